@@ -1,0 +1,62 @@
+{{/* What the operator may do in a namespace that it serves. It reads no Secret. */}}
+{{- define "taffrail.namespacedRules" -}}
+- apiGroups: [taffrail.io]
+  resources: [clusters, eventstores]
+  verbs: [get, list, watch, patch, update]
+- apiGroups: [taffrail.io]
+  resources: [clusters/status, eventstores/status]
+  verbs: [get, patch, update]
+# Objects that a Cluster owns may block its deletion only with this right.
+- apiGroups: [taffrail.io]
+  resources: [clusters/finalizers, eventstores/finalizers]
+  verbs: [update]
+- apiGroups: [taffrail.io]
+  resources: [clusters/scale]
+  verbs: [get]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [""]
+  resources: [services, configmaps, serviceaccounts]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, update, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch, update, delete]
+# The nodes may read this, and nobody can grant what they do not have.
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch, delete]
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
+# Volumes are made by the StatefulSet; the operator annotates them, and deletes one only where a policy says so.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+# Why Kubernetes does not create or start a pod.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [get, list, watch]
+{{- end -}}
+
+{{/* What it reads outside of namespaces. */}}
+{{- define "taffrail.clusterRules" -}}
+- apiGroups: [storage.k8s.io]
+  resources: [storageclasses]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end -}}

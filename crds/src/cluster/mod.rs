@@ -1,0 +1,182 @@
+//! The `Cluster` kind: nodes with their storage, and the scale subresource.
+
+mod pod_template;
+mod resources;
+mod status;
+mod storage;
+
+pub use pod_template::{
+    EnvVar, LocalObjectReference, PodSecurity, PodTemplate, TaintEffect, Toleration, TolerationOperator,
+};
+pub use resources::{ComputeAmounts, ComputeResources};
+pub use status::{ClusterStatus, Member, MemberRole, RetainedStore, RetainedStores};
+pub use storage::Storage;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::names::ResourceName;
+
+/// What is asked for.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "taffrail.io",
+    version = "v1alpha1",
+    kind = "Cluster",
+    plural = "clusters",
+    shortname = "tfc",
+    category = "taffrail",
+    namespaced,
+    status = "ClusterStatus",
+    derive = "PartialEq",
+    doc = "A group of Taffrail nodes that share storage settings, a version and a gateway. Stores are placed on its nodes.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.ready", description = "Ready pods of all pods"),
+    printcolumn(name = "Stores", type_ = "integer", json_path = ".status.stores", description = "Number of stores"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version", description = "Version of the nodes"),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Stable")].reason"#,
+        description = "Reason of the Stable condition"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')").message(
+        "metadata.name must be at most 40 characters: a lower-case letter, then letters, digits and dashes, with no dash at the end"
+    )
+)]
+#[x_kube(
+    validation = Rule::new("!(has(self.version) && has(self.image))")
+        .message("version and image exclude each other; image names the version itself"),
+    validation = Rule::new("self.settings.drainDelaySeconds + 20 <= self.podTemplate.terminationGracePeriodSeconds")
+        .message("podTemplate.terminationGracePeriodSeconds must exceed settings.drainDelaySeconds by 20 seconds or more")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterSpec {
+    /// Number of nodes, 1 to 99. It has no default, so that a line lost from a manifest cannot shrink the Cluster.
+    #[schemars(range(min = 1, max = 99))]
+    pub replicas: i32,
+    /// Version of the nodes, as a tag of the operator's node image. Without it and without image, the Cluster keeps the
+    /// version that it was created with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$"))]
+    pub version: Option<String>,
+    /// Full reference of the node image, instead of version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[^\s]+$"))]
+    pub image: Option<String>,
+    /// The volume of each node.
+    pub storage: Storage,
+    /// CPU and memory of each node. The node derives its memory budgets from the memory limit.
+    #[serde(default, skip_serializing_if = "ComputeResources::is_empty")]
+    pub resources: ComputeResources,
+    /// Limits and delays of the nodes.
+    #[serde(default)]
+    pub settings: Settings,
+    /// Where pods may run.
+    #[serde(default)]
+    pub placement: Placement,
+    /// How clients address stores.
+    #[serde(default, skip_serializing_if = "Gateway::is_empty")]
+    pub gateway: Gateway,
+    /// Store in the Cluster's namespace that serves calls which name none, such as calls to an IP address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_store: Option<ResourceName>,
+    /// While true, the operator observes and reports but changes nothing.
+    #[serde(default)]
+    pub paused: bool,
+    /// Additions to the node pods.
+    #[serde(default)]
+    pub pod_template: PodTemplate,
+}
+
+/// Limits and delays of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("self.eventBytesMax <= self.batchBytesMax")
+        .message("batchBytesMax must be at least eventBytesMax")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    /// Largest event, data and metadata together, in bytes.
+    #[schemars(range(min = 1024, max = 67_108_864))]
+    #[serde(default = "default_event_bytes_max")]
+    pub event_bytes_max: i64,
+    /// Largest append, all its events together, in bytes.
+    #[schemars(range(min = 1024, max = 134_217_728))]
+    #[serde(default = "default_batch_bytes_max")]
+    pub batch_bytes_max: i64,
+    /// How long a node that is asked to stop still accepts calls, in seconds, because proxies and DNS learn of it late.
+    #[schemars(range(min = 0, max = 60))]
+    #[serde(default = "default_drain_delay_seconds")]
+    pub drain_delay_seconds: i32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            event_bytes_max: default_event_bytes_max(),
+            batch_bytes_max: default_batch_bytes_max(),
+            drain_delay_seconds: default_drain_delay_seconds(),
+        }
+    }
+}
+
+fn default_event_bytes_max() -> i64 {
+    4 << 20
+}
+
+fn default_batch_bytes_max() -> i64 {
+    16 << 20
+}
+
+fn default_drain_delay_seconds() -> i32 {
+    5
+}
+
+/// Where pods may run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Placement {
+    /// Whether two nodes of the Cluster may share a host: Preferred avoids it, Required forbids it.
+    pub anti_affinity: AntiAffinity,
+}
+
+/// Whether two nodes of a Cluster may share a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AntiAffinity {
+    /// Avoided while another host has room.
+    #[default]
+    Preferred,
+    /// Forbidden; a pod without a host of its own stays pending.
+    Required,
+}
+
+/// How clients address stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gateway {
+    /// DNS domains under which the nodes answer as STORE.DOMAIN, besides the names of Kubernetes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        inner(
+            length(max = 253),
+            regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+        )
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub domains: Vec<String>,
+}
+
+impl Gateway {
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        self.domains.is_empty()
+    }
+}
