@@ -1,0 +1,11 @@
+//! What the end-to-end scenarios stand on: a real Kubernetes on one machine, the means to break it, and the commands to look
+//! into it.
+//!
+//! [`localkube`] owns the cluster itself; [`cluster`] lets a scenario run on it or on any cluster that `KUBECONFIG` names;
+//! [`kubectl`] and [`wait`] are how scenarios act and how they wait.
+
+pub mod cluster;
+pub mod command;
+pub mod kubectl;
+pub mod localkube;
+pub mod wait;

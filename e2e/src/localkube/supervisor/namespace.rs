@@ -1,0 +1,81 @@
+//! Furnishes the fresh namespaces before anything starts in them.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::faults;
+use super::mounts;
+use crate::localkube::error::{Error, Io};
+use crate::localkube::host::{INSIDE, ip};
+use crate::localkube::machine::Machine;
+use crate::wait;
+
+/// Directories of the host that components write to whatever they are told.
+const COVERED: [&str; 3] = ["/run", "/var/log", "/var/lib/cni"];
+
+/// What a kubelet sets on its machine. These belong to the whole machine, so the kubelet is shown that they are as it wants
+/// them, and the machine keeps its own.
+const SYSCTLS: [(&str, &str); 6] = [
+    ("vm/overcommit_memory", "1"),
+    ("vm/panic_on_oom", "0"),
+    ("kernel/panic", "10"),
+    ("kernel/panic_on_oops", "1"),
+    ("kernel/keys/root_maxkeys", "1000000"),
+    ("kernel/keys/root_maxbytes", "25000000"),
+];
+
+/// Directories that must exist on the host to be covered and that not every host has.
+pub(crate) fn directories_to_make() -> impl Iterator<Item = &'static Path> {
+    COVERED.into_iter().map(Path::new).filter(|path| !path.exists())
+}
+
+/// Mounts, addresses, forwarding and the chain for faults.
+pub(super) async fn furnish(machine: &Machine) -> Result<(), Error> {
+    for path in COVERED {
+        mounts::cover(Path::new(path))?;
+    }
+    cover_sysctls(machine)?;
+    addresses(machine).await?;
+    let forwarding = Path::new("/proc/sys/net/ipv4/ip_forward");
+    fs::write(forwarding, "1").map_err(|source| Io::new("write", forwarding, source))?;
+    faults::prepare().await
+}
+
+fn cover_sysctls(machine: &Machine) -> Result<(), Error> {
+    let directory = machine.layout().sysctl_covers();
+    fs::create_dir_all(&directory).map_err(|source| Io::new("make", &directory, source))?;
+    for (name, value) in SYSCTLS {
+        let real = Path::new("/proc/sys").join(name);
+        let shown = directory.join(name.replace('/', "."));
+        fs::write(&shown, format!("{value}\n")).map_err(|source| Io::new("write", &shown, source))?;
+        if real.exists() {
+            mounts::show_instead(&real, &shown)?;
+        }
+    }
+    Ok(())
+}
+
+/// The host moves the interface in shortly after the namespaces are made.
+async fn addresses(machine: &Machine) -> Result<(), Error> {
+    let network = &machine.network;
+    wait::until("the interface to the host", Duration::from_secs(20), || {
+        ip(&["link", "show", INSIDE])
+    })
+    .await?;
+    ip(&["link", "set", "lo", "up"]).await?;
+    ip(&[
+        "addr",
+        "add",
+        &format!("{}/{}", network.api(), network.link().prefix()),
+        "dev",
+        INSIDE,
+    ])
+    .await?;
+    for node in machine.node_ids() {
+        ip(&["addr", "add", &format!("{}/32", network.node(node)), "dev", INSIDE]).await?;
+    }
+    ip(&["link", "set", INSIDE, "up"]).await?;
+    ip(&["route", "add", "default", "via", &network.host().to_string()]).await?;
+    Ok(())
+}
