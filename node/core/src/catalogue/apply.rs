@@ -1,0 +1,397 @@
+//! The rules of the catalogue.
+
+use super::{
+    Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, Node, NodeState, RULES,
+    Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched,
+};
+use crate::ids::{Digest, GroupId, NodeId, PartitionId, ReplicaId, StoreId};
+use std::collections::BTreeSet;
+
+/// Replica ids of store groups begin here: in the system group the replica id is the node id.
+const FIRST_STORE_REPLICA: u64 = 1_000_000;
+
+/// A command that this version cannot apply; the replica stops.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rules {0} are not known to this version (it knows {RULES})")]
+pub struct ApplyError(pub u32);
+
+type Answer = Result<CatalogueOutcome, Refused>;
+type Rows = BTreeSet<Touched>;
+
+/// Applies one command and says which rows it changed.
+///
+/// # Errors
+/// For rules that this version does not know.
+pub fn apply(catalogue: &mut Catalogue, command: &Command) -> Result<(CatalogueOutcome, BTreeSet<Touched>), ApplyError> {
+    if command.rules == 0 || command.rules > RULES {
+        return Err(ApplyError(command.rules));
+    }
+    catalogue.clock_us = catalogue.clock_us.max(command.stamp_us);
+    let mut touched = Rows::new();
+    let before = catalogue.clone();
+    let outcome = match decide(catalogue, &command.kind, &mut touched) {
+        Ok(outcome) => outcome,
+        Err(refused) => {
+            *catalogue = before;
+            touched.clear();
+            CatalogueOutcome::Refused(refused)
+        }
+    };
+    if !touched.is_empty() {
+        catalogue.version += 1;
+    }
+    touched.insert(Touched::Header);
+    catalogue.digest = digest(catalogue, command, &outcome);
+    Ok((outcome, touched))
+}
+
+/// Chained over the printed forms of command and outcome: they name every field.
+fn digest(catalogue: &Catalogue, command: &Command, outcome: &CatalogueOutcome) -> Digest {
+    let mut h = blake3::Hasher::new();
+    h.update(&catalogue.digest.0);
+    h.update(format!("{command:?}|{outcome:?}").as_bytes());
+    Digest(*h.finalize().as_bytes())
+}
+
+fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
+    if let Kind::Init { cluster, first } = kind {
+        return init(c, *cluster, first, touched);
+    }
+    if c.cluster.is_none() {
+        return Err(Refused::WrongCluster);
+    }
+    match kind {
+        Kind::Init { .. } => Err(Refused::WrongCluster),
+        Kind::Register(registration) => register(c, registration, touched),
+        Kind::Declare(declaration) => declare(c, declaration, touched),
+        Kind::GroupFormed(group) => formed(c, *group, touched),
+        Kind::AddReplica { group, node } => add_replica(c, *group, *node, touched),
+        Kind::ReplicaActive { group, replica } => set_replica(c, *group, *replica, ReplicaState::Active, touched),
+        Kind::RetireReplica { group, replica } => set_replica(c, *group, *replica, ReplicaState::Leaving, touched),
+        Kind::DropReplica { group, replica } => drop_replica(c, *group, *replica, touched),
+        Kind::Close { store, mode, declared_by } => close(c, *store, *mode, declared_by, touched),
+        Kind::StoreGone(store) => store_gone(c, *store, touched),
+        Kind::Drain(node) => drain(c, *node, touched),
+        Kind::CancelDrain(node) => cancel_drain(c, *node, touched),
+        Kind::Drained(node) => remove(c, *node, false, touched),
+        Kind::Replace { old, new } => replace(c, *old, *new, touched),
+        Kind::Replaced(node) => remove(c, *node, true, touched),
+        Kind::AcquireGrant { node, holder, ttl_us } => acquire(c, *node, holder, *ttl_us, touched),
+        Kind::ReleaseGrant { node, holder } => {
+            if c.grant.as_ref().is_some_and(|g| g.node == *node && g.holder == *holder) {
+                c.grant = None;
+                touched.insert(Touched::Header);
+            }
+            Ok(CatalogueOutcome::Done)
+        }
+    }
+}
+
+fn init(c: &mut Catalogue, cluster: crate::ids::ClusterId, first: &Registration, touched: &mut Rows) -> Answer {
+    match c.cluster {
+        Some(is) if is == cluster => Ok(CatalogueOutcome::Node(NodeId::new(1))),
+        Some(_) => Err(Refused::WrongCluster),
+        None => {
+            c.cluster = Some(cluster);
+            (c.next_node, c.next_replica, c.next_group, c.next_partition) = (1, FIRST_STORE_REPLICA, 1, 1);
+            register(c, first, touched)
+        }
+    }
+}
+
+fn register(c: &mut Catalogue, r: &Registration, touched: &mut Rows) -> Answer {
+    if let Some(id) = c.node_of_disk(r.disk) {
+        let Some(node) = c.nodes.get_mut(&id) else { return Err(Refused::BadNode(id)) };
+        if let NodeState::Removed { forced } = node.state {
+            return Ok(CatalogueOutcome::NodeRemoved { forced, node: id });
+        }
+        let new = Node {
+            disk: r.disk,
+            name: r.name.clone(),
+            address: r.address.clone(),
+            version: r.version.clone(),
+            state: node.state,
+        };
+        if *node != new {
+            *node = new;
+            touched.insert(Touched::Node(id));
+        }
+        return Ok(CatalogueOutcome::Node(id));
+    }
+    let id = NodeId::new(c.next_node);
+    c.next_node += 1;
+    let node = Node {
+        disk: r.disk,
+        name: r.name.clone(),
+        address: r.address.clone(),
+        version: r.version.clone(),
+        state: NodeState::Member,
+    };
+    c.nodes.insert(id, node);
+    touched.insert(Touched::Node(id));
+    Ok(CatalogueOutcome::Node(id))
+}
+
+fn check_replicas(c: &Catalogue, replicas: u32) -> Result<(), Refused> {
+    if !matches!(replicas, 1 | 3 | 5 | 7) {
+        return Err(Refused::InvalidReplicas(replicas));
+    }
+    let have = u32::try_from(c.members().count()).unwrap_or(u32::MAX);
+    if have < replicas { Err(Refused::NotEnoughNodes { wanted: replicas, have }) } else { Ok(()) }
+}
+
+fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
+    if !matches!(d.replicas, 1 | 3 | 5 | 7) {
+        return Err(Refused::InvalidReplicas(d.replicas));
+    }
+    let known = match d.adopt {
+        Some(id) => {
+            let store = c.stores.get(&id).filter(|s| s.name == d.name).ok_or(Refused::StoreNotFound(id))?;
+            Some((id, store.clone()))
+        }
+        None => c.store_named(&d.name).map(|(id, s)| (id, s.clone())),
+    };
+    let Some((id, store)) = known else { return create(c, d, touched) };
+    match store.state {
+        StoreState::Removing => return Err(Refused::StoreRemoving(id)),
+        StoreState::Retained { at_us } if d.adopt.is_none() => return Err(Refused::RetainedDataExists { id, at_us }),
+        StoreState::Active if d.adopt.is_none() && store.declared_by != d.declared_by => {
+            return Err(Refused::NameTaken { by: store.declared_by });
+        }
+        StoreState::Active | StoreState::Retained { .. } => {}
+    }
+    // One name, one active store: another store of the name must be retained.
+    if d.adopt.is_some()
+        && let Some((other, s)) = c.store_named(&d.name)
+        && other != id
+        && !matches!(s.state, StoreState::Retained { .. })
+    {
+        return Err(Refused::NameTaken { by: s.declared_by.clone() });
+    }
+    if d.replicas > store.replicas {
+        check_replicas(c, d.replicas)?;
+    }
+    let new = Store {
+        replicas: d.replicas,
+        state: StoreState::Active,
+        declared_by: d.declared_by.clone(),
+        ..store.clone()
+    };
+    if new != store {
+        c.stores.insert(id, new);
+        touched.insert(Touched::Store(id));
+    }
+    Ok(CatalogueOutcome::Store(id))
+}
+
+/// Store, partition, group, replicas and their places, all at once: the nodes with the fewest replicas, lowest id first.
+fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
+    check_replicas(c, d.replicas)?;
+    let nodes: Vec<NodeId> = c.by_load().into_iter().take(d.replicas as usize).collect();
+    let group = GroupId::new(c.next_group);
+    let partition = PartitionId::new(c.next_partition);
+    c.next_group += 1;
+    c.next_partition += 1;
+    let mut replicas = std::collections::BTreeMap::new();
+    for node in nodes {
+        replicas.insert(ReplicaId::new(c.next_replica), Replica { node, state: ReplicaState::Active });
+        c.next_replica += 1;
+    }
+    let initial: BTreeSet<ReplicaId> = replicas.keys().copied().collect();
+    // The initializers of many groups are many nodes: the first replica of each group, placed by load.
+    let initializer = *initial.first().ok_or(Refused::InvalidReplicas(d.replicas))?;
+    c.groups.insert(
+        group,
+        Group { store: d.minted, partition, phase: GroupPhase::Creating { initial, initializer }, replicas },
+    );
+    c.stores.insert(
+        d.minted,
+        Store {
+            name: d.name.clone(),
+            replicas: d.replicas,
+            state: StoreState::Active,
+            partition,
+            group,
+            declared_by: d.declared_by.clone(),
+        },
+    );
+    touched.extend([Touched::Group(group), Touched::Store(d.minted)]);
+    Ok(CatalogueOutcome::Store(d.minted))
+}
+
+fn formed(c: &mut Catalogue, group: GroupId, touched: &mut Rows) -> Answer {
+    let g = c.groups.get_mut(&group).ok_or(Refused::BadReplica(group))?;
+    if g.phase != GroupPhase::Formed {
+        g.phase = GroupPhase::Formed;
+        touched.insert(Touched::Group(group));
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+fn add_replica(c: &mut Catalogue, group: GroupId, node: NodeId, touched: &mut Rows) -> Answer {
+    if c.nodes.get(&node).is_none_or(|n| n.state != NodeState::Member) {
+        return Err(Refused::BadNode(node));
+    }
+    let g = c.groups.get_mut(&group).ok_or(Refused::BadReplica(group))?;
+    if let Some(replica) = g.on(node) {
+        return Ok(CatalogueOutcome::Replica(replica));
+    }
+    let replica = ReplicaId::new(c.next_replica);
+    c.next_replica += 1;
+    g.replicas.insert(replica, Replica { node, state: ReplicaState::Joining });
+    touched.insert(Touched::Group(group));
+    Ok(CatalogueOutcome::Replica(replica))
+}
+
+fn set_replica(
+    c: &mut Catalogue,
+    group: GroupId,
+    replica: ReplicaId,
+    state: ReplicaState,
+    touched: &mut Rows,
+) -> Answer {
+    let g = c.groups.get_mut(&group).ok_or(Refused::BadReplica(group))?;
+    let r = g.replicas.get_mut(&replica).ok_or(Refused::BadReplica(group))?;
+    if r.state == ReplicaState::Leaving && state != ReplicaState::Leaving {
+        return Err(Refused::BadReplica(group));
+    }
+    if r.state != state {
+        r.state = state;
+        touched.insert(Touched::Group(group));
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+fn drop_replica(c: &mut Catalogue, group: GroupId, replica: ReplicaId, touched: &mut Rows) -> Answer {
+    let Some(g) = c.groups.get_mut(&group) else { return Ok(CatalogueOutcome::Done) };
+    match g.replicas.get(&replica) {
+        None => {}
+        Some(r) if r.state == ReplicaState::Leaving => {
+            g.replicas.remove(&replica);
+            touched.insert(Touched::Group(group));
+        }
+        Some(_) => return Err(Refused::BadReplica(group)),
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+fn close(c: &mut Catalogue, id: StoreId, mode: CloseMode, declared_by: &str, touched: &mut Rows) -> Answer {
+    let clock = c.clock_us;
+    let Some(store) = c.stores.get_mut(&id) else { return Ok(CatalogueOutcome::Done) };
+    if !declared_by.is_empty() && store.declared_by != declared_by && store.state == StoreState::Active {
+        return Err(Refused::NameTaken { by: store.declared_by.clone() });
+    }
+    let state = match (mode, store.state) {
+        (CloseMode::Retain, StoreState::Active) => StoreState::Retained { at_us: clock },
+        (CloseMode::Delete, StoreState::Active | StoreState::Retained { .. }) => StoreState::Removing,
+        (CloseMode::Retain, now @ (StoreState::Retained { .. } | StoreState::Removing))
+        | (CloseMode::Delete, now @ StoreState::Removing) => now,
+    };
+    if state != store.state {
+        store.state = state;
+        touched.insert(Touched::Store(id));
+    }
+    if state == StoreState::Removing
+        && let Some(group) = c.groups.get_mut(&store.group)
+    {
+        group.replicas.values_mut().for_each(|r| r.state = ReplicaState::Leaving);
+        touched.insert(Touched::Group(store.group));
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+fn store_gone(c: &mut Catalogue, id: StoreId, touched: &mut Rows) -> Answer {
+    let Some(store) = c.stores.get(&id) else { return Ok(CatalogueOutcome::Done) };
+    let group = store.group;
+    let empty = c.groups.get(&group).is_none_or(|g| g.replicas.is_empty());
+    if store.state != StoreState::Removing || !empty {
+        return Err(Refused::BadReplica(group));
+    }
+    c.stores.remove(&id);
+    c.groups.remove(&group);
+    touched.extend([Touched::Store(id), Touched::Group(group)]);
+    Ok(CatalogueOutcome::Done)
+}
+
+fn drain(c: &mut Catalogue, id: NodeId, touched: &mut Rows) -> Answer {
+    let node = c.nodes.get_mut(&id).ok_or(Refused::BadNode(id))?;
+    match node.state {
+        NodeState::Member => {
+            node.state = NodeState::Draining;
+            touched.insert(Touched::Node(id));
+        }
+        NodeState::Draining | NodeState::Removed { .. } => {}
+        NodeState::Replacing { .. } => return Err(Refused::BadNode(id)),
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+fn cancel_drain(c: &mut Catalogue, id: NodeId, touched: &mut Rows) -> Answer {
+    let node = c.nodes.get_mut(&id).ok_or(Refused::BadNode(id))?;
+    match node.state {
+        NodeState::Draining => {
+            node.state = NodeState::Member;
+            touched.insert(Touched::Node(id));
+        }
+        NodeState::Member => {}
+        NodeState::Replacing { .. } | NodeState::Removed { .. } => return Err(Refused::BadNode(id)),
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+/// The node leaves the catalogue for good; refused while any group names it.
+fn remove(c: &mut Catalogue, id: NodeId, forced: bool, touched: &mut Rows) -> Answer {
+    let named = c.groups.iter().find(|(_, g)| g.replicas.values().any(|r| r.node == id && r.state != ReplicaState::Leaving));
+    if let Some((group, _)) = named {
+        return Err(Refused::StillNamed(*group));
+    }
+    let node = c.nodes.get_mut(&id).ok_or(Refused::BadNode(id))?;
+    match (node.state, forced) {
+        (NodeState::Draining, false) | (NodeState::Replacing { .. }, true) => {
+            node.state = NodeState::Removed { forced };
+            touched.insert(Touched::Node(id));
+            Ok(CatalogueOutcome::Done)
+        }
+        (NodeState::Removed { .. }, _) => Ok(CatalogueOutcome::Done),
+        (NodeState::Member | NodeState::Draining | NodeState::Replacing { .. }, _) => Err(Refused::BadNode(id)),
+    }
+}
+
+fn replace(c: &mut Catalogue, old: NodeId, new: Option<NodeId>, touched: &mut Rows) -> Answer {
+    if let Some(new) = new
+        && (new == old || c.nodes.get(&new).is_none_or(|n| n.state != NodeState::Member))
+    {
+        return Err(Refused::BadNode(new));
+    }
+    let running = c.nodes.iter().find(|(id, n)| **id != old && matches!(n.state, NodeState::Replacing { .. }));
+    if let Some((id, _)) = running {
+        return Err(Refused::BadNode(*id));
+    }
+    let node = c.nodes.get_mut(&old).ok_or(Refused::BadNode(old))?;
+    match node.state {
+        NodeState::Member | NodeState::Draining => {
+            node.state = NodeState::Replacing { by: new };
+            touched.insert(Touched::Node(old));
+        }
+        NodeState::Replacing { .. } | NodeState::Removed { .. } => {}
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+fn acquire(c: &mut Catalogue, node: NodeId, holder: &str, ttl_us: u64, touched: &mut Rows) -> Answer {
+    if c.nodes.get(&node).is_none_or(|n| matches!(n.state, NodeState::Removed { .. })) {
+        return Err(Refused::BadNode(node));
+    }
+    if let Some(grant) = c.live_grant(c.clock_us)
+        && (grant.node != node || grant.holder != holder)
+    {
+        return Err(Refused::GrantHeld { node: grant.node, holder: grant.holder.clone() });
+    }
+    c.grant = Some(Grant { node, holder: holder.to_owned(), until_us: c.clock_us.saturating_add(ttl_us) });
+    touched.insert(Touched::Header);
+    Ok(CatalogueOutcome::Done)
+}
+
+#[cfg(test)]
+#[path = "apply_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+use super::*;
+use crate::{
+    ids::{ClusterId, DiskId},
+    names::StoreName,
+};
+use uuid::Uuid;
+
+fn run(c: &mut Catalogue, stamp_us: u64, kind: Kind) -> CatalogueOutcome {
+    apply(c, &Command { rules: RULES, stamp_us, kind }).unwrap().0
+}
+
+fn registration(disk: u128) -> Registration {
+    Registration {
+        disk: DiskId::new(Uuid::from_u128(disk)),
+        name: format!("main-{disk}"),
+        address: format!("10.0.0.{disk}:2114"),
+        version: "1".into(),
+    }
+}
+
+fn cluster(nodes: u128) -> Catalogue {
+    let mut c = Catalogue::default();
+    let id = ClusterId::new(Uuid::from_u128(1));
+    run(&mut c, 1, Kind::Init { cluster: id, first: registration(1) });
+    for disk in 2..=nodes {
+        run(&mut c, 1, Kind::Register(registration(disk)));
+    }
+    c
+}
+
+fn declaration(name: &str, replicas: u32, minted: u128, by: &str) -> Declaration {
+    Declaration {
+        name: StoreName::new("default", name).unwrap(),
+        replicas,
+        adopt: None,
+        minted: StoreId::new(Uuid::from_u128(minted)),
+        declared_by: by.into(),
+    }
+}
+
+fn store(n: u128) -> StoreId {
+    StoreId::new(Uuid::from_u128(n))
+}
+
+#[test]
+fn nodes_get_ids_by_disk_and_keep_them() {
+    let mut c = cluster(3);
+    assert_eq!(run(&mut c, 1, Kind::Register(registration(2))), CatalogueOutcome::Node(NodeId::new(2)));
+    assert_eq!(run(&mut c, 1, Kind::Register(registration(4))), CatalogueOutcome::Node(NodeId::new(4)));
+    let version = c.version;
+    run(&mut c, 1, Kind::Register(registration(4)));
+    assert_eq!(c.version, version, "nothing changed");
+}
+
+#[test]
+fn init_is_idempotent_for_the_same_cluster_only() {
+    let mut c = cluster(1);
+    let same = Kind::Init { cluster: ClusterId::new(Uuid::from_u128(1)), first: registration(1) };
+    assert_eq!(run(&mut c, 1, same), CatalogueOutcome::Node(NodeId::new(1)));
+    let other = Kind::Init { cluster: ClusterId::new(Uuid::from_u128(2)), first: registration(1) };
+    assert_eq!(run(&mut c, 1, other), CatalogueOutcome::Refused(Refused::WrongCluster));
+}
+
+#[test]
+fn a_store_is_created_at_once_and_spread_by_load() {
+    let mut c = cluster(4);
+    assert_eq!(run(&mut c, 1, Kind::Declare(declaration("a", 3, 10, "u"))), CatalogueOutcome::Store(store(10)));
+    assert_eq!(run(&mut c, 1, Kind::Declare(declaration("b", 1, 11, "u"))), CatalogueOutcome::Store(store(11)));
+    let nodes = |c: &Catalogue, s: u128| -> Vec<u64> {
+        c.groups[&c.stores[&store(s)].group].nodes().map(NodeId::get).collect()
+    };
+    assert_eq!(nodes(&c, 10), [1, 2, 3]);
+    assert_eq!(nodes(&c, 11), [4], "the emptiest node");
+    let again = run(&mut c, 1, Kind::Declare(declaration("a", 3, 99, "u")));
+    assert_eq!(again, CatalogueOutcome::Store(store(10)), "declaring again changes nothing");
+    assert_eq!(c.stores.len(), 2);
+}
+
+#[test]
+fn a_promise_that_cannot_be_kept_is_refused() {
+    let mut c = cluster(2);
+    let no = run(&mut c, 1, Kind::Declare(declaration("a", 3, 10, "u")));
+    assert_eq!(no, CatalogueOutcome::Refused(Refused::NotEnoughNodes { wanted: 3, have: 2 }));
+    assert_eq!(
+        run(&mut c, 1, Kind::Declare(declaration("a", 2, 10, "u"))),
+        CatalogueOutcome::Refused(Refused::InvalidReplicas(2))
+    );
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));
+    let before = c.stores.clone();
+    run(&mut c, 1, Kind::Declare(declaration("a", 3, 10, "u")));
+    assert_eq!(c.stores, before);
+}
+
+#[test]
+fn retained_data_is_never_shadowed_and_can_be_adopted() {
+    let mut c = cluster(1);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u1")));
+    let close = Kind::Close { store: store(10), mode: CloseMode::Retain, declared_by: "u1".into() };
+    run(&mut c, 5, close);
+    let shadow = run(&mut c, 6, Kind::Declare(declaration("a", 1, 11, "u2")));
+    assert_eq!(shadow, CatalogueOutcome::Refused(Refused::RetainedDataExists { id: store(10), at_us: 5 }));
+    let adopt = Declaration { adopt: Some(store(10)), ..declaration("a", 1, 11, "u2") };
+    assert_eq!(run(&mut c, 7, Kind::Declare(adopt)), CatalogueOutcome::Store(store(10)));
+    assert_eq!(c.stores[&store(10)].declared_by, "u2");
+    let other_name = Declaration { adopt: Some(store(10)), ..declaration("b", 1, 11, "u2") };
+    assert_eq!(
+        run(&mut c, 8, Kind::Declare(other_name)),
+        CatalogueOutcome::Refused(Refused::StoreNotFound(store(10)))
+    );
+}
+
+#[test]
+fn a_name_belongs_to_its_declarer() {
+    let mut c = cluster(1);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u1")));
+    let taken = run(&mut c, 1, Kind::Declare(declaration("a", 1, 11, "u2")));
+    assert_eq!(taken, CatalogueOutcome::Refused(Refused::NameTaken { by: "u1".into() }));
+    let foreign = Kind::Close { store: store(10), mode: CloseMode::Delete, declared_by: "u2".into() };
+    assert!(matches!(run(&mut c, 1, foreign), CatalogueOutcome::Refused(Refused::NameTaken { .. })));
+}
+
+#[test]
+fn removal_ends_when_every_replica_is_dropped() {
+    let mut c = cluster(3);
+    run(&mut c, 1, Kind::Declare(declaration("a", 3, 10, "u")));
+    run(&mut c, 1, Kind::Close { store: store(10), mode: CloseMode::Delete, declared_by: "u".into() });
+    let group = c.stores[&store(10)].group;
+    assert!(matches!(run(&mut c, 1, Kind::StoreGone(store(10))), CatalogueOutcome::Refused(_)));
+    for replica in c.groups[&group].replicas.keys().copied().collect::<Vec<_>>() {
+        run(&mut c, 1, Kind::DropReplica { group, replica });
+    }
+    assert_eq!(run(&mut c, 1, Kind::StoreGone(store(10))), CatalogueOutcome::Done);
+    assert!(c.stores.is_empty() && c.groups.is_empty());
+    run(&mut c, 1, Kind::Declare(declaration("a", 3, 12, "u")));
+    assert!(c.groups.keys().all(|g| *g > group), "ids are never reused");
+}
+
+#[test]
+fn a_node_leaves_only_when_no_group_names_it() {
+    let mut c = cluster(3);
+    run(&mut c, 1, Kind::Declare(declaration("a", 3, 10, "u")));
+    let node = NodeId::new(3);
+    run(&mut c, 1, Kind::Drain(node));
+    let group = c.stores[&store(10)].group;
+    assert_eq!(run(&mut c, 1, Kind::Drained(node)), CatalogueOutcome::Refused(Refused::StillNamed(group)));
+    assert_eq!(run(&mut c, 1, Kind::CancelDrain(node)), CatalogueOutcome::Done);
+    run(&mut c, 1, Kind::Drain(node));
+    let replica = c.groups[&group].on(node).unwrap();
+    run(&mut c, 1, Kind::RetireReplica { group, replica });
+    assert_eq!(run(&mut c, 1, Kind::Drained(node)), CatalogueOutcome::Done);
+    let back = run(&mut c, 1, Kind::Register(registration(3)));
+    assert_eq!(back, CatalogueOutcome::NodeRemoved { forced: false, node });
+    assert!(matches!(run(&mut c, 1, Kind::CancelDrain(node)), CatalogueOutcome::Refused(_)));
+}
+
+#[test]
+fn one_replacement_at_a_time() {
+    let mut c = cluster(4);
+    assert_eq!(
+        run(&mut c, 1, Kind::Replace { old: NodeId::new(1), new: Some(NodeId::new(4)) }),
+        CatalogueOutcome::Done
+    );
+    let second = run(&mut c, 1, Kind::Replace { old: NodeId::new(2), new: None });
+    assert!(matches!(second, CatalogueOutcome::Refused(Refused::BadNode(_))));
+}
+
+#[test]
+fn one_grant_at_a_time_until_it_is_released_or_runs_out() {
+    let mut c = cluster(3);
+    let acquire = |node: u64, holder: &str| Kind::AcquireGrant {
+        node: NodeId::new(node),
+        holder: holder.into(),
+        ttl_us: 100,
+    };
+    assert_eq!(run(&mut c, 10, acquire(1, "a")), CatalogueOutcome::Done);
+    assert!(matches!(run(&mut c, 50, acquire(2, "a")), CatalogueOutcome::Refused(Refused::GrantHeld { .. })));
+    assert!(matches!(run(&mut c, 50, acquire(1, "b")), CatalogueOutcome::Refused(Refused::GrantHeld { .. })));
+    assert_eq!(run(&mut c, 50, acquire(1, "a")), CatalogueOutcome::Done, "renewed");
+    assert_eq!(run(&mut c, 151, acquire(2, "a")), CatalogueOutcome::Done, "ran out");
+    run(&mut c, 152, Kind::ReleaseGrant { node: NodeId::new(2), holder: "a".into() });
+    assert_eq!(run(&mut c, 153, acquire(3, "b")), CatalogueOutcome::Done);
+}
+
+#[test]
+fn unknown_rules_stop_the_replica() {
+    let mut c = cluster(1);
+    let command = Command { rules: RULES + 1, stamp_us: 1, kind: Kind::Drain(NodeId::new(1)) };
+    assert_eq!(apply(&mut c, &command), Err(ApplyError(RULES + 1)));
+}
+
+#[test]
+fn a_refusal_changes_nothing_but_the_digest() {
+    let mut c = cluster(1);
+    let before = c.clone();
+    run(&mut c, 0, Kind::Drain(NodeId::new(9)));
+    assert_ne!(c.digest, before.digest);
+    assert_eq!(Catalogue { digest: before.digest, ..c }, before);
+}

@@ -1,0 +1,14 @@
+//! Fixed bounds of what one call may hold. Configurable limits are checked before proposing and may be lower.
+
+/// Events of one append.
+pub const BATCH_EVENTS_MAX: usize = 16_384;
+/// Default for data plus metadata of one event, bytes.
+pub const EVENT_BYTES_DEFAULT: usize = 4 << 20;
+/// Default for one append, bytes.
+pub const BATCH_BYTES_DEFAULT: usize = 16 << 20;
+/// Tags of one event.
+pub const TAGS_MAX: usize = 16;
+/// Bytes of one tag, correlation id, causation id or content type.
+pub const SHORT_TEXT_BYTES_MAX: usize = 128;
+/// How long repeats of `any` and `stream_exists` appends are recognised, microseconds (15 minutes).
+pub const REPEAT_WINDOW_US: u64 = 15 * 60 * 1_000_000;

@@ -1,0 +1,151 @@
+//! Validated names.
+
+use std::{fmt, sync::Arc};
+
+/// Why a name was refused: the field and the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {rule}")]
+pub struct NameError {
+    /// The field that held it.
+    pub field: &'static str,
+    /// The rule it broke.
+    pub rule: String,
+}
+
+fn bounded(field: &'static str, s: &str, max_bytes: usize) -> Result<(), NameError> {
+    if s.is_empty() {
+        return Err(NameError { field, rule: "must not be empty".into() });
+    }
+    if s.len() > max_bytes {
+        return Err(NameError { field, rule: format!("must be at most {max_bytes} bytes, is {}", s.len()) });
+    }
+    if s.chars().any(char::is_control) {
+        return Err(NameError { field, rule: "must not hold control characters".into() });
+    }
+    Ok(())
+}
+
+macro_rules! text_name {
+    ($(#[$doc:meta])* $name:ident, $field:literal, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The longest allowed, in bytes.
+            pub const MAX_BYTES: usize = $max;
+
+            /// Checks and wraps.
+            ///
+            /// # Errors
+            /// `NameError` for empty, too long, or control characters.
+            pub fn new(name: &str) -> Result<Self, NameError> {
+                bounded($field, name, Self::MAX_BYTES)?;
+                Ok(Self(name.into()))
+            }
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+text_name!(
+    /// Name of a stream, 1 to 512 bytes, no control characters. Names that start with `$` are the store's own.
+    StreamName, "stream", 512
+);
+text_name!(
+    /// Event type, 1 to 255 bytes, no control characters.
+    EventType, "type", 255
+);
+
+impl StreamName {
+    /// Streams of the store itself start with `$`.
+    #[must_use]
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('$')
+    }
+}
+
+/// (namespace, name) of a store; each a DNS label, the name at most 40 characters, the namespace at most 63.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreName {
+    namespace: Arc<str>,
+    name: Arc<str>,
+}
+
+fn dns_label(field: &'static str, s: &str, max: usize) -> Result<(), NameError> {
+    bounded(field, s, max)?;
+    let inner = s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !inner || s.starts_with('-') || s.ends_with('-') {
+        return Err(NameError { field, rule: "must be lower-case letters, digits and inner dashes".into() });
+    }
+    Ok(())
+}
+
+impl StoreName {
+    /// Checks and wraps.
+    ///
+    /// # Errors
+    /// `NameError` naming the part and the rule.
+    pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
+        dns_label("namespace", namespace, 63)?;
+        dns_label("store", name, 40)?;
+        Ok(Self { namespace: namespace.into(), name: name.into() })
+    }
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+    /// The name within the namespace.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for StoreName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+impl fmt::Debug for StoreName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreName({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_names_are_bounded_and_printable() {
+        assert!(StreamName::new("orders-1").is_ok());
+        assert!(StreamName::new("").is_err());
+        assert!(StreamName::new(&"x".repeat(513)).is_err());
+        assert!(StreamName::new("a\nb").is_err());
+        assert!(StreamName::new("$$meta").is_ok_and(|s| s.is_system()));
+    }
+
+    #[test]
+    fn store_names_are_dns_labels() {
+        assert!(StoreName::new("default", "orders").is_ok());
+        for bad in ["Orders", "-a", "a-", "a.b", ""] {
+            assert!(StoreName::new("default", bad).is_err(), "{bad}");
+        }
+    }
+}

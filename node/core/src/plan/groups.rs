@@ -1,0 +1,271 @@
+//! What the store groups need.
+
+use super::{Action, GroupObservation, Observed, Plan};
+use crate::{
+    catalogue::{Catalogue, Group, GroupPhase, Kind, NodeState, ReplicaState, StoreState},
+    ids::{GroupId, NodeId, ReplicaId},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Steps for one group.
+pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) {
+    drop_leaving(c, o, id, group, plan);
+    let Some(store) = c.stores.get(&group.store) else { return };
+    if store.state == StoreState::Removing {
+        if !group.replicas.is_empty() {
+            let sentence = format!("{} nodes still remove their data", group.replicas.len());
+            plan.wait(Some(group.store), None, "Removing", sentence);
+        }
+        return;
+    }
+    let Some(seen) = o.groups.get(&id) else {
+        plan.wait(Some(group.store), None, "NoLeader", "the group has no leader".into());
+        return;
+    };
+    if !seen.quorum {
+        plan.wait(Some(group.store), None, "NoQuorum", "no majority of the voters answers".into());
+        return;
+    }
+    if group.phase != GroupPhase::Formed {
+        plan.propose(Kind::GroupFormed(id));
+    }
+    let Some(target) = target(c, o, group, seen, store.replicas as usize) else {
+        let sentence = format!("{} replicas need as many nodes that take replicas", store.replicas);
+        let leaving = group.nodes().find(|n| c.nodes.get(n).is_some_and(|n| n.state == NodeState::Draining));
+        let reason = if leaving.is_some() { "ScaleDownBlocked" } else { "NotEnoughNodes" };
+        plan.wait(Some(group.store), leaving, reason, sentence);
+        finish_joint(id, group, seen, plan);
+        return;
+    };
+    place(c, o, id, group, seen, &target, plan);
+}
+
+/// The nodes that are to vote: those that have a voter and may keep it, then those that have a replica, then the emptiest.
+/// `None`: not enough nodes.
+fn target(c: &Catalogue, o: &Observed, group: &Group, seen: &GroupObservation, wanted: usize) -> Option<BTreeSet<NodeId>> {
+    let stays = |n: &NodeId| c.nodes.get(n).is_some_and(|n| n.state == NodeState::Member);
+    let voters = seen.voters();
+    let mut ranked: Vec<(u8, NodeId)> = Vec::new();
+    for (replica, r) in &group.replicas {
+        if r.state == ReplicaState::Leaving || !stays(&r.node) {
+            continue;
+        }
+        // Of too many, those that are not reachable go first, and the leader goes last.
+        let rank = match (voters.contains(replica), o.reachable(r.node)) {
+            (true, true) if *replica == seen.leader => 0,
+            (true, true) => 1,
+            (true, false) => 2,
+            (false, true) => 3,
+            (false, false) => 5,
+        };
+        ranked.push((rank, r.node));
+    }
+    let has: BTreeSet<NodeId> = ranked.iter().map(|(_, n)| *n).collect();
+    let successor = group.nodes().find_map(|n| match c.nodes.get(&n).map(|n| n.state) {
+        Some(NodeState::Replacing { by }) => by,
+        _ => None,
+    });
+    let fresh = c.by_load().into_iter().filter(|n| !has.contains(n));
+    let fresh: Vec<(u8, NodeId)> = fresh.map(|n| (if Some(n) == successor { 3 } else { 4 }, n)).collect();
+    // The order of the emptiest first is kept within a rank: the sort is stable.
+    ranked.sort_unstable();
+    ranked.extend(fresh);
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let target: BTreeSet<NodeId> = ranked.into_iter().take(wanted).map(|(_, n)| n).collect();
+    (target.len() == wanted).then_some(target)
+}
+
+/// One step from where the group is to where it is to be: replicas exist, learn, vote; others stop voting, then leave.
+fn place(
+    c: &Catalogue,
+    o: &Observed,
+    id: GroupId,
+    group: &Group,
+    seen: &GroupObservation,
+    target: &BTreeSet<NodeId>,
+    plan: &mut Plan,
+) {
+    if seen.joint() {
+        finish_joint(id, group, seen, plan);
+        return;
+    }
+    let voters = seen.voters();
+    let mut wanted: BTreeSet<ReplicaId> = BTreeSet::new();
+    for node in target {
+        match group.on(*node) {
+            Some(replica) => drop(wanted.insert(replica)),
+            None => plan.propose(Kind::AddReplica { group: id, node: *node }),
+        }
+    }
+    for replica in wanted.iter().filter(|r| voters.contains(r)) {
+        if group.replicas.get(replica).is_some_and(|r| r.state == ReplicaState::Joining) {
+            plan.propose(Kind::ReplicaActive { group: id, replica: *replica });
+        }
+    }
+    if wanted.len() < target.len() {
+        plan.wait(Some(group.store), None, "Growing", "replicas are being added".into());
+        return;
+    }
+    if voters == wanted {
+        retire(id, group, seen, &wanted, plan);
+        return;
+    }
+    let change = |voters: BTreeSet<ReplicaId>, learners: BTreeMap<ReplicaId, NodeId>| Action::ChangeMembership {
+        group: id,
+        leader_node: seen.leader_node,
+        leader: seen.leader,
+        expected: seen.membership,
+        voters,
+        learners,
+    };
+    // Everyone who is to learn is named, those who do so already too: whoever is not named leaves.
+    let learners: BTreeMap<ReplicaId, NodeId> = wanted
+        .iter()
+        .filter(|r| !voters.contains(r))
+        .filter_map(|r| group.replicas.get(r).map(|x| (*r, x.node)))
+        .collect();
+    if learners.keys().any(|r| !seen.hosts.contains_key(r)) {
+        plan.actions.push(change(voters, learners));
+        plan.wait(Some(group.store), None, "Growing", "new replicas begin to learn".into());
+        return;
+    }
+    let behind: Vec<ReplicaId> = wanted.iter().copied().filter(|r| !voters.contains(r) && !o.caught_up(id, *r)).collect();
+    if let Some(replica) = behind.first() {
+        let node = seen.hosts.get(replica).map_or(0, |n| n.get());
+        plan.wait(Some(group.store), None, "Growing", format!("the replica on node {node} catches up"));
+        return;
+    }
+    // The new voters that are caught up must make a majority by themselves, and so must the old ones that answer.
+    let sure = wanted.iter().filter(|r| o.close(id, **r)).count();
+    if sure * 2 <= wanted.len() {
+        plan.wait(Some(group.store), None, "NoQuorum", "too few replicas are caught up for a change".into());
+        return;
+    }
+    if !wanted.contains(&seen.leader) {
+        transfer(c, o, id, seen, &wanted, plan);
+        return;
+    }
+    plan.actions.push(change(wanted, BTreeMap::new()));
+    plan.wait(Some(group.store), None, "Changing", "the voters change".into());
+}
+
+/// A change that its leader left half done: the newer set wins; it is the one that names replicas of the catalogue.
+fn finish_joint(id: GroupId, group: &Group, seen: &GroupObservation, plan: &mut Plan) {
+    let Some(last) = seen.configs.last().filter(|_| seen.joint()) else { return };
+    plan.actions.push(Action::ChangeMembership {
+        group: id,
+        leader_node: seen.leader_node,
+        leader: seen.leader,
+        expected: seen.membership,
+        voters: last.clone(),
+        learners: BTreeMap::new(),
+    });
+    plan.wait(Some(group.store), None, "Changing", "a change of the voters is being finished".into());
+}
+
+/// The leader is to leave: somebody who stays and is caught up leads first.
+fn transfer(
+    c: &Catalogue,
+    o: &Observed,
+    id: GroupId,
+    seen: &GroupObservation,
+    stay: &BTreeSet<ReplicaId>,
+    plan: &mut Plan,
+) {
+    let voters = seen.voters();
+    let to = stay.iter().find(|r| voters.contains(r) && **r != seen.leader && o.caught_up(id, **r));
+    match to {
+        Some(to) => plan.actions.push(Action::Transfer {
+            group: id,
+            leader_node: seen.leader_node,
+            leader: seen.leader,
+            to: *to,
+        }),
+        // Nobody who stays votes yet (one voter moves): let the new ones vote beside the leader first.
+        None => {
+            let mut both = stay.clone();
+            both.insert(seen.leader);
+            if both != voters {
+                plan.actions.push(Action::ChangeMembership {
+                    group: id,
+                    leader_node: seen.leader_node,
+                    leader: seen.leader,
+                    expected: seen.membership,
+                    voters: both,
+                    learners: BTreeMap::new(),
+                });
+            }
+        }
+    }
+    let store = c.groups.get(&id).map(|g| g.store);
+    plan.wait(store, None, "Changing", "the leader moves to a replica that stays".into());
+}
+
+/// Voters are as wanted: whoever else there is leaves the membership, then the catalogue.
+fn retire(id: GroupId, group: &Group, seen: &GroupObservation, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
+    if !seen.learners().is_empty() {
+        plan.actions.push(Action::ChangeMembership {
+            group: id,
+            leader_node: seen.leader_node,
+            leader: seen.leader,
+            expected: seen.membership,
+            voters: wanted.clone(),
+            learners: BTreeMap::new(),
+        });
+        plan.wait(Some(group.store), None, "Changing", "replicas that no longer vote leave the group".into());
+        return;
+    }
+    for (replica, r) in &group.replicas {
+        if !wanted.contains(replica) && r.state != ReplicaState::Leaving {
+            plan.propose(Kind::RetireReplica { group: id, replica: *replica });
+        }
+    }
+}
+
+fn drop_leaving(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) {
+    for (replica, r) in &group.replicas {
+        if r.state == ReplicaState::Leaving && o.gone(c, id, *replica, r.node) {
+            plan.propose(Kind::DropReplica { group: id, replica: *replica });
+        }
+    }
+}
+
+/// Stores whose last replica is gone.
+pub(super) fn stores(c: &Catalogue, plan: &mut Plan) {
+    for (id, store) in &c.stores {
+        let empty = c.groups.get(&store.group).is_none_or(|g| g.replicas.is_empty());
+        if store.state == StoreState::Removing && empty {
+            plan.propose(Kind::StoreGone(*id));
+        }
+    }
+}
+
+/// One leader moves from the node that leads most to the one that leads least, if that evens out. Quiet when even.
+pub(super) fn balance(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+    let mut load: BTreeMap<NodeId, usize> = c.members().filter(|n| o.reachable(*n)).map(|n| (n, 0)).collect();
+    let led = |id: &GroupId| o.groups.get(id);
+    for seen in c.groups.keys().filter_map(led) {
+        if let Some(n) = load.get_mut(&seen.leader_node) {
+            *n += 1;
+        }
+    }
+    for (id, seen) in c.groups.keys().filter_map(|id| led(id).map(|s| (id, s))) {
+        let Some(from) = load.get(&seen.leader_node).copied() else { continue };
+        if seen.joint() || !seen.voters().iter().all(|v| o.caught_up(*id, *v)) {
+            continue;
+        }
+        let best = seen
+            .voters()
+            .into_iter()
+            .filter(|v| *v != seen.leader)
+            .filter_map(|v| seen.hosts.get(&v).and_then(|n| load.get(n)).map(|n| (*n, v)))
+            .min();
+        // Two apart is even: a move would only swap them.
+        if let Some((to_load, to)) = best
+            && to_load + 2 < from
+        {
+            plan.actions.push(Action::Transfer { group: *id, leader_node: seen.leader_node, leader: seen.leader, to });
+            return;
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the coordinator has seen.
+
+use super::LogPoint;
+use crate::{
+    catalogue::Catalogue,
+    ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long a replica must stay close to its leader before it counts as caught up, microseconds.
+pub const CAUGHT_UP_US: u64 = 1_000_000;
+/// Entries that a replica may lack and still be close: what is in flight under load.
+pub const CLOSE_ENTRIES: u64 = 2_000;
+
+/// One replica, as its node reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaReport {
+    /// True while it leads.
+    pub leads: bool,
+    /// Its term.
+    pub term: u64,
+    /// Index after its last log entry.
+    pub log_end: u64,
+    /// Applied index.
+    pub applied: u64,
+    /// Digest at `applied`.
+    pub digest: Digest,
+    /// Why it no longer runs.
+    pub stopped: Option<String>,
+}
+
+/// A group, as its leader reports it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupObservation {
+    /// The leader.
+    pub leader: ReplicaId,
+    /// Its node.
+    pub leader_node: NodeId,
+    /// Its term.
+    pub term: u64,
+    /// Log id of the membership.
+    pub membership: Option<LogPoint>,
+    /// One set of voters, or two while a change is going on.
+    pub configs: Vec<BTreeSet<ReplicaId>>,
+    /// Everyone in the membership, and where.
+    pub hosts: BTreeMap<ReplicaId, NodeId>,
+    /// How far each replica's log matches the leader's.
+    pub matched: BTreeMap<ReplicaId, u64>,
+    /// Committed index.
+    pub committed: u64,
+    /// A majority answered lately.
+    pub quorum: bool,
+}
+
+impl GroupObservation {
+    /// Everyone who votes now, in either set.
+    #[must_use]
+    pub fn voters(&self) -> BTreeSet<ReplicaId> {
+        self.configs.iter().flatten().copied().collect()
+    }
+    /// True while a change is going on.
+    #[must_use]
+    pub fn joint(&self) -> bool {
+        self.configs.len() > 1
+    }
+    /// Everyone who does not vote.
+    #[must_use]
+    pub fn learners(&self) -> BTreeSet<ReplicaId> {
+        let voters = self.voters();
+        self.hosts.keys().copied().filter(|r| !voters.contains(r)).collect()
+    }
+}
+
+/// A node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeObservation {
+    /// Answered the last poll.
+    pub reachable: bool,
+    /// The disk that answers at this node's name, if it is another one.
+    pub other_disk: Option<DiskId>,
+    /// Replicas that it runs.
+    pub replicas: BTreeMap<(GroupId, ReplicaId), ReplicaReport>,
+    /// Replicas that it has removed for ever.
+    pub deleted: BTreeSet<(GroupId, ReplicaId)>,
+}
+
+/// Everything the coordinator has seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Now, by the coordinator's clock.
+    pub now_us: u64,
+    /// The coordinator's node.
+    pub coordinator: NodeId,
+    /// Nodes.
+    pub nodes: BTreeMap<NodeId, NodeObservation>,
+    /// Groups that have a leader, the system group among them.
+    pub groups: BTreeMap<GroupId, GroupObservation>,
+    /// Since when each replica has been close to its leader without a break.
+    pub close_since_us: BTreeMap<(GroupId, ReplicaId), u64>,
+}
+
+impl Observed {
+    /// Carries over since when replicas have been close, and forgets those that no longer are.
+    pub fn settle(&mut self, previous: &Self) {
+        for (group, seen) in &self.groups {
+            for replica in seen.hosts.keys() {
+                let close = *replica == seen.leader
+                    || seen.matched.get(replica).is_some_and(|m| m + CLOSE_ENTRIES >= seen.committed && *m > 0);
+                let node = seen.hosts.get(replica);
+                let up = node.and_then(|n| self.nodes.get(n)).is_some_and(|n| n.reachable);
+                if close && up {
+                    let key = (*group, *replica);
+                    let since = previous.close_since_us.get(&key).copied().unwrap_or(self.now_us);
+                    self.close_since_us.insert(key, since);
+                }
+            }
+        }
+    }
+
+    /// The replica has been close to its leader for long enough.
+    #[must_use]
+    pub fn caught_up(&self, group: GroupId, replica: ReplicaId) -> bool {
+        let since = self.close_since_us.get(&(group, replica));
+        since.is_some_and(|s| self.now_us.saturating_sub(*s) >= CAUGHT_UP_US)
+    }
+
+    /// The replica is close to its leader now.
+    #[must_use]
+    pub fn close(&self, group: GroupId, replica: ReplicaId) -> bool {
+        self.close_since_us.contains_key(&(group, replica))
+    }
+
+    /// The node answered the last poll.
+    #[must_use]
+    pub fn reachable(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|n| n.reachable)
+    }
+
+    /// The node has removed the replica, or there is no such node any more.
+    #[must_use]
+    pub fn gone(&self, catalogue: &Catalogue, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+        use crate::catalogue::NodeState;
+        match catalogue.nodes.get(&node).map(|n| n.state) {
+            None | Some(NodeState::Removed { .. } | NodeState::Replacing { .. }) => true,
+            Some(NodeState::Member | NodeState::Draining) => {
+                self.nodes.get(&node).is_some_and(|n| n.reachable && n.deleted.contains(&(group, replica)))
+            }
+        }
+    }
+}

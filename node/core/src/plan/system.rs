@@ -1,0 +1,143 @@
+//! What the system group and the nodes themselves need. In the system group the replica id is the node id.
+
+use super::{Action, Observed, Plan};
+use crate::{
+    catalogue::{Catalogue, Kind, NodeState, ReplicaState, model::system_voters},
+    ids::{GroupId, NodeId, ReplicaId},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn replica(node: NodeId) -> ReplicaId {
+    ReplicaId::new(node.get())
+}
+
+/// Learners for new nodes, promotion to the right number of voters, and the way out for nodes that leave.
+pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+    let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
+    let change = |voters: BTreeSet<ReplicaId>, learners: BTreeMap<ReplicaId, NodeId>| Action::ChangeMembership {
+        group: GroupId::SYSTEM,
+        leader_node: seen.leader_node,
+        leader: seen.leader,
+        expected: seen.membership,
+        voters,
+        learners,
+    };
+    if let Some(last) = seen.configs.last().filter(|_| seen.joint()) {
+        let stay = seen.hosts.iter().filter(|(r, _)| !last.contains(r) && !seen.configs[0].contains(r));
+        plan.actions.push(change(last.clone(), stay.map(|(r, n)| (*r, *n)).collect()));
+        return;
+    }
+    let voters = seen.voters();
+    let members: BTreeSet<NodeId> = c.members().collect();
+    // A node stays in the group until the store groups have left it: it must hear of what it is to remove.
+    let leaving: BTreeSet<NodeId> = c
+        .nodes
+        .iter()
+        .filter(|(id, n)| match n.state {
+            NodeState::Member => false,
+            NodeState::Draining | NodeState::Replacing { .. } => unnamed(c, **id),
+            NodeState::Removed { .. } => true,
+        })
+        .map(|(id, _)| *id)
+        .collect();
+    // Whoever is to stay a learner is named in every change, or it would leave the group.
+    let learners = |voters: &BTreeSet<ReplicaId>| -> BTreeMap<ReplicaId, NodeId> {
+        let stay = seen.hosts.iter().filter(|(r, n)| !voters.contains(r) && !leaving.contains(n));
+        stay.map(|(r, n)| (*r, *n)).collect()
+    };
+    let new: BTreeMap<ReplicaId, NodeId> =
+        members.iter().map(|n| (replica(*n), *n)).filter(|(r, _)| !seen.hosts.contains_key(r)).collect();
+    if !new.is_empty() {
+        let mut all = learners(&voters);
+        all.extend(new);
+        plan.actions.push(change(voters, all));
+        return;
+    }
+    let wanted = wanted_voters(o, &members, &voters, seen.leader);
+    let gone = seen.hosts.values().any(|n| leaving.contains(n));
+    if wanted == voters && !gone {
+        return;
+    }
+    if wanted.iter().any(|v| !voters.contains(v) && !o.caught_up(GroupId::SYSTEM, *v)) {
+        return;
+    }
+    let sure = wanted.iter().filter(|v| o.close(GroupId::SYSTEM, **v)).count();
+    if sure * 2 <= wanted.len() {
+        return;
+    }
+    if wanted.contains(&seen.leader) {
+        let stay = learners(&wanted);
+        plan.actions.push(change(wanted, stay));
+        return;
+    }
+    let to = wanted.iter().find(|v| voters.contains(v) && **v != seen.leader && o.caught_up(GroupId::SYSTEM, **v));
+    match to {
+        Some(to) => plan.actions.push(Action::Transfer {
+            group: GroupId::SYSTEM,
+            leader_node: seen.leader_node,
+            leader: seen.leader,
+            to: *to,
+        }),
+        None => {
+            let mut both = wanted;
+            both.insert(seen.leader);
+            if both != voters {
+                let stay = learners(&both);
+                plan.actions.push(change(both, stay));
+            }
+        }
+    }
+}
+
+/// Members that vote: those that do stay, the reachable and the lowest come first.
+fn wanted_voters(
+    o: &Observed,
+    members: &BTreeSet<NodeId>,
+    voters: &BTreeSet<ReplicaId>,
+    leader: ReplicaId,
+) -> BTreeSet<ReplicaId> {
+    let mut ranked: Vec<(u8, NodeId)> = members
+        .iter()
+        .map(|n| {
+            let rank = match (voters.contains(&replica(*n)), o.reachable(*n)) {
+                (true, _) if replica(*n) == leader => 0,
+                (true, true) => 1,
+                (true, false) => 2,
+                (false, true) => 3,
+                (false, false) => 4,
+            };
+            (rank, *n)
+        })
+        .collect();
+    ranked.sort_unstable();
+    // A node that does not answer is no reason to shrink, but none is promoted before it is caught up.
+    let number = system_voters(members.len());
+    ranked.into_iter().take(number).map(|(_, n)| replica(n)).collect()
+}
+
+/// No store group names the node.
+#[must_use]
+pub fn unnamed(c: &Catalogue, node: NodeId) -> bool {
+    !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node && r.state != ReplicaState::Leaving))
+}
+
+/// Nodes that no group names any more leave the catalogue.
+pub(super) fn departures(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+    let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
+    for (id, node) in &c.nodes {
+        let named = seen.hosts.values().any(|n| n == id) || seen.joint();
+        // A drained node removes its data before it goes; a lost one cannot.
+        let data = c.groups.values().any(|g| g.replicas.values().any(|r| r.node == *id));
+        match node.state {
+            NodeState::Draining if unnamed(c, *id) && !named && !data => plan.propose(Kind::Drained(*id)),
+            NodeState::Replacing { .. } if unnamed(c, *id) && !named => plan.propose(Kind::Replaced(*id)),
+            NodeState::Draining => {
+                plan.wait(None, Some(*id), "Draining", "groups still name the node".into());
+            }
+            NodeState::Replacing { .. } => {
+                plan.wait(None, Some(*id), "Replacing", "groups still name the node".into());
+            }
+            NodeState::Member | NodeState::Removed { .. } => {}
+        }
+    }
+}

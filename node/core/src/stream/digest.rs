@@ -1,0 +1,104 @@
+//! Running digests. The bytes that go in are spelled here and nowhere else; they are part of the disk contract, because
+//! replicas of different versions compare digests.
+
+use crate::{
+    append::{Appended, Rejected},
+    event::NewEvent,
+    ids::{Digest, EventId},
+    names::StreamName,
+};
+
+fn text(h: &mut blake3::Hasher, s: &[u8]) {
+    h.update(&(s.len() as u64).to_be_bytes());
+    h.update(s);
+}
+
+/// Hash of the ids of a batch, in order.
+#[must_use]
+pub fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
+    let mut h = blake3::Hasher::new();
+    for id in ids {
+        h.update(&id.to_bytes());
+    }
+    Digest(*h.finalize().as_bytes())
+}
+
+/// The event digest after `events` were stored.
+#[must_use]
+pub fn events(before: &Digest, stream: &StreamName, appended: &Appended, events: &[NewEvent]) -> Digest {
+    let mut h = blake3::Hasher::new();
+    h.update(&before.0);
+    text(&mut h, stream.as_str().as_bytes());
+    for n in [appended.first_revision.get(), appended.first_position.get(), appended.recorded_at_us] {
+        h.update(&n.to_be_bytes());
+    }
+    for e in events {
+        h.update(&e.id.to_bytes());
+        text(&mut h, e.event_type.as_str().as_bytes());
+        text(&mut h, e.content_type.as_bytes());
+        text(&mut h, &e.data);
+        text(&mut h, &e.metadata);
+        h.update(&(e.tags.len() as u64).to_be_bytes());
+        e.tags.iter().for_each(|t| text(&mut h, t.as_bytes()));
+        text(&mut h, e.correlation_id.as_bytes());
+        text(&mut h, e.causation_id.as_bytes());
+    }
+    Digest(*h.finalize().as_bytes())
+}
+
+/// The digest after an append was accepted or recognised.
+#[must_use]
+pub fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> Digest {
+    let mut h = blake3::Hasher::new();
+    h.update(&before.0);
+    h.update(&[1, u8::from(appended.repeated)]);
+    for n in [
+        appended.first_revision.get(),
+        appended.last_revision.get(),
+        appended.first_position.get(),
+        appended.last_position.get(),
+        appended.recorded_at_us,
+    ] {
+        h.update(&n.to_be_bytes());
+    }
+    h.update(&event_digest.0);
+    Digest(*h.finalize().as_bytes())
+}
+
+/// The digest after an append was rejected.
+#[must_use]
+pub fn rejected(before: &Digest, why: &Rejected) -> Digest {
+    let mut h = blake3::Hasher::new();
+    h.update(&before.0);
+    match why {
+        Rejected::WrongRevision { stream, expected, actual } => {
+            h.update(&[2]);
+            text(&mut h, stream.as_str().as_bytes());
+            text(&mut h, expected.to_string().as_bytes());
+            text(&mut h, actual.to_string().as_bytes());
+        }
+        Rejected::StreamFull { stream } => {
+            h.update(&[3]);
+            text(&mut h, stream.as_str().as_bytes());
+        }
+        Rejected::IdReused { stream, id } => {
+            h.update(&[4]);
+            text(&mut h, stream.as_str().as_bytes());
+            h.update(&id.to_bytes());
+        }
+        Rejected::Closed => {
+            h.update(&[5]);
+        }
+    }
+    Digest(*h.finalize().as_bytes())
+}
+
+/// The digest after settings changed.
+#[must_use]
+pub fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest {
+    let mut h = blake3::Hasher::new();
+    h.update(&before.0);
+    h.update(&[6, u8::from(closed)]);
+    h.update(&repeat_window_us.to_be_bytes());
+    Digest(*h.finalize().as_bytes())
+}
