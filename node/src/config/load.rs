@@ -1,0 +1,382 @@
+//! Defaults < file < environment < flags, as texts by key; then one pass that parses, checks and names every problem.
+
+use super::{Config, Discovery, LogFormat, args::ServeArgs};
+use crate::raft::group::Tuning;
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+/// One thing wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, `section.key`.
+    pub key: String,
+    /// Where its value came from.
+    pub origin: String,
+    /// The rule it breaks.
+    pub rule: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.key, self.origin, self.rule)
+    }
+}
+
+/// A key: name, default (empty: none), what it is. The reference page is made from this table.
+pub struct Key {
+    /// `section.key`.
+    pub name: &'static str,
+    /// Value when nothing sets it.
+    pub default: &'static str,
+    /// Unit, bounds and reason.
+    pub help: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { name, default, help }
+}
+
+/// Every key there is.
+pub const KEYS: &[Key] = &[
+    key("node.data_dir", "", "directory of marker, state and log; required"),
+    key("node.cluster", "", "name of the Cluster; required"),
+    key("node.namespace", "default", "namespace of the Cluster; stores are named within it"),
+    key("node.name", "", "pod or host name; default: POD_NAME, else the host's name"),
+    key("listen.clients", "[::]:2113", "address for clients"),
+    key("listen.peers", "[::]:2114", "address for peers"),
+    key("listen.admin", "[::]:2115", "address for the operator"),
+    key("listen.http", "[::]:9090", "address for metrics and probes"),
+    key("peer.advertise", "", "host:port that peers are told; default: POD_IP (else 127.0.0.1) and the port of listen.peers"),
+    key("discovery.kind", "kubernetes", "kubernetes, static or single"),
+    key("discovery.service", "", "headless Service of the peers; required for kubernetes"),
+    key("discovery.peers", "", "host:port of every node; required for static (in the environment: comma-separated)"),
+    key("gateway.cluster_domain", "cluster.local", "DNS domain of the Kubernetes cluster"),
+    key("gateway.default_store", "", "store of calls that name none"),
+    key("gateway.domains", "", "further domains under which stores are addressed"),
+    key("gateway.append_timeout_ms", "10000", "1 to 600000; time for an append whose client set no deadline"),
+    key("limits.event_bytes_max", "4194304", "1 to 16777216; data and metadata of one event"),
+    key("limits.batch_bytes_max", "16777216", "limits.event_bytes_max to 33554432; one append"),
+    key("raft.heartbeat_ms", "150", "10 to 10000; between two heartbeats of a leader"),
+    key("raft.election_min_ms", "500", "at least 3 heartbeats; shortest silence after which a replica stands for election"),
+    key("raft.election_max_ms", "900", "more than raft.election_min_ms, at most 60000; longest such silence"),
+    key("raft.purge_after_entries", "20000", "10 to 10000000; log entries after which state is flushed and the log purged"),
+    key("raft.keep_entries", "5000", "1 to 10000000; log entries kept for followers that lag"),
+    key("shutdown.drain_delay_ms", "5000", "0 to 600000; how long a stopping node still accepts calls, because proxies learn late"),
+    key("shutdown.grace_ms", "110000", "more than shutdown.drain_delay_ms; how long stopping may take in all"),
+    key("log.format", "json", "json or text"),
+    key("log.level", "info", "filter of tracing-subscriber, for example info,taffrail_node=debug"),
+];
+
+/// Environment names with our prefix that are not settings: the client's own, and the service links of Kubernetes.
+fn is_setting(name: &str) -> bool {
+    const CLIENT: &[&str] = &["ENDPOINT", "STORE", "CACHE", "OUTPUT", "TIMEOUT", "E2E", "FIX"];
+    let Some(rest) = name.strip_prefix("TAFFRAIL_") else { return false };
+    let link = rest.contains("_SERVICE_") || rest.ends_with("_PORT") || rest.contains("_PORT_") || rest.starts_with("PORT");
+    !(CLIENT.contains(&rest) || rest.starts_with("OPERATOR_") || link)
+}
+
+struct Values {
+    values: BTreeMap<&'static str, (String, String)>,
+    problems: Vec<Problem>,
+}
+
+impl Values {
+    fn set(&mut self, name: &str, value: String, origin: &str) {
+        match KEYS.iter().find(|k| k.name == name) {
+            Some(k) => drop(self.values.insert(k.name, (value, origin.to_owned()))),
+            None => self.problem(name, origin, "no such key"),
+        }
+    }
+    fn problem(&mut self, key: &str, origin: &str, rule: impl Into<String>) {
+        self.problems.push(Problem { key: key.to_owned(), origin: origin.to_owned(), rule: rule.into() });
+    }
+    fn get(&self, name: &str) -> (String, String) {
+        self.values.get(name).cloned().unwrap_or_else(|| {
+            let default = KEYS.iter().find(|k| k.name == name).map_or("", |k| k.default);
+            (default.to_owned(), "default".to_owned())
+        })
+    }
+    fn text(&self, name: &str) -> Option<String> {
+        Some(self.get(name).0).filter(|v| !v.is_empty())
+    }
+    fn required(&mut self, name: &str) -> String {
+        let (value, origin) = self.get(name);
+        if value.is_empty() {
+            self.problem(name, &origin, "is required");
+        }
+        value
+    }
+    fn number(&mut self, name: &str, min: u64, max: u64) -> u64 {
+        let (value, origin) = self.get(name);
+        match value.parse::<u64>() {
+            Ok(n) if (min..=max).contains(&n) => n,
+            Ok(n) => {
+                self.problem(name, &origin, format!("must be {min} to {max}, is {n}"));
+                min
+            }
+            Err(_) => {
+                self.problem(name, &origin, format!("must be a whole number, is {value:?}"));
+                min
+            }
+        }
+    }
+    fn address(&mut self, name: &str) -> SocketAddr {
+        let (value, origin) = self.get(name);
+        value.parse().unwrap_or_else(|_| {
+            self.problem(name, &origin, format!("must be IP:PORT, is {value:?}"));
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+    fn list(&self, name: &str) -> Vec<String> {
+        self.get(name).0.split(',').map(str::trim).filter(|s| !s.is_empty()).map(ToOwned::to_owned).collect()
+    }
+    fn file(&mut self, path: &std::path::Path) {
+        let origin = path.display().to_string();
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) => return self.problem("--config", &origin, e.to_string()),
+        };
+        let table = match text.parse::<toml::Table>() {
+            Ok(table) => table,
+            Err(e) => return self.problem("--config", &origin, e.to_string()),
+        };
+        for (section, body) in table {
+            let Some(body) = body.as_table() else {
+                self.problem(&section, &origin, "must be a section");
+                continue;
+            };
+            for (name, value) in body {
+                let name = format!("{section}.{name}");
+                match scalar(value) {
+                    Some(text) => self.set(&name, text, &origin),
+                    None => self.problem(&name, &origin, "must be a text, a number or a list of texts"),
+                }
+            }
+        }
+    }
+}
+
+fn scalar(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(s) => Some(s.clone()),
+        toml::Value::Integer(n) => Some(n.to_string()),
+        toml::Value::Boolean(b) => Some(b.to_string()),
+        toml::Value::Array(items) => {
+            let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            items.map(|i| i.join(","))
+        }
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+impl Config {
+    /// Builds the configuration.
+    ///
+    /// # Errors
+    /// Every problem found, at once. No port and no file but `--config` was opened.
+    pub fn load(args: &ServeArgs, env: impl Iterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
+        let mut v = Values { values: BTreeMap::new(), problems: Vec::new() };
+        let env: BTreeMap<String, String> = env.collect();
+        if args.single {
+            preset_single(&mut v);
+        }
+        if let Some(path) = &args.config {
+            v.file(path);
+        }
+        for (name, value) in env.iter().filter(|(name, _)| is_setting(name)) {
+            let rest = name.trim_start_matches("TAFFRAIL_").to_lowercase();
+            let dotted = rest.replacen('_', ".", 1);
+            v.set(&dotted, value.clone(), name);
+        }
+        let flags = [
+            ("node.data_dir", args.data_dir.as_ref().map(|p| p.display().to_string()), "--data-dir"),
+            ("listen.clients", args.listen_clients.clone(), "--listen-clients"),
+            ("listen.peers", args.listen_peers.clone(), "--listen-peers"),
+            ("listen.admin", args.listen_admin.clone(), "--listen-admin"),
+            ("listen.http", args.listen_http.clone(), "--listen-http"),
+        ];
+        for (name, value, origin) in flags {
+            if let Some(value) = value {
+                v.set(name, value, origin);
+            }
+        }
+        let config = check(&mut v, &env);
+        if v.problems.is_empty() { Ok(config) } else { Err(v.problems) }
+    }
+}
+
+fn preset_single(v: &mut Values) {
+    for (name, value) in [
+        ("node.cluster", "single"),
+        ("discovery.kind", "single"),
+        ("gateway.default_store", "default"),
+        ("listen.clients", "127.0.0.1:2113"),
+        ("listen.peers", "127.0.0.1:2114"),
+        ("listen.admin", "127.0.0.1:2115"),
+        ("listen.http", "127.0.0.1:9090"),
+        ("shutdown.drain_delay_ms", "0"),
+        ("log.format", "text"),
+    ] {
+        v.set(name, value.to_owned(), "--single");
+    }
+}
+
+fn discovery(v: &mut Values) -> Discovery {
+    let (kind, origin) = v.get("discovery.kind");
+    match kind.as_str() {
+        "kubernetes" => Discovery::Kubernetes { service: v.required("discovery.service") },
+        "static" => {
+            v.required("discovery.peers");
+            Discovery::Static { peers: v.list("discovery.peers") }
+        }
+        "single" => Discovery::Single,
+        other => {
+            v.problem("discovery.kind", &origin, format!("must be kubernetes, static or single, is {other:?}"));
+            Discovery::Single
+        }
+    }
+}
+
+fn tuning(v: &mut Values) -> Tuning {
+    let heartbeat = v.number("raft.heartbeat_ms", 10, 10_000);
+    let election_min = v.number("raft.election_min_ms", heartbeat * 3, 60_000);
+    let election_max = v.number("raft.election_max_ms", election_min + 1, 60_000);
+    Tuning {
+        heartbeat: Duration::from_millis(heartbeat),
+        election_min: Duration::from_millis(election_min),
+        election_max: Duration::from_millis(election_max),
+        purge_after_entries: v.number("raft.purge_after_entries", 10, 10_000_000),
+        keep_entries: v.number("raft.keep_entries", 1, 10_000_000),
+    }
+}
+
+fn bytes(v: &mut Values, name: &str, min: usize, max: usize) -> usize {
+    usize::try_from(v.number(name, min as u64, max as u64)).unwrap_or(max)
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
+    let listen_peers = v.address("listen.peers");
+    let host = env.get("POD_IP").cloned().unwrap_or_else(|| "127.0.0.1".into());
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let event_bytes_max = bytes(v, "limits.event_bytes_max", 1, 16 << 20);
+    let drain_ms = v.number("shutdown.drain_delay_ms", 0, 600_000);
+    let (format, origin) = v.get("log.format");
+    let log_format = match format.as_str() {
+        "json" => LogFormat::Json,
+        "text" => LogFormat::Text,
+        other => {
+            v.problem("log.format", &origin, format!("must be json or text, is {other:?}"));
+            LogFormat::Json
+        }
+    };
+    let (log_level, origin) = v.get("log.level");
+    if let Err(e) = tracing_subscriber::EnvFilter::try_new(&log_level) {
+        v.problem("log.level", &origin, e.to_string());
+    }
+    Config {
+        data_dir: PathBuf::from(v.required("node.data_dir")),
+        cluster: v.required("node.cluster"),
+        namespace: v.required("node.namespace"),
+        name: v.text("node.name").or_else(|| env.get("POD_NAME").cloned()).unwrap_or_else(host_name),
+        listen_clients: v.address("listen.clients"),
+        listen_peers,
+        listen_admin: v.address("listen.admin"),
+        listen_http: v.address("listen.http"),
+        advertise: v.text("peer.advertise").unwrap_or_else(|| format!("{host}:{}", listen_peers.port())),
+        discovery: discovery(v),
+        cluster_domain: v.required("gateway.cluster_domain"),
+        default_store: v.text("gateway.default_store"),
+        domains: v.list("gateway.domains"),
+        append_timeout: Duration::from_millis(v.number("gateway.append_timeout_ms", 1, 600_000)),
+        event_bytes_max,
+        batch_bytes_max: bytes(v, "limits.batch_bytes_max", event_bytes_max, 32 << 20),
+        raft: tuning(v),
+        drain_delay: Duration::from_millis(drain_ms),
+        grace: Duration::from_millis(v.number("shutdown.grace_ms", drain_ms + 1, 3_600_000)),
+        log_format,
+        log_level,
+    }
+}
+
+/// The reference page, from `KEYS`.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Node configuration\n\nGenerated from the table of keys in `node/src/config/load.rs`; `make fix` writes it again.\n\
+         Precedence: flag > environment > file > default. Unknown keys are errors; all problems are reported at once.\n\n\
+         | key | environment | default | meaning |\n|---|---|---|---|\n",
+    );
+    for k in KEYS {
+        let env = format!("TAFFRAIL_{}", k.name.replace('.', "_").to_uppercase());
+        let default = if k.default.is_empty() { String::new() } else { format!("`{}`", k.default) };
+        page.push_str(&format!("| `{}` | `{env}` | {default} | {} |\n", k.name, k.help));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(file: &str, env: &[(&str, &str)], args: ServeArgs) -> Result<Config, Vec<Problem>> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, file).unwrap();
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        Config::load(&ServeArgs { config: Some(path), ..args }, env.into_iter())
+    }
+
+    const GOOD: &str = "[node]\ndata_dir = \"/d\"\ncluster = \"main\"\n[discovery]\nservice = \"main-peers\"\n";
+
+    #[test]
+    fn flags_beat_environment_beats_file_beats_default() {
+        let env = [("TAFFRAIL_LISTEN_CLIENTS", "0.0.0.0:1"), ("TAFFRAIL_NODE_DATA_DIR", "/e"), ("POD_IP", "10.0.0.9")];
+        let args = ServeArgs { listen_clients: Some("0.0.0.0:2".into()), ..ServeArgs::default() };
+        let config = load(GOOD, &env, args).unwrap();
+        assert_eq!(config.listen_clients.port(), 2);
+        assert_eq!(config.data_dir, PathBuf::from("/e"));
+        assert_eq!(config.cluster, "main");
+        assert_eq!(config.listen_admin.port(), 2115);
+        assert_eq!(config.advertise, "10.0.0.9:2114");
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_with_key_and_origin() {
+        let file = "[node]\ncluster = \"main\"\n[listen]\nclients = \"here\"\nclientz = 1\n[limits]\nevent_bytes_max = 0\n";
+        let problems = load(file, &[("TAFFRAIL_RAFT_HEARTBEAT", "1")], ServeArgs::default()).unwrap_err();
+        let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
+        for key in
+            ["node.data_dir", "listen.clients", "listen.clientz", "limits.event_bytes_max", "raft.heartbeat", "discovery.service"]
+        {
+            assert!(keys.contains(&key), "{key} missing in {keys:?}");
+        }
+        assert!(problems.iter().any(|p| p.key == "raft.heartbeat" && p.origin == "TAFFRAIL_RAFT_HEARTBEAT"));
+    }
+
+    #[test]
+    fn service_links_are_not_settings() {
+        let env = [("TAFFRAIL_SERVICE_HOST", "1"), ("TAFFRAIL_PORT_8080_TCP", "x"), ("TAFFRAIL_ENDPOINT", "y")];
+        assert!(load(GOOD, &env, ServeArgs::default()).is_ok());
+    }
+
+    #[test]
+    fn single_needs_nothing_but_a_directory() {
+        let args = ServeArgs { single: true, data_dir: Some("/d".into()), ..ServeArgs::default() };
+        let config = Config::load(&args, std::iter::empty()).unwrap();
+        assert_eq!(config.discovery, Discovery::Single);
+        assert_eq!(config.default_store.as_deref(), Some("default"));
+        assert!(config.listen_clients.ip().is_loopback());
+    }
+
+    #[test]
+    fn the_reference_page_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CONFIG.md");
+        if std::env::var_os("TAFFRAIL_FIX").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), reference(), "run `make fix`");
+    }
+}

@@ -1,0 +1,146 @@
+//! Carries out what was planned: proposals in order, everything else at the same time.
+
+use crate::{
+    node::{handler, member::Member},
+    peer::Request,
+};
+use prost::Message;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use taffrail_core::{
+    catalogue::CatalogueOutcome,
+    ids::{GroupId, NodeId, ReplicaId},
+    plan::{Action, LogPoint},
+};
+use taffrail_proto::{
+    peer::{FrameKind, HandOver},
+    storage as pb,
+};
+use tokio::time::Instant;
+
+const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Changes of membership and leadership that run at the same time.
+const PARALLEL_MAX: usize = 16;
+
+/// Carries out the actions of one pass. What fails is met again in the next one.
+pub async fn carry_out(member: &Arc<Member>, actions: Vec<Action>) {
+    let (mut proposals, mut others) = (Vec::new(), Vec::new());
+    for action in actions {
+        match action {
+            Action::Propose(kind) => proposals.push(kind),
+            other @ (Action::ChangeMembership { .. } | Action::Transfer { .. }) => others.push(other),
+        }
+    }
+    let proposing = async {
+        for kind in proposals {
+            crate::failpoint::reach("coordinator-propose");
+            match member.propose_here(kind.clone(), Instant::now() + PROPOSE_TIMEOUT).await {
+                Ok(CatalogueOutcome::Refused(why)) => tracing::debug!(?kind, %why, "the catalogue refused a step"),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(?kind, %error, "a step was not recorded");
+                    return;
+                }
+            }
+            crate::failpoint::reach("coordinator-proposed");
+        }
+    };
+    let slots = Arc::new(tokio::sync::Semaphore::new(PARALLEL_MAX));
+    let acting = futures::future::join_all(others.into_iter().map(|a| act_in_turn(Arc::clone(member), a, Arc::clone(&slots))));
+    tokio::join!(proposing, acting);
+}
+
+async fn act_in_turn(member: Arc<Member>, action: Action, slots: Arc<tokio::sync::Semaphore>) {
+    let Ok(_slot) = slots.acquire().await else { return };
+    let what = format!("{action:?}");
+    crate::failpoint::reach("coordinator-change");
+    if let Err(why) = act(&member, action).await {
+        tracing::debug!(%what, %why, "a step was not carried out");
+    }
+    crate::failpoint::reach("coordinator-changed");
+}
+
+async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
+    match action {
+        Action::Propose(_) => Ok(()),
+        Action::ChangeMembership { group, leader_node, leader, expected, voters, learners } => {
+            let change = pb::ChangeMembership {
+                expected: expected.map(point),
+                voters: voters.iter().map(|r| r.get()).collect(),
+                learners: hosts(&learners),
+            };
+            if leader_node == member.node() {
+                let here = local(member, group, leader)?;
+                return handler::change_membership(&here, &change).await.map_err(|no| no.message);
+            }
+            send(member, FrameKind::ChangeMembership, group, leader_node, leader, change.encode_to_vec()).await
+        }
+        Action::Transfer { group, leader_node, leader, to } => {
+            if leader_node == member.node() {
+                let here = local(member, group, leader)?;
+                return handler::hand_over(&here, to).await.map_err(|no| no.message);
+            }
+            let hand_over = HandOver { to_replica: to.get() }.encode_to_vec();
+            send(member, FrameKind::HandOver, group, leader_node, leader, hand_over).await
+        }
+    }
+}
+
+fn local(member: &Member, group: GroupId, replica: ReplicaId) -> Result<Arc<crate::raft::group::Group>, String> {
+    let here = member.replica(group).filter(|g| g.key().replica == replica);
+    here.ok_or_else(|| "the leader's replica is no longer here".to_owned())
+}
+
+fn point((term, leader, index): LogPoint) -> pb::LogId {
+    pb::LogId { term, leader, index }
+}
+
+fn hosts(learners: &BTreeMap<ReplicaId, NodeId>) -> Vec<pb::Host> {
+    learners.iter().map(|(r, n)| pb::Host { replica: r.get(), node: n.get() }).collect()
+}
+
+async fn send(
+    member: &Member,
+    kind: FrameKind,
+    group: GroupId,
+    node: NodeId,
+    replica: ReplicaId,
+    payload: Vec<u8>,
+) -> Result<(), String> {
+    let request = Request {
+        kind,
+        group,
+        from_replica: ReplicaId::new(member.node().get()),
+        to_replica: replica,
+        payload: payload.into(),
+    };
+    let answer = member.parts.home.transport.call(node, request, CHANGE_TIMEOUT).await;
+    answer.map(drop).map_err(|e| e.to_string())
+}
+
+/// Hands every leadership of a node to another caught-up voter; says how many are left.
+pub async fn transfer_all(member: &Arc<Member>, node: NodeId) -> u32 {
+    let catalogue = member.applied();
+    let polled = super::observe::poll(member).await;
+    let observed = super::observe::observed(member, &catalogue, &polled);
+    let mut remaining = 0;
+    for (group, seen) in observed.groups.iter().filter(|(_, s)| s.leader_node == node) {
+        // The system group last: this node may be the one that coordinates the rest.
+        if *group == GroupId::SYSTEM {
+            continue;
+        }
+        remaining += u32::from(!hand_on(member, *group, seen).await);
+    }
+    if let Some(seen) = observed.groups.get(&GroupId::SYSTEM).filter(|s| s.leader_node == node) {
+        remaining += u32::from(!hand_on(member, GroupId::SYSTEM, seen).await);
+    }
+    remaining
+}
+
+async fn hand_on(member: &Arc<Member>, group: GroupId, seen: &taffrail_core::plan::GroupObservation) -> bool {
+    let voters = seen.voters();
+    let best = voters.iter().filter(|v| **v != seen.leader).max_by_key(|v| seen.matched.get(v).copied().unwrap_or(0));
+    let Some(to) = best.copied() else { return voters.len() == 1 };
+    let transfer = Action::Transfer { group, leader_node: seen.leader_node, leader: seen.leader, to };
+    act(member, transfer).await.is_ok()
+}

@@ -1,0 +1,125 @@
+//! Asks every node how its replicas are.
+
+use crate::{
+    node::{handler, member::Member},
+    peer::Request,
+    raft::codec,
+    rt,
+};
+use bytes::Bytes;
+use prost::Message;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use taffrail_core::{
+    catalogue::{Catalogue, NodeState},
+    ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+    plan::{GroupObservation, NodeObservation, Observed, ReplicaReport},
+};
+use taffrail_proto::{
+    peer::{FrameKind, NodeReport, ReplicaReport as WireReport},
+    storage as pb,
+};
+
+/// How long a node may take to answer.
+const POLL_TIMEOUT: Duration = Duration::from_millis(700);
+
+/// The answers of those that answered.
+pub type Polled = BTreeMap<NodeId, NodeReport>;
+
+/// Polls all nodes of the catalogue at the same time.
+pub async fn poll(member: &Arc<Member>) -> Polled {
+    let catalogue = member.applied();
+    let nodes = catalogue.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
+    let polls = nodes.map(|(id, _)| poll_one(Arc::clone(member), *id));
+    futures::future::join_all(polls).await.into_iter().flatten().collect()
+}
+
+async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeReport)> {
+    if node == member.node() {
+        return Some((node, handler::report(&member)));
+    }
+    let request = Request {
+        kind: FrameKind::Report,
+        group: GroupId::SYSTEM,
+        from_replica: ReplicaId::new(member.node().get()),
+        to_replica: ReplicaId::new(node.get()),
+        payload: Bytes::new(),
+    };
+    let answer = member.parts.home.transport.call(node, request, POLL_TIMEOUT).await.ok()?;
+    Some((node, NodeReport::decode(answer).ok()?))
+}
+
+/// What the planner sees.
+#[must_use]
+pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> Observed {
+    let mut observed = Observed { now_us: rt::now_us(), coordinator: member.node(), ..Observed::default() };
+    for id in catalogue.nodes.keys() {
+        observed.nodes.insert(*id, node(polled.get(id)));
+    }
+    for report in polled.values().flat_map(|r| &r.replicas).filter(|r| r.leads) {
+        let Some(seen) = group(report) else { continue };
+        let id = GroupId::new(report.group);
+        // Two leaders of different terms may both answer for a moment: the later one counts.
+        let later = observed.groups.get(&id).is_none_or(|other| other.term < seen.term);
+        if later {
+            observed.groups.insert(id, seen);
+        }
+    }
+    observed
+}
+
+fn node(report: Option<&NodeReport>) -> NodeObservation {
+    let Some(report) = report else { return NodeObservation::default() };
+    NodeObservation {
+        reachable: true,
+        other_disk: None,
+        replicas: report.replicas.iter().map(|r| (key(r.group, r.replica), replica(r))).collect(),
+        deleted: report.deleted.iter().map(|k| key(k.group, k.replica)).collect(),
+    }
+}
+
+fn key(group: u64, replica: u64) -> (GroupId, ReplicaId) {
+    (GroupId::new(group), ReplicaId::new(replica))
+}
+
+fn replica(r: &WireReport) -> ReplicaReport {
+    ReplicaReport {
+        leads: r.leads,
+        term: r.term,
+        log_end: r.log_end,
+        applied: r.applied,
+        digest: r.digest.as_ref().try_into().map(Digest).unwrap_or_default(),
+        stopped: (!r.stopped.is_empty()).then(|| r.stopped.clone()),
+    }
+}
+
+fn group(r: &WireReport) -> Option<GroupObservation> {
+    let stored = pb::StoredMembership::decode(r.membership.clone()).ok()?;
+    let stored = codec::stored_membership_from(&stored).ok()?;
+    let hosts: BTreeMap<ReplicaId, NodeId> =
+        stored.nodes().map(|(replica, host)| (ReplicaId::new(*replica), host.0)).collect();
+    let leader = ReplicaId::new(r.replica);
+    let mut matched: BTreeMap<ReplicaId, u64> =
+        r.matched.iter().map(|m| (ReplicaId::new(m.replica), m.index)).collect();
+    matched.insert(leader, r.log_end.saturating_sub(1));
+    Some(GroupObservation {
+        leader,
+        leader_node: *hosts.get(&leader)?,
+        term: r.term,
+        membership: stored.log_id().map(|id| (id.leader_id.term, id.leader_id.node_id, id.index)),
+        configs: stored
+            .get_joint_config()
+            .iter()
+            .map(|set| set.iter().map(|r| ReplicaId::new(*r)).collect())
+            .collect(),
+        hosts,
+        matched,
+        committed: r.committed,
+        quorum: r.quorum,
+    })
+}
+
+/// The disk that a report speaks for.
+#[must_use]
+pub fn disk(report: &NodeReport) -> Option<DiskId> {
+    DiskId::from_slice(&report.disk_id)
+}

@@ -1,0 +1,167 @@
+//! Shows what the coordinator sees to those who asked for it: the operator, the command line.
+
+use super::observe::Polled;
+use crate::node::member::Member;
+use std::sync::Arc;
+use taffrail_core::{
+    catalogue::{Catalogue, NodeState, StoreState},
+    ids::{GroupId, NodeId, StoreId},
+    plan::{Observed, Plan, view},
+};
+use taffrail_proto::{admin, v1};
+
+/// Sentences of one status.
+const PROBLEMS_MAX: usize = 20;
+
+/// Something is not settled yet though nothing is to be done: a replica that was close for too short a time.
+#[must_use]
+pub fn settling(catalogue: &Catalogue, observed: &Observed) -> bool {
+    let groups = std::iter::once(&GroupId::SYSTEM).chain(catalogue.groups.keys());
+    let mut seen = groups.filter_map(|id| observed.groups.get(id).map(|g| (id, g)));
+    let unsettled = seen.any(|(id, g)| g.hosts.keys().any(|r| !observed.caught_up(*id, *r)));
+    unsettled || catalogue.groups.len() + 1 > observed.groups.len()
+}
+
+/// Publishes the view if it changed.
+pub fn publish(member: &Member, catalogue: &Catalogue, observed: &Observed, plan: &Plan, polled: &Polled) {
+    let new = Arc::new(cluster(member, catalogue, observed, plan, polled));
+    let changed = member.view.send_if_modified(|old| {
+        let differs = old.as_ref().is_none_or(|o| **o != *new);
+        *old = Some(new);
+        differs
+    });
+    if changed {
+        member.changed();
+    }
+}
+
+fn cluster(member: &Member, c: &Catalogue, o: &Observed, plan: &Plan, polled: &Polled) -> admin::ClusterView {
+    let nodes: Vec<admin::NodeView> = c
+        .nodes
+        .keys()
+        .filter(|id| !matches!(c.nodes[id].state, NodeState::Removed { .. }))
+        .map(|id| node(c, o, plan, polled, *id))
+        .collect();
+    let system = o.groups.get(&GroupId::SYSTEM);
+    let status = v1::ClusterStatus {
+        cluster_id: member.cluster().to_string(),
+        coordinator: member.node().get(),
+        term: system.map_or(0, |s| s.term),
+        nodes: nodes.iter().filter_map(|n| n.node.clone()).collect(),
+        stores: u32::try_from(c.stores.values().filter(|s| s.state == StoreState::Active).count()).unwrap_or(u32::MAX),
+        answered_by: member.node().get(),
+        problems: plan.waiting.iter().take(PROBLEMS_MAX).map(|w| format!("{}: {}", w.reason, w.sentence)).collect(),
+    };
+    let grants = c.live_grant(o.now_us).map(|g| admin::Grant {
+        node_id: g.node.get(),
+        holder: g.holder.clone(),
+        // whole seconds would still change every second: the view shows that there is one, not how long
+        expires_in_ms: 0,
+    });
+    let replacements = c.nodes.iter().filter_map(|(id, n)| match n.state {
+        NodeState::Replacing { by } => Some(admin::ReplacementView {
+            old_node_id: id.get(),
+            new_node_id: by.map_or(0, NodeId::get),
+            waiting_for: plan
+                .waiting
+                .iter()
+                .find(|w| w.node == Some(*id))
+                .map(|w| w.sentence.clone())
+                .unwrap_or_default(),
+        }),
+        NodeState::Member | NodeState::Draining | NodeState::Removed { .. } => None,
+    });
+    admin::ClusterView {
+        status: Some(status),
+        nodes,
+        stores: c.stores.keys().filter_map(|id| store(c, o, plan, *id)).collect(),
+        grants: grants.into_iter().collect(),
+        replacements: replacements.collect(),
+    }
+}
+
+/// State of a node on the wire.
+#[must_use]
+pub fn node_state(state: NodeState) -> v1::NodeState {
+    match state {
+        NodeState::Member | NodeState::Replacing { .. } => v1::NodeState::Member,
+        NodeState::Draining => v1::NodeState::Draining,
+        NodeState::Removed { forced: false } => v1::NodeState::Drained,
+        NodeState::Removed { forced: true } => v1::NodeState::Removed,
+    }
+}
+
+/// State of a store on the wire.
+#[must_use]
+pub fn store_state(c: &Catalogue, id: StoreId) -> v1::StoreState {
+    use taffrail_core::catalogue::GroupPhase;
+    let Some(store) = c.stores.get(&id) else { return v1::StoreState::Unspecified };
+    match store.state {
+        StoreState::Retained { .. } => v1::StoreState::Retained,
+        StoreState::Removing => v1::StoreState::Removing,
+        StoreState::Active => match c.groups.get(&store.group).map(|g| &g.phase) {
+            Some(GroupPhase::Formed) => v1::StoreState::Active,
+            Some(GroupPhase::Creating { .. }) | None => v1::StoreState::Creating,
+        },
+    }
+}
+
+fn node(c: &Catalogue, o: &Observed, plan: &Plan, polled: &Polled, id: NodeId) -> admin::NodeView {
+    let record = &c.nodes[&id];
+    let seen = view::node(c, o, plan, id);
+    let system = o.groups.get(&GroupId::SYSTEM);
+    let voter = system.is_some_and(|s| s.voters().iter().any(|r| r.get() == id.get()));
+    admin::NodeView {
+        node: Some(v1::Node {
+            node_id: id.get(),
+            disk_id: record.disk.to_string(),
+            name: record.name.clone(),
+            state: node_state(record.state).into(),
+            system_voter: voter,
+            reachable: polled.contains_key(&id),
+            groups: seen.groups,
+            leaders: seen.leaders,
+            version: record.version.clone(),
+            peer_address: record.address.clone(),
+        }),
+        named_by_groups: seen.named_by.iter().map(|g| g.get()).collect(),
+        caught_up: seen.caught_up,
+        disruption_blocked_by: seen.blocked_by,
+        waiting_for: seen.waiting_for,
+    }
+}
+
+fn store(c: &Catalogue, o: &Observed, plan: &Plan, id: StoreId) -> Option<admin::StoreView> {
+    let record = c.stores.get(&id)?;
+    let seen = view::store(c, o, plan, id)?;
+    let members = seen.members.iter().map(|(replica, node, voter, leader, caught_up)| v1::Replica {
+        replica_id: replica.get(),
+        node_id: node.get(),
+        voter: *voter,
+        leader: *leader,
+        caught_up: *caught_up,
+    });
+    Some(admin::StoreView {
+        store: Some(v1::Store {
+            id: id.to_string(),
+            namespace: record.name.namespace().to_owned(),
+            name: record.name.name().to_owned(),
+            state: store_state(c, id).into(),
+            replicas: record.replicas,
+            leader: seen.leader.map_or(0, NodeId::get),
+            term: seen.term,
+            members: members.collect(),
+            // Counters change with every event; the view changes only when something is to be decided.
+            ..v1::Store::default()
+        }),
+        quorum: seen.quorum,
+        fully_replicated: seen.fully_replicated,
+        waiting_for: seen.waiting_for,
+        reason: seen.reason.to_owned(),
+        declared_by: record.declared_by.clone(),
+        retained_at_us: match record.state {
+            StoreState::Retained { at_us } => i64::try_from(at_us).unwrap_or(i64::MAX),
+            StoreState::Active | StoreState::Removing => 0,
+        },
+    })
+}

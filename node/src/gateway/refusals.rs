@@ -1,0 +1,122 @@
+//! Names what tonic itself refuses before a service sees the call: messages that do not decode (a text that is no UTF-8,
+//! say) and messages above the size limit. They get the code and the reason that our own checks would give.
+
+use super::status::{Problem, Reason};
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use std::task::{Context, Poll};
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+/// Begins the text of every decoding error.
+const NO_DECODE: &str = "failed to decode Protobuf message";
+/// Stands in the text of every size error.
+const TOO_LARGE: &str = "message length too large";
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct NameRefusals;
+
+impl<S> Layer<S> for NameRefusals {
+    type Service = WithNames<S>;
+    fn layer(&self, inner: S) -> Self::Service {
+        WithNames { inner }
+    }
+}
+
+/// See `NameRefusals`.
+#[derive(Clone, Debug)]
+pub struct WithNames<S> {
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for WithNames<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    R: Default,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            let named = Status::from_header_map(answer.headers()).and_then(|status| named(&status));
+            Ok(named.map_or(answer, |status| status.into_http()))
+        })
+    }
+}
+
+/// The status with its reason, if it is one of tonic's own refusals.
+fn named(status: &Status) -> Option<Status> {
+    let message = status.message();
+    let problem = match status.code() {
+        Code::Internal if message.starts_with(NO_DECODE) => {
+            let detail = message.trim_start_matches(NO_DECODE).trim_start_matches(':').trim();
+            // The deepest message and field come last: `AppendRequest.events: NewEvent.type: invalid string value: ...`.
+            let (path, rule) = split(detail);
+            Problem::new(Reason::InvalidArgument, message).with("field", path).with("rule", rule)
+        }
+        Code::OutOfRange if message.contains(TOO_LARGE) => Problem::new(Reason::BatchTooLarge, message),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => return None,
+    };
+    Some(problem.into())
+}
+
+/// Cuts `A.b: C.d: rule` into the innermost `C.d` and the rule.
+fn split(detail: &str) -> (&str, &str) {
+    let (mut path, mut rest) = ("message", detail);
+    while let Some((head, tail)) = rest.split_once(": ") {
+        if head.contains(' ') || !head.contains('.') {
+            break;
+        }
+        (path, rest) = (head, tail);
+    }
+    (path, rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::StatusExt;
+
+    #[test]
+    fn a_decoding_error_names_the_innermost_field() {
+        let text = format!("{NO_DECODE}: AppendRequest.events: NewEvent.type: invalid string value: data is not UTF-8 encoded");
+        let status = named(&Status::internal(text)).unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.metadata["field"], "NewEvent.type");
+        assert_eq!(info.metadata["rule"], "invalid string value: data is not UTF-8 encoded");
+    }
+
+    #[test]
+    fn other_errors_are_left_alone() {
+        assert!(named(&Status::internal("disk")).is_none());
+        assert!(named(&Status::out_of_range("page")).is_none());
+        assert!(named(&Status::out_of_range(format!("Error, decoded {TOO_LARGE}: found 9 bytes"))).is_some());
+    }
+}

@@ -1,0 +1,321 @@
+//! Domain errors as gRPC status: one code, one stable reason, details as key-values. The only place that chooses them.
+
+use crate::engine::{AppendError, LeaderHint, ReadError, ResolveError};
+use std::{collections::HashMap, time::Duration};
+use taffrail_core::{append::Rejected, ids::NodeId, names::NameError};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// The domain of every reason.
+pub const DOMAIN: &str = "taffrail.io";
+
+macro_rules! reasons {
+    ($($variant:ident = $text:literal, $code:ident, $meaning:literal, $remedy:literal;)*) => {
+        /// Stable reasons. Clients may depend on the text; docs/ERRORS.md is made from this table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $meaning] $variant,)*
+        }
+        impl Reason {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The text on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+            /// The gRPC code it comes with.
+            #[must_use]
+            pub const fn code(self) -> Code {
+                match self { $(Self::$variant => Code::$code,)* }
+            }
+            /// What it means.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+            /// What to do.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    InvalidArgument = "INVALID_ARGUMENT", InvalidArgument, "A field breaks a rule; `field` and `rule` name them.", "Correct the field.";
+    EventTooLarge = "EVENT_TOO_LARGE", InvalidArgument, "Data and metadata of one event exceed the limit.", "Store large payloads elsewhere and append a reference, or raise limits.event_bytes_max.";
+    BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, "The events of one append exceed the limit.", "Split the append, or raise limits.batch_bytes_max.";
+    WrongRevision = "WRONG_REVISION", FailedPrecondition, "The stream is not at the expected revision; `actual` says where it is.", "Read the stream, decide again, append with the new revision.";
+    StreamFull = "STREAM_FULL", ResourceExhausted, "Revisions or positions of the stream are used up.", "Use another stream.";
+    EventIdReused = "EVENT_ID_REUSED", AlreadyExists, "The first event id was appended before, in another batch.", "Use a new id for a new event; retry a batch only unchanged.";
+    StoreClosed = "STORE_CLOSED", FailedPrecondition, "The store takes no appends.", "Declare the store again to open it.";
+    StreamNotFound = "STREAM_NOT_FOUND", NotFound, "The stream has no events.", "Check the name; a stream begins with its first append.";
+    StoreNotFound = "STORE_NOT_FOUND", NotFound, "No such store; `nearest` lists similar names.", "Check `taffrail-store` or the address.";
+    StoreRequired = "STORE_REQUIRED", InvalidArgument, "The call names no store and there is no default.", "Set metadata `taffrail-store`, or spec.defaultStore of the Cluster.";
+    StoreAmbiguous = "STORE_AMBIGUOUS", InvalidArgument, "A bare store name, where several namespaces are allowed.", "Give `namespace/name`.";
+    StoreRetained = "STORE_RETAINED", FailedPrecondition, "The store's declaration is gone; its data is only kept.", "Declare an EventStore with this storeId to serve it again.";
+    StoreRemoving = "STORE_REMOVING", FailedPrecondition, "The store is being removed.", "Use another store.";
+    NotLeader = "NOT_LEADER", Unavailable, "This replica does not lead; nothing was proposed.", "Call the node in `leader_node`, or any node again.";
+    NoLeader = "NO_LEADER", Unavailable, "The store has no leader now; nothing was proposed.", "Retry after the given time; look at the store if it lasts.";
+    NoQuorum = "NO_QUORUM", Unavailable, "No majority confirmed the call.", "Retry after the given time; look at nodes and network if it lasts.";
+    Overloaded = "OVERLOADED", ResourceExhausted, "Too many appends wait for this store; nothing was proposed.", "Slow down and retry.";
+    Deadline = "DEADLINE", DeadlineExceeded, "The deadline passed before anything was proposed.", "Give more time.";
+    OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, "The append may or may not be stored.", "Retry with the same event ids: it is stored once.";
+    NotServing = "NOT_SERVING", Unavailable, "This node does not serve now.", "Call another node, or retry after the given time.";
+    ShuttingDown = "SHUTTING_DOWN", Unavailable, "This node is stopping.", "Call another node; resume subscriptions after the last position.";
+    Corrupt = "DATA_CORRUPT", DataLoss, "Stored bytes fail their checksum.", "Replace the node's volume; other replicas hold the data.";
+    Storage = "STORAGE", Internal, "The disk failed.", "Look at the node's log and volume.";
+}
+
+/// An error with its place in the table.
+#[derive(Debug)]
+pub struct Problem {
+    reason: Reason,
+    message: String,
+    details: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// A problem without details.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let later = reason.code() == Code::Unavailable || reason == Reason::Overloaded;
+        let retry_after = later.then_some(Duration::from_millis(200));
+        Self { reason, message: message.into(), details: Vec::new(), retry_after }
+    }
+    /// A field that breaks a rule.
+    #[must_use]
+    pub fn field(field: &'static str, rule: impl Into<String>) -> Self {
+        let rule = rule.into();
+        Self::new(Reason::InvalidArgument, format!("{field}: {rule}")).with("field", field).with("rule", rule)
+    }
+    /// Adds a detail.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.details.push((key, value.to_string()));
+        self
+    }
+    /// Adds the node that leads, if known and not named yet.
+    #[must_use]
+    pub fn with_leader_node(self, leader: Option<NodeId>) -> Self {
+        match leader {
+            Some(node) if !self.details.iter().any(|(key, _)| *key == "leader_node") => self.with("leader_node", node),
+            Some(_) | None => self,
+        }
+    }
+    /// Adds who leads, if known.
+    #[must_use]
+    pub fn with_leader(self, leader: Option<LeaderHint>) -> Self {
+        match leader {
+            Some(l) => self.with("leader_node", l.node).with("leader_replica", l.replica),
+            None => self,
+        }
+    }
+    /// Its reason.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+impl From<NameError> for Problem {
+    fn from(e: NameError) -> Self {
+        Self::field(e.field, e.rule)
+    }
+}
+
+impl From<Problem> for Status {
+    fn from(p: Problem) -> Self {
+        let mut metadata: HashMap<String, String> = p.details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        if p.reason.code() == Code::Unavailable {
+            metadata.entry("proposed".into()).or_insert_with(|| "false".into());
+        }
+        let mut details = ErrorDetails::with_error_info(p.reason.as_str(), DOMAIN, metadata);
+        if let Some(after) = p.retry_after {
+            details.set_retry_info(Some(after));
+        }
+        Self::with_error_details(p.reason.code(), p.message, details)
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(e: AppendError) -> Self {
+        let message = e.to_string();
+        match e {
+            AppendError::Rejected(rejected) => rejected.into(),
+            AppendError::NotLeader(Some(hint)) => Self::new(Reason::NotLeader, message).with_leader(Some(hint)),
+            AppendError::NotLeader(None) => Self::new(Reason::NoLeader, "the store has no leader"),
+            AppendError::Overloaded => Self::new(Reason::Overloaded, message),
+            AppendError::DeadlineBeforeProposal => Self::new(Reason::Deadline, message),
+            AppendError::Unknown(_) => Self::new(Reason::OutcomeUnknown, message).with("proposed", "unknown"),
+            AppendError::NotServing(_) => Self::new(Reason::NotServing, message),
+        }
+    }
+}
+
+impl From<Rejected> for Problem {
+    fn from(e: Rejected) -> Self {
+        let message = e.to_string();
+        match e {
+            Rejected::WrongRevision { stream, expected, actual } => Self::new(Reason::WrongRevision, message)
+                .with("stream", stream)
+                .with("expected", expected)
+                .with("actual", actual),
+            Rejected::StreamFull { stream } => Self::new(Reason::StreamFull, message).with("stream", stream),
+            Rejected::IdReused { stream, id } => {
+                Self::new(Reason::EventIdReused, message).with("stream", stream).with("id", id)
+            }
+            Rejected::Closed => Self::new(Reason::StoreClosed, message),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(e: ReadError) -> Self {
+        let message = e.to_string();
+        match e {
+            ReadError::StreamNotFound(stream) => Self::new(Reason::StreamNotFound, message).with("stream", stream),
+            ReadError::NoReadIndex(_) => Self::new(Reason::NoQuorum, message),
+            ReadError::Deadline => Self::new(Reason::Deadline, message),
+            ReadError::NotServing(_) => Self::new(Reason::NotServing, message),
+            ReadError::Corrupt(_) => Self::new(Reason::Corrupt, message),
+            ReadError::Storage(_) => Self::new(Reason::Storage, message),
+        }
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(e: ResolveError) -> Self {
+        let message = e.to_string();
+        match e {
+            ResolveError::NotFound { wanted, nearest } => {
+                let nearest: Vec<String> = nearest.iter().map(ToString::to_string).collect();
+                Self::new(Reason::StoreNotFound, message).with("store", wanted).with("nearest", nearest.join(","))
+            }
+            ResolveError::Retained(store) => Self::new(Reason::StoreRetained, message).with("store", store),
+            ResolveError::Removing(store) => Self::new(Reason::StoreRemoving, message).with("store", store),
+            ResolveError::Unconfirmed(_) => Self::new(Reason::NoQuorum, message),
+            ResolveError::NotServing(_) => Self::new(Reason::NotServing, message),
+        }
+    }
+}
+
+/// What a peer's refusal of a forwarded append proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It was not proposed there: safe to try elsewhere.
+    NotProposed,
+    /// It has its answer.
+    Final,
+    /// It may have been proposed.
+    Unknown,
+}
+
+/// Reads a peer's status. Only one of our reasons proves anything, or that the call was never sent.
+#[must_use]
+pub fn proof(status: &Status) -> Proof {
+    if taffrail_client::never_sent(status) {
+        return Proof::NotProposed;
+    }
+    let Some(info) = status.get_details_error_info().filter(|i| i.domain == DOMAIN) else { return Proof::Unknown };
+    match Reason::ALL.iter().find(|r| r.as_str() == info.reason) {
+        Some(Reason::NotLeader | Reason::NoLeader | Reason::NotServing | Reason::ShuttingDown | Reason::NoQuorum) => {
+            Proof::NotProposed
+        }
+        Some(Reason::OutcomeUnknown) | None => Proof::Unknown,
+        Some(_) => Proof::Final,
+    }
+}
+
+/// docs/ERRORS.md.
+#[must_use]
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Errors\n\nEvery error carries `google.rpc.ErrorInfo` with domain `taffrail.io` and one of these reasons. Generated from \
+         `node/src/gateway/status.rs`; `make fix` writes it again.\n\n| reason | gRPC code | meaning | remedy |\n|---|---|---|---|\n",
+    );
+    for r in Reason::ALL {
+        page.push_str(&format!("| `{}` | {:?} | {} | {} |\n", r.as_str(), r.code(), r.meaning(), r.remedy()));
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_core::{
+        append::{ExpectedRevision, Tail},
+        ids::{EventId, NodeId, ReplicaId},
+        names::{StoreName, StreamName},
+    };
+
+    #[test]
+    fn every_error_has_a_reason_of_the_table() {
+        let stream = StreamName::new("s").unwrap();
+        let store = StoreName::new("default", "orders").unwrap();
+        let hint = LeaderHint { node: NodeId::new(2), replica: ReplicaId::new(9) };
+        let wrong = Rejected::WrongRevision {
+            stream: stream.clone(),
+            expected: ExpectedRevision::NoStream,
+            actual: Tail::Empty,
+        };
+        let id = EventId::new(uuid::Uuid::nil());
+        let problems: Vec<(Problem, Code)> = vec![
+            (AppendError::Rejected(wrong).into(), Code::FailedPrecondition),
+            (Rejected::StreamFull { stream: stream.clone() }.into(), Code::ResourceExhausted),
+            (Rejected::IdReused { stream: stream.clone(), id }.into(), Code::AlreadyExists),
+            (Rejected::Closed.into(), Code::FailedPrecondition),
+            (AppendError::NotLeader(Some(hint)).into(), Code::Unavailable),
+            (AppendError::NotLeader(None).into(), Code::Unavailable),
+            (AppendError::Overloaded.into(), Code::ResourceExhausted),
+            (AppendError::DeadlineBeforeProposal.into(), Code::DeadlineExceeded),
+            (AppendError::Unknown("x").into(), Code::Unknown),
+            (AppendError::NotServing("x".into()).into(), Code::Unavailable),
+            (ReadError::StreamNotFound(stream).into(), Code::NotFound),
+            (ReadError::NoReadIndex("x").into(), Code::Unavailable),
+            (ReadError::Deadline.into(), Code::DeadlineExceeded),
+            (ReadError::NotServing("x".into()).into(), Code::Unavailable),
+            (ReadError::Corrupt("x".into()).into(), Code::DataLoss),
+            (ReadError::Storage("x".into()).into(), Code::Internal),
+            (ResolveError::NotFound { wanted: store.clone(), nearest: vec![] }.into(), Code::NotFound),
+            (ResolveError::Retained(store.clone()).into(), Code::FailedPrecondition),
+            (ResolveError::Removing(store).into(), Code::FailedPrecondition),
+            (ResolveError::Unconfirmed("x").into(), Code::Unavailable),
+            (ResolveError::NotServing("x".into()).into(), Code::Unavailable),
+        ];
+        for (problem, code) in problems {
+            let reason = problem.reason();
+            let status: Status = problem.into();
+            assert_eq!(status.code(), code, "{reason:?}");
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!((info.domain.as_str(), info.reason.as_str()), (DOMAIN, reason.as_str()));
+            if code == Code::Unavailable {
+                assert!(info.metadata.contains_key("proposed"));
+                assert!(status.get_details_retry_info().is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn only_our_own_word_proves_that_nothing_was_proposed() {
+        let not_leader: Status = Problem::from(AppendError::NotLeader(None)).into();
+        assert_eq!(proof(&not_leader), Proof::NotProposed);
+        let unknown: Status = Problem::from(AppendError::Unknown("x")).into();
+        assert_eq!(proof(&unknown), Proof::Unknown);
+        assert_eq!(proof(&Status::unavailable("connection reset")), Proof::Unknown);
+        let closed: Status = Problem::from(Rejected::Closed).into();
+        assert_eq!(proof(&closed), Proof::Final);
+    }
+
+    #[test]
+    fn the_reference_page_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ERRORS.md");
+        if std::env::var_os("TAFFRAIL_FIX").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), reference(), "run `make fix`");
+    }
+}

@@ -1,0 +1,92 @@
+//! `taffrail`: a node (`serve`) and the client commands, in one binary.
+#![allow(unreachable_pub, reason = "a binary")]
+
+use clap::Parser;
+use std::process::ExitCode;
+use taffrail_node::{
+    cli,
+    config::{Config, args::ServeArgs},
+    exit::{Code, last_words},
+    logging, node, rt,
+};
+
+/// openraft pre-allocates rings per group; with this allocator they stay virtual until they are used.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A Kubernetes-native event store.
+#[derive(Parser)]
+#[command(name = "taffrail", version, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    global: cli::GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Run a node.
+    Serve(ServeArgs),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+fn main() -> ExitCode {
+    // Two dependencies bring rustls; one provider for the whole process, before any handshake.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("taffrail: a TLS provider was installed before");
+    }
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("taffrail: no runtime: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match arguments.command {
+        Command::Serve(args) => serve(&runtime, &args),
+        Command::Client(command) => ExitCode::from(runtime.block_on(cli::run(command, &arguments.global))),
+    }
+}
+
+fn serve(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> ExitCode {
+    let config = match Config::load(args, std::env::vars()) {
+        Ok(config) => config,
+        Err(problems) => {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            for line in &lines {
+                eprintln!("taffrail: configuration: {line}");
+            }
+            last_words(Code::Config, &format!("configuration: {}", lines.join("; ")));
+            return ExitCode::from(Code::Config as u8);
+        }
+    };
+    if args.check {
+        println!("{config:#?}");
+        return ExitCode::SUCCESS;
+    }
+    logging::install(&config);
+    let scope = rt::Scope::production();
+    match runtime.block_on(scope.run(node::run::run(config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(end) => {
+            last_words(end.code, &end.why);
+            eprintln!("taffrail: {}", end.why);
+            ExitCode::from(end.code as u8)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

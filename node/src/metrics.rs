@@ -1,0 +1,240 @@
+//! Metrics of one node. A value, not a global: many nodes may live in one process.
+
+use crate::engine::StoreTotals;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+use std::{collections::BTreeSet, sync::{Mutex, PoisonError}};
+
+/// Stores that have a label of their own; the rest share `other`.
+const STORES_MAX: usize = 200;
+
+/// Seconds, from 50 microseconds to 10 s.
+fn latency_buckets() -> Vec<f64> {
+    vec![
+        0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    ]
+}
+
+/// Every metric of a node.
+pub struct Metrics {
+    registry: Registry,
+    stores: Mutex<BTreeSet<String>>,
+    /// Append, from arrival at the gateway to its answer.
+    pub append_seconds: Histogram,
+    /// One batch written and synced to the log.
+    pub log_sync_seconds: Histogram,
+    /// Read, from arrival to its first page.
+    pub read_first_page_seconds: Histogram,
+    /// From recording an event to handing it to a subscriber that is caught up.
+    pub subscription_lag_seconds: Histogram,
+    /// Calls by method and code.
+    pub calls: IntCounterVec,
+    /// Rejected appends by reason.
+    pub rejected: IntCounterVec,
+    /// Events accepted here as leader, by store.
+    pub appended_events: IntCounterVec,
+    /// Payload bytes accepted here as leader, by store.
+    pub appended_bytes: IntCounterVec,
+    /// Open subscriptions, by store.
+    pub subscribers: IntGaugeVec,
+    /// Seconds of each call, by method.
+    pub call_seconds: HistogramVec,
+    /// Proven connections to peers.
+    pub peer_connections: IntGauge,
+    /// 1 while ready.
+    pub ready: IntGauge,
+    events: IntGaugeVec,
+    last_position: IntGaugeVec,
+    leader: IntGaugeVec,
+    term: IntGaugeVec,
+    commit_index: IntGaugeVec,
+    applied_index: IntGaugeVec,
+    quorum: IntGaugeVec,
+    lag: IntGaugeVec,
+    groups: IntGauge,
+    coordinator: IntGauge,
+    clock: Gauge,
+}
+
+/// What a scrape shows of one local replica.
+#[derive(Clone, Debug, Default)]
+pub struct StoreSample {
+    /// `namespace/name`; `system` for the system group.
+    pub store: String,
+    /// Applied counters.
+    pub totals: StoreTotals,
+    /// True while this replica leads.
+    pub leads: bool,
+    /// Current term.
+    pub term: u64,
+    /// Committed, as this replica knows.
+    pub committed: u64,
+    /// Applied.
+    pub applied: u64,
+    /// Leader: a majority answers. Others: a leader is known.
+    pub quorum: bool,
+    /// Leader: entries that the slowest replica lacks.
+    pub worst_lag: u64,
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// When two metrics share a name.
+    pub fn new(version: &str) -> Result<Self, prometheus::Error> {
+        let r = Registry::new_custom(Some("taffrail".into()), None)?;
+        let histogram = |name: &str, help: &str| -> Result<Histogram, prometheus::Error> {
+            let h = Histogram::with_opts(HistogramOpts::new(name, help).buckets(latency_buckets()))?;
+            r.register(Box::new(h.clone()))?;
+            Ok(h)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let c = IntCounterVec::new(Opts::new(name, help), labels)?;
+            r.register(Box::new(c.clone()))?;
+            Ok(c)
+        };
+        let gauges = |name: &str, help: &str| -> Result<IntGaugeVec, prometheus::Error> {
+            let g = IntGaugeVec::new(Opts::new(name, help), &["store"])?;
+            r.register(Box::new(g.clone()))?;
+            Ok(g)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let g = IntGauge::new(name, help)?;
+            r.register(Box::new(g.clone()))?;
+            Ok(g)
+        };
+        let info = GaugeVec::new(Opts::new("build_info", "Version of the binary; always 1."), &["version"])?;
+        r.register(Box::new(info.clone()))?;
+        info.with_label_values(&[version]).set(1.0);
+        let clock = Gauge::new("start_time_seconds", "Unix time at which the node was started.")?;
+        r.register(Box::new(clock.clone()))?;
+        let call_seconds = HistogramVec::new(
+            HistogramOpts::new("call_seconds", "Duration of unary calls.").buckets(latency_buckets()),
+            &["method"],
+        )?;
+        r.register(Box::new(call_seconds.clone()))?;
+        let this = Self {
+            append_seconds: histogram("append_seconds", "Appends, from arrival at the gateway to the answer.")?,
+            log_sync_seconds: histogram("log_sync_seconds", "Batches of log writes, with their sync.")?,
+            read_first_page_seconds: histogram("read_first_page_seconds", "Reads, from arrival to the first page.")?,
+            subscription_lag_seconds: histogram(
+                "subscription_lag_seconds",
+                "From recording an event to handing it to a caught-up subscriber.",
+            )?,
+            calls: counters("calls_total", "Calls by method and gRPC code.", &["method", "code"])?,
+            rejected: counters("appends_rejected_total", "Rejected appends by reason.", &["reason"])?,
+            appended_events: counters("appended_events_total", "Events accepted by this node as leader.", &["store"])?,
+            appended_bytes: counters("appended_bytes_total", "Payload bytes accepted by this node as leader.", &["store"])?,
+            subscribers: gauges("subscribers", "Open subscriptions.")?,
+            call_seconds,
+            peer_connections: gauge("peer_connections", "Proven connections to peers.")?,
+            ready: gauge("ready", "1 while the node is ready.")?,
+            events: gauges("store_events", "Events stored, as applied here.")?,
+            last_position: gauges("store_last_position", "Last position, as applied here.")?,
+            leader: gauges("store_leader", "1 while the replica here leads.")?,
+            term: gauges("store_term", "Raft term.")?,
+            commit_index: gauges("store_commit_index", "Committed log index, as known here.")?,
+            applied_index: gauges("store_applied_index", "Applied log index.")?,
+            quorum: gauges("store_quorum", "1 while a majority answers (leader) or a leader is known (others).")?,
+            lag: gauges("store_worst_lag", "Leader only: log entries that the slowest replica lacks.")?,
+            groups: gauge("groups", "Replicas of groups on this node.")?,
+            coordinator: gauge("coordinator", "1 while this node leads the system group.")?,
+            clock,
+            stores: Mutex::default(),
+            registry: r,
+        };
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        this.registry.register(Box::new(process))?;
+        Ok(this)
+    }
+
+    /// Records when the node was started.
+    pub fn started(&self, unix_us: u64) {
+        #[allow(clippy::cast_precision_loss, reason = "microseconds since 1970 fit a double to better than a millisecond")]
+        self.clock.set(unix_us as f64 / 1e6);
+    }
+
+    /// The label of a store: its own while there are few, `other` beyond.
+    #[must_use]
+    pub fn store_label(&self, store: &str) -> String {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if stores.contains(store) {
+            return store.to_owned();
+        }
+        if stores.len() < STORES_MAX {
+            stores.insert(store.to_owned());
+            return store.to_owned();
+        }
+        "other".to_owned()
+    }
+
+    /// Sets the gauges of all local replicas; those that are gone disappear.
+    pub fn sample(&self, coordinator: bool, samples: &[StoreSample]) {
+        self.groups.set(i64::try_from(samples.len()).unwrap_or(i64::MAX));
+        self.coordinator.set(coordinator.into());
+        let all =
+            [&self.events, &self.last_position, &self.leader, &self.term, &self.commit_index, &self.applied_index, &self.quorum, &self.lag];
+        all.iter().for_each(|g| g.reset());
+        for s in samples {
+            let label = self.store_label(&s.store);
+            let label = &[label.as_str()];
+            self.events.with_label_values(label).set(signed(s.totals.events));
+            self.last_position.with_label_values(label).set(signed(s.totals.last_position.get()));
+            self.leader.with_label_values(label).set(s.leads.into());
+            self.term.with_label_values(label).set(signed(s.term));
+            self.commit_index.with_label_values(label).set(signed(s.committed));
+            self.applied_index.with_label_values(label).set(signed(s.applied));
+            self.quorum.with_label_values(label).set(s.quorum.into());
+            if s.leads {
+                self.lag.with_label_values(label).set(signed(s.worst_lag));
+            }
+        }
+    }
+
+    /// The text exposition.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            tracing::warn!(%error, "metrics could not be rendered");
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_the_prefix_and_counters_end_in_total() {
+        let metrics = Metrics::new("1").unwrap();
+        metrics.calls.with_label_values(&["Append", "OK"]).inc();
+        metrics.sample(true, &[StoreSample { store: "default/orders".into(), ..StoreSample::default() }]);
+        let text = metrics.render();
+        for line in text.lines().filter(|l| l.starts_with("# TYPE")) {
+            let mut words = line.split(' ').skip(2);
+            let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+            assert!(name.starts_with("taffrail_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+        }
+        assert!(text.contains("taffrail_store_events{store=\"default/orders\"}"));
+    }
+
+    #[test]
+    fn store_labels_are_bounded() {
+        let metrics = Metrics::new("1").unwrap();
+        for i in 0..STORES_MAX {
+            assert_eq!(metrics.store_label(&format!("s{i}")), format!("s{i}"));
+        }
+        assert_eq!(metrics.store_label("one-more"), "other");
+        assert_eq!(metrics.store_label("s0"), "s0");
+    }
+}

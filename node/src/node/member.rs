@@ -1,0 +1,261 @@
+//! A node that knows its cluster and its id.
+
+use crate::{
+    catalogue::{codec, machine::CatalogueMachine},
+    metrics::Metrics,
+    peer::{CallError, PeerTransport, Request, table::Table},
+    raft::{
+        group::{Group, Home, ProposeError},
+        log::{LogKey, LogOp, ReplicaState, write_synced},
+        types::Reply,
+    },
+    rt,
+    store::{db::StateDb, replica::Replica},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use taffrail_core::{
+    catalogue::{Catalogue, CatalogueOutcome, Command, Kind, RULES, Registration},
+    ids::{ClusterId, GroupId, NodeId, PartitionId, ReplicaId},
+};
+use taffrail_proto::{admin::ClusterView, peer::FrameKind};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// A store replica that runs here.
+#[derive(Clone)]
+pub struct Running {
+    /// Consensus.
+    pub group: Arc<Group>,
+    /// What the gateway uses.
+    pub replica: Arc<Replica>,
+    /// Where its rows are.
+    pub partition: PartitionId,
+}
+
+/// What a member is made of.
+pub struct Parts {
+    /// Who it is.
+    pub registration: Registration,
+    /// Log, transport, tuning, identity.
+    pub home: Home,
+    /// State of all groups.
+    pub db: Arc<StateDb>,
+    /// Proven connections.
+    pub table: Table,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// See the module.
+pub struct Member {
+    /// What it is made of.
+    pub parts: Parts,
+    /// The system group's replica here.
+    pub system: Arc<Group>,
+    /// The applied catalogue.
+    pub catalogue: watch::Receiver<Arc<Catalogue>>,
+    running: Mutex<BTreeMap<GroupId, Running>>,
+    deleted: Mutex<BTreeSet<(GroupId, ReplicaId)>>,
+    /// The coordinator's view while this node is it.
+    pub view: watch::Sender<Option<Arc<ClusterView>>>,
+    /// Asks the coordinator's loop here for another pass.
+    pub look: Notify,
+    /// Rises when anything that status shows may have changed.
+    pub changes: watch::Sender<u64>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a command for the catalogue has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// Nobody coordinates, or not reachable; not proposed.
+    #[error("there is no coordinator: {0}")]
+    NoCoordinator(String),
+    /// Proposed, perhaps.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+}
+
+impl Member {
+    /// Starts the system group's replica.
+    ///
+    /// # Errors
+    /// When log and state do not fit together or the disk fails.
+    pub async fn start(parts: Parts) -> io::Result<Arc<Self>> {
+        let (published, catalogue) = watch::channel(Arc::new(Catalogue::default()));
+        let machine = CatalogueMachine::open(Arc::clone(&parts.db), Arc::new(published)).map_err(io::Error::other)?;
+        let key = LogKey { group: GroupId::SYSTEM, replica: ReplicaId::new(parts.home.node.get()) };
+        let mut deleted = BTreeSet::new();
+        let mut known = false;
+        for (found, state) in parts.home.disk.replicas().await? {
+            match state {
+                ReplicaState::Deleted => drop(deleted.insert((found.group, found.replica))),
+                ReplicaState::Live(_) => known |= found == key,
+            }
+        }
+        if !known {
+            write_synced(&*parts.home.disk, key, LogOp::Created(PartitionId::new(0))).await?;
+        }
+        let system = Group::start(&parts.home, key, Box::new(machine)).await?;
+        Ok(Arc::new(Self {
+            parts,
+            system,
+            catalogue,
+            running: Mutex::default(),
+            deleted: Mutex::new(deleted),
+            view: watch::channel(None).0,
+            look: Notify::new(),
+            changes: watch::channel(0).0,
+        }))
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.parts.home.node
+    }
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.parts.home.cluster
+    }
+    /// The applied catalogue.
+    #[must_use]
+    pub fn applied(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue.borrow())
+    }
+    /// The store replica of a group, if it runs here.
+    #[must_use]
+    pub fn running(&self, group: GroupId) -> Option<Running> {
+        lock(&self.running).get(&group).cloned()
+    }
+    /// All store replicas that run here.
+    #[must_use]
+    pub fn all_running(&self) -> Vec<Running> {
+        lock(&self.running).values().cloned().collect()
+    }
+    /// Replicas that were removed from here for ever.
+    #[must_use]
+    pub fn deleted(&self) -> BTreeSet<(GroupId, ReplicaId)> {
+        lock(&self.deleted).clone()
+    }
+    pub(super) fn insert(&self, running: Running) {
+        lock(&self.running).insert(running.group.group(), running);
+        self.changed();
+    }
+    pub(super) fn remove(&self, group: GroupId) -> Option<Running> {
+        let removed = lock(&self.running).remove(&group);
+        self.changed();
+        removed
+    }
+    pub(super) fn remember_deleted(&self, key: LogKey) {
+        lock(&self.deleted).insert((key.group, key.replica));
+    }
+    pub(super) fn is_deleted(&self, key: LogKey) -> bool {
+        lock(&self.deleted).contains(&(key.group, key.replica))
+    }
+
+    /// Something that status shows may have changed.
+    pub fn changed(&self) {
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// The replica that a frame is meant for.
+    #[must_use]
+    pub fn replica(&self, group: GroupId) -> Option<Arc<Group>> {
+        if group == GroupId::SYSTEM { Some(Arc::clone(&self.system)) } else { self.running(group).map(|r| r.group) }
+    }
+
+    /// Proposes a command for the catalogue, here or one hop away, and tries again while nothing can have been proposed.
+    ///
+    /// # Errors
+    /// When there was no coordinator until the deadline, or the outcome is unknown.
+    pub async fn propose(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
+        let mut last = "none is known".to_owned();
+        loop {
+            match self.try_propose(&kind, deadline).await {
+                Err(CatalogueError::NoCoordinator(why)) => last = why,
+                answer => return answer,
+            }
+            if Instant::now() >= deadline {
+                return Err(CatalogueError::NoCoordinator(last));
+            }
+            let pause = Duration::from_millis(20) + rt::jitter(Duration::from_millis(60));
+            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
+        }
+    }
+
+    /// Proposes here, if this node coordinates.
+    ///
+    /// # Errors
+    /// `NoCoordinator` when it does not.
+    pub async fn propose_here(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
+        let command = codec::encode_command(&Command { rules: RULES, stamp_us: rt::now_us(), kind });
+        match self.system.propose(command, deadline).await {
+            Ok(Reply::Catalogue(outcome)) => Ok(outcome),
+            Ok(reply) => Err(CatalogueError::Unknown(format!("unexpected reply {reply}"))),
+            Err(ProposeError::NotLeader(_)) => Err(CatalogueError::NoCoordinator("this node does not coordinate".into())),
+            Err(ProposeError::Unknown(why)) => Err(CatalogueError::Unknown(why.into())),
+            Err(e @ (ProposeError::Stopped(_) | ProposeError::Refused(_))) => {
+                Err(CatalogueError::NoCoordinator(e.to_string()))
+            }
+        }
+    }
+
+    async fn try_propose(&self, kind: &Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
+        if self.system.leads() {
+            return self.propose_here(kind.clone(), deadline).await;
+        }
+        let leader = self.system.leader().filter(|l| l.node != self.node());
+        let leader = leader.ok_or_else(|| CatalogueError::NoCoordinator("none is known".into()))?;
+        let command = codec::encode_command(&Command { rules: RULES, stamp_us: rt::now_us(), kind: kind.clone() });
+        let request = Request {
+            kind: FrameKind::Propose,
+            group: GroupId::SYSTEM,
+            from_replica: self.system.key().replica,
+            to_replica: leader.replica,
+            payload: command,
+        };
+        let ttl = deadline.saturating_duration_since(Instant::now());
+        match self.parts.home.transport.call(leader.node, request, ttl).await {
+            Ok(answer) => codec::decode_outcome(answer).map_err(|e| CatalogueError::Unknown(e.to_string())),
+            Err(e @ (CallError::Unreachable(_) | CallError::Refused(_))) => Err(CatalogueError::NoCoordinator(e.to_string())),
+            Err(CallError::NoAnswer(why)) => Err(CatalogueError::Unknown(why)),
+        }
+    }
+
+    /// Stops all replicas, the system group's last; their data stays.
+    pub async fn stop_replicas(&self) {
+        let running = self.all_running();
+        futures::future::join_all(running.iter().map(|r| r.group.stop())).await;
+        self.system.stop().await;
+    }
+
+    /// Hands every leadership of this node to another voter.
+    pub async fn hand_over(&self) {
+        let mut groups: Vec<Arc<Group>> = self.all_running().into_iter().map(|r| r.group).collect();
+        groups.push(Arc::clone(&self.system));
+        for group in groups {
+            group.hand_over().await;
+        }
+    }
+
+    /// How many groups this node leads, the system group included.
+    #[must_use]
+    pub fn leaderships(&self) -> usize {
+        self.all_running().iter().filter(|r| r.group.leads()).count() + usize::from(self.system.leads())
+    }
+}

@@ -1,0 +1,157 @@
+//! Replicas follow the applied catalogue: what it names here exists, what it no longer names is removed under a synced
+//! tombstone. Nothing is ever made because a message came, nor removed because something is merely missing.
+
+use super::member::{Member, Running};
+use crate::{
+    raft::{
+        group::Group,
+        log::{LogKey, LogOp, ReplicaState as LogState, write_synced},
+    },
+    rt,
+    store::{
+        machine::{StoreMachine, delete_group},
+        replica::Replica,
+    },
+};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use taffrail_core::{
+    catalogue::{Catalogue, Group as Record, GroupPhase, ReplicaState},
+    ids::{GroupId, NodeId, PartitionId, ReplicaId},
+};
+
+/// The safety net between two changes of the catalogue.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Follows the catalogue until the member stops.
+pub async fn follow(member: Arc<Member>) {
+    let mut catalogue = member.catalogue.clone();
+    loop {
+        let now = Arc::clone(&catalogue.borrow_and_update());
+        reconcile(&member, &now).await;
+        tokio::select! {
+            biased;
+            () = member.parts.stop.cancelled() => return,
+            changed = catalogue.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// One pass. Every failure is logged and met again in the next pass.
+pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
+    let here = member.node();
+    for (id, group) in &catalogue.groups {
+        for (replica, r) in group.replicas.iter().filter(|(_, r)| r.node == here) {
+            let key = LogKey { group: *id, replica: *replica };
+            let done = match r.state {
+                ReplicaState::Joining | ReplicaState::Active => ensure(member, key, group).await,
+                ReplicaState::Leaving => remove(member, key, group.partition).await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(group = %id, %replica, %error, "a replica is not as the catalogue says");
+            }
+        }
+    }
+    for running in member.all_running() {
+        let key = running.group.key();
+        let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
+        if !named && let Err(error) = remove(member, key, running.partition).await {
+            tracing::warn!(group = %key.group, replica = %key.replica, %error, "a replica could not be removed");
+        }
+    }
+}
+
+async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Result<()> {
+    if member.is_deleted(key) {
+        return Err(io::Error::other("the catalogue names a replica that was removed from here for ever"));
+    }
+    if let Some(running) = member.running(key.group) {
+        if let Some(why) = running.group.status().stopped {
+            tracing::warn!(group = %key.group, replica = %key.replica, %why, "a stopped replica is started again");
+            member.remove(key.group);
+            running.group.stop().await;
+        } else {
+            return initialize(&running.group, record).await;
+        }
+    }
+    let parts = &member.parts;
+    let known = parts.home.disk.replicas().await?.iter().any(|(k, _)| *k == key);
+    if !known {
+        write_synced(&*parts.home.disk, key, LogOp::Created(record.partition)).await?;
+    }
+    let (db, partition) = (Arc::clone(&parts.db), record.partition);
+    let machine = rt::blocking(move || StoreMachine::open(db, key.group, partition))
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)?;
+    let group = Group::start(&parts.home, key, Box::new(machine)).await?;
+    initialize(&group, record).await?;
+    let replica = Replica::start(Arc::clone(&group), Arc::clone(&parts.db), record.partition);
+    member.insert(Running { group: Arc::clone(&group), replica, partition: record.partition });
+    rt::spawn(report_changes(Arc::clone(member), group));
+    member.look.notify_one();
+    Ok(())
+}
+
+/// The one replica that the catalogue names makes the first membership, once.
+async fn initialize(group: &Group, record: &Record) -> io::Result<()> {
+    let GroupPhase::Creating { initial, initializer } = &record.phase else { return Ok(()) };
+    if group.key().replica != *initializer {
+        return Ok(());
+    }
+    let members: BTreeMap<ReplicaId, NodeId> =
+        initial.iter().filter_map(|id| record.replicas.get(id).map(|r| (*id, r.node))).collect();
+    group.initialize(&members).await
+}
+
+async fn report_changes(member: Arc<Member>, group: Arc<Group>) {
+    let mut watch = group.watch();
+    let mut last = None;
+    while group.changed(&mut watch).await {
+        let now = (group.leader(), group.leads());
+        if last != Some(now) {
+            last = Some(now);
+            member.changed();
+            member.look.notify_one();
+        }
+    }
+}
+
+async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io::Result<()> {
+    if let Some(running) = member.running(key.group).filter(|r| r.group.key() == key) {
+        member.remove(key.group);
+        running.group.stop().await;
+    }
+    if member.is_deleted(key) {
+        return Ok(());
+    }
+    write_synced(&*member.parts.home.disk, key, LogOp::Deleted).await?;
+    clear_rows(member, key.group, partition).await?;
+    member.remember_deleted(key);
+    member.look.notify_one();
+    Ok(())
+}
+
+async fn clear_rows(member: &Member, group: GroupId, partition: PartitionId) -> io::Result<()> {
+    let db = Arc::clone(&member.parts.db);
+    rt::blocking(move || delete_group(&db, group, partition))
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)
+}
+
+/// At a start: replicas of this disk that the confirmed catalogue does not name any more go, under their tombstone.
+///
+/// # Errors
+/// When the disk fails.
+pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
+    let catalogue = member.applied();
+    for (key, state) in member.parts.home.disk.replicas().await? {
+        let LogState::Live(partition) = state else { continue };
+        let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
+        if key.group != GroupId::SYSTEM && !named {
+            remove(member, key, partition).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! The process: open, serve, stop in order.
+
+use super::{
+    admin,
+    facade::Facade,
+    handler::NodeHandler,
+    life::{DiskStatus, End, Life, Shell},
+    member::Member,
+};
+use crate::{
+    config::{Config, Discovery},
+    discovery::{Candidates, fixed, kubernetes},
+    exit::{Code, disk_failed},
+    gateway::{self, GatewayConfig, Origin, Shared},
+    health::{self, Readiness},
+    identity::DataDir,
+    metrics::Metrics,
+    peer::{
+        grpc::{GrpcTransport, MESSAGE_BYTES_MAX, keep_links},
+        server::Service as PeerService,
+        table::Table,
+    },
+    raft::log::{LogDisk, rocks::RocksLog},
+    rt,
+    store::db::{Place, StateDb},
+};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use taffrail_proto::{
+    admin::admin_server::AdminServer,
+    peer::peer_server::PeerServer,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::{Routes, RoutesBuilder};
+
+/// Requests to the life of the node that may wait.
+const TOLD_MAX: usize = 16;
+/// How long calls that are under way may take once nothing new is accepted.
+const DRAIN_CALLS: Duration = Duration::from_secs(10);
+
+fn end(code: Code, why: impl std::fmt::Display) -> End {
+    End { code, why: why.to_string() }
+}
+
+struct Listeners {
+    clients: TcpListener,
+    peers: TcpListener,
+    admin: TcpListener,
+    http: TcpListener,
+}
+
+async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, End> {
+    let failed = |e: io::Error| end(Code::Port, format!("listen.{what}: {address}: {e}; is another process using the port?"));
+    TcpListener::bind(address).await.map_err(failed)
+}
+
+impl Listeners {
+    async fn open(config: &Config) -> Result<Self, End> {
+        Ok(Self {
+            clients: listen("clients", config.listen_clients).await?,
+            peers: listen("peers", config.listen_peers).await?,
+            admin: listen("admin", config.listen_admin).await?,
+            http: listen("http", config.listen_http).await?,
+        })
+    }
+}
+
+fn open_databases(dir: &DataDir, metrics: &Arc<Metrics>) -> Result<(Arc<StateDb>, Arc<RocksLog>), End> {
+    let db = StateDb::open(&dir.state_path(), &Place::Disk).map_err(|e| end(Code::Disk, e))?;
+    let sync = metrics.log_sync_seconds.clone();
+    let log = RocksLog::open(
+        &dir.log_path(),
+        Arc::new(|e| disk_failed(e)),
+        Arc::new(move |seconds| sync.observe(seconds)),
+    )
+    .map_err(|e| end(Code::Disk, e))?;
+    Ok((Arc::new(db), Arc::new(log)))
+}
+
+fn candidates(config: &Config, stop: &CancellationToken) -> (Option<watch::Sender<std::collections::BTreeSet<String>>>, Candidates) {
+    match &config.discovery {
+        Discovery::Kubernetes { service } => {
+            let watched = kubernetes::Config {
+                namespace: config.namespace.clone(),
+                service: service.clone(),
+                port: config.listen_peers.port(),
+                data_dir: config.data_dir.clone(),
+            };
+            (None, kubernetes::candidates(watched, stop.clone()))
+        }
+        Discovery::Static { peers } => {
+            let (keep, candidates) = fixed::candidates(peers);
+            (Some(keep), candidates)
+        }
+        Discovery::Single => {
+            let (keep, candidates) = fixed::candidates(&[]);
+            (Some(keep), candidates)
+        }
+    }
+}
+
+/// Serves `routes` until `stop`, then lets calls that are under way end.
+fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) -> JoinHandle<()> {
+    rt::spawn(async move {
+        let incoming = TcpListenerStream::new(listener);
+        let served = gateway::server::server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::error!(%error, "a gRPC server ended");
+        }
+    })
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// Why it could not start, or had to end.
+pub async fn run(config: Config) -> Result<(), End> {
+    let config = Arc::new(config);
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|e| end(Code::Failed, e))?);
+    metrics.started(rt::now_us());
+    let dir = DataDir::open(&config.data_dir, rt::new_uuid, rt::random_u64()).map_err(|e| End::from(e))?;
+    let listeners = Listeners::open(&config).await?;
+    let (db, log) = open_databases(&dir, &metrics)?;
+
+    // Three signs to stop: streams end, then servers, then everything.
+    let (streams, servers, all) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let readiness = Arc::new(watch::channel(Readiness::Starting).0);
+    let (member_tx, member) = watch::channel::<Option<Arc<Member>>>(None);
+    let (identity_tx, identity) = watch::channel(None);
+    let (own_tx, own) = watch::channel(None);
+    let (disk_tx, disk) = watch::channel(DiskStatus::default());
+    let (told_tx, told) = mpsc::channel(TOLD_MAX);
+    let table = Table::default();
+    let handler = Arc::new(NodeHandler::new(identity.clone(), table.clone(), member.clone()));
+    let facade = Facade::new(member.clone(), table.clone());
+    let transport = GrpcTransport::new(table.clone(), own);
+
+    let shell = Shell {
+        config: Arc::clone(&config),
+        table: table.clone(),
+        transport,
+        own: own_tx,
+        identity: identity_tx,
+        member: member_tx,
+        readiness: Arc::clone(&readiness),
+        handler: Arc::clone(&handler),
+        metrics: Arc::clone(&metrics),
+        db,
+        log: Arc::clone(&log) as Arc<dyn LogDisk>,
+        stop: all.clone(),
+        disk: disk_tx,
+    };
+    let (keep, candidates) = candidates(&config, &all);
+    // Links begin once the node has an identity to show.
+    rt::spawn(keep_links(table.clone(), Arc::clone(&handler) as _, candidates, all.clone()));
+
+    let shared = Shared {
+        config: Arc::new(gateway_config(&config)),
+        node: Arc::clone(&facade) as _,
+        metrics: Arc::clone(&metrics),
+        readers: gateway::readers::Readers::default(),
+        origin: Origin::Client,
+        stopping: streams.clone(),
+    };
+    let admin = admin::Service {
+        origin: Origin::Client,
+        name: config.name.clone(),
+        member: member.clone(),
+        readiness: readiness.subscribe(),
+        disk,
+        told: told_tx,
+        table,
+    };
+    let client_routes = gateway::server::client_routes(&shared).map_err(|e| end(Code::Failed, e))?;
+    let tasks = vec![
+        serve(listeners.clients, client_routes, servers.clone()),
+        serve(listeners.peers, peer_routes(&shared, &admin, handler), all.clone()),
+        serve(listeners.admin, Routes::new(AdminServer::new(admin)), all.clone()),
+        rt::spawn(health::serve(listeners.http, readiness.subscribe(), render(&metrics, &facade, &readiness), all.clone())),
+    ];
+
+    let life = rt::spawn(Life::new(shell, dir, told).run());
+    tracing::info!(node = %config.name, clients = %config.listen_clients, "serving");
+    let ended = wait(&config, life, &readiness, &member, [&streams, &servers, &all]).await;
+    for token in [&streams, &servers, &all] {
+        token.cancel();
+    }
+    let grace = Instant::now() + DRAIN_CALLS.min(config.grace);
+    for task in tasks {
+        if tokio::time::timeout_at(grace, task).await.is_err() {
+            tracing::warn!("a server did not end in time");
+        }
+    }
+    close(&member, log).await;
+    drop(keep);
+    ended
+}
+
+fn gateway_config(config: &Config) -> GatewayConfig {
+    GatewayConfig {
+        cluster: config.cluster.clone(),
+        namespace: config.namespace.clone(),
+        cluster_domain: config.cluster_domain.clone(),
+        domains: config.domains.clone(),
+        default_store: config.default_store.clone(),
+        other_namespaces: false,
+        event_bytes_max: config.event_bytes_max,
+        batch_bytes_max: config.batch_bytes_max,
+        timeout: config.append_timeout,
+    }
+}
+
+/// Port 2114: frames, and calls that peers have passed on.
+fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<NodeHandler>) -> Routes {
+    let mut routes = RoutesBuilder::default();
+    let peer = PeerServer::new(PeerService::new(handler))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    routes.add_service(peer);
+    gateway::server::add_native(&mut routes, &Shared { origin: Origin::Peer, ..shared.clone() });
+    routes.add_service(AdminServer::new(admin::Service { origin: Origin::Peer, ..admin.clone() }));
+    routes.routes()
+}
+
+fn render(metrics: &Arc<Metrics>, facade: &Arc<Facade>, readiness: &Arc<watch::Sender<Readiness>>) -> health::Render {
+    let (metrics, facade, readiness) = (Arc::clone(metrics), Arc::clone(facade), Arc::clone(readiness));
+    Arc::new(move || {
+        facade.sample(&metrics);
+        metrics.ready.set((*readiness.borrow() == Readiness::Ready).into());
+        metrics.render()
+    })
+}
+
+/// Waits for a signal or the end of the node's life, then goes through the order of stopping: not ready and leaderships
+/// handed over, still accepting for a while; streams end; nothing new is accepted. A second signal skips ahead.
+async fn wait(
+    config: &Config,
+    mut life: JoinHandle<Result<(), End>>,
+    readiness: &watch::Sender<Readiness>,
+    member: &watch::Receiver<Option<Arc<Member>>>,
+    [streams, servers, _]: [&CancellationToken; 3],
+) -> Result<(), End> {
+    let failed = |e: io::Error| end(Code::Failed, e);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        biased;
+        ended = &mut life => return ended.unwrap_or_else(|e| Err(end(Code::Failed, e))),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: not ready, leaderships are handed over");
+    readiness.send_replace(Readiness::ShuttingDown);
+    let ordered = async {
+        let member = member.borrow().clone();
+        if let Some(member) = member {
+            member.hand_over().await;
+        }
+        tokio::time::sleep(config.drain_delay).await;
+        streams.cancel();
+        servers.cancel();
+    };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => tracing::warn!("a second signal: skipping ahead"),
+        _ = interrupt.recv() => tracing::warn!("a second signal: skipping ahead"),
+        done = tokio::time::timeout(config.grace, ordered) => if done.is_err() {
+            tracing::warn!("the grace period is over");
+        },
+    }
+    Ok(())
+}
+
+/// Stops consensus, flushes state so that the next start is short, ends the log writer.
+async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Arc<RocksLog>) {
+    let member = member.borrow().clone();
+    if let Some(member) = member {
+        member.stop_replicas().await;
+        let db = Arc::clone(&member.parts.db);
+        match rt::blocking(move || db.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
+            Err(error) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
+        }
+    }
+    log.close();
+    tracing::info!("stopped");
+}

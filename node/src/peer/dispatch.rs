@@ -1,0 +1,32 @@
+//! Where frames that arrive go. Implemented by the node; the transports call it.
+
+use super::Request;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use taffrail_core::ids::NodeId;
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind};
+use tokio::sync::mpsc;
+
+/// Takes what peers send.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request of a peer whose identity was proven by its handshake.
+    fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>>;
+    /// Opens a stream of a group's state.
+    ///
+    /// # Errors
+    /// When this node has no such replica.
+    fn catch_up(
+        &self,
+        request: CatchUpRequest,
+    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, Refusal>>, Refusal>>;
+    /// Who this node is; `None` while it knows no cluster.
+    fn identity(&self) -> Option<Identity>;
+    /// Addresses of peers that this node knows.
+    fn peers(&self) -> Vec<PeerAddress>;
+}
+
+/// A refusal without a leader hint.
+#[must_use]
+pub fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
+    Refusal { kind: kind.into(), message: message.into(), leader_node: 0, leader_replica: 0 }
+}

@@ -1,0 +1,128 @@
+//! The peer service on port 2114: proves who calls, checks that a frame is meant for this node, and passes it on.
+
+use super::{
+    Request,
+    dispatch::{Handler, refusal},
+};
+use std::{pin::Pin, sync::Arc};
+use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
+use taffrail_proto::peer::{
+    CatchUpChunk, CatchUpRequest, Frame, FrameKind, HandshakeRequest, HandshakeResponse, Identity, Refusal,
+    RefusalKind, peer_server::Peer,
+};
+use futures::Stream;
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::{Response, Status};
+
+/// Version of the peer protocol that this binary speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// See the module.
+pub struct Service {
+    handler: Arc<dyn Handler>,
+}
+
+impl Service {
+    /// Serves frames to `handler`.
+    #[must_use]
+    pub fn new(handler: Arc<dyn Handler>) -> Self {
+        Self { handler }
+    }
+}
+
+/// Checks that two nodes belong together.
+///
+/// # Errors
+/// Says what does not match.
+pub fn check_identity(own: &Identity, other: &Identity) -> Result<(), String> {
+    if other.protocol != PROTOCOL {
+        return Err(format!("peer speaks protocol {}, this node {PROTOCOL}", other.protocol));
+    }
+    if own.cluster_id != other.cluster_id {
+        return Err("peer belongs to another cluster".into());
+    }
+    if own.disk_id == other.disk_id {
+        return Err("peer has this node's own disk id: it is this node, or its volume was cloned".into());
+    }
+    if own.node_id != 0 && own.node_id == other.node_id {
+        return Err(format!("peer claims this node's id {}", own.node_id));
+    }
+    Ok(())
+}
+
+/// Checks that a frame is meant for this node in this cluster. A node that joins has no id yet and may only register.
+fn admit(own: Option<&Identity>, frame: &Frame) -> Result<(), Refusal> {
+    let Some(own) = own else {
+        return Err(refusal(RefusalKind::Unavailable, "this node knows no cluster yet"));
+    };
+    if frame.cluster_id != own.cluster_id {
+        return Err(refusal(RefusalKind::WrongCluster, "the frame belongs to another cluster"));
+    }
+    let registers = frame.kind() == FrameKind::Register;
+    if !registers && (own.node_id == 0 || frame.to_node != own.node_id) {
+        let message = format!("the frame is meant for node {}, this is node {}", frame.to_node, own.node_id);
+        return Err(refusal(RefusalKind::WrongNode, message));
+    }
+    Ok(())
+}
+
+fn answer(asked: &Frame, payload: bytes::Bytes, refusal: Option<Refusal>) -> Response<Frame> {
+    Response::new(Frame {
+        kind: asked.kind,
+        from_node: asked.to_node,
+        to_node: asked.from_node,
+        group: asked.group,
+        from_replica: asked.to_replica,
+        to_replica: asked.from_replica,
+        cluster_id: asked.cluster_id.clone(),
+        ttl_ms: 0,
+        payload,
+        refusal,
+    })
+}
+
+#[tonic::async_trait]
+impl Peer for Service {
+    async fn handshake(
+        &self,
+        request: tonic::Request<HandshakeRequest>,
+    ) -> Result<Response<HandshakeResponse>, Status> {
+        let other = request.into_inner().from.ok_or_else(|| Status::invalid_argument("from: missing"))?;
+        let own = self.handler.identity().ok_or_else(|| Status::unavailable("this node knows no cluster yet"))?;
+        check_identity(&own, &other).map_err(Status::failed_precondition)?;
+        Ok(Response::new(HandshakeResponse { from: Some(own), peers: self.handler.peers() }))
+    }
+
+    async fn call(&self, request: tonic::Request<Frame>) -> Result<Response<Frame>, Status> {
+        let frame = request.into_inner();
+        if let Err(no) = admit(self.handler.identity().as_ref(), &frame) {
+            return Ok(answer(&frame, bytes::Bytes::new(), Some(no)));
+        }
+        let request = Request {
+            kind: frame.kind(),
+            group: GroupId::new(frame.group),
+            from_replica: ReplicaId::new(frame.from_replica),
+            to_replica: ReplicaId::new(frame.to_replica),
+            payload: frame.payload.clone(),
+        };
+        let (payload, no) = match self.handler.handle(NodeId::new(frame.from_node), request).await {
+            Ok(payload) => (payload, None),
+            Err(no) => (bytes::Bytes::new(), Some(no)),
+        };
+        Ok(answer(&frame, payload, no))
+    }
+
+    type CatchUpStream = Pin<Box<dyn Stream<Item = Result<CatchUpChunk, Status>> + Send>>;
+
+    async fn catch_up(&self, request: tonic::Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
+        let request = request.into_inner();
+        let own = self.handler.identity().ok_or_else(|| Status::unavailable("this node knows no cluster yet"))?;
+        if request.cluster_id != own.cluster_id || request.to_node != own.node_id {
+            return Err(Status::failed_precondition("the request is meant for another node"));
+        }
+        let chunks =
+            self.handler.catch_up(request).await.map_err(|no| Status::failed_precondition(no.message))?;
+        let chunks = ReceiverStream::new(chunks).map(|c| c.map_err(|no| Status::aborted(no.message)));
+        Ok(Response::new(Box::pin(chunks)))
+    }
+}

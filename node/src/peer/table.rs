@@ -1,0 +1,94 @@
+//! Which peers there are and which connections to them are proven.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use taffrail_core::ids::NodeId;
+use taffrail_proto::peer::{Identity, PeerAddress};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+/// A proven connection.
+#[derive(Clone)]
+pub struct Link {
+    /// Where it goes.
+    pub address: String,
+    /// Who answered the handshake.
+    pub identity: Identity,
+    /// The connection.
+    pub channel: Channel,
+}
+
+#[derive(Default)]
+struct State {
+    /// By address; a joining peer has no node id yet.
+    links: BTreeMap<String, Link>,
+}
+
+/// Shared table of proven connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Table {
+    state: Arc<Mutex<State>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { state: Arc::default(), changed: Arc::new(watch::channel(0).0) }
+    }
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rises whenever a connection is proven or lost.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Records a proven connection.
+    pub fn put(&self, link: Link) {
+        let mut state = self.lock();
+        let before = state.links.insert(link.address.clone(), link.clone());
+        if before.is_none_or(|b| b.identity != link.identity) {
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Forgets a connection.
+    pub fn remove(&self, address: &str) {
+        if self.lock().links.remove(address).is_some() {
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// The connection to a node.
+    #[must_use]
+    pub fn channel(&self, node: NodeId) -> Option<Channel> {
+        self.lock().links.values().find(|l| l.identity.node_id == node.get()).map(|l| l.channel.clone())
+    }
+
+    /// All proven peers.
+    #[must_use]
+    pub fn links(&self) -> Vec<Link> {
+        self.lock().links.values().cloned().collect()
+    }
+
+    /// Addresses to tell to others.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<PeerAddress> {
+        let state = self.lock();
+        let links = state.links.values();
+        links
+            .map(|l| PeerAddress {
+                node_id: l.identity.node_id,
+                name: l.identity.name.clone(),
+                address: l.address.clone(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,640 @@
+//! One running replica of a group.
+
+use super::{
+    codec,
+    log::{LogDisk, LogKey, rocks::OnFatal, store::LogStore},
+    machine::Machine,
+    network::{CatchUpFrom, Network},
+    state_machine::{Place, Shared, StateMachine},
+    types::{Command, Host, LogId, Reply, StoredMembership, TypeConfig},
+};
+use crate::{
+    engine::{Applied, LeaderHint},
+    peer::{CallError, PeerTransport, Request},
+    rt,
+};
+use bytes::Bytes;
+use openraft::{
+    ChangeMembers, Config, ReadPolicy, ServerState, SnapshotPolicy,
+    alias::{SnapshotMetaOf, SnapshotOf},
+    async_runtime::{Instant as _, WatchReceiver},
+    error::{ClientWriteError, LinearizableReadError, RaftError},
+    raft::{Precondition, TransferLeaderRequest},
+};
+use prost::Message;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
+use taffrail_proto::{
+    peer::{FrameKind, Refusal, RefusalKind},
+    storage as pb,
+};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// Times and bounds of consensus. All times are configuration: a simulation stretches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest time without a leader after which a replica stands for election.
+    pub election_min: Duration,
+    /// Longest such time.
+    pub election_max: Duration,
+    /// Entries after which applied state is flushed and the log purged.
+    pub purge_after_entries: u64,
+    /// Entries that stay in the log for followers that lag.
+    pub keep_entries: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(900),
+            purge_after_entries: 20_000,
+            keep_entries: 5_000,
+        }
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The one place that configures openraft. Leader restore must be off: with it a restarted leader of the same term may
+/// give the same log ids to other entries.
+fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
+    let config = Config {
+        cluster_name: format!("group-{}", key.group),
+        heartbeat_interval: millis(tuning.heartbeat),
+        election_timeout_min: millis(tuning.election_min),
+        election_timeout_max: millis(tuning.election_max),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: tuning.keep_entries,
+        purge_batch_size: 256,
+        max_payload_entries: 4096,
+        api_channel_size: Some(4096),
+        ..Config::default()
+    }
+    .validate()
+    .map_err(io::Error::other)?;
+    assert_eq!(config.enable_leader_restore, Some(false), "leader restore breaks log safety");
+    Ok(Arc::new(config))
+}
+
+/// Why a proposal has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Not proposed: this replica does not lead.
+    #[error("not the leader")]
+    NotLeader(Option<LeaderHint>),
+    /// Proposed; it may still commit.
+    #[error("outcome unknown: {0}")]
+    Unknown(&'static str),
+    /// Not proposed: the replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+    /// Not proposed: refused by consensus (membership changed, change in flight, ...).
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// Why a read index was not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadIndexError {
+    /// Nobody leads, as far as this replica knows.
+    #[error("no leader is known")]
+    NoLeader,
+    /// The leader did not get a majority's word in time.
+    #[error("no majority confirmed the leader")]
+    NoQuorum,
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+}
+
+/// A replica as its own openraft sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// True while it leads.
+    pub leads: bool,
+    /// Who leads.
+    pub leader: Option<LeaderHint>,
+    /// Current term.
+    pub term: u64,
+    /// Index after the last entry.
+    pub log_end: u64,
+    /// Committed, as this replica knows.
+    pub committed: u64,
+    /// Applied.
+    pub applied: u64,
+    /// Digest at `applied` (the two are taken together).
+    pub digest: Digest,
+    /// Effective membership and the log id that set it.
+    pub membership: StoredMembership,
+    /// The leader only: how far each replica's log matches.
+    pub matched: BTreeMap<u64, u64>,
+    /// The leader only: how long ago a majority answered.
+    pub quorum_acked_ago: Option<Duration>,
+    /// Why it no longer runs.
+    pub stopped: Option<String>,
+}
+
+struct CatchUp {
+    upto: Option<LogId>,
+    done: watch::Receiver<Option<Result<pb::Vote, String>>>,
+}
+
+/// See the module. Cheap to share through `Arc`.
+pub struct Group {
+    key: LogKey,
+    node: NodeId,
+    raft: Raft,
+    log: LogStore,
+    machine: Shared,
+    transport: Arc<dyn PeerTransport>,
+    progress: watch::Receiver<Applied>,
+    digests: watch::Receiver<(u64, Digest)>,
+    stop: CancellationToken,
+    source: watch::Sender<Option<CatchUpFrom>>,
+    catch_up: Mutex<Option<CatchUp>>,
+    tuning: Tuning,
+    last_purge_look: Mutex<u64>,
+}
+
+/// Where a replica runs.
+#[derive(Clone)]
+pub struct Home {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// The log of all groups.
+    pub disk: Arc<dyn LogDisk>,
+    /// The way to peers.
+    pub transport: Arc<dyn PeerTransport>,
+    /// Times and bounds.
+    pub tuning: Tuning,
+    /// What to do when the state can no longer be written.
+    pub on_fatal: OnFatal,
+}
+
+impl Group {
+    /// Opens the replica's log and starts it.
+    ///
+    /// # Errors
+    /// When log and state do not fit together or the disk fails.
+    pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> io::Result<Arc<Self>> {
+        let log = LogStore::open(Arc::clone(&home.disk), key).await?;
+        let (progress_tx, progress) = watch::channel(machine.progress());
+        let (digests_tx, digests) = watch::channel((machine.progress().index, machine.digest()));
+        let (source, source_rx) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let machine = Shared::new(machine, Arc::clone(&home.on_fatal));
+        let place = Place {
+            key,
+            cluster: home.cluster,
+            node: home.node,
+            transport: Arc::clone(&home.transport),
+            stop: stop.clone(),
+            source: source_rx,
+        };
+        let state = StateMachine::new(machine.clone(), place, Arc::new(progress_tx), Arc::new(digests_tx));
+        let network = Network { transport: Arc::clone(&home.transport), group: key.group, from: key.replica };
+        let raft = Raft::new(key.replica.get(), config(&home.tuning, key)?, network, log.clone(), state)
+            .await
+            .map_err(|e| io::Error::other(e.to_string()))?;
+        Ok(Arc::new(Self {
+            key,
+            node: home.node,
+            raft,
+            log,
+            machine,
+            transport: Arc::clone(&home.transport),
+            progress,
+            digests,
+            stop,
+            source,
+            catch_up: Mutex::new(None),
+            tuning: home.tuning.clone(),
+            last_purge_look: Mutex::new(0),
+        }))
+    }
+
+    /// Group and replica.
+    #[must_use]
+    pub fn key(&self) -> LogKey {
+        self.key
+    }
+
+    /// Changes whenever something was applied.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Applied> {
+        self.progress.clone()
+    }
+
+    /// Cancelled when the replica is told to stop.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Makes the first membership of the group. Does nothing when the log is not empty.
+    ///
+    /// # Errors
+    /// When openraft refuses.
+    pub async fn initialize(&self, members: &BTreeMap<ReplicaId, NodeId>) -> io::Result<()> {
+        if self.raft.is_initialized().await.map_err(|e| io::Error::other(e.to_string()))? {
+            return Ok(());
+        }
+        let members: BTreeMap<u64, Host> = members.iter().map(|(r, n)| (r.get(), Host(*n))).collect();
+        match self.raft.initialize(members).await {
+            Ok(()) | Err(RaftError::APIError(openraft::error::InitializeError::NotAllowed(_))) => Ok(()),
+            Err(e) => Err(io::Error::other(e.to_string())),
+        }
+    }
+
+    /// Proposes a command and waits until it is applied here.
+    ///
+    /// # Errors
+    /// Says whether the command may have been proposed.
+    pub async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Reply, ProposeError> {
+        match tokio::time::timeout_at(deadline, self.raft.client_write(Command(command))).await {
+            Err(_) => Err(ProposeError::Unknown("the deadline passed after the proposal")),
+            Ok(Ok(answer)) => Ok(answer.data),
+            Ok(Err(e)) => Err(self.propose_error(e)),
+        }
+    }
+
+    fn propose_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+        match e {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => {
+                ProposeError::NotLeader(f.leader_id.zip(f.leader_node).and_then(|(id, host)| self.hint(id, host)))
+            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
+                ProposeError::Unknown("the leader changed after the proposal")
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => ProposeError::Refused(e.to_string()),
+            RaftError::APIError(ClientWriteError::PreconditionFailed(e)) => ProposeError::Refused(e.to_string()),
+            // Stopped in the middle: the entry may be in the log.
+            RaftError::Fatal(_) => ProposeError::Unknown("the replica stopped after the proposal"),
+        }
+    }
+
+    fn hint(&self, replica: u64, host: Host) -> Option<LeaderHint> {
+        (replica != self.key.replica.get()).then(|| LeaderHint { node: host.0, replica: ReplicaId::new(replica) })
+    }
+
+    /// Who leads, as this replica knows; itself included.
+    #[must_use]
+    pub fn leader(&self) -> Option<LeaderHint> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let id = metrics.current_leader?;
+        let host = metrics.membership_config.membership().get_node(&id)?;
+        Some(LeaderHint { node: host.0, replica: ReplicaId::new(id) })
+    }
+
+    /// True while this replica leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.raft.is_leader()
+    }
+
+    /// Everything acknowledged before this call is at or below the returned index. Answered by the leader only.
+    ///
+    /// # Errors
+    /// When this replica does not lead or no majority answers.
+    pub async fn lead_read_index(&self) -> Result<LogId, ReadIndexError> {
+        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((read, _)) => Ok(*read.log_id()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => Err(ReadIndexError::NoLeader),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadIndexError::NoQuorum),
+            Err(RaftError::Fatal(e)) => Err(ReadIndexError::Stopped(e.to_string())),
+        }
+    }
+
+    /// Waits until this replica has applied everything that was acknowledged before the call. Without a leader it waits
+    /// for one until the deadline.
+    ///
+    /// # Errors
+    /// When no majority confirmed it in time.
+    pub async fn read_index(&self, deadline: Instant) -> Result<(), ReadIndexError> {
+        let mut last = ReadIndexError::Deadline;
+        while Instant::now() < deadline {
+            match tokio::time::timeout_at(deadline, self.try_read_index(deadline)).await {
+                Ok(Ok(index)) => return self.wait_applied(index, deadline).await,
+                Ok(Err(ReadIndexError::Stopped(why))) => return Err(ReadIndexError::Stopped(why)),
+                Ok(Err(e)) => last = e,
+                Err(_) => return Err(last),
+            }
+            let pause = self.tuning.heartbeat / 4 + rt::jitter(self.tuning.heartbeat / 4);
+            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
+        }
+        Err(last)
+    }
+
+    async fn try_read_index(&self, deadline: Instant) -> Result<u64, ReadIndexError> {
+        let Some(leader) = self.leader() else { return Err(ReadIndexError::NoLeader) };
+        if leader.replica == self.key.replica {
+            return Ok(self.lead_read_index().await?.index);
+        }
+        let request = Request {
+            kind: FrameKind::ReadIndex,
+            group: self.key.group,
+            from_replica: self.key.replica,
+            to_replica: leader.replica,
+            payload: Bytes::new(),
+        };
+        let ttl = deadline.saturating_duration_since(Instant::now()).min(self.tuning.election_max);
+        match self.transport.call(leader.node, request, ttl).await {
+            Ok(answer) => {
+                let answer = pb::ReadIndexResponse::decode(answer).map_err(|_| ReadIndexError::NoQuorum)?;
+                answer.read.map(|id| id.index).ok_or(ReadIndexError::NoQuorum)
+            }
+            Err(CallError::Refused(r)) if r.kind() == RefusalKind::Unavailable => Err(ReadIndexError::NoQuorum),
+            Err(_) => Err(ReadIndexError::NoLeader),
+        }
+    }
+
+    async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadIndexError> {
+        let mut progress = self.progress();
+        match tokio::time::timeout_at(deadline, progress.wait_for(|p| p.index >= index)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ReadIndexError::Stopped("its state machine ended".into())),
+            Err(_) => Err(ReadIndexError::Deadline),
+        }
+    }
+
+    /// Changes voters and learners in one go (through a joint configuration where voters change). `expected` is the
+    /// membership that the caller saw; any other one refuses.
+    ///
+    /// # Errors
+    /// `Refused` when the membership is another one or a change is in flight.
+    pub async fn change_membership(
+        &self,
+        expected: Option<LogId>,
+        voters: &BTreeSet<ReplicaId>,
+        learners: &BTreeMap<ReplicaId, NodeId>,
+        deadline: Instant,
+    ) -> Result<(), ProposeError> {
+        let now: BTreeSet<u64> = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.nodes().map(|(id, _)| *id).collect()
+        };
+        let voters: BTreeSet<u64> = voters.iter().map(|r| r.get()).collect();
+        let add: BTreeMap<u64, Host> = learners.iter().map(|(r, n)| (r.get(), Host(*n))).collect();
+        let gone: BTreeSet<u64> =
+            now.iter().copied().filter(|id| !voters.contains(id) && !add.contains_key(id)).collect();
+        let mut steps = Vec::new();
+        if !add.is_empty() {
+            steps.push(ChangeMembers::AddNodes(add));
+        }
+        steps.push(ChangeMembers::ReplaceAllVoters(voters));
+        if !gone.is_empty() {
+            steps.push(ChangeMembers::RemoveNodes(gone));
+        }
+        let precondition = Precondition::LastMembershipLogId { last_membership_log_id: expected };
+        let change = self.raft.change_membership_if(ChangeMembers::Batch(steps), false, [precondition]);
+        match tokio::time::timeout_at(deadline, change).await {
+            Err(_) => Err(ProposeError::Unknown("the deadline passed during the membership change")),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => Err(self.propose_error(e)),
+        }
+    }
+
+    /// Hands leadership to another voter. The caller has checked that it is a voter, caught up, and not this replica:
+    /// openraft takes any id and then refuses writes.
+    ///
+    /// # Errors
+    /// When the replica has stopped.
+    pub async fn transfer_leader(&self, to: ReplicaId) -> io::Result<()> {
+        self.raft.trigger().transfer_leader(to.get()).await.map_err(|e| io::Error::other(e.to_string()))
+    }
+
+    /// Hands leadership to the best caught-up other voter, if there is one.
+    pub async fn hand_over(&self) -> bool {
+        let status = self.status();
+        if !status.leads {
+            return false;
+        }
+        let voters: BTreeSet<u64> = status.membership.voter_ids().collect();
+        let best = status
+            .matched
+            .iter()
+            .filter(|(id, _)| **id != self.key.replica.get() && voters.contains(id))
+            .max_by_key(|(_, matched)| **matched);
+        let Some((to, matched)) = best else { return false };
+        if *matched + 1 < status.committed {
+            return false;
+        }
+        self.transfer_leader(ReplicaId::new(*to)).await.is_ok()
+    }
+
+    /// Stands for election now, because the leader is known to be gone.
+    pub async fn elect(&self) {
+        if let Err(e) = self.raft.trigger().elect(true).await {
+            tracing::debug!(group = %self.key.group, error = %e, "election not started");
+        }
+    }
+
+    /// How this replica is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let metrics = self.raft.metrics();
+        let m = metrics.borrow_watched().clone();
+        let (applied, digest) = *self.digests.borrow();
+        let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
+        Status {
+            leads: m.state == ServerState::Leader,
+            leader: self.leader(),
+            term: m.current_term,
+            log_end: m.last_log_index.map_or(0, |i| i + 1),
+            committed: index(&m.local_committed),
+            applied,
+            digest,
+            membership: (*m.membership_config).clone(),
+            matched: m
+                .replication
+                .iter()
+                .flatten()
+                .map(|(id, matched)| (*id, index(matched)))
+                .collect(),
+            quorum_acked_ago: m.last_quorum_acked.map(|at| (*at).elapsed()),
+            stopped: m.running_state.err().map(|e| e.to_string()),
+        }
+    }
+
+    /// Waits until openraft's view of this replica changes; false when it has stopped.
+    pub async fn changed(&self, metrics: &mut MetricsWatch) -> bool {
+        metrics.0.changed().await.is_ok()
+    }
+
+    /// A place to wait for changes.
+    #[must_use]
+    pub fn watch(&self) -> MetricsWatch {
+        MetricsWatch(self.raft.metrics())
+    }
+
+    /// Flushes applied state and lets openraft purge the log below it, once enough has come together.
+    pub async fn purge_if_due(&self) {
+        let (first, end) = self.log.bounds();
+        {
+            let mut last = self.last_purge_look.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = end.saturating_sub((*last).max(first));
+            if since < self.tuning.purge_after_entries {
+                return;
+            }
+            *last = end;
+        }
+        if let Err(e) = self.raft.trigger().snapshot().await {
+            tracing::debug!(group = %self.key.group, error = %e, "purge not started");
+        }
+    }
+
+    /// Flushes applied state.
+    ///
+    /// # Errors
+    /// When storage fails.
+    pub async fn flush(&self) -> io::Result<()> {
+        self.machine.with(|m| m.flush()).await
+    }
+
+    /// Answers a frame of another replica of the group.
+    ///
+    /// # Errors
+    /// A refusal, never a panic, for anything that does not decode or does not fit.
+    pub async fn answer(self: &Arc<Self>, request: &Request, from: NodeId) -> Result<Bytes, Refusal> {
+        let payload = request.payload.clone();
+        match request.kind {
+            FrameKind::Append => {
+                let rpc = codec::append_from(pb::AppendRequest::decode(payload).map_err(bad)?).map_err(bad)?;
+                let answer = self.raft.append_entries(rpc).await.map_err(unavailable)?;
+                Ok(codec::append_response_to(&answer).encode_to_vec().into())
+            }
+            FrameKind::Vote | FrameKind::PreVote => {
+                let rpc = pb::VoteRequest::decode(payload).map_err(bad)?;
+                let rpc = codec::vote_request_from(&rpc).map_err(bad)?;
+                let answer = if request.kind == FrameKind::Vote {
+                    self.raft.vote(rpc).await
+                } else {
+                    self.raft.pre_vote(rpc).await
+                };
+                Ok(codec::vote_response_to(&answer.map_err(unavailable)?).encode_to_vec().into())
+            }
+            FrameKind::TransferLeader => {
+                let rpc = pb::TransferRequest::decode(payload).map_err(bad)?;
+                let vote = rpc.from_leader.as_ref().map(codec::vote_from).ok_or_else(|| bad("no vote"))?;
+                let rpc = TransferLeaderRequest::new(vote, rpc.to, rpc.last.as_ref().map(codec::log_id_from));
+                self.raft.handle_transfer_leader(rpc).await.map_err(unavailable)?.map_err(unavailable)?;
+                Ok(Bytes::new())
+            }
+            FrameKind::BeginCatchUp => {
+                let begin = pb::BeginCatchUp::decode(payload).map_err(bad)?;
+                let progress =
+                    self.begin_catch_up(&begin, CatchUpFrom { node: from, replica: request.from_replica })?;
+                Ok(progress.encode_to_vec().into())
+            }
+            FrameKind::ReadIndex => {
+                let read = self.lead_read_index().await.map_err(|e| match e {
+                    ReadIndexError::NoLeader => self.not_leader(),
+                    e => unavailable(e),
+                })?;
+                let answer = pb::ReadIndexResponse { read: Some(codec::log_id_to(&read)) };
+                Ok(answer.encode_to_vec().into())
+            }
+            kind => Err(bad(format!("{} is not for a replica", kind.as_str_name()))),
+        }
+    }
+
+    /// The refusal that says who leads.
+    #[must_use]
+    pub fn not_leader(&self) -> Refusal {
+        let leader = self.leader().filter(|l| l.replica != self.key.replica);
+        Refusal {
+            kind: RefusalKind::NotLeader.into(),
+            message: "this replica does not lead".into(),
+            leader_node: leader.map_or(0, |l| l.node.get()),
+            leader_replica: leader.map_or(0, |l| l.replica.get()),
+        }
+    }
+
+    /// Starts, or looks at, taking over the state of `from` up to what it asked for.
+    fn begin_catch_up(
+        self: &Arc<Self>,
+        begin: &pb::BeginCatchUp,
+        from: CatchUpFrom,
+    ) -> Result<pb::CatchUpProgress, Refusal> {
+        let vote = begin.vote.as_ref().map(codec::vote_from).ok_or_else(|| bad("no vote"))?;
+        let upto = begin.upto.as_ref().map(codec::log_id_from);
+        let membership = begin.membership.as_ref().ok_or_else(|| bad("no membership"))?;
+        let last_membership = codec::stored_membership_from(membership).map_err(bad)?;
+        self.source.send_replace(Some(from.clone()));
+        let mut running = self.catch_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = running.as_ref().filter(|c| c.upto == upto) {
+            let answer = match &*current.done.borrow() {
+                None => return Ok(pb::CatchUpProgress { done: false, vote: None, rows: 0 }),
+                Some(Ok(vote)) => Ok(pb::CatchUpProgress { done: true, vote: Some(*vote), rows: 0 }),
+                Some(Err(e)) => Err(unavailable(e)),
+            };
+            *running = None;
+            return answer;
+        }
+        let (tx, done) = watch::channel(None);
+        let meta = SnapshotMetaOf::<TypeConfig> { last_log_id: upto, last_membership };
+        let snapshot = SnapshotOf::<TypeConfig, CatchUpFrom> { meta, snapshot: from };
+        let raft = self.raft.clone();
+        rt::spawn(async move {
+            let result = raft.install_full_snapshot(vote, snapshot).await;
+            let result = result.map(|r| codec::vote_to(&r.vote)).map_err(|e| e.to_string());
+            tx.send_replace(Some(result));
+        });
+        *running = Some(CatchUp { upto, done });
+        Ok(pb::CatchUpProgress { done: false, vote: None, rows: 0 })
+    }
+
+    /// Stops the replica; its data stays.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        if self.raft.shutdown().await.is_err() {
+            tracing::warn!(group = %self.key.group, "the replica's task had ended before it was stopped");
+        }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The group's number.
+    #[must_use]
+    pub fn group(&self) -> GroupId {
+        self.key.group
+    }
+}
+
+/// A place to wait for changes of a replica.
+pub struct MetricsWatch(openraft::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>);
+
+fn bad(why: impl std::fmt::Display) -> Refusal {
+    Refusal { kind: RefusalKind::BadFrame.into(), message: why.to_string(), leader_node: 0, leader_replica: 0 }
+}
+
+fn unavailable(why: impl std::fmt::Display) -> Refusal {
+    Refusal { kind: RefusalKind::Unavailable.into(), message: why.to_string(), leader_node: 0, leader_replica: 0 }
+}

@@ -1,0 +1,245 @@
+//! The log disk on RocksDB: one database, write-ahead log on, one writer thread that turns everything queued into one
+//! batch and one sync. A failed sync is never retried: the process is told to end.
+//!
+//! Keys (big-endian): kind, group u64, replica u64 [, index u64]. Kinds are listed in `Kind`.
+
+use super::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
+use crate::{
+    raft::{codec, types::LogId},
+    rt,
+};
+use bytes::Bytes;
+use prost::Message;
+use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+};
+use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
+use taffrail_proto::storage as pb;
+use tokio::sync::mpsc;
+
+/// Bytes that one batch may gather before it is written.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Writes that may wait.
+const QUEUE_MAX: usize = 16_384;
+
+/// First byte of every key.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Kind {
+    Entry = b'e',
+    Purged = b'p',
+    Replica = b'r',
+    Vote = b'v',
+}
+
+/// Value of a live replica: this byte and the partition.
+const LIVE: u8 = 1;
+/// Value of a removed replica.
+const DELETED: u8 = 2;
+
+fn key(kind: Kind, of: LogKey) -> [u8; 17] {
+    let mut k = [0; 17];
+    k[0] = kind as u8;
+    k[1..9].copy_from_slice(&of.group.get().to_be_bytes());
+    k[9..].copy_from_slice(&of.replica.get().to_be_bytes());
+    k
+}
+
+fn entry_key(of: LogKey, index: u64) -> [u8; 25] {
+    let mut k = [0; 25];
+    k[..17].copy_from_slice(&key(Kind::Entry, of));
+    k[17..].copy_from_slice(&index.to_be_bytes());
+    k
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> io::Result<u64> {
+    let part = bytes.get(at..at + 8).and_then(|b| b.try_into().ok());
+    part.map(u64::from_be_bytes).ok_or_else(|| corrupt("key", "too short"))
+}
+
+fn corrupt(what: &str, why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("log database, {what}: {why}"))
+}
+
+fn failed(e: rocksdb::Error) -> io::Error {
+    io::Error::other(format!("log database: {e}"))
+}
+
+type Queued = (LogKey, LogOp, Done);
+
+/// What the node does when the log can no longer be written: report and end.
+pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
+/// Called with the seconds that each batch and sync took.
+pub type OnSync = Arc<dyn Fn(f64) + Send + Sync>;
+
+/// See the module.
+pub struct RocksLog {
+    db: Arc<DB>,
+    queue: mpsc::Sender<Queued>,
+    writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl RocksLog {
+    /// Opens or makes the database in `path` and starts its writer.
+    ///
+    /// # Errors
+    /// When RocksDB or the operating system refuses.
+    pub fn open(path: &Path, on_fatal: OnFatal, on_sync: OnSync) -> io::Result<Self> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_write_buffer_size(64 << 20);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_max_total_wal_size(256 << 20);
+        options.set_keep_log_file_num(4);
+        let db = Arc::new(DB::open(&options, path).map_err(failed)?);
+        let (queue, rx) = mpsc::channel(QUEUE_MAX);
+        let writer_db = Arc::clone(&db);
+        let writer = rt::thread("log-writer", move || write_loop(&writer_db, rx, &on_fatal, &on_sync))?;
+        Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
+    }
+
+    /// Waits until the writer has carried out everything and ended. Call when no group uses the log any more.
+    pub fn close(self: Arc<Self>) {
+        let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        // The last handle holds the last sender: the writer ends when its queue is closed and empty.
+        if let Ok(this) = Arc::try_unwrap(self) {
+            drop(this.queue);
+            if let Some(writer) = writer
+                && writer.join().is_err()
+            {
+                tracing::error!("the log writer panicked");
+            }
+        }
+    }
+}
+
+fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, on_fatal: &OnFatal, on_sync: &OnSync) {
+    let mut synced = WriteOptions::default();
+    synced.set_sync(true);
+    while let Some(first) = rx.blocking_recv() {
+        let (mut batch, mut done) = (WriteBatch::default(), Vec::new());
+        let mut next = Some(first);
+        while let Some((key, op, callback)) = next.take() {
+            stage(&mut batch, key, op);
+            done.push(callback);
+            if batch.size_in_bytes() < BATCH_BYTES_MAX {
+                next = rx.try_recv().ok();
+            }
+        }
+        let start = tokio::time::Instant::now();
+        match db.write_opt(batch, &synced) {
+            Ok(()) => {
+                on_sync(start.elapsed().as_secs_f64());
+                done.into_iter().for_each(|d| d(Ok(())));
+            }
+            Err(e) => {
+                let e = failed(e);
+                on_fatal(&e);
+                for d in done {
+                    d(Err(io::Error::new(e.kind(), e.to_string())));
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn stage(batch: &mut WriteBatch, of: LogKey, op: LogOp) {
+    match op {
+        LogOp::Created(partition) => {
+            let mut value = vec![LIVE];
+            value.extend_from_slice(&partition.get().to_be_bytes());
+            batch.put(key(Kind::Replica, of), value);
+        }
+        LogOp::Vote(vote) => batch.put(key(Kind::Vote, of), codec::vote_to(&vote).encode_to_vec()),
+        LogOp::Append(entries) => entries.iter().for_each(|(index, bytes)| batch.put(entry_key(of, *index), bytes)),
+        LogOp::Truncate(from) => batch.delete_range(entry_key(of, from), entry_key(of, u64::MAX)),
+        LogOp::Purge(id) => {
+            batch.put(key(Kind::Purged, of), codec::log_id_to(&id).encode_to_vec());
+            batch.delete_range(entry_key(of, 0), entry_key(of, id.index + 1));
+        }
+        LogOp::Deleted => {
+            batch.put(key(Kind::Replica, of), [DELETED]);
+            batch.delete(key(Kind::Vote, of));
+            batch.delete(key(Kind::Purged, of));
+            batch.delete_range(entry_key(of, 0), entry_key(of, u64::MAX));
+        }
+    }
+}
+
+fn entries(db: &DB, of: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+    let mut options = ReadOptions::default();
+    options.set_iterate_upper_bound(entry_key(of, to).to_vec());
+    let start = entry_key(of, from);
+    let (mut out, mut bytes) = (Vec::new(), 0);
+    for row in db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options) {
+        let (k, v) = row.map_err(failed)?;
+        bytes += v.len();
+        if !out.is_empty() && bytes > bytes_max {
+            break;
+        }
+        out.push((u64_at(&k, 17)?, Bytes::from(v.into_vec())));
+    }
+    Ok(out)
+}
+
+fn recover(db: &DB, of: LogKey) -> io::Result<Recovered> {
+    let vote = match db.get(key(Kind::Vote, of)).map_err(failed)? {
+        Some(v) => Some(codec::vote_from(&pb::Vote::decode(&*v).map_err(|e| corrupt("vote", e))?)),
+        None => None,
+    };
+    let purged: Option<LogId> = match db.get(key(Kind::Purged, of)).map_err(failed)? {
+        Some(v) => Some(codec::log_id_from(&pb::LogId::decode(&*v).map_err(|e| corrupt("purged", e))?)),
+        None => None,
+    };
+    let entries = entries(db, of, 0, u64::MAX, usize::MAX)?;
+    let mut next = purged.map_or(0, |p| p.index + 1);
+    for (index, _) in &entries {
+        if *index != next {
+            return Err(corrupt("entries", format!("{} {index} where {next} must follow", of.group)));
+        }
+        next += 1;
+    }
+    Ok(Recovered { vote, purged, entries })
+}
+
+fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
+    let mut options = ReadOptions::default();
+    options.set_iterate_upper_bound(vec![Kind::Replica as u8 + 1]);
+    let mut out = Vec::new();
+    for row in db.iterator_opt(IteratorMode::From(&[Kind::Replica as u8], Direction::Forward), options) {
+        let (k, v) = row.map_err(failed)?;
+        let key = LogKey { group: GroupId::new(u64_at(&k, 1)?), replica: ReplicaId::new(u64_at(&k, 9)?) };
+        let state = match v.first() {
+            Some(&LIVE) => ReplicaState::Live(PartitionId::new(u64_at(&v, 1)?)),
+            Some(&DELETED) => ReplicaState::Deleted,
+            other => return Err(corrupt("replica", format!("unknown state {other:?}"))),
+        };
+        out.push((key, state));
+    }
+    Ok(out)
+}
+
+#[async_trait::async_trait]
+impl LogDisk for RocksLog {
+    async fn submit(&self, key: LogKey, op: LogOp, done: Done) {
+        if let Err(mpsc::error::SendError((_, _, done))) = self.queue.send((key, op, done)).await {
+            done(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone")));
+        }
+    }
+    async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        let db = Arc::clone(&self.db);
+        rt::blocking(move || entries(&db, key, from, to, bytes_max)).await.map_err(io::Error::other)?
+    }
+    async fn recover(&self, key: LogKey) -> io::Result<Recovered> {
+        let db = Arc::clone(&self.db);
+        rt::blocking(move || recover(&db, key)).await.map_err(io::Error::other)?
+    }
+    async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
+        let db = Arc::clone(&self.db);
+        rt::blocking(move || replicas(&db)).await.map_err(io::Error::other)?
+    }
+}

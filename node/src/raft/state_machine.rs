@@ -1,0 +1,304 @@
+//! openraft's view of a `Machine`. All work on the machine runs away from the runtime's threads, one call at a time.
+//!
+//! Only what is flushed is ever called a snapshot: openraft purges the log up to it. Taking over another replica's state
+//! happens inside `install_snapshot`, so nothing can be applied meanwhile; the received state may be newer than the
+//! snapshot's log id, and entries that it already holds are skipped.
+
+use super::{
+    log::{LogKey, rocks::OnFatal},
+    machine::{Machine, MachineError},
+    network::CatchUpFrom,
+    types::{Entry, LogId, Reply, StoredMembership, TypeConfig},
+};
+use crate::{
+    engine::Applied,
+    peer::{CallError, PeerTransport},
+    rt,
+};
+use futures::{Stream, StreamExt};
+use openraft::{
+    OptionalSend, RaftSnapshotBuilder,
+    alias::{SnapshotMetaOf, SnapshotOf},
+    storage::{ApplyResponder, EntryResponder, RaftStateMachine},
+};
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use taffrail_core::ids::{ClusterId, Digest, NodeId};
+use taffrail_proto::peer::CatchUpRequest;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Entries that one write takes at most.
+const APPLY_ENTRIES_MAX: usize = 1024;
+/// Pause between two tries to fetch another replica's state.
+const CATCH_UP_RETRY: Duration = Duration::from_millis(200);
+
+/// A machine shared between openraft's worker and the group's handle.
+#[derive(Clone)]
+pub struct Shared {
+    machine: Arc<Mutex<Box<dyn Machine>>>,
+    on_fatal: OnFatal,
+}
+
+impl Shared {
+    /// Wraps a machine.
+    #[must_use]
+    pub fn new(machine: Box<dyn Machine>, on_fatal: OnFatal) -> Self {
+        Self { machine: Arc::new(Mutex::new(machine)), on_fatal }
+    }
+    fn lock(&self) -> MutexGuard<'_, Box<dyn Machine>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Runs `work` on the machine, away from the runtime's threads.
+    ///
+    /// # Errors
+    /// What the machine says; `Interrupted` when the runtime goes down.
+    pub async fn with<T, F>(&self, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Machine) -> Result<T, MachineError> + Send + 'static,
+    {
+        let this = self.clone();
+        rt::blocking(move || work(&mut **this.lock()))
+            .await
+            .map_err(|e| io::Error::new(io::ErrorKind::Interrupted, e))?
+            .map_err(|e| {
+                let failed = matches!(e, MachineError::Storage(_));
+                let e = machine_error(e);
+                if failed {
+                    (self.on_fatal)(&e);
+                }
+                e
+            })
+    }
+}
+
+fn machine_error(e: MachineError) -> io::Error {
+    let kind = match &e {
+        MachineError::Corrupt(_) => io::ErrorKind::InvalidData,
+        MachineError::Unsupported(_) => io::ErrorKind::Unsupported,
+        MachineError::Storage(_) => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, e)
+}
+
+/// What a replica is and whom it may ask for state.
+#[derive(Clone)]
+pub struct Place {
+    /// Group and replica.
+    pub key: LogKey,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node.
+    pub node: NodeId,
+    /// The way to peers.
+    pub transport: Arc<dyn PeerTransport>,
+    /// Ends the replica.
+    pub stop: CancellationToken,
+    /// Whose state to take over, kept up to date: the leader that asked last.
+    pub source: watch::Receiver<Option<CatchUpFrom>>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct StateMachine {
+    machine: Shared,
+    place: Place,
+    progress: Arc<watch::Sender<Applied>>,
+    digests: Arc<watch::Sender<(u64, Digest)>>,
+}
+
+impl StateMachine {
+    /// Wraps a machine of a replica.
+    #[must_use]
+    pub fn new(
+        machine: Shared,
+        place: Place,
+        progress: Arc<watch::Sender<Applied>>,
+        digests: Arc<watch::Sender<(u64, Digest)>>,
+    ) -> Self {
+        Self { machine, place, progress, digests }
+    }
+
+    async fn apply_slice(&self, slice: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
+        let (mut entries, mut responders) = (Vec::new(), Vec::new());
+        let (done, _) = self.applied().await?;
+        for (entry, responder) in slice {
+            // State taken over from another replica may already hold this entry; nobody here waits for its answer.
+            if done.is_some_and(|d| entry.log_id.index <= d.index) {
+                continue;
+            }
+            entries.push(entry);
+            responders.push(responder);
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (replies, progress, digest) = self
+            .machine
+            .with(move |m| {
+                let replies = m.apply(&entries)?;
+                Ok((replies, m.progress(), m.digest()))
+            })
+            .await?;
+        if replies.len() != responders.len() {
+            return Err(io::Error::other("the state machine gave another number of replies than entries"));
+        }
+        self.publish(progress, digest);
+        for (responder, reply) in responders.into_iter().zip(replies) {
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, progress: Applied, digest: Digest) {
+        self.digests.send_replace((progress.index, digest));
+        self.progress.send_replace(progress);
+    }
+
+    async fn applied(&self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        self.machine.with(|m| Ok(m.applied())).await
+    }
+
+    async fn persisted(&self) -> io::Result<SnapshotMetaOf<TypeConfig>> {
+        let (last_log_id, last_membership) = self.machine.with(|m| m.persisted()).await?;
+        Ok(SnapshotMetaOf::<TypeConfig> { last_log_id, last_membership })
+    }
+
+    fn snapshot(&self, meta: SnapshotMetaOf<TypeConfig>) -> SnapshotOf<TypeConfig, CatchUpFrom> {
+        let from = CatchUpFrom { node: self.place.node, replica: self.place.key.replica };
+        SnapshotOf::<TypeConfig, CatchUpFrom> { meta, snapshot: from }
+    }
+
+    /// One try to take over the state of `from`.
+    async fn fetch(&self, from: &CatchUpFrom) -> Result<(), FetchError> {
+        let point = self.machine.with(|m| Ok(m.catch_up_point())).await?;
+        let request = CatchUpRequest {
+            group: self.place.key.group.get(),
+            from_replica: self.place.key.replica.get(),
+            to_replica: from.replica.get(),
+            next_position: point.next_position,
+            digest: point.digest.0.to_vec().into(),
+            cluster_id: self.place.cluster.to_bytes().to_vec().into(),
+            to_node: from.node.get(),
+        };
+        let mut chunks = self.place.transport.catch_up(from.node, request).await?;
+        self.machine.with(|m| m.begin_install()).await?;
+        while let Some(chunk) = chunks.recv().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(e) => {
+                    self.machine.with(|m| m.abort_install()).await?;
+                    return Err(e.into());
+                }
+            };
+            let last = !chunk.group_meta.is_empty();
+            self.machine.with(move |m| m.install(chunk)).await?;
+            if last {
+                self.machine.with(|m| m.finish_install()).await?;
+                return Ok(());
+            }
+        }
+        self.machine.with(|m| m.abort_install()).await?;
+        Err(FetchError::Peer(CallError::NoAnswer("the stream of state ended early".into())))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error(transparent)]
+    Local(#[from] io::Error),
+    #[error(transparent)]
+    Peer(#[from] CallError),
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
+    type SnapshotData = CatchUpFrom;
+    async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig, CatchUpFrom>, io::Error> {
+        self.machine.with(|m| m.flush()).await?;
+        Ok(self.snapshot(self.persisted().await?))
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = CatchUpFrom;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        self.applied().await
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut slices = entries.ready_chunks(APPLY_ENTRIES_MAX);
+        while let Some(slice) = slices.next().await {
+            let slice = slice.into_iter().collect::<Result<Vec<_>, _>>()?;
+            self.apply_slice(slice).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    /// Fetches the state of `from` in chunks until it is whole. A source that is lost is asked again; when it stays lost
+    /// the group's leader changes, and `stop` ends this replica's wait with the replica.
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<TypeConfig>,
+        from: CatchUpFrom,
+    ) -> Result<(), io::Error> {
+        loop {
+            let (applied, _) = self.applied().await?;
+            if applied >= meta.last_log_id {
+                break;
+            }
+            let source = self.place.source.borrow().clone().unwrap_or_else(|| from.clone());
+            let fetched = tokio::select! {
+                biased;
+                () = self.place.stop.cancelled() => {
+                    return Err(io::Error::new(io::ErrorKind::Interrupted, "the replica is stopping"));
+                }
+                fetched = self.fetch(&source) => fetched,
+            };
+            match fetched {
+                Ok(()) => {
+                    let (progress, digest) = self.machine.with(|m| Ok((m.progress(), m.digest()))).await?;
+                    self.publish(progress, digest);
+                }
+                Err(FetchError::Local(e)) => return Err(e),
+                Err(FetchError::Peer(e)) => {
+                    tracing::warn!(group = %self.place.key.group, from = %source.node, error = %e, "catch-up interrupted");
+                    tokio::select! {
+                        biased;
+                        () = self.place.stop.cancelled() => {
+                            return Err(io::Error::new(io::ErrorKind::Interrupted, "the replica is stopping"));
+                        }
+                        () = tokio::time::sleep(CATCH_UP_RETRY) => {}
+                    }
+                }
+            }
+        }
+        // The new state must survive a crash before openraft drops the log below it.
+        self.machine.with(|m| m.flush()).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, CatchUpFrom>>, io::Error> {
+        let meta = self.persisted().await?;
+        Ok(meta.last_log_id.is_some().then(|| self.snapshot(meta)))
+    }
+}
+
+/// A reply that a proposer did not expect names a bug, not a state: the two sides disagree about the command.
+#[must_use]
+pub fn unexpected(reply: &Reply) -> String {
+    format!("unexpected reply {reply}")
+}

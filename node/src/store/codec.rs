@@ -1,0 +1,296 @@
+//! Every value of the state database and the command of a store's log. Decoding never panics: it names what is wrong.
+
+use bytes::Bytes;
+use prost::Message;
+use taffrail_core::{
+    append::{Append, ExpectedRevision},
+    event::NewEvent,
+    ids::{Digest, EventId, Position, Revision, StreamNo},
+    names::{EventType, StreamName},
+    stream::{Block, Command, Kind, PartitionMeta, RepeatRow, Stamped, StreamRow},
+};
+use taffrail_proto::storage as pb;
+
+/// Format of group and partition rows.
+pub const FORMAT: u32 = 1;
+/// First byte of a block.
+const BLOCK_FORMAT: u8 = 1;
+
+/// Bytes that do not say what they should.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct Error {
+    what: &'static str,
+    why: String,
+}
+
+fn error(what: &'static str, why: impl ToString) -> Error {
+    Error { what, why: why.to_string() }
+}
+
+fn digest(what: &'static str, bytes: &[u8]) -> Result<Digest, Error> {
+    bytes.try_into().map(Digest).map_err(|_| error(what, format!("a digest has 32 bytes, not {}", bytes.len())))
+}
+
+fn revision(what: &'static str, n: u64) -> Result<Revision, Error> {
+    Revision::new(n).ok_or_else(|| error(what, format!("revision {n} is out of range")))
+}
+
+fn position(what: &'static str, n: u64) -> Result<Position, Error> {
+    Position::new(n).ok_or_else(|| error(what, format!("position {n} is out of range")))
+}
+
+fn event_to(e: &NewEvent) -> pb::StoredEvent {
+    pb::StoredEvent {
+        id: Bytes::copy_from_slice(&e.id.to_bytes()),
+        r#type: e.event_type.as_str().to_owned(),
+        content_type: e.content_type.clone(),
+        data: e.data.clone(),
+        metadata: e.metadata.clone(),
+        tags: e.tags.clone(),
+        correlation_id: e.correlation_id.clone(),
+        causation_id: e.causation_id.clone(),
+    }
+}
+
+fn event_from(what: &'static str, e: pb::StoredEvent) -> Result<NewEvent, Error> {
+    Ok(NewEvent {
+        id: EventId::from_slice(&e.id).ok_or_else(|| error(what, "an event id has 16 bytes"))?,
+        event_type: EventType::new(&e.r#type).map_err(|why| error(what, why))?,
+        content_type: e.content_type,
+        data: e.data,
+        metadata: e.metadata,
+        tags: e.tags,
+        correlation_id: e.correlation_id,
+        causation_id: e.causation_id,
+    })
+}
+
+fn events_from(what: &'static str, events: Vec<pb::StoredEvent>) -> Result<Vec<NewEvent>, Error> {
+    if events.is_empty() {
+        return Err(error(what, "no events"));
+    }
+    events.into_iter().map(|e| event_from(what, e)).collect()
+}
+
+/// A command for the log.
+#[must_use]
+pub fn encode_command(command: &Command) -> Bytes {
+    use pb::{expected::Kind as E, store_command::Kind as K};
+    let kind = match &command.kind {
+        Kind::Appends(appends) => K::Appends(pb::Appends {
+            appends: appends
+                .iter()
+                .map(|s| pb::StampedAppend {
+                    stream: s.append.stream.as_str().to_owned(),
+                    expected: Some(pb::Expected {
+                        kind: Some(match s.append.expected {
+                            ExpectedRevision::Any => E::Any(pb::Blank {}),
+                            ExpectedRevision::NoStream => E::NoStream(pb::Blank {}),
+                            ExpectedRevision::StreamExists => E::StreamExists(pb::Blank {}),
+                            ExpectedRevision::Exact(r) => E::Exact(r.get()),
+                        }),
+                    }),
+                    events: s.append.events.iter().map(event_to).collect(),
+                    stamp_us: s.stamp_us,
+                })
+                .collect(),
+        }),
+        Kind::Settings { repeat_window_us, closed } => {
+            K::Settings(pb::Settings { repeat_window_us: *repeat_window_us, closed: *closed })
+        }
+    };
+    pb::StoreCommand { rules: command.rules, kind: Some(kind) }.encode_to_vec().into()
+}
+
+/// A command from the log. A kind that this version does not know is an error, never skipped.
+///
+/// # Errors
+/// Names the part.
+pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
+    use pb::{expected::Kind as E, store_command::Kind as K};
+    const WHAT: &str = "store command";
+    let command = pb::StoreCommand::decode(bytes).map_err(|e| error(WHAT, e))?;
+    let kind = match command.kind.ok_or_else(|| error(WHAT, "a kind that this version does not know"))? {
+        K::Settings(s) => Kind::Settings { repeat_window_us: s.repeat_window_us, closed: s.closed },
+        K::Appends(appends) => {
+            let mut out = Vec::with_capacity(appends.appends.len());
+            for s in appends.appends {
+                let expected = s.expected.and_then(|e| e.kind).ok_or_else(|| error(WHAT, "unknown expectation"))?;
+                let expected = match expected {
+                    E::Any(_) => ExpectedRevision::Any,
+                    E::NoStream(_) => ExpectedRevision::NoStream,
+                    E::StreamExists(_) => ExpectedRevision::StreamExists,
+                    E::Exact(r) => ExpectedRevision::Exact(revision(WHAT, r)?),
+                };
+                let stream = StreamName::new(&s.stream).map_err(|e| error(WHAT, e))?;
+                let events = events_from(WHAT, s.events)?;
+                out.push(Stamped { append: Append { stream, expected, events }, stamp_us: s.stamp_us });
+            }
+            Kind::Appends(out)
+        }
+    };
+    Ok(Command { rules: command.rules, kind })
+}
+
+/// A block: format byte, CRC-32C (big-endian) of the rest, message.
+#[must_use]
+pub fn encode_block(block: &Block) -> Vec<u8> {
+    let message = pb::StoredBlock {
+        event_digest: Bytes::copy_from_slice(&block.event_digest.0),
+        stream_no: block.stream_no.get(),
+        stream: block.stream.as_str().to_owned(),
+        first_revision: block.first_revision.get(),
+        first_position: block.first_position.get(),
+        recorded_at_us: block.recorded_at_us,
+        events: block.events.iter().map(event_to).collect(),
+    };
+    let mut out = Vec::with_capacity(5 + message.encoded_len());
+    out.extend_from_slice(&[BLOCK_FORMAT, 0, 0, 0, 0]);
+    // A vector grows as needed; encoding into it cannot fail.
+    message.encode_raw(&mut out);
+    let crc = crc32c::crc32c(&out[5..]);
+    out[1..5].copy_from_slice(&crc.to_be_bytes());
+    out
+}
+
+/// A block from its row. A bad checksum is an error, never "absent".
+///
+/// # Errors
+/// Names the part.
+pub fn decode_block(row: Bytes) -> Result<Block, Error> {
+    const WHAT: &str = "block";
+    let Some((head, message)) = row.split_at_checked(5) else { return Err(error(WHAT, "too short")) };
+    if head[0] != BLOCK_FORMAT {
+        return Err(error(WHAT, format!("format {} is not known to this version", head[0])));
+    }
+    let crc = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+    if crc32c::crc32c(message) != crc {
+        return Err(error(WHAT, "checksum does not match"));
+    }
+    let b = pb::StoredBlock::decode(row.slice(5..)).map_err(|e| error(WHAT, e))?;
+    Ok(Block {
+        event_digest: digest(WHAT, &b.event_digest)?,
+        stream_no: StreamNo::new(b.stream_no),
+        stream: StreamName::new(&b.stream).map_err(|e| error(WHAT, e))?,
+        first_revision: revision(WHAT, b.first_revision)?,
+        first_position: position(WHAT, b.first_position)?,
+        recorded_at_us: b.recorded_at_us,
+        events: events_from(WHAT, b.events)?,
+    })
+}
+
+/// A `stream` row.
+#[must_use]
+pub fn encode_stream_index(first: Position, count: usize) -> Vec<u8> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    pb::StreamIndexRow { first_position: first.get(), count }.encode_to_vec()
+}
+
+/// First position and count of a `stream` row.
+///
+/// # Errors
+/// Names the part.
+pub fn decode_stream_index(row: &[u8]) -> Result<(Position, u32), Error> {
+    let row = pb::StreamIndexRow::decode(row).map_err(|e| error("stream row", e))?;
+    Ok((position("stream row", row.first_position)?, row.count))
+}
+
+/// A `names` row.
+#[must_use]
+pub fn encode_name(row: StreamRow) -> Vec<u8> {
+    pb::NameRow { stream_no: row.no.get(), last_revision: row.last.get() }.encode_to_vec()
+}
+
+/// A `names` row in.
+///
+/// # Errors
+/// Names the part.
+pub fn decode_name(row: &[u8]) -> Result<StreamRow, Error> {
+    let row = pb::NameRow::decode(row).map_err(|e| error("name row", e))?;
+    Ok(StreamRow { no: StreamNo::new(row.stream_no), last: revision("name row", row.last_revision)? })
+}
+
+/// A `dedup` row.
+#[must_use]
+pub fn encode_repeat(row: &RepeatRow) -> Vec<u8> {
+    pb::StoredRepeat {
+        first_revision: row.first_revision.get(),
+        count: row.count,
+        first_position: row.first_position.get(),
+        recorded_at_us: row.recorded_at_us,
+        ids_hash: Bytes::copy_from_slice(&row.ids_hash.0),
+    }
+    .encode_to_vec()
+}
+
+/// A `dedup` row in.
+///
+/// # Errors
+/// Names the part.
+pub fn decode_repeat(row: &[u8]) -> Result<RepeatRow, Error> {
+    const WHAT: &str = "repeat row";
+    let row = pb::StoredRepeat::decode(row).map_err(|e| error(WHAT, e))?;
+    Ok(RepeatRow {
+        first_revision: revision(WHAT, row.first_revision)?,
+        count: row.count,
+        first_position: position(WHAT, row.first_position)?,
+        recorded_at_us: row.recorded_at_us,
+        ids_hash: digest(WHAT, &row.ids_hash)?,
+    })
+}
+
+/// A partition's counters.
+#[must_use]
+pub fn encode_partition(meta: &PartitionMeta) -> Vec<u8> {
+    pb::StoredPartition {
+        format: FORMAT,
+        rules: meta.rules,
+        next_position: meta.next_position,
+        next_stream_no: meta.next_stream_no,
+        last_recorded_at_us: meta.last_recorded_at_us,
+        events: meta.events,
+        digest: Bytes::copy_from_slice(&meta.digest.0),
+        event_digest: Bytes::copy_from_slice(&meta.event_digest.0),
+        repeat_window_us: meta.repeat_window_us,
+        closed: meta.closed,
+        repeat_floor: meta.repeat_floor,
+    }
+    .encode_to_vec()
+}
+
+/// A partition's counters in.
+///
+/// # Errors
+/// Names the part.
+pub fn decode_partition(row: &[u8]) -> Result<PartitionMeta, Error> {
+    const WHAT: &str = "partition row";
+    let p = pb::StoredPartition::decode(row).map_err(|e| error(WHAT, e))?;
+    if p.format != FORMAT {
+        return Err(error(WHAT, format!("format {} is not known to this version", p.format)));
+    }
+    Ok(PartitionMeta {
+        rules: p.rules,
+        next_position: p.next_position,
+        next_stream_no: p.next_stream_no,
+        last_recorded_at_us: p.last_recorded_at_us,
+        events: p.events,
+        digest: digest(WHAT, &p.digest)?,
+        event_digest: digest(WHAT, &p.event_digest)?,
+        repeat_window_us: p.repeat_window_us,
+        closed: p.closed,
+        repeat_floor: p.repeat_floor,
+    })
+}
+
+/// A group's row in.
+///
+/// # Errors
+/// Names the part.
+pub fn decode_group(row: &[u8]) -> Result<pb::GroupMeta, Error> {
+    let meta = pb::GroupMeta::decode(row).map_err(|e| error("group row", e))?;
+    if meta.format != FORMAT {
+        return Err(error("group row", format!("format {} is not known to this version", meta.format)));
+    }
+    Ok(meta)
+}

@@ -1,0 +1,259 @@
+//! The state database: RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and a flush is
+//! atomic over all column families, so that data and applied log ids never disagree.
+
+use super::schema::Family;
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode, Direction,
+    Env, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager,
+    WriteOptions,
+};
+use std::{path::Path, sync::Arc};
+
+type Db = DBWithThreadMode<MultiThreaded>;
+
+const BLOCK_CACHE_BYTES: usize = 256 << 20;
+const WRITE_BUFFERS_BYTES: usize = 256 << 20;
+
+/// RocksDB failed, or holds what it should not.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("state database: {0}")]
+pub struct Error(String);
+
+impl From<rocksdb::Error> for Error {
+    fn from(e: rocksdb::Error) -> Self {
+        Self(e.into_string())
+    }
+}
+
+/// Where the files are.
+#[derive(Clone)]
+pub enum Place {
+    /// On disk.
+    Disk,
+    /// In memory, with nothing happening in the background: for simulations, where one seed decides everything.
+    Memory(Env),
+}
+
+/// See the module. Cheap to share through `Arc`.
+pub struct StateDb {
+    db: Db,
+    no_wal: WriteOptions,
+}
+
+impl StateDb {
+    /// Opens or makes the database.
+    ///
+    /// # Errors
+    /// When RocksDB refuses.
+    pub fn open(path: &Path, place: &Place) -> Result<Self, Error> {
+        // The crate has no setter for it. With the default, closing flushes, and a simulated crash would lose nothing.
+        let mut options = Options::default().get_options_from_string("avoid_flush_during_shutdown=true")?;
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_atomic_flush(true);
+        options.set_keep_log_file_num(4);
+        options.set_max_open_files(2048);
+        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        match place {
+            Place::Disk => {
+                options.set_max_background_jobs(2);
+                options.set_bytes_per_sync(1 << 20);
+                options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
+                    WRITE_BUFFERS_BYTES,
+                    false,
+                    cache.clone(),
+                ));
+            }
+            Place::Memory(env) => options.set_env(env),
+        }
+        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(place, &cache)));
+        let db = Db::open_cf_descriptors(&options, path, families)?;
+        let mut no_wal = WriteOptions::default();
+        no_wal.disable_wal(true);
+        Ok(Self { db, no_wal })
+    }
+
+    fn family(&self, family: Family) -> Result<Arc<BoundColumnFamily<'_>>, Error> {
+        self.db.cf_handle(family.name()).ok_or_else(|| Error(format!("column family {} is missing", family.name())))
+    }
+
+    /// One row.
+    ///
+    /// # Errors
+    /// When RocksDB fails.
+    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.db.get_cf(&self.family(family)?, key)?.map(Bytes::from))
+    }
+
+    /// One row as of the last flush: what a crash would leave.
+    ///
+    /// # Errors
+    /// When RocksDB fails.
+    pub fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(ReadTier::Persisted);
+        Ok(self.db.get_cf_opt(&self.family(family)?, key, &options)?.map(Bytes::from))
+    }
+
+    /// Carries out a batch, all of it or nothing.
+    ///
+    /// # Errors
+    /// When RocksDB fails; then nothing after it may be trusted.
+    pub fn write(&self, batch: Batch) -> Result<(), Error> {
+        let mut out = WriteBatch::default();
+        for op in batch.ops {
+            match op {
+                Op::Put(f, key, value) => out.put_cf(&self.family(f)?, key, value),
+                Op::Delete(f, key) => out.delete_cf(&self.family(f)?, key),
+                Op::DeleteRange(f, from, to) => out.delete_range_cf(&self.family(f)?, from, to),
+            }
+        }
+        Ok(self.db.write_opt(out, &self.no_wal)?)
+    }
+
+    /// Makes everything written survive a crash.
+    ///
+    /// # Errors
+    /// When RocksDB fails; then nothing after it may be trusted.
+    pub fn flush(&self) -> Result<(), Error> {
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families = Family::ALL.into_iter().map(|f| self.family(f)).collect::<Result<Vec<_>, _>>()?;
+        let families: Vec<_> = families.iter().collect();
+        Ok(self.db.flush_cfs_opt(&families, &options)?)
+    }
+
+    /// A view that later writes do not change.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View { db: self, snapshot: self.db.snapshot() }
+    }
+}
+
+fn family_options(place: &Place, cache: &Cache) -> Options {
+    let mut options = Options::default();
+    options.set_compression_type(DBCompressionType::Lz4);
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_bloom_filter(10.0, false);
+    table.set_cache_index_and_filter_blocks(true);
+    options.set_block_based_table_factory(&table);
+    match place {
+        Place::Disk => {
+            options.set_bottommost_compression_type(DBCompressionType::Zstd);
+            options.set_write_buffer_size(64 << 20);
+            options.set_max_write_buffer_number(4);
+        }
+        Place::Memory(_) => {
+            // Nothing may flush or compact by itself: when that happens depends on threads.
+            options.set_write_buffer_size(1 << 30);
+            options.set_disable_auto_compactions(true);
+        }
+    }
+    options
+}
+
+enum Op {
+    Put(Family, Vec<u8>, Vec<u8>),
+    Delete(Family, Vec<u8>),
+    DeleteRange(Family, Vec<u8>, Vec<u8>),
+}
+
+/// Writes that belong together.
+#[derive(Default)]
+pub struct Batch {
+    ops: Vec<Op>,
+}
+
+impl Batch {
+    /// Writes a row.
+    pub fn put(&mut self, family: Family, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Put(family, key.into(), value.into()));
+    }
+    /// Removes a row.
+    pub fn delete(&mut self, family: Family, key: impl Into<Vec<u8>>) {
+        self.ops.push(Op::Delete(family, key.into()));
+    }
+    /// Removes the rows in `from..to`.
+    pub fn delete_range(&mut self, family: Family, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
+        let (from, to) = (from.into(), to.into());
+        if from < to {
+            self.ops.push(Op::DeleteRange(family, from, to));
+        }
+    }
+}
+
+/// See `StateDb::view`.
+pub struct View<'a> {
+    db: &'a StateDb,
+    snapshot: rocksdb::SnapshotWithThreadMode<'a, Db>,
+}
+
+/// A row: key and value.
+pub type Row = (Box<[u8]>, Box<[u8]>);
+
+impl View<'_> {
+    /// One row.
+    ///
+    /// # Errors
+    /// When RocksDB fails.
+    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.snapshot.get_cf(&self.db.family(family)?, key)?.map(Bytes::from))
+    }
+
+    /// Rows in `from..to`, rising.
+    ///
+    /// # Errors
+    /// When RocksDB fails.
+    pub fn rising(&self, family: Family, from: &[u8], to: &[u8]) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(to.to_vec());
+        let mode = IteratorMode::From(from, Direction::Forward);
+        Ok(self.snapshot.iterator_cf_opt(&self.db.family(family)?, options, mode).map(|r| r.map_err(Error::from)))
+    }
+
+    /// Rows in `from..=at`, falling from the last one at or below `at`.
+    ///
+    /// # Errors
+    /// When RocksDB fails.
+    pub fn falling(&self, family: Family, from: &[u8], at: &[u8]) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from.to_vec());
+        let mode = IteratorMode::From(at, Direction::Reverse);
+        Ok(self.snapshot.iterator_cf_opt(&self.db.family(family)?, options, mode).map(|r| r.map_err(Error::from)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_flush_survives_and_it_is_atomic() {
+        let env = Env::mem_env().unwrap();
+        for place in [Place::Disk, Place::Memory(env)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("state");
+            let put = |db: &StateDb, n: u8| {
+                let mut batch = Batch::default();
+                batch.put(Family::Meta, [n], [n]);
+                batch.put(Family::Data, [n], [n]);
+                db.write(batch).unwrap();
+            };
+            let db = StateDb::open(&path, &place).unwrap();
+            put(&db, 1);
+            db.flush().unwrap();
+            put(&db, 2);
+            assert!(db.get(Family::Data, &[2]).unwrap().is_some());
+            assert!(db.get_persisted(Family::Data, &[2]).unwrap().is_none());
+            assert!(db.get_persisted(Family::Data, &[1]).unwrap().is_some());
+            drop(db);
+            let db = StateDb::open(&path, &place).unwrap();
+            for family in [Family::Meta, Family::Data] {
+                assert!(db.get(family, &[1]).unwrap().is_some());
+                assert!(db.get(family, &[2]).unwrap().is_none(), "unflushed rows must be gone");
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Stores on disk: events, streams, names, repeat rows of every partition, in one RocksDB per node without a write-ahead
+//! log. The Raft log is what makes it durable: after a crash it is rebuilt from the last flush.
+//!
+//! - `schema`: every key. `codec`: every value. `db`: the database and its durability rules.
+//! - `machine`: the state machine of a store group. `reader`: reads of applied state.
+//! - `catch_up`: state for a replica that is too far behind the log, in chunks.
+//! - `replica`: a replica with its state machine, as the gateway sees it.
+
+pub mod catch_up;
+pub mod codec;
+pub mod db;
+pub mod machine;
+pub mod reader;
+pub mod replica;
+pub mod rows;
+pub mod schema;

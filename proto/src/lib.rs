@@ -1,0 +1,29 @@
+//! Generated messages and services of every Taffrail wire and disk format. The `.proto` files are the contract; their
+//! comments are the documentation.
+#![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
+
+pub mod taffrail {
+    pub mod v1 {
+        tonic::include_proto!("taffrail.v1");
+    }
+    pub mod admin {
+        pub mod v1 {
+            tonic::include_proto!("taffrail.admin.v1");
+        }
+    }
+    pub mod peer {
+        pub mod v1 {
+            tonic::include_proto!("taffrail.peer.v1");
+        }
+    }
+    pub mod storage {
+        pub mod v1 {
+            tonic::include_proto!("taffrail.storage.v1");
+        }
+    }
+}
+
+pub use taffrail::{admin::v1 as admin, peer::v1 as peer, storage::v1 as storage, v1};
+
+/// Encoded `FileDescriptorSet` of all files, for server reflection and the breaking-change test.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

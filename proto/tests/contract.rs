@@ -1,0 +1,120 @@
+//! The wire and disk formats as a list of facts, one a line, kept in `contract.txt`. A fact that is gone means that a
+//! field, method or value was removed, renumbered or retyped: someone's stored bytes or someone's client would break.
+//! `TAFFRAIL_FIX=1 cargo test -p taffrail-proto` records new facts; it never forgets one.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use prost_reflect::{Cardinality, DescriptorPool, Kind, MessageDescriptor};
+use std::collections::BTreeSet;
+
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract.txt");
+
+fn kind(kind: &Kind) -> String {
+    match kind {
+        Kind::Message(m) => m.full_name().to_owned(),
+        Kind::Enum(e) => e.full_name().to_owned(),
+        scalar => format!("{scalar:?}").to_lowercase(),
+    }
+}
+
+fn of_message(message: &MessageDescriptor, facts: &mut BTreeSet<String>) {
+    facts.insert(format!("message {}", message.full_name()));
+    for field in message.fields() {
+        let many = match field.cardinality() {
+            Cardinality::Repeated => "repeated ",
+            Cardinality::Optional | Cardinality::Required => "",
+        };
+        let presence = match field.containing_oneof() {
+            Some(oneof) if oneof.is_synthetic() => " optional".to_owned(),
+            Some(oneof) => format!(" oneof {}", oneof.name()),
+            None => String::new(),
+        };
+        facts.insert(format!(
+            "field {}.{} = {} {many}{}{presence}",
+            message.full_name(),
+            field.name(),
+            field.number(),
+            kind(&field.kind()),
+        ));
+    }
+}
+
+fn facts(pool: &DescriptorPool) -> BTreeSet<String> {
+    let mut facts = BTreeSet::new();
+    for message in pool.all_messages().filter(|m| ours(m.full_name())) {
+        of_message(&message, &mut facts);
+    }
+    for values in pool.all_enums().filter(|e| ours(e.full_name())) {
+        for value in values.values() {
+            facts.insert(format!("value {}.{} = {}", values.full_name(), value.name(), value.number()));
+        }
+    }
+    for service in pool.services().filter(|s| ours(s.full_name())) {
+        for method in service.methods() {
+            let stream = |on: bool| if on { "stream " } else { "" };
+            facts.insert(format!(
+                "method {}({}{}) -> {}{}",
+                method.full_name(),
+                stream(method.is_client_streaming()),
+                method.input().full_name(),
+                stream(method.is_server_streaming()),
+                method.output().full_name(),
+            ));
+        }
+    }
+    facts
+}
+
+fn ours(name: &str) -> bool {
+    name.starts_with("taffrail.")
+}
+
+fn broken(before: &BTreeSet<String>, now: &BTreeSet<String>) -> Vec<String> {
+    before.difference(now).cloned().collect()
+}
+
+fn pool(set: &[u8]) -> DescriptorPool {
+    DescriptorPool::decode(set).unwrap()
+}
+
+#[test]
+fn nothing_that_was_promised_is_gone() {
+    let now = facts(&pool(taffrail_proto::FILE_DESCRIPTOR_SET));
+    let text = std::fs::read_to_string(FIXTURE).unwrap_or_default();
+    let mut before: BTreeSet<String> = text.lines().map(ToOwned::to_owned).collect();
+    let gone = broken(&before, &now);
+    assert!(gone.is_empty(), "removed, renumbered or retyped:\n{}", gone.join("\n"));
+    if std::env::var_os("TAFFRAIL_FIX").is_some() {
+        before.extend(now.iter().cloned());
+        std::fs::write(FIXTURE, before.iter().map(|f| format!("{f}\n")).collect::<String>()).unwrap();
+    }
+    let new = broken(&now, &before);
+    assert!(new.is_empty(), "not recorded yet, run `make fix`:\n{}", new.join("\n"));
+}
+
+/// Each kind of break is seen: the check would be worthless if it passed whatever happened.
+#[test]
+fn every_kind_of_break_is_seen() {
+    use prost::Message as _;
+    let base = prost_types::FileDescriptorSet::decode(taffrail_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let before = facts(&pool(&base.encode_to_vec()));
+    let with = |change: &dyn Fn(&mut prost_types::FileDescriptorProto)| {
+        let mut set = base.clone();
+        let streams = set.file.iter_mut().find(|f| f.name() == "taffrail/v1/streams.proto").unwrap();
+        change(streams);
+        broken(&before, &facts(&pool(&set.encode_to_vec())))
+    };
+    fn message<'a>(file: &'a mut prost_types::FileDescriptorProto, name: &str) -> &'a mut prost_types::DescriptorProto {
+        file.message_type.iter_mut().find(|m| m.name() == name).unwrap()
+    }
+    let field_removed = with(&|f| drop(message(f, "AppendResponse").field.remove(0)));
+    assert_eq!(field_removed.len(), 1, "{field_removed:?}");
+    let renumbered = with(&|f| message(f, "ListRequest").field[0].number = Some(90));
+    assert_eq!(renumbered.len(), 1, "{renumbered:?}");
+    let retyped = with(&|f| message(f, "ListRequest").field[0].set_type(prost_types::field_descriptor_proto::Type::Bytes));
+    assert_eq!(retyped.len(), 1, "{retyped:?}");
+    let method_removed = with(&|f| drop(f.service[0].method.remove(0)));
+    assert_eq!(method_removed.len(), 1, "{method_removed:?}");
+    let value_removed = with(&|f| drop(f.enum_type[0].value.pop()));
+    assert_eq!(value_removed.len(), 1, "{value_removed:?}");
+    assert!(with(&|_| {}).is_empty());
+}
