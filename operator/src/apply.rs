@@ -1,0 +1,264 @@
+//! Writing the objects that the operator owns: a plain create first, so that nothing of somebody else's is seized, then
+//! server-side apply that carries the UID, and no write at all when nothing differs.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Resource;
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::resources::{hash, labels};
+
+/// Field manager of owned objects.
+pub const MANAGER: &str = "taffrail-operator";
+/// Field manager of the status of our kinds.
+pub const STATUS_MANAGER: &str = "taffrail-operator-status";
+
+/// Bounds that every object the operator writes meets.
+pub trait Owned:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync
+{
+}
+
+impl<K> Owned for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+{
+}
+
+/// Who owns what is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// UID of the owning object.
+    pub uid: &'a str,
+    /// Namespace of both.
+    pub namespace: &'a str,
+}
+
+/// Writes owned objects.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// A writer for all namespaces.
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, metrics }
+    }
+
+    /// Makes the object as `desired` says. `seen` is what a cache or a read knows of it. Returns whether it wrote.
+    ///
+    /// # Errors
+    /// The name is taken by somebody else, or the API server fails.
+    pub async fn ensure<K: Owned>(&self, owner: Owner<'_>, desired: &K, seen: Option<&K>) -> Result<bool, Error> {
+        self.ensure_at(owner, desired, seen, None).await
+    }
+
+    /// [`Self::ensure`], refused with a conflict if the object is not at `resource_version` any more.
+    ///
+    /// # Errors
+    /// As [`Self::ensure`].
+    pub async fn ensure_at<K: Owned>(
+        &self,
+        owner: Owner<'_>,
+        desired: &K,
+        seen: Option<&K>,
+        resource_version: Option<&str>,
+    ) -> Result<bool, Error> {
+        let kind = K::kind(&()).into_owned();
+        let name = desired.name_any();
+        let mut wanted = to_json(desired)?;
+        let stamp = hash::of(&wanted).map_err(render_error)?;
+        wanted["metadata"]["annotations"][labels::APPLIED] = json!(stamp);
+
+        let live;
+        let present = if let Some(seen) = seen {
+            seen
+        } else {
+            if self.create::<K>(owner.namespace, &wanted, &kind, &name).await? {
+                return Ok(true);
+            }
+            // It exists, so the cache was behind.
+            let api = self.api::<K>(owner.namespace);
+            live = api
+                .get(&name)
+                .await
+                .map_err(Error::api(format!("reading {kind} {name}")))?;
+            &live
+        };
+        if !is_owned(present, owner.uid) {
+            return Err(Error::NameTaken { kind, name });
+        }
+        if includes(&to_json(present)?, &wanted) {
+            return Ok(false);
+        }
+        self.own_by_apply(owner.namespace, present, &kind, &name).await?;
+        wanted["metadata"]["uid"] = json!(present.uid());
+        if let Some(version) = resource_version {
+            wanted["metadata"]["resourceVersion"] = json!(version);
+        }
+        let params = PatchParams::apply(MANAGER).force();
+        self.api::<K>(owner.namespace)
+            .patch(&name, &params, &Patch::Apply(&wanted))
+            .await
+            .map_err(Error::api(format!("applying {kind} {name}")))?;
+        self.metrics.object_written(&kind);
+        Ok(true)
+    }
+
+    /// Creates; false when the name exists already.
+    async fn create<K: Owned>(&self, namespace: &str, wanted: &Value, kind: &str, name: &str) -> Result<bool, Error> {
+        let object: K = serde_json::from_value(wanted.clone()).map_err(render_error)?;
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        match self.api::<K>(namespace).create(&params, &object).await {
+            Ok(_) => {
+                self.metrics.object_written(kind);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+            Err(error) => Err(Error::api(format!("creating {kind} {name}"))(error)),
+        }
+    }
+
+    /// A create is booked as an "Update" of its manager, and a later apply would not remove fields that this booking
+    /// still holds. So before the first apply the booking is turned into one of "Apply".
+    async fn own_by_apply<K: Owned>(&self, namespace: &str, present: &K, kind: &str, name: &str) -> Result<(), Error> {
+        let fields = present.managed_fields();
+        let ours = |field: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
+            field.manager.as_deref() == Some(MANAGER) && field.subresource.is_none()
+        };
+        let applied = fields
+            .iter()
+            .filter(ours)
+            .any(|f| f.operation.as_deref() == Some("Apply"));
+        let created = fields
+            .iter()
+            .position(|f| ours(&f) && f.operation.as_deref() == Some("Update"));
+        let Some(index) = created else { return Ok(()) };
+        let path = format!("/metadata/managedFields/{index}");
+        let change = if applied {
+            json!({"op": "remove", "path": path})
+        } else {
+            json!({"op": "replace", "path": format!("{path}/operation"), "value": "Apply"})
+        };
+        let patch: kube::core::params::Patch<()> = Patch::Json(
+            serde_json::from_value(json!([
+                {"op": "test", "path": "/metadata/resourceVersion", "value": present.resource_version()},
+                change,
+            ]))
+            .map_err(render_error)?,
+        );
+        self.api::<K>(namespace)
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .map_err(Error::api(format!("taking over the fields of {kind} {name}")))?;
+        Ok(())
+    }
+
+    /// Deletes an object that is not rendered any more, if it is ours. Returns whether it was there.
+    ///
+    /// # Errors
+    /// The API server fails.
+    pub async fn remove<K: Owned>(&self, owner: Owner<'_>, seen: Option<&K>) -> Result<bool, Error> {
+        let Some(object) = seen.filter(|object| is_owned(*object, owner.uid)) else {
+            return Ok(false);
+        };
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: object.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::background()
+        };
+        let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
+        match self.api::<K>(owner.namespace).delete(&name, &params).await {
+            Ok(_) => {
+                self.metrics.object_written(&kind);
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+            Err(error) => Err(Error::api(format!("deleting {kind} {name}"))(error)),
+        }
+    }
+
+    fn api<K: Owned>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// Whether the controller of this object has this UID.
+pub fn is_owned<K: Resource>(object: &K, uid: &str) -> bool {
+    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
+    owners
+        .iter()
+        .any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+fn to_json<K: Owned>(object: &K) -> Result<Value, Error> {
+    let mut value = serde_json::to_value(object).map_err(render_error)?;
+    value["apiVersion"] = json!(K::api_version(&()));
+    value["kind"] = json!(K::kind(&()));
+    Ok(value)
+}
+
+fn render_error(error: serde_json::Error) -> Error {
+    Error::Render {
+        what: "an object",
+        message: error.to_string(),
+    }
+}
+
+/// Whether `live` has all that `wanted` says. The API server adds defaults, so more is fine: but not in lists, which we
+/// own whole. What we no longer say is told by the hash among the annotations.
+fn includes(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted
+            .iter()
+            .all(|(key, value)| live.get(key).is_some_and(|found| includes(found, value))),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| includes(live, wanted))
+        }
+        (live, wanted) => live == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_of_the_server_are_no_difference() {
+        let wanted = json!({"spec": {"ports": [{"port": 1}], "type": "ClusterIP"}});
+        let live =
+            json!({"spec": {"ports": [{"port": 1, "protocol": "TCP"}], "type": "ClusterIP", "clusterIP": "10.0.0.1"}});
+        assert!(includes(&live, &wanted));
+    }
+
+    #[test]
+    fn another_value_a_missing_field_and_a_longer_list_are_differences() {
+        let wanted = json!({"a": {"b": 1}, "l": [1]});
+        for live in [
+            json!({"a": {"b": 2}, "l": [1]}),
+            json!({"l": [1]}),
+            json!({"a": {"b": 1}, "l": [1, 2]}),
+        ] {
+            assert!(!includes(&live, &wanted), "{live}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Waiting longer after each failure of the same object. The controller runtime hears of failures only, so the count
+//! lives here, by UID: a new object of an old name starts afresh.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::Class;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+
+/// Failures in a row, by object.
+#[derive(Debug, Default)]
+pub struct Backoffs {
+    failures: Mutex<HashMap<String, u32>>,
+}
+
+impl Backoffs {
+    /// Counts a failure and says how long to wait. `dice` is uniform in 0..1 and spreads the retries of many objects.
+    pub fn failed(&self, uid: &str, class: Class, dice: f64) -> Duration {
+        if class == Class::Conflict {
+            return AFTER_CONFLICT;
+        }
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
+        delay(*count).mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))
+    }
+
+    /// The object succeeded, or is gone.
+    pub fn reset(&self, uid: &str) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+fn delay(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    FIRST.saturating_mul(1 << doublings).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_start_again_after_a_success() {
+        let backoffs = Backoffs::default();
+        let waits: Vec<u64> = (0..12)
+            .map(|_| backoffs.failed("a", Class::Transient, 0.5).as_secs())
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert_eq!(backoffs.failed("b", Class::Lasting, 0.5).as_secs(), 1);
+        backoffs.reset("a");
+        assert_eq!(backoffs.failed("a", Class::Transient, 0.5).as_secs(), 1);
+    }
+
+    #[test]
+    fn a_conflict_is_looked_at_soon_and_not_counted() {
+        let backoffs = Backoffs::default();
+        for _ in 0..9 {
+            assert_eq!(backoffs.failed("a", Class::Conflict, 0.0), AFTER_CONFLICT);
+        }
+        assert_eq!(backoffs.failed("a", Class::Transient, 0.5).as_secs(), 1);
+    }
+}

@@ -1,0 +1,507 @@
+//! Carries a plan out. Idempotent applies go freely; what disturbs a node comes last and once a pass. An error stops what
+//! follows, and the next pass sees what was done.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use taffrail_crds::{Cluster, EventStore};
+use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
+
+use super::observe::Observed;
+use super::plan::{Action, GRANT_TTL, Plan};
+use super::seen::{Recorded, Seen};
+use crate::apply::{MANAGER, Owner};
+use crate::context::{Context, cached};
+use crate::error::Error;
+use crate::node_admin::Members;
+use crate::resources::identity::Identity;
+use crate::resources::{Frame, config, disruption_budget, hash, identity, labels, names, rbac, services, stateful_set};
+
+/// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
+/// grant of its predecessor.
+pub const HOLDER: &str = "taffrail-operator";
+/// How long leaders may take to move before the pod is evicted all the same; it hands them over itself when it stops.
+const LEADERS_WITHIN: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_millis(300);
+const DENIED_AGAIN: Duration = Duration::from_secs(2);
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// The first error; what came after it was not tried.
+    pub(super) error: Option<Error>,
+    /// Why a drain cannot go on, by the coordinator.
+    pub(super) blocked: Option<String>,
+    /// Why a disruption was not granted or an eviction not allowed.
+    pub(super) waiting: Option<String>,
+    /// Look again after this long.
+    pub(super) recheck: Option<Duration>,
+}
+
+pub(super) struct Actor<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) cluster: &'a Cluster,
+    pub(super) observed: &'a Observed,
+}
+
+impl Actor<'_> {
+    pub(super) async fn act(&self, plan: &Plan) -> Outcome {
+        let mut outcome = Outcome::default();
+        if let Err(error) = self.all(plan, &mut outcome).await {
+            outcome.error = Some(error);
+        }
+        outcome
+    }
+
+    async fn all(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
+        // The record of the size goes before the StatefulSet, and everything else after the objects.
+        for action in &plan.actions {
+            if let Action::RecordNodes(nodes) = action {
+                self.annotate_identity(json!({labels::NODES: nodes.to_string()}))
+                    .await?;
+            }
+        }
+        self.objects(plan).await?;
+        self.annotate_claims().await?;
+        let members = self.ctx.admin.members(self.observed.members.clone());
+        for action in &plan.actions {
+            self.one(action, &members, outcome).await?;
+        }
+        Ok(())
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        Frame {
+            cluster: self.cluster,
+            cluster_domain: &self.ctx.options.cluster_domain,
+        }
+    }
+
+    fn cluster_id(&self) -> Option<&str> {
+        match &self.observed.seen.recorded {
+            Recorded::Identity(identity) => Some(&identity.cluster_id),
+            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(_) => None,
+        }
+    }
+
+    async fn objects(&self, plan: &Plan) -> Result<(), Error> {
+        let frame = self.frame();
+        let (name, namespace) = (frame.name(), frame.namespace());
+        let uid = self.cluster.uid().unwrap_or_default();
+        let owner = Owner { uid: &uid, namespace };
+        let (writer, caches) = (&self.ctx.writer, &self.ctx.caches);
+        let node = names::config(name);
+        let account = cached(&caches.service_accounts, namespace, &node);
+        writer
+            .ensure(owner, &rbac::service_account(frame), account.as_deref())
+            .await?;
+        writer
+            .ensure(
+                owner,
+                &rbac::role(frame),
+                cached(&caches.roles, namespace, &node).as_deref(),
+            )
+            .await?;
+        let binding = cached(&caches.role_bindings, namespace, &node);
+        writer
+            .ensure(owner, &rbac::role_binding(frame), binding.as_deref())
+            .await?;
+
+        let map = cached(&caches.config_maps, namespace, &node);
+        let image = default_image(map.as_deref(), &self.ctx.options.node_image);
+        let text = config::render(frame).map_err(|error| Error::Render {
+            what: "node.toml",
+            message: error.to_string(),
+        })?;
+        let config_hash = hash::of(&text).map_err(|error| Error::Render {
+            what: "the hash of node.toml",
+            message: error.to_string(),
+        })?;
+        writer
+            .ensure(owner, &frame.node_config_map(text, &image), map.as_deref())
+            .await?;
+        for service in services::of_cluster(frame) {
+            let seen = cached(&caches.services, namespace, &service.name_any());
+            writer.ensure(owner, &service, seen.as_deref()).await?;
+        }
+        let budget = cached(&caches.budgets, namespace, &names::set(name));
+        match disruption_budget::render(frame, plan.size) {
+            Some(wanted) => writer.ensure(owner, &wanted, budget.as_deref()).await?,
+            None => writer.remove(owner, budget.as_deref()).await?,
+        };
+
+        let set = self.observed.set.as_ref();
+        let claim_size = set.and_then(claim_size);
+        let image = node_image(self.cluster, &image);
+        let inputs = stateful_set::Inputs {
+            replicas: plan.size,
+            image: &image,
+            config_hash: &config_hash,
+            cluster_id: self.cluster_id(),
+            claim_size: claim_size.as_deref(),
+        };
+        let version = set.filter(|_| plan.shrinks).and_then(ResourceExt::resource_version);
+        writer
+            .ensure_at(owner, &stateful_set::render(frame, &inputs), set, version.as_deref())
+            .await?;
+        Ok(())
+    }
+
+    /// The identity stands on the volumes too, should the ConfigMap be lost. Only on those that are ours by what their
+    /// node says.
+    async fn annotate_claims(&self) -> Result<(), Error> {
+        let Some(id) = self.cluster_id() else { return Ok(()) };
+        let frame = self.frame();
+        let namespace = frame.namespace();
+        for (ordinal, pod) in &self.observed.seen.pods {
+            let ours = pod.is_blank() || pod.cluster_id() == Some(id);
+            let name = names::claim(self.frame().name(), *ordinal);
+            let claim = self.observed.claims.iter().find(|claim| claim.name_any() == name);
+            let Some(claim) = claim.filter(|_| ours) else { continue };
+            if claim.annotations().get(labels::CLUSTER_ID).map(String::as_str) == Some(id) {
+                continue;
+            }
+            let patch = json!({"metadata": {"uid": claim.uid(), "annotations": {labels::CLUSTER_ID: id}}});
+            let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.ctx.client.clone(), namespace);
+            claims
+                .patch(&name, &manager(), &Patch::Merge(&patch))
+                .await
+                .map_err(Error::api(format!("annotating the claim {name}")))?;
+            self.ctx.metrics.object_written("PersistentVolumeClaim");
+        }
+        Ok(())
+    }
+
+    async fn annotate_identity(&self, annotations: serde_json::Value) -> Result<(), Error> {
+        let name = names::identity(self.frame().name());
+        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
+        let uid = self.observed.identity.as_ref().and_then(ResourceExt::uid);
+        let patch = json!({"metadata": {"uid": uid, "annotations": annotations}});
+        maps.patch(&name, &manager(), &Patch::Merge(&patch))
+            .await
+            .map_err(Error::api(format!("annotating the ConfigMap {name}")))?;
+        self.ctx.metrics.object_written("ConfigMap");
+        Ok(())
+    }
+
+    async fn one(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
+        match action {
+            Action::RecordNodes(_) => {}
+            Action::Record {
+                cluster_id,
+                formed,
+                nodes,
+            } => self.record(cluster_id.clone(), *formed, *nodes).await?,
+            Action::MarkFormed { nodes } => {
+                self.annotate_identity(json!({labels::FORMED: "true", labels::NODES: nodes.to_string()}))
+                    .await?;
+            }
+            Action::Bootstrap { pod, address, disk_id } => {
+                let Some(id) = self.cluster_id() else { return Ok(()) };
+                let doing = format!("forming the Cluster on {pod}");
+                self.ctx
+                    .admin
+                    .bootstrap(address, id, disk_id)
+                    .await
+                    .map_err(Error::node(doing))?;
+                self.say(
+                    "Formed",
+                    "Bootstrap",
+                    &format!("formed as {id} from blank volumes, first on {pod}"),
+                )
+                .await;
+                outcome.recheck = Some(SOON);
+            }
+            Action::Join { pod, address, disk_id } => {
+                let Some(id) = self.cluster_id() else { return Ok(()) };
+                let doing = format!("letting {pod} join");
+                self.ctx
+                    .admin
+                    .join(address, id, disk_id)
+                    .await
+                    .map_err(Error::node(doing))?;
+                outcome.recheck = Some(SOON);
+            }
+            Action::Retain {
+                store_id,
+                name,
+                declared_by,
+            } => self.retain(members, store_id, name, declared_by).await?,
+            Action::Drain { node_id, pod } => {
+                let answer = members
+                    .drain(*node_id)
+                    .await
+                    .map_err(Error::node(format!("draining {pod}")))?;
+                if answer.reason.is_empty() {
+                    self.say("Draining", "Drain", &format!("moving everything off {pod}"))
+                        .await;
+                } else {
+                    outcome.blocked = Some(answer.waiting_for);
+                }
+                outcome.recheck = answer.done.then_some(SOON);
+            }
+            Action::CancelDrain { node_id, pod } => {
+                members
+                    .cancel_drain(*node_id)
+                    .await
+                    .map_err(Error::node(format!("keeping {pod}")))?;
+                self.say("DrainCancelled", "CancelDrain", &format!("{pod} stays")).await;
+            }
+            Action::Replace { old, new, pod } => {
+                let doing = format!("replacing node {old} by {new}");
+                let answer = members.replace(*old, *new).await.map_err(Error::node(doing))?;
+                outcome.waiting = Some(answer.waiting_for).filter(|text| !text.is_empty());
+                self.say(
+                    "Replacing",
+                    "Replace",
+                    &format!("node {new} takes the place of node {old} on {pod}"),
+                )
+                .await;
+            }
+            Action::DeleteBroken { pod, uid } => {
+                self.delete(pod, uid).await?;
+                self.say(
+                    "Restarting",
+                    "Delete",
+                    &format!("{pod} did not run and is made from the new template"),
+                )
+                .await;
+            }
+            Action::Release { node_id, pod } => {
+                let doing = format!("ending the disruption of {pod}");
+                let released = members.release(*node_id, HOLDER).await.map_err(Error::node(doing))?;
+                outcome.recheck = Some(if released { SOON } else { DENIED_AGAIN });
+            }
+            Action::Restart { .. } => self.restart(action, members, outcome).await?,
+        }
+        Ok(())
+    }
+
+    async fn record(&self, cluster_id: Option<String>, formed: bool, nodes: i32) -> Result<(), Error> {
+        let identity = Identity {
+            cluster_id: cluster_id.unwrap_or_else(|| new_id()),
+            formed,
+            nodes: Some(nodes),
+        };
+        let map = identity::render(self.frame(), &identity);
+        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        // Exists already: another pass was faster, and what it wrote counts.
+        let name = map.name_any();
+        maps.create(&params, &map)
+            .await
+            .map_err(Error::api(format!("recording the identity in {name}")))?;
+        self.ctx.metrics.object_written("ConfigMap");
+        Ok(())
+    }
+
+    /// The declaring object is read once more, by name and UID: a cache may be behind.
+    async fn retain(&self, members: &Members, store_id: &str, name: &str, declared_by: &str) -> Result<(), Error> {
+        let stores: Api<EventStore> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
+        let live = stores
+            .get_metadata_opt(name)
+            .await
+            .map_err(Error::api(format!("reading EventStore {name}")))?;
+        if live.is_some_and(|store| store.uid().as_deref() == Some(declared_by)) {
+            return Ok(());
+        }
+        let request = CloseStoreRequest {
+            store_id: store_id.to_owned(),
+            mode: CloseMode::Retain.into(),
+            declared_by: declared_by.to_owned(),
+        };
+        members
+            .close_store(request)
+            .await
+            .map_err(Error::node(format!("retaining store {name}")))?;
+        self.say(
+            "StoreRetained",
+            "Retain",
+            &format!("EventStore {name} is gone; its events are kept as {store_id}"),
+        )
+        .await;
+        Ok(())
+    }
+
+    async fn restart(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
+        let Action::Restart {
+            node_id,
+            pod,
+            uid,
+            ready,
+            leads,
+            granted_for,
+        } = action
+        else {
+            return Ok(());
+        };
+        if let Some(node_id) = *node_id {
+            if granted_for.is_none() {
+                let doing = format!("asking to restart {pod}");
+                let answer = members
+                    .acquire(node_id, HOLDER, GRANT_TTL)
+                    .await
+                    .map_err(Error::node(doing))?;
+                if !answer.granted {
+                    outcome.waiting = Some(answer.denied_by);
+                    outcome.recheck = Some(DENIED_AGAIN);
+                    return Ok(());
+                }
+            }
+            if *leads > 0 && granted_for.unwrap_or_default() < LEADERS_WITHIN {
+                let doing = format!("moving the leaders off {pod}");
+                let _remaining = members.transfer_leaders(node_id).await.map_err(Error::node(doing))?;
+                outcome.recheck = Some(SOON);
+                return Ok(());
+            }
+        }
+        if *ready {
+            outcome.waiting = self.evict(pod, uid).await?;
+            if outcome.waiting.is_some() {
+                outcome.recheck = Some(DENIED_AGAIN);
+                return Ok(());
+            }
+        } else {
+            self.delete(pod, uid).await?;
+        }
+        self.say("Restarting", "Evict", &format!("{pod} is made from the new template"))
+            .await;
+        Ok(())
+    }
+
+    /// By eviction, so that the disruption budget counts. `Some`: not now, and why.
+    async fn evict(&self, pod: &str, uid: &str) -> Result<Option<String>, Error> {
+        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
+        let params = EvictParams {
+            delete_options: Some(only(uid)),
+            ..EvictParams::default()
+        };
+        match pods.evict(pod, &params).await {
+            Ok(_) => Ok(None),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 429 => Ok(Some(status.message)),
+            Err(error) => Err(Error::api(format!("evicting {pod}"))(error)),
+        }
+    }
+
+    async fn delete(&self, pod: &str, uid: &str) -> Result<(), Error> {
+        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
+        match pods.delete(pod, &only(uid)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(Error::api(format!("deleting {pod}"))(error)),
+        }
+    }
+
+    async fn say(&self, reason: &str, action: &str, note: &str) {
+        tracing::info!(reason, note, "acted");
+        self.ctx
+            .events
+            .normal(&self.cluster.object_ref(&()), reason, action, note)
+            .await;
+    }
+}
+
+/// A new identity: random, so that no two Clusters ever share one.
+fn new_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+}
+
+fn manager() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
+}
+
+fn only(uid: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    }
+}
+
+/// The image of a Cluster that names none: the one it was created with, whatever the operator offers today.
+pub(super) fn default_image(map: Option<&ConfigMap>, offered: &str) -> String {
+    let kept = map.and_then(|map| map.annotations().get(labels::DEFAULT_IMAGE));
+    kept.cloned().unwrap_or_else(|| offered.to_owned())
+}
+
+/// The image of the nodes.
+fn node_image(cluster: &Cluster, default: &str) -> String {
+    match (&cluster.spec.image, &cluster.spec.version) {
+        (Some(image), _) => image.clone(),
+        (None, Some(version)) => format!("{}:{version}", repository(default)),
+        (None, None) => default.to_owned(),
+    }
+}
+
+/// An image reference without tag and digest. A colon before the last slash belongs to the registry's port.
+fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or(image);
+    let name_at = image.rfind('/').map_or(0, |slash| slash + 1);
+    match image[name_at..].find(':') {
+        Some(colon) => &image[..name_at + colon],
+        None => image,
+    }
+}
+
+fn claim_size(set: &StatefulSet) -> Option<String> {
+    let claim = set.spec.as_ref()?.volume_claim_templates.as_deref()?.first()?;
+    let requests = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?;
+    requests.get("storage").map(|size| size.0.clone())
+}
+
+/// Whether any pod of the Cluster says something that its status must show.
+pub(super) fn version(seen: &Seen) -> Option<String> {
+    let versions = seen
+        .pods
+        .values()
+        .filter_map(|pod| pod.node().map(|node| node.version.clone()));
+    versions
+        .filter(|version| !version.is_empty())
+        .min_by_key(|version| order(version))
+}
+
+/// Versions compare by their numbers; a pre-release comes before its release.
+fn order(version: &str) -> (Vec<u64>, bool, String) {
+    let (numbers, pre) = version
+        .split_once('-')
+        .map_or((version, ""), |(numbers, pre)| (numbers, pre));
+    let numbers = numbers.split('.').map(|part| part.parse().unwrap_or(0)).collect();
+    (numbers, pre.is_empty(), pre.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_replaces_tag_and_digest_and_leaves_the_port() {
+        for (image, expected) in [
+            ("taffrail", "taffrail"),
+            ("taffrail:1", "taffrail"),
+            ("registry:5000/a/taffrail", "registry:5000/a/taffrail"),
+            ("registry:5000/a/taffrail:1.2@sha256:00", "registry:5000/a/taffrail"),
+        ] {
+            assert_eq!(repository(image), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn versions_are_ordered_by_number() {
+        let mut versions = ["0.10.0", "0.9.0", "0.10.0-rc.1"];
+        versions.sort_by_key(|version| order(version));
+        assert_eq!(versions, ["0.9.0", "0.10.0-rc.1", "0.10.0"]);
+    }
+}

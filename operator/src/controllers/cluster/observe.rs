@@ -1,0 +1,272 @@
+//! Reads: the StatefulSet, the pods and the identity from the API server, the rest from caches, and what the nodes say
+//! about themselves. Reads only; a node that does not answer is an observation, not an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use taffrail_crds::{Cluster, Reason};
+use taffrail_proto::admin::Lifecycle;
+
+use super::seen::{PodSeen, Recorded, Report, Seen, SetSeen, StoreSeen, Trouble};
+use super::trouble;
+use crate::apply::is_owned;
+use crate::context::Context;
+use crate::error::Error;
+use crate::node_admin;
+use crate::resources::{identity, labels, names, stateful_set};
+
+/// How many nodes are asked at once.
+const ASKED_AT_ONCE: usize = 32;
+
+/// What was read: what the planner sees, and the objects that the writes are compared with.
+pub(super) struct Observed {
+    pub(super) seen: Seen,
+    pub(super) set: Option<StatefulSet>,
+    pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
+    pub(super) identity: Option<ConfigMap>,
+    /// Admin addresses of the members that answered.
+    pub(super) members: Vec<String>,
+}
+
+pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed, Error> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let uid = cluster.uid().unwrap_or_default();
+    let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &namespace);
+    let pods: Api<Pod> = Api::namespaced(ctx.client.clone(), &namespace);
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
+    let selector = ListParams::default().labels(&labels::selector_text(&name));
+    let (set_name, identity_name) = (names::set(&name), names::identity(&name));
+    let (set, pods, identity) = tokio::join!(
+        sets.get_opt(&set_name),
+        pods.list(&selector),
+        maps.get_opt(&identity_name)
+    );
+    let set = set
+        .map_err(Error::api("reading the StatefulSet"))?
+        .filter(|set| is_owned(set, &uid));
+    let pods = pods.map_err(Error::api("listing the node pods"))?;
+    let identity = identity.map_err(Error::api("reading the identity"))?;
+
+    let claims = claims(ctx, &namespace, &name);
+    let pods = look_at_pods(ctx, &name, pods.items, &claims).await;
+    let recorded = recorded(&name, identity.as_ref(), set.as_ref(), &claims);
+    let members = members(&pods, &recorded);
+    let (view, view_error) = match ctx.admin.members(members.clone()).view().await {
+        Ok(view) => (Some(view), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let short = set
+        .as_ref()
+        .is_some_and(|set| i32::try_from(pods.len()).unwrap_or(0) < replicas(set));
+    let creation = match &set {
+        Some(set) if short => why_no_pods(ctx, &namespace, set).await?,
+        _ => None,
+    };
+    let stores = ctx
+        .caches
+        .stores_of(&namespace, &name)
+        .into_iter()
+        .map(|store| StoreSeen {
+            uid: store.uid().unwrap_or_default(),
+            name: store.name_any(),
+            replicas: store.spec.replicas,
+        });
+    let seen = Seen {
+        recorded,
+        set: set.as_ref().map(look_at_set),
+        pods,
+        creation,
+        view,
+        view_error,
+        stores: stores.collect(),
+    };
+    Ok(Observed {
+        seen,
+        set,
+        claims,
+        identity,
+        members,
+    })
+}
+
+fn claims(ctx: &Context, namespace: &str, cluster: &str) -> Vec<Arc<PersistentVolumeClaim>> {
+    let mut ours = ctx.caches.claims.state_filter(|claim| {
+        claim.metadata.namespace.as_deref() == Some(namespace)
+            && claim.labels().get(taffrail_crds::labels::CLUSTER).map(String::as_str) == Some(cluster)
+    });
+    ours.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+    ours
+}
+
+fn replicas(set: &StatefulSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+fn look_at_set(set: &StatefulSet) -> SetSeen {
+    let status = set.status.as_ref();
+    let observed = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
+    SetSeen {
+        replicas: replicas(set),
+        revision: status
+            .filter(|_| observed)
+            .and_then(|status| status.update_revision.clone()),
+    }
+}
+
+async fn look_at_pods(
+    ctx: &Context,
+    cluster: &str,
+    pods: Vec<Pod>,
+    claims: &[Arc<PersistentVolumeClaim>],
+) -> BTreeMap<i32, PodSeen> {
+    let ask = |(ordinal, pod): (i32, Pod)| async move {
+        let claim = claims
+            .iter()
+            .find(|claim| claim.name_any() == names::claim(cluster, ordinal));
+        let mut seen = look_at_pod(&pod, claim.map(Arc::as_ref));
+        if let (Some(address), true) = (&seen.address, seen.running) {
+            seen.report = match ctx.admin.status(address).await {
+                Ok(status) => Report::Node(Box::new(status)),
+                Err(error) => Report::Silent(error.to_string()),
+            };
+        }
+        (ordinal, seen)
+    };
+    let ours = pods
+        .into_iter()
+        .filter_map(|pod| Some((names::ordinal(cluster, &pod.name_any())?, pod)));
+    futures::stream::iter(ours)
+        .map(ask)
+        .buffer_unordered(ASKED_AT_ONCE)
+        .collect()
+        .await
+}
+
+fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
+    let status = pod.status.as_ref();
+    let container = status
+        .and_then(|status| status.container_statuses.as_deref())
+        .and_then(|all| all.iter().find(|container| container.name == stateful_set::CONTAINER));
+    let running = container.and_then(|container| container.state.as_ref()?.running.as_ref());
+    let ready = status
+        .and_then(|status| status.conditions.as_deref())
+        .is_some_and(|conditions| {
+            conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        });
+    PodSeen {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        address: status
+            .and_then(|status| status.pod_ip.as_deref())
+            .filter(|ip| !ip.is_empty())
+            .map(node_admin::address),
+        revision: pod
+            .labels()
+            .get("controller-revision-hash")
+            .cloned()
+            .unwrap_or_default(),
+        ready,
+        running: running.is_some(),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        started: running
+            .and_then(|running| running.started_at.as_ref())
+            .map(|time| time.0),
+        created: pod
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        trouble: trouble::of_pod(pod, claim),
+        report: Report::Silent(
+            if running.is_some() {
+                "the node has no address yet"
+            } else {
+                "the process does not run yet"
+            }
+            .to_owned(),
+        ),
+    }
+}
+
+/// Members of the recorded cluster that answered: any of them answers for all.
+fn members(pods: &BTreeMap<i32, PodSeen>, recorded: &Recorded) -> Vec<String> {
+    let Recorded::Identity(identity) = recorded else {
+        return Vec::new();
+    };
+    let member = |pod: &&PodSeen| {
+        pod.node()
+            .is_some_and(|node| node.lifecycle() == Lifecycle::Member && node.cluster_id == identity.cluster_id)
+    };
+    let mut members: Vec<&PodSeen> = pods.values().filter(member).collect();
+    // The one that leads answers without a hop; a pod that is stopping is asked last.
+    members.sort_by_key(|pod| {
+        let leads = pod
+            .node()
+            .is_some_and(|node| node.coordinator != 0 && node.coordinator == node.node_id);
+        (pod.terminating, !leads, pod.name.clone())
+    });
+    members.into_iter().filter_map(|pod| pod.address.clone()).collect()
+}
+
+/// The ConfigMap is the record. Where it is lost, the annotations of StatefulSet and claims are.
+fn recorded(
+    cluster: &str,
+    map: Option<&ConfigMap>,
+    set: Option<&StatefulSet>,
+    claims: &[Arc<PersistentVolumeClaim>],
+) -> Recorded {
+    if let Some(map) = map {
+        return identity::parse(map).map_or_else(
+            || {
+                let name = names::identity(cluster);
+                Recorded::Conflict(format!(
+                    "ConfigMap {name} holds no cluster id, so it is not ours; rename or delete it"
+                ))
+            },
+            Recorded::Identity,
+        );
+    }
+    let of_claims = claims
+        .iter()
+        .filter_map(|claim| claim.annotations().get(labels::CLUSTER_ID));
+    let of_set = set.and_then(|set| set.annotations().get(labels::CLUSTER_ID));
+    let ids: BTreeSet<&String> = of_claims.chain(of_set).collect();
+    let mut each = ids.iter();
+    match (each.next(), each.next()) {
+        (None, _) => Recorded::Nowhere,
+        (Some(id), None) => Recorded::Annotations((*id).clone()),
+        (Some(one), Some(other)) => Recorded::Conflict(format!(
+            "volumes of this name are annotated with more than one cluster ({one}, {other}, ...) and the ConfigMap {} \
+             that would tell which is right is gone; restore it, or remove the volumes that do not belong here",
+            names::identity(cluster)
+        )),
+    }
+}
+
+/// Kubernetes says in events of the StatefulSet why it creates no pods.
+async fn why_no_pods(ctx: &Context, namespace: &str, set: &StatefulSet) -> Result<Option<Trouble>, Error> {
+    let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
+    let uid = set.uid().unwrap_or_default();
+    let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
+    let list = events
+        .list(&ListParams::default().fields(&fields).limit(50))
+        .await
+        .map_err(Error::api("listing events of the StatefulSet"))?;
+    let at = |event: &Event| {
+        let last = event.last_timestamp.as_ref().map(|time| time.0);
+        last.or_else(|| event.event_time.as_ref().map(|time| time.0))
+    };
+    let newest = list.items.into_iter().max_by_key(at);
+    Ok(newest.and_then(|event| event.message).map(|message| Trouble {
+        reason: Reason::FailedCreate,
+        message,
+    }))
+}

@@ -1,0 +1,130 @@
+//! Forming a Cluster, once: only when every expected pod has reported its marker and all are blank. Volumes that carry
+//! the recorded identity are adopted; anything else stops.
+
+use taffrail_crds::{Reason, Step};
+
+use super::{Action, Plan, SOON};
+use crate::controllers::cluster::seen::{PodSeen, Recorded, Report, Seen, Wish};
+use crate::resources::identity::Identity;
+
+/// Whether a disk already carries the recorded identity: then the Cluster was formed, though nobody wrote it down.
+pub(super) fn is_formed(identity: &Identity, seen: &Seen) -> bool {
+    seen.pods
+        .values()
+        .any(|pod| pod.cluster_id() == Some(identity.cluster_id.as_str()))
+}
+
+pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
+    let mut plan = Plan {
+        size: wish.replicas,
+        nodes: wish.replicas,
+        ..Plan::default()
+    };
+    if wish.deleting {
+        plan.size = seen.set.as_ref().map_or(0, |set| set.replicas);
+        return plan;
+    }
+    let recorded_id = match recorded {
+        Recorded::Nowhere => None,
+        Recorded::Identity(identity) => Some(identity.cluster_id.clone()),
+        Recorded::Annotations(id) => Some(id.clone()),
+        Recorded::Conflict(message) => {
+            plan.stalled = Some((Reason::ForeignVolumes, message.clone()));
+            return plan;
+        }
+    };
+    if let Some(pod) = seen
+        .pods
+        .values()
+        .find(|pod| pod.cluster_id().is_some_and(|id| Some(id) != recorded_id.as_deref()))
+    {
+        let other = pod.cluster_id().unwrap_or_default();
+        plan.stalled = Some((
+            Reason::ForeignVolumes,
+            format!(
+                "the volume of pod {} already belongs to cluster {other}, which is not recorded for this Cluster; give \
+                 it blank volumes, or restore the ConfigMap {} with that id; nothing is overwritten",
+                pod.name,
+                crate::resources::names::identity(&wish.name)
+            ),
+        ));
+        return plan;
+    }
+    let carries = |pod: &PodSeen| pod.cluster_id().is_some();
+    match recorded {
+        // The ConfigMap is lost: it is written again from the annotations.
+        Recorded::Annotations(id) => {
+            let formed = seen.pods.values().any(carries);
+            if formed || every_blank(wish, seen).is_some() {
+                plan.actions.push(Action::Record {
+                    cluster_id: Some(id.clone()),
+                    formed,
+                    nodes: seen.set.as_ref().map_or(wish.replicas, |set| set.replicas.max(1)),
+                });
+                plan.step(Step::AdoptVolumes, wish.name.clone(), None);
+            }
+        }
+        Recorded::Identity(_) => {
+            if let Some(first) = every_blank(wish, seen) {
+                plan.actions.extend(bootstrap(first));
+                plan.actions.push(Action::MarkFormed { nodes: wish.replicas });
+            }
+        }
+        // Only written down here. The next pass, which sees it recorded, annotates the volumes and bootstraps.
+        Recorded::Nowhere => {
+            if every_blank(wish, seen).is_some() {
+                plan.actions.push(Action::Record {
+                    cluster_id: None,
+                    formed: false,
+                    nodes: wish.replicas,
+                });
+            }
+        }
+        Recorded::Conflict(_) => {}
+    }
+    say(&mut plan, wish, seen);
+    plan
+}
+
+/// The first pod, if every expected pod has reported and all are blank.
+fn every_blank<'a>(wish: &Wish, seen: &'a Seen) -> Option<&'a PodSeen> {
+    let expected = |ordinal| seen.pods.get(&ordinal).filter(|pod| pod.is_blank() && !pod.terminating);
+    let all = (0..wish.replicas).all(|ordinal| expected(ordinal).is_some());
+    all.then(|| expected(0)).flatten()
+}
+
+fn bootstrap(first: &PodSeen) -> Option<Action> {
+    Some(Action::Bootstrap {
+        pod: first.name.clone(),
+        address: first.address.clone()?,
+        disk_id: first.node()?.disk_id.clone(),
+    })
+}
+
+fn say(plan: &mut Plan, wish: &Wish, seen: &Seen) {
+    let mut missing = None;
+    for ordinal in 0..wish.replicas {
+        let waiting = match seen.pods.get(&ordinal) {
+            None => seen
+                .creation
+                .as_ref()
+                .map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
+            Some(pod) => match (&pod.trouble, &pod.report) {
+                (Some(trouble), _) => trouble.message.clone(),
+                (None, Report::Silent(why)) => {
+                    if pod.running {
+                        plan.recheck_in(SOON);
+                    }
+                    why.clone()
+                }
+                (None, Report::Node(_)) => continue,
+            },
+        };
+        let pod = wish.pod(ordinal);
+        missing.get_or_insert_with(|| format!("{pod}: {waiting}"));
+        plan.step(Step::WaitForPods, pod, Some(waiting));
+    }
+    plan.step(Step::Bootstrap, wish.name.clone(), missing.clone());
+    let message = missing.unwrap_or_else(|| "every volume is blank; the Cluster is being formed".to_owned());
+    plan.changing = Some((Reason::Bootstrapping, message));
+}

@@ -1,0 +1,345 @@
+//! From what is asked for and what was seen to what is done next. A pure function: no I/O, no clock of its own, no memory.
+//! Every step follows from what is observed, so a crash between any two steps resumes.
+//!
+//! At most one step of a pass may disturb a node ([`Action::disturbs`]).
+
+mod form;
+mod replace;
+mod roll;
+mod scale;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use taffrail_crds::{Reason, Step};
+use taffrail_proto::v1::StoreState;
+
+use super::seen::{Recorded, Seen, Wish};
+use crate::resources::identity::Identity;
+
+/// How long a disruption may last before others may begin one; a log of any length must be replayed within it.
+pub const GRANT_TTL: Duration = Duration::from_secs(600);
+/// Pods that do not answer yet are asked again soon: their process tells nobody that its port is open.
+const SOON: Duration = Duration::from_millis(500);
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Write the identity; `None` mints a new id.
+    Record {
+        /// The id to write again, where it is known.
+        cluster_id: Option<String>,
+        /// The Cluster was formed already.
+        formed: bool,
+        /// Pods that the StatefulSet is to have.
+        nodes: i32,
+    },
+    /// Write down that the Cluster was formed.
+    MarkFormed {
+        /// Pods that the StatefulSet is to have.
+        nodes: i32,
+    },
+    /// Write down how many pods the StatefulSet is to have.
+    RecordNodes(i32),
+    /// Make a blank node the first of the cluster.
+    Bootstrap {
+        /// Its pod.
+        pod: String,
+        /// Its admin address.
+        address: String,
+        /// Its disk.
+        disk_id: String,
+    },
+    /// Tell a blank node which cluster it belongs to.
+    Join {
+        /// Its pod.
+        pod: String,
+        /// Its admin address.
+        address: String,
+        /// Its disk.
+        disk_id: String,
+    },
+    /// Close a store whose EventStore is gone, keeping its data.
+    Retain {
+        /// The store.
+        store_id: String,
+        /// Name of the EventStore that is gone.
+        name: String,
+        /// UID of that object.
+        declared_by: String,
+    },
+    /// Move everything off a node.
+    Drain {
+        /// The node.
+        node_id: u64,
+        /// Its pod.
+        pod: String,
+    },
+    /// Take a drain back.
+    CancelDrain {
+        /// The node.
+        node_id: u64,
+        /// Its pod.
+        pod: String,
+    },
+    /// Put a new node in the place of a lost one.
+    Replace {
+        /// The lost node.
+        old: u64,
+        /// The new one.
+        new: u64,
+        /// Their pod.
+        pod: String,
+    },
+    /// Ask for the right to take a pod and, once it is granted, move its leaders and evict it.
+    Restart {
+        /// The node; none if it is not a member, so that nothing depends on it.
+        node_id: Option<u64>,
+        /// Its pod.
+        pod: String,
+        /// UID of that pod.
+        uid: String,
+        /// Whether the pod is ready. One that is not is deleted, because the eviction API refuses it at budget 0.
+        ready: bool,
+        /// Groups of several voters that it leads: they are moved first.
+        leads: u32,
+        /// Since when the right is held.
+        granted_for: Option<Duration>,
+    },
+    /// Delete a pod whose process does not run.
+    DeleteBroken {
+        /// The pod.
+        pod: String,
+        /// UID of that pod.
+        uid: String,
+    },
+    /// Give the right to take a node back.
+    Release {
+        /// The node.
+        node_id: u64,
+        /// Its pod.
+        pod: String,
+    },
+}
+
+impl Action {
+    /// Whether it takes a node, or part of its work, away.
+    pub fn disturbs(&self) -> bool {
+        match self {
+            Self::Drain { .. } | Self::Replace { .. } | Self::Restart { .. } | Self::DeleteBroken { .. } => true,
+            Self::Record { .. }
+            | Self::MarkFormed { .. }
+            | Self::RecordNodes(_)
+            | Self::Bootstrap { .. }
+            | Self::Join { .. }
+            | Self::Retain { .. }
+            | Self::CancelDrain { .. }
+            | Self::Release { .. } => false,
+        }
+    }
+}
+
+/// A line of `status.plan`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// What will be done.
+    pub step: Step,
+    /// To what.
+    pub target: String,
+    /// What it waits for.
+    pub waiting_for: Option<String>,
+}
+
+/// The decision of a pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Pods that the StatefulSet is to have after this pass.
+    pub size: i32,
+    /// Pods that are recorded as wanted: nodes above this never join.
+    pub nodes: i32,
+    /// The StatefulSet shrinks: only from exactly the state that was seen.
+    pub shrinks: bool,
+    /// What to do, in order.
+    pub actions: Vec<Action>,
+    /// What `status.plan` says.
+    pub steps: Vec<Planned>,
+    /// Nothing moves until a person acts.
+    pub stalled: Option<(Reason, String)>,
+    /// Fewer nodes than asked for, beyond pods that are not ready.
+    pub degraded: Option<(Reason, String)>,
+    /// What is being changed.
+    pub changing: Option<(Reason, String)>,
+    /// The Cluster has been formed.
+    pub formed: bool,
+    /// Look again after this long, whatever happens.
+    pub recheck: Option<Duration>,
+}
+
+impl Plan {
+    fn step(&mut self, step: Step, target: impl Into<String>, waiting_for: Option<String>) {
+        self.steps.push(Planned {
+            step,
+            target: target.into(),
+            waiting_for,
+        });
+    }
+
+    fn recheck_in(&mut self, after: Duration) {
+        self.recheck = Some(self.recheck.map_or(after, |before| before.min(after)));
+    }
+
+    /// Whether a step of this pass disturbs a node already.
+    fn is_disturbing(&self) -> bool {
+        self.shrinks || self.actions.iter().any(Action::disturbs)
+    }
+}
+
+/// Decides.
+pub fn plan(wish: &Wish, seen: &Seen, now: Timestamp) -> Plan {
+    let mut plan = match &seen.recorded {
+        Recorded::Identity(identity) if identity.formed || form::is_formed(identity, seen) => {
+            formed(wish, seen, identity, now)
+        }
+        recorded => form::plan(wish, seen, recorded),
+    };
+    if wish.paused {
+        plan.actions.clear();
+        plan.shrinks = false;
+        plan.size = seen.set.as_ref().map_or(plan.size, |set| set.replicas);
+    }
+    plan
+}
+
+/// Decides for a Cluster that has been formed.
+fn formed(wish: &Wish, seen: &Seen, identity: &Identity, now: Timestamp) -> Plan {
+    let running = seen.set.as_ref().map(|set| set.replicas);
+    let nodes = identity.nodes.or(running).unwrap_or(wish.replicas);
+    let mut plan = Plan {
+        // More pods than recorded (somebody scaled the StatefulSet) go one by one, as any others.
+        size: nodes.max(running.unwrap_or(nodes)),
+        nodes,
+        formed: true,
+        ..Plan::default()
+    };
+    if !identity.formed || identity.nodes.is_none() {
+        plan.actions.push(Action::MarkFormed { nodes });
+    }
+    wait_for_reports(&mut plan, seen, nodes, wish);
+    if let Some(stranger) = foreign(seen, &identity.cluster_id) {
+        plan.stalled = Some((Reason::ForeignVolumes, stranger));
+        return plan;
+    }
+    if all_blank(wish, seen, nodes) {
+        plan.stalled = Some((
+            Reason::NodeLost,
+            format!(
+                "all {nodes} volumes are blank, but this Cluster was formed as {}; restore its volumes, or delete the \
+                 ConfigMap {} to start again without its data",
+                identity.cluster_id,
+                crate::resources::names::identity(&wish.name)
+            ),
+        ));
+        return plan;
+    }
+    join_blank(&mut plan, seen, nodes);
+    if !wish.deleting {
+        roll::delete_broken(&mut plan, seen);
+    }
+    if seen.view.is_none() {
+        return plan;
+    }
+    retain_orphans(&mut plan, seen);
+    roll::release(&mut plan, seen);
+    if wish.deleting {
+        return plan;
+    }
+    replace::plan(&mut plan, seen, now);
+    scale::plan(&mut plan, wish, seen);
+    roll::plan(&mut plan, seen, now);
+    plan
+}
+
+/// A node that carries data of another cluster.
+fn foreign(seen: &Seen, cluster_id: &str) -> Option<String> {
+    seen.pods.values().find_map(|pod| {
+        let other = pod.cluster_id().filter(|id| *id != cluster_id)?;
+        Some(format!(
+            "the volume of pod {} belongs to cluster {other}, this Cluster is {cluster_id}; give the pod its own \
+             volume (delete its claim and the pod), nothing is overwritten",
+            pod.name
+        ))
+    })
+}
+
+fn all_blank(wish: &Wish, seen: &Seen, size: i32) -> bool {
+    let expected: Vec<_> = (0..size).map(|ordinal| seen.pods.get(&ordinal)).collect();
+    !wish.deleting
+        && size > 0
+        && expected
+            .iter()
+            .all(|pod| pod.is_some_and(super::seen::PodSeen::is_blank))
+}
+
+fn wait_for_reports(plan: &mut Plan, seen: &Seen, size: i32, wish: &Wish) {
+    for ordinal in 0..size {
+        let waiting = match seen.pods.get(&ordinal) {
+            None => Some(
+                seen.creation
+                    .as_ref()
+                    .map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
+            ),
+            Some(pod) if pod.terminating => Some("the old pod is stopping".to_owned()),
+            Some(pod) => match (&pod.trouble, &pod.report) {
+                (Some(trouble), _) => Some(trouble.message.clone()),
+                (None, super::seen::Report::Silent(why)) => {
+                    if pod.running {
+                        plan.recheck_in(SOON);
+                    }
+                    Some(why.clone())
+                }
+                (None, super::seen::Report::Node(node)) if !pod.ready => Some(if node.ready_reason.is_empty() {
+                    "the node is not ready".to_owned()
+                } else {
+                    node.ready_reason.clone()
+                }),
+                (None, super::seen::Report::Node(_)) => None,
+            },
+        };
+        if let Some(waiting) = waiting {
+            plan.step(Step::WaitForPods, wish.pod(ordinal), Some(waiting));
+        }
+    }
+}
+
+/// A blank node never learns its cluster from a peer; the operator tells it. Pods that are about to be taken away are
+/// left blank.
+fn join_blank(plan: &mut Plan, seen: &Seen, size: i32) {
+    for (_, pod) in seen.pods.range(..size) {
+        if let (true, false, Some(address), Some(node)) = (pod.is_blank(), pod.terminating, &pod.address, pod.node()) {
+            plan.actions.push(Action::Join {
+                pod: pod.name.clone(),
+                address: address.clone(),
+                disk_id: node.disk_id.clone(),
+            });
+            plan.step(Step::AddNode, pod.name.clone(), None);
+        }
+    }
+}
+
+/// Stores whose declaring object is gone are closed and kept, never deleted. The object is read once more before that.
+fn retain_orphans(plan: &mut Plan, seen: &Seen) {
+    for view in seen.view.iter().flat_map(|view| &view.stores) {
+        let Some(store) = &view.store else { continue };
+        let alive = matches!(store.state(), StoreState::Creating | StoreState::Active);
+        if alive && !view.declared_by.is_empty() && !seen.stores.iter().any(|s| s.uid == view.declared_by) {
+            plan.actions.push(Action::Retain {
+                store_id: store.id.clone(),
+                name: store.name.clone(),
+                declared_by: view.declared_by.clone(),
+            });
+            plan.step(Step::RetainStore, store.name.clone(), None);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A lost disk is replaced, never subtracted. By itself only if the pod of that name has reported another disk for a
+//! minute, every group of the old node keeps a caught-up majority without it, and no other replacement runs.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use taffrail_crds::{Reason, Step};
+use taffrail_proto::admin::NodeView;
+
+use super::{Action, Plan};
+use crate::controllers::cluster::seen::{self, PodSeen, Seen};
+
+/// How long the pod must have reported the other disk. A process keeps its disk for life, so this is since its start.
+const REPORTED_FOR: Duration = Duration::from_secs(60);
+
+pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
+    let nodes = plan.nodes;
+    for (_, pod) in seen.pods.range(..nodes) {
+        for lost in lost_nodes(seen, pod) {
+            decide(plan, seen, pod, lost, now);
+        }
+    }
+}
+
+/// Nodes of the catalogue that had this pod's name, on a disk that the pod does not have any more.
+fn lost_nodes<'a>(seen: &'a Seen, pod: &'a PodSeen) -> impl Iterator<Item = &'a NodeView> {
+    let disk = pod.node().map(|node| node.disk_id.as_str());
+    let other = move |node: &&NodeView| {
+        let known = node.node.as_ref().map(|n| (n.disk_id.as_str(), n.reachable));
+        matches!((disk, known), (Some(has), Some((had, false))) if has != had)
+    };
+    seen.nodes_named(&pod.name).filter(other)
+}
+
+fn decide(plan: &mut Plan, seen: &Seen, pod: &PodSeen, lost: &NodeView, now: Timestamp) {
+    let old = seen::id(lost);
+    let running = seen.view.iter().flat_map(|view| &view.replacements);
+    let mut others = running.clone().filter(|r| r.old_node_id != old);
+    let waiting = if let Some(this) = running.clone().find(|r| r.old_node_id == old) {
+        Some(this.waiting_for.clone()).filter(|text| !text.is_empty())
+    } else if let Some(other) = others.next() {
+        Some(format!("node {} is being replaced", other.old_node_id))
+    } else if let Some(wait) = remaining(pod, now) {
+        plan.recheck_in(wait);
+        Some(format!(
+            "the pod to have reported its new disk for {} s",
+            REPORTED_FOR.as_secs()
+        ))
+    } else if !lost.disruption_blocked_by.is_empty() {
+        Some(format!(
+            "{} has no caught-up majority without it",
+            lost.disruption_blocked_by
+        ))
+    } else if let Some(new) = seen.node_of(pod) {
+        if !plan.is_disturbing() {
+            plan.actions.push(Action::Replace {
+                old,
+                new: seen::id(new),
+                pod: pod.name.clone(),
+            });
+        }
+        None
+    } else {
+        Some(format!("{} is joining as a new node", pod.name))
+    };
+    plan.degraded = Some((
+        Reason::NodeLost,
+        format!("node {old} ({}) lost its volume and is being replaced", pod.name),
+    ));
+    plan.changing
+        .get_or_insert_with(|| (Reason::ReplacingNode, format!("node {old} ({})", pod.name)));
+    plan.step(Step::ReplaceNode, pod.name.clone(), waiting);
+}
+
+fn remaining(pod: &PodSeen, now: Timestamp) -> Option<Duration> {
+    let Some(started) = pod.started.filter(|_| pod.running) else {
+        return Some(REPORTED_FOR);
+    };
+    let reported = Duration::try_from(now.duration_since(started)).unwrap_or_default();
+    REPORTED_FOR.checked_sub(reported).filter(|left| !left.is_zero())
+}

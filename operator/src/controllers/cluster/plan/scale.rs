@@ -1,0 +1,186 @@
+//! One pod at a time, in both directions. Up: the StatefulSet first, then the node joins. Down: the node is drained and
+//! proven to be in no group, then the StatefulSet follows, and only if every store fits on what remains.
+
+use taffrail_crds::{Reason, Step};
+use taffrail_proto::admin::NodeView;
+use taffrail_proto::v1::{NodeState, StoreState};
+
+use super::{Action, Plan};
+use crate::controllers::cluster::seen::{self, Seen, Wish};
+use crate::resources::names;
+
+const NAMED_MAX: usize = 5;
+
+pub(super) fn plan(plan: &mut Plan, wish: &Wish, seen: &Seen) {
+    cancel_drains(plan, wish, seen);
+    // Pods beyond the record: somebody scaled the StatefulSet, or the process died between two writes.
+    let top = plan.size;
+    if wish.replicas < top {
+        down(plan, wish, seen, top);
+    } else if wish.replicas > plan.nodes {
+        up(plan, wish, seen);
+    } else if let Some(ghost) = ghosts(wish, seen, plan.nodes).next() {
+        drain(plan, seen, ghost);
+    }
+}
+
+fn ordinal(wish: &Wish, node: &NodeView) -> Option<i32> {
+    names::ordinal(&wish.name, seen::name(node))
+}
+
+/// A reverted `replicas` takes the drain back.
+fn cancel_drains(plan: &mut Plan, wish: &Wish, seen: &Seen) {
+    for node in seen.nodes() {
+        let wanted = ordinal(wish, node).is_some_and(|ordinal| ordinal < wish.replicas);
+        if seen::state(node) == NodeState::Draining && wanted {
+            plan.actions.push(Action::CancelDrain {
+                node_id: seen::id(node),
+                pod: seen::name(node).to_owned(),
+            });
+        }
+    }
+}
+
+fn up(plan: &mut Plan, wish: &Wish, seen: &Seen) {
+    let last = plan.nodes - 1;
+    let newest = seen.pods.get(&last).filter(|pod| !pod.terminating);
+    let joined = plan.nodes == 0 || newest.is_some_and(|pod| seen.node_of(pod).is_some());
+    if joined && !plan.is_disturbing() {
+        plan.nodes += 1;
+        plan.size = plan.size.max(plan.nodes);
+        plan.actions.push(Action::RecordNodes(plan.nodes));
+        plan.step(Step::AddNode, wish.pod(plan.nodes - 1), None);
+    } else {
+        let waiting = (!joined).then(|| format!("{} to become a member", wish.pod(last)));
+        plan.step(Step::AddNode, wish.pod(plan.nodes), waiting);
+    }
+    let message = format!("{} of {} nodes", plan.nodes, wish.replicas);
+    plan.changing.get_or_insert((Reason::ScalingUp, message));
+}
+
+fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
+    let last = top - 1;
+    let pod = wish.pod(last);
+    if let Some(blocked) = blocked(wish, seen) {
+        plan.step(Step::DrainNode, pod, Some(blocked.clone()));
+        plan.stalled = Some((Reason::ScaleDownBlocked, blocked));
+        return;
+    }
+    plan.changing.get_or_insert_with(|| {
+        (
+            Reason::ScalingDown,
+            format!("from {top} to {} nodes, {pod} is next", wish.replicas),
+        )
+    });
+    // Ghosts first: a node that has no pod any more but is still in the catalogue.
+    if let Some(node) = ghosts(wish, seen, top).chain(seen.nodes_named(&pod)).next() {
+        match missing(wish, seen, last) {
+            Some(missing) => {
+                let waiting = format!("{missing} to become a member");
+                plan.step(Step::DrainNode, seen::name(node), Some(waiting));
+            }
+            None => drain(plan, seen, node),
+        }
+        return;
+    }
+    // The proof: the catalogue has no such node any more, and no group names one that it had.
+    let named = seen.view.iter().flat_map(|view| &view.nodes).find(|node| {
+        seen::name(node) == pod && !node.named_by_groups.is_empty() && seen::state(node) != NodeState::Removed
+    });
+    if let Some(node) = named {
+        plan.step(
+            Step::RemoveNode,
+            pod,
+            Some(format!(
+                "{} groups name node {}",
+                node.named_by_groups.len(),
+                seen::id(node)
+            )),
+        );
+        return;
+    }
+    plan.step(Step::RemoveNode, pod, None);
+    if !plan.is_disturbing() {
+        plan.size = last;
+        plan.shrinks = true;
+        if last < plan.nodes {
+            plan.nodes = last;
+            plan.actions.push(Action::RecordNodes(last));
+        }
+    }
+}
+
+/// A pod that stays and is not a member: what is to be drained may be needed to bring it back.
+fn missing(wish: &Wish, seen: &Seen, last: i32) -> Option<String> {
+    let is_member = |ordinal| seen.pods.get(&ordinal).is_some_and(|pod| seen.node_of(pod).is_some());
+    (0..last)
+        .find(|ordinal| !is_member(*ordinal))
+        .map(|ordinal| wish.pod(ordinal))
+}
+
+/// Members that have no ordinal below `size`: what is left of a pod that went away while its node was joining.
+fn ghosts<'a>(wish: &'a Wish, seen: &'a Seen, size: i32) -> impl Iterator<Item = &'a NodeView> {
+    seen.nodes()
+        .filter(move |node| ordinal(wish, node).is_some_and(|ordinal| ordinal >= size))
+}
+
+fn drain(plan: &mut Plan, seen: &Seen, node: &NodeView) {
+    let pod = seen::name(node).to_owned();
+    // A replacement of this very node, or another node being drained, comes first.
+    let other = seen
+        .nodes()
+        .find(|n| seen::state(n) == NodeState::Draining && seen::id(n) != seen::id(node));
+    let waiting = match other {
+        Some(other) => Some(format!("{} is being drained", seen::name(other))),
+        None => Some(node.waiting_for.clone()).filter(|text| !text.is_empty()),
+    };
+    if other.is_none() && !plan.is_disturbing() {
+        plan.actions.push(Action::Drain {
+            node_id: seen::id(node),
+            pod: pod.clone(),
+        });
+    }
+    plan.step(Step::DrainNode, pod, waiting);
+}
+
+/// Stores that would not fit, retained ones included: they are closed, but they hold their replicas.
+fn blocked(wish: &Wish, seen: &Seen) -> Option<String> {
+    let wanted = u32::try_from(wish.replicas).unwrap_or(0);
+    let mut names: Vec<String> = Vec::new();
+    for view in seen.view.iter().flat_map(|view| &view.stores) {
+        let Some(store) = &view.store else { continue };
+        if store.replicas > wanted && store.state() != StoreState::Removing {
+            let retained = if store.state() == StoreState::Retained {
+                ", retained"
+            } else {
+                ""
+            };
+            names.push(format!("{} ({} replicas{retained})", store.name, store.replicas));
+        }
+    }
+    // A store that was just asked for may not be declared yet.
+    for store in seen.stores.iter().filter(|store| store.replicas > wish.replicas) {
+        if !names
+            .iter()
+            .any(|name| name.split(' ').next() == Some(store.name.as_str()))
+        {
+            names.push(format!("{} ({} replicas)", store.name, store.replicas));
+        }
+    }
+    if names.is_empty() {
+        return None;
+    }
+    names.sort();
+    let more = names.len().saturating_sub(NAMED_MAX);
+    names.truncate(NAMED_MAX);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "{} would not fit on {} nodes; lower spec.replicas of these stores, or raise that of the Cluster again",
+        names.join(", ") + &more,
+        wish.replicas
+    ))
+}

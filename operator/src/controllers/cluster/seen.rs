@@ -1,0 +1,203 @@
+//! What a pass saw of a Cluster: plain data, so that the planner is a function of it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::jiff::Timestamp;
+use taffrail_crds::Reason;
+use taffrail_proto::admin::{ClusterView, Lifecycle, NodeStatus, NodeView};
+use taffrail_proto::v1::NodeState;
+
+use crate::resources::identity::Identity;
+use crate::resources::names;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Name of the Cluster.
+    pub name: String,
+    /// Number of nodes.
+    pub replicas: i32,
+    /// Observe only.
+    pub paused: bool,
+    /// The Cluster is being deleted.
+    pub deleting: bool,
+}
+
+impl Wish {
+    /// The pod of an ordinal.
+    pub fn pod(&self, ordinal: i32) -> String {
+        names::pod(&self.name, ordinal)
+    }
+}
+
+/// Everything that a pass saw.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Where the identity of the data is recorded.
+    pub recorded: Recorded,
+    /// The StatefulSet, if there is one.
+    pub set: Option<SetSeen>,
+    /// The pods by ordinal.
+    pub pods: BTreeMap<i32, PodSeen>,
+    /// Why Kubernetes creates no pods, where it says so.
+    pub creation: Option<Trouble>,
+    /// The cluster as the coordinator sees it, read in this pass; none when no member answers.
+    pub view: Option<ClusterView>,
+    /// Why there is no view.
+    pub view_error: Option<String>,
+    /// The EventStores of this Cluster.
+    pub stores: Vec<StoreSeen>,
+}
+
+/// Where the identity of the data is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Recorded {
+    /// Nowhere: nothing was ever formed here.
+    #[default]
+    Nowhere,
+    /// In the identity ConfigMap, as it should be.
+    Identity(Identity),
+    /// Only in annotations of StatefulSet and volumes: the ConfigMap is lost.
+    Annotations(String),
+    /// Several identities, or a ConfigMap of that name that is not ours.
+    Conflict(String),
+}
+
+/// The StatefulSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetSeen {
+    /// Pods that it is told to have.
+    pub replicas: i32,
+    /// Revision of its current template, once Kubernetes has computed it for the newest generation.
+    pub revision: Option<String>,
+}
+
+/// A pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSeen {
+    /// Name.
+    pub name: String,
+    /// UID, so that only this very pod is ever deleted.
+    pub uid: String,
+    /// Admin address, once it has an IP.
+    pub address: Option<String>,
+    /// Revision of the template that it was made from.
+    pub revision: String,
+    /// Ready as Kubernetes sees it.
+    pub ready: bool,
+    /// The process runs.
+    pub running: bool,
+    /// Being deleted.
+    pub terminating: bool,
+    /// When the process started.
+    pub started: Option<Timestamp>,
+    /// When the pod was made.
+    pub created: Timestamp,
+    /// What keeps it from running, in the words of Kubernetes.
+    pub trouble: Option<Trouble>,
+    /// What the node said.
+    pub report: Report,
+}
+
+/// What a node said in this pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// It did not answer, and why.
+    Silent(String),
+    /// Its status.
+    Node(Box<NodeStatus>),
+}
+
+impl Eq for Report {}
+
+/// Something that keeps a pod from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Reason of the condition.
+    pub reason: Reason,
+    /// What it is about, and the words of Kubernetes, with a remedy.
+    pub message: String,
+}
+
+/// An EventStore of the Cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSeen {
+    /// UID of the object.
+    pub uid: String,
+    /// Its name.
+    pub name: String,
+    /// Voters asked for.
+    pub replicas: i32,
+}
+
+impl PodSeen {
+    /// What the node said, if it said anything.
+    pub fn node(&self) -> Option<&NodeStatus> {
+        match &self.report {
+            Report::Node(status) => Some(status),
+            Report::Silent(_) => None,
+        }
+    }
+
+    /// The node has never held data of any cluster.
+    pub fn is_blank(&self) -> bool {
+        self.node()
+            .is_some_and(|node| node.lifecycle() == Lifecycle::Blank && node.blank && node.cluster_id.is_empty())
+    }
+
+    /// The cluster that the node's disk belongs to.
+    pub fn cluster_id(&self) -> Option<&str> {
+        self.node()
+            .map(|node| node.cluster_id.as_str())
+            .filter(|id| !id.is_empty())
+    }
+}
+
+impl Seen {
+    /// Nodes of the catalogue that are of the cluster now, draining ones included.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
+        let all = self.view.iter().flat_map(|view| &view.nodes);
+        all.filter(|node| matches!(state(node), NodeState::Member | NodeState::Draining))
+    }
+
+    /// The node of the catalogue whose disk this pod has.
+    pub fn node_of(&self, pod: &PodSeen) -> Option<&NodeView> {
+        let disk = pod.node().map(|node| node.disk_id.as_str())?;
+        self.nodes()
+            .find(|node| node.node.as_ref().is_some_and(|n| n.disk_id == disk))
+    }
+
+    /// Nodes of the catalogue under this pod name.
+    pub fn nodes_named<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a NodeView> {
+        self.nodes()
+            .filter(move |node| node.node.as_ref().is_some_and(|n| n.name == pod))
+    }
+
+    /// The pod name of a node.
+    pub fn name_of(&self, node_id: u64) -> Option<&str> {
+        let nodes = self
+            .view
+            .iter()
+            .flat_map(|view| &view.nodes)
+            .filter_map(|node| node.node.as_ref());
+        nodes
+            .into_iter()
+            .find(|node| node.node_id == node_id)
+            .map(|node| node.name.as_str())
+    }
+}
+
+/// State of a node in the catalogue.
+pub fn state(node: &NodeView) -> NodeState {
+    node.node.as_ref().map_or(NodeState::Unspecified, |n| n.state())
+}
+
+/// Id of a node in the catalogue.
+pub fn id(node: &NodeView) -> u64 {
+    node.node.as_ref().map_or(0, |n| n.node_id)
+}
+
+/// Pod name of a node in the catalogue.
+pub fn name(node: &NodeView) -> &str {
+    node.node.as_ref().map_or("", |n| n.name.as_str())
+}

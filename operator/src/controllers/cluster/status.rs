@@ -1,0 +1,343 @@
+//! What a pass reports: a pure function of what was seen, decided and done. Every list is sorted and no text counts
+//! seconds, so that nothing is written when nothing changes.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use taffrail_crds::cluster::{Member, MemberRole, RetainedStore, RetainedStores};
+use taffrail_crds::conditions::{Subject, settle};
+use taffrail_crds::{ClusterStatus, ConditionType as T, Finding, PlanStep, Reason, Step};
+use taffrail_proto::admin::{ClusterView, Lifecycle};
+use taffrail_proto::v1::{NodeState, StoreState};
+
+use super::act::{self, Outcome};
+use super::plan::Plan;
+use super::seen::{self, PodSeen, Recorded, Report, Seen, Trouble, Wish};
+use crate::error::{Class, Error};
+use crate::resources::{labels, names, stateful_set};
+
+const RETAINED_MAX: usize = 20;
+
+/// The status after a pass that got as far as acting.
+pub(super) fn status(
+    wish: &Wish,
+    generation: Option<i64>,
+    old: &ClusterStatus,
+    seen: &Seen,
+    plan: &Plan,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> ClusterStatus {
+    let ready = ready_pods(seen, i32::MAX);
+    let version = act::version(seen).or_else(|| old.version.clone());
+    ClusterStatus {
+        observed_generation: generation,
+        cluster_id: match &seen.recorded {
+            Recorded::Identity(identity) => identity.cluster_id.parse().ok(),
+            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(_) => None,
+        },
+        replicas: count(seen.pods.len()),
+        ready_replicas: ready,
+        ready: Some(format!("{ready}/{}", wish.replicas)),
+        selector: Some(labels::selector_text(&wish.name)),
+        version,
+        template_version: Some(stateful_set::TEMPLATE_VERSION),
+        stores: stores(seen.view.as_ref()).unwrap_or(old.stores),
+        members: members(seen),
+        retained_stores: match &seen.view {
+            Some(view) => retained(view),
+            None => old.retained_stores.clone(),
+        },
+        plan: steps(old, plan, outcome, now),
+        conditions: settle(
+            Subject::Cluster,
+            findings(wish, seen, plan, outcome),
+            &old.conditions,
+            generation,
+            now,
+        ),
+    }
+}
+
+/// The status after a pass that could not even read: what was known stays, but nothing is called good any more.
+pub(super) fn blind(generation: Option<i64>, old: &ClusterStatus, error: &Error, now: Timestamp) -> ClusterStatus {
+    let message = error.to_string();
+    let findings = vec![
+        Finding::unknown(T::Ready, error.reason(), message.clone()),
+        Finding::unknown(T::QuorumAvailable, error.reason(), message.clone()),
+        Finding::unknown(T::CoordinatorAvailable, error.reason(), message.clone()),
+        trouble(error, message),
+    ];
+    ClusterStatus {
+        observed_generation: generation,
+        conditions: settle(Subject::Cluster, findings, &old.conditions, generation, now),
+        ..old.clone()
+    }
+}
+
+fn trouble(error: &Error, message: String) -> Finding {
+    match error.class() {
+        Class::Lasting => Finding::yes(T::Stalled, error.reason(), message),
+        Class::Conflict | Class::Transient | Class::NamespaceTerminating => {
+            Finding::yes(T::Reconciling, error.reason(), message)
+        }
+    }
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn ready_pods(seen: &Seen, below: i32) -> i32 {
+    count(
+        seen.pods
+            .range(..below)
+            .filter(|(_, pod)| pod.ready && !pod.terminating)
+            .count(),
+    )
+}
+
+fn stores(view: Option<&ClusterView>) -> Option<i32> {
+    let stores = view?.stores.iter().filter_map(|view| view.store.as_ref());
+    Some(count(
+        stores
+            .filter(|store| matches!(store.state(), StoreState::Creating | StoreState::Active))
+            .count(),
+    ))
+}
+
+fn members(seen: &Seen) -> Vec<Member> {
+    let mut members: Vec<Member> = seen.pods.values().map(|pod| member(seen, pod)).collect();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    members
+}
+
+fn member(seen: &Seen, pod: &PodSeen) -> Member {
+    let view = seen.node_of(pod);
+    let node = view.and_then(|view| view.node.as_ref());
+    let fenced = pod.node().is_some_and(|node| node.lifecycle() == Lifecycle::Fenced);
+    let role = match (view.map(seen::state), node) {
+        _ if fenced => Some(MemberRole::Fenced),
+        (Some(NodeState::Draining), _) => Some(MemberRole::Draining),
+        (_, Some(node)) if node.system_voter => Some(MemberRole::Voter),
+        (_, Some(_)) => Some(MemberRole::Learner),
+        (_, None) => None,
+    };
+    Member {
+        name: pod.name.clone(),
+        disk_id: pod.node().and_then(|node| node.disk_id.parse().ok()),
+        node_id: node
+            .and_then(|node| i64::try_from(node.node_id).ok())
+            .filter(|id| *id > 0),
+        role,
+        address: node
+            .map(|node| node.peer_address.clone())
+            .filter(|address| !address.is_empty()),
+        groups: node.map_or(0, |node| i32::try_from(node.groups).unwrap_or(i32::MAX)),
+        leaders: node.map_or(0, |node| i32::try_from(node.leaders).unwrap_or(i32::MAX)),
+    }
+}
+
+fn retained(view: &ClusterView) -> Option<RetainedStores> {
+    let kept = view
+        .stores
+        .iter()
+        .filter_map(|view| Some((view.store.as_ref()?, view.retained_at_us)));
+    let mut kept: Vec<_> = kept
+        .filter(|(store, _)| store.state() == StoreState::Retained)
+        .collect();
+    if kept.is_empty() {
+        return None;
+    }
+    kept.sort_by(|(a, at), (b, bt)| bt.cmp(at).then_with(|| a.id.cmp(&b.id)));
+    let newest = kept.iter().filter_map(|(store, at)| {
+        Some(RetainedStore {
+            store_id: store.id.parse().ok()?,
+            namespace: store.namespace.clone(),
+            name: store.name.parse().ok()?,
+            events: None,
+            retained_at: (*at > 0)
+                .then(|| Timestamp::from_second(*at / 1_000_000).ok())
+                .flatten()
+                .map(Time),
+        })
+    });
+    Some(RetainedStores {
+        count: count(kept.len()),
+        newest: newest.take(RETAINED_MAX).collect(),
+    })
+}
+
+fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Vec<PlanStep> {
+    let steps = plan.steps.iter().map(|planned| {
+        // What the node or the API server answered is newer than what the plan knew.
+        let answered = match planned.step {
+            Step::RestartPod | Step::ReplaceNode => outcome.waiting.as_deref(),
+            Step::DrainNode => outcome.blocked.as_deref(),
+            _ => None,
+        };
+        PlanStep::new(
+            planned.step,
+            &planned.target,
+            planned.waiting_for.as_deref().or(answered),
+            now,
+        )
+    });
+    taffrail_crds::plan::merge(&old.plan, steps.collect())
+}
+
+fn findings(wish: &Wish, seen: &Seen, plan: &Plan, outcome: &Outcome) -> Vec<Finding> {
+    let blocked = first_trouble(wish, seen, plan.size);
+    let mut all = health(wish, seen, plan, blocked.as_ref());
+    let stalled = plan
+        .stalled
+        .clone()
+        .or_else(|| outcome.blocked.clone().map(|why| (Reason::ScaleDownBlocked, why)));
+    if wish.paused {
+        all.push(Finding::yes(
+            T::Paused,
+            Reason::Paused,
+            "spec.paused is set; the operator only observes",
+        ));
+    }
+    if wish.deleting {
+        let names: Vec<&str> = seen.stores.iter().map(|store| store.name.as_str()).collect();
+        let message = format!("waiting for the deletion of the EventStores {}", names.join(", "));
+        all.push(Finding::yes(T::Reconciling, Reason::Deleting, message));
+    } else if let Some((reason, message)) = stalled {
+        all.push(Finding::yes(T::Stalled, reason, message));
+    } else if let Some((reason, message)) = plan.changing.clone().filter(|_| !wish.paused) {
+        // What blocks the change says more than the change.
+        let (reason, message) = match &blocked {
+            Some(blocked) if plan.formed => (blocked.reason, blocked.message.clone()),
+            _ => (reason, message),
+        };
+        all.push(Finding::yes(T::Reconciling, reason, message));
+    }
+    if let Some(error) = &outcome.error {
+        all.push(trouble(error, error.to_string()));
+    }
+    all.extend(degraded(wish, seen, plan, blocked));
+    all
+}
+
+fn degraded(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<Trouble>) -> Option<Finding> {
+    if !plan.formed {
+        return None;
+    }
+    if let Some((reason, message)) = plan.degraded.clone() {
+        return Some(Finding::yes(T::Degraded, reason, message));
+    }
+    let (ready, size) = (ready_pods(seen, plan.size), plan.size);
+    if ready < size {
+        let message = match &blocked {
+            Some(blocked) => format!("{ready} of {size} pods are ready: {}", blocked.message),
+            None => format!("{ready} of {size} pods are ready"),
+        };
+        return Some(Finding::yes(
+            T::Degraded,
+            blocked.map_or(Reason::PodsNotReady, |b| b.reason),
+            message,
+        ));
+    }
+    let known: BTreeSet<i32> = seen
+        .pods
+        .iter()
+        .filter(|(_, pod)| seen.node_of(pod).is_some())
+        .map(|(n, _)| *n)
+        .collect();
+    let missing = (0..size).find(|ordinal| seen.view.is_some() && !known.contains(ordinal));
+    missing.map(|ordinal| {
+        Finding::yes(
+            T::Degraded,
+            Reason::NodeLost,
+            format!("{} is not a member yet", wish.pod(ordinal)),
+        )
+    })
+}
+
+fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> Vec<Finding> {
+    if !plan.formed {
+        let (reason, message) = match (&plan.stalled, blocked) {
+            (Some((reason, message)), _) => (*reason, message.clone()),
+            (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
+            (None, None) => plan
+                .changing
+                .clone()
+                .unwrap_or((Reason::Bootstrapping, "not formed yet".to_owned())),
+        };
+        let no = |type_| Finding::no(type_, Reason::Bootstrapping, "not formed yet");
+        return vec![
+            Finding::no(T::Ready, reason, message),
+            no(T::QuorumAvailable),
+            no(T::CoordinatorAvailable),
+        ];
+    }
+    let Some(view) = &seen.view else {
+        let why = seen.view_error.clone().unwrap_or_default();
+        let (reason, message) = match (&plan.stalled, blocked) {
+            (Some((reason, message)), _) => (*reason, message.clone()),
+            (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
+            (None, None) => (
+                Reason::NoQuorum,
+                format!("the nodes give no view of the cluster: {why}"),
+            ),
+        };
+        return vec![
+            Finding::no(T::Ready, reason, message),
+            Finding::no(T::QuorumAvailable, Reason::NoQuorum, why.clone()),
+            Finding::no(T::CoordinatorAvailable, Reason::NoLeader, why),
+        ];
+    };
+    // The view was taken after a read index, so the system group has its majority.
+    let led = view.status.as_ref().is_some_and(|status| status.coordinator != 0);
+    let mut all = vec![Finding::yes(
+        T::QuorumAvailable,
+        Reason::AsExpected,
+        "the system group has its majority",
+    )];
+    all.push(if led {
+        Finding::yes(T::CoordinatorAvailable, Reason::AsExpected, "the coordinator answers")
+    } else {
+        Finding::no(
+            T::CoordinatorAvailable,
+            Reason::NoLeader,
+            "the system group has no leader",
+        )
+    });
+    let ready = ready_pods(seen, i32::MAX);
+    all.push(if ready > 0 {
+        Finding::yes(T::Ready, Reason::AsExpected, "clients are served")
+    } else {
+        let service = names::clients(&wish.name);
+        let message = blocked.map_or_else(
+            || format!("no ready pod behind Service {service}"),
+            |b| b.message.clone(),
+        );
+        Finding::no(T::Ready, blocked.map_or(Reason::NoEndpoint, |b| b.reason), message)
+    });
+    all
+}
+
+/// The first pod that does not run, and why.
+fn first_trouble(wish: &Wish, seen: &Seen, size: i32) -> Option<Trouble> {
+    (0..size).find_map(|ordinal| match seen.pods.get(&ordinal) {
+        None => seen.creation.clone(),
+        Some(pod) => pod.trouble.clone().or_else(|| match &pod.report {
+            Report::Node(node) if node.lifecycle() == Lifecycle::Fenced => Some(Trouble {
+                reason: if node.fence_reason.contains("everted") {
+                    Reason::IdentityReverted
+                } else {
+                    Reason::NodeLost
+                },
+                message: format!("{} is fenced: {}", wish.pod(ordinal), node.fence_reason),
+            }),
+            Report::Silent(why) if pod.running && pod.ready => Some(Trouble {
+                reason: Reason::NodeUnreachable,
+                message: why.clone(),
+            }),
+            Report::Node(_) | Report::Silent(_) => None,
+        }),
+    })
+}

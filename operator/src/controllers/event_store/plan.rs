@@ -1,0 +1,190 @@
+//! From what is asked for and what was seen to what is done next. Pure.
+
+use std::collections::BTreeMap;
+
+use taffrail_crds::event_store::DeletionPolicy;
+use taffrail_proto::admin::{CloseMode, StoreView};
+use taffrail_proto::v1::StoreState;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Voters.
+    pub replicas: u32,
+    /// Identity of a retained store to take over.
+    pub store_id: Option<String>,
+    /// What becomes of the events.
+    pub policy: DeletionPolicy,
+    /// The object has our finalizer.
+    pub held: bool,
+}
+
+/// What is known of the Cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterSeen {
+    /// It does not exist.
+    Missing,
+    /// It has not been formed yet.
+    Unformed,
+    /// None of its members answers now.
+    Unreachable,
+    /// Its view is current.
+    Known,
+}
+
+/// What a pass saw.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The Cluster.
+    pub cluster: ClusterSeen,
+    /// Pod names by node id.
+    pub nodes: BTreeMap<u64, String>,
+    /// The store that this object declared.
+    pub store: Option<StoreView>,
+}
+
+/// What to do about the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// There is no Cluster.
+    NoCluster,
+    /// The Cluster cannot be asked now.
+    Wait,
+    /// State that the store exists, and how.
+    Declare,
+    /// It exists as asked for; the coordinator does the rest.
+    Nothing,
+}
+
+/// The decision of a pass over an object that stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The object shall have our finalizer: only where its deletion must act.
+    pub hold: bool,
+    /// What to do about the store.
+    pub next: Next,
+}
+
+/// Decides for an object that stays.
+pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
+    let next = match seen.cluster {
+        ClusterSeen::Missing => Next::NoCluster,
+        ClusterSeen::Unformed | ClusterSeen::Unreachable => Next::Wait,
+        ClusterSeen::Known => {
+            let store = seen.store.as_ref().and_then(|view| view.store.as_ref());
+            let as_asked = store.is_some_and(|store| {
+                matches!(store.state(), StoreState::Creating | StoreState::Active)
+                    && store.replicas == wish.replicas
+                    && wish.store_id.as_ref().is_none_or(|id| *id == store.id)
+            });
+            if as_asked { Next::Nothing } else { Next::Declare }
+        }
+    };
+    Plan {
+        hold: wish.policy == DeletionPolicy::Delete,
+        next,
+    }
+}
+
+/// What an object that is being deleted waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Nothing is left to do: let it go.
+    Release,
+    /// The nodes must be asked first.
+    Ask(CloseMode),
+    /// The nodes cannot be asked now.
+    Wait,
+}
+
+/// Decides for an object that is being deleted and that we hold.
+pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -> Cleanup {
+    match cluster {
+        _ if namespace_terminating => Cleanup::Release,
+        ClusterSeen::Missing | ClusterSeen::Unformed => Cleanup::Release,
+        ClusterSeen::Unreachable => Cleanup::Wait,
+        ClusterSeen::Known => Cleanup::Ask(match wish.policy {
+            DeletionPolicy::Retain => CloseMode::Retain,
+            DeletionPolicy::Delete => CloseMode::Delete,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_proto::v1::Store;
+
+    fn wish(policy: DeletionPolicy) -> Wish {
+        Wish {
+            replicas: 3,
+            store_id: None,
+            policy,
+            held: true,
+        }
+    }
+
+    fn seen(cluster: ClusterSeen, store: Option<(StoreState, u32)>) -> Seen {
+        Seen {
+            cluster,
+            nodes: BTreeMap::new(),
+            store: store.map(|(state, replicas)| StoreView {
+                store: Some(Store {
+                    id: "s".to_owned(),
+                    state: state.into(),
+                    replicas,
+                    ..Store::default()
+                }),
+                ..StoreView::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn a_store_is_declared_until_the_view_shows_it_as_asked_for() {
+        let cases = [
+            (seen(ClusterSeen::Missing, None), Next::NoCluster),
+            (seen(ClusterSeen::Unformed, None), Next::Wait),
+            (
+                seen(ClusterSeen::Unreachable, Some((StoreState::Active, 1))),
+                Next::Wait,
+            ),
+            (seen(ClusterSeen::Known, None), Next::Declare),
+            (seen(ClusterSeen::Known, Some((StoreState::Active, 1))), Next::Declare),
+            (seen(ClusterSeen::Known, Some((StoreState::Retained, 3))), Next::Declare),
+            (seen(ClusterSeen::Known, Some((StoreState::Creating, 3))), Next::Nothing),
+            (seen(ClusterSeen::Known, Some((StoreState::Active, 3))), Next::Nothing),
+        ];
+        for (seen, next) in cases {
+            assert_eq!(plan(&wish(DeletionPolicy::Retain), &seen).next, next, "{seen:?}");
+        }
+        let mut adopting = wish(DeletionPolicy::Retain);
+        adopting.store_id = Some("other".to_owned());
+        let active = seen(ClusterSeen::Known, Some((StoreState::Active, 3)));
+        assert_eq!(plan(&adopting, &active).next, Next::Declare);
+    }
+
+    #[test]
+    fn only_deletion_that_must_act_holds_the_object() {
+        let known = seen(ClusterSeen::Known, None);
+        assert!(plan(&wish(DeletionPolicy::Delete), &known).hold);
+        assert!(!plan(&wish(DeletionPolicy::Retain), &known).hold);
+    }
+
+    #[test]
+    fn cleanup_never_hangs_on_what_is_gone_and_never_deletes_under_retain() {
+        let delete = wish(DeletionPolicy::Delete);
+        assert_eq!(cleanup(&delete, ClusterSeen::Missing, false), Cleanup::Release);
+        assert_eq!(cleanup(&delete, ClusterSeen::Unformed, false), Cleanup::Release);
+        assert_eq!(cleanup(&delete, ClusterSeen::Known, true), Cleanup::Release);
+        assert_eq!(cleanup(&delete, ClusterSeen::Unreachable, false), Cleanup::Wait);
+        assert_eq!(
+            cleanup(&delete, ClusterSeen::Known, false),
+            Cleanup::Ask(CloseMode::Delete)
+        );
+        assert_eq!(
+            cleanup(&wish(DeletionPolicy::Retain), ClusterSeen::Known, false),
+            Cleanup::Ask(CloseMode::Retain)
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! What a pass reports: a pure function of what was seen, decided and done.
+
+use k8s_openapi::jiff::Timestamp;
+use taffrail_crds::conditions::{Subject, settle};
+use taffrail_crds::event_store::ServiceType;
+use taffrail_crds::{ConditionType as T, EventStore, EventStoreStatus, Finding, PlanStep, Reason, Step};
+use taffrail_proto::admin::{DeclareResult, StoreView};
+use taffrail_proto::v1::{Store, StoreState};
+
+use super::act::Outcome;
+use super::plan::{ClusterSeen, Next, Plan, Seen};
+use crate::error::Class;
+use crate::resources::names;
+use crate::resources::services::CLIENT_PORT;
+
+const NO_LEADER: u64 = 0;
+
+pub(super) fn status(
+    store: &EventStore,
+    seen: &Seen,
+    plan: Plan,
+    outcome: &Outcome,
+    cluster_domain: &str,
+    now: Timestamp,
+) -> EventStoreStatus {
+    let old = store.status.clone().unwrap_or_default();
+    let generation = store.metadata.generation;
+    let view = seen.store.as_ref();
+    let known = view.and_then(|view| view.store.as_ref());
+    let declared = outcome
+        .declared
+        .as_ref()
+        .filter(|result| result.reason.is_empty())
+        .map(|result| &result.store_id);
+    let id = known.map(|store| &store.id).or(declared);
+    let findings = findings(store, seen, plan, outcome);
+    let steps = steps(store, seen, plan, outcome, now);
+    EventStoreStatus {
+        observed_generation: generation,
+        store_id: id
+            .and_then(|id| id.parse().ok())
+            .or_else(|| old.store_id.clone().filter(|_| seen.cluster != ClusterSeen::Known)),
+        leader: known
+            .filter(|_| seen.cluster == ClusterSeen::Known)
+            .and_then(|known| name_of(seen, known.leader)),
+        term: known
+            .and_then(|known| i64::try_from(known.term).ok())
+            .filter(|term| *term > 0),
+        voters: known.map_or_else(|| old.voters.clone(), |known| pods(seen, known, true)),
+        learners: known.map_or_else(|| old.learners.clone(), |known| pods(seen, known, false)),
+        endpoint: Some(endpoint(store, outcome, cluster_domain)),
+        plan: taffrail_crds::plan::merge(&old.plan, steps),
+        conditions: settle(Subject::EventStore, findings, &old.conditions, generation, now),
+    }
+}
+
+/// The status of an object that is being deleted and waits.
+pub(super) fn deleting(store: &EventStore, step: Step, waiting_for: &str, now: Timestamp) -> EventStoreStatus {
+    let old = store.status.clone().unwrap_or_default();
+    let generation = store.metadata.generation;
+    let steps = vec![PlanStep::new(
+        step,
+        &store.metadata.name.clone().unwrap_or_default(),
+        Some(waiting_for),
+        now,
+    )];
+    let findings = vec![
+        Finding::no(T::Ready, Reason::Deleting, "being deleted"),
+        Finding::yes(T::Reconciling, Reason::Deleting, format!("waiting for {waiting_for}")),
+    ];
+    EventStoreStatus {
+        observed_generation: generation,
+        plan: taffrail_crds::plan::merge(&old.plan, steps),
+        conditions: settle(Subject::EventStore, findings, &old.conditions, generation, now),
+        ..old
+    }
+}
+
+fn name_of(seen: &Seen, node_id: u64) -> Option<String> {
+    seen.nodes.get(&node_id).filter(|_| node_id != NO_LEADER).cloned()
+}
+
+/// Sorted and without duplicates: while a node is replaced, old and new have the same pod name.
+fn pods(seen: &Seen, store: &Store, voters: bool) -> Vec<String> {
+    let members = store.members.iter().filter(|member| member.voter == voters);
+    let mut pods: Vec<String> = members.filter_map(|member| name_of(seen, member.node_id)).collect();
+    pods.sort();
+    pods.dedup();
+    pods
+}
+
+fn endpoint(store: &EventStore, outcome: &Outcome, domain: &str) -> String {
+    let namespace = store.metadata.namespace.clone().unwrap_or_default();
+    let own = store.spec.service.type_ != ServiceType::None && outcome.name_taken.is_none();
+    let service = if own {
+        store.metadata.name.clone().unwrap_or_default()
+    } else {
+        names::clients(store.spec.cluster_ref.name.as_str())
+    };
+    format!("{service}.{namespace}.svc.{domain}:{CLIENT_PORT}")
+}
+
+fn steps(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome, now: Timestamp) -> Vec<PlanStep> {
+    let name = store.metadata.name.clone().unwrap_or_default();
+    let step = |step, waiting: Option<&str>| vec![PlanStep::new(step, &name, waiting, now)];
+    match (plan.next, &seen.store) {
+        (Next::NoCluster, _) => step(Step::DeclareStore, Some("the Cluster to be created")),
+        (Next::Wait, _) => step(Step::DeclareStore, Some("the nodes of the Cluster to answer")),
+        (Next::Declare, _) => {
+            let refused = outcome.declared.as_ref().filter(|result| !result.reason.is_empty());
+            step(Step::DeclareStore, refused.map(|result| result.message.as_str()))
+        }
+        (Next::Nothing, Some(view)) if !view.waiting_for.is_empty() || !view.fully_replicated => {
+            let members = view.store.as_ref().map_or(0, |store| store.members.len());
+            let more = members > usize::try_from(store.spec.replicas).unwrap_or(0);
+            let kind = if more { Step::RemoveReplica } else { Step::AddReplica };
+            step(kind, Some(view.waiting_for.as_str()).filter(|text| !text.is_empty()))
+        }
+        (Next::Nothing, _) => Vec::new(),
+    }
+}
+
+fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> Vec<Finding> {
+    let cluster = store.spec.cluster_ref.name.as_str();
+    let mut all = match (plan.next, &seen.store) {
+        (Next::NoCluster, _) => {
+            let message = format!("Cluster {cluster} does not exist in this namespace; create it");
+            vec![
+                Finding::no(T::Ready, Reason::ClusterNotFound, message.clone()),
+                Finding::yes(T::Stalled, Reason::ClusterNotFound, message),
+            ]
+        }
+        (Next::Wait, _) => unreachable(cluster, seen.cluster),
+        (Next::Declare | Next::Nothing, Some(view)) => health(store, view, outcome),
+        (Next::Declare | Next::Nothing, None) => {
+            vec![Finding::no(
+                T::Ready,
+                Reason::CreatingStore,
+                "the store is being created",
+            )]
+        }
+    };
+    if let Some(refused) = outcome.declared.as_ref().filter(|result| !result.reason.is_empty()) {
+        all.extend(refusal(refused, seen.store.is_some()));
+    } else if plan.next == Next::Declare && seen.store.is_none() {
+        all.push(Finding::yes(
+            T::Reconciling,
+            Reason::CreatingStore,
+            "the store is being created",
+        ));
+    }
+    if let Some(taken) = &outcome.name_taken {
+        let message = format!(
+            "{taken} exists and is not ours; rename or delete it, or set spec.service.type to None. Until then the store \
+             is reached through Service {} with metadata taffrail-store",
+            names::clients(cluster)
+        );
+        all.push(Finding::no(T::Ready, Reason::NameTaken, message.clone()));
+        all.push(Finding::yes(T::Stalled, Reason::NameTaken, message));
+    }
+    if let Some(error) = &outcome.error {
+        let type_ = if error.class() == Class::Lasting {
+            T::Stalled
+        } else {
+            T::Reconciling
+        };
+        all.push(Finding::yes(type_, error.reason(), error.to_string()));
+    }
+    all
+}
+
+fn unreachable(cluster: &str, seen: ClusterSeen) -> Vec<Finding> {
+    match seen {
+        ClusterSeen::Unreachable => {
+            let message = format!("no member of Cluster {cluster} answers; see its conditions");
+            vec![
+                Finding::unknown(T::Ready, Reason::NodeUnreachable, message.clone()),
+                Finding::unknown(T::QuorumAvailable, Reason::NodeUnreachable, message.clone()),
+                Finding::unknown(T::FullyReplicated, Reason::NodeUnreachable, message),
+            ]
+        }
+        ClusterSeen::Missing | ClusterSeen::Unformed | ClusterSeen::Known => {
+            let message = format!("Cluster {cluster} is not formed yet; see its conditions");
+            vec![
+                Finding::no(T::Ready, Reason::ClusterNotReady, message.clone()),
+                Finding::yes(T::Reconciling, Reason::ClusterNotReady, message),
+            ]
+        }
+    }
+}
+
+/// What the coordinator answered, as conditions. The store that exists goes on being served.
+fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
+    let reason = named(&refused.reason).unwrap_or(Reason::InvalidSpec);
+    let mut all = Vec::new();
+    if !exists {
+        all.push(Finding::no(T::Ready, reason, refused.message.clone()));
+    }
+    // The store of a former object of this name is about to be closed; that goes on by itself.
+    let stalled = reason != Reason::NameTaken;
+    all.push(Finding::yes(
+        if stalled { T::Stalled } else { T::Reconciling },
+        reason,
+        refused.message.clone(),
+    ));
+    all
+}
+
+fn named(text: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == text)
+}
+
+fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Finding> {
+    let Some(known) = &view.store else { return Vec::new() };
+    let name = store.metadata.name.as_deref().unwrap_or_default();
+    let led = known.leader != NO_LEADER;
+    let creating = known.state() == StoreState::Creating;
+    let mut all = Vec::new();
+    all.push(match (view.quorum, creating) {
+        (true, _) => Finding::yes(
+            T::QuorumAvailable,
+            Reason::AsExpected,
+            "a majority of the voters answers",
+        ),
+        (false, true) => Finding::no(T::QuorumAvailable, Reason::CreatingStore, "the store is being created"),
+        (false, false) => Finding::no(
+            T::QuorumAvailable,
+            Reason::NoQuorum,
+            "less than a majority of the voters answers",
+        ),
+    });
+    all.push(match (creating, view.quorum, led) {
+        (true, ..) if !(view.quorum && led) => {
+            Finding::no(T::Ready, Reason::CreatingStore, "the store is being created")
+        }
+        (_, false, _) => Finding::no(T::Ready, Reason::NoQuorum, "less than a majority of the voters answers"),
+        (_, true, false) => Finding::no(T::Ready, Reason::NoLeader, format!("{name} has no leader yet")),
+        (_, true, true) => Finding::yes(T::Ready, Reason::AsExpected, "clients are served"),
+    });
+    let waiting = if view.waiting_for.is_empty() {
+        "replicas catch up".to_owned()
+    } else {
+        view.waiting_for.clone()
+    };
+    if view.fully_replicated {
+        all.push(Finding::yes(
+            T::FullyReplicated,
+            Reason::AsExpected,
+            format!("{} caught-up voters", known.replicas),
+        ));
+    } else {
+        all.push(Finding::no(
+            T::FullyReplicated,
+            Reason::UnderReplicated,
+            waiting.clone(),
+        ));
+    }
+    let voters = known.members.iter().filter(|member| member.voter).count();
+    let in_change = creating
+        || known.members.iter().any(|member| !member.voter)
+        || voters != usize::try_from(known.replicas).unwrap_or(0)
+        || (outcome.declared.is_some() && i64::from(known.replicas) != i64::from(store.spec.replicas));
+    if creating {
+        all.push(Finding::yes(
+            T::Reconciling,
+            Reason::CreatingStore,
+            "the store is being created",
+        ));
+    } else if in_change {
+        all.push(Finding::yes(T::Reconciling, Reason::ChangingReplicas, waiting.clone()));
+    }
+    if !view.fully_replicated && !creating {
+        all.push(Finding::yes(
+            T::Degraded,
+            named(&view.reason).unwrap_or(Reason::UnderReplicated),
+            waiting,
+        ));
+    }
+    all
+}

@@ -1,0 +1,6 @@
+//! The two controllers. Each is a folder with the same files: `observe` reads, `plan` decides without I/O, `act` carries
+//! out, `status` reports.
+
+pub mod cluster;
+pub mod event_store;
+pub mod publish;

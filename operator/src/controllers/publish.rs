@@ -1,0 +1,290 @@
+//! Writing a status: only when it differs, condition changes first, and what changes by itself (leaders, terms) at most
+//! once a minute for an object and ten times a second for the operator.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::error_boundary::InvalidObject;
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::json;
+use taffrail_crds::conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle};
+use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, Reason};
+
+use crate::apply::{Owned, STATUS_MANAGER};
+use crate::context::Context;
+use crate::error::Error;
+
+const REFRESH_EVERY: Duration = Duration::from_secs(60);
+const REFRESHES_A_SECOND: f64 = 10.0;
+
+/// A kind that has a status.
+pub trait Reported: Owned {
+    /// Its status.
+    type Status: Clone + Default + PartialEq + Serialize + Send + Sync;
+    /// Which conditions it shows.
+    const SUBJECT: Subject;
+    /// What the object says now.
+    fn status(&self) -> Option<&Self::Status>;
+    /// The conditions of a status.
+    fn conditions(status: &Self::Status) -> &[Condition];
+    /// The status without what changes by itself.
+    fn steady(status: &Self::Status) -> Self::Status;
+}
+
+impl Reported for Cluster {
+    type Status = ClusterStatus;
+    const SUBJECT: Subject = Subject::Cluster;
+
+    fn status(&self) -> Option<&ClusterStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &ClusterStatus) -> &[Condition] {
+        &status.conditions
+    }
+
+    fn steady(status: &ClusterStatus) -> ClusterStatus {
+        let mut steady = status.clone();
+        for member in &mut steady.members {
+            (member.groups, member.leaders) = (0, 0);
+        }
+        steady
+    }
+}
+
+impl Reported for EventStore {
+    type Status = EventStoreStatus;
+    const SUBJECT: Subject = Subject::EventStore;
+
+    fn status(&self) -> Option<&EventStoreStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &EventStoreStatus) -> &[Condition] {
+        &status.conditions
+    }
+
+    fn steady(status: &EventStoreStatus) -> EventStoreStatus {
+        let mut steady = status.clone();
+        (steady.leader, steady.term) = (None, None);
+        steady
+    }
+}
+
+/// Limits of writes that no condition asks for.
+#[derive(Debug)]
+pub struct StatusGate {
+    state: Mutex<GateState>,
+}
+
+#[derive(Debug)]
+struct GateState {
+    written: HashMap<String, Instant>,
+    tokens: f64,
+    filled: Instant,
+}
+
+impl Default for StatusGate {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(GateState {
+                written: HashMap::new(),
+                tokens: REFRESHES_A_SECOND,
+                filled: Instant::now(),
+            }),
+        }
+    }
+}
+
+impl StatusGate {
+    /// How long a refresh of this object has to wait; zero if it may go now, and then it is counted.
+    fn refresh(&self, uid: &str, now: Instant) -> Duration {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = state.written.get(uid).map(|at| now.saturating_duration_since(*at));
+        if let Some(left) = since
+            .and_then(|since| REFRESH_EVERY.checked_sub(since))
+            .filter(|left| !left.is_zero())
+        {
+            return left;
+        }
+        let passed = now.saturating_duration_since(state.filled).as_secs_f64();
+        state.tokens = (state.tokens + passed * REFRESHES_A_SECOND).min(REFRESHES_A_SECOND);
+        state.filled = now;
+        if state.tokens < 1.0 {
+            return Duration::from_secs(1);
+        }
+        state.tokens -= 1.0;
+        Duration::ZERO
+    }
+
+    /// Notes a write.
+    fn wrote(&self, uid: &str, now: Instant) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .written
+            .insert(uid.to_owned(), now);
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .written
+            .remove(uid);
+    }
+}
+
+/// Writes the status if it differs from what `object` (read in this pass) says. Returns how long to wait before a
+/// refresh that was held back.
+///
+/// # Errors
+/// The API server fails.
+pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) -> Result<Option<Duration>, Error> {
+    let old = object.status().cloned().unwrap_or_default();
+    let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
+    let (namespace, uid) = (object.namespace().unwrap_or_default(), object.uid().unwrap_or_default());
+    ctx.metrics.conditions(&kind, &namespace, &name, K::conditions(&status));
+    if status == old {
+        return Ok(None);
+    }
+    if K::steady(&status) == K::steady(&old) {
+        let wait = ctx.gate.refresh(&uid, Instant::now());
+        if !wait.is_zero() {
+            return Ok(Some(wait));
+        }
+    }
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": kind,
+        "metadata": {"name": name, "uid": uid},
+        "status": status,
+    });
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+        Ok(_) => {}
+        // Gone in the meantime, perhaps with a successor of the same name: nothing to report.
+        Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => return Ok(None),
+        Err(error) => return Err(Error::api(format!("writing the status of {kind} {name}"))(error)),
+    }
+    ctx.metrics.status_written(&kind);
+    ctx.gate.wrote(&uid, Instant::now());
+    announce(ctx, object, K::conditions(&old), K::conditions(&status)).await;
+    Ok(None)
+}
+
+/// Reports an object that does not parse: as a condition and an event on it, and nothing else. Its status is read and
+/// written without the types that refuse it.
+///
+/// # Errors
+/// The API server fails.
+pub async fn invalid<K: Reported>(
+    ctx: &Context,
+    namespace: &str,
+    name: &str,
+    why: &InvalidObject,
+) -> Result<(), Error> {
+    let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
+    let Some(live) = api
+        .get_opt(name)
+        .await
+        .map_err(Error::api("reading an object that does not parse"))?
+    else {
+        return Ok(());
+    };
+    let old = live.data.pointer("/status/conditions").cloned().unwrap_or_default();
+    let old: Vec<Condition> = serde_json::from_value(old).unwrap_or_default();
+    let message = format!("the object does not parse: {}", why.error);
+    let findings = vec![
+        Finding::unknown(ConditionType::Ready, Reason::InvalidSpec, message.clone()),
+        Finding::yes(ConditionType::Stalled, Reason::InvalidSpec, message.clone()),
+    ];
+    let conditions = settle(K::SUBJECT, findings, &old, live.metadata.generation, Timestamp::now());
+    if conditions == old {
+        return Ok(());
+    }
+    let kind = K::kind(&()).into_owned();
+    let patch = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": kind,
+        "metadata": {"name": name, "uid": live.metadata.uid},
+        "status": {"observedGeneration": live.metadata.generation, "conditions": conditions},
+    });
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    api.patch_status(name, &params, &Patch::Apply(&patch))
+        .await
+        .map_err(Error::api(format!("writing the status of {kind} {name}")))?;
+    ctx.metrics.status_written(&kind);
+    let about = live.object_ref(&resource);
+    ctx.events
+        .warning(&about, Reason::InvalidSpec.as_str(), "Parse", &message)
+        .await;
+    Ok(())
+}
+
+/// Events for aspects that turned good or bad.
+async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
+    let about = object.object_ref(&());
+    for type_ in [ConditionType::Ready, ConditionType::Stalled, ConditionType::Degraded] {
+        let find = |all: &[Condition]| taffrail_crds::conditions::find(all, type_).cloned();
+        let (before, Some(now)) = (find(old), find(new)) else {
+            continue;
+        };
+        let same = before
+            .as_ref()
+            .is_some_and(|b| (b.status, &b.reason) == (now.status, &now.reason));
+        let good = match type_.polarity() {
+            Polarity::TrueIsGood => ConditionStatus::True,
+            Polarity::TrueIsNotable => ConditionStatus::False,
+        };
+        // What was never bad is no news when it is good, and what is not known yet is none either.
+        let quiet = now.status == ConditionStatus::Unknown
+            || (before.is_none() && now.status == good && type_ != ConditionType::Ready);
+        if same || quiet {
+            continue;
+        }
+        if now.status == good {
+            let reason = if type_ == ConditionType::Ready {
+                "Ready"
+            } else {
+                "Recovered"
+            };
+            ctx.events
+                .normal(&about, reason, type_.as_str(), &format!("{type_}: {}", now.message))
+                .await;
+        } else {
+            ctx.events
+                .warning(&about, &now.reason, type_.as_str(), &now.message)
+                .await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_refreshed_once_a_minute_and_all_together_ten_times_a_second() {
+        let gate = StatusGate::default();
+        let start = Instant::now();
+        assert_eq!(gate.refresh("a", start), Duration::ZERO);
+        gate.wrote("a", start);
+        assert_eq!(
+            gate.refresh("a", start + Duration::from_secs(20)),
+            Duration::from_secs(40)
+        );
+        assert_eq!(gate.refresh("a", start + Duration::from_secs(61)), Duration::ZERO);
+        let at = start + Duration::from_secs(100);
+        let passed = (0..30).filter(|n| gate.refresh(&format!("x{n}"), at).is_zero()).count();
+        assert_eq!(passed, 10);
+        assert_eq!(gate.refresh("y", at + Duration::from_secs(1)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,125 @@
+//! What can go wrong in a pass, and what to do about it.
+
+use std::time::Duration;
+
+use taffrail_crds::Reason;
+
+use crate::node_admin;
+
+/// A pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused or did not answer.
+    #[error("{doing}: {source}")]
+    Api {
+        /// What was being done, as a phrase.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// An object of a name that we need exists and is not ours. Nothing is seized.
+    #[error("{kind} {name} exists and belongs to something else; rename or delete it")]
+    NameTaken {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// A node refused or did not answer.
+    #[error("{doing}: {source}")]
+    Node {
+        /// What was being done, as a phrase.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: node_admin::Error,
+    },
+    /// An object has no JSON or TOML form.
+    #[error("cannot render {what}: {message}")]
+    Render {
+        /// Which object.
+        what: &'static str,
+        /// Words of the serializer.
+        message: String,
+    },
+    /// A pass took too long.
+    #[error("the pass took longer than {} s", .0.as_secs())]
+    Deadline(Duration),
+}
+
+/// What an error calls for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Somebody wrote in between: look again soon.
+    Conflict,
+    /// May pass by itself: try again, less and less often.
+    Transient,
+    /// Stays until a person changes something.
+    Lasting,
+    /// The namespace is going away; nothing is left to do.
+    NamespaceTerminating,
+}
+
+impl Class {
+    /// Name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Transient => "transient",
+            Self::Lasting => "lasting",
+            Self::NamespaceTerminating => "namespace_terminating",
+        }
+    }
+}
+
+impl Error {
+    /// Names what was being done when the API server failed.
+    pub fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Api {
+            doing,
+            source: Box::new(source),
+        }
+    }
+
+    /// Names what was being done when a node failed.
+    pub fn node(doing: impl Into<String>) -> impl FnOnce(node_admin::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Node { doing, source }
+    }
+
+    /// What the error calls for.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if is_terminating(status) => Class::NamespaceTerminating,
+                kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => Class::Conflict,
+                kube::Error::Api(status) if status.is_forbidden() || status.is_invalid() => Class::Lasting,
+                _ => Class::Transient,
+            },
+            Self::NameTaken { .. } | Self::Render { .. } => Class::Lasting,
+            Self::Node { .. } | Self::Deadline(_) => Class::Transient,
+        }
+    }
+
+    /// The reason of the condition that reports this error.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if status.is_forbidden() => Reason::Forbidden,
+                kube::Error::Api(status) if status.is_invalid() => Reason::InvalidSpec,
+                _ => Reason::ApiUnavailable,
+            },
+            Self::NameTaken { .. } => Reason::NameTaken,
+            Self::Render { .. } => Reason::InvalidSpec,
+            Self::Node { .. } => Reason::NodeUnreachable,
+            Self::Deadline(_) => Reason::ApiUnavailable,
+        }
+    }
+}
+
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}

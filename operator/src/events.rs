@@ -1,0 +1,50 @@
+//! Kubernetes events on our objects, through one recorder, so that repeats become a series. A failed publish is logged
+//! and fails nothing.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+
+const NOTE_LENGTH_MAX: usize = 1000;
+
+/// Publishes events.
+#[derive(Clone)]
+pub struct Events {
+    recorder: Recorder,
+}
+
+impl Events {
+    /// The one recorder of the process.
+    pub fn new(client: Client) -> Self {
+        let reporter = Reporter {
+            controller: "taffrail-operator".to_owned(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+        }
+    }
+
+    /// Something went as it should.
+    pub async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+        self.publish(EventType::Normal, about, reason, action, note).await;
+    }
+
+    /// Something needs a look.
+    pub async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+        self.publish(EventType::Warning, about, reason, action, note).await;
+    }
+
+    async fn publish(&self, type_: EventType, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            action: action.to_owned(),
+            note: Some(note.chars().take(NOTE_LENGTH_MAX).collect()),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::warn!(%error, reason, "an event was not published");
+        }
+    }
+}

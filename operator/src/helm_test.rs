@@ -1,0 +1,332 @@
+//! `helm test`: a Cluster of one node and a store in it; an append, a read; both removed again with their volume. It works
+//! in one namespace, on objects of one name, and only on those that it made itself.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use taffrail_crds::{Cluster, Condition, ConditionType, EventStore};
+use taffrail_proto::v1::streams_client::StreamsClient;
+use taffrail_proto::v1::{
+    AppendRequest, ExpectedRevision, NewEvent, ReadRequest, Selector, Unit, expected_revision, selector,
+};
+use tonic::metadata::MetadataValue;
+use tonic::transport::Endpoint;
+
+use crate::args::TestArgs;
+use crate::resources::services::CLIENT_PORT;
+use crate::resources::{labels, names};
+use crate::runtime;
+
+/// Marks what the test made.
+const MADE_BY_TEST: &str = "taffrail.io/helm-test";
+const STREAM: &str = "helm-test";
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The test failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no client.
+    #[error(transparent)]
+    Start(#[from] runtime::Error),
+    /// The API server refused or did not answer.
+    #[error("{doing}: {source}")]
+    Api {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// An object of the test's name exists that the test did not make.
+    #[error("{0} exists and was not made by this test; remove it, or test in another namespace")]
+    NotOurs(String),
+    /// Something did not happen in time.
+    #[error("{what} did not happen within {} s; last seen: {last}", .within.as_secs())]
+    Timeout {
+        /// What was awaited.
+        what: String,
+        /// How long.
+        within: Duration,
+        /// The last state.
+        last: String,
+    },
+    /// The store refused or did not answer.
+    #[error("{doing}: {source}")]
+    Store {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Box<tonic::Status>,
+    },
+    /// The store is not reached.
+    #[error("connecting to {address}: {source}")]
+    Connect {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// What was read is not what was appended.
+    #[error("read {found} events of the one that was appended")]
+    Lost {
+        /// How many matched.
+        found: usize,
+    },
+    /// The test's own objects are malformed.
+    #[error("the objects of the test: {0}")]
+    Objects(#[from] serde_json::Error),
+}
+
+/// Runs the test.
+///
+/// # Errors
+/// The first thing that went wrong. What the test made is removed in any case.
+pub async fn run(args: TestArgs) -> Result<(), Error> {
+    let test = Test {
+        client: runtime::client().await?,
+        until: Instant::now() + Duration::from_secs(args.timeout_seconds),
+        within: Duration::from_secs(args.timeout_seconds),
+        args,
+    };
+    let result = test.body().await;
+    let cleaned = test.clean().await;
+    result.and(cleaned)?;
+    say("passed");
+    Ok(())
+}
+
+fn say(text: &str) {
+    tracing::info!("helm test: {text}");
+}
+
+fn api_error(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {
+    let doing = doing.into();
+    move |source| Error::Api {
+        doing,
+        source: Box::new(source),
+    }
+}
+
+struct Test {
+    client: Client,
+    args: TestArgs,
+    until: Instant,
+    within: Duration,
+}
+
+impl Test {
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.args.namespace)
+    }
+
+    async fn body(&self) -> Result<(), Error> {
+        let name = self.args.name.as_str();
+        // What an earlier run left behind goes first.
+        self.clean().await?;
+        say("creating a Cluster of one node and an EventStore");
+        let meta = json!({"name": name, "namespace": self.args.namespace, "annotations": {MADE_BY_TEST: "true"}});
+        let cluster: Cluster = serde_json::from_value(json!({
+            "metadata": meta, "spec": {"replicas": 1, "storage": {"size": "1Gi"}},
+        }))?;
+        let store: EventStore = serde_json::from_value(json!({
+            "metadata": meta,
+            "spec": {"clusterRef": {"name": name}, "replicas": 1, "deletionPolicy": "Delete"},
+        }))?;
+        let params = PostParams::default();
+        self.api()
+            .create(&params, &cluster)
+            .await
+            .map_err(api_error("creating the Cluster"))?;
+        self.api()
+            .create(&params, &store)
+            .await
+            .map_err(api_error("creating the EventStore"))?;
+        self.stable::<Cluster>("the Cluster to become Stable", |cluster| {
+            cluster.status.as_ref().map(|status| status.conditions.as_slice())
+        })
+        .await?;
+        self.stable::<EventStore>("the EventStore to become Stable", |store| {
+            store.status.as_ref().map(|status| status.conditions.as_slice())
+        })
+        .await?;
+        self.append_and_read().await
+    }
+
+    async fn append_and_read(&self) -> Result<(), Error> {
+        let (name, namespace) = (&self.args.name, &self.args.namespace);
+        let address = format!("http://{}.{namespace}.svc:{CLIENT_PORT}", names::clients(name));
+        say("appending and reading");
+        let connect = |source| Error::Connect {
+            address: address.clone(),
+            source,
+        };
+        let endpoint = Endpoint::from_shared(address.clone())
+            .map_err(connect)?
+            .connect_timeout(CALL_DEADLINE)
+            .timeout(CALL_DEADLINE);
+        let mut streams = StreamsClient::new(endpoint.connect().await.map_err(connect)?);
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+        let append = AppendRequest {
+            stream: STREAM.to_owned(),
+            expected: Some(ExpectedRevision {
+                kind: Some(expected_revision::Kind::Any(Unit {})),
+            }),
+            events: vec![NewEvent {
+                id: id.clone(),
+                r#type: "Tested".to_owned(),
+                content_type: "application/json".to_owned(),
+                data: br#"{"ok":true}"#.to_vec().into(),
+                ..NewEvent::default()
+            }],
+        };
+        let failed = |doing| {
+            move |source| Error::Store {
+                doing,
+                source: Box::new(source),
+            }
+        };
+        streams
+            .append(self.addressed(append))
+            .await
+            .map_err(failed("appending"))?;
+        let read = ReadRequest {
+            selector: Some(Selector {
+                kind: Some(selector::Kind::Stream(STREAM.to_owned())),
+            }),
+            ..ReadRequest::default()
+        };
+        let mut pages = streams
+            .read(self.addressed(read))
+            .await
+            .map_err(failed("reading"))?
+            .into_inner();
+        let mut found = 0;
+        while let Some(page) = pages.message().await.map_err(failed("reading"))? {
+            found += page.events.iter().filter(|event| event.id == id).count();
+        }
+        if found == 1 { Ok(()) } else { Err(Error::Lost { found }) }
+    }
+
+    fn addressed<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        let store = format!("{}/{}", self.args.namespace, self.args.name);
+        // Names of Kubernetes objects are always valid metadata.
+        if let Ok(value) = MetadataValue::try_from(store) {
+            request.metadata_mut().insert("taffrail-store", value);
+        }
+        request
+    }
+
+    async fn stable<K>(&self, what: &str, conditions: fn(&K) -> Option<&[Condition]>) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        say(&format!("waiting for {what}"));
+        let api: Api<K> = self.api();
+        loop {
+            let object = api
+                .get(&self.args.name)
+                .await
+                .map_err(api_error(format!("waiting for {what}")))?;
+            let all = conditions(&object).unwrap_or_default();
+            let found = taffrail_crds::conditions::find(all, ConditionType::Stable);
+            let last = match found {
+                Some(found) if found.status == taffrail_crds::conditions::ConditionStatus::True => return Ok(()),
+                Some(found) => format!("{}: {}", found.reason, found.message),
+                None => "no conditions yet; does the operator run and serve this namespace?".to_owned(),
+            };
+            self.pause(what, last).await?;
+        }
+    }
+
+    /// The store first, while its nodes can still remove its data; then the Cluster, its volume and its identity.
+    async fn clean(&self) -> Result<(), Error> {
+        let name = self.args.name.as_str();
+        let store = self.delete_ours::<EventStore>().await?;
+        let cluster = self.delete_ours::<Cluster>().await?;
+        if !store && !cluster {
+            return Ok(());
+        }
+        let pods: Api<Pod> = self.api();
+        let selector = ListParams::default().labels(&labels::selector_text(name));
+        while !pods
+            .list(&selector)
+            .await
+            .map_err(api_error("listing pods"))?
+            .items
+            .is_empty()
+        {
+            self.pause("the end of the pod", "the pod is still there".to_owned())
+                .await?;
+        }
+        self.delete_named::<PersistentVolumeClaim>(&names::claim(name, 0))
+            .await?;
+        self.delete_named::<ConfigMap>(&names::identity(name)).await?;
+        say("removed everything that the test made");
+        Ok(())
+    }
+
+    /// Deletes and waits until it is gone. Returns whether it was there.
+    async fn delete_ours<K>(&self) -> Result<bool, Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let (kind, name) = (K::kind(&()).into_owned(), self.args.name.as_str());
+        let api: Api<K> = self.api();
+        let mut there = false;
+        while let Some(object) = api
+            .get_opt(name)
+            .await
+            .map_err(api_error(format!("reading {kind} {name}")))?
+        {
+            if !object.annotations().contains_key(MADE_BY_TEST) {
+                return Err(Error::NotOurs(format!("{kind} {name}")));
+            }
+            there = true;
+            if object.meta().deletion_timestamp.is_none() {
+                self.delete_named::<K>(name).await?;
+            }
+            self.pause(
+                &format!("the deletion of {kind} {name}"),
+                "it is still there".to_owned(),
+            )
+            .await?;
+        }
+        Ok(there)
+    }
+
+    async fn delete_named<K>(&self, name: &str) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = self.api();
+        match api.delete(name, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(api_error(format!("deleting {} {name}", K::kind(&())))(error)),
+        }
+    }
+
+    async fn pause(&self, what: &str, last: String) -> Result<(), Error> {
+        if Instant::now() >= self.until {
+            return Err(Error::Timeout {
+                what: what.to_owned(),
+                within: self.within,
+                last,
+            });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,395 @@
+//! One long-lived stream of views for each Cluster, so that what happens among the nodes triggers a pass at once. The
+//! last view is kept for readers that license no disruption with it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::runtime::reflector::{ObjectRef, Store};
+use taffrail_crds::{Cluster, EventStore};
+use taffrail_proto::admin::{ClusterView, StoreView};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::node_admin::{Members, NodeAdmin};
+use crate::watch::Guarded;
+
+/// The first view must come within this time.
+const FIRST_VIEW_WITHIN: Duration = Duration::from_secs(5);
+/// A stream ends when the coordinator changes; only after this long without a new one is the view called stale.
+const STALE_AFTER: Duration = Duration::from_secs(2);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// What is known of a Cluster's stores and nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// The newest view.
+    pub view: Option<Arc<ClusterView>>,
+    /// The view is current: its stream lives, or ended a moment ago.
+    pub live: bool,
+}
+
+/// Where triggers go.
+#[derive(Clone)]
+pub struct Triggers {
+    /// To the controller of Clusters.
+    pub clusters: mpsc::Sender<ObjectRef<Guarded<Cluster>>>,
+    /// To the controller of EventStores.
+    pub stores: mpsc::Sender<ObjectRef<Guarded<EventStore>>>,
+}
+
+/// Follows the Clusters of one scope.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    admin: NodeAdmin,
+    triggers: Triggers,
+    stores: Store<Guarded<EventStore>>,
+    followers: Mutex<HashMap<(String, String), Follower>>,
+}
+
+struct Follower {
+    cluster_id: String,
+    addresses: watch::Sender<Vec<String>>,
+    sight: watch::Receiver<Sight>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Hub {
+    /// A hub that follows nothing yet.
+    pub fn new(admin: NodeAdmin, triggers: Triggers, stores: Store<Guarded<EventStore>>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                admin,
+                triggers,
+                stores,
+                followers: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Follows a Cluster at these addresses from now on.
+    pub fn follow(&self, namespace: &str, cluster: &str, cluster_id: &str, addresses: Vec<String>) {
+        let key = (namespace.to_owned(), cluster.to_owned());
+        let mut followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(follower) = followers.get(&key).filter(|follower| follower.cluster_id == cluster_id) {
+            follower.addresses.send_if_modified(|known| {
+                let changed = *known != addresses;
+                *known = addresses;
+                changed
+            });
+            return;
+        }
+        let (to_task, addresses) = watch::channel(addresses);
+        let (publish, sight) = watch::channel(Sight::default());
+        let task = Task {
+            hub: self.clone(),
+            namespace: namespace.to_owned(),
+            cluster: cluster.to_owned(),
+            cluster_id: cluster_id.to_owned(),
+            addresses,
+            publish,
+        };
+        let follower = Follower {
+            cluster_id: cluster_id.to_owned(),
+            addresses: to_task,
+            sight,
+            task: tokio::spawn(task.run()),
+        };
+        followers.insert(key, follower);
+    }
+
+    /// Stops following a Cluster.
+    pub fn forget(&self, namespace: &str, cluster: &str) {
+        let key = (namespace.to_owned(), cluster.to_owned());
+        self.inner
+            .followers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&key);
+    }
+
+    /// What is known of a Cluster; none if it is not followed, so not formed or not reached yet.
+    pub fn sight(&self, namespace: &str, cluster: &str) -> Option<Sight> {
+        let key = (namespace.to_owned(), cluster.to_owned());
+        let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.get(&key).map(|follower| follower.sight.borrow().clone())
+    }
+
+    /// The members of a Cluster that is followed.
+    pub fn members(&self, namespace: &str, cluster: &str) -> Option<Members> {
+        let key = (namespace.to_owned(), cluster.to_owned());
+        let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers
+            .get(&key)
+            .map(|follower| self.inner.admin.members(follower.addresses.borrow().clone()))
+    }
+}
+
+/// Follows one Cluster until it is dropped.
+struct Task {
+    hub: Hub,
+    namespace: String,
+    cluster: String,
+    cluster_id: String,
+    addresses: watch::Receiver<Vec<String>>,
+    publish: watch::Sender<Sight>,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut retry = RETRY_FIRST;
+        let mut last_view = Instant::now();
+        loop {
+            let addresses = self.addresses.borrow_and_update().clone();
+            let mut reached = false;
+            for address in &addresses {
+                if self.read(address).await {
+                    reached = true;
+                    break;
+                }
+            }
+            if reached {
+                retry = RETRY_FIRST;
+                last_view = Instant::now();
+            } else if last_view.elapsed() > STALE_AFTER {
+                self.lost().await;
+            }
+            tokio::select! {
+                changed = self.addresses.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(retry) => {}
+            }
+            retry = (retry * 2).min(RETRY_LONGEST);
+        }
+    }
+
+    /// Reads the stream of one node to its end. Returns whether it gave any view.
+    async fn read(&mut self, address: &str) -> bool {
+        let mut stream = match self.hub.inner.admin.watch(address).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, cluster = self.cluster, "no stream of views");
+                return false;
+            }
+        };
+        let Ok(first) = tokio::time::timeout(FIRST_VIEW_WITHIN, stream.message()).await else {
+            return false;
+        };
+        let mut next = first;
+        let mut any = false;
+        loop {
+            match next {
+                Ok(Some(view)) => {
+                    if view
+                        .status
+                        .as_ref()
+                        .is_none_or(|status| status.cluster_id != self.cluster_id)
+                    {
+                        tracing::warn!(address, cluster = self.cluster, "a node of another cluster answered");
+                        return any;
+                    }
+                    any = true;
+                    self.take(view).await;
+                }
+                Ok(None) => return any,
+                Err(error) => {
+                    tracing::debug!(%error, cluster = self.cluster, "the stream of views broke");
+                    return any;
+                }
+            }
+            next = tokio::select! {
+                message = stream.message() => message,
+                changed = self.addresses.changed() => {
+                    // The pod went away, or moved: its stream may hang for long.
+                    if changed.is_err() || !self.addresses.borrow_and_update().iter().any(|known| known == address) {
+                        return any;
+                    }
+                    stream.message().await
+                }
+            };
+        }
+    }
+
+    async fn take(&self, mut view: ClusterView) {
+        quiet(&mut view);
+        let before = self.publish.borrow().clone();
+        let changes = changes(before.view.as_deref().filter(|_| before.live), &view);
+        self.publish.send_replace(Sight {
+            view: Some(Arc::new(view)),
+            live: true,
+        });
+        match changes {
+            Changes::None => {}
+            Changes::Stores(names) => {
+                self.trigger_cluster().await;
+                for (namespace, name) in names {
+                    self.trigger_store(&name, &namespace).await;
+                }
+            }
+            Changes::All => self.trigger_all().await,
+        }
+    }
+
+    async fn lost(&self) {
+        let was_live = self.publish.send_if_modified(|sight| std::mem::take(&mut sight.live));
+        if was_live {
+            tracing::warn!(
+                cluster = self.cluster,
+                namespace = self.namespace,
+                "no member gives a view"
+            );
+            self.trigger_all().await;
+        }
+    }
+
+    async fn trigger_all(&self) {
+        self.trigger_cluster().await;
+        let ours = |store: &Guarded<EventStore>| {
+            let parsed = store.0.as_ref().ok();
+            parsed.is_some_and(|store| {
+                store.spec.cluster_ref.name.as_str() == self.cluster
+                    && store.metadata.namespace.as_deref() == Some(&self.namespace)
+            })
+        };
+        for store in self.hub.inner.stores.state_filter(ours) {
+            let reference = ObjectRef::from_obj(store.as_ref());
+            // A closed channel means that the process is stopping.
+            let _stopping = self.hub.inner.triggers.stores.send(reference).await;
+        }
+    }
+
+    async fn trigger_cluster(&self) {
+        let reference = ObjectRef::new(&self.cluster).within(&self.namespace);
+        let _stopping = self.hub.inner.triggers.clusters.send(reference).await;
+    }
+
+    async fn trigger_store(&self, name: &str, namespace: &str) {
+        let reference = ObjectRef::new(name).within(namespace);
+        let _stopping = self.hub.inner.triggers.stores.send(reference).await;
+    }
+}
+
+/// Takes out what every append changes: it is of no use to a reconcile and would trigger for ever.
+fn quiet(view: &mut ClusterView) {
+    for store in view.stores.iter_mut().filter_map(|view| view.store.as_mut()) {
+        store.last_position = 0;
+        store.events = 0;
+        store.applied_index = 0;
+        store.digest.clear();
+    }
+    for grant in &mut view.grants {
+        grant.expires_in_ms = 0;
+    }
+    if let Some(status) = view.status.as_mut() {
+        status.answered_by = 0;
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Changes {
+    None,
+    /// Only these stores (namespace, name), or nothing that a store shows.
+    Stores(Vec<(String, String)>),
+    All,
+}
+
+fn changes(before: Option<&ClusterView>, now: &ClusterView) -> Changes {
+    let Some(before) = before else { return Changes::All };
+    if before == now {
+        return Changes::None;
+    }
+    let members = |view: &ClusterView| -> Vec<(u64, String, i32)> {
+        let nodes = view.nodes.iter().filter_map(|node| node.node.as_ref());
+        nodes
+            .map(|node| (node.node_id, node.name.clone(), node.state))
+            .collect()
+    };
+    // A store that waits for nodes, or for a retained one to be purged, is not in the view, so all look again.
+    if members(before) != members(now) || before.stores.len() != now.stores.len() {
+        return Changes::All;
+    }
+    let by_id = |view: &ClusterView| -> BTreeMap<String, StoreView> {
+        let pairs = view
+            .stores
+            .iter()
+            .filter_map(|view| Some((view.store.as_ref()?.id.clone(), view.clone())));
+        pairs.collect()
+    };
+    let old = by_id(before);
+    let differing = by_id(now).into_iter().filter(|(id, view)| old.get(id) != Some(view));
+    Changes::Stores(
+        differing
+            .filter_map(|(_, view)| view.store.map(|store| (store.namespace, store.name)))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_proto::admin::NodeView;
+    use taffrail_proto::v1::{Node, Store as StoreMessage};
+
+    fn view(terms: &[(&str, u64)]) -> ClusterView {
+        let store = |(name, term): &(&str, u64)| StoreView {
+            store: Some(StoreMessage {
+                id: format!("id-{name}"),
+                namespace: "ns".to_owned(),
+                name: (*name).to_owned(),
+                term: *term,
+                events: *term * 100,
+                ..StoreMessage::default()
+            }),
+            ..StoreView::default()
+        };
+        let mut view = ClusterView {
+            nodes: vec![NodeView {
+                node: Some(Node {
+                    node_id: 1,
+                    ..Node::default()
+                }),
+                ..NodeView::default()
+            }],
+            stores: terms.iter().map(store).collect(),
+            ..ClusterView::default()
+        };
+        quiet(&mut view);
+        view
+    }
+
+    #[test]
+    fn appends_are_no_change() {
+        let mut busy = view(&[("a", 1)]);
+        if let Some(store) = busy.stores[0].store.as_mut() {
+            store.events += 5;
+        }
+        quiet(&mut busy);
+        assert_eq!(changes(Some(&view(&[("a", 1)])), &busy), Changes::None);
+    }
+
+    #[test]
+    fn a_changed_store_is_named_and_others_are_left_alone() {
+        let changed = changes(Some(&view(&[("a", 1), ("b", 1)])), &view(&[("a", 1), ("b", 2)]));
+        assert_eq!(changed, Changes::Stores(vec![("ns".to_owned(), "b".to_owned())]));
+    }
+
+    #[test]
+    fn all_look_again_when_nodes_or_the_number_of_stores_change() {
+        assert_eq!(changes(None, &view(&[])), Changes::All);
+        assert_eq!(changes(Some(&view(&[])), &view(&[("a", 1)])), Changes::All);
+        let mut more = view(&[]);
+        more.nodes.push(NodeView::default());
+        more.nodes[1].node = Some(Node::default());
+        assert_eq!(changes(Some(&view(&[])), &more), Changes::All);
+    }
+}

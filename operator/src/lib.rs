@@ -1,0 +1,27 @@
+//! The Taffrail operator: watches `Cluster` and `EventStore` and makes them true.
+//!
+//! It decides *what* is to be (this store exists with three replicas; this node is to be drained); the coordinator among
+//! the nodes decides *how*, and the operator waits for evidence before it touches a pod. Both controllers have the same
+//! shape, a file each: `observe` reads, `plan` is a pure function, `act` carries out, `status` reports.
+//!
+//! All state is in the API server and with the nodes. What the process remembers is a cache: any pass may be the first
+//! after a crash.
+
+pub mod apply;
+pub mod args;
+pub mod backoff;
+pub mod context;
+pub mod controllers;
+pub mod domain;
+pub mod error;
+pub mod events;
+pub mod health;
+pub mod helm_test;
+pub mod hub;
+pub mod metrics;
+pub mod node_admin;
+pub mod resources;
+pub mod runtime;
+pub mod watch;
+
+pub use error::Error;

@@ -1,0 +1,104 @@
+//! `node.toml`, as the node reads it. Keys are a contract with the node's parser; a test of the workspace renders this
+//! and parses it there.
+
+use serde::Serialize;
+
+use super::{Frame, names};
+
+/// Key in the ConfigMap.
+pub const KEY: &str = "node.toml";
+/// Directory of the configuration in the pod.
+pub const MOUNT: &str = "/etc/taffrail";
+/// Where the volume is mounted; the data directory is below it, because a fresh file system holds `lost+found`.
+pub const VOLUME_MOUNT: &str = "/var/lib/taffrail";
+/// What is left between the end of an orderly stop and the kill.
+const MARGIN_MS: i64 = 10_000;
+
+#[derive(Serialize)]
+struct File<'a> {
+    node: Node<'a>,
+    listen: Listen,
+    discovery: Discovery<'a>,
+    gateway: Gateway<'a>,
+    limits: Limits,
+    shutdown: Shutdown,
+}
+
+#[derive(Serialize)]
+struct Node<'a> {
+    data_dir: String,
+    cluster: &'a str,
+    namespace: &'a str,
+}
+
+#[derive(Serialize)]
+struct Listen {
+    clients: &'static str,
+    peers: &'static str,
+    admin: &'static str,
+    http: &'static str,
+}
+
+#[derive(Serialize)]
+struct Discovery<'a> {
+    kind: &'static str,
+    service: &'a str,
+}
+
+#[derive(Serialize)]
+struct Gateway<'a> {
+    cluster_domain: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_store: Option<&'a str>,
+    domains: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Limits {
+    event_bytes_max: i64,
+    batch_bytes_max: i64,
+}
+
+#[derive(Serialize)]
+struct Shutdown {
+    drain_delay_ms: i64,
+    grace_ms: i64,
+}
+
+/// The text of `node.toml`.
+///
+/// # Errors
+/// A value has no TOML form; with the types of the spec that does not happen.
+pub fn render(frame: Frame<'_>) -> Result<String, toml::ser::Error> {
+    let spec = &frame.cluster.spec;
+    toml::to_string(&File {
+        node: Node {
+            data_dir: format!("{VOLUME_MOUNT}/data"),
+            cluster: frame.name(),
+            namespace: frame.namespace(),
+        },
+        listen: Listen {
+            clients: "[::]:2113",
+            peers: "[::]:2114",
+            admin: "[::]:2115",
+            http: "[::]:9090",
+        },
+        discovery: Discovery {
+            kind: "kubernetes",
+            service: &names::peers(frame.name()),
+        },
+        gateway: Gateway {
+            cluster_domain: frame.cluster_domain,
+            default_store: spec.default_store.as_ref().map(|name| name.as_str()),
+            domains: &spec.gateway.domains,
+        },
+        limits: Limits {
+            event_bytes_max: spec.settings.event_bytes_max,
+            batch_bytes_max: spec.settings.batch_bytes_max,
+        },
+        shutdown: Shutdown {
+            drain_delay_ms: i64::from(spec.settings.drain_delay_seconds) * 1000,
+            grace_ms: spec.pod_template.termination_grace_period_seconds * 1000 - MARGIN_MS,
+        },
+    })
+}

@@ -1,0 +1,59 @@
+//! `<cluster>-identity`: the cluster id, minted once. Its data is immutable and it has no owner, so that it outlives the
+//! Cluster as the volumes do; what may change (formed or not, the current size) stands in annotations.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use taffrail_crds::names::ClusterId;
+
+use super::{Frame, labels, names};
+
+const CLUSTER_ID_KEY: &str = "clusterId";
+
+/// The identity of a Cluster's data as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster id.
+    pub cluster_id: String,
+    /// The Cluster was formed with it.
+    pub formed: bool,
+    /// How many pods the StatefulSet is to have now; not known for an identity that was restored from annotations.
+    pub nodes: Option<i32>,
+}
+
+/// The ConfigMap that records an identity.
+pub fn render(frame: Frame<'_>, identity: &Identity) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(names::identity(frame.name())),
+            namespace: Some(frame.namespace().to_owned()),
+            labels: Some(labels::of_cluster(frame.name())),
+            annotations: Some(annotations(identity).into_iter().collect()),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        data: Some([(CLUSTER_ID_KEY.to_owned(), identity.cluster_id.clone())].into()),
+        ..ConfigMap::default()
+    }
+}
+
+/// The part of an identity that may change.
+pub fn annotations(identity: &Identity) -> Vec<(String, String)> {
+    let mut all = vec![(labels::FORMED.to_owned(), identity.formed.to_string())];
+    if let Some(nodes) = identity.nodes {
+        all.push((labels::NODES.to_owned(), nodes.to_string()));
+    }
+    all
+}
+
+/// Reads an identity. `None`: this ConfigMap holds no cluster id, so it is not ours.
+pub fn parse(map: &ConfigMap) -> Option<Identity> {
+    let id: ClusterId = map.data.as_ref()?.get(CLUSTER_ID_KEY)?.parse().ok()?;
+    let annotation = |key: &str| map.metadata.annotations.as_ref()?.get(key).cloned();
+    Some(Identity {
+        cluster_id: id.into(),
+        formed: annotation(labels::FORMED).as_deref() == Some("true"),
+        nodes: annotation(labels::NODES)
+            .and_then(|text| text.parse().ok())
+            .filter(|n| (0..=99).contains(n)),
+    })
+}

@@ -1,0 +1,100 @@
+//! Watches with a backoff of their own. The controller runtime merges all triggers into one stream with one shared
+//! backoff, so an error of one watch would pause all others: errors are logged, counted and dropped here.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::Api;
+use kube::core::Resource;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, core::DeserializeGuard};
+use serde::de::DeserializeOwned;
+
+use crate::metrics::Metrics;
+
+/// An object of ours that may not parse: one bad object must not stop the list of all others.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// The API of a kind, in one namespace or in all.
+pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Follows all objects of a kind, keeps them in `cache`, and passes on each that changes.
+pub fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    cache: Writer<K>,
+    name: &'static str,
+    metrics: Metrics,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    watcher(api, config)
+        .default_backoff()
+        .reflect(cache)
+        .touched_objects()
+        .filter_map(move |touched| {
+            let touched = match touched {
+                Ok(object) => Some(Ok(object)),
+                Err(error) => {
+                    metrics.watch_error(name);
+                    tracing::warn!(watch = name, %error, "a watch failed and is restarted");
+                    None
+                }
+            };
+            std::future::ready(touched)
+        })
+}
+
+/// As [`follow`], but passes an object on only when its fingerprint differs from the last one. A deletion always passes,
+/// and after a new full list everything does once.
+pub fn follow_changes<K>(
+    api: Api<K>,
+    cache: Writer<K>,
+    name: &'static str,
+    metrics: Metrics,
+    fingerprint: impl Fn(&K) -> u64 + Send + 'static,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let mut known: HashMap<(Option<String>, Option<String>), u64> = HashMap::new();
+    let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(cache)
+        .filter_map(move |event| {
+            let passed = match event {
+                Ok(watcher::Event::Init) => {
+                    known.clear();
+                    None
+                }
+                Ok(watcher::Event::InitDone) => None,
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                    let now = fingerprint(&object);
+                    (known.insert(key(&object), now) != Some(now)).then_some(Ok(object))
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    known.remove(&key(&object));
+                    Some(Ok(object))
+                }
+                Err(error) => {
+                    metrics.watch_error(name);
+                    tracing::warn!(watch = name, %error, "a watch failed and is restarted");
+                    None
+                }
+            };
+            std::future::ready(passed)
+        })
+}

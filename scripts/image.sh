@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Packs the two binaries into one image from scratch plus a few Debian packages, without a container engine.
+# usage: image.sh BINARY_DIR ARCHIVE NAME:TAG      (a docker-archive; load it with any container tool)
+set -euo pipefail
+bin=${1:?directory of the binaries}; archive=${2:?file to write}; name=${3:?image name with tag}
+cd "$(dirname "$0")/.."
+cache=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}
+command -v buildah >/dev/null || { echo "image: buildah is missing; run scripts/deps.sh" >&2; exit 1; }
+for b in taffrail taffrail-operator; do
+  [ -x "$bin/$b" ] || { echo "image: $bin/$b is missing; build it first" >&2; exit 1; }
+done
+# What the binaries link to, and the certificates of public authorities.
+packages="libc6 libgcc-s1 libstdc++6 ca-certificates"
+root="$cache/image-root-$(dpkg --print-architecture)-$(. /etc/os-release; echo "$VERSION_ID")"
+if [ ! -e "$root/.done" ]; then
+  rm -rf "$root"; mkdir -p "$root" "$cache/debs"
+  chmod 755 "$root"
+  (cd "$cache/debs" && rm -f ./*.deb && apt-get download -q $packages >/dev/null 2>&1) ||
+    { echo "image: apt-get download failed; run apt-get update first" >&2; exit 1; }
+  for deb in "$cache"/debs/*.deb; do dpkg-deb -x "$deb" "$root"; done
+  # Debian keeps certificates apart; programs look for one bundle.
+  mkdir -p "$root/etc/ssl/certs"
+  find "$root/usr/share/ca-certificates" -name '*.crt' -print0 | sort -z | xargs -0 cat >"$root/etc/ssl/certs/ca-certificates.crt"
+  rm -rf "$root/usr/share/doc" "$root/usr/share/man" "$root/usr/share/locale" "$root/usr/share/lintian"
+  [ -e "$root/lib64" ] || ln -s lib/x86_64-linux-gnu "$root/lib64"
+  mkdir -p "$root/var/lib/taffrail" "$root/etc"
+  printf 'taffrail:x:65532:65532::/:/sbin/nologin\n' >"$root/etc/passwd"
+  printf 'taffrail:x:65532:\n' >"$root/etc/group"
+  touch "$root/.done"
+fi
+storage=(--root "$cache/buildah" --runroot "$cache/buildah-run" --storage-driver vfs)
+strip_dir=$(mktemp -d)
+trap 'rm -rf "$strip_dir"' EXIT
+for b in taffrail taffrail-operator; do strip -o "$strip_dir/$b" "$bin/$b"; done
+container=$(buildah "${storage[@]}" from scratch)
+buildah "${storage[@]}" copy -q "$container" "$root" / >/dev/null
+buildah "${storage[@]}" copy -q --chmod 755 "$container" "$strip_dir/taffrail" "$strip_dir/taffrail-operator" /usr/local/bin/ >/dev/null
+buildah "${storage[@]}" config --user 65532:65532 --env PATH=/usr/local/bin:/usr/bin --entrypoint '[]' \
+  --cmd /usr/local/bin/taffrail --label org.opencontainers.image.title=taffrail "$container"
+rm -f "$archive"
+buildah "${storage[@]}" commit -q --rm "$container" "docker-archive:$archive:$name" >/dev/null
+# only the archive is wanted, not a second copy in the store
+buildah "${storage[@]}" rmi -a -f >/dev/null 2>&1 || true
+echo "$archive"
