@@ -9,3 +9,4 @@ pub mod command;
 pub mod kubectl;
 pub mod localkube;
 pub mod wait;
+pub mod workload;

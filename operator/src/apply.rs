@@ -93,10 +93,7 @@ impl Writer {
             }
             // It exists, so the cache was behind.
             let api = self.api::<K>(owner.namespace);
-            live = api
-                .get(&name)
-                .await
-                .map_err(Error::api(format!("reading {kind} {name}")))?;
+            live = api.get(&name).await.map_err(Error::api(format!("reading {kind} {name}")))?;
             &live
         };
         if !is_owned(present, owner.uid) {
@@ -122,10 +119,7 @@ impl Writer {
     /// Creates; false when the name exists already.
     async fn create<K: Owned>(&self, namespace: &str, wanted: &Value, kind: &str, name: &str) -> Result<bool, Error> {
         let object: K = serde_json::from_value(wanted.clone()).map_err(render_error)?;
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         match self.api::<K>(namespace).create(&params, &object).await {
             Ok(_) => {
                 self.metrics.object_written(kind);
@@ -143,13 +137,8 @@ impl Writer {
         let ours = |field: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
             field.manager.as_deref() == Some(MANAGER) && field.subresource.is_none()
         };
-        let applied = fields
-            .iter()
-            .filter(ours)
-            .any(|f| f.operation.as_deref() == Some("Apply"));
-        let created = fields
-            .iter()
-            .position(|f| ours(&f) && f.operation.as_deref() == Some("Update"));
+        let applied = fields.iter().filter(ours).any(|f| f.operation.as_deref() == Some("Apply"));
+        let created = fields.iter().position(|f| ours(&f) && f.operation.as_deref() == Some("Update"));
         let Some(index) = created else { return Ok(()) };
         let path = format!("/metadata/managedFields/{index}");
         let change = if applied {
@@ -180,10 +169,7 @@ impl Writer {
             return Ok(false);
         };
         let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: object.uid(),
-                resource_version: None,
-            }),
+            preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
             ..DeleteParams::background()
         };
         let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
@@ -205,9 +191,7 @@ impl Writer {
 /// Whether the controller of this object has this UID.
 pub fn is_owned<K: Resource>(object: &K, uid: &str) -> bool {
     let owners = object.meta().owner_references.as_deref().unwrap_or_default();
-    owners
-        .iter()
-        .any(|owner| owner.controller == Some(true) && owner.uid == uid)
+    owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
 fn to_json<K: Owned>(object: &K) -> Result<Value, Error> {
@@ -218,19 +202,16 @@ fn to_json<K: Owned>(object: &K) -> Result<Value, Error> {
 }
 
 fn render_error(error: serde_json::Error) -> Error {
-    Error::Render {
-        what: "an object",
-        message: error.to_string(),
-    }
+    Error::Render { what: "an object", message: error.to_string() }
 }
 
 /// Whether `live` has all that `wanted` says. The API server adds defaults, so more is fine: but not in lists, which we
 /// own whole. What we no longer say is told by the hash among the annotations.
 fn includes(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted
-            .iter()
-            .all(|(key, value)| live.get(key).is_some_and(|found| includes(found, value))),
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| live.get(key).is_some_and(|found| includes(found, value)))
+        }
         (Value::Array(live), Value::Array(wanted)) => {
             live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| includes(live, wanted))
         }
@@ -253,11 +234,7 @@ mod tests {
     #[test]
     fn another_value_a_missing_field_and_a_longer_list_are_differences() {
         let wanted = json!({"a": {"b": 1}, "l": [1]});
-        for live in [
-            json!({"a": {"b": 2}, "l": [1]}),
-            json!({"l": [1]}),
-            json!({"a": {"b": 1}, "l": [1, 2]}),
-        ] {
+        for live in [json!({"a": {"b": 2}, "l": [1]}), json!({"l": [1]}), json!({"a": {"b": 1}, "l": [1, 2]})] {
             assert!(!includes(&live, &wanted), "{live}");
         }
     }

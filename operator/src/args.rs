@@ -69,11 +69,7 @@ impl RunArgs {
         named.retain(|name| !name.is_empty());
         named.sort();
         named.dedup();
-        if named.is_empty() {
-            vec![None]
-        } else {
-            named.into_iter().map(Some).collect()
-        }
+        if named.is_empty() { vec![None] } else { named.into_iter().map(Some).collect() }
     }
 }
 

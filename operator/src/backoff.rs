@@ -47,9 +47,7 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest_and_start_again_after_a_success() {
         let backoffs = Backoffs::default();
-        let waits: Vec<u64> = (0..12)
-            .map(|_| backoffs.failed("a", Class::Transient, 0.5).as_secs())
-            .collect();
+        let waits: Vec<u64> = (0..12).map(|_| backoffs.failed("a", Class::Transient, 0.5).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         assert_eq!(backoffs.failed("b", Class::Lasting, 0.5).as_secs(), 1);
         backoffs.reset("a");

@@ -81,6 +81,9 @@ pub struct Caches {
     pub budgets: Store<PodDisruptionBudget>,
 }
 
+/// A first list that takes longer is worth a word.
+const SLOW_CACHE: std::time::Duration = std::time::Duration::from_secs(10);
+
 impl Caches {
     /// How many there are.
     pub const COUNT: usize = 12;
@@ -88,29 +91,34 @@ impl Caches {
     /// Waits until each has seen its first full list.
     pub async fn filled(&self) {
         // An error means that the watch ended, which happens only when the process stops.
-        let _stopping = (
-            self.clusters.wait_until_ready().await,
-            self.event_stores.wait_until_ready().await,
-            self.sets.wait_until_ready().await,
-            self.pods.wait_until_ready().await,
-            self.claims.wait_until_ready().await,
-            self.config_maps.wait_until_ready().await,
-            self.services.wait_until_ready().await,
-            self.store_services.wait_until_ready().await,
-            self.service_accounts.wait_until_ready().await,
-            self.roles.wait_until_ready().await,
-            self.role_bindings.wait_until_ready().await,
-            self.budgets.wait_until_ready().await,
+        macro_rules! fill {
+            ($($cache:ident),*) => {$(
+                let ready = self.$cache.wait_until_ready();
+                tokio::pin!(ready);
+                while tokio::time::timeout(SLOW_CACHE, &mut ready).await.is_err() {
+                    tracing::warn!(cache = stringify!($cache), "still waiting for the first list");
+                }
+            )*};
+        }
+        fill!(
+            clusters,
+            event_stores,
+            sets,
+            pods,
+            claims,
+            config_maps,
+            services,
+            store_services,
+            service_accounts,
+            roles,
+            role_bindings,
+            budgets
         );
     }
 
     /// The EventStores of a Cluster.
     pub fn stores_of(&self, namespace: &str, cluster: &str) -> Vec<EventStore> {
-        let all = self
-            .event_stores
-            .state()
-            .into_iter()
-            .filter_map(|store| store.0.as_ref().ok().cloned());
+        let all = self.event_stores.state().into_iter().filter_map(|store| store.0.as_ref().ok().cloned());
         let mut ours: Vec<EventStore> = all
             .filter(|store| {
                 store.metadata.namespace.as_deref() == Some(namespace)

@@ -77,10 +77,7 @@ impl Error {
     /// Names what was being done when the API server failed.
     pub fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let doing = doing.into();
-        move |source| Self::Api {
-            doing,
-            source: Box::new(source),
-        }
+        move |source| Self::Api { doing, source: Box::new(source) }
     }
 
     /// Names what was being done when a node failed.

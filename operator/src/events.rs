@@ -16,13 +16,8 @@ pub struct Events {
 impl Events {
     /// The one recorder of the process.
     pub fn new(client: Client) -> Self {
-        let reporter = Reporter {
-            controller: "taffrail-operator".to_owned(),
-            instance: None,
-        };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
+        let reporter = Reporter { controller: "taffrail-operator".to_owned(), instance: None };
+        Self { recorder: Recorder::new(client, reporter) }
     }
 
     /// Something went as it should.

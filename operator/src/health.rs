@@ -61,10 +61,7 @@ impl Health {
     /// One more cache is filled.
     pub fn cache_filled(&self) {
         let less = |waiting: usize| Some(waiting.saturating_sub(1));
-        let _before = self
-            .inner
-            .waiting
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let _before = self.inner.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Beats until stopped: proof that the runtime still schedules tasks.
@@ -83,17 +80,13 @@ impl Health {
     fn alive(&self) -> Result<(), String> {
         let last = Duration::from_millis(self.inner.beat_ms.load(Ordering::Relaxed));
         let silent = self.inner.started.elapsed().saturating_sub(last);
-        if silent > BEAT_MISSED {
-            Err(format!("no heartbeat for {} s", silent.as_secs()))
-        } else {
-            Ok(())
-        }
+        if silent > BEAT_MISSED { Err(format!("no heartbeat for {} s", silent.as_secs())) } else { Ok(()) }
     }
 
     fn ready(&self) -> Result<(), String> {
         if self.inner.kinds_served.load(Ordering::Relaxed) == 0 {
             return Err(
-                "waiting for the API server to serve taffrail.io/v1alpha1; install the chart taffrail-crds".to_owned(),
+                "waiting for the API server to serve taffrail.io/v1alpha1; install the chart taffrail-crds".to_owned()
             );
         }
         match self.inner.waiting.load(Ordering::Relaxed) {

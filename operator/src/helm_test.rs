@@ -109,10 +109,7 @@ fn say(text: &str) {
 
 fn api_error(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {
     let doing = doing.into();
-    move |source| Error::Api {
-        doing,
-        source: Box::new(source),
-    }
+    move |source| Error::Api { doing, source: Box::new(source) }
 }
 
 struct Test {
@@ -144,14 +141,8 @@ impl Test {
             "spec": {"clusterRef": {"name": name}, "replicas": 1, "deletionPolicy": "Delete"},
         }))?;
         let params = PostParams::default();
-        self.api()
-            .create(&params, &cluster)
-            .await
-            .map_err(api_error("creating the Cluster"))?;
-        self.api()
-            .create(&params, &store)
-            .await
-            .map_err(api_error("creating the EventStore"))?;
+        self.api().create(&params, &cluster).await.map_err(api_error("creating the Cluster"))?;
+        self.api().create(&params, &store).await.map_err(api_error("creating the EventStore"))?;
         self.stable::<Cluster>("the Cluster to become Stable", |cluster| {
             cluster.status.as_ref().map(|status| status.conditions.as_slice())
         })
@@ -167,10 +158,7 @@ impl Test {
         let (name, namespace) = (&self.args.name, &self.args.namespace);
         let address = format!("http://{}.{namespace}.svc:{CLIENT_PORT}", names::clients(name));
         say("appending and reading");
-        let connect = |source| Error::Connect {
-            address: address.clone(),
-            source,
-        };
+        let connect = |source| Error::Connect { address: address.clone(), source };
         let endpoint = Endpoint::from_shared(address.clone())
             .map_err(connect)?
             .connect_timeout(CALL_DEADLINE)
@@ -179,9 +167,7 @@ impl Test {
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let append = AppendRequest {
             stream: STREAM.to_owned(),
-            expected: Some(ExpectedRevision {
-                kind: Some(expected_revision::Kind::Any(Unit {})),
-            }),
+            expected: Some(ExpectedRevision { kind: Some(expected_revision::Kind::Any(Unit {})) }),
             events: vec![NewEvent {
                 id: id.clone(),
                 r#type: "Tested".to_owned(),
@@ -190,27 +176,13 @@ impl Test {
                 ..NewEvent::default()
             }],
         };
-        let failed = |doing| {
-            move |source| Error::Store {
-                doing,
-                source: Box::new(source),
-            }
-        };
-        streams
-            .append(self.addressed(append))
-            .await
-            .map_err(failed("appending"))?;
+        let failed = |doing| move |source| Error::Store { doing, source: Box::new(source) };
+        streams.append(self.addressed(append)).await.map_err(failed("appending"))?;
         let read = ReadRequest {
-            selector: Some(Selector {
-                kind: Some(selector::Kind::Stream(STREAM.to_owned())),
-            }),
+            selector: Some(Selector { kind: Some(selector::Kind::Stream(STREAM.to_owned())) }),
             ..ReadRequest::default()
         };
-        let mut pages = streams
-            .read(self.addressed(read))
-            .await
-            .map_err(failed("reading"))?
-            .into_inner();
+        let mut pages = streams.read(self.addressed(read)).await.map_err(failed("reading"))?.into_inner();
         let mut found = 0;
         while let Some(page) = pages.message().await.map_err(failed("reading"))? {
             found += page.events.iter().filter(|event| event.id == id).count();
@@ -235,10 +207,7 @@ impl Test {
         say(&format!("waiting for {what}"));
         let api: Api<K> = self.api();
         loop {
-            let object = api
-                .get(&self.args.name)
-                .await
-                .map_err(api_error(format!("waiting for {what}")))?;
+            let object = api.get(&self.args.name).await.map_err(api_error(format!("waiting for {what}")))?;
             let all = conditions(&object).unwrap_or_default();
             let found = taffrail_crds::conditions::find(all, ConditionType::Stable);
             let last = match found {
@@ -260,18 +229,10 @@ impl Test {
         }
         let pods: Api<Pod> = self.api();
         let selector = ListParams::default().labels(&labels::selector_text(name));
-        while !pods
-            .list(&selector)
-            .await
-            .map_err(api_error("listing pods"))?
-            .items
-            .is_empty()
-        {
-            self.pause("the end of the pod", "the pod is still there".to_owned())
-                .await?;
+        while !pods.list(&selector).await.map_err(api_error("listing pods"))?.items.is_empty() {
+            self.pause("the end of the pod", "the pod is still there".to_owned()).await?;
         }
-        self.delete_named::<PersistentVolumeClaim>(&names::claim(name, 0))
-            .await?;
+        self.delete_named::<PersistentVolumeClaim>(&names::claim(name, 0)).await?;
         self.delete_named::<ConfigMap>(&names::identity(name)).await?;
         say("removed everything that the test made");
         Ok(())
@@ -285,11 +246,7 @@ impl Test {
         let (kind, name) = (K::kind(&()).into_owned(), self.args.name.as_str());
         let api: Api<K> = self.api();
         let mut there = false;
-        while let Some(object) = api
-            .get_opt(name)
-            .await
-            .map_err(api_error(format!("reading {kind} {name}")))?
-        {
+        while let Some(object) = api.get_opt(name).await.map_err(api_error(format!("reading {kind} {name}")))? {
             if !object.annotations().contains_key(MADE_BY_TEST) {
                 return Err(Error::NotOurs(format!("{kind} {name}")));
             }
@@ -297,11 +254,7 @@ impl Test {
             if object.meta().deletion_timestamp.is_none() {
                 self.delete_named::<K>(name).await?;
             }
-            self.pause(
-                &format!("the deletion of {kind} {name}"),
-                "it is still there".to_owned(),
-            )
-            .await?;
+            self.pause(&format!("the deletion of {kind} {name}"), "it is still there".to_owned()).await?;
         }
         Ok(there)
     }
@@ -320,11 +273,7 @@ impl Test {
 
     async fn pause(&self, what: &str, last: String) -> Result<(), Error> {
         if Instant::now() >= self.until {
-            return Err(Error::Timeout {
-                what: what.to_owned(),
-                within: self.within,
-                last,
-            });
+            return Err(Error::Timeout { what: what.to_owned(), within: self.within, last });
         }
         tokio::time::sleep(LOOK_AGAIN).await;
         Ok(())

@@ -68,14 +68,7 @@ impl Drop for Follower {
 impl Hub {
     /// A hub that follows nothing yet.
     pub fn new(admin: NodeAdmin, triggers: Triggers, stores: Store<Guarded<EventStore>>) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                admin,
-                triggers,
-                stores,
-                followers: Mutex::default(),
-            }),
-        }
+        Self { inner: Arc::new(Inner { admin, triggers, stores, followers: Mutex::default() }) }
     }
 
     /// Follows a Cluster at these addresses from now on.
@@ -100,23 +93,15 @@ impl Hub {
             addresses,
             publish,
         };
-        let follower = Follower {
-            cluster_id: cluster_id.to_owned(),
-            addresses: to_task,
-            sight,
-            task: tokio::spawn(task.run()),
-        };
+        let follower =
+            Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, sight, task: tokio::spawn(task.run()) };
         followers.insert(key, follower);
     }
 
     /// Stops following a Cluster.
     pub fn forget(&self, namespace: &str, cluster: &str) {
         let key = (namespace.to_owned(), cluster.to_owned());
-        self.inner
-            .followers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&key);
+        self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     /// What is known of a Cluster; none if it is not followed, so not formed or not reached yet.
@@ -130,9 +115,7 @@ impl Hub {
     pub fn members(&self, namespace: &str, cluster: &str) -> Option<Members> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers
-            .get(&key)
-            .map(|follower| self.inner.admin.members(follower.addresses.borrow().clone()))
+        followers.get(&key).map(|follower| self.inner.admin.members(follower.addresses.borrow().clone()))
     }
 }
 
@@ -190,11 +173,7 @@ impl Task {
         loop {
             match next {
                 Ok(Some(view)) => {
-                    if view
-                        .status
-                        .as_ref()
-                        .is_none_or(|status| status.cluster_id != self.cluster_id)
-                    {
+                    if view.status.as_ref().is_none_or(|status| status.cluster_id != self.cluster_id) {
                         tracing::warn!(address, cluster = self.cluster, "a node of another cluster answered");
                         return any;
                     }
@@ -224,10 +203,7 @@ impl Task {
         quiet(&mut view);
         let before = self.publish.borrow().clone();
         let changes = changes(before.view.as_deref().filter(|_| before.live), &view);
-        self.publish.send_replace(Sight {
-            view: Some(Arc::new(view)),
-            live: true,
-        });
+        self.publish.send_replace(Sight { view: Some(Arc::new(view)), live: true });
         match changes {
             Changes::None => {}
             Changes::Stores(names) => {
@@ -243,11 +219,7 @@ impl Task {
     async fn lost(&self) {
         let was_live = self.publish.send_if_modified(|sight| std::mem::take(&mut sight.live));
         if was_live {
-            tracing::warn!(
-                cluster = self.cluster,
-                namespace = self.namespace,
-                "no member gives a view"
-            );
+            tracing::warn!(cluster = self.cluster, namespace = self.namespace, "no member gives a view");
             self.trigger_all().await;
         }
     }
@@ -310,28 +282,19 @@ fn changes(before: Option<&ClusterView>, now: &ClusterView) -> Changes {
     }
     let members = |view: &ClusterView| -> Vec<(u64, String, i32)> {
         let nodes = view.nodes.iter().filter_map(|node| node.node.as_ref());
-        nodes
-            .map(|node| (node.node_id, node.name.clone(), node.state))
-            .collect()
+        nodes.map(|node| (node.node_id, node.name.clone(), node.state)).collect()
     };
     // A store that waits for nodes, or for a retained one to be purged, is not in the view, so all look again.
     if members(before) != members(now) || before.stores.len() != now.stores.len() {
         return Changes::All;
     }
     let by_id = |view: &ClusterView| -> BTreeMap<String, StoreView> {
-        let pairs = view
-            .stores
-            .iter()
-            .filter_map(|view| Some((view.store.as_ref()?.id.clone(), view.clone())));
+        let pairs = view.stores.iter().filter_map(|view| Some((view.store.as_ref()?.id.clone(), view.clone())));
         pairs.collect()
     };
     let old = by_id(before);
     let differing = by_id(now).into_iter().filter(|(id, view)| old.get(id) != Some(view));
-    Changes::Stores(
-        differing
-            .filter_map(|(_, view)| view.store.map(|store| (store.namespace, store.name)))
-            .collect(),
-    )
+    Changes::Stores(differing.filter_map(|(_, view)| view.store.map(|store| (store.namespace, store.name))).collect())
 }
 
 #[cfg(test)]
@@ -353,13 +316,7 @@ mod tests {
             ..StoreView::default()
         };
         let mut view = ClusterView {
-            nodes: vec![NodeView {
-                node: Some(Node {
-                    node_id: 1,
-                    ..Node::default()
-                }),
-                ..NodeView::default()
-            }],
+            nodes: vec![NodeView { node: Some(Node { node_id: 1, ..Node::default() }), ..NodeView::default() }],
             stores: terms.iter().map(store).collect(),
             ..ClusterView::default()
         };

@@ -56,18 +56,10 @@ impl Metrics {
             reconciles: counters("reconciles_total", "Reconcile passes.", &["kind", "result"])?,
             reconcile_errors: counters("reconcile_errors_total", "Failed passes by class.", &["kind", "class"])?,
             queue_errors: counters("queue_errors_total", "Errors of the work queue.", &["kind"])?,
-            watch_errors: counters(
-                "watch_errors_total",
-                "Watches that failed and were restarted.",
-                &["watch"],
-            )?,
+            watch_errors: counters("watch_errors_total", "Watches that failed and were restarted.", &["watch"])?,
             status_writes: counters("status_writes_total", "Writes of a status.", &["kind"])?,
             object_writes: counters("object_writes_total", "Writes of other objects.", &["kind"])?,
-            node_calls: counters(
-                "node_calls_total",
-                "Calls to the admin port of nodes.",
-                &["method", "result"],
-            )?,
+            node_calls: counters("node_calls_total", "Calls to the admin port of nodes.", &["method", "result"])?,
             reconcile_seconds,
             condition,
             crds_ready,
@@ -79,9 +71,7 @@ impl Metrics {
     pub fn reconciled(&self, kind: &str, took: Duration, error_class: Option<&str>) {
         let result = if error_class.is_some() { "error" } else { "ok" };
         self.reconciles.with_label_values(&[kind, result]).inc();
-        self.reconcile_seconds
-            .with_label_values(&[kind])
-            .observe(took.as_secs_f64());
+        self.reconcile_seconds.with_label_values(&[kind]).observe(took.as_secs_f64());
         if let Some(class) = error_class {
             self.reconcile_errors.with_label_values(&[kind, class]).inc();
         }
@@ -126,9 +116,7 @@ impl Metrics {
                 ConditionStatus::False => 0,
                 ConditionStatus::Unknown => -1,
             };
-            self.condition
-                .with_label_values(&[kind, namespace, name, &condition.type_])
-                .set(value);
+            self.condition.with_label_values(&[kind, namespace, name, &condition.type_]).set(value);
         }
     }
 
@@ -172,18 +160,12 @@ mod tests {
             text.contains("taffrail_operator_reconcile_errors_total{class=\"transient\",kind=\"Cluster\"} 1"),
             "{text}"
         );
-        assert!(
-            text.contains("name=\"main\",namespace=\"ns\",type=\"Stable\"} 0"),
-            "{text}"
-        );
+        assert!(text.contains("name=\"main\",namespace=\"ns\",type=\"Stable\"} 0"), "{text}");
         metrics.forget(
             "Cluster",
             "ns",
             "main",
-            taffrail_crds::conditions::Subject::Cluster
-                .types()
-                .iter()
-                .map(|t| t.as_str()),
+            taffrail_crds::conditions::Subject::Cluster.types().iter().map(|t| t.as_str()),
         );
         let text = String::from_utf8(metrics.text().expect("text")).expect("UTF-8");
         assert!(!text.contains("name=\"main\""), "{text}");

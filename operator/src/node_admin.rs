@@ -57,11 +57,7 @@ pub enum Error {
 
 /// The admin address of a pod.
 pub fn address(pod_ip: &str) -> String {
-    if pod_ip.contains(':') {
-        format!("[{pod_ip}]:{ADMIN_PORT}")
-    } else {
-        format!("{pod_ip}:{ADMIN_PORT}")
-    }
+    if pod_ip.contains(':') { format!("[{pod_ip}]:{ADMIN_PORT}") } else { format!("{pod_ip}:{ADMIN_PORT}") }
 }
 
 /// Calls nodes.
@@ -74,10 +70,7 @@ pub struct NodeAdmin {
 impl NodeAdmin {
     /// A client without connections.
     pub fn new(metrics: Metrics) -> Self {
-        Self {
-            channels: Arc::default(),
-            metrics,
-        }
+        Self { channels: Arc::default(), metrics }
     }
 
     fn connect(&self, address: &str) -> Result<AdminClient<Channel>, Error> {
@@ -85,10 +78,8 @@ impl NodeAdmin {
         let channel = if let Some(known) = channels.get(address) {
             known.clone()
         } else {
-            let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| Error::Unreachable {
-                address: address.to_owned(),
-                message: error.to_string(),
-            })?;
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                .map_err(|error| Error::Unreachable { address: address.to_owned(), message: error.to_string() })?;
             let endpoint = endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
                 .http2_keep_alive_interval(KEEP_ALIVE)
@@ -108,10 +99,7 @@ impl NodeAdmin {
 
     /// Drops the connection to a pod that is gone.
     pub fn forget(&self, address: &str) {
-        self.channels
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(address);
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
     }
 
     async fn call<T, F, Fut>(&self, method: &str, at: &str, deadline: Duration, call: F) -> Result<T, Error>
@@ -137,10 +125,7 @@ impl NodeAdmin {
     /// # Errors
     /// It does not answer.
     pub async fn status(&self, at: &str) -> Result<NodeStatus, Error> {
-        self.call("Status", at, LOCAL_DEADLINE, |mut node| async move {
-            node.status(StatusRequest {}).await
-        })
-        .await
+        self.call("Status", at, LOCAL_DEADLINE, |mut node| async move { node.status(StatusRequest {}).await }).await
     }
 
     /// Makes a blank node the first of a new cluster.
@@ -148,14 +133,9 @@ impl NodeAdmin {
     /// # Errors
     /// It refuses (it is not blank, or another disk) or does not answer.
     pub async fn bootstrap(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<u64, Error> {
-        let request = BootstrapRequest {
-            cluster_id: cluster_id.to_owned(),
-            disk_id: disk_id.to_owned(),
-        };
+        let request = BootstrapRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
         let answer = self
-            .call("Bootstrap", at, CLUSTER_DEADLINE, |mut node| async move {
-                node.bootstrap(request).await
-            })
+            .call("Bootstrap", at, CLUSTER_DEADLINE, |mut node| async move { node.bootstrap(request).await })
             .await?;
         Ok(answer.node_id)
     }
@@ -165,15 +145,8 @@ impl NodeAdmin {
     /// # Errors
     /// It refuses (it is not blank, or another disk) or does not answer.
     pub async fn join(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<(), Error> {
-        let request = JoinRequest {
-            cluster_id: cluster_id.to_owned(),
-            disk_id: disk_id.to_owned(),
-        };
-        self.call("Join", at, LOCAL_DEADLINE, |mut node| async move {
-            node.join(request).await
-        })
-        .await
-        .map(|_| ())
+        let request = JoinRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
+        self.call("Join", at, LOCAL_DEADLINE, |mut node| async move { node.join(request).await }).await.map(|_| ())
     }
 
     /// Opens the stream of views of one node.
@@ -181,18 +154,12 @@ impl NodeAdmin {
     /// # Errors
     /// It refuses or does not answer.
     pub async fn watch(&self, at: &str) -> Result<Streaming<ClusterView>, Error> {
-        self.call("Watch", at, CLUSTER_DEADLINE, |mut node| async move {
-            node.watch(ViewRequest {}).await
-        })
-        .await
+        self.call("Watch", at, CLUSTER_DEADLINE, |mut node| async move { node.watch(ViewRequest {}).await }).await
     }
 
     /// The members of one cluster: a call goes to the first that answers, and it passes it on to the coordinator.
     pub fn members(&self, addresses: Vec<String>) -> Members {
-        Members {
-            admin: self.clone(),
-            addresses,
-        }
+        Members { admin: self.clone(), addresses }
     }
 }
 
@@ -238,8 +205,7 @@ impl Members {
     /// # Errors
     /// No member answers, or there is no quorum.
     pub async fn view(&self) -> Result<ClusterView, Error> {
-        self.any("View", |mut node| async move { node.view(ViewRequest {}).await })
-            .await
+        self.any("View", |mut node| async move { node.view(ViewRequest {}).await }).await
     }
 
     /// States that a store exists.
@@ -274,10 +240,7 @@ impl Members {
     /// # Errors
     /// No member answers, or there is no such node.
     pub async fn drain(&self, node_id: u64) -> Result<DrainNodeResponse, Error> {
-        self.any("DrainNode", |mut node| async move {
-            node.drain_node(DrainNodeRequest { node_id }).await
-        })
-        .await
+        self.any("DrainNode", |mut node| async move { node.drain_node(DrainNodeRequest { node_id }).await }).await
     }
 
     /// Takes a drain back.
@@ -285,11 +248,9 @@ impl Members {
     /// # Errors
     /// No member answers, or there is no such node.
     pub async fn cancel_drain(&self, node_id: u64) -> Result<(), Error> {
-        self.any("CancelDrain", |mut node| async move {
-            node.cancel_drain(CancelDrainRequest { node_id }).await
-        })
-        .await
-        .map(|_| ())
+        self.any("CancelDrain", |mut node| async move { node.cancel_drain(CancelDrainRequest { node_id }).await })
+            .await
+            .map(|_| ())
     }
 
     /// Puts a node in the place of one that is lost.
@@ -297,15 +258,8 @@ impl Members {
     /// # Errors
     /// No member answers, or the coordinator refuses.
     pub async fn replace(&self, old_node_id: u64, new_node_id: u64) -> Result<ReplaceNodeResponse, Error> {
-        let request = ReplaceNodeRequest {
-            old_node_id,
-            new_node_id,
-        };
-        self.any(
-            "ReplaceNode",
-            |mut node| async move { node.replace_node(request).await },
-        )
-        .await
+        let request = ReplaceNodeRequest { old_node_id, new_node_id };
+        self.any("ReplaceNode", |mut node| async move { node.replace_node(request).await }).await
     }
 
     /// Hands all leaderships of a node to others; says how many are left.
@@ -314,11 +268,9 @@ impl Members {
     /// No member answers, or there is no such node.
     pub async fn transfer_leaders(&self, node_id: u64) -> Result<u32, Error> {
         let request = TransferLeadersRequest { node_id };
-        self.any("TransferLeaders", |mut node| async move {
-            node.transfer_leaders(request).await
-        })
-        .await
-        .map(|answer| answer.remaining)
+        self.any("TransferLeaders", |mut node| async move { node.transfer_leaders(request).await })
+            .await
+            .map(|answer| answer.remaining)
     }
 
     /// Asks for the right to take a node's pod.
@@ -343,10 +295,7 @@ impl Members {
     /// # Errors
     /// No member answers.
     pub async fn release(&self, node_id: u64, holder: &str) -> Result<bool, Error> {
-        let request = ReleaseDisruptionRequest {
-            node_id,
-            holder: holder.to_owned(),
-        };
+        let request = ReleaseDisruptionRequest { node_id, holder: holder.to_owned() };
         self.any("ReleaseDisruption", |mut node| {
             let request = request.clone();
             async move { node.release_disruption(request).await }
@@ -368,11 +317,7 @@ mod tests {
 
     #[test]
     fn only_a_spoken_no_is_a_refusal() {
-        for code in [
-            tonic::Code::Unavailable,
-            tonic::Code::DeadlineExceeded,
-            tonic::Code::Cancelled,
-        ] {
+        for code in [tonic::Code::Unavailable, tonic::Code::DeadlineExceeded, tonic::Code::Cancelled] {
             let error = classify("a", &Status::new(code, ""));
             assert!(matches!(error, Error::Unreachable { .. }), "{code:?}");
         }

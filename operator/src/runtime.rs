@@ -93,9 +93,7 @@ pub fn install_logging(logging: &Logging) {
 /// # Errors
 /// There is no configuration, or it is unusable.
 pub async fn client() -> Result<Client, Error> {
-    let mut config = kube::Config::infer()
-        .await
-        .map_err(|error| Error::Config(Box::new(error)))?;
+    let mut config = kube::Config::infer().await.map_err(|error| Error::Config(Box::new(error)))?;
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
@@ -110,16 +108,11 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let client = client().await?;
     let metrics = Metrics::new()?;
     let scopes = args.scopes();
-    let options = Options {
-        node_image: args.node_image.clone(),
-        cluster_domain: domain::find(&args.cluster_domain),
-    };
+    let options = Options { node_image: args.node_image.clone(), cluster_domain: domain::find(&args.cluster_domain) };
     tracing::info!(?scopes, ?options, version = env!("CARGO_PKG_VERSION"), "starting");
     let health = Health::new(metrics.clone(), scopes.len());
     let address = args.listen;
-    let listener = Health::bind(address)
-        .await
-        .map_err(|source| Error::Listen { address, source })?;
+    let listener = Health::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(named("http", health.clone().serve(listener, stop.clone())));
@@ -182,9 +175,7 @@ async fn kinds_served(client: &Client, stop: &CancellationToken) -> bool {
         let missing = match client.list_api_group_resources(GROUP_VERSION).await {
             Ok(list) => {
                 let served: HashSet<&str> = list.resources.iter().map(|resource| resource.name.as_str()).collect();
-                let missing = ["clusters", "eventstores"]
-                    .into_iter()
-                    .find(|kind| !served.contains(kind));
+                let missing = ["clusters", "eventstores"].into_iter().find(|kind| !served.contains(kind));
                 missing.map(|kind| format!("{kind}.taffrail.io is not served"))
             }
             Err(error) => Some(error.to_string()),
@@ -275,10 +266,7 @@ fn scope(
 
     let (to_clusters, cluster_triggers) = mpsc::channel(TRIGGERS_MAX);
     let (to_stores, store_triggers) = mpsc::channel(TRIGGERS_MAX);
-    let triggers = Triggers {
-        clusters: to_clusters,
-        stores: to_stores,
-    };
+    let triggers = Triggers { clusters: to_clusters, stores: to_stores };
     let context = Arc::new(Context {
         client: shared.client.clone(),
         writer: Writer::new(shared.client.clone(), shared.metrics.clone()),
@@ -326,10 +314,7 @@ fn scope(
         .reconcile_on(ReceiverStream::new(cluster_triggers))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(cluster::reconcile, cluster::error_policy, context.clone());
-    tasks.spawn(named(
-        "controller of Clusters",
-        drive("Cluster", shared.metrics.clone(), cluster_controller),
-    ));
+    tasks.spawn(named("controller of Clusters", drive("Cluster", shared.metrics.clone(), cluster_controller)));
 
     let known_stores = event_stores.clone();
     let store_controller = Controller::for_stream(store_stream, event_stores)
@@ -343,17 +328,12 @@ fn scope(
                     store.metadata.namespace == namespace && store.spec.cluster_ref.name.as_str() == name
                 })
             });
-            stores
-                .map(|store| ObjectRef::from_obj(store.as_ref()))
-                .collect::<Vec<_>>()
+            stores.map(|store| ObjectRef::from_obj(store.as_ref())).collect::<Vec<_>>()
         })
         .reconcile_on(ReceiverStream::new(store_triggers))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(event_store::reconcile, event_store::error_policy, context.clone());
-    tasks.spawn(named(
-        "controller of EventStores",
-        drive("EventStore", shared.metrics.clone(), store_controller),
-    ));
+    tasks.spawn(named("controller of EventStores", drive("EventStore", shared.metrics.clone(), store_controller)));
 
     let (health, stop) = (health.clone(), stop.clone());
     tasks.spawn(named("caches", async move {
@@ -369,32 +349,17 @@ fn scope(
 fn shape<K: Resource>(object: &K, status_is_empty: bool) -> u64 {
     let meta = object.meta();
     let mut hasher = DefaultHasher::new();
-    (
-        &meta.uid,
-        meta.generation,
-        &meta.finalizers,
-        &meta.labels,
-        &meta.annotations,
-    )
-        .hash(&mut hasher);
+    (&meta.uid, meta.generation, &meta.finalizers, &meta.labels, &meta.annotations).hash(&mut hasher);
     (meta.deletion_timestamp.is_some(), status_is_empty).hash(&mut hasher);
     hasher.finish()
 }
 
 fn cluster_status_is_empty(cluster: &Guarded<Cluster>) -> bool {
-    cluster.0.as_ref().is_ok_and(|cluster| {
-        cluster
-            .status
-            .as_ref()
-            .is_none_or(|status| status.conditions.is_empty())
-    })
+    cluster.0.as_ref().is_ok_and(|cluster| cluster.status.as_ref().is_none_or(|status| status.conditions.is_empty()))
 }
 
 fn store_status_is_empty(store: &Guarded<EventStore>) -> bool {
-    store
-        .0
-        .as_ref()
-        .is_ok_and(|store| store.status.as_ref().is_none_or(|status| status.conditions.is_empty()))
+    store.0.as_ref().is_ok_and(|store| store.status.as_ref().is_none_or(|status| status.conditions.is_empty()))
 }
 
 fn by_label<K: ResourceExt>(object: K) -> Option<ObjectRef<Guarded<Cluster>>> {

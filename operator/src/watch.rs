@@ -40,21 +40,17 @@ pub fn follow<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(api, config)
-        .default_backoff()
-        .reflect(cache)
-        .touched_objects()
-        .filter_map(move |touched| {
-            let touched = match touched {
-                Ok(object) => Some(Ok(object)),
-                Err(error) => {
-                    metrics.watch_error(name);
-                    tracing::warn!(watch = name, %error, "a watch failed and is restarted");
-                    None
-                }
-            };
-            std::future::ready(touched)
-        })
+    watcher(api, config).default_backoff().reflect(cache).touched_objects().filter_map(move |touched| {
+        let touched = match touched {
+            Ok(object) => Some(Ok(object)),
+            Err(error) => {
+                metrics.watch_error(name);
+                tracing::warn!(watch = name, %error, "a watch failed and is restarted");
+                None
+            }
+        };
+        std::future::ready(touched)
+    })
 }
 
 /// As [`follow`], but passes an object on only when its fingerprint differs from the last one. A deletion always passes,
@@ -71,30 +67,27 @@ where
 {
     let mut known: HashMap<(Option<String>, Option<String>), u64> = HashMap::new();
     let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
-    watcher(api, watcher::Config::default())
-        .default_backoff()
-        .reflect(cache)
-        .filter_map(move |event| {
-            let passed = match event {
-                Ok(watcher::Event::Init) => {
-                    known.clear();
-                    None
-                }
-                Ok(watcher::Event::InitDone) => None,
-                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
-                    let now = fingerprint(&object);
-                    (known.insert(key(&object), now) != Some(now)).then_some(Ok(object))
-                }
-                Ok(watcher::Event::Delete(object)) => {
-                    known.remove(&key(&object));
-                    Some(Ok(object))
-                }
-                Err(error) => {
-                    metrics.watch_error(name);
-                    tracing::warn!(watch = name, %error, "a watch failed and is restarted");
-                    None
-                }
-            };
-            std::future::ready(passed)
-        })
+    watcher(api, watcher::Config::default()).default_backoff().reflect(cache).filter_map(move |event| {
+        let passed = match event {
+            Ok(watcher::Event::Init) => {
+                known.clear();
+                None
+            }
+            Ok(watcher::Event::InitDone) => None,
+            Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                let now = fingerprint(&object);
+                (known.insert(key(&object), now) != Some(now)).then_some(Ok(object))
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                known.remove(&key(&object));
+                Some(Ok(object))
+            }
+            Err(error) => {
+                metrics.watch_error(name);
+                tracing::warn!(watch = name, %error, "a watch failed and is restarted");
+                None
+            }
+        };
+        std::future::ready(passed)
+    })
 }

@@ -56,31 +56,19 @@ fn yaml(object: &impl Serialize) -> String {
 }
 
 fn golden(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).expect("writing the golden file");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        text, expected,
-        "{name} differs; review it, then run with UPDATE_GOLDEN=1"
-    );
+    assert_eq!(text, expected, "{name} differs; review it, then run with UPDATE_GOLDEN=1");
 }
 
 fn all(cluster: &Cluster, claim_size: Option<&str>) -> String {
-    let frame = Frame {
-        cluster,
-        cluster_domain: "cluster.local",
-    };
+    let frame = Frame { cluster, cluster_domain: "cluster.local" };
     let text = config::render(frame).expect("TOML");
     let config_hash = hash::of(&text).expect("a hash");
-    let image = cluster
-        .spec
-        .image
-        .clone()
-        .unwrap_or_else(|| "taffrail:0.1.0".to_owned());
+    let image = cluster.spec.image.clone().unwrap_or_else(|| "taffrail:0.1.0".to_owned());
     let set = stateful_set::render(
         frame,
         &stateful_set::Inputs {
@@ -91,11 +79,7 @@ fn all(cluster: &Cluster, claim_size: Option<&str>) -> String {
             claim_size,
         },
     );
-    let identity = identity::Identity {
-        cluster_id: ID.to_owned(),
-        formed: true,
-        nodes: Some(3),
-    };
+    let identity = identity::Identity { cluster_id: ID.to_owned(), formed: true, nodes: Some(3) };
     let mut documents = vec![
         yaml(&frame.node_config_map(text, "taffrail:0.1.0")),
         yaml(&identity::render(frame, &identity)),
@@ -132,10 +116,7 @@ fn services_of_a_store() {
 #[test]
 fn small_clusters_have_no_budget() {
     let cluster = minimal();
-    let frame = Frame {
-        cluster: &cluster,
-        cluster_domain: "cluster.local",
-    };
+    let frame = Frame { cluster: &cluster, cluster_domain: "cluster.local" };
     for (nodes, budget) in [(1, false), (2, false), (3, true), (5, true)] {
         assert_eq!(disruption_budget::render(frame, nodes).is_some(), budget, "{nodes}");
     }
@@ -151,16 +132,9 @@ fn volumes_are_always_retained_and_pods_never_have_an_empty_dir() {
 #[test]
 fn an_identity_is_read_as_it_was_written() {
     let cluster = minimal();
-    let frame = Frame {
-        cluster: &cluster,
-        cluster_domain: "cluster.local",
-    };
+    let frame = Frame { cluster: &cluster, cluster_domain: "cluster.local" };
     for (formed, nodes) in [(false, None), (true, Some(5))] {
-        let written = identity::Identity {
-            cluster_id: ID.to_owned(),
-            formed,
-            nodes,
-        };
+        let written = identity::Identity { cluster_id: ID.to_owned(), formed, nodes };
         assert_eq!(identity::parse(&identity::render(frame, &written)), Some(written));
     }
     assert_eq!(identity::parse(&k8s_openapi::api::core::v1::ConfigMap::default()), None);

@@ -12,3 +12,8 @@ pub const TAGS_MAX: usize = 16;
 pub const SHORT_TEXT_BYTES_MAX: usize = 128;
 /// How long repeats of `any` and `stream_exists` appends are recognised, microseconds (15 minutes).
 pub const REPEAT_WINDOW_US: u64 = 15 * 60 * 1_000_000;
+/// The longest that repeats are recognised, microseconds (24 hours): an `any` append looks at every bucket of the window.
+pub const REPEAT_WINDOW_MAX_US: u64 = 24 * 60 * 60 * 1_000_000;
+/// Repeat rows are gathered in time buckets of this length, microseconds, so that whole buckets can be dropped. Part of the
+/// disk contract: the bucket's number is in the row's key, so the length must not follow from a setting.
+pub const REPEAT_BUCKET_US: u64 = 225 * 1_000_000;

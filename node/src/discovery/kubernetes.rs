@@ -3,7 +3,7 @@
 
 use super::{Candidates, remembered};
 use crate::rt;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
     Api, Client,

@@ -191,23 +191,21 @@ impl Life {
             return self.bootstrap(ClusterId::new(rt::new_uuid())).await;
         }
         self.shell.readiness.send_replace(Readiness::WaitingForCluster);
-        loop {
-            match self.told.recv().await {
-                Some(Told::Bootstrap(cluster, answer)) => {
-                    let done = self.bootstrap(cluster).await;
-                    // a caller that gave up asks again and finds it done
-                    drop(answer.send(done.as_ref().map(|()| FIRST).map_err(|e| e.why.clone())));
-                    return done;
-                }
-                Some(Told::Join(cluster, answer)) => {
-                    let done = self.dir.set_cluster(cluster);
-                    drop(answer.send(done.as_ref().copied().map_err(ToString::to_string)));
-                    done?;
-                    self.show();
-                    return Ok(());
-                }
-                None => return Err(failed("the admin service has ended")),
+        match self.told.recv().await {
+            Some(Told::Bootstrap(cluster, answer)) => {
+                let done = self.bootstrap(cluster).await;
+                // a caller that gave up asks again and finds it done
+                drop(answer.send(done.as_ref().map(|()| FIRST).map_err(|e| e.why.clone())));
+                done
             }
+            Some(Told::Join(cluster, answer)) => {
+                let done = self.dir.set_cluster(cluster);
+                drop(answer.send(done.as_ref().copied().map_err(ToString::to_string)));
+                done?;
+                self.show();
+                Ok(())
+            }
+            None => Err(failed("the admin service has ended")),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     catalogue::{codec, machine::CatalogueMachine},
     metrics::Metrics,
-    peer::{CallError, PeerTransport, Request, table::Table},
+    peer::{CallError, Request, table::Table},
     raft::{
         group::{Group, Home, ProposeError},
         log::{LogKey, LogOp, ReplicaState, write_synced},
@@ -184,14 +184,13 @@ impl Member {
     /// # Errors
     /// When there was no coordinator until the deadline, or the outcome is unknown.
     pub async fn propose(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
-        let mut last = "none is known".to_owned();
         loop {
-            match self.try_propose(&kind, deadline).await {
-                Err(CatalogueError::NoCoordinator(why)) => last = why,
+            let why = match self.try_propose(&kind, deadline).await {
+                Err(CatalogueError::NoCoordinator(why)) => why,
                 answer => return answer,
-            }
+            };
             if Instant::now() >= deadline {
-                return Err(CatalogueError::NoCoordinator(last));
+                return Err(CatalogueError::NoCoordinator(why));
             }
             let pause = Duration::from_millis(20) + rt::jitter(Duration::from_millis(60));
             tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;

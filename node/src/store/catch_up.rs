@@ -2,8 +2,9 @@
 
 use super::{
     codec,
-    db::{StateDb, View},
-    machine::Error,
+    db::{Rows, StateDb, View},
+    error::Error,
+    group_state::GroupState,
     schema::{self, Family},
 };
 use crate::rt;
@@ -37,7 +38,7 @@ pub type Chunks = mpsc::Receiver<Result<CatchUpChunk, Refusal>>;
 /// Starts to send; the receiver's pace is the sender's.
 #[must_use]
 pub fn send(db: Arc<StateDb>, wanted: Wanted) -> Chunks {
-    stream(move |sink| walk(&db, wanted, sink))
+    stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink))
 }
 
 /// Runs `walk` away from the runtime's threads; each chunk waits until there is room.
@@ -91,69 +92,89 @@ fn agrees(view: &View<'_>, wanted: &Wanted) -> Result<bool, Error> {
     let (from, _) = schema::partition_bounds(wanted.partition);
     let at = schema::data(wanted.partition, last);
     let Some(found) = view.falling(Family::Data, &from, &at)?.next() else { return Ok(false) };
-    let block = codec::decode_block(Bytes::from(found?.1.into_vec()))?;
-    let end = block.first_position.get() + block.events.len() as u64;
-    Ok(end == wanted.next_position && block.event_digest == wanted.digest)
+    let (key, value) = found?;
+    let block = codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
+    Ok(block.next_position() == wanted.next_position && block.event_digest == wanted.digest)
 }
 
-fn walk(db: &StateDb, wanted: Wanted, sink: &mut dyn FnMut(CatchUpChunk) -> bool) -> Result<(), Error> {
+/// Gives one view of the partition to `sink`, until it answers `false`: events from where the receiver is, the other
+/// families whole, the counters last.
+pub(super) fn walk(
+    db: &StateDb,
+    wanted: Wanted,
+    chunk_bytes_max: usize,
+    sink: &mut dyn FnMut(CatchUpChunk) -> bool,
+) -> Result<(), Error> {
     let view = db.view();
+    let group_row = view.get(Family::Meta, &schema::group_meta(wanted.group))?;
+    let group = GroupState::decode(group_row.as_deref())?;
+    if group.installing != 0 {
+        return Err(Error::Installing);
+    }
+    let partition_key = schema::partition_meta(wanted.partition);
+    let partition_row = view.get(Family::Meta, &partition_key)?;
+    let (Some(group_meta), Some(partition_meta)) = (group_row, partition_row) else { return Err(Error::NothingApplied) };
+    let counters = codec::decode_partition(&partition_meta).map_err(Error::row(Family::Meta, &partition_key))?;
+    // Both have applied committed entries only, so having less is no sign of another history.
+    if wanted.next_position > counters.next_position {
+        return Err(Error::Behind { end: counters.next_position, wanted: wanted.next_position });
+    }
     let from = if agrees(&view, &wanted)? { wanted.next_position.max(1) } else { 1 };
-    let row = view.get(Family::Meta, &schema::group_meta(wanted.group))?;
-    let row = row.ok_or_else(|| Error::Unsupported("this replica has applied nothing yet".into()))?;
-    let generation = super::machine::GroupState::decode(Some(&row))?.generation;
-    let partition = view.get(Family::Meta, &schema::partition_meta(wanted.partition))?.unwrap_or_else(|| {
-        Bytes::from(codec::encode_partition(&taffrail_core::stream::PartitionMeta::default()))
-    });
-    let start = schema::data(wanted.partition, Position::new(from).unwrap_or(Position::MAX));
-    let (_, end) = schema::partition_bounds(wanted.partition);
-    let rows = view.rising(Family::Data, &start, &end)?;
-    // `data` keys travel whole: the receiver makes its own from the block.
-    if !send_rows(Family::Data, 0, from, rows, sink)? {
+    let mut sender = Sender { chunk_bytes_max, sink };
+    let (start, end) = schema::data_from(wanted.partition, from);
+    if !sender.rows(Family::Data, schema::PARTITION_LEN, from, view.scan(Family::Data, &start, &end)?)? {
         return Ok(());
     }
     for family in Family::GENERATIONS {
-        let (start, end) = schema::generation_bounds(wanted.partition, generation);
-        let rows = view.rising(family, &start, &end)?;
-        if !send_rows(family, start.len(), 0, rows, sink)? {
+        let (start, end) = schema::generation_bounds(wanted.partition, group.generation);
+        if !sender.rows(family, schema::GENERATION_LEN, 0, view.scan(family, &start, &end)?)? {
             return Ok(());
         }
     }
-    sink(CatchUpChunk { family: Family::Meta as u32, rows: Vec::new(), from_position: 0, group_meta: row, partition_meta: partition });
+    (sender.sink)(CatchUpChunk { group_meta, partition_meta, ..empty(Family::Meta, 0) });
     Ok(())
 }
 
-/// Sends rows in chunks; `false` when the receiver is gone. The first chunk is sent even without rows when it has a
-/// position to tell.
-fn send_rows(
-    family: Family,
-    prefix: usize,
-    from_position: u64,
-    rows: impl Iterator<Item = Result<super::db::Row, super::db::Error>>,
-    sink: &mut dyn FnMut(CatchUpChunk) -> bool,
-) -> Result<bool, Error> {
-    let empty = |from_position| CatchUpChunk {
+fn empty(family: Family, from_position: u64) -> CatchUpChunk {
+    CatchUpChunk {
         family: family as u32,
         rows: Vec::new(),
         from_position,
         group_meta: Bytes::new(),
         partition_meta: Bytes::new(),
-    };
-    let (mut chunk, mut bytes) = (empty(from_position), 0);
-    for row in rows {
-        let (key, value) = row?;
-        let size = key.len() + value.len();
-        if bytes > 0 && bytes + size > CHUNK_BYTES_MAX {
-            if !sink(std::mem::replace(&mut chunk, empty(0))) {
-                return Ok(false);
+    }
+}
+
+struct Sender<'a> {
+    chunk_bytes_max: usize,
+    sink: &'a mut dyn FnMut(CatchUpChunk) -> bool,
+}
+
+impl Sender<'_> {
+    /// Sends rows, their keys without the first `prefix` bytes; `false` when the receiver is gone. A chunk that has a
+    /// position to tell is sent even without rows.
+    fn rows(&mut self, family: Family, prefix: usize, from_position: u64, rows: Rows<'_>) -> Result<bool, Error> {
+        let (mut chunk, mut bytes) = (empty(family, from_position), 0);
+        for row in rows {
+            let (key, value) = row?;
+            if family == Family::Data {
+                // A damaged block must be found here, where it is, not by whoever receives it.
+                codec::check_block(&value).map_err(Error::row(family, &key))?;
             }
-            bytes = 0;
+            let size = key.len() + value.len();
+            if bytes > 0 && bytes + size > self.chunk_bytes_max {
+                if !(self.sink)(std::mem::replace(&mut chunk, empty(family, 0))) {
+                    return Ok(false);
+                }
+                bytes = 0;
+            }
+            bytes += size;
+            let stripped = key.get(prefix..).ok_or_else(|| Error::key(family, &key))?;
+            chunk.rows.push(Row { key: Bytes::copy_from_slice(stripped), value: Bytes::from(value.into_vec()) });
         }
-        bytes += size;
-        chunk.rows.push(Row { key: Bytes::from(key[prefix..].to_vec()), value: Bytes::from(value.into_vec()) });
+        if chunk.rows.is_empty() && chunk.from_position == 0 {
+            return Ok(true);
+        }
+        Ok((self.sink)(chunk))
     }
-    if chunk.rows.is_empty() && chunk.from_position == 0 {
-        return Ok(true);
-    }
-    Ok(sink(chunk))
 }

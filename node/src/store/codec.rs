@@ -15,21 +15,45 @@ use taffrail_proto::storage as pb;
 pub const FORMAT: u32 = 1;
 /// First byte of a block.
 const BLOCK_FORMAT: u8 = 1;
+/// Format byte and checksum.
+const BLOCK_HEAD: usize = 5;
+const BLOCK: &str = "block";
 
 /// Bytes that do not say what they should.
 #[derive(Debug, thiserror::Error)]
-#[error("{what}: {why}")]
-pub struct Error {
-    what: &'static str,
-    why: String,
+pub enum Error {
+    /// Damaged, or never written by any version.
+    #[error("{what}: {why}")]
+    Malformed {
+        /// Which value.
+        what: &'static str,
+        /// Which field or rule.
+        why: String,
+    },
+    /// Written by a version that knows more. Never skipped.
+    #[error("{what}: {part} is not known to this version")]
+    Unknown {
+        /// Which value.
+        what: &'static str,
+        /// Which part of it.
+        part: String,
+    },
 }
 
 fn error(what: &'static str, why: impl ToString) -> Error {
-    Error { what, why: why.to_string() }
+    Error::Malformed { what, why: why.to_string() }
+}
+
+fn unknown(what: &'static str, part: impl ToString) -> Error {
+    Error::Unknown { what, part: part.to_string() }
+}
+
+fn format_is_known(what: &'static str, format: u32) -> Result<(), Error> {
+    if format == FORMAT { Ok(()) } else { Err(unknown(what, format!("format {format}"))) }
 }
 
 fn digest(what: &'static str, bytes: &[u8]) -> Result<Digest, Error> {
-    bytes.try_into().map(Digest).map_err(|_| error(what, format!("a digest has 32 bytes, not {}", bytes.len())))
+    bytes.try_into().map(Digest).map_err(|_| error(what, format!("digest: has {} bytes, not 32", bytes.len())))
 }
 
 fn revision(what: &'static str, n: u64) -> Result<Revision, Error> {
@@ -55,7 +79,7 @@ fn event_to(e: &NewEvent) -> pb::StoredEvent {
 
 fn event_from(what: &'static str, e: pb::StoredEvent) -> Result<NewEvent, Error> {
     Ok(NewEvent {
-        id: EventId::from_slice(&e.id).ok_or_else(|| error(what, "an event id has 16 bytes"))?,
+        id: EventId::from_slice(&e.id).ok_or_else(|| error(what, format!("event id: has {} bytes, not 16", e.id.len())))?,
         event_type: EventType::new(&e.r#type).map_err(|why| error(what, why))?,
         content_type: e.content_type,
         data: e.data,
@@ -68,7 +92,7 @@ fn event_from(what: &'static str, e: pb::StoredEvent) -> Result<NewEvent, Error>
 
 fn events_from(what: &'static str, events: Vec<pb::StoredEvent>) -> Result<Vec<NewEvent>, Error> {
     if events.is_empty() {
-        return Err(error(what, "no events"));
+        return Err(error(what, "events: none"));
     }
     events.into_iter().map(|e| event_from(what, e)).collect()
 }
@@ -99,6 +123,7 @@ pub fn encode_command(command: &Command) -> Bytes {
         Kind::Settings { repeat_window_us, closed } => {
             K::Settings(pb::Settings { repeat_window_us: *repeat_window_us, closed: *closed })
         }
+        Kind::RaiseRules(rules) => K::RaiseRules(*rules),
     };
     pb::StoreCommand { rules: command.rules, kind: Some(kind) }.encode_to_vec().into()
 }
@@ -111,12 +136,13 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
     use pb::{expected::Kind as E, store_command::Kind as K};
     const WHAT: &str = "store command";
     let command = pb::StoreCommand::decode(bytes).map_err(|e| error(WHAT, e))?;
-    let kind = match command.kind.ok_or_else(|| error(WHAT, "a kind that this version does not know"))? {
+    let kind = match command.kind.ok_or_else(|| unknown(WHAT, "its kind"))? {
         K::Settings(s) => Kind::Settings { repeat_window_us: s.repeat_window_us, closed: s.closed },
+        K::RaiseRules(rules) => Kind::RaiseRules(rules),
         K::Appends(appends) => {
             let mut out = Vec::with_capacity(appends.appends.len());
             for s in appends.appends {
-                let expected = s.expected.and_then(|e| e.kind).ok_or_else(|| error(WHAT, "unknown expectation"))?;
+                let expected = s.expected.and_then(|e| e.kind).ok_or_else(|| unknown(WHAT, "an expectation"))?;
                 let expected = match expected {
                     E::Any(_) => ExpectedRevision::Any,
                     E::NoStream(_) => ExpectedRevision::NoStream,
@@ -145,30 +171,43 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
         recorded_at_us: block.recorded_at_us,
         events: block.events.iter().map(event_to).collect(),
     };
-    let mut out = Vec::with_capacity(5 + message.encoded_len());
+    let mut out = Vec::with_capacity(BLOCK_HEAD + message.encoded_len());
     out.extend_from_slice(&[BLOCK_FORMAT, 0, 0, 0, 0]);
     // A vector grows as needed; encoding into it cannot fail.
     message.encode_raw(&mut out);
-    let crc = crc32c::crc32c(&out[5..]);
+    let crc = crc32c::crc32c(&out[BLOCK_HEAD..]);
     out[1..5].copy_from_slice(&crc.to_be_bytes());
     out
 }
 
-/// A block from its row. A bad checksum is an error, never "absent".
+/// Format and checksum of a block's row. A bad checksum is an error, never "absent".
+///
+/// # Errors
+/// Names the part.
+pub fn check_block(row: &[u8]) -> Result<(), Error> {
+    let Some((head, message)) = row.split_at_checked(BLOCK_HEAD) else { return Err(error(BLOCK, "too short")) };
+    if head[0] != BLOCK_FORMAT {
+        return Err(unknown(BLOCK, format!("format {}", head[0])));
+    }
+    let (stored, is) = (u32::from_be_bytes([head[1], head[2], head[3], head[4]]), crc32c::crc32c(message));
+    if stored == is {
+        Ok(())
+    } else {
+        Err(error(BLOCK, format!("checksum: {stored:08x} is stored, {is:08x} is computed")))
+    }
+}
+
+/// A block from its row, checksum included.
 ///
 /// # Errors
 /// Names the part.
 pub fn decode_block(row: Bytes) -> Result<Block, Error> {
-    const WHAT: &str = "block";
-    let Some((head, message)) = row.split_at_checked(5) else { return Err(error(WHAT, "too short")) };
-    if head[0] != BLOCK_FORMAT {
-        return Err(error(WHAT, format!("format {} is not known to this version", head[0])));
-    }
-    let crc = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    if crc32c::crc32c(message) != crc {
-        return Err(error(WHAT, "checksum does not match"));
-    }
-    let b = pb::StoredBlock::decode(row.slice(5..)).map_err(|e| error(WHAT, e))?;
+    const WHAT: &str = BLOCK;
+    check_block(&row)?;
+    let b = pb::StoredBlock::decode(row.slice(BLOCK_HEAD..)).map_err(|e| error(WHAT, e))?;
+    let more = (b.events.len() as u64).saturating_sub(1);
+    revision(WHAT, b.first_revision.saturating_add(more))?;
+    position(WHAT, b.first_position.saturating_add(more))?;
     Ok(Block {
         event_digest: digest(WHAT, &b.event_digest)?,
         stream_no: StreamNo::new(b.stream_no),
@@ -266,8 +305,10 @@ pub fn encode_partition(meta: &PartitionMeta) -> Vec<u8> {
 pub fn decode_partition(row: &[u8]) -> Result<PartitionMeta, Error> {
     const WHAT: &str = "partition row";
     let p = pb::StoredPartition::decode(row).map_err(|e| error(WHAT, e))?;
-    if p.format != FORMAT {
-        return Err(error(WHAT, format!("format {} is not known to this version", p.format)));
+    format_is_known(WHAT, p.format)?;
+    // Positions and stream numbers begin at 1; after the last position there is one more "next".
+    if p.next_position == 0 || p.next_position > Position::MAX.get() + 1 || p.next_stream_no == 0 {
+        return Err(error(WHAT, format!("next position {}, next stream {}", p.next_position, p.next_stream_no)));
     }
     Ok(PartitionMeta {
         rules: p.rules,
@@ -289,8 +330,6 @@ pub fn decode_partition(row: &[u8]) -> Result<PartitionMeta, Error> {
 /// Names the part.
 pub fn decode_group(row: &[u8]) -> Result<pb::GroupMeta, Error> {
     let meta = pb::GroupMeta::decode(row).map_err(|e| error("group row", e))?;
-    if meta.format != FORMAT {
-        return Err(error("group row", format!("format {} is not known to this version", meta.format)));
-    }
+    format_is_known("group row", meta.format)?;
     Ok(meta)
 }

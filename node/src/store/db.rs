@@ -4,26 +4,44 @@
 use super::schema::Family;
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode, Direction,
-    Env, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager,
+    BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode, Direction,
+    Env, ErrorKind, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager,
     WriteOptions,
 };
 use std::{path::Path, sync::Arc};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
-const BLOCK_CACHE_BYTES: usize = 256 << 20;
-const WRITE_BUFFERS_BYTES: usize = 256 << 20;
+/// Blocks read from files, and the write buffers: both are charged to this budget.
+const MEMORY_BYTES: usize = 384 << 20;
+/// The part of it that unflushed writes of all families may take.
+const WRITE_BUFFERS_BYTES: usize = 192 << 20;
+/// Compaction and flush write at most this much a second, so that they leave the disk to the log.
+const BACKGROUND_BYTES_PER_SECOND: i64 = 128 << 20;
+/// What a scan of a whole partition reads ahead.
+const SCAN_READAHEAD_BYTES: usize = 2 << 20;
 
 /// RocksDB failed, or holds what it should not.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("state database: {0}")]
-pub struct Error(String);
+pub enum Error {
+    /// A write, a flush or the disk failed: nothing after it may be trusted.
+    #[error("state database: {0}")]
+    Failed(String),
+    /// A file does not match its checksums.
+    #[error("state database: {0}")]
+    Corrupt(String),
+    /// The database has no such column family, though opening makes them all.
+    #[error("state database: column family {0} is missing")]
+    MissingFamily(&'static str),
+}
 
-impl From<rocksdb::Error> for Error {
-    fn from(e: rocksdb::Error) -> Self {
-        Self(e.into_string())
-    }
+/// A failed write is a failure of the disk, whatever RocksDB calls it.
+fn failed(e: rocksdb::Error) -> Error {
+    Error::Failed(e.into_string())
+}
+
+fn unreadable(e: rocksdb::Error) -> Error {
+    if e.kind() == ErrorKind::Corruption { Error::Corrupt(e.into_string()) } else { failed(e) }
 }
 
 /// Where the files are.
@@ -48,17 +66,18 @@ impl StateDb {
     /// When RocksDB refuses.
     pub fn open(path: &Path, place: &Place) -> Result<Self, Error> {
         // The crate has no setter for it. With the default, closing flushes, and a simulated crash would lose nothing.
-        let mut options = Options::default().get_options_from_string("avoid_flush_during_shutdown=true")?;
+        let mut options = Options::default().get_options_from_string("avoid_flush_during_shutdown=true").map_err(failed)?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
         options.set_keep_log_file_num(4);
         options.set_max_open_files(2048);
-        let cache = Cache::new_lru_cache(BLOCK_CACHE_BYTES);
+        let cache = Cache::new_lru_cache(MEMORY_BYTES);
         match place {
             Place::Disk => {
                 options.set_max_background_jobs(2);
                 options.set_bytes_per_sync(1 << 20);
+                options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, 100_000, 10);
                 options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
                     WRITE_BUFFERS_BYTES,
                     false,
@@ -68,14 +87,14 @@ impl StateDb {
             Place::Memory(env) => options.set_env(env),
         }
         let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(place, &cache)));
-        let db = Db::open_cf_descriptors(&options, path, families)?;
+        let db = Db::open_cf_descriptors(&options, path, families).map_err(unreadable)?;
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
         Ok(Self { db, no_wal })
     }
 
     fn family(&self, family: Family) -> Result<Arc<BoundColumnFamily<'_>>, Error> {
-        self.db.cf_handle(family.name()).ok_or_else(|| Error(format!("column family {} is missing", family.name())))
+        self.db.cf_handle(family.name()).ok_or(Error::MissingFamily(family.name()))
     }
 
     /// One row.
@@ -83,7 +102,7 @@ impl StateDb {
     /// # Errors
     /// When RocksDB fails.
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        Ok(self.db.get_cf(&self.family(family)?, key)?.map(Bytes::from))
+        Ok(self.db.get_cf(&self.family(family)?, key).map_err(unreadable)?.map(Bytes::from))
     }
 
     /// One row as of the last flush: what a crash would leave.
@@ -93,7 +112,7 @@ impl StateDb {
     pub fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::Persisted);
-        Ok(self.db.get_cf_opt(&self.family(family)?, key, &options)?.map(Bytes::from))
+        Ok(self.db.get_cf_opt(&self.family(family)?, key, &options).map_err(unreadable)?.map(Bytes::from))
     }
 
     /// Carries out a batch, all of it or nothing.
@@ -109,7 +128,7 @@ impl StateDb {
                 Op::DeleteRange(f, from, to) => out.delete_range_cf(&self.family(f)?, from, to),
             }
         }
-        Ok(self.db.write_opt(out, &self.no_wal)?)
+        self.db.write_opt(out, &self.no_wal).map_err(failed)
     }
 
     /// Makes everything written survive a crash.
@@ -121,7 +140,7 @@ impl StateDb {
         options.set_wait(true);
         let families = Family::ALL.into_iter().map(|f| self.family(f)).collect::<Result<Vec<_>, _>>()?;
         let families: Vec<_> = families.iter().collect();
-        Ok(self.db.flush_cfs_opt(&families, &options)?)
+        self.db.flush_cfs_opt(&families, &options).map_err(failed)
     }
 
     /// A view that later writes do not change.
@@ -137,6 +156,8 @@ fn family_options(place: &Place, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_bloom_filter(10.0, false);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
     table.set_cache_index_and_filter_blocks(true);
     options.set_block_based_table_factory(&table);
     match place {
@@ -199,29 +220,55 @@ impl View<'_> {
     /// # Errors
     /// When RocksDB fails.
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        Ok(self.snapshot.get_cf(&self.db.family(family)?, key)?.map(Bytes::from))
+        Ok(self.snapshot.get_cf(&self.db.family(family)?, key).map_err(unreadable)?.map(Bytes::from))
     }
 
     /// Rows in `from..to`, rising.
     ///
     /// # Errors
     /// When RocksDB fails.
-    pub fn rising(&self, family: Family, from: &[u8], to: &[u8]) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+    pub fn rising(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Rows<'_>, Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(to.to_vec());
-        let mode = IteratorMode::From(from, Direction::Forward);
-        Ok(self.snapshot.iterator_cf_opt(&self.db.family(family)?, options, mode).map(|r| r.map_err(Error::from)))
+        self.rows(family, options, IteratorMode::From(from, Direction::Forward))
+    }
+
+    /// Rows in `from..to`, rising, for a walk over all of them: leaves the cache to the readers of single rows.
+    ///
+    /// # Errors
+    /// When RocksDB fails.
+    pub fn scan(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Rows<'_>, Error> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(to.to_vec());
+        options.fill_cache(false);
+        options.set_readahead_size(SCAN_READAHEAD_BYTES);
+        self.rows(family, options, IteratorMode::From(from, Direction::Forward))
     }
 
     /// Rows in `from..=at`, falling from the last one at or below `at`.
     ///
     /// # Errors
     /// When RocksDB fails.
-    pub fn falling(&self, family: Family, from: &[u8], at: &[u8]) -> Result<impl Iterator<Item = Result<Row, Error>>, Error> {
+    pub fn falling(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Rows<'_>, Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from.to_vec());
-        let mode = IteratorMode::From(at, Direction::Reverse);
-        Ok(self.snapshot.iterator_cf_opt(&self.db.family(family)?, options, mode).map(|r| r.map_err(Error::from)))
+        self.rows(family, options, IteratorMode::From(at, Direction::Reverse))
+    }
+
+    fn rows(&self, family: Family, options: ReadOptions, mode: IteratorMode<'_>) -> Result<Rows<'_>, Error> {
+        Ok(Rows { rows: self.snapshot.iterator_cf_opt(&self.db.family(family)?, options, mode) })
+    }
+}
+
+/// Rows in order; ends after the first error.
+pub struct Rows<'a> {
+    rows: rocksdb::DBIteratorWithThreadMode<'a, Db>,
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Row, Error>;
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.rows.next()?.map_err(unreadable))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use super::{
     codec,
-    db::{StateDb, View},
-    machine::{Error, GroupState},
+    db::{Error as DbError, Row, StateDb, View},
+    error::Error,
+    group_state::GroupState,
+    rows::block,
     schema::{self, Family},
 };
 use crate::engine::{Direction, Page, PageBounds, ReadError, StoreReader, StreamSummary, StoreTotals};
@@ -21,17 +23,6 @@ pub struct Reader {
     db: Arc<StateDb>,
     group: GroupId,
     partition: PartitionId,
-}
-
-impl From<Error> for ReadError {
-    fn from(e: Error) -> Self {
-        match e {
-            Error::Db(e) => Self::Storage(e.to_string()),
-            Error::Codec(_) | Error::MissingBlock { .. } | Error::Raft(_) | Error::Unsupported(_) => {
-                Self::Corrupt(e.to_string())
-            }
-        }
-    }
 }
 
 /// A page under construction.
@@ -84,19 +75,29 @@ impl Reader {
         Self { db, group, partition }
     }
 
-    fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
+    fn group(&self, view: &View<'_>) -> Result<GroupState, Error> {
         let row = view.get(Family::Meta, &schema::group_meta(self.group))?;
-        Ok(GroupState::decode(row.as_deref())?.generation)
+        GroupState::decode(row.as_deref())
+    }
+
+    /// The current generation; an error while another replica's state is being taken over, because what is there then is
+    /// neither the old state nor the new one.
+    fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
+        let group = self.group(view)?;
+        if group.installing == 0 { Ok(group.generation) } else { Err(Error::Installing) }
     }
 
     fn stream_row(&self, view: &View<'_>, name: &StreamName) -> Result<Option<StreamRow>, Error> {
         let key = schema::name(self.partition, self.generation(view)?, name.as_str());
-        Ok(view.get(Family::Names, &key)?.map(|row| codec::decode_name(&row)).transpose()?)
+        let row = view.get(Family::Names, &key)?;
+        row.map(|row| codec::decode_name(&row).map_err(Error::row(Family::Names, &key))).transpose()
     }
 
-    fn block(&self, view: &View<'_>, at: Position) -> Result<Block, Error> {
-        let row = view.get(Family::Data, &schema::data(self.partition, at))?;
-        Ok(codec::decode_block(row.ok_or_else(|| Error::missing_block(self.partition, at))?)?)
+    /// The block that a row of `stream` points at.
+    fn indexed(&self, view: &View<'_>, row: Result<Row, DbError>) -> Result<Block, Error> {
+        let (key, value) = row?;
+        let (first, _) = codec::decode_stream_index(&value).map_err(Error::row(Family::Stream, &key))?;
+        block(view, self.partition, first)
     }
 
     fn stream_page(
@@ -123,8 +124,7 @@ impl Reader {
                     None => at.to_vec(),
                 };
                 for found in view.rising(Family::Stream, &start, &upper)? {
-                    let (first, _) = codec::decode_stream_index(&found?.1)?;
-                    next = gather.take(self.block(view, first)?, direction);
+                    next = gather.take(self.indexed(view, found)?, direction);
                     if next.is_some() {
                         break;
                     }
@@ -132,8 +132,7 @@ impl Reader {
             }
             Direction::Backward => {
                 for found in view.falling(Family::Stream, &lower, &at)? {
-                    let (first, _) = codec::decode_stream_index(&found?.1)?;
-                    next = gather.take(self.block(view, first)?, direction);
+                    next = gather.take(self.indexed(view, found)?, direction);
                     if next.is_some() {
                         break;
                     }
@@ -154,10 +153,14 @@ impl Reader {
             Direction::Forward => p >= from,
             Direction::Backward => p <= from,
         };
+        self.generation(view)?;
         let mut gather = Gather { bounds, bytes: 0, events: Vec::new(), wants: &wants };
         let (lower, upper) = schema::partition_bounds(self.partition);
         let at = schema::data(self.partition, from);
-        let decode = |value: Box<[u8]>| codec::decode_block(Bytes::from(value.into_vec()));
+        let decode = |row: Result<Row, DbError>| {
+            let (key, value) = row?;
+            codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))
+        };
         let mut next = None;
         match direction {
             Direction::Forward => {
@@ -166,7 +169,7 @@ impl Reader {
                     None => at.to_vec(),
                 };
                 for found in view.rising(Family::Data, &start, &upper)? {
-                    next = gather.take(decode(found?.1)?, direction);
+                    next = gather.take(decode(found)?, direction);
                     if next.is_some() {
                         break;
                     }
@@ -174,7 +177,7 @@ impl Reader {
             }
             Direction::Backward => {
                 for found in view.falling(Family::Data, &lower, &at)? {
-                    next = gather.take(decode(found?.1)?, direction);
+                    next = gather.take(decode(found)?, direction);
                     if next.is_some() {
                         break;
                     }
@@ -200,25 +203,24 @@ impl Reader {
         let mut out = Vec::new();
         for found in view.rising(Family::Names, &start, &upper)?.take(limit) {
             let (key, value) = found?;
-            let name = schema::name_of(&key)
-                .ok_or_else(|| Error::Unsupported("a stream name that this version refuses".into()))?;
-            out.push(StreamSummary { stream: name, last_revision: codec::decode_name(&value)?.last });
+            let stream = schema::name_of(&key).ok_or_else(|| Error::key(Family::Names, &key))?;
+            let row = codec::decode_name(&value).map_err(Error::row(Family::Names, &key))?;
+            out.push(StreamSummary { stream, last_revision: row.last });
         }
         Ok(out)
     }
 
     fn read_totals(&self) -> Result<StoreTotals, Error> {
         let view = self.db.view();
-        let group = view.get(Family::Meta, &schema::group_meta(self.group))?;
-        let group = GroupState::decode(group.as_deref())?;
-        let row = view.get(Family::Meta, &schema::partition_meta(self.partition))?;
-        let Some(row) = row else { return Ok(StoreTotals::default()) };
-        let meta = codec::decode_partition(&row)?;
+        let group = self.group(&view)?;
+        let key = schema::partition_meta(self.partition);
+        let Some(row) = view.get(Family::Meta, &key)? else { return Ok(StoreTotals::default()) };
+        let meta = codec::decode_partition(&row).map_err(Error::row(Family::Meta, &key))?;
         Ok(StoreTotals {
             events: meta.events,
             last_position: meta.last_position(),
             digest: meta.digest,
-            applied_index: group.applied.map_or(0, |a| a.index),
+            applied_index: group.applied_index(),
         })
     }
 }

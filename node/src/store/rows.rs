@@ -2,13 +2,13 @@
 
 use super::{
     codec,
-    db::{Batch, StateDb},
-    machine::Error,
+    db::{Batch, StateDb, View},
+    error::Error,
     schema::{self, Family},
 };
 use std::collections::BTreeMap;
 use taffrail_core::{
-    ids::{PartitionId, Revision, StreamNo},
+    ids::{PartitionId, Position, Revision, StreamNo},
     names::StreamName,
     stream::{Block, RepeatKey, RepeatRow, State, StreamRow},
 };
@@ -55,7 +55,8 @@ impl State for Staged<'_> {
             return Ok(Some(*row));
         }
         let key = schema::name(self.partition, self.generation, name.as_str());
-        Ok(self.db.get(Family::Names, &key)?.map(|row| codec::decode_name(&row)).transpose()?)
+        let row = self.db.get(Family::Names, &key)?;
+        row.map(|row| codec::decode_name(&row).map_err(Error::row(Family::Names, &key))).transpose()
     }
 
     fn block_at(&mut self, stream: StreamNo, revision: Revision) -> Result<Option<Block>, Error> {
@@ -67,10 +68,9 @@ impl State for Staged<'_> {
         let (from, _) = schema::stream_bounds(self.partition, stream);
         let at = schema::stream(self.partition, stream, revision);
         let Some(row) = view.falling(Family::Stream, &from, &at)?.next() else { return Ok(None) };
-        let (first, _) = codec::decode_stream_index(&row?.1)?;
-        let row = view.get(Family::Data, &schema::data(self.partition, first))?;
-        let row = row.ok_or_else(|| Error::missing_block(self.partition, first))?;
-        Ok(Some(codec::decode_block(row)?))
+        let (key, value) = row?;
+        let (first, _) = codec::decode_stream_index(&value).map_err(Error::row(Family::Stream, &key))?;
+        Ok(Some(block(&view, self.partition, first)?))
     }
 
     fn repeat(&mut self, key: &RepeatKey) -> Result<Option<RepeatRow>, Error> {
@@ -80,14 +80,14 @@ impl State for Staged<'_> {
         if key.bucket < self.repeats_gone {
             return Ok(None);
         }
-        let row = self.db.get(Family::Dedup, &schema::repeat(self.partition, self.generation, key))?;
-        Ok(row.map(|row| codec::decode_repeat(&row)).transpose()?)
+        let key = schema::repeat(self.partition, self.generation, key);
+        let row = self.db.get(Family::Dedup, &key)?;
+        row.map(|row| codec::decode_repeat(&row).map_err(Error::row(Family::Dedup, &key))).transpose()
     }
 
     fn put_block(&mut self, block: Block) {
         stage_block(&mut self.batch, self.partition, &block);
-        let last = block.first_revision.get() + block.events.len() as u64 - 1;
-        let row = StreamRow { no: block.stream_no, last: Revision::new(last).unwrap_or(Revision::MAX) };
+        let row = StreamRow { no: block.stream_no, last: block.last_revision() };
         let key = schema::name(self.partition, self.generation, block.stream.as_str());
         self.batch.put(Family::Names, key, codec::encode_name(row));
         self.streams.insert(block.stream.clone(), row);
@@ -109,6 +109,16 @@ impl State for Staged<'_> {
         self.repeats.retain(|key, _| key.bucket < from || key.bucket >= to);
         self.repeats_gone = self.repeats_gone.max(to);
     }
+}
+
+/// The block at `first`, where a stream key points.
+///
+/// # Errors
+/// When it is not there, does not decode, or RocksDB fails.
+pub fn block(view: &View<'_>, partition: PartitionId, first: Position) -> Result<Block, Error> {
+    let key = schema::data(partition, first);
+    let row = view.get(Family::Data, &key)?.ok_or_else(|| Error::missing_block(partition, first))?;
+    codec::decode_block(row).map_err(Error::row(Family::Data, &key))
 }
 
 /// Stages a block and the stream key that finds it.

@@ -159,8 +159,9 @@ pub fn stream(partition: PartitionId, stream: StreamNo, first: Revision) -> [u8;
 
 /// Bounds of one stream in `stream`.
 #[must_use]
-pub fn stream_bounds(partition: PartitionId, stream: StreamNo) -> ([u8; 24], [u8; 24]) {
-    (three(partition.get(), stream.get(), 0), three(partition.get(), stream.get() + 1, 0))
+pub fn stream_bounds(partition: PartitionId, stream: StreamNo) -> (Vec<u8>, Vec<u8>) {
+    let from = two(partition.get(), stream.get());
+    (from.to_vec(), successor(&from))
 }
 
 /// The revision in a `stream` key.
@@ -189,10 +190,23 @@ pub fn generation_bounds(partition: PartitionId, of: u8) -> (Vec<u8>, Vec<u8>) {
 /// Bounds of a whole partition in any family but `meta`.
 #[must_use]
 pub fn partition_bounds(partition: PartitionId) -> (Vec<u8>, Vec<u8>) {
-    (partition.get().to_be_bytes().to_vec(), (partition.get() + 1).to_be_bytes().to_vec())
+    let from = partition.get().to_be_bytes();
+    (from.to_vec(), successor(&from))
 }
 
-/// The smallest key above all that start with `prefix`.
+/// Bounds of the events of a partition from `first` on, in `data`.
+#[must_use]
+pub fn data_from(partition: PartitionId, first: u64) -> (Vec<u8>, Vec<u8>) {
+    (two(partition.get(), first).to_vec(), partition_bounds(partition).1)
+}
+
+/// Bytes of the partition at the start of a key.
+pub const PARTITION_LEN: usize = 8;
+/// Bytes of partition and generation at the start of a key.
+pub const GENERATION_LEN: usize = PARTITION_LEN + 1;
+
+/// The smallest key above all that start with `prefix`. Above all bytes 0xff there is none; the empty key stands for it,
+/// and no partition, group or stream number comes near.
 #[must_use]
 pub fn successor(prefix: &[u8]) -> Vec<u8> {
     let mut key = prefix.to_vec();
@@ -216,7 +230,7 @@ pub fn name(partition: PartitionId, of: u8, name: &str) -> Vec<u8> {
 /// The name in a `names` key.
 #[must_use]
 pub fn name_of(key: &[u8]) -> Option<StreamName> {
-    std::str::from_utf8(key.get(9..)?).ok().and_then(|n| StreamName::new(n).ok())
+    std::str::from_utf8(key.get(GENERATION_LEN..)?).ok().and_then(|n| StreamName::new(n).ok())
 }
 
 /// `dedup`: an append by time bucket, stream and first event id.
@@ -237,7 +251,8 @@ pub fn bucket(partition: PartitionId, of: u8, bucket: u64) -> Vec<u8> {
 }
 
 // The sizes are part of the disk contract.
-const _: () = assert!(Family::ALL.len() == 8 && size_of::<PartitionId>() == 8);
+const _: () = assert!(size_of::<PartitionId>() == PARTITION_LEN && size_of::<StreamNo>() == 8);
+const _: () = assert!(size_of::<Position>() == 8 && size_of::<Revision>() == 8);
 
 #[cfg(test)]
 mod tests {
@@ -260,12 +275,33 @@ mod tests {
             hex(&stream(p, StreamNo::new(3), Revision::new(4).unwrap())),
             "000000000000010200000000000000030000000000000004"
         );
-        assert_eq!(hex(&name(p, 1, "ab")), "000000000000010201" .to_owned() + "6162");
+        assert_eq!(hex(&name(p, 1, "ab")), "0000000000000102016162");
         let key = RepeatKey { bucket: 6, stream_no: StreamNo::new(3), first_id: EventId::new(Uuid::from_u128(0xff)) };
-        assert_eq!(
-            hex(&repeat(p, 0, &key)),
-            "0000000000000102000000000000000006000000000000000300000000000000000000000000000000ff".replace("0000000000000000ff", "00000000000000ff")
-        );
+        let repeat_key = ["0000000000000102", "00", "0000000000000006", "0000000000000003", "000000000000000000000000000000ff"];
+        assert_eq!(hex(&repeat(p, 0, &key)), repeat_key.concat());
+        let names: Vec<_> = Family::ALL.iter().map(|f| (*f as u32, f.name())).collect();
+        let expected = ["meta", "data", "stream", "names", "dedup", "index", "subs", "snap"];
+        assert_eq!(names, (0..).zip(expected).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn bounds_hold_all_of_theirs_and_nothing_of_the_neighbours() {
+        let within = |key: &[u8], (from, to): (Vec<u8>, Vec<u8>)| from.as_slice() <= key && key < to.as_slice();
+        let (p, q) = (PartitionId::new(0xff), PartitionId::new(0x100));
+        let (n, m) = (StreamNo::new(0xff), StreamNo::new(0x100));
+        assert!(within(&data(p, Position::MAX), partition_bounds(p)));
+        assert!(!within(&data(q, Position::START), partition_bounds(p)));
+        assert!(within(&stream(p, n, Revision::MAX), stream_bounds(p, n)));
+        assert!(!within(&stream(p, m, Revision::default()), stream_bounds(p, n)));
+        let longest = "\u{10ffff}".repeat(128);
+        for of in [0, 1, u8::MAX] {
+            assert!(within(&name(p, of, &longest), generation_bounds(p, of)), "{of}");
+            assert!(within(&name(p, of, &longest), partition_bounds(p)), "{of}");
+        }
+        assert!(!within(&name(p, 2, ""), generation_bounds(p, 1)));
+        assert!(!within(&name(q, 0, ""), generation_bounds(p, u8::MAX)));
+        assert!(within(&catalogue_row(u8::MAX, &[u8::MAX; 20]), catalogue_bounds()));
+        assert!(!within(&group_meta(GroupId::new(0)), catalogue_bounds()));
     }
 
     #[test]
@@ -276,5 +312,11 @@ mod tests {
         assert_eq!(name_of(&name(p, 0, "orders")).unwrap().as_str(), "orders");
         assert_eq!(group_of(&group_meta(GroupId::new(8))), Some(GroupId::new(8)));
         assert_eq!(successor(&[1, 255]), [2]);
+        assert_eq!((data_position(b"short"), stream_revision(b"short"), name_of(b"short")), (None, None, None));
+        assert_eq!(group_of(&partition_meta(p)), None);
+        for family in Family::ALL {
+            assert_eq!(Family::from_number(family as u32), Some(family));
+        }
+        assert_eq!(Family::from_number(8), None);
     }
 }

@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 use taffrail_crds::conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle};
-use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, Reason};
+use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, PlanStep, Reason};
 
 use crate::apply::{Owned, STATUS_MANAGER};
 use crate::context::Context;
@@ -52,6 +52,7 @@ impl Reported for Cluster {
         for member in &mut steady.members {
             (member.groups, member.leaders) = (0, 0);
         }
+        steady_texts(&mut steady.conditions, &mut steady.plan);
         steady
     }
 }
@@ -71,7 +72,28 @@ impl Reported for EventStore {
     fn steady(status: &EventStoreStatus) -> EventStoreStatus {
         let mut steady = status.clone();
         (steady.leader, steady.term) = (None, None);
+        steady_texts(&mut steady.conditions, &mut steady.plan);
         steady
+    }
+}
+
+/// Words of others that differ at every try, with ports, times and back-offs in them, while the reason stays.
+fn steady_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
+    const FLICKERING: [Reason; 6] = [
+        Reason::ImagePullFailed,
+        Reason::CrashLooping,
+        Reason::Unschedulable,
+        Reason::ApiUnavailable,
+        Reason::NodeUnreachable,
+        Reason::NoQuorum,
+    ];
+    for condition in conditions {
+        if FLICKERING.iter().any(|reason| reason.as_str() == condition.reason) {
+            condition.message.clear();
+        }
+    }
+    for step in plan {
+        step.waiting_for = None;
     }
 }
 
@@ -105,10 +127,7 @@ impl StatusGate {
     fn refresh(&self, uid: &str, now: Instant) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = state.written.get(uid).map(|at| now.saturating_duration_since(*at));
-        if let Some(left) = since
-            .and_then(|since| REFRESH_EVERY.checked_sub(since))
-            .filter(|left| !left.is_zero())
-        {
+        if let Some(left) = since.and_then(|since| REFRESH_EVERY.checked_sub(since)).filter(|left| !left.is_zero()) {
             return left;
         }
         let passed = now.saturating_duration_since(state.filled).as_secs_f64();
@@ -123,20 +142,12 @@ impl StatusGate {
 
     /// Notes a write.
     fn wrote(&self, uid: &str, now: Instant) {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .written
-            .insert(uid.to_owned(), now);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).written.insert(uid.to_owned(), now);
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .written
-            .remove(uid);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).written.remove(uid);
     }
 }
 
@@ -192,11 +203,7 @@ pub async fn invalid<K: Reported>(
 ) -> Result<(), Error> {
     let resource = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
-    let Some(live) = api
-        .get_opt(name)
-        .await
-        .map_err(Error::api("reading an object that does not parse"))?
-    else {
+    let Some(live) = api.get_opt(name).await.map_err(Error::api("reading an object that does not parse"))? else {
         return Ok(());
     };
     let old = live.data.pointer("/status/conditions").cloned().unwrap_or_default();
@@ -223,23 +230,20 @@ pub async fn invalid<K: Reported>(
         .map_err(Error::api(format!("writing the status of {kind} {name}")))?;
     ctx.metrics.status_written(&kind);
     let about = live.object_ref(&resource);
-    ctx.events
-        .warning(&about, Reason::InvalidSpec.as_str(), "Parse", &message)
-        .await;
+    ctx.events.warning(&about, Reason::InvalidSpec.as_str(), "Parse", &message).await;
     Ok(())
 }
 
 /// Events for aspects that turned good or bad.
 async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
     let about = object.object_ref(&());
-    for type_ in [ConditionType::Ready, ConditionType::Stalled, ConditionType::Degraded] {
+    let mut said: Vec<String> = Vec::new();
+    for type_ in [ConditionType::Stalled, ConditionType::Ready, ConditionType::Degraded] {
         let find = |all: &[Condition]| taffrail_crds::conditions::find(all, type_).cloned();
         let (before, Some(now)) = (find(old), find(new)) else {
             continue;
         };
-        let same = before
-            .as_ref()
-            .is_some_and(|b| (b.status, &b.reason) == (now.status, &now.reason));
+        let same = before.as_ref().is_some_and(|b| (b.status, &b.reason) == (now.status, &now.reason));
         let good = match type_.polarity() {
             Polarity::TrueIsGood => ConditionStatus::True,
             Polarity::TrueIsNotable => ConditionStatus::False,
@@ -247,25 +251,25 @@ async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new
         // What was never bad is no news when it is good, and what is not known yet is none either.
         let quiet = now.status == ConditionStatus::Unknown
             || (before.is_none() && now.status == good && type_ != ConditionType::Ready);
-        if same || quiet {
+        if same || quiet || (now.status != good && said.contains(&now.reason)) {
             continue;
         }
         if now.status == good {
-            let reason = if type_ == ConditionType::Ready {
-                "Ready"
-            } else {
-                "Recovered"
-            };
-            ctx.events
-                .normal(&about, reason, type_.as_str(), &format!("{type_}: {}", now.message))
-                .await;
+            let reason = if type_ == ConditionType::Ready { "Ready" } else { "Recovered" };
+            let note = format!("{type_}: {}", now.message);
+            ctx.events.normal(&about, reason, type_.as_str(), &note).await;
+        } else if PASSING.iter().any(|reason| reason.as_str() == now.reason) {
+            ctx.events.normal(&about, &now.reason, type_.as_str(), &now.message).await;
         } else {
-            ctx.events
-                .warning(&about, &now.reason, type_.as_str(), &now.message)
-                .await;
+            ctx.events.warning(&about, &now.reason, type_.as_str(), &now.message).await;
         }
+        said.push(now.reason);
     }
 }
+
+/// Reasons that everything goes through on its way up or down.
+const PASSING: [Reason; 5] =
+    [Reason::Bootstrapping, Reason::ClusterNotReady, Reason::CreatingStore, Reason::PodsNotReady, Reason::Deleting];
 
 #[cfg(test)]
 mod tests {
@@ -277,10 +281,7 @@ mod tests {
         let start = Instant::now();
         assert_eq!(gate.refresh("a", start), Duration::ZERO);
         gate.wrote("a", start);
-        assert_eq!(
-            gate.refresh("a", start + Duration::from_secs(20)),
-            Duration::from_secs(40)
-        );
+        assert_eq!(gate.refresh("a", start + Duration::from_secs(20)), Duration::from_secs(40));
         assert_eq!(gate.refresh("a", start + Duration::from_secs(61)), Duration::ZERO);
         let at = start + Duration::from_secs(100);
         let passed = (0..30).filter(|n| gate.refresh(&format!("x{n}"), at).is_zero()).count();

@@ -72,21 +72,9 @@ struct Shutdown {
 pub fn render(frame: Frame<'_>) -> Result<String, toml::ser::Error> {
     let spec = &frame.cluster.spec;
     toml::to_string(&File {
-        node: Node {
-            data_dir: format!("{VOLUME_MOUNT}/data"),
-            cluster: frame.name(),
-            namespace: frame.namespace(),
-        },
-        listen: Listen {
-            clients: "[::]:2113",
-            peers: "[::]:2114",
-            admin: "[::]:2115",
-            http: "[::]:9090",
-        },
-        discovery: Discovery {
-            kind: "kubernetes",
-            service: &names::peers(frame.name()),
-        },
+        node: Node { data_dir: format!("{VOLUME_MOUNT}/data"), cluster: frame.name(), namespace: frame.namespace() },
+        listen: Listen { clients: "[::]:2113", peers: "[::]:2114", admin: "[::]:2115", http: "[::]:9090" },
+        discovery: Discovery { kind: "kubernetes", service: &names::peers(frame.name()) },
         gateway: Gateway {
             cluster_domain: frame.cluster_domain,
             default_store: spec.default_store.as_ref().map(|name| name.as_str()),

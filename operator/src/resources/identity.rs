@@ -52,8 +52,6 @@ pub fn parse(map: &ConfigMap) -> Option<Identity> {
     Some(Identity {
         cluster_id: id.into(),
         formed: annotation(labels::FORMED).as_deref() == Some("true"),
-        nodes: annotation(labels::NODES)
-            .and_then(|text| text.parse().ok())
-            .filter(|n| (0..=99).contains(n)),
+        nodes: annotation(labels::NODES).and_then(|text| text.parse().ok()).filter(|n| (0..=99).contains(n)),
     })
 }

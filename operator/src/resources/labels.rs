@@ -26,24 +26,12 @@ pub const FINALIZER: &str = "taffrail.io/cleanup";
 
 /// Labels of every object of a Cluster.
 pub fn of_cluster(cluster: &str) -> BTreeMap<String, String> {
-    map([
-        (NAME, APP),
-        (INSTANCE, cluster),
-        (COMPONENT, NODE),
-        (MANAGED_BY, MANAGED_BY_OPERATOR),
-        (CLUSTER, cluster),
-    ])
+    map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE), (MANAGED_BY, MANAGED_BY_OPERATOR), (CLUSTER, cluster)])
 }
 
 /// Labels of an object of an EventStore.
 pub fn of_store(cluster: &str, store: &str) -> BTreeMap<String, String> {
-    map([
-        (NAME, APP),
-        (INSTANCE, cluster),
-        (MANAGED_BY, MANAGED_BY_OPERATOR),
-        (CLUSTER, cluster),
-        (STORE, store),
-    ])
+    map([(NAME, APP), (INSTANCE, cluster), (MANAGED_BY, MANAGED_BY_OPERATOR), (CLUSTER, cluster), (STORE, store)])
 }
 
 /// The labels by which pods are selected; they never change in the life of a Cluster.
@@ -53,10 +41,7 @@ pub fn selecting(cluster: &str) -> BTreeMap<String, String> {
 
 /// [`selecting`] as a selector.
 pub fn selector(cluster: &str) -> LabelSelector {
-    LabelSelector {
-        match_labels: Some(selecting(cluster)),
-        match_expressions: None,
-    }
+    LabelSelector { match_labels: Some(selecting(cluster)), match_expressions: None }
 }
 
 /// [`selecting`] as text, for lists and for autoscalers.

@@ -56,11 +56,7 @@ impl Frame<'_> {
     pub fn node_config_map(&self, text: String, default_image: &str) -> ConfigMap {
         let mut metadata = self.meta(names::config(self.name()));
         metadata.annotations = Some([(labels::DEFAULT_IMAGE.to_owned(), default_image.to_owned())].into());
-        ConfigMap {
-            metadata,
-            data: Some([(config::KEY.to_owned(), text)].into()),
-            ..ConfigMap::default()
-        }
+        ConfigMap { metadata, data: Some([(config::KEY.to_owned(), text)].into()), ..ConfigMap::default() }
     }
 }
 

@@ -14,11 +14,7 @@ pub fn service_account(frame: Frame<'_>) -> ServiceAccount {
     if !annotations.is_empty() {
         metadata.annotations = Some(annotations.clone());
     }
-    ServiceAccount {
-        metadata,
-        automount_service_account_token: Some(false),
-        ..ServiceAccount::default()
-    }
+    ServiceAccount { metadata, automount_service_account_token: Some(false), ..ServiceAccount::default() }
 }
 
 /// Reading EndpointSlices, to find the peers.
@@ -39,11 +35,7 @@ pub fn role_binding(frame: Frame<'_>) -> RoleBinding {
     let name = names::config(frame.name());
     RoleBinding {
         metadata: frame.meta(name.clone()),
-        role_ref: RoleRef {
-            api_group: GROUP.to_owned(),
-            kind: "Role".to_owned(),
-            name: name.clone(),
-        },
+        role_ref: RoleRef { api_group: GROUP.to_owned(), kind: "Role".to_owned(), name: name.clone() },
         subjects: Some(vec![Subject {
             api_group: None,
             kind: "ServiceAccount".to_owned(),

@@ -31,10 +31,7 @@ pub fn of_cluster(frame: Frame<'_>) -> [Service; 3] {
         ports: Some(ports),
         ..ServiceSpec::default()
     };
-    let headless = |ports| ServiceSpec {
-        cluster_ip: Some("None".to_owned()),
-        ..spec(ports)
-    };
+    let headless = |ports| ServiceSpec { cluster_ip: Some("None".to_owned()), ..spec(ports) };
     let service = |name: String, spec: ServiceSpec| Service {
         metadata: frame.meta(name),
         spec: Some(spec),

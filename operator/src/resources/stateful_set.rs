@@ -82,9 +82,7 @@ pub fn render(frame: Frame<'_>, inputs: &Inputs<'_>) -> StatefulSet {
 
 fn claim(frame: Frame<'_>, inputs: &Inputs<'_>) -> PersistentVolumeClaim {
     let storage = &frame.cluster.spec.storage;
-    let size = inputs
-        .claim_size
-        .map_or_else(|| storage.size.canonical(), str::to_owned);
+    let size = inputs.claim_size.map_or_else(|| storage.size.canonical(), str::to_owned);
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some("data".to_owned()),
@@ -135,11 +133,7 @@ fn template(frame: Frame<'_>, inputs: &Inputs<'_>) -> PodTemplateSpec {
             priority_class_name: wanted.priority_class_name.clone(),
             image_pull_secrets: (!wanted.image_pull_secrets.is_empty()).then(|| {
                 let reference = |name: &String| LocalObjectReference { name: name.clone() };
-                wanted
-                    .image_pull_secrets
-                    .iter()
-                    .map(|secret| reference(&secret.name))
-                    .collect()
+                wanted.image_pull_secrets.iter().map(|secret| reference(&secret.name)).collect()
             }),
             containers: vec![container(frame, inputs)],
             volumes: Some(volumes(frame)),
@@ -166,11 +160,7 @@ fn container(frame: Frame<'_>, inputs: &Inputs<'_>) -> Container {
         image: Some(inputs.image.to_owned()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["/usr/local/bin/taffrail".to_owned()]),
-        args: Some(vec![
-            "serve".to_owned(),
-            "--config".to_owned(),
-            format!("{}/{}", config::MOUNT, config::KEY),
-        ]),
+        args: Some(vec!["serve".to_owned(), "--config".to_owned(), format!("{}/{}", config::MOUNT, config::KEY)]),
         ports: Some(vec![
             port("grpc", CLIENT_PORT),
             port("grpc-peer", PEER_PORT),
@@ -186,10 +176,7 @@ fn container(frame: Frame<'_>, inputs: &Inputs<'_>) -> Container {
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
             ..SecurityContext::default()
         }),
         termination_message_policy: Some("File".to_owned()),
@@ -221,10 +208,7 @@ fn environment(frame: Frame<'_>) -> Vec<EnvVar> {
         name: name.to_owned(),
         value: None,
         value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: Some("v1".to_owned()),
-                field_path: path.to_owned(),
-            }),
+            field_ref: Some(ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: path.to_owned() }),
             ..EnvVarSource::default()
         }),
     };
@@ -236,15 +220,11 @@ fn environment(frame: Frame<'_>) -> Vec<EnvVar> {
     ];
     let ours: Vec<String> = all.iter().map(|variable| variable.name.clone()).collect();
     let wanted = frame.cluster.spec.pod_template.env.iter();
-    all.extend(
-        wanted
-            .filter(|variable| !ours.contains(&variable.name))
-            .map(|variable| EnvVar {
-                name: variable.name.clone(),
-                value: (!variable.value.is_empty()).then(|| variable.value.clone()),
-                value_from: None,
-            }),
-    );
+    all.extend(wanted.filter(|variable| !ours.contains(&variable.name)).map(|variable| EnvVar {
+        name: variable.name.clone(),
+        value: (!variable.value.is_empty()).then(|| variable.value.clone()),
+        value_from: None,
+    }));
     all
 }
 
@@ -252,9 +232,7 @@ fn resources(frame: Frame<'_>) -> ResourceRequirements {
     let wanted = &frame.cluster.spec.resources;
     let amounts = |given: &ComputeAmounts| {
         let pairs = [("cpu", &given.cpu), ("memory", &given.memory)];
-        let set = pairs
-            .into_iter()
-            .filter_map(|(k, v)| Some((k.to_owned(), Quantity(v.as_ref()?.canonical()))));
+        let set = pairs.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Quantity(v.as_ref()?.canonical()))));
         set.collect::<BTreeMap<_, _>>()
     };
     let limits = wanted.limits.as_ref().map(amounts).unwrap_or_default();
@@ -266,30 +244,17 @@ fn resources(frame: Frame<'_>) -> ResourceRequirements {
             requests.insert(key.to_owned(), value);
         }
     }
-    ResourceRequirements {
-        limits: non_empty(&limits),
-        requests: Some(requests),
-        claims: None,
-    }
+    ResourceRequirements { limits: non_empty(&limits), requests: Some(requests), claims: None }
 }
 
 fn pod_security(frame: Frame<'_>) -> PodSecurityContext {
-    let wanted = frame
-        .cluster
-        .spec
-        .pod_template
-        .security_context
-        .clone()
-        .unwrap_or_default();
+    let wanted = frame.cluster.spec.pod_template.security_context.clone().unwrap_or_default();
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(wanted.run_as_user.unwrap_or(USER)),
         fs_group: Some(wanted.fs_group.unwrap_or(USER)),
         fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-        seccomp_profile: Some(SeccompProfile {
-            type_: "RuntimeDefault".to_owned(),
-            localhost_profile: None,
-        }),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
         ..PodSecurityContext::default()
     }
 }
@@ -313,10 +278,7 @@ fn affinity(frame: Frame<'_>) -> Affinity {
             ..PodAntiAffinity::default()
         },
     };
-    Affinity {
-        pod_anti_affinity: Some(apart),
-        ..Affinity::default()
-    }
+    Affinity { pod_anti_affinity: Some(apart), ..Affinity::default() }
 }
 
 fn tolerations(frame: Frame<'_>) -> Option<Vec<Toleration>> {
@@ -352,11 +314,7 @@ fn volumes(frame: Frame<'_>) -> Vec<Volume> {
     let authority = VolumeProjection {
         config_map: Some(ConfigMapProjection {
             name: "kube-root-ca.crt".to_owned(),
-            items: Some(vec![KeyToPath {
-                key: "ca.crt".to_owned(),
-                path: "ca.crt".to_owned(),
-                mode: None,
-            }]),
+            items: Some(vec![KeyToPath { key: "ca.crt".to_owned(), path: "ca.crt".to_owned(), mode: None }]),
             optional: None,
         }),
         ..VolumeProjection::default()

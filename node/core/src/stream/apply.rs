@@ -6,18 +6,20 @@ use super::{
 };
 use crate::{
     append::{Append, Appended, ExpectedRevision, Outcome, Rejected, Tail},
-    ids::{Position, Revision, StreamNo},
+    ids::{Digest, EventId, Position, Revision, StreamNo},
+    limits::{REPEAT_BUCKET_US, REPEAT_WINDOW_MAX_US},
+    names::StreamName,
 };
-
-/// Repeat rows are gathered in buckets of a quarter of the window, so that whole buckets can be dropped.
-const BUCKETS_PER_WINDOW: u64 = 4;
 
 /// Why a command cannot be applied. The replica stops: skipping it would make replicas differ.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError<E> {
-    /// The command was proposed under rules that this version does not know.
+    /// The command was proposed under rules, or raises them to rules, that this version does not know.
     #[error("rules {0} are not known to this version (it knows {RULES})")]
     UnknownRules(u32),
+    /// An append without events was proposed; the edge lets none through.
+    #[error("an append to {0} has no events")]
+    EmptyAppend(StreamName),
     /// The partition's rows cannot be read.
     #[error(transparent)]
     State(E),
@@ -29,6 +31,10 @@ impl<E> From<E> for ApplyError<E> {
     }
 }
 
+fn known<E>(rules: u32) -> Result<(), ApplyError<E>> {
+    if (1..=RULES).contains(&rules) { Ok(()) } else { Err(ApplyError::UnknownRules(rules)) }
+}
+
 /// Applies one command; one outcome for each append in it.
 ///
 /// # Errors
@@ -38,15 +44,19 @@ pub fn apply<S: State>(
     state: &mut S,
     command: &Command,
 ) -> Result<Vec<Outcome>, ApplyError<S::Error>> {
-    if command.rules > RULES || command.rules == 0 {
-        return Err(ApplyError::UnknownRules(command.rules));
-    }
+    known(command.rules)?;
     match &command.kind {
         Kind::Appends(appends) => appends.iter().map(|a| append(meta, state, a)).collect(),
         Kind::Settings { repeat_window_us, closed } => {
-            meta.repeat_window_us = (*repeat_window_us).max(BUCKETS_PER_WINDOW);
+            meta.repeat_window_us = (*repeat_window_us).min(REPEAT_WINDOW_MAX_US);
             meta.closed = *closed;
             meta.digest = digest::settings(&meta.digest, meta.repeat_window_us, *closed);
+            Ok(Vec::new())
+        }
+        Kind::RaiseRules(rules) => {
+            known(*rules)?;
+            meta.rules = meta.rules.max(*rules);
+            meta.digest = digest::rules(&meta.digest, meta.rules);
             Ok(Vec::new())
         }
     }
@@ -57,7 +67,12 @@ fn append<S: State>(
     state: &mut S,
     stamped: &Stamped,
 ) -> Result<Outcome, ApplyError<S::Error>> {
-    let outcome = decide(meta, state, stamped)?;
+    let append = &stamped.append;
+    let Some(first_id) = append.events.first().map(|e| e.id) else {
+        return Err(ApplyError::EmptyAppend(append.stream.clone()));
+    };
+    let now = stamped.stamp_us.max(meta.last_recorded_at_us);
+    let outcome = decide(meta, state, append, first_id, now)?;
     meta.digest = match &outcome {
         Ok(appended) => digest::accepted(&meta.digest, appended, &meta.event_digest),
         Err(why) => digest::rejected(&meta.digest, why),
@@ -65,54 +80,82 @@ fn append<S: State>(
     Ok(outcome)
 }
 
-/// What the stream must look like, given what it is.
+/// A repeat is answered first: a store that was closed since, or a stream that went on, must not turn what was stored
+/// into a refusal.
 fn decide<S: State>(
     meta: &mut PartitionMeta,
     state: &mut S,
-    stamped: &Stamped,
-) -> Result<Outcome, ApplyError<S::Error>> {
+    append: &Append,
+    first_id: EventId,
+    now: u64,
+) -> Result<Outcome, S::Error> {
+    let row = state.stream(&append.stream)?;
+    let repeat = match row {
+        Some(row) => repeat(meta, state, append, first_id, row, now)?,
+        None => Repeat::New,
+    };
+    match repeat {
+        Repeat::Same(appended) => return Ok(Ok(appended)),
+        Repeat::Different => return Ok(Err(Rejected::IdReused { stream: append.stream.clone(), id: first_id })),
+        Repeat::New => {}
+    }
     if meta.closed {
         return Ok(Err(Rejected::Closed));
     }
-    let append = &stamped.append;
-    let row = state.stream(&append.stream)?;
-    let now = stamped.stamp_us.max(meta.last_recorded_at_us);
-    if let Some(row) = row {
-        let repeated = match append.expected {
-            ExpectedRevision::NoStream => repeat_at(state, append, row, Revision::default())?,
-            ExpectedRevision::Exact(r) if r < row.last => match Revision::new(r.get() + 1) {
-                Some(first) => repeat_at(state, append, row, first)?,
-                None => None,
-            },
-            ExpectedRevision::Exact(_) => None,
-            ExpectedRevision::Any | ExpectedRevision::StreamExists => match repeat_by_id(meta, state, append, row, now)? {
-                Repeat::Same(appended) => Some(appended),
-                Repeat::Different => {
-                    let id = append.events[0].id;
-                    return Ok(Err(Rejected::IdReused { stream: append.stream.clone(), id }));
-                }
-                Repeat::New => None,
-            },
-        };
-        if let Some(appended) = repeated {
-            return Ok(Ok(appended));
-        }
-    }
-    let as_expected = match (append.expected, row) {
-        (ExpectedRevision::Any, _)
-        | (ExpectedRevision::NoStream, None)
-        | (ExpectedRevision::StreamExists, Some(_)) => true,
-        (ExpectedRevision::Exact(r), Some(row)) => r == row.last,
-        (ExpectedRevision::NoStream, Some(_)) | (ExpectedRevision::StreamExists | ExpectedRevision::Exact(_), None) => false,
-    };
-    if !as_expected {
+    if !is_expected(append.expected, row) {
         return Ok(Err(Rejected::WrongRevision {
             stream: append.stream.clone(),
             expected: append.expected,
             actual: row.map_or(Tail::Empty, |r| Tail::At(r.last)),
         }));
     }
-    Ok(write(meta, state, append, row, now))
+    Ok(write(meta, state, append, first_id, row, now))
+}
+
+fn is_expected(expected: ExpectedRevision, row: Option<StreamRow>) -> bool {
+    match (expected, row) {
+        (ExpectedRevision::Any, _)
+        | (ExpectedRevision::NoStream, None)
+        | (ExpectedRevision::StreamExists, Some(_)) => true,
+        (ExpectedRevision::Exact(r), Some(row)) => r == row.last,
+        (ExpectedRevision::NoStream, Some(_)) | (ExpectedRevision::StreamExists | ExpectedRevision::Exact(_), None) => {
+            false
+        }
+    }
+}
+
+/// What stored state says of a batch.
+enum Repeat {
+    /// Not known.
+    New,
+    /// Stored before; this is the answer that it got.
+    Same(Appended),
+    /// Its first id is known from another batch.
+    Different,
+}
+
+fn repeat<S: State>(
+    meta: &PartitionMeta,
+    state: &mut S,
+    append: &Append,
+    first_id: EventId,
+    row: StreamRow,
+    now: u64,
+) -> Result<Repeat, S::Error> {
+    let place = match append.expected {
+        ExpectedRevision::Any | ExpectedRevision::StreamExists => {
+            return repeat_by_id(meta, state, append, first_id, row, now);
+        }
+        ExpectedRevision::NoStream => Some(Revision::default()),
+        // At or beyond the end nothing can stand yet.
+        ExpectedRevision::Exact(r) if r >= row.last => None,
+        ExpectedRevision::Exact(r) => Revision::new(r.get() + 1),
+    };
+    let found = match place {
+        Some(first) => repeat_at(state, append, row, first)?,
+        None => None,
+    };
+    Ok(found.map_or(Repeat::New, Repeat::Same))
 }
 
 /// Is this batch exactly what stands at `first`? Then it is a retry, of any age.
@@ -129,25 +172,19 @@ fn repeat_at<S: State>(
     Ok(same.then(|| answer(block.first_revision, block.first_position, block.events.len(), block.recorded_at_us)))
 }
 
-enum Repeat {
-    New,
-    Same(Appended),
-    Different,
-}
-
 /// Was the first id appended to this stream within the window?
 fn repeat_by_id<S: State>(
     meta: &PartitionMeta,
     state: &mut S,
     append: &Append,
+    first_id: EventId,
     row: StreamRow,
     now: u64,
 ) -> Result<Repeat, S::Error> {
-    let bucket_us = bucket_us(meta);
     let oldest = now.saturating_sub(meta.repeat_window_us);
     // Newest first: a retry follows its first try closely.
-    for bucket in ((oldest / bucket_us).max(meta.repeat_floor)..=now / bucket_us).rev() {
-        let key = RepeatKey { bucket, stream_no: row.no, first_id: append.events[0].id };
+    for bucket in ((oldest / REPEAT_BUCKET_US).max(meta.repeat_floor)..=now / REPEAT_BUCKET_US).rev() {
+        let key = RepeatKey { bucket, stream_no: row.no, first_id };
         let Some(found) = state.repeat(&key)? else { continue };
         // The window, not the bucket, decides: rows that merely were not dropped yet count as absent.
         if found.recorded_at_us < oldest {
@@ -162,10 +199,6 @@ fn repeat_by_id<S: State>(
         });
     }
     Ok(Repeat::New)
-}
-
-fn bucket_us(meta: &PartitionMeta) -> u64 {
-    (meta.repeat_window_us / BUCKETS_PER_WINDOW).max(1)
 }
 
 fn answer(first: Revision, position: Position, count: usize, recorded_at_us: u64) -> Appended {
@@ -184,6 +217,7 @@ fn write<S: State>(
     meta: &mut PartitionMeta,
     state: &mut S,
     append: &Append,
+    first_id: EventId,
     row: Option<StreamRow>,
     now: u64,
 ) -> Outcome {
@@ -207,34 +241,33 @@ fn write<S: State>(
     meta.next_position += count;
     meta.events += count;
     meta.last_recorded_at_us = now;
-    meta.event_digest = digest::events(&meta.event_digest, &append.stream, &appended, &append.events);
-    state.put_block(Block {
-        event_digest: meta.event_digest,
+    let mut block = Block {
+        event_digest: Digest::default(),
         stream_no: no,
         stream: append.stream.clone(),
         first_revision,
         first_position,
         recorded_at_us: now,
         events: append.events.clone(),
-    });
-    remember(meta, state, append, no, &appended);
+    };
+    block.event_digest = digest::events(&meta.event_digest, &block);
+    meta.event_digest = block.event_digest;
+    state.put_block(block);
+    remember(meta, state, append, RepeatKey { bucket: now / REPEAT_BUCKET_US, stream_no: no, first_id }, &appended);
     Ok(appended)
 }
 
 /// Every append is remembered, whatever it expected: a retry may expect something else.
-fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, no: StreamNo, appended: &Appended) {
-    let bucket_us = bucket_us(meta);
-    let now = appended.recorded_at_us;
-    let key = RepeatKey { bucket: now / bucket_us, stream_no: no, first_id: append.events[0].id };
+fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, key: RepeatKey, appended: &Appended) {
     let row = RepeatRow {
         first_revision: appended.first_revision,
         count: u32::try_from(append.events.len()).unwrap_or(u32::MAX),
         first_position: appended.first_position,
-        recorded_at_us: now,
+        recorded_at_us: appended.recorded_at_us,
         ids_hash: digest::ids(append.events.iter().map(|e| e.id)),
     };
     state.put_repeat(key, row);
-    let floor = now.saturating_sub(meta.repeat_window_us) / bucket_us;
+    let floor = appended.recorded_at_us.saturating_sub(meta.repeat_window_us) / REPEAT_BUCKET_US;
     if floor > meta.repeat_floor {
         state.drop_repeats(meta.repeat_floor, floor);
         meta.repeat_floor = floor;

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
     event::NewEvent,
-    ids::{Digest, EventId},
+    ids::EventId,
+    limits::REPEAT_WINDOW_US,
     names::{EventType, StreamName},
 };
 use bytes::Bytes;
@@ -165,10 +166,83 @@ fn a_closed_store_refuses_and_opens_again() {
 }
 
 #[test]
+fn a_retry_in_a_closed_store_still_gets_the_first_answer() {
+    let mut s = Store::default();
+    let first = s.append("a", ANY, &[1], 0).unwrap();
+    let second = s.append("a", exact(0), &[2], 0).unwrap();
+    s.command(Kind::Settings { repeat_window_us: REPEAT_WINDOW_US, closed: true });
+    for (expected, id, was) in [(ANY, 1, first), (NONE, 1, first), (exact(0), 2, second)] {
+        let again = s.append("a", expected, &[id], 1).unwrap();
+        assert!(again.repeated);
+        assert_eq!(Appended { repeated: false, ..again }, was);
+    }
+    assert_eq!(s.append("a", exact(0), &[3], 1), Err(Rejected::Closed));
+}
+
+/// The bucket's length does not follow from the window: rows written before the change are found after it.
+#[test]
+fn a_retry_is_recognised_across_a_change_of_the_window() {
+    for (before, after) in [(1, 4), (4, 1), (1, 40), (40, 1)] {
+        let mut s = Store::default();
+        let window = |n: u64| Kind::Settings { repeat_window_us: n * REPEAT_WINDOW_US, closed: false };
+        let start = 1_700_000_000_000_000;
+        s.command(window(before));
+        s.append("a", ANY, &[1], start - 50 * REPEAT_WINDOW_US).unwrap();
+        s.append("a", ANY, &[2], start).unwrap();
+        s.command(window(after));
+        assert!(s.append("a", ANY, &[2], start + 1_000).unwrap().repeated, "{before} to {after}");
+        assert!(!s.append("a", ANY, &[3], start + 2_000).unwrap().repeated);
+        assert!(s.append("a", ANY, &[3], start + 2_000 + after * REPEAT_WINDOW_US).unwrap().repeated);
+        assert!(!s.append("a", ANY, &[2], start + 2_000 + after * REPEAT_WINDOW_US).unwrap().repeated);
+    }
+}
+
+#[test]
+fn the_window_is_bounded() {
+    let mut s = Store::default();
+    s.command(Kind::Settings { repeat_window_us: u64::MAX, closed: false });
+    assert_eq!(s.meta.repeat_window_us, REPEAT_WINDOW_MAX_US);
+}
+
+#[test]
 fn unknown_rules_stop_the_replica() {
     let mut s = Store::default();
-    let command = Command { rules: RULES + 1, kind: Kind::Appends(vec![]) };
-    assert!(matches!(apply(&mut s.meta, &mut s.rows, &command), Err(ApplyError::UnknownRules(_))));
+    let unknown = [
+        Command { rules: RULES + 1, kind: Kind::Appends(vec![]) },
+        Command { rules: 0, kind: Kind::Appends(vec![]) },
+        Command { rules: RULES, kind: Kind::RaiseRules(RULES + 1) },
+    ];
+    for command in unknown {
+        let before = s.meta.clone();
+        assert!(matches!(apply(&mut s.meta, &mut s.rows, &command), Err(ApplyError::UnknownRules(_))));
+        assert_eq!(s.meta, before);
+    }
+    s.command(Kind::RaiseRules(RULES));
+    assert_eq!(s.meta.rules, RULES);
+}
+
+#[test]
+fn an_append_without_events_stops_the_replica() {
+    let mut s = Store::default();
+    let command = Command { rules: RULES, kind: Kind::Appends(vec![stamped("a", ANY, &[], 0)]) };
+    assert!(matches!(apply(&mut s.meta, &mut s.rows, &command), Err(ApplyError::EmptyAppend(_))));
+}
+
+#[test]
+fn a_full_stream_or_store_refuses_and_changes_nothing() {
+    let mut s = Store::default();
+    s.append("a", ANY, &[1], 0).unwrap();
+    s.rows.streams.values_mut().for_each(|row| row.last = Revision::new(Revision::MAX.get() - 1).unwrap());
+    let (meta, rows) = (s.meta.clone(), s.rows.clone());
+    assert!(matches!(s.append("a", ANY, &[2, 3], 0), Err(Rejected::StreamFull { .. })));
+    assert_eq!((s.meta.next_position, &s.rows), (meta.next_position, &rows));
+    assert_eq!(s.append("a", ANY, &[2], 0).unwrap().last_revision, Revision::MAX);
+    assert!(matches!(s.append("a", ANY, &[3], 0), Err(Rejected::StreamFull { .. })));
+
+    s.meta.next_position = Position::MAX.get();
+    assert!(matches!(s.append("b", ANY, &[4, 5], 0), Err(Rejected::StreamFull { .. })));
+    assert_eq!(s.append("b", ANY, &[4], 0).unwrap().last_position, Position::MAX);
+    assert!(matches!(s.append("b", ANY, &[5], 0), Err(Rejected::StreamFull { .. })));
 }
 
 #[test]
@@ -180,14 +254,109 @@ fn digests_are_a_contract() {
     assert_eq!(s.meta.digest.to_string(), include_str!("golden_digest.txt").trim());
 }
 
+/// What a store must answer, said in another way: all accepted batches in a list, searched from its end.
+#[derive(Default)]
+struct Model {
+    accepted: Vec<(String, Vec<EventId>, Appended)>,
+    window: u64,
+    closed: bool,
+    floor: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self { window: REPEAT_WINDOW_US, ..Self::default() }
+    }
+
+    fn append(&mut self, s: &Stamped) -> Outcome {
+        let stream = s.append.stream.to_string();
+        let ids: Vec<EventId> = s.append.events.iter().map(|e| e.id).collect();
+        let last = self.accepted.last().map(|(_, _, a)| *a);
+        let now = s.stamp_us.max(last.map_or(0, |a| a.recorded_at_us));
+        let mut mine = self.accepted.iter().filter(|(name, _, _)| *name == stream);
+        let tail = mine.clone().next_back().map(|(_, _, a)| a.last_revision);
+        let same_at = |first: u64| {
+            mine.clone().find(|(_, was, a)| a.first_revision.get() == first && *was == ids).map(|(_, _, a)| *a)
+        };
+        let repeat = match s.append.expected {
+            NONE => same_at(0),
+            ExpectedRevision::Exact(r) => same_at(r.get() + 1),
+            ANY | EXISTS => {
+                let oldest = now.saturating_sub(self.window);
+                let found = mine.rfind(|(_, was, a)| {
+                    let kept = a.recorded_at_us / REPEAT_BUCKET_US >= self.floor;
+                    was[0] == ids[0] && a.recorded_at_us >= oldest && kept
+                });
+                match found {
+                    Some((_, was, _)) if *was != ids => {
+                        return Err(Rejected::IdReused { stream: s.append.stream.clone(), id: ids[0] });
+                    }
+                    found => found.map(|(_, _, a)| *a),
+                }
+            }
+        };
+        if let Some(was) = repeat {
+            return Ok(Appended { repeated: true, ..was });
+        }
+        if self.closed {
+            return Err(Rejected::Closed);
+        }
+        let fits = match s.append.expected {
+            ANY => true,
+            NONE => tail.is_none(),
+            EXISTS => tail.is_some(),
+            ExpectedRevision::Exact(r) => tail == Some(r),
+        };
+        if !fits {
+            let actual = tail.map_or(Tail::Empty, Tail::At);
+            return Err(Rejected::WrongRevision { stream: s.append.stream.clone(), expected: s.append.expected, actual });
+        }
+        let first = tail.map_or(0, |r| r.get() + 1);
+        let position = last.map_or(1, |a| a.last_position.get() + 1);
+        let more = ids.len() as u64 - 1;
+        let appended = Appended {
+            first_revision: Revision::new(first).unwrap(),
+            last_revision: Revision::new(first + more).unwrap(),
+            first_position: Position::new(position).unwrap(),
+            last_position: Position::new(position + more).unwrap(),
+            recorded_at_us: now,
+            repeated: false,
+        };
+        self.floor = self.floor.max(now.saturating_sub(self.window) / REPEAT_BUCKET_US);
+        self.accepted.push((stream, ids, appended));
+        Ok(appended)
+    }
+}
+
+/// One step of a random log. Times are minutes, so that windows of minutes matter.
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Stamped),
+    /// An earlier append of the log again, perhaps under another expectation.
+    Retry { which: prop::sample::Index, expected: Option<ExpectedRevision>, later_us: u64 },
+    Settings { window_minutes: u64, closed: bool },
+}
+
+const MINUTE_US: u64 = 60_000_000;
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let retry = (any::<prop::sample::Index>(), prop::option::of(any_expectation()), 0u64..40).prop_map(
+        |(which, expected, later)| Step::Retry { which, expected, later_us: later * MINUTE_US },
+    );
+    let append = (any_append(), 0u64..600).prop_map(|(s, minute)| {
+        Step::Append(Stamped { stamp_us: minute * MINUTE_US / 4, ..s })
+    });
+    let settings = (prop::sample::select(vec![0u64, 1, 4, 15, 60]), prop::bool::weighted(0.3))
+        .prop_map(|(window_minutes, closed)| Step::Settings { window_minutes, closed });
+    prop_oneof![8 => append, 6 => retry, 1 => settings]
+}
+
+fn any_expectation() -> impl Strategy<Value = ExpectedRevision> {
+    prop_oneof![3 => Just(ANY), 1 => Just(NONE), 1 => Just(EXISTS), 3 => (0u64..12).prop_map(exact)]
+}
+
 fn any_append() -> impl Strategy<Value = Stamped> {
-    let expected = prop_oneof![
-        3 => Just(ANY),
-        1 => Just(NONE),
-        1 => Just(EXISTS),
-        3 => (0u64..12).prop_map(exact),
-    ];
-    (0usize..3, expected, prop::collection::vec(1u128..40, 1..4), 0u64..100)
+    (0usize..3, any_expectation(), prop::collection::vec(1u128..40, 1..4), 0u64..100)
         .prop_map(|(stream, expected, mut ids, at)| {
             ids.dedup();
             stamped(["a", "b", "c"][stream], expected, &ids, at)
@@ -195,6 +364,34 @@ fn any_append() -> impl Strategy<Value = Stamped> {
 }
 
 proptest! {
+    /// Random appends, retries and settings: every outcome is the model's.
+    #[test]
+    fn outcomes_are_those_of_the_model(steps in prop::collection::vec(any_step(), 1..120)) {
+        let (mut s, mut model, mut sent) = (Store::default(), Model::new(), Vec::<Stamped>::new());
+        for step in steps {
+            let next = match step {
+                Step::Settings { window_minutes, closed } => {
+                    let repeat_window_us = window_minutes * MINUTE_US;
+                    s.command(Kind::Settings { repeat_window_us, closed });
+                    (model.window, model.closed) = (repeat_window_us, closed);
+                    continue;
+                }
+                Step::Append(next) => next,
+                Step::Retry { .. } if sent.is_empty() => continue,
+                Step::Retry { which, expected, later_us } => {
+                    let mut again = which.get(&sent).clone();
+                    again.append.expected = expected.unwrap_or(again.append.expected);
+                    again.stamp_us += later_us;
+                    again
+                }
+            };
+            let outcome = s.command(Kind::Appends(vec![next.clone()])).remove(0);
+            prop_assert_eq!(outcome, model.append(&next), "{:?}", next);
+            sent.push(next);
+        }
+        prop_assert_eq!(s.meta.repeat_floor, model.floor);
+    }
+
     /// However the log is cut into entries, rows, outcomes and digests are the same.
     #[test]
     fn the_same_log_gives_the_same_state(log in prop::collection::vec(any_append(), 1..60), cut in 1usize..7) {
@@ -233,6 +430,13 @@ proptest! {
         let stored: u64 = s.rows.blocks.values().map(|b| b.events.len() as u64).sum();
         prop_assert_eq!(stored, next_position - 1);
         prop_assert_eq!(s.meta.next_position, next_position);
-        prop_assert_ne!(s.meta.digest, Digest([1; 32]));
+        let mut digest = Digest::default();
+        let mut blocks: Vec<&Block> = s.rows.blocks.values().collect();
+        blocks.sort_by_key(|b| b.first_position);
+        for block in blocks {
+            prop_assert!(block.follows(&digest));
+            digest = block.event_digest;
+        }
+        prop_assert_eq!(s.meta.event_digest, digest);
     }
 }

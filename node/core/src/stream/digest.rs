@@ -1,16 +1,25 @@
 //! Running digests. The bytes that go in are spelled here and nowhere else; they are part of the disk contract, because
 //! replicas of different versions compare digests.
 
+use super::state::Block;
 use crate::{
-    append::{Appended, Rejected},
-    event::NewEvent,
+    append::{Appended, ExpectedRevision, Rejected, Tail},
     ids::{Digest, EventId},
-    names::StreamName,
 };
 
 fn text(h: &mut blake3::Hasher, s: &[u8]) {
     h.update(&(s.len() as u64).to_be_bytes());
     h.update(s);
+}
+
+/// Spelled here, not by `Display`: a message may be reworded, these bytes may not.
+fn expectation(h: &mut blake3::Hasher, expected: ExpectedRevision) {
+    match expected {
+        ExpectedRevision::Any => text(h, b"any"),
+        ExpectedRevision::NoStream => text(h, b"no_stream"),
+        ExpectedRevision::StreamExists => text(h, b"stream_exists"),
+        ExpectedRevision::Exact(r) => text(h, r.get().to_string().as_bytes()),
+    }
 }
 
 /// Hash of the ids of a batch, in order.
@@ -23,16 +32,16 @@ pub fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
     Digest(*h.finalize().as_bytes())
 }
 
-/// The event digest after `events` were stored.
+/// The event digest after `block` was stored. (Its own `event_digest` is not looked at.)
 #[must_use]
-pub fn events(before: &Digest, stream: &StreamName, appended: &Appended, events: &[NewEvent]) -> Digest {
+pub fn events(before: &Digest, block: &Block) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
-    text(&mut h, stream.as_str().as_bytes());
-    for n in [appended.first_revision.get(), appended.first_position.get(), appended.recorded_at_us] {
+    text(&mut h, block.stream.as_str().as_bytes());
+    for n in [block.first_revision.get(), block.first_position.get(), block.recorded_at_us] {
         h.update(&n.to_be_bytes());
     }
-    for e in events {
+    for e in &block.events {
         h.update(&e.id.to_bytes());
         text(&mut h, e.event_type.as_str().as_bytes());
         text(&mut h, e.content_type.as_bytes());
@@ -74,8 +83,11 @@ pub fn rejected(before: &Digest, why: &Rejected) -> Digest {
         Rejected::WrongRevision { stream, expected, actual } => {
             h.update(&[2]);
             text(&mut h, stream.as_str().as_bytes());
-            text(&mut h, expected.to_string().as_bytes());
-            text(&mut h, actual.to_string().as_bytes());
+            expectation(&mut h, *expected);
+            match actual {
+                Tail::Empty => text(&mut h, b"empty"),
+                Tail::At(r) => text(&mut h, r.get().to_string().as_bytes()),
+            }
         }
         Rejected::StreamFull { stream } => {
             h.update(&[3]);
@@ -100,5 +112,15 @@ pub fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest 
     h.update(&before.0);
     h.update(&[6, u8::from(closed)]);
     h.update(&repeat_window_us.to_be_bytes());
+    Digest(*h.finalize().as_bytes())
+}
+
+/// The digest after other rules came into force.
+#[must_use]
+pub fn rules(before: &Digest, rules: u32) -> Digest {
+    let mut h = blake3::Hasher::new();
+    h.update(&before.0);
+    h.update(&[7]);
+    h.update(&rules.to_be_bytes());
     Digest(*h.finalize().as_bytes())
 }

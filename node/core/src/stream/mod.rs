@@ -40,7 +40,9 @@ pub enum Kind {
     Settings {
         /// How long repeats are recognised, microseconds.
         repeat_window_us: u64,
-        /// Refuse all appends.
+        /// Refuse all new appends.
         closed: bool,
     },
+    /// Every member's binary knows these rules: they are in force from here. Never lowers them.
+    RaiseRules(u32),
 }

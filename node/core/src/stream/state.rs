@@ -85,6 +85,27 @@ pub struct Block {
     pub events: Vec<NewEvent>,
 }
 
+impl Block {
+    /// Revision of its last event.
+    #[must_use]
+    pub fn last_revision(&self) -> Revision {
+        let more = (self.events.len() as u64).saturating_sub(1);
+        Revision::new(self.first_revision.get().saturating_add(more)).unwrap_or(Revision::MAX)
+    }
+
+    /// The position after its last event.
+    #[must_use]
+    pub fn next_position(&self) -> u64 {
+        self.first_position.get().saturating_add(self.events.len() as u64)
+    }
+
+    /// True if its digest is that of these events after a history with the digest `before`.
+    #[must_use]
+    pub fn follows(&self, before: &Digest) -> bool {
+        super::digest::events(before, self) == self.event_digest
+    }
+}
+
 /// Finds an append by its first event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RepeatKey {

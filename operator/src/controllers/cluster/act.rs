@@ -61,8 +61,7 @@ impl Actor<'_> {
         // The record of the size goes before the StatefulSet, and everything else after the objects.
         for action in &plan.actions {
             if let Action::RecordNodes(nodes) = action {
-                self.annotate_identity(json!({labels::NODES: nodes.to_string()}))
-                    .await?;
+                self.annotate_identity(json!({labels::NODES: nodes.to_string()})).await?;
             }
         }
         self.objects(plan).await?;
@@ -75,10 +74,7 @@ impl Actor<'_> {
     }
 
     fn frame(&self) -> Frame<'_> {
-        Frame {
-            cluster: self.cluster,
-            cluster_domain: &self.ctx.options.cluster_domain,
-        }
+        Frame { cluster: self.cluster, cluster_domain: &self.ctx.options.cluster_domain }
     }
 
     fn cluster_id(&self) -> Option<&str> {
@@ -96,34 +92,18 @@ impl Actor<'_> {
         let (writer, caches) = (&self.ctx.writer, &self.ctx.caches);
         let node = names::config(name);
         let account = cached(&caches.service_accounts, namespace, &node);
-        writer
-            .ensure(owner, &rbac::service_account(frame), account.as_deref())
-            .await?;
-        writer
-            .ensure(
-                owner,
-                &rbac::role(frame),
-                cached(&caches.roles, namespace, &node).as_deref(),
-            )
-            .await?;
+        writer.ensure(owner, &rbac::service_account(frame), account.as_deref()).await?;
+        writer.ensure(owner, &rbac::role(frame), cached(&caches.roles, namespace, &node).as_deref()).await?;
         let binding = cached(&caches.role_bindings, namespace, &node);
-        writer
-            .ensure(owner, &rbac::role_binding(frame), binding.as_deref())
-            .await?;
+        writer.ensure(owner, &rbac::role_binding(frame), binding.as_deref()).await?;
 
         let map = cached(&caches.config_maps, namespace, &node);
         let image = default_image(map.as_deref(), &self.ctx.options.node_image);
-        let text = config::render(frame).map_err(|error| Error::Render {
-            what: "node.toml",
-            message: error.to_string(),
-        })?;
-        let config_hash = hash::of(&text).map_err(|error| Error::Render {
-            what: "the hash of node.toml",
-            message: error.to_string(),
-        })?;
-        writer
-            .ensure(owner, &frame.node_config_map(text, &image), map.as_deref())
-            .await?;
+        let text =
+            config::render(frame).map_err(|error| Error::Render { what: "node.toml", message: error.to_string() })?;
+        let config_hash = hash::of(&text)
+            .map_err(|error| Error::Render { what: "the hash of node.toml", message: error.to_string() })?;
+        writer.ensure(owner, &frame.node_config_map(text, &image), map.as_deref()).await?;
         for service in services::of_cluster(frame) {
             let seen = cached(&caches.services, namespace, &service.name_any());
             writer.ensure(owner, &service, seen.as_deref()).await?;
@@ -145,9 +125,7 @@ impl Actor<'_> {
             claim_size: claim_size.as_deref(),
         };
         let version = set.filter(|_| plan.shrinks).and_then(ResourceExt::resource_version);
-        writer
-            .ensure_at(owner, &stateful_set::render(frame, &inputs), set, version.as_deref())
-            .await?;
+        writer.ensure_at(owner, &stateful_set::render(frame, &inputs), set, version.as_deref()).await?;
         Ok(())
     }
 
@@ -191,85 +169,46 @@ impl Actor<'_> {
     async fn one(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
         match action {
             Action::RecordNodes(_) => {}
-            Action::Record {
-                cluster_id,
-                formed,
-                nodes,
-            } => self.record(cluster_id.clone(), *formed, *nodes).await?,
+            Action::Record { cluster_id, formed, nodes } => self.record(cluster_id.clone(), *formed, *nodes).await?,
             Action::MarkFormed { nodes } => {
-                self.annotate_identity(json!({labels::FORMED: "true", labels::NODES: nodes.to_string()}))
-                    .await?;
+                self.annotate_identity(json!({labels::FORMED: "true", labels::NODES: nodes.to_string()})).await?;
             }
             Action::Bootstrap { pod, address, disk_id } => {
                 let Some(id) = self.cluster_id() else { return Ok(()) };
                 let doing = format!("forming the Cluster on {pod}");
-                self.ctx
-                    .admin
-                    .bootstrap(address, id, disk_id)
-                    .await
-                    .map_err(Error::node(doing))?;
-                self.say(
-                    "Formed",
-                    "Bootstrap",
-                    &format!("formed as {id} from blank volumes, first on {pod}"),
-                )
-                .await;
+                self.ctx.admin.bootstrap(address, id, disk_id).await.map_err(Error::node(doing))?;
+                self.say("Formed", "Bootstrap", &format!("formed as {id} from blank volumes, first on {pod}")).await;
                 outcome.recheck = Some(SOON);
             }
             Action::Join { pod, address, disk_id } => {
                 let Some(id) = self.cluster_id() else { return Ok(()) };
                 let doing = format!("letting {pod} join");
-                self.ctx
-                    .admin
-                    .join(address, id, disk_id)
-                    .await
-                    .map_err(Error::node(doing))?;
+                self.ctx.admin.join(address, id, disk_id).await.map_err(Error::node(doing))?;
                 outcome.recheck = Some(SOON);
             }
-            Action::Retain {
-                store_id,
-                name,
-                declared_by,
-            } => self.retain(members, store_id, name, declared_by).await?,
+            Action::Retain { store_id, name, declared_by } => self.retain(members, store_id, name, declared_by).await?,
             Action::Drain { node_id, pod } => {
-                let answer = members
-                    .drain(*node_id)
-                    .await
-                    .map_err(Error::node(format!("draining {pod}")))?;
+                let answer = members.drain(*node_id).await.map_err(Error::node(format!("draining {pod}")))?;
                 if answer.reason.is_empty() {
-                    self.say("Draining", "Drain", &format!("moving everything off {pod}"))
-                        .await;
+                    self.say("Draining", "Drain", &format!("moving everything off {pod}")).await;
                 } else {
                     outcome.blocked = Some(answer.waiting_for);
                 }
                 outcome.recheck = answer.done.then_some(SOON);
             }
             Action::CancelDrain { node_id, pod } => {
-                members
-                    .cancel_drain(*node_id)
-                    .await
-                    .map_err(Error::node(format!("keeping {pod}")))?;
+                members.cancel_drain(*node_id).await.map_err(Error::node(format!("keeping {pod}")))?;
                 self.say("DrainCancelled", "CancelDrain", &format!("{pod} stays")).await;
             }
             Action::Replace { old, new, pod } => {
                 let doing = format!("replacing node {old} by {new}");
                 let answer = members.replace(*old, *new).await.map_err(Error::node(doing))?;
                 outcome.waiting = Some(answer.waiting_for).filter(|text| !text.is_empty());
-                self.say(
-                    "Replacing",
-                    "Replace",
-                    &format!("node {new} takes the place of node {old} on {pod}"),
-                )
-                .await;
+                self.say("Replacing", "Replace", &format!("node {new} takes the place of node {old} on {pod}")).await;
             }
             Action::DeleteBroken { pod, uid } => {
                 self.delete(pod, uid).await?;
-                self.say(
-                    "Restarting",
-                    "Delete",
-                    &format!("{pod} did not run and is made from the new template"),
-                )
-                .await;
+                self.say("Restarting", "Delete", &format!("{pod} did not run and is made from the new template")).await;
             }
             Action::Release { node_id, pod } => {
                 let doing = format!("ending the disruption of {pod}");
@@ -282,22 +221,13 @@ impl Actor<'_> {
     }
 
     async fn record(&self, cluster_id: Option<String>, formed: bool, nodes: i32) -> Result<(), Error> {
-        let identity = Identity {
-            cluster_id: cluster_id.unwrap_or_else(|| new_id()),
-            formed,
-            nodes: Some(nodes),
-        };
+        let identity = Identity { cluster_id: cluster_id.unwrap_or_else(|| new_id()), formed, nodes: Some(nodes) };
         let map = identity::render(self.frame(), &identity);
         let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         // Exists already: another pass was faster, and what it wrote counts.
         let name = map.name_any();
-        maps.create(&params, &map)
-            .await
-            .map_err(Error::api(format!("recording the identity in {name}")))?;
+        maps.create(&params, &map).await.map_err(Error::api(format!("recording the identity in {name}")))?;
         self.ctx.metrics.object_written("ConfigMap");
         Ok(())
     }
@@ -305,10 +235,7 @@ impl Actor<'_> {
     /// The declaring object is read once more, by name and UID: a cache may be behind.
     async fn retain(&self, members: &Members, store_id: &str, name: &str, declared_by: &str) -> Result<(), Error> {
         let stores: Api<EventStore> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        let live = stores
-            .get_metadata_opt(name)
-            .await
-            .map_err(Error::api(format!("reading EventStore {name}")))?;
+        let live = stores.get_metadata_opt(name).await.map_err(Error::api(format!("reading EventStore {name}")))?;
         if live.is_some_and(|store| store.uid().as_deref() == Some(declared_by)) {
             return Ok(());
         }
@@ -317,38 +244,20 @@ impl Actor<'_> {
             mode: CloseMode::Retain.into(),
             declared_by: declared_by.to_owned(),
         };
-        members
-            .close_store(request)
-            .await
-            .map_err(Error::node(format!("retaining store {name}")))?;
-        self.say(
-            "StoreRetained",
-            "Retain",
-            &format!("EventStore {name} is gone; its events are kept as {store_id}"),
-        )
-        .await;
+        members.close_store(request).await.map_err(Error::node(format!("retaining store {name}")))?;
+        self.say("StoreRetained", "Retain", &format!("EventStore {name} is gone; its events are kept as {store_id}"))
+            .await;
         Ok(())
     }
 
     async fn restart(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
-        let Action::Restart {
-            node_id,
-            pod,
-            uid,
-            ready,
-            leads,
-            granted_for,
-        } = action
-        else {
+        let Action::Restart { node_id, pod, uid, ready, leads, granted_for } = action else {
             return Ok(());
         };
         if let Some(node_id) = *node_id {
             if granted_for.is_none() {
                 let doing = format!("asking to restart {pod}");
-                let answer = members
-                    .acquire(node_id, HOLDER, GRANT_TTL)
-                    .await
-                    .map_err(Error::node(doing))?;
+                let answer = members.acquire(node_id, HOLDER, GRANT_TTL).await.map_err(Error::node(doing))?;
                 if !answer.granted {
                     outcome.waiting = Some(answer.denied_by);
                     outcome.recheck = Some(DENIED_AGAIN);
@@ -371,18 +280,14 @@ impl Actor<'_> {
         } else {
             self.delete(pod, uid).await?;
         }
-        self.say("Restarting", "Evict", &format!("{pod} is made from the new template"))
-            .await;
+        self.say("Restarting", "Evict", &format!("{pod} is made from the new template")).await;
         Ok(())
     }
 
     /// By eviction, so that the disruption budget counts. `Some`: not now, and why.
     async fn evict(&self, pod: &str, uid: &str) -> Result<Option<String>, Error> {
         let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        let params = EvictParams {
-            delete_options: Some(only(uid)),
-            ..EvictParams::default()
-        };
+        let params = EvictParams { delete_options: Some(only(uid)), ..EvictParams::default() };
         match pods.evict(pod, &params).await {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
@@ -402,10 +307,7 @@ impl Actor<'_> {
 
     async fn say(&self, reason: &str, action: &str, note: &str) {
         tracing::info!(reason, note, "acted");
-        self.ctx
-            .events
-            .normal(&self.cluster.object_ref(&()), reason, action, note)
-            .await;
+        self.ctx.events.normal(&self.cluster.object_ref(&()), reason, action, note).await;
     }
 }
 
@@ -415,18 +317,12 @@ fn new_id() -> String {
 }
 
 fn manager() -> PatchParams {
-    PatchParams {
-        field_manager: Some(MANAGER.to_owned()),
-        ..PatchParams::default()
-    }
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 fn only(uid: &str) -> DeleteParams {
     DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: Some(uid.to_owned()),
-            resource_version: None,
-        }),
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
         ..DeleteParams::default()
     }
 }
@@ -464,20 +360,13 @@ fn claim_size(set: &StatefulSet) -> Option<String> {
 
 /// Whether any pod of the Cluster says something that its status must show.
 pub(super) fn version(seen: &Seen) -> Option<String> {
-    let versions = seen
-        .pods
-        .values()
-        .filter_map(|pod| pod.node().map(|node| node.version.clone()));
-    versions
-        .filter(|version| !version.is_empty())
-        .min_by_key(|version| order(version))
+    let versions = seen.pods.values().filter_map(|pod| pod.node().map(|node| node.version.clone()));
+    versions.filter(|version| !version.is_empty()).min_by_key(|version| order(version))
 }
 
 /// Versions compare by their numbers; a pre-release comes before its release.
 fn order(version: &str) -> (Vec<u64>, bool, String) {
-    let (numbers, pre) = version
-        .split_once('-')
-        .map_or((version, ""), |(numbers, pre)| (numbers, pre));
+    let (numbers, pre) = version.split_once('-').map_or((version, ""), |(numbers, pre)| (numbers, pre));
     let numbers = numbers.split('.').map(|part| part.parse().unwrap_or(0)).collect();
     (numbers, pre.is_empty(), pre.to_owned())
 }

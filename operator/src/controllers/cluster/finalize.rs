@@ -21,12 +21,8 @@ pub(crate) async fn hold<K: Owned>(ctx: &Context, object: &K, wanted: bool) -> R
     if is_held(object) == wanted {
         return Ok(());
     }
-    let mut finalizers: Vec<&str> = object
-        .finalizers()
-        .iter()
-        .map(String::as_str)
-        .filter(|n| *n != FINALIZER)
-        .collect();
+    let mut finalizers: Vec<&str> =
+        object.finalizers().iter().map(String::as_str).filter(|n| *n != FINALIZER).collect();
     if wanted {
         finalizers.push(FINALIZER);
     }
@@ -35,10 +31,7 @@ pub(crate) async fn hold<K: Owned>(ctx: &Context, object: &K, wanted: bool) -> R
     }});
     let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
-    match api
-        .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-    {
+    match api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Ok(_) => {
             ctx.metrics.object_written(&kind);
             Ok(())

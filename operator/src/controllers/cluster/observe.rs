@@ -42,14 +42,9 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
     let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
     let selector = ListParams::default().labels(&labels::selector_text(&name));
     let (set_name, identity_name) = (names::set(&name), names::identity(&name));
-    let (set, pods, identity) = tokio::join!(
-        sets.get_opt(&set_name),
-        pods.list(&selector),
-        maps.get_opt(&identity_name)
-    );
-    let set = set
-        .map_err(Error::api("reading the StatefulSet"))?
-        .filter(|set| is_owned(set, &uid));
+    let (set, pods, identity) =
+        tokio::join!(sets.get_opt(&set_name), pods.list(&selector), maps.get_opt(&identity_name));
+    let set = set.map_err(Error::api("reading the StatefulSet"))?.filter(|set| is_owned(set, &uid));
     let pods = pods.map_err(Error::api("listing the node pods"))?;
     let identity = identity.map_err(Error::api("reading the identity"))?;
 
@@ -61,22 +56,16 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
         Ok(view) => (Some(view), None),
         Err(error) => (None, Some(error.to_string())),
     };
-    let short = set
-        .as_ref()
-        .is_some_and(|set| i32::try_from(pods.len()).unwrap_or(0) < replicas(set));
+    let short = set.as_ref().is_some_and(|set| i32::try_from(pods.len()).unwrap_or(0) < replicas(set));
     let creation = match &set {
         Some(set) if short => why_no_pods(ctx, &namespace, set).await?,
         _ => None,
     };
-    let stores = ctx
-        .caches
-        .stores_of(&namespace, &name)
-        .into_iter()
-        .map(|store| StoreSeen {
-            uid: store.uid().unwrap_or_default(),
-            name: store.name_any(),
-            replicas: store.spec.replicas,
-        });
+    let stores = ctx.caches.stores_of(&namespace, &name).into_iter().map(|store| StoreSeen {
+        uid: store.uid().unwrap_or_default(),
+        name: store.name_any(),
+        replicas: store.spec.replicas,
+    });
     let seen = Seen {
         recorded,
         set: set.as_ref().map(look_at_set),
@@ -86,13 +75,7 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
         view_error,
         stores: stores.collect(),
     };
-    Ok(Observed {
-        seen,
-        set,
-        claims,
-        identity,
-        members,
-    })
+    Ok(Observed { seen, set, claims, identity, members })
 }
 
 fn claims(ctx: &Context, namespace: &str, cluster: &str) -> Vec<Arc<PersistentVolumeClaim>> {
@@ -113,9 +96,7 @@ fn look_at_set(set: &StatefulSet) -> SetSeen {
     let observed = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
     SetSeen {
         replicas: replicas(set),
-        revision: status
-            .filter(|_| observed)
-            .and_then(|status| status.update_revision.clone()),
+        revision: status.filter(|_| observed).and_then(|status| status.update_revision.clone()),
     }
 }
 
@@ -126,9 +107,7 @@ async fn look_at_pods(
     claims: &[Arc<PersistentVolumeClaim>],
 ) -> BTreeMap<i32, PodSeen> {
     let ask = |(ordinal, pod): (i32, Pod)| async move {
-        let claim = claims
-            .iter()
-            .find(|claim| claim.name_any() == names::claim(cluster, ordinal));
+        let claim = claims.iter().find(|claim| claim.name_any() == names::claim(cluster, ordinal));
         let mut seen = look_at_pod(&pod, claim.map(Arc::as_ref));
         if let (Some(address), true) = (&seen.address, seen.running) {
             seen.report = match ctx.admin.status(address).await {
@@ -138,14 +117,8 @@ async fn look_at_pods(
         }
         (ordinal, seen)
     };
-    let ours = pods
-        .into_iter()
-        .filter_map(|pod| Some((names::ordinal(cluster, &pod.name_any())?, pod)));
-    futures::stream::iter(ours)
-        .map(ask)
-        .buffer_unordered(ASKED_AT_ONCE)
-        .collect()
-        .await
+    let ours = pods.into_iter().filter_map(|pod| Some((names::ordinal(cluster, &pod.name_any())?, pod)));
+    futures::stream::iter(ours).map(ask).buffer_unordered(ASKED_AT_ONCE).collect().await
 }
 
 fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
@@ -154,13 +127,9 @@ fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
         .and_then(|status| status.container_statuses.as_deref())
         .and_then(|all| all.iter().find(|container| container.name == stateful_set::CONTAINER));
     let running = container.and_then(|container| container.state.as_ref()?.running.as_ref());
-    let ready = status
-        .and_then(|status| status.conditions.as_deref())
-        .is_some_and(|conditions| {
-            conditions
-                .iter()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-        });
+    let ready = status.and_then(|status| status.conditions.as_deref()).is_some_and(|conditions| {
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    });
     PodSeen {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
@@ -168,30 +137,15 @@ fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
             .and_then(|status| status.pod_ip.as_deref())
             .filter(|ip| !ip.is_empty())
             .map(node_admin::address),
-        revision: pod
-            .labels()
-            .get("controller-revision-hash")
-            .cloned()
-            .unwrap_or_default(),
+        revision: pod.labels().get("controller-revision-hash").cloned().unwrap_or_default(),
         ready,
         running: running.is_some(),
         terminating: pod.metadata.deletion_timestamp.is_some(),
-        started: running
-            .and_then(|running| running.started_at.as_ref())
-            .map(|time| time.0),
-        created: pod
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        started: running.and_then(|running| running.started_at.as_ref()).map(|time| time.0),
+        created: pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         trouble: trouble::of_pod(pod, claim),
         report: Report::Silent(
-            if running.is_some() {
-                "the node has no address yet"
-            } else {
-                "the process does not run yet"
-            }
-            .to_owned(),
+            if running.is_some() { "the node has no address yet" } else { "the process does not run yet" }.to_owned(),
         ),
     }
 }
@@ -202,15 +156,12 @@ fn members(pods: &BTreeMap<i32, PodSeen>, recorded: &Recorded) -> Vec<String> {
         return Vec::new();
     };
     let member = |pod: &&PodSeen| {
-        pod.node()
-            .is_some_and(|node| node.lifecycle() == Lifecycle::Member && node.cluster_id == identity.cluster_id)
+        pod.node().is_some_and(|node| node.lifecycle() == Lifecycle::Member && node.cluster_id == identity.cluster_id)
     };
     let mut members: Vec<&PodSeen> = pods.values().filter(member).collect();
     // The one that leads answers without a hop; a pod that is stopping is asked last.
     members.sort_by_key(|pod| {
-        let leads = pod
-            .node()
-            .is_some_and(|node| node.coordinator != 0 && node.coordinator == node.node_id);
+        let leads = pod.node().is_some_and(|node| node.coordinator != 0 && node.coordinator == node.node_id);
         (pod.terminating, !leads, pod.name.clone())
     });
     members.into_iter().filter_map(|pod| pod.address.clone()).collect()
@@ -234,9 +185,7 @@ fn recorded(
             Recorded::Identity,
         );
     }
-    let of_claims = claims
-        .iter()
-        .filter_map(|claim| claim.annotations().get(labels::CLUSTER_ID));
+    let of_claims = claims.iter().filter_map(|claim| claim.annotations().get(labels::CLUSTER_ID));
     let of_set = set.and_then(|set| set.annotations().get(labels::CLUSTER_ID));
     let ids: BTreeSet<&String> = of_claims.chain(of_set).collect();
     let mut each = ids.iter();
@@ -265,8 +214,5 @@ async fn why_no_pods(ctx: &Context, namespace: &str, set: &StatefulSet) -> Resul
         last.or_else(|| event.event_time.as_ref().map(|time| time.0))
     };
     let newest = list.items.into_iter().max_by_key(at);
-    Ok(newest.and_then(|event| event.message).map(|message| Trouble {
-        reason: Reason::FailedCreate,
-        message,
-    }))
+    Ok(newest.and_then(|event| event.message).map(|message| Trouble { reason: Reason::FailedCreate, message }))
 }

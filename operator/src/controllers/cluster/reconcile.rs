@@ -35,9 +35,7 @@ pub async fn reconcile(cluster: Arc<Guarded<Cluster>>, ctx: Arc<Context>) -> Res
     let started = Instant::now();
     let uid = cluster.meta().uid.clone().unwrap_or_default();
     let pass = Box::pin(pass(&cluster, &ctx));
-    let result = tokio::time::timeout(DEADLINE, pass)
-        .await
-        .unwrap_or(Err(Error::Deadline(DEADLINE)));
+    let result = tokio::time::timeout(DEADLINE, pass).await.unwrap_or(Err(Error::Deadline(DEADLINE)));
     let class = result.as_ref().err().map(|error| error.class().as_str());
     ctx.metrics.reconciled(KIND, started.elapsed(), class);
     if result.is_ok() {
@@ -54,22 +52,15 @@ pub fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Cont
 
 async fn pass(guarded: &Guarded<Cluster>, ctx: &Context) -> Result<Action, Error> {
     ctx.caches.filled().await;
-    let (name, namespace) = (
-        guarded.meta().name.clone().unwrap_or_default(),
-        guarded.meta().namespace.clone().unwrap_or_default(),
-    );
+    let (name, namespace) =
+        (guarded.meta().name.clone().unwrap_or_default(), guarded.meta().namespace.clone().unwrap_or_default());
     if let Err(invalid) = &guarded.0 {
         publish::invalid::<Cluster>(ctx, &namespace, &name, invalid).await?;
         return Ok(Action::await_change());
     }
     let api: Api<Cluster> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(cluster) = api.get_opt(&name).await.map_err(Error::api("reading the Cluster"))? else {
-        forget(
-            ctx,
-            &namespace,
-            &name,
-            guarded.meta().uid.as_deref().unwrap_or_default(),
-        );
+        forget(ctx, &namespace, &name, guarded.meta().uid.as_deref().unwrap_or_default());
         return Ok(Action::await_change());
     };
     match work(ctx, &cluster).await {
@@ -83,24 +74,15 @@ fn forget(ctx: &Context, namespace: &str, name: &str, uid: &str) {
     ctx.hub.forget(namespace, name);
     ctx.gate.forget(uid);
     ctx.backoffs.reset(uid);
-    ctx.metrics.forget(
-        KIND,
-        namespace,
-        name,
-        Subject::Cluster.types().iter().map(|type_| type_.as_str()),
-    );
+    ctx.metrics.forget(KIND, namespace, name, Subject::Cluster.types().iter().map(|type_| type_.as_str()));
 }
 
 /// Returns when to look again.
 async fn work(ctx: &Context, cluster: &Cluster) -> Result<Duration, Error> {
     let namespace = cluster.namespace().unwrap_or_default();
     let deleting = cluster.metadata.deletion_timestamp.is_some();
-    let wish = Wish {
-        name: cluster.name_any(),
-        replicas: cluster.spec.replicas,
-        paused: cluster.spec.paused,
-        deleting,
-    };
+    let wish =
+        Wish { name: cluster.name_any(), replicas: cluster.spec.replicas, paused: cluster.spec.paused, deleting };
     if deleting && !finalize::is_held(cluster) {
         // Others hold it; its objects go with it.
         return Ok(REQUEUE);
@@ -125,21 +107,12 @@ async fn work(ctx: &Context, cluster: &Cluster) -> Result<Duration, Error> {
         }
     };
     if let (Recorded::Identity(identity), false) = (&observed.seen.recorded, observed.members.is_empty()) {
-        ctx.hub
-            .follow(&namespace, &wish.name, &identity.cluster_id, observed.members.clone());
+        ctx.hub.follow(&namespace, &wish.name, &identity.cluster_id, observed.members.clone());
     }
     let now = Timestamp::now();
     let plan = plan(&wish, &observed.seen, now);
-    let actor = Actor {
-        ctx,
-        cluster,
-        observed: &observed,
-    };
-    let outcome = if wish.paused {
-        Outcome::default()
-    } else {
-        actor.act(&plan).await
-    };
+    let actor = Actor { ctx, cluster, observed: &observed };
+    let outcome = if wish.paused { Outcome::default() } else { actor.act(&plan).await };
     let status = status::status(&wish, generation, &old, &observed.seen, &plan, &outcome, now);
     let held_back = publish(ctx, cluster, status).await;
     let again = next_look(&plan, &outcome);
@@ -151,15 +124,8 @@ async fn work(ctx: &Context, cluster: &Cluster) -> Result<Duration, Error> {
 
 fn next_look(plan: &Plan, outcome: &Outcome) -> Duration {
     let settled = plan.steps.is_empty() && plan.changing.is_none();
-    let longest = if settled {
-        REQUEUE.mul_f64(0.8 + 0.4 * rand::random::<f64>())
-    } else {
-        UNSETTLED
-    };
-    [plan.recheck, outcome.recheck]
-        .into_iter()
-        .flatten()
-        .fold(longest, Duration::min)
+    let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * rand::random::<f64>()) } else { UNSETTLED };
+    [plan.recheck, outcome.recheck].into_iter().flatten().fold(longest, Duration::min)
 }
 
 /// A report beside an error that is about to be returned: that one counts.

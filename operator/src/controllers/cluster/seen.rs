@@ -141,15 +141,12 @@ impl PodSeen {
 
     /// The node has never held data of any cluster.
     pub fn is_blank(&self) -> bool {
-        self.node()
-            .is_some_and(|node| node.lifecycle() == Lifecycle::Blank && node.blank && node.cluster_id.is_empty())
+        self.node().is_some_and(|node| node.lifecycle() == Lifecycle::Blank && node.blank && node.cluster_id.is_empty())
     }
 
     /// The cluster that the node's disk belongs to.
     pub fn cluster_id(&self) -> Option<&str> {
-        self.node()
-            .map(|node| node.cluster_id.as_str())
-            .filter(|id| !id.is_empty())
+        self.node().map(|node| node.cluster_id.as_str()).filter(|id| !id.is_empty())
     }
 }
 
@@ -163,27 +160,18 @@ impl Seen {
     /// The node of the catalogue whose disk this pod has.
     pub fn node_of(&self, pod: &PodSeen) -> Option<&NodeView> {
         let disk = pod.node().map(|node| node.disk_id.as_str())?;
-        self.nodes()
-            .find(|node| node.node.as_ref().is_some_and(|n| n.disk_id == disk))
+        self.nodes().find(|node| node.node.as_ref().is_some_and(|n| n.disk_id == disk))
     }
 
     /// Nodes of the catalogue under this pod name.
     pub fn nodes_named<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a NodeView> {
-        self.nodes()
-            .filter(move |node| node.node.as_ref().is_some_and(|n| n.name == pod))
+        self.nodes().filter(move |node| node.node.as_ref().is_some_and(|n| n.name == pod))
     }
 
     /// The pod name of a node.
     pub fn name_of(&self, node_id: u64) -> Option<&str> {
-        let nodes = self
-            .view
-            .iter()
-            .flat_map(|view| &view.nodes)
-            .filter_map(|node| node.node.as_ref());
-        nodes
-            .into_iter()
-            .find(|node| node.node_id == node_id)
-            .map(|node| node.name.as_str())
+        let nodes = self.view.iter().flat_map(|view| &view.nodes).filter_map(|node| node.node.as_ref());
+        nodes.into_iter().find(|node| node.node_id == node_id).map(|node| node.name.as_str())
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::cluster::{Member, MemberRole, RetainedStore, RetainedStores};
-use taffrail_crds::conditions::{Subject, settle};
+use taffrail_crds::conditions::{ConditionStatus, Subject, settle};
 use taffrail_crds::{ClusterStatus, ConditionType as T, Finding, PlanStep, Reason, Step};
 use taffrail_proto::admin::{ClusterView, Lifecycle};
 use taffrail_proto::v1::{NodeState, StoreState};
@@ -50,13 +50,7 @@ pub(super) fn status(
             None => old.retained_stores.clone(),
         },
         plan: steps(old, plan, outcome, now),
-        conditions: settle(
-            Subject::Cluster,
-            findings(wish, seen, plan, outcome),
-            &old.conditions,
-            generation,
-            now,
-        ),
+        conditions: settle(Subject::Cluster, findings(wish, seen, plan, outcome), &old.conditions, generation, now),
     }
 }
 
@@ -90,21 +84,12 @@ fn count(n: usize) -> i32 {
 }
 
 fn ready_pods(seen: &Seen, below: i32) -> i32 {
-    count(
-        seen.pods
-            .range(..below)
-            .filter(|(_, pod)| pod.ready && !pod.terminating)
-            .count(),
-    )
+    count(seen.pods.range(..below).filter(|(_, pod)| pod.ready && !pod.terminating).count())
 }
 
 fn stores(view: Option<&ClusterView>) -> Option<i32> {
     let stores = view?.stores.iter().filter_map(|view| view.store.as_ref());
-    Some(count(
-        stores
-            .filter(|store| matches!(store.state(), StoreState::Creating | StoreState::Active))
-            .count(),
-    ))
+    Some(count(stores.filter(|store| matches!(store.state(), StoreState::Creating | StoreState::Active)).count()))
 }
 
 fn members(seen: &Seen) -> Vec<Member> {
@@ -127,26 +112,17 @@ fn member(seen: &Seen, pod: &PodSeen) -> Member {
     Member {
         name: pod.name.clone(),
         disk_id: pod.node().and_then(|node| node.disk_id.parse().ok()),
-        node_id: node
-            .and_then(|node| i64::try_from(node.node_id).ok())
-            .filter(|id| *id > 0),
+        node_id: node.and_then(|node| i64::try_from(node.node_id).ok()).filter(|id| *id > 0),
         role,
-        address: node
-            .map(|node| node.peer_address.clone())
-            .filter(|address| !address.is_empty()),
+        address: node.map(|node| node.peer_address.clone()).filter(|address| !address.is_empty()),
         groups: node.map_or(0, |node| i32::try_from(node.groups).unwrap_or(i32::MAX)),
         leaders: node.map_or(0, |node| i32::try_from(node.leaders).unwrap_or(i32::MAX)),
     }
 }
 
 fn retained(view: &ClusterView) -> Option<RetainedStores> {
-    let kept = view
-        .stores
-        .iter()
-        .filter_map(|view| Some((view.store.as_ref()?, view.retained_at_us)));
-    let mut kept: Vec<_> = kept
-        .filter(|(store, _)| store.state() == StoreState::Retained)
-        .collect();
+    let kept = view.stores.iter().filter_map(|view| Some((view.store.as_ref()?, view.retained_at_us)));
+    let mut kept: Vec<_> = kept.filter(|(store, _)| store.state() == StoreState::Retained).collect();
     if kept.is_empty() {
         return None;
     }
@@ -157,16 +133,10 @@ fn retained(view: &ClusterView) -> Option<RetainedStores> {
             namespace: store.namespace.clone(),
             name: store.name.parse().ok()?,
             events: None,
-            retained_at: (*at > 0)
-                .then(|| Timestamp::from_second(*at / 1_000_000).ok())
-                .flatten()
-                .map(Time),
+            retained_at: (*at > 0).then(|| Timestamp::from_second(*at / 1_000_000).ok()).flatten().map(Time),
         })
     });
-    Some(RetainedStores {
-        count: count(kept.len()),
-        newest: newest.take(RETAINED_MAX).collect(),
-    })
+    Some(RetainedStores { count: count(kept.len()), newest: newest.take(RETAINED_MAX).collect() })
 }
 
 fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Vec<PlanStep> {
@@ -177,12 +147,7 @@ fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) ->
             Step::DrainNode => outcome.blocked.as_deref(),
             _ => None,
         };
-        PlanStep::new(
-            planned.step,
-            &planned.target,
-            planned.waiting_for.as_deref().or(answered),
-            now,
-        )
+        PlanStep::new(planned.step, &planned.target, planned.waiting_for.as_deref().or(answered), now)
     });
     taffrail_crds::plan::merge(&old.plan, steps.collect())
 }
@@ -190,16 +155,9 @@ fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) ->
 fn findings(wish: &Wish, seen: &Seen, plan: &Plan, outcome: &Outcome) -> Vec<Finding> {
     let blocked = first_trouble(wish, seen, plan.size);
     let mut all = health(wish, seen, plan, blocked.as_ref());
-    let stalled = plan
-        .stalled
-        .clone()
-        .or_else(|| outcome.blocked.clone().map(|why| (Reason::ScaleDownBlocked, why)));
+    let stalled = plan.stalled.clone().or_else(|| outcome.blocked.clone().map(|why| (Reason::ScaleDownBlocked, why)));
     if wish.paused {
-        all.push(Finding::yes(
-            T::Paused,
-            Reason::Paused,
-            "spec.paused is set; the operator only observes",
-        ));
+        all.push(Finding::yes(T::Paused, Reason::Paused, "spec.paused is set; the operator only observes"));
     }
     if wish.deleting {
         let names: Vec<&str> = seen.stores.iter().map(|store| store.name.as_str()).collect();
@@ -210,15 +168,28 @@ fn findings(wish: &Wish, seen: &Seen, plan: &Plan, outcome: &Outcome) -> Vec<Fin
     } else if let Some((reason, message)) = plan.changing.clone().filter(|_| !wish.paused) {
         // What blocks the change says more than the change.
         let (reason, message) = match &blocked {
-            Some(blocked) if plan.formed => (blocked.reason, blocked.message.clone()),
-            _ => (reason, message),
+            Some(blocked) => (blocked.reason, blocked.message.clone()),
+            None => (reason, message),
         };
         all.push(Finding::yes(T::Reconciling, reason, message));
     }
     if let Some(error) = &outcome.error {
-        all.push(trouble(error, error.to_string()));
+        all.extend(failure(error, &all));
     }
     all.extend(degraded(wish, seen, plan, blocked));
+    all
+}
+
+/// What an error of a write changes: one that stays is the first thing to name, unless clients are served all the same.
+fn failure(error: &Error, said: &[Finding]) -> Vec<Finding> {
+    let message = error.to_string();
+    let mut all = vec![trouble(error, message.clone())];
+    if error.class() == Class::Lasting {
+        all.push(Finding::no(T::Reconciling, Reason::AsExpected, ""));
+        if said.iter().any(|finding| finding.type_ == T::Ready && finding.status != ConditionStatus::True) {
+            all.push(Finding::no(T::Ready, error.reason(), message));
+        }
+    }
     all
 }
 
@@ -235,25 +206,13 @@ fn degraded(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<Trouble>) -> 
             Some(blocked) => format!("{ready} of {size} pods are ready: {}", blocked.message),
             None => format!("{ready} of {size} pods are ready"),
         };
-        return Some(Finding::yes(
-            T::Degraded,
-            blocked.map_or(Reason::PodsNotReady, |b| b.reason),
-            message,
-        ));
+        return Some(Finding::yes(T::Degraded, blocked.map_or(Reason::PodsNotReady, |b| b.reason), message));
     }
-    let known: BTreeSet<i32> = seen
-        .pods
-        .iter()
-        .filter(|(_, pod)| seen.node_of(pod).is_some())
-        .map(|(n, _)| *n)
-        .collect();
+    let known: BTreeSet<i32> =
+        seen.pods.iter().filter(|(_, pod)| seen.node_of(pod).is_some()).map(|(n, _)| *n).collect();
     let missing = (0..size).find(|ordinal| seen.view.is_some() && !known.contains(ordinal));
     missing.map(|ordinal| {
-        Finding::yes(
-            T::Degraded,
-            Reason::NodeLost,
-            format!("{} is not a member yet", wish.pod(ordinal)),
-        )
+        Finding::yes(T::Degraded, Reason::NodeLost, format!("{} is not a member yet", wish.pod(ordinal)))
     })
 }
 
@@ -262,27 +221,17 @@ fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> V
         let (reason, message) = match (&plan.stalled, blocked) {
             (Some((reason, message)), _) => (*reason, message.clone()),
             (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
-            (None, None) => plan
-                .changing
-                .clone()
-                .unwrap_or((Reason::Bootstrapping, "not formed yet".to_owned())),
+            (None, None) => plan.changing.clone().unwrap_or((Reason::Bootstrapping, "not formed yet".to_owned())),
         };
         let no = |type_| Finding::no(type_, Reason::Bootstrapping, "not formed yet");
-        return vec![
-            Finding::no(T::Ready, reason, message),
-            no(T::QuorumAvailable),
-            no(T::CoordinatorAvailable),
-        ];
+        return vec![Finding::no(T::Ready, reason, message), no(T::QuorumAvailable), no(T::CoordinatorAvailable)];
     }
     let Some(view) = &seen.view else {
         let why = seen.view_error.clone().unwrap_or_default();
         let (reason, message) = match (&plan.stalled, blocked) {
             (Some((reason, message)), _) => (*reason, message.clone()),
             (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
-            (None, None) => (
-                Reason::NoQuorum,
-                format!("the nodes give no view of the cluster: {why}"),
-            ),
+            (None, None) => (Reason::NoQuorum, format!("the nodes give no view of the cluster: {why}")),
         };
         return vec![
             Finding::no(T::Ready, reason, message),
@@ -292,29 +241,18 @@ fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> V
     };
     // The view was taken after a read index, so the system group has its majority.
     let led = view.status.as_ref().is_some_and(|status| status.coordinator != 0);
-    let mut all = vec![Finding::yes(
-        T::QuorumAvailable,
-        Reason::AsExpected,
-        "the system group has its majority",
-    )];
+    let mut all = vec![Finding::yes(T::QuorumAvailable, Reason::AsExpected, "the system group has its majority")];
     all.push(if led {
         Finding::yes(T::CoordinatorAvailable, Reason::AsExpected, "the coordinator answers")
     } else {
-        Finding::no(
-            T::CoordinatorAvailable,
-            Reason::NoLeader,
-            "the system group has no leader",
-        )
+        Finding::no(T::CoordinatorAvailable, Reason::NoLeader, "the system group has no leader")
     });
     let ready = ready_pods(seen, i32::MAX);
     all.push(if ready > 0 {
         Finding::yes(T::Ready, Reason::AsExpected, "clients are served")
     } else {
         let service = names::clients(&wish.name);
-        let message = blocked.map_or_else(
-            || format!("no ready pod behind Service {service}"),
-            |b| b.message.clone(),
-        );
+        let message = blocked.map_or_else(|| format!("no ready pod behind Service {service}"), |b| b.message.clone());
         Finding::no(T::Ready, blocked.map_or(Reason::NoEndpoint, |b| b.reason), message)
     });
     all
@@ -326,17 +264,12 @@ fn first_trouble(wish: &Wish, seen: &Seen, size: i32) -> Option<Trouble> {
         None => seen.creation.clone(),
         Some(pod) => pod.trouble.clone().or_else(|| match &pod.report {
             Report::Node(node) if node.lifecycle() == Lifecycle::Fenced => Some(Trouble {
-                reason: if node.fence_reason.contains("everted") {
-                    Reason::IdentityReverted
-                } else {
-                    Reason::NodeLost
-                },
+                reason: if node.fence_reason.contains("everted") { Reason::IdentityReverted } else { Reason::NodeLost },
                 message: format!("{} is fenced: {}", wish.pod(ordinal), node.fence_reason),
             }),
-            Report::Silent(why) if pod.running && pod.ready => Some(Trouble {
-                reason: Reason::NodeUnreachable,
-                message: why.clone(),
-            }),
+            Report::Silent(why) if pod.running && pod.ready => {
+                Some(Trouble { reason: Reason::NodeUnreachable, message: why.clone() })
+            }
             Report::Node(_) | Report::Silent(_) => None,
         }),
     })

@@ -5,6 +5,9 @@ use taffrail_crds::Reason;
 
 use super::seen::Trouble;
 
+/// A process that ended this often and is not ready is in a loop; one or two restarts happen.
+const RESTARTS_MIN: i32 = 3;
+
 /// The first thing that keeps this pod from running.
 pub(super) fn of_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Trouble> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
@@ -20,11 +23,7 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
     let words = scheduled.message.clone().unwrap_or_default();
     if let Some(pending) = claim.filter(|claim| phase(claim) != Some("Bound")) {
         let claim_name = pending.metadata.name.as_deref().unwrap_or_default();
-        let class = pending
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.storage_class_name.as_deref())
-            .filter(|c| !c.is_empty());
+        let class = pending.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()).filter(|c| !c.is_empty());
         let about_volumes = words.contains("PersistentVolumeClaim")
             || words.contains("persistent volume")
             || words.contains("storageclass");
@@ -59,7 +58,17 @@ fn phase(claim: &PersistentVolumeClaim) -> Option<&str> {
 
 fn container(pod: &Pod, name: &str) -> Option<Trouble> {
     let status = pod.status.as_ref()?.container_statuses.as_deref()?.first()?;
-    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let state = status.state.as_ref()?;
+    let crashing = |reason: &str, said: String| Trouble {
+        reason: Reason::CrashLooping,
+        message: format!("{name}: {reason}: {said}; see the log of the pod"),
+    };
+    let Some(waiting) = &state.waiting else {
+        // Between two back-offs it runs for a moment, or has just ended: still the same trouble.
+        let again = status.restart_count >= RESTARTS_MIN && !status.ready;
+        let last = last_words(Some(state)).or_else(|| last_words(status.last_state.as_ref()));
+        return last.filter(|_| again).map(|said| crashing("CrashLoopBackOff", said));
+    };
     let reason = waiting.reason.as_deref().unwrap_or_default();
     let words = waiting.message.as_deref().unwrap_or_default();
     match reason {
@@ -67,17 +76,14 @@ fn container(pod: &Pod, name: &str) -> Option<Trouble> {
             Some(Trouble {
                 reason: Reason::ImagePullFailed,
                 message: format!(
-                    "{name}: {reason}: {words}; correct spec.image or spec.version, or add spec.podTemplate.imagePullSecrets"
+                    "{name}: {reason}: {words}; correct spec.image or spec.version, or add \
+                     spec.podTemplate.imagePullSecrets"
                 ),
             })
         }
         "CrashLoopBackOff" | "RunContainerError" | "CreateContainerError" | "CreateContainerConfigError" => {
             let last = last_words(status.last_state.as_ref());
-            let said = last.unwrap_or_else(|| words.to_owned());
-            Some(Trouble {
-                reason: Reason::CrashLooping,
-                message: format!("{name}: {reason}: {said}; see the log of the pod"),
-            })
+            Some(crashing(reason, last.unwrap_or_else(|| words.to_owned())))
         }
         // ContainerCreating and PodInitializing are ordinary.
         _ => None,
@@ -129,12 +135,7 @@ mod tests {
     fn causes_are_told_apart_and_quoted() {
         let words = "0/3 nodes are available: 3 Insufficient memory";
         let cases = [
-            (
-                unscheduled(words),
-                Some(claim(Some("fast"))),
-                Reason::Unschedulable,
-                "3 Insufficient memory",
-            ),
+            (unscheduled(words), Some(claim(Some("fast"))), Reason::Unschedulable, "3 Insufficient memory"),
             (
                 unscheduled("pod has unbound immediate PersistentVolumeClaims"),
                 Some(claim(None)),
@@ -147,12 +148,7 @@ mod tests {
                 Reason::VolumePending,
                 "StorageClass x is pending",
             ),
-            (
-                waiting("ImagePullBackOff", json!({})),
-                None,
-                Reason::ImagePullFailed,
-                "spec.image",
-            ),
+            (waiting("ImagePullBackOff", json!({})), None, Reason::ImagePullFailed, "spec.image"),
             (
                 waiting(
                     "CrashLoopBackOff",
@@ -163,10 +159,7 @@ mod tests {
                 "data directory is not ours (exit code 65)",
             ),
             (
-                waiting(
-                    "CrashLoopBackOff",
-                    json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}),
-                ),
+                waiting("CrashLoopBackOff", json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})),
                 None,
                 Reason::CrashLooping,
                 "OOMKilled, exit code 137",
@@ -177,6 +170,19 @@ mod tests {
             assert_eq!(found.reason, reason);
             assert!(found.message.contains(words), "{}", found.message);
         }
+    }
+
+    #[test]
+    fn a_loop_is_seen_while_the_process_runs_for_a_moment() {
+        let looping = |restarts: i32| {
+            let status = json!({
+                "name": "node", "image": "i", "imageID": "", "ready": false, "restartCount": restarts,
+                "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 65, "message": "not ours"}},
+            });
+            of_pod(&pod(json!({"containerStatuses": [status]})), None)
+        };
+        assert_eq!(looping(1), None);
+        assert_eq!(looping(3).map(|trouble| trouble.reason), Some(Reason::CrashLooping));
     }
 
     #[test]

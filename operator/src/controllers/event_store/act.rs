@@ -45,10 +45,7 @@ pub(super) async fn act(ctx: &Context, store: &EventStore, next: Next) -> Outcom
 async fn service(ctx: &Context, store: &EventStore) -> Result<(), Error> {
     let (name, namespace) = (store.name_any(), store.namespace().unwrap_or_default());
     let uid = store.uid().unwrap_or_default();
-    let owner = Owner {
-        uid: &uid,
-        namespace: &namespace,
-    };
+    let owner = Owner { uid: &uid, namespace: &namespace };
     let seen = cached(&ctx.caches.store_services, &namespace, &name);
     match services::of_store(store, &ctx.options.cluster_domain) {
         Some(wanted) => ctx.writer.ensure(owner, &wanted, seen.as_deref()).await.map(drop),
@@ -57,10 +54,7 @@ async fn service(ctx: &Context, store: &EventStore) -> Result<(), Error> {
 }
 
 fn members(ctx: &Context, store: &EventStore) -> Option<Members> {
-    ctx.hub.members(
-        &store.namespace().unwrap_or_default(),
-        store.spec.cluster_ref.name.as_str(),
-    )
+    ctx.hub.members(&store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str())
 }
 
 async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Error> {
@@ -73,12 +67,7 @@ async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Err
         namespace: store.namespace().unwrap_or_default(),
         name,
         replicas: u32::try_from(store.spec.replicas).unwrap_or_default(),
-        store_id: store
-            .spec
-            .store_id
-            .as_ref()
-            .map(|id| id.as_str().to_owned())
-            .unwrap_or_default(),
+        store_id: store.spec.store_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
         declared_by: store.uid().unwrap_or_default(),
     };
     members.declare(declaration).await.map_err(Error::node(doing))
@@ -93,17 +82,10 @@ pub(super) async fn close(ctx: &Context, store: &EventStore, mode: CloseMode) ->
     };
     let uid = store.uid().unwrap_or_default();
     let view = members.view().await.map_err(Error::node(doing.clone()))?;
-    let Some(id) = declared_by(&view, &uid)
-        .and_then(|view| view.store.as_ref())
-        .map(|store| store.id.clone())
-    else {
+    let Some(id) = declared_by(&view, &uid).and_then(|view| view.store.as_ref()).map(|store| store.id.clone()) else {
         return Ok(None);
     };
-    let request = CloseStoreRequest {
-        store_id: id,
-        mode: mode.into(),
-        declared_by: uid,
-    };
+    let request = CloseStoreRequest { store_id: id, mode: mode.into(), declared_by: uid };
     let answer = members.close_store(request).await.map_err(Error::node(doing))?;
     if answer.done {
         return Ok(None);

@@ -80,10 +80,7 @@ pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
             if as_asked { Next::Nothing } else { Next::Declare }
         }
     };
-    Plan {
-        hold: wish.policy == DeletionPolicy::Delete,
-        next,
-    }
+    Plan { hold: wish.policy == DeletionPolicy::Delete, next }
 }
 
 /// What an object that is being deleted waits for.
@@ -116,12 +113,7 @@ mod tests {
     use taffrail_proto::v1::Store;
 
     fn wish(policy: DeletionPolicy) -> Wish {
-        Wish {
-            replicas: 3,
-            store_id: None,
-            policy,
-            held: true,
-        }
+        Wish { replicas: 3, store_id: None, policy, held: true }
     }
 
     fn seen(cluster: ClusterSeen, store: Option<(StoreState, u32)>) -> Seen {
@@ -129,12 +121,7 @@ mod tests {
             cluster,
             nodes: BTreeMap::new(),
             store: store.map(|(state, replicas)| StoreView {
-                store: Some(Store {
-                    id: "s".to_owned(),
-                    state: state.into(),
-                    replicas,
-                    ..Store::default()
-                }),
+                store: Some(Store { id: "s".to_owned(), state: state.into(), replicas, ..Store::default() }),
                 ..StoreView::default()
             }),
         }
@@ -145,10 +132,7 @@ mod tests {
         let cases = [
             (seen(ClusterSeen::Missing, None), Next::NoCluster),
             (seen(ClusterSeen::Unformed, None), Next::Wait),
-            (
-                seen(ClusterSeen::Unreachable, Some((StoreState::Active, 1))),
-                Next::Wait,
-            ),
+            (seen(ClusterSeen::Unreachable, Some((StoreState::Active, 1))), Next::Wait),
             (seen(ClusterSeen::Known, None), Next::Declare),
             (seen(ClusterSeen::Known, Some((StoreState::Active, 1))), Next::Declare),
             (seen(ClusterSeen::Known, Some((StoreState::Retained, 3))), Next::Declare),
@@ -178,13 +162,7 @@ mod tests {
         assert_eq!(cleanup(&delete, ClusterSeen::Unformed, false), Cleanup::Release);
         assert_eq!(cleanup(&delete, ClusterSeen::Known, true), Cleanup::Release);
         assert_eq!(cleanup(&delete, ClusterSeen::Unreachable, false), Cleanup::Wait);
-        assert_eq!(
-            cleanup(&delete, ClusterSeen::Known, false),
-            Cleanup::Ask(CloseMode::Delete)
-        );
-        assert_eq!(
-            cleanup(&wish(DeletionPolicy::Retain), ClusterSeen::Known, false),
-            Cleanup::Ask(CloseMode::Retain)
-        );
+        assert_eq!(cleanup(&delete, ClusterSeen::Known, false), Cleanup::Ask(CloseMode::Delete));
+        assert_eq!(cleanup(&wish(DeletionPolicy::Retain), ClusterSeen::Known, false), Cleanup::Ask(CloseMode::Retain));
     }
 }

@@ -36,9 +36,7 @@ pub async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Re
     let started = Instant::now();
     let uid = store.meta().uid.clone().unwrap_or_default();
     let pass = Box::pin(pass(&store, &ctx));
-    let result = tokio::time::timeout(DEADLINE, pass)
-        .await
-        .unwrap_or(Err(Error::Deadline(DEADLINE)));
+    let result = tokio::time::timeout(DEADLINE, pass).await.unwrap_or(Err(Error::Deadline(DEADLINE)));
     let class = result.as_ref().err().map(|error| error.class().as_str());
     ctx.metrics.reconciled(KIND, started.elapsed(), class);
     if result.is_ok() {
@@ -56,10 +54,7 @@ pub fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Con
 async fn pass(guarded: &Guarded<EventStore>, ctx: &Context) -> Result<Action, Error> {
     ctx.caches.filled().await;
     let meta = guarded.meta();
-    let (name, namespace) = (
-        meta.name.clone().unwrap_or_default(),
-        meta.namespace.clone().unwrap_or_default(),
-    );
+    let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
     if let Err(invalid) = &guarded.0 {
         publish::invalid::<EventStore>(ctx, &namespace, &name, invalid).await?;
         return Ok(Action::await_change());
@@ -69,12 +64,7 @@ async fn pass(guarded: &Guarded<EventStore>, ctx: &Context) -> Result<Action, Er
         let uid = meta.uid.as_deref().unwrap_or_default();
         ctx.gate.forget(uid);
         ctx.backoffs.reset(uid);
-        ctx.metrics.forget(
-            KIND,
-            &namespace,
-            &name,
-            Subject::EventStore.types().iter().map(|type_| type_.as_str()),
-        );
+        ctx.metrics.forget(KIND, &namespace, &name, Subject::EventStore.types().iter().map(|type_| type_.as_str()));
         return Ok(Action::await_change());
     };
     let wish = Wish {
@@ -105,14 +95,7 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish) -> Result<Duration
     // Before anything is declared, so that no deletion can slip between.
     finalize::hold(ctx, store, plan.hold).await?;
     let outcome = act::act(ctx, store, plan.next).await;
-    let status = status::status(
-        store,
-        &seen,
-        plan,
-        &outcome,
-        &ctx.options.cluster_domain,
-        Timestamp::now(),
-    );
+    let status = status::status(store, &seen, plan, &outcome, &ctx.options.cluster_domain, Timestamp::now());
     let held_back = publish(ctx, store, status).await;
     if let Some(error) = outcome.error {
         return Err(error);
@@ -131,11 +114,7 @@ fn paused(ctx: &Context, store: &EventStore) -> bool {
 
 fn next_look(plan: Plan, refused: bool) -> Duration {
     let jittered = REQUEUE.mul_f64(0.8 + 0.4 * rand::random::<f64>());
-    if refused || plan.next != Next::Nothing {
-        REFUSED
-    } else {
-        jittered
-    }
+    if refused || plan.next != Next::Nothing { REFUSED } else { jittered }
 }
 
 async fn remove(ctx: &Context, store: &EventStore, wish: &Wish) -> Result<Duration, Error> {
@@ -162,12 +141,7 @@ async fn remove(ctx: &Context, store: &EventStore, wish: &Wish) -> Result<Durati
         finalize::hold(ctx, store, false).await?;
         return Ok(REQUEUE);
     };
-    publish(
-        ctx,
-        store,
-        status::deleting(store, step(wish), &waiting, Timestamp::now()),
-    )
-    .await?;
+    publish(ctx, store, status::deleting(store, step(wish), &waiting, Timestamp::now())).await?;
     Ok(CLOSING)
 }
 

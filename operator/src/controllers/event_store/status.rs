@@ -27,11 +27,7 @@ pub(super) fn status(
     let generation = store.metadata.generation;
     let view = seen.store.as_ref();
     let known = view.and_then(|view| view.store.as_ref());
-    let declared = outcome
-        .declared
-        .as_ref()
-        .filter(|result| result.reason.is_empty())
-        .map(|result| &result.store_id);
+    let declared = outcome.declared.as_ref().filter(|result| result.reason.is_empty()).map(|result| &result.store_id);
     let id = known.map(|store| &store.id).or(declared);
     let findings = findings(store, seen, plan, outcome);
     let steps = steps(store, seen, plan, outcome, now);
@@ -40,12 +36,8 @@ pub(super) fn status(
         store_id: id
             .and_then(|id| id.parse().ok())
             .or_else(|| old.store_id.clone().filter(|_| seen.cluster != ClusterSeen::Known)),
-        leader: known
-            .filter(|_| seen.cluster == ClusterSeen::Known)
-            .and_then(|known| name_of(seen, known.leader)),
-        term: known
-            .and_then(|known| i64::try_from(known.term).ok())
-            .filter(|term| *term > 0),
+        leader: known.filter(|_| seen.cluster == ClusterSeen::Known).and_then(|known| name_of(seen, known.leader)),
+        term: known.and_then(|known| i64::try_from(known.term).ok()).filter(|term| *term > 0),
         voters: known.map_or_else(|| old.voters.clone(), |known| pods(seen, known, true)),
         learners: known.map_or_else(|| old.learners.clone(), |known| pods(seen, known, false)),
         endpoint: Some(endpoint(store, outcome, cluster_domain)),
@@ -58,12 +50,7 @@ pub(super) fn status(
 pub(super) fn deleting(store: &EventStore, step: Step, waiting_for: &str, now: Timestamp) -> EventStoreStatus {
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
-    let steps = vec![PlanStep::new(
-        step,
-        &store.metadata.name.clone().unwrap_or_default(),
-        Some(waiting_for),
-        now,
-    )];
+    let steps = vec![PlanStep::new(step, &store.metadata.name.clone().unwrap_or_default(), Some(waiting_for), now)];
     let findings = vec![
         Finding::no(T::Ready, Reason::Deleting, "being deleted"),
         Finding::yes(T::Reconciling, Reason::Deleting, format!("waiting for {waiting_for}")),
@@ -133,21 +120,13 @@ fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> V
         (Next::Wait, _) => unreachable(cluster, seen.cluster),
         (Next::Declare | Next::Nothing, Some(view)) => health(store, view, outcome),
         (Next::Declare | Next::Nothing, None) => {
-            vec![Finding::no(
-                T::Ready,
-                Reason::CreatingStore,
-                "the store is being created",
-            )]
+            vec![Finding::no(T::Ready, Reason::CreatingStore, "the store is being created")]
         }
     };
     if let Some(refused) = outcome.declared.as_ref().filter(|result| !result.reason.is_empty()) {
         all.extend(refusal(refused, seen.store.is_some()));
     } else if plan.next == Next::Declare && seen.store.is_none() {
-        all.push(Finding::yes(
-            T::Reconciling,
-            Reason::CreatingStore,
-            "the store is being created",
-        ));
+        all.push(Finding::yes(T::Reconciling, Reason::CreatingStore, "the store is being created"));
     }
     if let Some(taken) = &outcome.name_taken {
         let message = format!(
@@ -159,11 +138,7 @@ fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> V
         all.push(Finding::yes(T::Stalled, Reason::NameTaken, message));
     }
     if let Some(error) = &outcome.error {
-        let type_ = if error.class() == Class::Lasting {
-            T::Stalled
-        } else {
-            T::Reconciling
-        };
+        let type_ = if error.class() == Class::Lasting { T::Stalled } else { T::Reconciling };
         all.push(Finding::yes(type_, error.reason(), error.to_string()));
     }
     all
@@ -198,11 +173,7 @@ fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
     }
     // The store of a former object of this name is about to be closed; that goes on by itself.
     let stalled = reason != Reason::NameTaken;
-    all.push(Finding::yes(
-        if stalled { T::Stalled } else { T::Reconciling },
-        reason,
-        refused.message.clone(),
-    ));
+    all.push(Finding::yes(if stalled { T::Stalled } else { T::Reconciling }, reason, refused.message.clone()));
     all
 }
 
@@ -217,17 +188,11 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
     let creating = known.state() == StoreState::Creating;
     let mut all = Vec::new();
     all.push(match (view.quorum, creating) {
-        (true, _) => Finding::yes(
-            T::QuorumAvailable,
-            Reason::AsExpected,
-            "a majority of the voters answers",
-        ),
+        (true, _) => Finding::yes(T::QuorumAvailable, Reason::AsExpected, "a majority of the voters answers"),
         (false, true) => Finding::no(T::QuorumAvailable, Reason::CreatingStore, "the store is being created"),
-        (false, false) => Finding::no(
-            T::QuorumAvailable,
-            Reason::NoQuorum,
-            "less than a majority of the voters answers",
-        ),
+        (false, false) => {
+            Finding::no(T::QuorumAvailable, Reason::NoQuorum, "less than a majority of the voters answers")
+        }
     });
     all.push(match (creating, view.quorum, led) {
         (true, ..) if !(view.quorum && led) => {
@@ -237,23 +202,11 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
         (_, true, false) => Finding::no(T::Ready, Reason::NoLeader, format!("{name} has no leader yet")),
         (_, true, true) => Finding::yes(T::Ready, Reason::AsExpected, "clients are served"),
     });
-    let waiting = if view.waiting_for.is_empty() {
-        "replicas catch up".to_owned()
-    } else {
-        view.waiting_for.clone()
-    };
+    let waiting = if view.waiting_for.is_empty() { "replicas catch up".to_owned() } else { view.waiting_for.clone() };
     if view.fully_replicated {
-        all.push(Finding::yes(
-            T::FullyReplicated,
-            Reason::AsExpected,
-            format!("{} caught-up voters", known.replicas),
-        ));
+        all.push(Finding::yes(T::FullyReplicated, Reason::AsExpected, format!("{} caught-up voters", known.replicas)));
     } else {
-        all.push(Finding::no(
-            T::FullyReplicated,
-            Reason::UnderReplicated,
-            waiting.clone(),
-        ));
+        all.push(Finding::no(T::FullyReplicated, Reason::UnderReplicated, waiting.clone()));
     }
     let voters = known.members.iter().filter(|member| member.voter).count();
     let in_change = creating
@@ -261,20 +214,12 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
         || voters != usize::try_from(known.replicas).unwrap_or(0)
         || (outcome.declared.is_some() && i64::from(known.replicas) != i64::from(store.spec.replicas));
     if creating {
-        all.push(Finding::yes(
-            T::Reconciling,
-            Reason::CreatingStore,
-            "the store is being created",
-        ));
+        all.push(Finding::yes(T::Reconciling, Reason::CreatingStore, "the store is being created"));
     } else if in_change {
         all.push(Finding::yes(T::Reconciling, Reason::ChangingReplicas, waiting.clone()));
     }
     if !view.fully_replicated && !creating {
-        all.push(Finding::yes(
-            T::Degraded,
-            named(&view.reason).unwrap_or(Reason::UnderReplicated),
-            waiting,
-        ));
+        all.push(Finding::yes(T::Degraded, named(&view.reason).unwrap_or(Reason::UnderReplicated), waiting));
     }
     all
 }

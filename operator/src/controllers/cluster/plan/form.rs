@@ -9,17 +9,11 @@ use crate::resources::identity::Identity;
 
 /// Whether a disk already carries the recorded identity: then the Cluster was formed, though nobody wrote it down.
 pub(super) fn is_formed(identity: &Identity, seen: &Seen) -> bool {
-    seen.pods
-        .values()
-        .any(|pod| pod.cluster_id() == Some(identity.cluster_id.as_str()))
+    seen.pods.values().any(|pod| pod.cluster_id() == Some(identity.cluster_id.as_str()))
 }
 
 pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
-    let mut plan = Plan {
-        size: wish.replicas,
-        nodes: wish.replicas,
-        ..Plan::default()
-    };
+    let mut plan = Plan { size: wish.replicas, nodes: wish.replicas, ..Plan::default() };
     if wish.deleting {
         plan.size = seen.set.as_ref().map_or(0, |set| set.replicas);
         return plan;
@@ -33,10 +27,8 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
             return plan;
         }
     };
-    if let Some(pod) = seen
-        .pods
-        .values()
-        .find(|pod| pod.cluster_id().is_some_and(|id| Some(id) != recorded_id.as_deref()))
+    if let Some(pod) =
+        seen.pods.values().find(|pod| pod.cluster_id().is_some_and(|id| Some(id) != recorded_id.as_deref()))
     {
         let other = pod.cluster_id().unwrap_or_default();
         plan.stalled = Some((
@@ -73,11 +65,7 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
         // Only written down here. The next pass, which sees it recorded, annotates the volumes and bootstraps.
         Recorded::Nowhere => {
             if every_blank(wish, seen).is_some() {
-                plan.actions.push(Action::Record {
-                    cluster_id: None,
-                    formed: false,
-                    nodes: wish.replicas,
-                });
+                plan.actions.push(Action::Record { cluster_id: None, formed: false, nodes: wish.replicas });
             }
         }
         Recorded::Conflict(_) => {}
@@ -105,10 +93,7 @@ fn say(plan: &mut Plan, wish: &Wish, seen: &Seen) {
     let mut missing = None;
     for ordinal in 0..wish.replicas {
         let waiting = match seen.pods.get(&ordinal) {
-            None => seen
-                .creation
-                .as_ref()
-                .map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
+            None => seen.creation.as_ref().map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
             Some(pod) => match (&pod.trouble, &pod.report) {
                 (Some(trouble), _) => trouble.message.clone(),
                 (None, Report::Silent(why)) => {
@@ -121,7 +106,8 @@ fn say(plan: &mut Plan, wish: &Wish, seen: &Seen) {
             },
         };
         let pod = wish.pod(ordinal);
-        missing.get_or_insert_with(|| format!("{pod}: {waiting}"));
+        missing
+            .get_or_insert_with(|| if waiting.contains(&pod) { waiting.clone() } else { format!("{pod}: {waiting}") });
         plan.step(Step::WaitForPods, pod, Some(waiting));
     }
     plan.step(Step::Bootstrap, wish.name.clone(), missing.clone());

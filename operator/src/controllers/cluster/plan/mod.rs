@@ -179,11 +179,7 @@ pub struct Plan {
 
 impl Plan {
     fn step(&mut self, step: Step, target: impl Into<String>, waiting_for: Option<String>) {
-        self.steps.push(Planned {
-            step,
-            target: target.into(),
-            waiting_for,
-        });
+        self.steps.push(Planned { step, target: target.into(), waiting_for });
     }
 
     fn recheck_in(&mut self, after: Duration) {
@@ -255,7 +251,7 @@ fn formed(wish: &Wish, seen: &Seen, identity: &Identity, now: Timestamp) -> Plan
     if wish.deleting {
         return plan;
     }
-    replace::plan(&mut plan, seen, now);
+    replace::plan(&mut plan, wish, seen, now);
     scale::plan(&mut plan, wish, seen);
     roll::plan(&mut plan, seen, now);
     plan
@@ -275,20 +271,14 @@ fn foreign(seen: &Seen, cluster_id: &str) -> Option<String> {
 
 fn all_blank(wish: &Wish, seen: &Seen, size: i32) -> bool {
     let expected: Vec<_> = (0..size).map(|ordinal| seen.pods.get(&ordinal)).collect();
-    !wish.deleting
-        && size > 0
-        && expected
-            .iter()
-            .all(|pod| pod.is_some_and(super::seen::PodSeen::is_blank))
+    !wish.deleting && size > 0 && expected.iter().all(|pod| pod.is_some_and(super::seen::PodSeen::is_blank))
 }
 
 fn wait_for_reports(plan: &mut Plan, seen: &Seen, size: i32, wish: &Wish) {
     for ordinal in 0..size {
         let waiting = match seen.pods.get(&ordinal) {
             None => Some(
-                seen.creation
-                    .as_ref()
-                    .map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
+                seen.creation.as_ref().map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
             ),
             Some(pod) if pod.terminating => Some("the old pod is stopping".to_owned()),
             Some(pod) => match (&pod.trouble, &pod.report) {

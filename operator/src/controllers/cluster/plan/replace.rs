@@ -6,20 +6,59 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::admin::NodeView;
+use taffrail_proto::v1::NodeState;
 
 use super::{Action, Plan};
-use crate::controllers::cluster::seen::{self, PodSeen, Seen};
+use crate::controllers::cluster::seen::{self, PodSeen, Seen, Wish};
 
 /// How long the pod must have reported the other disk. A process keeps its disk for life, so this is since its start.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
 
-pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
+pub(super) fn plan(plan: &mut Plan, wish: &Wish, seen: &Seen, now: Timestamp) {
     let nodes = plan.nodes;
-    for (_, pod) in seen.pods.range(..nodes) {
+    for (ordinal, pod) in seen.pods.range(..nodes) {
         for lost in lost_nodes(seen, pod) {
             decide(plan, seen, pod, lost, now);
         }
+        if *ordinal < wish.replicas && is_removed(seen, pod) {
+            start_again(plan, pod, now);
+        }
     }
+}
+
+/// The pod stays, but its disk was drained or replaced: a scale-down was reverted after its end.
+fn is_removed(seen: &Seen, pod: &PodSeen) -> bool {
+    let Some(disk) = pod.node().map(|node| node.disk_id.as_str()) else {
+        return false;
+    };
+    let mut nodes = seen.view.iter().flat_map(|view| &view.nodes);
+    nodes.any(|node| {
+        let removed = matches!(seen::state(node), NodeState::Drained | NodeState::Removed);
+        removed && node.named_by_groups.is_empty() && node.node.as_ref().is_some_and(|n| n.disk_id == disk)
+    })
+}
+
+/// At its start a node whose disk was removed retires it and joins as a new one. One that runs on is started again; it
+/// is in no group, so nothing depends on it. A fresh process gets the time to do it by itself.
+fn start_again(plan: &mut Plan, pod: &PodSeen, now: Timestamp) {
+    let waiting = if let Some(wait) = remaining(pod, now) {
+        plan.recheck_in(wait);
+        Some("the node to retire its old data".to_owned())
+    } else {
+        if !plan.is_disturbing() && !pod.terminating {
+            plan.actions.push(Action::Restart {
+                node_id: None,
+                pod: pod.name.clone(),
+                uid: pod.uid.clone(),
+                ready: pod.ready,
+                leads: 0,
+                granted_for: None,
+            });
+        }
+        None
+    };
+    plan.changing.get_or_insert_with(|| (Reason::ScalingUp, format!("{} joins as a new node", pod.name)));
+    plan.step(Step::AddNode, pod.name.clone(), waiting);
 }
 
 /// Nodes of the catalogue that had this pod's name, on a disk that the pod does not have any more.
@@ -42,33 +81,20 @@ fn decide(plan: &mut Plan, seen: &Seen, pod: &PodSeen, lost: &NodeView, now: Tim
         Some(format!("node {} is being replaced", other.old_node_id))
     } else if let Some(wait) = remaining(pod, now) {
         plan.recheck_in(wait);
-        Some(format!(
-            "the pod to have reported its new disk for {} s",
-            REPORTED_FOR.as_secs()
-        ))
+        Some(format!("the pod to have reported its new disk for {} s", REPORTED_FOR.as_secs()))
     } else if !lost.disruption_blocked_by.is_empty() {
-        Some(format!(
-            "{} has no caught-up majority without it",
-            lost.disruption_blocked_by
-        ))
+        Some(format!("{} has no caught-up majority without it", lost.disruption_blocked_by))
     } else if let Some(new) = seen.node_of(pod) {
         if !plan.is_disturbing() {
-            plan.actions.push(Action::Replace {
-                old,
-                new: seen::id(new),
-                pod: pod.name.clone(),
-            });
+            plan.actions.push(Action::Replace { old, new: seen::id(new), pod: pod.name.clone() });
         }
         None
     } else {
         Some(format!("{} is joining as a new node", pod.name))
     };
-    plan.degraded = Some((
-        Reason::NodeLost,
-        format!("node {old} ({}) lost its volume and is being replaced", pod.name),
-    ));
-    plan.changing
-        .get_or_insert_with(|| (Reason::ReplacingNode, format!("node {old} ({})", pod.name)));
+    plan.degraded =
+        Some((Reason::NodeLost, format!("node {old} ({}) lost its volume and is being replaced", pod.name)));
+    plan.changing.get_or_insert_with(|| (Reason::ReplacingNode, format!("node {old} ({})", pod.name)));
     plan.step(Step::ReplaceNode, pod.name.clone(), waiting);
 }
 

@@ -20,9 +20,7 @@ fn revision(seen: &Seen) -> Option<&str> {
 
 fn outdated<'a>(seen: &'a Seen) -> impl Iterator<Item = &'a PodSeen> {
     let current = revision(seen);
-    seen.pods
-        .values()
-        .filter(move |pod| current.is_some_and(|current| pod.revision != current))
+    seen.pods.values().filter(move |pod| current.is_some_and(|current| pod.revision != current))
 }
 
 /// A pod of an old template whose process does not run is replaced at once and without a grant: so a cluster that lost
@@ -30,10 +28,7 @@ fn outdated<'a>(seen: &'a Seen) -> impl Iterator<Item = &'a PodSeen> {
 pub(super) fn delete_broken(plan: &mut Plan, seen: &Seen) {
     let broken = outdated(seen).find(|pod| !pod.running && !pod.terminating);
     if let Some(pod) = broken.filter(|_| !plan.is_disturbing()) {
-        plan.actions.push(Action::DeleteBroken {
-            pod: pod.name.clone(),
-            uid: pod.uid.clone(),
-        });
+        plan.actions.push(Action::DeleteBroken { pod: pod.name.clone(), uid: pod.uid.clone() });
         plan.step(Step::RestartPod, pod.name.clone(), None);
         plan.changing = Some((Reason::Rolling, format!("{} does not run and is made anew", pod.name)));
     }
@@ -41,12 +36,7 @@ pub(super) fn delete_broken(plan: &mut Plan, seen: &Seen) {
 
 /// Grants whose pod is back are given back. A grant of a node that is not a member any more runs out by itself.
 pub(super) fn release(plan: &mut Plan, seen: &Seen) {
-    for grant in seen
-        .view
-        .iter()
-        .flat_map(|view| &view.grants)
-        .filter(|grant| grant.holder == HOLDER)
-    {
+    for grant in seen.view.iter().flat_map(|view| &view.grants).filter(|grant| grant.holder == HOLDER) {
         let Some(node) = seen.nodes().find(|node| seen::id(node) == grant.node_id) else {
             continue;
         };
@@ -54,10 +44,7 @@ pub(super) fn release(plan: &mut Plan, seen: &Seen) {
         let back =
             pod.is_some_and(|pod| pod.ready && !pod.terminating && Some(pod.revision.as_str()) == revision(seen));
         if back && node.caught_up {
-            plan.actions.push(Action::Release {
-                node_id: grant.node_id,
-                pod: seen::name(node).to_owned(),
-            });
+            plan.actions.push(Action::Release { node_id: grant.node_id, pod: seen::name(node).to_owned() });
         }
     }
 }
@@ -75,11 +62,9 @@ pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
     // Not ready ones first: they serve least. Then by leaders, the busiest last, and from the top down.
     waiting.sort_by_key(|pod| (pod.ready, leaders(seen, pod), std::cmp::Reverse(pod.name.clone())));
     let granted = granted(seen);
-    let next = match granted.and_then(|(node_id, _)| {
-        waiting
-            .iter()
-            .find(|pod| seen.node_of(pod).map(seen::id) == Some(node_id))
-    }) {
+    let next = match granted
+        .and_then(|(node_id, _)| waiting.iter().find(|pod| seen.node_of(pod).map(seen::id) == Some(node_id)))
+    {
         Some(held) => *held,
         None => waiting[0],
     };
@@ -95,16 +80,11 @@ pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
             uid: next.uid.clone(),
             ready: next.ready,
             leads: node.map_or(0, |node| leads(seen, seen::id(node))),
-            granted_for: granted
-                .filter(|(id, _)| node.map(seen::id) == Some(*id))
-                .map(|(_, since)| since),
+            granted_for: granted.filter(|(id, _)| node.map(seen::id) == Some(*id)).map(|(_, since)| since),
         });
     }
     plan.changing.get_or_insert_with(|| {
-        (
-            Reason::Rolling,
-            format!("{} pods have an older template, {} is next", waiting.len(), next.name),
-        )
+        (Reason::Rolling, format!("{} pods have an older template, {} is next", waiting.len(), next.name))
     });
     say(plan, &waiting, blocked.as_deref());
 }
@@ -123,10 +103,7 @@ fn say(plan: &mut Plan, waiting: &[&PodSeen], first_waits_for: Option<&str>) {
 /// A pod of the new template that does not come back, while others still have the old one.
 fn halted(seen: &Seen, now: Timestamp) -> Option<(Reason, String)> {
     let current = revision(seen)?;
-    let renewed = seen
-        .pods
-        .values()
-        .filter(|pod| pod.revision == current && !pod.ready && !pod.terminating);
+    let renewed = seen.pods.values().filter(|pod| pod.revision == current && !pod.ready && !pod.terminating);
     renewed.into_iter().find_map(|pod| {
         let age = Duration::try_from(now.duration_since(pod.created)).unwrap_or_default();
         let why = match &pod.trouble {
@@ -134,10 +111,7 @@ fn halted(seen: &Seen, now: Timestamp) -> Option<(Reason, String)> {
             None if age > BACK_WITHIN => format!("{} is not ready after {} s", pod.name, BACK_WITHIN.as_secs()),
             None => return None,
         };
-        Some((
-            Reason::RolloutHalted,
-            format!("{why}; correct the spec, this pod is then replaced first"),
-        ))
+        Some((Reason::RolloutHalted, format!("{why}; correct the spec, this pod is then replaced first")))
     })
 }
 
@@ -161,16 +135,9 @@ fn unsettled(seen: &Seen, next: &PodSeen) -> Option<String> {
     }
     let node = seen.node_of(next);
     if let Some(node) = node.filter(|node| !node.disruption_blocked_by.is_empty()) {
-        return Some(format!(
-            "{} would lose its caught-up majority",
-            node.disruption_blocked_by
-        ));
+        return Some(format!("{} would lose its caught-up majority", node.disruption_blocked_by));
     }
-    let other = seen
-        .view
-        .iter()
-        .flat_map(|view| &view.grants)
-        .find(|grant| Some(grant.node_id) != node.map(seen::id));
+    let other = seen.view.iter().flat_map(|view| &view.grants).find(|grant| Some(grant.node_id) != node.map(seen::id));
     other.map(|grant| {
         let name = seen.name_of(grant.node_id).unwrap_or("another node");
         format!("the disruption of {name} to end")
@@ -179,39 +146,23 @@ fn unsettled(seen: &Seen, next: &PodSeen) -> Option<String> {
 
 /// The node that we hold a grant for, and since when.
 fn granted(seen: &Seen) -> Option<(u64, Duration)> {
-    let grant = seen
-        .view
-        .iter()
-        .flat_map(|view| &view.grants)
-        .find(|grant| grant.holder == HOLDER)?;
+    let grant = seen.view.iter().flat_map(|view| &view.grants).find(|grant| grant.holder == HOLDER)?;
     let left = Duration::from_millis(u64::try_from(grant.expires_in_ms).unwrap_or(0));
     Some((grant.node_id, super::GRANT_TTL.saturating_sub(left)))
 }
 
 fn leaders(seen: &Seen, pod: &PodSeen) -> u32 {
-    seen.node_of(pod)
-        .and_then(|node| node.node.as_ref())
-        .map_or(0, |node| node.leaders)
+    seen.node_of(pod).and_then(|node| node.node.as_ref()).map_or(0, |node| node.leaders)
 }
 
 /// Groups led from this node that another voter could lead. A store of one voter has nobody to hand over to.
 fn leads(seen: &Seen, node_id: u64) -> u32 {
     let Some(view) = &seen.view else { return 0 };
-    let stores = view
-        .stores
-        .iter()
-        .filter_map(|view| view.store.as_ref())
-        .filter(|store| {
-            let voters = store.members.iter().filter(|member| member.voter).count();
-            store.leader == node_id && voters > 1 && store.state() == StoreState::Active
-        });
-    let voters = view
-        .nodes
-        .iter()
-        .filter(|node| node.node.as_ref().is_some_and(|n| n.system_voter))
-        .count();
+    let stores = view.stores.iter().filter_map(|view| view.store.as_ref()).filter(|store| {
+        let voters = store.members.iter().filter(|member| member.voter).count();
+        store.leader == node_id && voters > 1 && store.state() == StoreState::Active
+    });
+    let voters = view.nodes.iter().filter(|node| node.node.as_ref().is_some_and(|n| n.system_voter)).count();
     let system = view.status.as_ref().is_some_and(|status| status.coordinator == node_id) && voters > 1;
-    u32::try_from(stores.count())
-        .unwrap_or(u32::MAX)
-        .saturating_add(u32::from(system))
+    u32::try_from(stores.count()).unwrap_or(u32::MAX).saturating_add(u32::from(system))
 }

@@ -33,10 +33,7 @@ fn cancel_drains(plan: &mut Plan, wish: &Wish, seen: &Seen) {
     for node in seen.nodes() {
         let wanted = ordinal(wish, node).is_some_and(|ordinal| ordinal < wish.replicas);
         if seen::state(node) == NodeState::Draining && wanted {
-            plan.actions.push(Action::CancelDrain {
-                node_id: seen::id(node),
-                pod: seen::name(node).to_owned(),
-            });
+            plan.actions.push(Action::CancelDrain { node_id: seen::id(node), pod: seen::name(node).to_owned() });
         }
     }
 }
@@ -66,15 +63,11 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
         plan.stalled = Some((Reason::ScaleDownBlocked, blocked));
         return;
     }
-    plan.changing.get_or_insert_with(|| {
-        (
-            Reason::ScalingDown,
-            format!("from {top} to {} nodes, {pod} is next", wish.replicas),
-        )
-    });
+    plan.changing
+        .get_or_insert_with(|| (Reason::ScalingDown, format!("from {top} to {} nodes, {pod} is next", wish.replicas)));
     // Ghosts first: a node that has no pod any more but is still in the catalogue.
     if let Some(node) = ghosts(wish, seen, top).chain(seen.nodes_named(&pod)).next() {
-        match missing(wish, seen, last) {
+        match missing(wish, seen, last.min(plan.nodes)) {
             Some(missing) => {
                 let waiting = format!("{missing} to become a member");
                 plan.step(Step::DrainNode, seen::name(node), Some(waiting));
@@ -91,11 +84,7 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
         plan.step(
             Step::RemoveNode,
             pod,
-            Some(format!(
-                "{} groups name node {}",
-                node.named_by_groups.len(),
-                seen::id(node)
-            )),
+            Some(format!("{} groups name node {}", node.named_by_groups.len(), seen::id(node))),
         );
         return;
     }
@@ -111,34 +100,26 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
 }
 
 /// A pod that stays and is not a member: what is to be drained may be needed to bring it back.
-fn missing(wish: &Wish, seen: &Seen, last: i32) -> Option<String> {
+fn missing(wish: &Wish, seen: &Seen, below: i32) -> Option<String> {
     let is_member = |ordinal| seen.pods.get(&ordinal).is_some_and(|pod| seen.node_of(pod).is_some());
-    (0..last)
-        .find(|ordinal| !is_member(*ordinal))
-        .map(|ordinal| wish.pod(ordinal))
+    (0..below).find(|ordinal| !is_member(*ordinal)).map(|ordinal| wish.pod(ordinal))
 }
 
 /// Members that have no ordinal below `size`: what is left of a pod that went away while its node was joining.
 fn ghosts<'a>(wish: &'a Wish, seen: &'a Seen, size: i32) -> impl Iterator<Item = &'a NodeView> {
-    seen.nodes()
-        .filter(move |node| ordinal(wish, node).is_some_and(|ordinal| ordinal >= size))
+    seen.nodes().filter(move |node| ordinal(wish, node).is_some_and(|ordinal| ordinal >= size))
 }
 
 fn drain(plan: &mut Plan, seen: &Seen, node: &NodeView) {
     let pod = seen::name(node).to_owned();
     // A replacement of this very node, or another node being drained, comes first.
-    let other = seen
-        .nodes()
-        .find(|n| seen::state(n) == NodeState::Draining && seen::id(n) != seen::id(node));
+    let other = seen.nodes().find(|n| seen::state(n) == NodeState::Draining && seen::id(n) != seen::id(node));
     let waiting = match other {
         Some(other) => Some(format!("{} is being drained", seen::name(other))),
         None => Some(node.waiting_for.clone()).filter(|text| !text.is_empty()),
     };
     if other.is_none() && !plan.is_disturbing() {
-        plan.actions.push(Action::Drain {
-            node_id: seen::id(node),
-            pod: pod.clone(),
-        });
+        plan.actions.push(Action::Drain { node_id: seen::id(node), pod: pod.clone() });
     }
     plan.step(Step::DrainNode, pod, waiting);
 }
@@ -150,20 +131,13 @@ fn blocked(wish: &Wish, seen: &Seen) -> Option<String> {
     for view in seen.view.iter().flat_map(|view| &view.stores) {
         let Some(store) = &view.store else { continue };
         if store.replicas > wanted && store.state() != StoreState::Removing {
-            let retained = if store.state() == StoreState::Retained {
-                ", retained"
-            } else {
-                ""
-            };
+            let retained = if store.state() == StoreState::Retained { ", retained" } else { "" };
             names.push(format!("{} ({} replicas{retained})", store.name, store.replicas));
         }
     }
     // A store that was just asked for may not be declared yet.
     for store in seen.stores.iter().filter(|store| store.replicas > wish.replicas) {
-        if !names
-            .iter()
-            .any(|name| name.split(' ').next() == Some(store.name.as_str()))
-        {
+        if !names.iter().any(|name| name.split(' ').next() == Some(store.name.as_str())) {
             names.push(format!("{} ({} replicas)", store.name, store.replicas));
         }
     }
@@ -173,11 +147,7 @@ fn blocked(wish: &Wish, seen: &Seen) -> Option<String> {
     names.sort();
     let more = names.len().saturating_sub(NAMED_MAX);
     names.truncate(NAMED_MAX);
-    let more = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Some(format!(
         "{} would not fit on {} nodes; lower spec.replicas of these stores, or raise that of the Cluster again",
         names.join(", ") + &more,

@@ -1,0 +1,92 @@
+# Taffrail. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export TAFFRAIL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/taffrail
+# Compiled dependencies outlive the checkout, so that a second clean checkout reuses them.
+export CARGO_TARGET_DIR ?= $(TAFFRAIL_CACHE)/target
+K8S_BIN := $(TAFFRAIL_CACHE)/k8s-1.36.3/bin
+export PATH := $(K8S_BIN):$(CARGO_TARGET_DIR)/debug:$(HOME)/.cargo/bin:/usr/local/go/bin:/usr/sbin:/sbin:$(PATH)
+CARGO := scripts/cargo.sh
+LOCALKUBE := $(CARGO_TARGET_DIR)/debug/localkube
+IMAGE ?= docker.io/local/taffrail:dev
+ARCHIVE := $(TAFFRAIL_CACHE)/taffrail-image.tar
+
+.PHONY: help
+help: ## one line per target
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: deps
+deps: ## install missing Debian packages (root)
+	@scripts/deps.sh
+
+.PHONY: tools
+tools: ## build Kubernetes, helm, etcd and CoreDNS once into the cache
+	@scripts/k8s-tools.sh >/dev/null
+
+.PHONY: build
+build: ## the binaries, for tests and the local Kubernetes
+	@$(CARGO) build --workspace --bins
+
+.PHONY: up
+up: deps tools build ## the main job on a fresh machine: Kubernetes, operator, Cluster, store, first events
+	@scripts/up.sh $(IMAGE) $(ARCHIVE)
+
+.PHONY: down
+down: ## end the local Kubernetes; nothing is left but caches
+	@if [ -x $(LOCALKUBE) ]; then $(LOCALKUBE) down; fi
+
+.PHONY: env
+env: ## print export lines for eval "$$(make -s env)"
+	@echo "export KUBECONFIG=$$($(LOCALKUBE) kubeconfig) PATH=$(K8S_BIN):$(CARGO_TARGET_DIR)/debug:\$$PATH"
+
+.PHONY: images
+images: deps ## release binaries as one image: make images IMAGE=NAME:TAG, writes taffrail-image.tar
+	@$(CARGO) build --release -p taffrail-node -p taffrail-operator --bins
+	@scripts/image.sh $(CARGO_TARGET_DIR)/release $(CURDIR)/taffrail-image.tar $(IMAGE)
+
+.PHONY: crds
+crds: ## write the CRDs, their chart templates and the table of conditions again
+	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
+
+.PHONY: charts
+charts: tools ## lint and render the charts
+	@charts/check.sh
+
+.PHONY: check
+check: deps tools ## formats, lints, drift and charts, without editing
+	@$(CARGO) fmt --all -- --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
+	@charts/check.sh
+	@shellcheck scripts/*.sh charts/*.sh .ci/run
+
+.PHONY: fix
+fix: ## the only target that edits: formats and generated files
+	@$(CARGO) fmt --all
+	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
+	@TAFFRAIL_FIX=1 $(CARGO) test -q -p taffrail-node --lib reference_page
+
+.PHONY: unit
+unit: ## tests beside the code, property tests, golden files
+	@$(CARGO) test --workspace --lib --bins
+
+.PHONY: integration
+integration: ## components through their public faces, real processes
+	@$(CARGO) test --workspace
+
+.PHONY: e2e
+e2e: tools build ## everything on a real Kubernetes
+	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
+	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster -- --test-threads=1
+
+.PHONY: test
+test: ## everything; this is what CI runs
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory e2e
+
+.PHONY: clean-cache
+clean-cache: ## remove what was built once for all checkouts
+	@rm -rf $(TAFFRAIL_CACHE)

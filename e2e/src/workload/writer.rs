@@ -1,0 +1,150 @@
+//! One writer: appends batches, remembers every answer.
+
+use super::{Progress, Target};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use taffrail_client::{Error, EventBuilder, Expected, Rejection};
+use taffrail_proto::v1;
+use uuid::Uuid;
+
+/// What a writer expects of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// The exact revision, on the one stream that all such writers share.
+    Exact,
+    /// Nothing, on a stream of its own.
+    Any,
+}
+
+pub(super) struct Settings {
+    pub(super) number: usize,
+    pub(super) expect: Expect,
+    pub(super) appends: Option<usize>,
+    pub(super) pause: Duration,
+}
+
+/// The answer that a batch got in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Stored, the first event at this revision and position.
+    Acknowledged {
+        /// Of the first event.
+        revision: u64,
+        /// Of the first event.
+        position: u64,
+    },
+    /// Refused by the rules.
+    Rejected,
+    /// No answer ever came.
+    Unknown,
+}
+
+/// A batch and its answer.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The stream.
+    pub stream: String,
+    /// The ids, in order.
+    pub ids: Vec<Uuid>,
+    /// The answer.
+    pub outcome: Outcome,
+}
+
+/// Everything a writer was told.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// In order.
+    pub records: Vec<Record>,
+    /// Batches that were sent again through another pod after they had been acknowledged, and got the same answer.
+    pub retried: usize,
+    /// Answers that contradict an earlier one.
+    pub contradictions: Vec<String>,
+}
+
+enum Answer {
+    Stored(v1::AppendResponse),
+    Wrong(Option<u64>),
+    Refused(String),
+    Again,
+}
+
+async fn attempt(target: &Target, pod: usize, stream: &str, expected: Expected, events: &[v1::NewEvent]) -> Answer {
+    let Some(client) = target.client(pod) else { return Answer::Again };
+    match client.append(stream, expected, events.to_vec()).await {
+        Ok(stored) => Answer::Stored(stored),
+        Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => Answer::Wrong(actual.parse().ok()),
+        Err(Error::Rejected(why)) => Answer::Refused(why.to_string()),
+        Err(Error::Invalid { message, .. }) => Answer::Refused(message),
+        Err(_) => Answer::Again,
+    }
+}
+
+pub(super) async fn run(target: Target, settings: Settings, stop: Arc<AtomicBool>, progress: Progress) -> History {
+    let mut history = History::default();
+    let stream = match settings.expect {
+        Expect::Exact => "shared".to_owned(),
+        Expect::Any => format!("own-{}", settings.number),
+    };
+    let (mut tail, mut pod, mut done) = (None::<u64>, settings.number, 0_usize);
+    while !stop.load(Ordering::Relaxed) && settings.appends.is_none_or(|n| done < n) {
+        done += 1;
+        let size = 1 + done % 3;
+        let ids: Vec<Uuid> = (0..size).map(|_| taffrail_client::new_id()).collect();
+        let event = |id: &Uuid| EventBuilder::new("Written").id(*id).bytes("text/plain", id.to_string()).build();
+        let events: Vec<v1::NewEvent> = ids.iter().map(event).collect();
+        let expected = match (settings.expect, tail) {
+            (Expect::Any, _) => Expected::Any,
+            (Expect::Exact, None) => Expected::NoStream,
+            (Expect::Exact, Some(r)) => Expected::Exact(r),
+        };
+        // Unknown outcomes are tried again with the same ids, through the next pod, until there is an answer.
+        let mut tries = 0;
+        let outcome = loop {
+            match attempt(&target, pod, &stream, expected, &events).await {
+                Answer::Stored(a) => {
+                    tail = Some(a.last_revision);
+                    progress.acknowledge();
+                    break Outcome::Acknowledged { revision: a.first_revision, position: a.first_position };
+                }
+                Answer::Wrong(actual) => {
+                    tail = actual;
+                    break Outcome::Rejected;
+                }
+                Answer::Refused(why) => {
+                    history.contradictions.push(format!("{stream}: {why}"));
+                    break Outcome::Rejected;
+                }
+                Answer::Again => {
+                    pod += 1;
+                    tries += 1;
+                    if tries > 1200 {
+                        break Outcome::Unknown;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        if done % 10 == 0
+            && let Outcome::Acknowledged { revision, position } = outcome
+            && let Answer::Stored(again) = attempt(&target, pod + 1, &stream, expected, &events).await
+        {
+            history.retried += 1;
+            if (again.first_revision, again.first_position) != (revision, position) {
+                history.contradictions.push(format!(
+                    "{stream}: a retry was answered {} at {}, the first try {revision} at {position}",
+                    again.first_revision, again.first_position
+                ));
+            }
+        }
+        history.records.push(Record { stream: stream.clone(), ids, outcome });
+        if !settings.pause.is_zero() {
+            tokio::time::sleep(settings.pause).await;
+        }
+    }
+    history
+}
