@@ -55,12 +55,15 @@ charts: tools ## lint and render the charts
 	@charts/check.sh
 
 .PHONY: check
-check: deps tools ## formats, lints, drift and charts, without editing
-	@$(CARGO) fmt --all -- --check
-	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+check: deps tools ## drift, charts and scripts, without editing
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh
 	@shellcheck scripts/*.sh charts/*.sh .ci/run
+
+.PHONY: lint
+lint: ## formats and clippy; not yet part of the gate
+	@$(CARGO) fmt --all -- --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 .PHONY: fix
 fix: ## the only target that edits: formats and generated files
@@ -79,7 +82,12 @@ integration: ## components through their public faces, real processes
 .PHONY: e2e
 e2e: tools build ## everything on a real Kubernetes
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
-	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster -- --test-threads=1
+	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test cluster -- --test-threads=1 from_helm
+
+.PHONY: e2e-long
+e2e-long: tools build ## the local Kubernetes itself, and every scenario on it, faults included
+	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
+	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster -- --test-threads=1 --nocapture
 
 .PHONY: test
 test: ## everything; this is what CI runs

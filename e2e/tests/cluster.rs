@@ -279,7 +279,8 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         ensure!(gap < Duration::from_secs(5), "writes stood still for {gap:?}");
         s.kubectl.run(["wait", "--for=condition=Ready", &format!("pod/{victim}"), "--timeout=90s"]).await?;
         // all at once
-        for pod in target.endpoints.lock().unwrap().keys().cloned().collect::<Vec<_>>() {
+        let pods: Vec<String> = s.endpoints().await?.into_keys().collect();
+        for pod in pods {
             s.kill(&pod).await?;
         }
         s.kubectl.run(["wait", "--for=condition=Ready", "pod", "-l", "taffrail.io/cluster=main", "--timeout=120s"]).await?;
@@ -316,7 +317,7 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         s.kube.pause_api().await?;
         let victim = leader(&Scene { kube: s.kube.clone(), kubectl: s.kubectl.clone() }, "orders").await;
         ensure!(victim.is_err(), "the API server still answers");
-        let killed = target.endpoints.lock().unwrap().keys().next().cloned().context("no pods")?;
+        let killed = target.pods().first().cloned().context("no pods")?;
         s.kill(&killed).await?;
         let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {

@@ -42,6 +42,11 @@ impl Target {
     pub fn set(&self, endpoints: BTreeMap<String, String>) {
         *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
+    /// Names of the pods.
+    #[must_use]
+    pub fn pods(&self) -> Vec<String> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
     fn pick(&self, n: usize) -> Option<String> {
         let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         endpoints.values().nth(n % endpoints.len().max(1)).cloned()
@@ -115,8 +120,7 @@ impl Workload {
             progress,
             last_subscriber: Arc::new(AtomicU64::new(0)),
         };
-        let pods = target.endpoints.lock().unwrap_or_else(PoisonError::into_inner).len();
-        for n in 0..pods {
+        for n in 0..target.pods().len() {
             this.subscribe(n);
         }
         this

@@ -307,6 +307,11 @@ impl Life {
             }
             tokio::time::sleep(ASK_AGAIN + rt::jitter(ASK_AGAIN)).await;
         }
+        // What is applied here may be older than what this disk has seen: state is flushed rarely. Nothing is removed on the
+        // word of a catalogue that a majority has not confirmed to be current.
+        while member.system.read_index(Instant::now() + ASK_TIMEOUT).await.is_err() {
+            tokio::time::sleep(ASK_AGAIN + rt::jitter(ASK_AGAIN)).await;
+        }
         replicas::reconcile(&member, &member.applied()).await;
         if let Err(error) = replicas::remove_unnamed(&member).await {
             tracing::warn!(%error, "replicas that are no longer named could not be removed");
