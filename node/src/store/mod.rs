@@ -19,5 +19,3 @@ pub mod replica;
 pub mod rows;
 pub mod schema;
 
-#[cfg(test)]
-mod tests;
