@@ -70,7 +70,7 @@ pub const KEYS: &[Key] = &[
 fn is_setting(name: &str) -> bool {
     const CLIENT: &[&str] = &["ENDPOINT", "STORE", "CACHE", "OUTPUT", "TIMEOUT", "E2E", "FIX"];
     let Some(rest) = name.strip_prefix("TAFFRAIL_") else { return false };
-    let link = rest.contains("_SERVICE_") || rest.ends_with("_PORT") || rest.contains("_PORT_") || rest.starts_with("PORT");
+    let link = rest.starts_with("SERVICE_") || rest.contains("_SERVICE_") || rest.ends_with("_PORT") || rest.contains("_PORT_") || rest.starts_with("PORT");
     !(CLIENT.contains(&rest) || rest.starts_with("OPERATOR_") || link)
 }
 
