@@ -77,7 +77,7 @@ unit: ## tests beside the code, property tests, golden files
 
 .PHONY: integration
 integration: ## components through their public faces, real processes
-	@$(CARGO) test --workspace
+	@$(CARGO) test --workspace --lib --bins --tests -- --skip gateway::tests --skip cli::load
 
 .PHONY: e2e
 e2e: tools build ## everything on a real Kubernetes
