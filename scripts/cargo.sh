@@ -9,4 +9,14 @@ case "${1:-}" in
     export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1
     ;;
 esac
+# Dependencies are shared between checkouts; our own crates must not be: cargo names them by their path inside the
+# workspace, so it would take another checkout's build of them for this one's.
+root=$(cd "$here/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ] && [ -d "$target" ]; then
+  for crate in core proto crds client node sim operator e2e; do
+    cargo clean -q --manifest-path "$root/Cargo.toml" -p "taffrail-$crate"
+  done
+  echo "$root" >"$target/.checkout"
+fi
 exec cargo "$@"
