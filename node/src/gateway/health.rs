@@ -23,7 +23,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Time for one look.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 
-const SERVICES: [&str; 4] = [
+/// The services of `taffrail.v1`.
+pub(super) const SERVICES: [&str; 4] = [
     streams_server::SERVICE_NAME,
     subscriptions_server::SERVICE_NAME,
     stores_server::SERVICE_NAME,

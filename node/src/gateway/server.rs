@@ -26,6 +26,8 @@ use tower::{
 pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
 /// Calls of one connection; every subscription is one.
 const STREAMS_MAX: u32 = 10_000;
+/// Services of the client port beside those of `taffrail.v1`.
+const OTHER_SERVICES: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Connections end after this long, so that they spread again over the pods; +-20 % is drawn per process.
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
@@ -109,10 +111,14 @@ pub fn add_native(routes: &mut RoutesBuilder, shared: &Shared) {
 /// When the compiled-in descriptors do not decode.
 pub fn client_routes(shared: &Shared) -> Result<Routes, tonic_reflection::server::Error> {
     debug_assert_eq!(shared.origin, Origin::Client);
-    let reflection = tonic_reflection::server::Builder::configure()
+    // Only what this port serves is listed: the descriptors hold the services of the other ports too.
+    let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(taffrail_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    for name in health::SERVICES.iter().chain(&OTHER_SERVICES) {
+        reflection = reflection.with_service_name(*name);
+    }
+    let reflection = reflection.build_v1()?;
     let mut routes = RoutesBuilder::default();
     add_native(&mut routes, shared);
     routes.add_service(reflection).add_service(tonic_health::pb::health_server::HealthServer::new(health::Service(shared.clone())));
