@@ -26,13 +26,19 @@ const OURS: &[&str] = &[MARKER, "taffrail.json.new", LOCK, RETIRED, "state", "lo
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be made, read or written.
-    #[error("data directory {}: {source}; give the user of this process write access (in Kubernetes: fsGroup)", path.display())]
+    #[error("data directory {}: {source}; {}", path.display(), remedy(source))]
     Io {
         /// Which file.
         path: PathBuf,
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// The path names something that is no directory.
+    #[error("data directory {}: is not a directory; give the path of one, or of none yet", path.display())]
+    NotADirectory {
+        /// What is not a directory.
+        path: PathBuf,
     },
     /// It holds files of somebody else.
     #[error(
@@ -97,6 +103,10 @@ struct Marker {
     cluster_id: Option<Uuid>,
     disk_id: Uuid,
     node_id: Option<u64>,
+    /// The node whose data is being moved away. Only this says that `state` and `log` are another node's: a blank node
+    /// has both before it has a node id. Absent but during a retirement, so other markers keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retiring: Option<u64>,
     bootstrap: Bootstrap,
     nonces: Vec<u64>,
 }
@@ -114,6 +124,17 @@ pub struct DataDir {
     path: PathBuf,
     marker: Marker,
     _lock: File,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "give the user of this process write access (in Kubernetes: fsGroup)"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space, or grow the volume",
+        // Foreign and open-ended; what the system said is the best there is.
+        _ => "check the volume and its mount",
+    }
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
@@ -187,28 +208,36 @@ impl DataDir {
     /// # Errors
     /// See `Error`; nothing is changed in a directory that is refused.
     pub fn open(path: &Path, new_disk: impl FnOnce() -> Uuid, nonce: u64) -> Result<Self, Error> {
+        if path.exists() && !path.is_dir() {
+            return Err(Error::NotADirectory { path: path.to_owned() });
+        }
         fs::create_dir_all(path).map_err(io_error(path))?;
         let marker_path = path.join(MARKER);
+        if !marker_path.exists() {
+            // Before the lock, which is a file: a stranger's directory stays as it is.
+            refuse_foreign(path)?;
+        }
+        // Before the marker is read: what was read while another process held the lock may be old when it is written back.
+        let lock = lock(path)?;
         let found = match fs::read(&marker_path) {
             Ok(bytes) => Some(decode(&marker_path, &bytes)?),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(io_error(&marker_path)(e)),
         };
         if found.is_none() {
-            refuse_foreign(path)?;
             for leftover in ["state", "log"] {
-                // Data without a marker: a retirement that was cut short has moved the marker last, so this is damage.
+                // The marker is there before any data is, and is never moved: data without one is damage.
                 if path.join(leftover).exists() {
                     return Err(Error::Damaged { path: marker_path, why: format!("missing beside {leftover}/") });
                 }
             }
         }
-        let lock = lock(path)?;
         let mut marker = found.unwrap_or_else(|| Marker {
             format: FORMAT,
             cluster_id: None,
             disk_id: new_disk(),
             node_id: None,
+            retiring: None,
             bootstrap: Bootstrap::No,
             nonces: Vec::new(),
         });
@@ -321,52 +350,42 @@ impl DataDir {
     }
 
     /// Moves this node's data to `retired/<node id>` and becomes a blank disk of the same cluster with a new disk id.
-    /// Call before the databases are opened. A crash in the middle is finished at the next open: the marker without a
-    /// node id is written first, and data without a node id is moved away.
+    /// Nothing may write to the databases any more, and the process ends afterwards. A crash in the middle is finished at
+    /// the next open, before any database is opened: the marker names the node that is retired until all is moved.
     ///
     /// # Errors
     /// When the directory cannot be written.
     pub fn retire(&mut self, new_disk: Uuid) -> Result<(), Error> {
-        let Some(node) = self.marker.node_id.take() else { return Ok(()) };
+        let Some(node) = self.marker.node_id else { return Ok(()) };
         let place = self.path.join(RETIRED).join(node.to_string());
         fs::create_dir_all(&place).map_err(io_error(&place))?;
         sync_dir(&self.path.join(RETIRED))?;
         sync_dir(&self.path)?;
-        fs::write(place.join("disk"), self.marker.disk_id.to_string()).map_err(io_error(&place))?;
+        write_atomically(&place, "disk", self.marker.disk_id.to_string().as_bytes())?;
+        self.marker.node_id = None;
+        self.marker.retiring = Some(node);
         self.marker.disk_id = new_disk;
         self.marker.bootstrap = Bootstrap::No;
         self.save()?;
         self.finish_retirement()
     }
 
-    /// Data of a marker without a node id belongs to the newest retired node.
-    fn finish_retirement(&self) -> Result<(), Error> {
-        if self.marker.node_id.is_some() {
-            return Ok(());
-        }
+    /// Moves what the retired node left. What is moved already is not there any more; nothing else can be, because no
+    /// database is opened before this is done.
+    fn finish_retirement(&mut self) -> Result<(), Error> {
+        let Some(node) = self.marker.retiring else { return Ok(()) };
+        let place = self.path.join(RETIRED).join(node.to_string());
         for name in ["state", "log"] {
             let from = self.path.join(name);
             if !from.exists() {
                 continue;
             }
-            let place = self.newest_retired()?;
             fs::rename(&from, place.join(name)).map_err(io_error(&from))?;
             sync_dir(&place)?;
         }
-        sync_dir(&self.path)
-    }
-
-    fn newest_retired(&self) -> Result<PathBuf, Error> {
-        let retired = self.path.join(RETIRED);
-        let mut newest: Option<u64> = None;
-        for entry in fs::read_dir(&retired).map_err(io_error(&retired))? {
-            let name = entry.map_err(io_error(&retired))?.file_name();
-            newest = newest.max(name.to_str().and_then(|n| n.parse().ok()));
-        }
-        newest.map(|n| retired.join(n.to_string())).ok_or_else(|| Error::Damaged {
-            path: self.path.join(MARKER),
-            why: "data without a node id".into(),
-        })
+        sync_dir(&self.path)?;
+        self.marker.retiring = None;
+        self.save()
     }
 }
 
@@ -469,10 +488,79 @@ mod tests {
         fs::create_dir(dir.path().join("log")).unwrap();
         data.retire(Uuid::from_u128(9)).unwrap();
         // as if the process had died after the marker was written and one folder was moved
+        data.marker.retiring = Some(4);
+        data.save().unwrap();
         fs::rename(dir.path().join("retired/4/log"), dir.path().join("log")).unwrap();
         drop(data);
-        drop(open(dir.path()).unwrap());
+        let again = open(dir.path()).unwrap();
         assert!(dir.path().join("retired/4/log").exists());
         assert!(!dir.path().join("log").exists());
+        assert_eq!(again.marker.retiring, None);
+    }
+
+    #[test]
+    fn a_retirement_cut_short_after_the_last_move_is_finished_at_the_next_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut data = open(dir.path()).unwrap();
+        data.set_node(NodeId::new(4)).unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        data.retire(Uuid::from_u128(9)).unwrap();
+        data.marker.retiring = Some(4);
+        data.save().unwrap();
+        drop(data);
+        assert_eq!(open(dir.path()).unwrap().marker.retiring, None);
+        assert!(dir.path().join("retired/4/state").exists());
+    }
+
+    /// Makes the two databases, as a start does before the node has an id.
+    fn databases(path: &Path, content: &str) {
+        for name in ["state", "log"] {
+            fs::create_dir(path.join(name)).unwrap();
+            fs::write(path.join(name).join("f"), content).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_blank_node_with_open_databases_can_be_started_again() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        databases(dir.path(), "blank");
+        let again = open(dir.path()).unwrap();
+        assert_eq!(again.node(), None);
+        assert_eq!(fs::read_to_string(dir.path().join("state/f")).unwrap(), "blank");
+        assert!(!dir.path().join(RETIRED).exists());
+    }
+
+    #[test]
+    fn a_retired_disk_can_be_started_again_before_it_has_a_new_node_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut data = open(dir.path()).unwrap();
+        data.set_node(NodeId::new(4)).unwrap();
+        databases(dir.path(), "old");
+        data.retire(Uuid::from_u128(9)).unwrap();
+        drop(data);
+        for _ in 0..2 {
+            let again = open(dir.path()).unwrap();
+            if !again.state_path().exists() {
+                databases(dir.path(), "new");
+            }
+        }
+        assert_eq!(fs::read_to_string(dir.path().join("retired/4/state/f")).unwrap(), "old");
+        assert_eq!(fs::read_to_string(dir.path().join("state/f")).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_marker_outside_of_a_retirement_does_not_name_one() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()).unwrap());
+        assert!(!fs::read_to_string(dir.path().join(MARKER)).unwrap().contains("retiring"));
+    }
+
+    #[test]
+    fn a_file_is_not_a_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "x").unwrap();
+        assert!(matches!(open(&path), Err(Error::NotADirectory { .. })));
     }
 }
