@@ -290,10 +290,11 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         replicas_agree(s, "killed").await?;
 
         // g: one node is cut from the other two
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
-        let lonely = leader(s, "orders").await?;
+        s.apply(store("cut", 3, "")).await?;
+        s.stable(&["tfc/main", "evs/cut"], MINUTE * 2).await?;
+        let lonely = leader(s, "cut").await?;
         let node = node_of(s, &lonely).await?;
-        let target = s.target("orders").await?;
+        let target = s.target("cut").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
         load_runs(&load).await?;
         let _calm = load.progress().longest_gap();
@@ -307,10 +308,12 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         s.kube.heal().await?;
         println!("g: {lonely} led and was cut off ({dropped} packets): writes stood still for {gap:?}");
         println!("g: {:?}", load.finish(MINUTE * 2).await?);
-        replicas_agree(s, "orders").await?;
+        replicas_agree(s, "cut").await?;
 
         // f: no API server, no operator
-        let target = s.target("orders").await?;
+        s.apply(store("outage", 3, "")).await?;
+        s.stable(&["tfc/main", "evs/outage"], MINUTE * 2).await?;
+        let target = s.target("outage").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
         load_runs(&load).await?;
         s.kubectl.run(["-n", "taffrail-system", "delete", "pod", "--all", "--wait=false"]).await?;
@@ -326,8 +329,8 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         process_of(&killed).context("the killed pod did not come back without the API server")?;
         s.kube.resume_api().await?;
         println!("f: {:?}", load.finish(MINUTE * 2).await?);
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 3).await?;
-        replicas_agree(s, "orders").await?;
+        s.stable(&["tfc/main", "evs/outage"], MINUTE * 3).await?;
+        replicas_agree(s, "outage").await?;
         Ok(())
     })
     .await;

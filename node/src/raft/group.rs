@@ -391,10 +391,12 @@ impl Group {
         learners: &BTreeMap<ReplicaId, NodeId>,
         deadline: Instant,
     ) -> Result<(), ProposeError> {
+        // Only learners are removed by name. A voter that leaves must stay in the node map while the joint configuration
+        // still names it; openraft drops it with the uniform configuration that follows.
         let now: BTreeSet<u64> = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            metrics.membership_config.nodes().map(|(id, _)| *id).collect()
+            metrics.membership_config.membership().learner_ids().collect()
         };
         let voters: BTreeSet<u64> = voters.iter().map(|r| r.get()).collect();
         let add: BTreeMap<u64, Host> = learners.iter().map(|(r, n)| (r.get(), Host(*n))).collect();
