@@ -50,14 +50,7 @@ fn tidy_schema(schema: &mut Value, side: Side) {
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
             // `status` is the operator's only at the root; no user field has that name.
-            tidy_schema(
-                property,
-                if name == "status" && is_object(property) {
-                    Side::Operator
-                } else {
-                    side
-                },
-            );
+            tidy_schema(property, if name == "status" && is_object(property) { Side::Operator } else { side });
         }
     }
     for key in ["items", "additionalProperties"] {
@@ -83,9 +76,9 @@ fn tidy_format(object: &mut Map<String, Value>) {
 fn whole_number(value: &Value) -> Value {
     match value.as_f64() {
         // Every bound that we use is far below 2^53, so the conversion through text is exact.
-        Some(number) if value.is_f64() && number.fract() == 0.0 && number.abs() < 9e15 => format!("{number:.0}")
-            .parse::<i64>()
-            .map_or_else(|_| value.clone(), Value::from),
+        Some(number) if value.is_f64() && number.fract() == 0.0 && number.abs() < 9e15 => {
+            format!("{number:.0}").parse::<i64>().map_or_else(|_| value.clone(), Value::from)
+        }
         _ => value.clone(),
     }
 }

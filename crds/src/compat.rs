@@ -52,10 +52,7 @@ pub fn breaks(old: &Value, new: &Value) -> Vec<Break> {
     for (name, before) in versions(old) {
         match versions(new).into_iter().find(|(other, _)| *other == name) {
             Some((_, after)) => compare(name, before, after, &mut found),
-            None => found.push(Break {
-                path: name.to_owned(),
-                kind: BreakKind::FieldRemoved,
-            }),
+            None => found.push(Break { path: name.to_owned(), kind: BreakKind::FieldRemoved }),
         }
     }
     found
@@ -70,22 +67,13 @@ fn versions(crd: &Value) -> Vec<(&str, &Value)> {
 }
 
 fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<Break>) {
-    let mut report = |kind| {
-        found.push(Break {
-            path: path.to_owned(),
-            kind,
-        })
-    };
+    let mut report = |kind| found.push(Break { path: path.to_owned(), kind });
     if old.get("type") != new.get("type") {
         report(BreakKind::TypeChanged);
     }
-    if [
-        "x-kubernetes-list-type",
-        "x-kubernetes-list-map-keys",
-        "x-kubernetes-map-type",
-    ]
-    .iter()
-    .any(|key| old.get(key) != new.get(key))
+    if ["x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type"]
+        .iter()
+        .any(|key| old.get(key) != new.get(key))
     {
         report(BreakKind::MergeChanged);
     }
@@ -110,19 +98,13 @@ fn compare(path: &str, old: &Value, new: &Value, found: &mut Vec<Break>) {
 
     let required_before = texts(old, "required").unwrap_or_default();
     for name in texts(new, "required").unwrap_or_default().difference(&required_before) {
-        found.push(Break {
-            path: format!("{path}.{name}"),
-            kind: BreakKind::NowRequired,
-        });
+        found.push(Break { path: format!("{path}.{name}"), kind: BreakKind::NowRequired });
     }
     for (name, before) in old.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let path = format!("{path}.{name}");
         match new.get("properties").and_then(|p| p.get(name)) {
             Some(after) => compare(&path, before, after, found),
-            None => found.push(Break {
-                path,
-                kind: BreakKind::FieldRemoved,
-            }),
+            None => found.push(Break { path, kind: BreakKind::FieldRemoved }),
         }
     }
     for (key, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
@@ -168,10 +150,7 @@ mod tests {
     fn kinds(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let mut new = base();
         change(&mut new);
-        breaks(&crd(base()), &crd(new))
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        breaks(&crd(base()), &crd(new)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -189,34 +168,16 @@ mod tests {
     fn each_kind_of_break_is_found() {
         let remove = |path: &'static str, key: &'static str| {
             move |new: &mut Value| {
-                new.pointer_mut(path)
-                    .and_then(Value::as_object_mut)
-                    .expect("an object")
-                    .remove(key);
+                new.pointer_mut(path).and_then(Value::as_object_mut).expect("an object").remove(key);
             }
         };
         assert_eq!(kinds(remove("/properties", "n")), ["v1.n: removed"]);
-        assert_eq!(
-            kinds(remove("/properties/l/items/properties", "b")),
-            ["v1.l[].b: removed"]
-        );
-        assert_eq!(
-            kinds(|new| new["properties"]["n"]["type"] = json!("string")),
-            ["v1.n: type changed"]
-        );
-        assert_eq!(
-            kinds(|new| new["properties"]["a"]["enum"] = json!(["X"])),
-            ["v1.a: values removed"]
-        );
+        assert_eq!(kinds(remove("/properties/l/items/properties", "b")), ["v1.l[].b: removed"]);
+        assert_eq!(kinds(|new| new["properties"]["n"]["type"] = json!("string")), ["v1.n: type changed"]);
+        assert_eq!(kinds(|new| new["properties"]["a"]["enum"] = json!(["X"])), ["v1.a: values removed"]);
         assert_eq!(kinds(|new| new["required"] = json!(["a", "n"])), ["v1.n: now required"]);
-        assert_eq!(
-            kinds(|new| new["properties"]["n"]["maximum"] = json!(8)),
-            ["v1.n: maximum tightened"]
-        );
-        assert_eq!(
-            kinds(|new| new["properties"]["n"]["minimum"] = json!(1)),
-            ["v1.n: minimum tightened"]
-        );
+        assert_eq!(kinds(|new| new["properties"]["n"]["maximum"] = json!(8)), ["v1.n: maximum tightened"]);
+        assert_eq!(kinds(|new| new["properties"]["n"]["minimum"] = json!(1)), ["v1.n: minimum tightened"]);
         assert_eq!(
             kinds(|new| new["properties"]["l"]["x-kubernetes-list-type"] = json!("set")),
             ["v1.l: list or map type changed"]

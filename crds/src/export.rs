@@ -54,10 +54,7 @@ fn tidied(mut crd: Value) -> Result<Value, Error> {
 
 /// Both CRDs with their names.
 pub fn crds() -> Result<Vec<(&'static str, Value)>, Error> {
-    Ok(vec![
-        (Cluster::crd_name(), cluster()?),
-        (EventStore::crd_name(), event_store()?),
-    ])
+    Ok(vec![(Cluster::crd_name(), cluster()?), (EventStore::crd_name(), event_store()?)])
 }
 
 /// All generated files.
@@ -65,19 +62,13 @@ pub fn files() -> Result<Vec<File>, Error> {
     let mut files = Vec::new();
     for (name, crd) in crds()? {
         let yaml = serde_yaml_ng::to_string(&crd)?;
-        files.push(File {
-            path: format!("crds/{name}.yaml"),
-            content: format!("{HEADER}{yaml}"),
-        });
+        files.push(File { path: format!("crds/{name}.yaml"), content: format!("{HEADER}{yaml}") });
         files.push(File {
             path: format!("charts/taffrail-crds/templates/{name}.yaml"),
             content: format!("{HEADER}{}", as_template(name, &yaml)?),
         });
     }
-    files.push(File {
-        path: "crds/CONDITIONS.md".to_owned(),
-        content: conditions_page(),
-    });
+    files.push(File { path: "crds/CONDITIONS.md".to_owned(), content: conditions_page() });
     Ok(files)
 }
 
@@ -86,12 +77,8 @@ fn as_template(name: &str, yaml: &str) -> Result<String, Error> {
     if yaml.contains("{{") {
         return Err(Error::TemplateAction(name.to_owned()));
     }
-    let (before, after) = yaml
-        .split_once("metadata:\n")
-        .ok_or_else(|| Error::NoMetadata(name.to_owned()))?;
-    Ok(format!(
-        "{before}metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n{after}"
-    ))
+    let (before, after) = yaml.split_once("metadata:\n").ok_or_else(|| Error::NoMetadata(name.to_owned()))?;
+    Ok(format!("{before}metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n{after}"))
 }
 
 fn conditions_page() -> String {

@@ -52,9 +52,7 @@ fn is_name(text: &str) -> bool {
     bytes.len() <= NAME_LENGTH_MAX
         && first.is_ascii_lowercase()
         && *last != b'-'
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
 }
 
 fn is_uuid(text: &str) -> bool {
@@ -91,12 +89,7 @@ mod tests {
     fn identities_are_lower_case_uuids() {
         let text = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10";
         assert_eq!(text.parse::<StoreId>().map(String::from), Ok(text.to_owned()));
-        for bad in [
-            "",
-            "0198F3C2-7d54-7cc2-9b0e-2f6f0f2f9a10",
-            "0198f3c27d547cc29b0e2f6f0f2f9a10",
-            &text[..35],
-        ] {
+        for bad in ["", "0198F3C2-7d54-7cc2-9b0e-2f6f0f2f9a10", "0198f3c27d547cc29b0e2f6f0f2f9a10", &text[..35]] {
             let refused = bad.parse::<StoreId>().expect_err("a malformed id");
             assert!(refused.to_string().contains("a lower-case UUID"), "{refused}");
         }

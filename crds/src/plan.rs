@@ -105,14 +105,9 @@ mod tests {
 
     #[test]
     fn a_plan_is_bounded() {
-        let steps = (0..9)
-            .map(|n| PlanStep::new(Step::AddNode, &format!("main-{n}"), None, at(1)))
-            .collect();
+        let steps = (0..9).map(|n| PlanStep::new(Step::AddNode, &format!("main-{n}"), None, at(1))).collect();
         assert_eq!(merge(&[], steps).len(), STEPS_MAX);
         let long = PlanStep::new(Step::AddNode, &"x".repeat(999), Some(&"y".repeat(9999)), at(1));
-        assert_eq!(
-            (long.target.len(), long.waiting_for.map(|w| w.len())),
-            (253, Some(1024))
-        );
+        assert_eq!((long.target.len(), long.waiting_for.map(|w| w.len())), (253, Some(1024)));
     }
 }

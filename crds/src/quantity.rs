@@ -19,14 +19,8 @@ text_type! {
     pattern: r"^[1-9][0-9]*(\.[0-9]+)?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", accepts: is_storage_size
 }
 
-const BINARY: [(&str, i128); 6] = [
-    ("Pi", 1 << 50),
-    ("Ti", 1 << 40),
-    ("Gi", 1 << 30),
-    ("Mi", 1 << 20),
-    ("Ki", 1 << 10),
-    ("", 1),
-];
+const BINARY: [(&str, i128); 6] =
+    [("Pi", 1 << 50), ("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10), ("", 1)];
 const DECIMAL: [(&str, i128); 6] = [
     ("P", 10_i128.pow(15)),
     ("T", 10_i128.pow(12)),

@@ -13,10 +13,7 @@ pub struct Malformed {
 
 impl Malformed {
     pub(crate) fn new(value: &str, expected: &'static str) -> Self {
-        Self {
-            value: value.chars().take(80).collect(),
-            expected,
-        }
+        Self { value: value.chars().take(80).collect(), expected }
     }
 }
 

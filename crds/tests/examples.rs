@@ -14,9 +14,7 @@ fn text(name: &str) -> String {
 }
 
 fn documents(text: &str) -> Vec<Value> {
-    serde_yaml_ng::Deserializer::from_str(text)
-        .map(|d| Value::deserialize(d).expect("YAML"))
-        .collect()
+    serde_yaml_ng::Deserializer::from_str(text).map(|d| Value::deserialize(d).expect("YAML")).collect()
 }
 
 /// Every field path of a value; list items share one path.
@@ -35,17 +33,9 @@ fn strict<T: DeserializeOwned + Serialize>(document: &Value) -> Result<T, String
     let parsed: T = serde_json::from_value(document.clone()).map_err(|error| error.to_string())?;
     let (mut given, mut kept) = (BTreeSet::new(), BTreeSet::new());
     paths("", document, &mut given);
-    paths(
-        "",
-        &serde_json::to_value(&parsed).map_err(|error| error.to_string())?,
-        &mut kept,
-    );
+    paths("", &serde_json::to_value(&parsed).map_err(|error| error.to_string())?, &mut kept);
     let unknown: Vec<_> = given.difference(&kept).collect();
-    if unknown.is_empty() {
-        Ok(parsed)
-    } else {
-        Err(format!("unknown fields: {unknown:?}"))
-    }
+    if unknown.is_empty() { Ok(parsed) } else { Err(format!("unknown fields: {unknown:?}")) }
 }
 
 fn check(document: &Value) -> Result<(), String> {
@@ -81,10 +71,7 @@ fn a_misspelt_field_would_be_noticed() {
     assert!(check(&documents(&text)[0]).is_err());
     let mut document = documents(&text)[1].clone();
     document["spec"]["clusterRef"]["nmae"] = "x".into();
-    assert_eq!(
-        check(&document),
-        Err("unknown fields: [\".spec.clusterRef.nmae\"]".to_owned())
-    );
+    assert_eq!(check(&document), Err("unknown fields: [\".spec.clusterRef.nmae\"]".to_owned()));
 }
 
 #[test]

@@ -85,10 +85,7 @@ fn the_table_covers_every_rule_of_the_schemas() {
         for message in found {
             count += 1;
             assert!(
-                table
-                    .cases
-                    .iter()
-                    .any(|case| case.kind == *kind && message.starts_with(&case.rule)),
+                table.cases.iter().any(|case| case.kind == *kind && message.starts_with(&case.rule)),
                 "{kind}: no case for {message:?}"
             );
         }
@@ -102,18 +99,10 @@ fn collect_messages(schema: &Value, found: &mut Vec<String>) {
             found.push(rule["message"].as_str().expect("every rule has a message").to_owned());
         }
     }
-    for (_, property) in schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    for (_, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         collect_messages(property, found);
     }
-    for inner in ["items", "additionalProperties"]
-        .iter()
-        .filter_map(|key| schema.get(*key))
-    {
+    for inner in ["items", "additionalProperties"].iter().filter_map(|key| schema.get(*key)) {
         collect_messages(inner, found);
     }
 }

@@ -8,9 +8,7 @@ use taffrail_crds::quantity::{Quantity, StorageSize};
 use taffrail_crds::{compat, export};
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
 }
 
 fn crds() -> Vec<(&'static str, Value)> {
@@ -24,12 +22,7 @@ fn schema(crd: &Value) -> &Value {
 /// Calls `visit` with the path and the schema of every node.
 fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, schema);
-    for (name, property) in schema
-        .get("properties")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-    {
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         walk(&format!("{path}.{name}"), property, visit);
     }
     for (key, suffix) in [("items", "[]"), ("additionalProperties", "{}")] {
@@ -43,11 +36,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
 fn committed_files_equal_the_generated_ones() {
     for file in export::files().expect("the files export") {
         let committed = std::fs::read_to_string(root().join(&file.path)).unwrap_or_default();
-        assert!(
-            committed == file.content,
-            "{} differs from the types; run `make crds`",
-            file.path
-        );
+        assert!(committed == file.content, "{} differs from the types; run `make crds`", file.path);
     }
 }
 
@@ -56,11 +45,7 @@ fn a_crd_is_small_enough_for_kubectl_apply() {
     for (name, crd) in crds() {
         let yaml = serde_yaml_ng::to_string(&crd).expect("YAML");
         let json = serde_json::to_string(&crd).expect("JSON");
-        assert!(
-            yaml.len() < 100_000 && json.len() < 100_000,
-            "{name}: {} bytes",
-            yaml.len()
-        );
+        assert!(yaml.len() < 100_000 && json.len() < 100_000, "{name}: {} bytes", yaml.len());
     }
 }
 
@@ -73,10 +58,7 @@ fn every_field_has_a_description_on_one_line() {
                 return;
             }
             let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
-            assert!(
-                text.len() > 8 && !text.contains('\n') && text.ends_with('.'),
-                "{name}{path}: {text:?}"
-            );
+            assert!(text.len() > 8 && !text.contains('\n') && text.ends_with('.'), "{name}{path}: {text:?}");
         });
     }
 }
@@ -88,37 +70,21 @@ fn the_schema_has_none_of_the_traps() {
             let at = format!("{name}{path}");
             let has = |key: &str| schema.get(key).is_some();
             assert!(!has("nullable"), "{at}: nullable");
-            assert!(
-                !has("anyOf") && !has("oneOf") && !has("allOf"),
-                "{at}: a choice between schemas"
-            );
+            assert!(!has("anyOf") && !has("oneOf") && !has("allOf"), "{at}: a choice between schemas");
             assert!(!has("x-kubernetes-preserve-unknown-fields"), "{at}: open");
-            assert!(
-                schema["type"].is_string() && schema["type"] != "number",
-                "{at}: {}",
-                schema["type"]
-            );
-            assert!(
-                !schema["format"].as_str().is_some_and(|f| f.starts_with('u')),
-                "{at}: unsigned"
-            );
+            assert!(schema["type"].is_string() && schema["type"] != "number", "{at}: {}", schema["type"]);
+            assert!(!schema["format"].as_str().is_some_and(|f| f.starts_with('u')), "{at}: unsigned");
             for bound in ["minimum", "maximum"] {
                 assert!(!schema[bound].is_f64(), "{at}: {bound} is a float");
             }
             if schema["type"] == "array" {
-                assert!(
-                    has("x-kubernetes-list-type") && has("maxItems"),
-                    "{at}: unbounded or untyped list"
-                );
+                assert!(has("x-kubernetes-list-type") && has("maxItems"), "{at}: unbounded or untyped list");
                 if schema["x-kubernetes-list-type"] == "map" {
                     assert!(has("x-kubernetes-list-map-keys"), "{at}: no keys");
                 }
             }
             if schema["type"] == "string" {
-                assert!(
-                    has("maxLength") || has("enum") || schema["format"] == "date-time",
-                    "{at}: unbounded text"
-                );
+                assert!(has("maxLength") || has("enum") || schema["format"] == "date-time", "{at}: unbounded text");
             }
             if has("additionalProperties") {
                 assert!(has("maxProperties"), "{at}: unbounded map");
@@ -156,11 +122,7 @@ fn paths_of_subresources_columns_and_selectors_resolve() {
                 |(list, rest)| format!("{list}.[]{}", rest.split_once(']').map_or("", |(_, field)| field)),
             );
             for part in plain.split('.').filter(|part| !part.is_empty()) {
-                at = if part == "[]" {
-                    &at["items"]
-                } else {
-                    &at["properties"][part]
-                };
+                at = if part == "[]" { &at["items"] } else { &at["properties"][part] };
                 assert!(at.is_object(), "{name}: {path} does not exist");
             }
         }
@@ -183,10 +145,7 @@ fn names_and_columns_are_the_documented_ones() {
     assert_eq!(cluster["spec"]["names"]["shortNames"][0], "tfc");
     assert_eq!(store["spec"]["names"]["shortNames"][0], "evs");
     assert_eq!(columns(cluster, false), ["READY", "STORES", "VERSION", "STATUS", "AGE"]);
-    assert_eq!(
-        columns(store, false),
-        ["CLUSTER", "REPLICAS", "LEADER", "STATUS", "AGE"]
-    );
+    assert_eq!(columns(store, false), ["CLUSTER", "REPLICAS", "LEADER", "STATUS", "AGE"]);
     assert_eq!(columns(store, true), ["TERM", "VOTERS", "LEARNERS", "STORE ID"]);
 }
 
@@ -194,12 +153,7 @@ fn names_and_columns_are_the_documented_ones() {
 fn counts_that_a_lost_line_could_change_are_required() {
     for (name, crd) in crds() {
         let spec = &schema(&crd)["properties"]["spec"];
-        assert!(
-            spec["required"]
-                .as_array()
-                .is_some_and(|r| r.contains(&"replicas".into())),
-            "{name}"
-        );
+        assert!(spec["required"].as_array().is_some_and(|r| r.contains(&"replicas".into())), "{name}");
         assert!(spec["properties"]["replicas"].get("default").is_none(), "{name}");
     }
 }
@@ -210,10 +164,7 @@ fn the_schema_only_adds_to_the_released_one() {
         let path = root().join("crds/tests/released").join(format!("{name}.yaml"));
         let text = std::fs::read_to_string(&path).expect("the released schema is kept as a fixture");
         let released: Value = serde_yaml_ng::from_str(&text).expect("YAML");
-        let breaks: Vec<String> = compat::breaks(&released, &crd)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let breaks: Vec<String> = compat::breaks(&released, &crd).iter().map(ToString::to_string).collect();
         assert!(breaks.is_empty(), "{name}: {breaks:#?}");
     }
 }
@@ -236,25 +187,17 @@ fn text_types_agree_with_their_patterns() {
             "x-kubernetes-validations": [{"rule": format!("self.matches(r'{pattern}')"), "message": "pattern"}],
         });
         for sample in samples {
-            let by_pattern = kube::core::cel::Validator::new()
-                .validate(&schema, &Value::from(*sample), None)
-                .is_ok();
+            let by_pattern = kube::core::cel::Validator::new().validate(&schema, &Value::from(*sample), None).is_ok();
             assert_eq!(by_pattern, sample.parse::<T>().is_ok(), "{sample:?} and {pattern}");
         }
     }
-    let quantities = [
-        "1", "0", "0.5", "500m", "1Ki", "1Pi", "1P", "1K", "1E", "1.", ".1", "", "1 ", "01", "0Gi", "1.5Gi",
-    ];
+    let quantities =
+        ["1", "0", "0.5", "500m", "1Ki", "1Pi", "1P", "1K", "1E", "1.", ".1", "", "1 ", "01", "0Gi", "1.5Gi"];
     agree::<Quantity>(Quantity::PATTERN, &quantities);
     agree::<StorageSize>(StorageSize::PATTERN, &quantities);
     let names = ["a", "a-", "-a", "a-b", "A", "a.b", "a_b", "1a", "a1", "", "a\n"];
     agree::<ResourceName>(ResourceName::PATTERN, &names);
-    let ids = [
-        "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10",
-        "0198F3C2-7d54-7cc2-9b0e-2f6f0f2f9a10",
-        "0198f3c2",
-        "",
-    ];
+    let ids = ["0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10", "0198F3C2-7d54-7cc2-9b0e-2f6f0f2f9a10", "0198f3c2", ""];
     agree::<StoreId>(StoreId::PATTERN, &ids);
     agree::<ClusterId>(ClusterId::PATTERN, &ids);
 }

@@ -49,10 +49,7 @@ pub struct Condition {
     /// When the status last changed.
     pub last_transition_time: Time,
     /// Why, as one word from a documented list.
-    #[schemars(
-        length(min = 1, max = 1024),
-        regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")
-    )]
+    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"))]
     pub reason: String,
     /// Why, as a sentence for a person, with a remedy where there is one.
     #[schemars(length(max = 32768))]

@@ -140,10 +140,7 @@ mod tests {
             for needed in [T::Ready, T::Reconciling, T::Stalled, T::Stable] {
                 assert!(subject.types().contains(&needed), "{subject:?} {needed}");
             }
-            assert!(
-                subject.types().is_sorted(),
-                "{subject:?}: written in the order of the enum"
-            );
+            assert!(subject.types().is_sorted(), "{subject:?}: written in the order of the enum");
         }
     }
 }

@@ -105,10 +105,7 @@ mod tests {
     fn each_reason_has_one_sentence_and_one_remedy() {
         for reason in Reason::ALL {
             for text in [reason.meaning(), reason.remedy()] {
-                assert!(
-                    text.ends_with('.') && !text.contains('\n') && !text.contains('|'),
-                    "{reason}: {text}"
-                );
+                assert!(text.ends_with('.') && !text.contains('\n') && !text.contains('|'), "{reason}: {text}");
             }
         }
     }
@@ -118,10 +115,7 @@ mod tests {
         for reason in Reason::ALL {
             let word = reason.as_str();
             assert!(word.starts_with(|c: char| c.is_ascii_uppercase()), "{word}");
-            assert!(
-                word.len() <= 64 && word.bytes().all(|b| b.is_ascii_alphanumeric()),
-                "{word}"
-            );
+            assert!(word.len() <= 64 && word.bytes().all(|b| b.is_ascii_alphanumeric()), "{word}");
         }
     }
 }

@@ -23,32 +23,17 @@ pub struct Finding {
 impl Finding {
     /// It holds.
     pub fn yes(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            type_,
-            status: ConditionStatus::True,
-            reason,
-            message: message.into(),
-        }
+        Self { type_, status: ConditionStatus::True, reason, message: message.into() }
     }
 
     /// It does not hold.
     pub fn no(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            type_,
-            status: ConditionStatus::False,
-            reason,
-            message: message.into(),
-        }
+        Self { type_, status: ConditionStatus::False, reason, message: message.into() }
     }
 
     /// It could not be found out.
     pub fn unknown(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            type_,
-            status: ConditionStatus::Unknown,
-            reason,
-            message: message.into(),
-        }
+        Self { type_, status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 
     /// What holds when a pass says nothing about a type: trouble is absent, health is unknown.
@@ -96,11 +81,7 @@ pub fn stable(findings: &[Finding]) -> Finding {
             Polarity::TrueIsGood => ConditionStatus::True,
             Polarity::TrueIsNotable => ConditionStatus::False,
         };
-        let found = findings
-            .iter()
-            .find(|f| f.type_ == type_)
-            .cloned()
-            .unwrap_or_else(|| Finding::unsaid(type_));
+        let found = findings.iter().find(|f| f.type_ == type_).cloned().unwrap_or_else(|| Finding::unsaid(type_));
         if found.status != good {
             return Finding::no(Stable, found.reason, found.message);
         }
@@ -176,10 +157,7 @@ mod tests {
         let second = settle(Subject::Cluster, vec![reworded], &first, Some(2), at(9));
         let condition = find(&second, T::Ready).expect("Ready");
         assert_eq!(condition.last_transition_time.0, at(5));
-        assert_eq!(
-            (condition.observed_generation, condition.message.as_str()),
-            (Some(2), "other words")
-        );
+        assert_eq!((condition.observed_generation, condition.message.as_str()), (Some(2), "other words"));
 
         let lost = Finding::no(T::Ready, Reason::NoQuorum, "1 of 3");
         let third = settle(Subject::Cluster, vec![lost], &second, Some(2), at(12));
@@ -191,11 +169,7 @@ mod tests {
         let cases: [(Vec<Finding>, ConditionStatus, Reason); 8] = [
             (vec![], ConditionStatus::False, Reason::NotObserved),
             (vec![ready()], ConditionStatus::True, Reason::AsExpected),
-            (
-                vec![Finding::no(T::Ready, Reason::NoLeader, "")],
-                ConditionStatus::False,
-                Reason::NoLeader,
-            ),
+            (vec![Finding::no(T::Ready, Reason::NoLeader, "")], ConditionStatus::False, Reason::NoLeader),
             (
                 vec![Finding::unknown(T::Ready, Reason::NodeUnreachable, "")],
                 ConditionStatus::False,
@@ -219,16 +193,8 @@ mod tests {
                 ConditionStatus::False,
                 Reason::ScaleDownBlocked,
             ),
-            (
-                vec![ready(), Finding::yes(T::Degraded, Reason::NodeLost, "")],
-                ConditionStatus::False,
-                Reason::NodeLost,
-            ),
-            (
-                vec![ready(), Finding::yes(T::Paused, Reason::Paused, "")],
-                ConditionStatus::False,
-                Reason::Paused,
-            ),
+            (vec![ready(), Finding::yes(T::Degraded, Reason::NodeLost, "")], ConditionStatus::False, Reason::NodeLost),
+            (vec![ready(), Finding::yes(T::Paused, Reason::Paused, "")], ConditionStatus::False, Reason::Paused),
         ];
         for (findings, status, reason) in cases {
             let found = stable(&findings);
@@ -245,10 +211,7 @@ mod tests {
 
     #[test]
     fn types_of_the_other_kind_are_left_out() {
-        let all = complete(
-            Subject::EventStore,
-            vec![Finding::yes(T::CoordinatorAvailable, Reason::AsExpected, "")],
-        );
+        let all = complete(Subject::EventStore, vec![Finding::yes(T::CoordinatorAvailable, Reason::AsExpected, "")]);
         assert!(all.iter().all(|f| f.type_ != T::CoordinatorAvailable));
     }
 

@@ -1,10 +1,10 @@
 //! The rules of the catalogue.
 
 use super::{
-    Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, Node, NodeState, RULES,
-    Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched,
+    Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, Node, NodeState,
+    RULES, Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched, digest,
 };
-use crate::ids::{Digest, GroupId, NodeId, PartitionId, ReplicaId, StoreId};
+use crate::ids::{GroupId, NodeId, PartitionId, ReplicaId, StoreId};
 use std::collections::BTreeSet;
 
 /// Replica ids of store groups begin here: in the system group the replica id is the node id.
@@ -22,35 +22,23 @@ type Rows = BTreeSet<Touched>;
 ///
 /// # Errors
 /// For rules that this version does not know.
-pub fn apply(catalogue: &mut Catalogue, command: &Command) -> Result<(CatalogueOutcome, BTreeSet<Touched>), ApplyError> {
+pub fn apply(
+    catalogue: &mut Catalogue,
+    command: &Command,
+) -> Result<(CatalogueOutcome, BTreeSet<Touched>), ApplyError> {
     if command.rules == 0 || command.rules > RULES {
         return Err(ApplyError(command.rules));
     }
     catalogue.clock_us = catalogue.clock_us.max(command.stamp_us);
     let mut touched = Rows::new();
-    let before = catalogue.clone();
-    let outcome = match decide(catalogue, &command.kind, &mut touched) {
-        Ok(outcome) => outcome,
-        Err(refused) => {
-            *catalogue = before;
-            touched.clear();
-            CatalogueOutcome::Refused(refused)
-        }
-    };
+    // Every rule checks first and changes last, so a refusal has changed nothing.
+    let outcome = decide(catalogue, &command.kind, &mut touched).unwrap_or_else(CatalogueOutcome::Refused);
     if !touched.is_empty() {
         catalogue.version += 1;
     }
     touched.insert(Touched::Header);
-    catalogue.digest = digest(catalogue, command, &outcome);
+    catalogue.digest = digest::next(catalogue.digest, command, &outcome);
     Ok((outcome, touched))
-}
-
-/// Chained over the printed forms of command and outcome: they name every field.
-fn digest(catalogue: &Catalogue, command: &Command, outcome: &CatalogueOutcome) -> Digest {
-    let mut h = blake3::Hasher::new();
-    h.update(&catalogue.digest.0);
-    h.update(format!("{command:?}|{outcome:?}").as_bytes());
-    Digest(*h.finalize().as_bytes())
 }
 
 fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
@@ -89,7 +77,10 @@ fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
 
 fn init(c: &mut Catalogue, cluster: crate::ids::ClusterId, first: &Registration, touched: &mut Rows) -> Answer {
     match c.cluster {
-        Some(is) if is == cluster => Ok(CatalogueOutcome::Node(NodeId::new(1))),
+        // Another disk that asks to be the first was meant to join.
+        Some(is) if is == cluster && c.node_of_disk(first.disk) == Some(NodeId::new(1)) => {
+            Ok(CatalogueOutcome::Node(NodeId::new(1)))
+        }
         Some(_) => Err(Refused::WrongCluster),
         None => {
             c.cluster = Some(cluster);
@@ -171,12 +162,8 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     if d.replicas > store.replicas {
         check_replicas(c, d.replicas)?;
     }
-    let new = Store {
-        replicas: d.replicas,
-        state: StoreState::Active,
-        declared_by: d.declared_by.clone(),
-        ..store.clone()
-    };
+    let new =
+        Store { replicas: d.replicas, state: StoreState::Active, declared_by: d.declared_by.clone(), ..store.clone() };
     if new != store {
         c.stores.insert(id, new);
         touched.insert(Touched::Store(id));
@@ -187,6 +174,13 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
 /// Store, partition, group, replicas and their places, all at once: the nodes with the fewest replicas, lowest id first.
 fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     check_replicas(c, d.replicas)?;
+    // An id names one store for ever: a minted one that is taken would put two stores under one name.
+    if let Some(other) = c.stores.get(&d.minted) {
+        return Err(Refused::NameTaken { by: other.declared_by.clone() });
+    }
+    if c.removed_stores.contains(&d.minted) {
+        return Err(Refused::StoreNotFound(d.minted));
+    }
     let nodes: Vec<NodeId> = c.by_load().into_iter().take(d.replicas as usize).collect();
     let group = GroupId::new(c.next_group);
     let partition = PartitionId::new(c.next_partition);
@@ -198,8 +192,9 @@ fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
         c.next_replica += 1;
     }
     let initial: BTreeSet<ReplicaId> = replicas.keys().copied().collect();
-    // The initializers of many groups are many nodes: the first replica of each group, placed by load.
-    let initializer = *initial.first().ok_or(Refused::InvalidReplicas(d.replicas))?;
+    // In turn, so that of many new groups not all are led by the same node.
+    let turn = usize::try_from(group.get() % u64::from(d.replicas)).unwrap_or(0);
+    let initializer = *initial.iter().nth(turn).ok_or(Refused::InvalidReplicas(d.replicas))?;
     c.groups.insert(
         group,
         Group { store: d.minted, partition, phase: GroupPhase::Creating { initial, initializer }, replicas },
@@ -278,7 +273,8 @@ fn drop_replica(c: &mut Catalogue, group: GroupId, replica: ReplicaId, touched: 
 fn close(c: &mut Catalogue, id: StoreId, mode: CloseMode, declared_by: &str, touched: &mut Rows) -> Answer {
     let clock = c.clock_us;
     let Some(store) = c.stores.get_mut(&id) else { return Ok(CatalogueOutcome::Done) };
-    if !declared_by.is_empty() && store.declared_by != declared_by && store.state == StoreState::Active {
+    // Retained data too: an object that merely has the store's name must not be able to remove it.
+    if !declared_by.is_empty() && store.declared_by != declared_by {
         return Err(Refused::NameTaken { by: store.declared_by.clone() });
     }
     let state = match (mode, store.state) {
@@ -309,7 +305,8 @@ fn store_gone(c: &mut Catalogue, id: StoreId, touched: &mut Rows) -> Answer {
     }
     c.stores.remove(&id);
     c.groups.remove(&group);
-    touched.extend([Touched::Store(id), Touched::Group(group)]);
+    c.removed_stores.insert(id);
+    touched.extend([Touched::Store(id), Touched::Group(group), Touched::RemovedStore(id)]);
     Ok(CatalogueOutcome::Done)
 }
 
@@ -341,7 +338,8 @@ fn cancel_drain(c: &mut Catalogue, id: NodeId, touched: &mut Rows) -> Answer {
 
 /// The node leaves the catalogue for good; refused while any group names it.
 fn remove(c: &mut Catalogue, id: NodeId, forced: bool, touched: &mut Rows) -> Answer {
-    let named = c.groups.iter().find(|(_, g)| g.replicas.values().any(|r| r.node == id && r.state != ReplicaState::Leaving));
+    let named =
+        c.groups.iter().find(|(_, g)| g.replicas.values().any(|r| r.node == id && r.state != ReplicaState::Leaving));
     if let Some((group, _)) = named {
         return Err(Refused::StillNamed(*group));
     }
@@ -370,6 +368,11 @@ fn replace(c: &mut Catalogue, old: NodeId, new: Option<NodeId>, touched: &mut Ro
     let node = c.nodes.get_mut(&old).ok_or(Refused::BadNode(old))?;
     match node.state {
         NodeState::Member | NodeState::Draining => {
+            node.state = NodeState::Replacing { by: new };
+            touched.insert(Touched::Node(old));
+        }
+        // A successor may be named, or another one, while it goes on.
+        NodeState::Replacing { by } if new.is_some() && by != new => {
             node.state = NodeState::Replacing { by: new };
             touched.insert(Touched::Node(old));
         }

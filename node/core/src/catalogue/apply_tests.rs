@@ -103,10 +103,7 @@ fn retained_data_is_never_shadowed_and_can_be_adopted() {
     assert_eq!(run(&mut c, 7, Kind::Declare(adopt)), CatalogueOutcome::Store(store(10)));
     assert_eq!(c.stores[&store(10)].declared_by, "u2");
     let other_name = Declaration { adopt: Some(store(10)), ..declaration("b", 1, 11, "u2") };
-    assert_eq!(
-        run(&mut c, 8, Kind::Declare(other_name)),
-        CatalogueOutcome::Refused(Refused::StoreNotFound(store(10)))
-    );
+    assert_eq!(run(&mut c, 8, Kind::Declare(other_name)), CatalogueOutcome::Refused(Refused::StoreNotFound(store(10))));
 }
 
 #[test]
@@ -167,11 +164,8 @@ fn one_replacement_at_a_time() {
 #[test]
 fn one_grant_at_a_time_until_it_is_released_or_runs_out() {
     let mut c = cluster(3);
-    let acquire = |node: u64, holder: &str| Kind::AcquireGrant {
-        node: NodeId::new(node),
-        holder: holder.into(),
-        ttl_us: 100,
-    };
+    let acquire =
+        |node: u64, holder: &str| Kind::AcquireGrant { node: NodeId::new(node), holder: holder.into(), ttl_us: 100 };
     assert_eq!(run(&mut c, 10, acquire(1, "a")), CatalogueOutcome::Done);
     assert!(matches!(run(&mut c, 50, acquire(2, "a")), CatalogueOutcome::Refused(Refused::GrantHeld { .. })));
     assert!(matches!(run(&mut c, 50, acquire(1, "b")), CatalogueOutcome::Refused(Refused::GrantHeld { .. })));
@@ -195,4 +189,129 @@ fn a_refusal_changes_nothing_but_the_digest() {
     run(&mut c, 0, Kind::Drain(NodeId::new(9)));
     assert_ne!(c.digest, before.digest);
     assert_eq!(Catalogue { digest: before.digest, ..c }, before);
+}
+
+#[test]
+fn the_id_of_a_removed_store_is_never_given_again() {
+    let mut c = cluster(1);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));
+    let group = c.stores[&store(10)].group;
+    let replica = c.groups[&group].on(NodeId::new(1)).unwrap();
+    run(&mut c, 1, Kind::Close { store: store(10), mode: CloseMode::Delete, declared_by: "u".into() });
+    run(&mut c, 1, Kind::DropReplica { group, replica });
+    let command = Command { rules: RULES, stamp_us: 1, kind: Kind::StoreGone(store(10)) };
+    let (outcome, touched) = apply(&mut c, &command).unwrap();
+    assert_eq!(outcome, CatalogueOutcome::Done);
+    assert!(touched.contains(&Touched::RemovedStore(store(10))));
+    let again = run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));
+    assert_eq!(again, CatalogueOutcome::Refused(Refused::StoreNotFound(store(10))), "not even when it is minted again");
+    assert_eq!(run(&mut c, 1, Kind::Declare(declaration("a", 1, 11, "u"))), CatalogueOutcome::Store(store(11)));
+}
+
+#[test]
+fn retained_data_is_removed_only_by_its_declarer_or_by_nobody_in_particular() {
+    let mut c = cluster(1);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u1")));
+    run(&mut c, 1, Kind::Close { store: store(10), mode: CloseMode::Retain, declared_by: "u1".into() });
+    let delete = |by: &str| Kind::Close { store: store(10), mode: CloseMode::Delete, declared_by: by.into() };
+    assert_eq!(run(&mut c, 1, delete("u2")), CatalogueOutcome::Refused(Refused::NameTaken { by: "u1".into() }));
+    assert_eq!(run(&mut c, 1, delete("")), CatalogueOutcome::Done);
+    assert_eq!(c.stores[&store(10)].state, StoreState::Removing);
+}
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn kind() -> impl Strategy<Value = Kind> {
+        let (group, node, replica) = (1u64..6, 1u64..8, 0u64..20);
+        let of = (group.clone(), replica).prop_map(|(g, r)| (GroupId::new(g), ReplicaId::new(FIRST_STORE_REPLICA + r)));
+        let node = node.prop_map(NodeId::new);
+        let holder = prop_oneof![Just("a".to_owned()), Just("b".to_owned())];
+        let mode = prop_oneof![Just(CloseMode::Retain), Just(CloseMode::Delete)];
+        let minted = 10u128..16;
+        prop_oneof![
+            3 => (1u128..8).prop_map(|d| Kind::Register(registration(d))),
+            3 => (0u8..3, prop_oneof![Just(1u32), Just(2), Just(3)], minted.clone(), prop::option::of(minted.clone()))
+                .prop_map(|(n, replicas, minted, adopt)| Kind::Declare(Declaration {
+                    adopt: adopt.map(store),
+                    ..declaration(&format!("s{n}"), replicas, minted, "u")
+                })),
+            1 => group.clone().prop_map(|g| Kind::GroupFormed(GroupId::new(g))),
+            2 => (group, node.clone()).prop_map(|(g, node)| Kind::AddReplica { group: GroupId::new(g), node }),
+            1 => of.clone().prop_map(|(group, replica)| Kind::ReplicaActive { group, replica }),
+            2 => of.clone().prop_map(|(group, replica)| Kind::RetireReplica { group, replica }),
+            3 => of.prop_map(|(group, replica)| Kind::DropReplica { group, replica }),
+            2 => (minted.clone(), mode).prop_map(|(n, mode)| Kind::Close { store: store(n), mode, declared_by: "u".into() }),
+            2 => minted.prop_map(|n| Kind::StoreGone(store(n))),
+            1 => node.clone().prop_map(Kind::Drain),
+            1 => node.clone().prop_map(Kind::CancelDrain),
+            1 => node.clone().prop_map(Kind::Drained),
+            1 => (node.clone(), prop::option::of(node.clone())).prop_map(|(old, new)| Kind::Replace { old, new }),
+            1 => node.clone().prop_map(Kind::Replaced),
+            1 => (node.clone(), holder.clone()).prop_map(|(node, holder)| Kind::AcquireGrant { node, holder, ttl_us: 5 }),
+            1 => (node, holder).prop_map(|(node, holder)| Kind::ReleaseGrant { node, holder }),
+        ]
+    }
+
+    /// The rows of which the values differ.
+    fn changed(a: &Catalogue, b: &Catalogue) -> Rows {
+        let mut rows = Rows::new();
+        let nodes = a.nodes.keys().chain(b.nodes.keys()).filter(|id| a.nodes.get(id) != b.nodes.get(id));
+        rows.extend(nodes.map(|id| Touched::Node(*id)));
+        let stores = a.stores.keys().chain(b.stores.keys()).filter(|id| a.stores.get(id) != b.stores.get(id));
+        rows.extend(stores.map(|id| Touched::Store(*id)));
+        let groups = a.groups.keys().chain(b.groups.keys()).filter(|id| a.groups.get(id) != b.groups.get(id));
+        rows.extend(groups.map(|id| Touched::Group(*id)));
+        rows.extend(a.removed_stores.symmetric_difference(&b.removed_stores).map(|id| Touched::RemovedStore(*id)));
+        rows
+    }
+
+    fn check(c: &Catalogue) -> Result<(), TestCaseError> {
+        for (id, group) in &c.groups {
+            let nodes: Vec<NodeId> = group.nodes().collect();
+            let unique: BTreeSet<NodeId> = nodes.iter().copied().collect();
+            prop_assert_eq!(nodes.len(), unique.len(), "two replicas of group {} on a node", id);
+            prop_assert!(id.get() < c.next_group);
+            prop_assert!(group.replicas.keys().all(|r| r.get() < c.next_replica));
+            let removed = |n: &NodeId| matches!(c.nodes[n].state, NodeState::Removed { .. });
+            prop_assert!(!nodes.iter().any(removed), "a replica on a removed node");
+            prop_assert_eq!(c.stores[&group.store].group, *id);
+        }
+        prop_assert!(c.nodes.keys().all(|n| n.get() < c.next_node));
+        prop_assert!(c.stores.keys().all(|s| !c.removed_stores.contains(s)));
+        let replacing = c.nodes.values().filter(|n| matches!(n.state, NodeState::Replacing { .. })).count();
+        prop_assert!(replacing <= 1);
+        for name in ["s0", "s1", "s2"] {
+            let named = c.stores.values().filter(|s| s.name.name() == name && s.state == StoreState::Active).count();
+            prop_assert!(named <= 1, "one name, two stores");
+        }
+        Ok(())
+    }
+
+    proptest! {
+        /// Any commands in any order: refusals change nothing, what changes is touched, ids rise, and a second replica
+        /// of the log comes to the same.
+        #[test]
+        fn any_log_leaves_a_sound_catalogue(kinds in prop::collection::vec((0u64..30, kind()), 1..120)) {
+            let (mut c, mut twin) = (cluster(3), cluster(3));
+            for (stamp_us, kind) in kinds {
+                let before = c.clone();
+                let command = Command { rules: RULES, stamp_us, kind };
+                let (outcome, touched) = apply(&mut c, &command).unwrap();
+                prop_assert_eq!(apply(&mut twin, &command).unwrap(), (outcome.clone(), touched.clone()));
+                let changed = changed(&before, &c);
+                prop_assert!(touched.is_superset(&changed), "{:?}: {:?} {:?}", command, touched, changed);
+                if matches!(outcome, CatalogueOutcome::Refused(_)) {
+                    let (clock_us, digest) = (c.clock_us, c.digest);
+                    prop_assert_eq!(&c, &Catalogue { clock_us, digest, ..before.clone() });
+                }
+                let ids = |c: &Catalogue| [c.next_node, c.next_replica, c.next_group, c.next_partition, c.clock_us];
+                prop_assert!(ids(&before).iter().zip(ids(&c)).all(|(a, b)| *a <= b));
+                prop_assert!(before.removed_stores.is_subset(&c.removed_stores));
+                check(&c)?;
+            }
+            prop_assert_eq!(c, twin);
+        }
+    }
 }

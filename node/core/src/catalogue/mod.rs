@@ -2,12 +2,11 @@
 //! the one disruption grant. `apply` is deterministic; what it decides from (placement included) is the catalogue alone.
 
 pub mod apply;
+mod digest;
 pub mod model;
 
 pub use apply::{ApplyError, apply};
-pub use model::{
-    Catalogue, Grant, Group, GroupPhase, Node, NodeState, Replica, ReplicaState, Store, StoreState,
-};
+pub use model::{Catalogue, Grant, Group, GroupPhase, Node, NodeState, Replica, ReplicaState, Store, StoreState};
 
 use crate::{
     ids::{ClusterId, DiskId, GroupId, NodeId, ReplicaId, StoreId},
@@ -242,4 +241,6 @@ pub enum Touched {
     Store(StoreId),
     /// A group.
     Group(GroupId),
+    /// The id of a store that is gone.
+    RemovedStore(StoreId),
 }

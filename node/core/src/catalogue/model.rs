@@ -164,6 +164,8 @@ pub struct Catalogue {
     pub nodes: BTreeMap<NodeId, Node>,
     /// Stores.
     pub stores: BTreeMap<StoreId, Store>,
+    /// Ids of stores that are gone from every node. No store ever gets one of them again.
+    pub removed_stores: BTreeSet<StoreId>,
     /// Store groups.
     pub groups: BTreeMap<GroupId, Group>,
     /// The one grant.

@@ -2,7 +2,7 @@
 
 use super::{Action, GroupObservation, Observed, Plan};
 use crate::{
-    catalogue::{Catalogue, Group, GroupPhase, Kind, NodeState, ReplicaState, StoreState},
+    catalogue::{Catalogue, Group, GroupPhase, Kind, NodeState, Replica, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan
         return;
     }
     let Some(seen) = o.groups.get(&id) else {
-        plan.wait(Some(group.store), None, "NoLeader", "the group has no leader".into());
+        plan.wait(Some(group.store), None, "NoLeader", leaderless(o, group));
         return;
     };
     if !seen.quorum {
@@ -28,6 +28,9 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan
     }
     if group.phase != GroupPhase::Formed {
         plan.propose(Kind::GroupFormed(id));
+    }
+    if retire_tombstoned(o, id, group, plan) {
+        return;
     }
     let Some(target) = target(c, o, group, seen, store.replicas as usize) else {
         let sentence = format!("{} replicas need as many nodes that take replicas", store.replicas);
@@ -40,9 +43,30 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan
     place(c, o, id, group, seen, &target, plan);
 }
 
+/// Why a group has no leader, as far as the nodes tell.
+fn leaderless(o: &Observed, group: &Group) -> String {
+    let silent: Vec<String> = group.nodes().filter(|n| !o.reachable(*n)).map(|n| n.to_string()).collect();
+    let first = match &group.phase {
+        GroupPhase::Creating { initializer, .. } => group.replicas.get(initializer).map(|r| r.node),
+        GroupPhase::Formed => None,
+    };
+    match first {
+        Some(node) if !o.reachable(node) => format!("node {node}, which forms the group, does not answer"),
+        Some(_) => "the group is being formed".to_owned(),
+        None if silent.is_empty() => "the group has no leader".to_owned(),
+        None => format!("the group has no leader; no answer from node {}", silent.join(", ")),
+    }
+}
+
 /// The nodes that are to vote: those that have a voter and may keep it, then those that have a replica, then the emptiest.
 /// `None`: not enough nodes.
-fn target(c: &Catalogue, o: &Observed, group: &Group, seen: &GroupObservation, wanted: usize) -> Option<BTreeSet<NodeId>> {
+fn target(
+    c: &Catalogue,
+    o: &Observed,
+    group: &Group,
+    seen: &GroupObservation,
+    wanted: usize,
+) -> Option<BTreeSet<NodeId>> {
     let stays = |n: &NodeId| c.nodes.get(n).is_some_and(|n| n.state == NodeState::Member);
     let voters = seen.voters();
     let mut ranked: Vec<(u8, NodeId)> = Vec::new();
@@ -56,7 +80,7 @@ fn target(c: &Catalogue, o: &Observed, group: &Group, seen: &GroupObservation, w
             (true, true) => 1,
             (true, false) => 2,
             (false, true) => 3,
-            (false, false) => 5,
+            (false, false) => 6,
         };
         ranked.push((rank, r.node));
     }
@@ -66,13 +90,30 @@ fn target(c: &Catalogue, o: &Observed, group: &Group, seen: &GroupObservation, w
         _ => None,
     });
     let fresh = c.by_load().into_iter().filter(|n| !has.contains(n));
-    let fresh: Vec<(u8, NodeId)> = fresh.map(|n| (if Some(n) == successor { 3 } else { 4 }, n)).collect();
+    let rank = |n: NodeId| {
+        if !o.reachable(n) {
+            // A replica there would never catch up: only if there is no other node.
+            7
+        } else if still_leaves(group, n) {
+            5
+        } else if Some(n) == successor {
+            3
+        } else {
+            4
+        }
+    };
+    let fresh: Vec<(u8, NodeId)> = fresh.map(|n| (rank(n), n)).collect();
     // The order of the emptiest first is kept within a rank: the sort is stable.
     ranked.sort_unstable();
     ranked.extend(fresh);
     ranked.sort_by_key(|(rank, _)| *rank);
     let target: BTreeSet<NodeId> = ranked.into_iter().take(wanted).map(|(_, n)| n).collect();
     (target.len() == wanted).then_some(target)
+}
+
+/// The node has not removed an earlier replica of the group yet.
+fn still_leaves(group: &Group, node: NodeId) -> bool {
+    group.replicas.values().any(|r| r.node == node && r.state == ReplicaState::Leaving)
 }
 
 /// One step from where the group is to where it is to be: replicas exist, learn, vote; others stop voting, then leave.
@@ -94,6 +135,11 @@ fn place(
     for node in target {
         match group.on(*node) {
             Some(replica) => drop(wanted.insert(replica)),
+            // Both lifetimes would have the same keys: the old data goes before the new comes.
+            None if still_leaves(group, *node) => {
+                let sentence = format!("node {node} still removes its former replica");
+                plan.wait(Some(group.store), None, "Growing", sentence);
+            }
             None => plan.propose(Kind::AddReplica { group: id, node: *node }),
         }
     }
@@ -129,7 +175,8 @@ fn place(
         plan.wait(Some(group.store), None, "Growing", "new replicas begin to learn".into());
         return;
     }
-    let behind: Vec<ReplicaId> = wanted.iter().copied().filter(|r| !voters.contains(r) && !o.caught_up(id, *r)).collect();
+    let behind: Vec<ReplicaId> =
+        wanted.iter().copied().filter(|r| !voters.contains(r) && !o.caught_up(id, *r)).collect();
     if let Some(replica) = behind.first() {
         let node = seen.hosts.get(replica).map_or(0, |n| n.get());
         plan.wait(Some(group.store), None, "Growing", format!("the replica on node {node} catches up"));
@@ -220,6 +267,22 @@ fn retire(id: GroupId, group: &Group, seen: &GroupObservation, wanted: &BTreeSet
             plan.propose(Kind::RetireReplica { group: id, replica: *replica });
         }
     }
+}
+
+/// A replica that its node has removed for ever while the catalogue still counts on it: it never comes back under its id,
+/// so it leaves the catalogue at once, although the membership still names it. A new one then takes its place in one
+/// change, on the same node if there is no other, and the number of voters does not fall.
+fn retire_tombstoned(o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) -> bool {
+    let tombstoned =
+        |(replica, r): &(&ReplicaId, &Replica)| r.state != ReplicaState::Leaving && o.tombstoned(id, **replica, r.node);
+    let mut any = false;
+    for (replica, r) in group.replicas.iter().filter(tombstoned) {
+        plan.propose(Kind::RetireReplica { group: id, replica: *replica });
+        let sentence = format!("node {} has removed its replica; a new one takes its place", r.node);
+        plan.wait(Some(group.store), None, "Growing", sentence);
+        any = true;
+    }
+    any
 }
 
 fn drop_leaving(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) {

@@ -23,12 +23,20 @@ pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result
     let system = (GroupId::SYSTEM, "the system group".to_owned());
     let stores = catalogue.groups.iter().filter(|(_, g)| g.phase == GroupPhase::Formed && g.nodes().any(|n| n == node));
     let named = stores.map(|(id, g)| {
-        let name = catalogue.stores.get(&g.store).map_or_else(|| format!("group {id}"), |s| format!("store {}", s.name));
+        let name =
+            catalogue.stores.get(&g.store).map_or_else(|| format!("group {id}"), |s| format!("store {}", s.name));
         (*id, name)
     });
     for (group, name) in std::iter::once(system).chain(named) {
         let blocked = |why: &str| Blocked { group, sentence: format!("{name} {why}") };
+        // A store of one replica accepts the outage, so its group is not asked, leader or not.
+        if catalogue.groups.get(&group).is_some_and(|g| g.nodes().count() < 2) {
+            continue;
+        }
         let Some(seen) = observed.groups.get(&group) else { return Err(blocked("has no leader")) };
+        if !seen.quorum {
+            return Err(blocked("has no majority that answers"));
+        }
         if seen.joint() {
             return Err(blocked("is changing its voters"));
         }
@@ -36,10 +44,8 @@ pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result
         if voters.len() < 2 || !voters.iter().any(|v| seen.hosts.get(v) == Some(&node)) {
             continue;
         }
-        let without = voters
-            .iter()
-            .filter(|v| seen.hosts.get(v) != Some(&node) && observed.caught_up(group, **v))
-            .count();
+        let without =
+            voters.iter().filter(|v| seen.hosts.get(v) != Some(&node) && observed.caught_up(group, **v)).count();
         if without * 2 <= voters.len() {
             return Err(blocked(&format!("would keep {without} caught-up of {} voters", voters.len())));
         }

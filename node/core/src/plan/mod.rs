@@ -2,6 +2,7 @@
 //! level-triggered: any pass may be the first after a crash, a half-done step is a normal input, and when everything is
 //! as it should be there is nothing to do.
 
+mod divergence;
 pub mod groups;
 pub mod guard;
 pub mod observed;
@@ -9,7 +10,7 @@ pub mod system;
 pub mod view;
 
 pub use guard::{Blocked, guard};
-pub use observed::{GroupObservation, NodeObservation, Observed, ReplicaReport};
+pub use observed::{CommitMark, GroupObservation, NodeObservation, Observed, ReplicaReport};
 
 use crate::{
     catalogue::{Catalogue, Kind},
@@ -53,6 +54,19 @@ pub enum Action {
     },
 }
 
+/// A replica that must serve no more: its state contradicts the majority of its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The group.
+    pub group: GroupId,
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Where it lives.
+    pub node: NodeId,
+    /// One sentence.
+    pub reason: String,
+}
+
 /// Something that is not as it should be, and what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -71,6 +85,8 @@ pub struct Waiting {
 pub struct Plan {
     /// What to do now, in order.
     pub actions: Vec<Action>,
+    /// Replicas to be fenced. They count as not caught up already.
+    pub fences: Vec<Fence>,
     /// What stands still, and why.
     pub waiting: Vec<Waiting>,
 }
@@ -95,6 +111,7 @@ pub fn plan(catalogue: &Catalogue, observed: &Observed) -> Plan {
     }
     groups::stores(catalogue, &mut plan);
     system::departures(catalogue, observed, &mut plan);
+    divergence::plan(catalogue, observed, &mut plan);
     if plan.actions.is_empty() && catalogue.live_grant(observed.now_us).is_none() {
         groups::balance(catalogue, observed, &mut plan);
     }

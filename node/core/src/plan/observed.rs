@@ -1,6 +1,6 @@
 //! What the coordinator has seen.
 
-use super::LogPoint;
+use super::{LogPoint, divergence};
 use crate::{
     catalogue::Catalogue,
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a replica must stay close to its leader before it counts as caught up, microseconds.
 pub const CAUGHT_UP_US: u64 = 1_000_000;
-/// Entries that a replica may lack and still be close: what is in flight under load.
-pub const CLOSE_ENTRIES: u64 = 2_000;
+/// What was committed this long ago must be in the log of a replica that is close, microseconds. A distance in time holds
+/// at any load, and finds a replica that stands still in a group that has seen few entries.
+pub const CLOSE_US: u64 = 250_000;
 
 /// One replica, as its node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +72,31 @@ impl GroupObservation {
     }
 }
 
+/// How far a group had committed at two moments that are at least `CLOSE_US` apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitMark {
+    /// When the later one was taken.
+    pub since_us: u64,
+    /// Committed then.
+    pub committed: u64,
+    /// Committed at the earlier one: what a close replica must have.
+    pub before: u64,
+}
+
+impl CommitMark {
+    /// The first look at a group: nothing older is known, so all that is committed counts.
+    fn first(now_us: u64, committed: u64) -> Self {
+        Self { since_us: now_us, committed, before: committed }
+    }
+
+    fn next(self, now_us: u64, committed: u64) -> Self {
+        if now_us.saturating_sub(self.since_us) < CLOSE_US {
+            return self;
+        }
+        Self { since_us: now_us, committed, before: self.committed }
+    }
+}
+
 /// A node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeObservation {
@@ -97,24 +123,39 @@ pub struct Observed {
     pub groups: BTreeMap<GroupId, GroupObservation>,
     /// Since when each replica has been close to its leader without a break.
     pub close_since_us: BTreeMap<(GroupId, ReplicaId), u64>,
+    /// How far each group had committed a little earlier.
+    pub marks: BTreeMap<GroupId, CommitMark>,
 }
 
 impl Observed {
     /// Carries over since when replicas have been close, and forgets those that no longer are.
     pub fn settle(&mut self, previous: &Self) {
         for (group, seen) in &self.groups {
-            for replica in seen.hosts.keys() {
-                let close = *replica == seen.leader
-                    || seen.matched.get(replica).is_some_and(|m| m + CLOSE_ENTRIES >= seen.committed && *m > 0);
-                let node = seen.hosts.get(replica);
-                let up = node.and_then(|n| self.nodes.get(n)).is_some_and(|n| n.reachable);
-                if close && up {
+            let mark = previous.marks.get(group).map_or_else(
+                || CommitMark::first(self.now_us, seen.committed),
+                |mark| mark.next(self.now_us, seen.committed),
+            );
+            self.marks.insert(*group, mark);
+            for (replica, node) in &seen.hosts {
+                let matches = seen.matched.get(replica).is_some_and(|m| *m >= mark.before && *m > 0);
+                let close = *replica == seen.leader || matches;
+                if close && self.runs(*node, *group, *replica) {
                     let key = (*group, *replica);
                     let since = previous.close_since_us.get(&key).copied().unwrap_or(self.now_us);
                     self.close_since_us.insert(key, since);
                 }
             }
         }
+        for (group, odd) in divergence::odd_ones(self) {
+            odd.iter().for_each(|replica| drop(self.close_since_us.remove(&(group, *replica))));
+        }
+    }
+
+    /// The node answers and says that the replica runs there. What is not known counts as no.
+    #[must_use]
+    pub fn runs(&self, node: NodeId, group: GroupId, replica: ReplicaId) -> bool {
+        let node = self.nodes.get(&node).filter(|n| n.reachable);
+        node.and_then(|n| n.replicas.get(&(group, replica))).is_some_and(|r| r.stopped.is_none())
     }
 
     /// The replica has been close to its leader for long enough.
@@ -136,14 +177,20 @@ impl Observed {
         self.nodes.get(&node).is_some_and(|n| n.reachable)
     }
 
+    /// The node says that it has removed the replica for ever.
+    #[must_use]
+    pub fn tombstoned(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|n| n.reachable && n.deleted.contains(&(group, replica)))
+    }
+
     /// The node has removed the replica, or there is no such node any more.
     #[must_use]
     pub fn gone(&self, catalogue: &Catalogue, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         use crate::catalogue::NodeState;
         match catalogue.nodes.get(&node).map(|n| n.state) {
-            None | Some(NodeState::Removed { .. } | NodeState::Replacing { .. }) => true,
-            Some(NodeState::Member | NodeState::Draining) => {
-                self.nodes.get(&node).is_some_and(|n| n.reachable && n.deleted.contains(&(group, replica)))
+            None | Some(NodeState::Removed { .. }) => true,
+            Some(NodeState::Member | NodeState::Draining | NodeState::Replacing { .. }) => {
+                self.tombstoned(group, replica, node)
             }
         }
     }

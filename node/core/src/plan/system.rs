@@ -2,7 +2,7 @@
 
 use super::{Action, Observed, Plan};
 use crate::{
-    catalogue::{Catalogue, Kind, NodeState, ReplicaState, model::system_voters},
+    catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState, model::system_voters},
     ids::{GroupId, NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,13 +29,17 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
     }
     let voters = seen.voters();
     let members: BTreeSet<NodeId> = c.members().collect();
-    // A node stays in the group until the store groups have left it: it must hear of what it is to remove.
+    // A drained node stays in the group until its last data is gone: it must hear of what it is to remove.
     let leaving: BTreeSet<NodeId> = c
         .nodes
         .iter()
         .filter(|(id, n)| match n.state {
             NodeState::Member => false,
-            NodeState::Draining | NodeState::Replacing { .. } => unnamed(c, **id),
+            NodeState::Draining => holds_nothing(c, **id),
+            // The voters never fall in a replacement: a lost voter stays until another node can take its vote.
+            NodeState::Replacing { .. } => {
+                unnamed(c, **id) && (!voters.contains(&replica(**id)) || members.len() >= voters.len())
+            }
             NodeState::Removed { .. } => true,
         })
         .map(|(id, _)| *id)
@@ -45,15 +49,26 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
         let stay = seen.hosts.iter().filter(|(r, n)| !voters.contains(r) && !leaving.contains(n));
         stay.map(|(r, n)| (*r, *n)).collect()
     };
-    let new: BTreeMap<ReplicaId, NodeId> =
-        members.iter().map(|n| (replica(*n), *n)).filter(|(r, _)| !seen.hosts.contains_key(r)).collect();
+    let present: BTreeSet<NodeId> = c
+        .nodes
+        .iter()
+        .filter(|(id, n)| !matches!(n.state, NodeState::Removed { .. }) && !leaving.contains(id))
+        .map(|(id, _)| *id)
+        .collect();
+    // A node that is drained right after it came must still hear of what was placed on it, so it learns too.
+    let replacing = |n: &NodeId| matches!(c.nodes[n].state, NodeState::Replacing { .. });
+    let new: BTreeMap<ReplicaId, NodeId> = present
+        .iter()
+        .map(|n| (replica(*n), *n))
+        .filter(|(r, n)| !seen.hosts.contains_key(r) && !replacing(n))
+        .collect();
     if !new.is_empty() {
         let mut all = learners(&voters);
         all.extend(new);
         plan.actions.push(change(voters, all));
         return;
     }
-    let wanted = wanted_voters(o, &members, &voters, seen.leader);
+    let wanted = wanted_voters(o, &members, &present, &voters, seen.leader);
     let gone = seen.hosts.values().any(|n| leaving.contains(n));
     if wanted == voters && !gone {
         return;
@@ -89,29 +104,33 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
     }
 }
 
-/// Members that vote: those that do stay, the reachable and the lowest come first.
+/// Who votes: members that do so stay, the reachable and the lowest come first. A node that is on its way out but cannot go
+/// yet keeps its vote if no member can take it: a drain that is blocked must not cost the group a voter.
 fn wanted_voters(
     o: &Observed,
     members: &BTreeSet<NodeId>,
+    present: &BTreeSet<NodeId>,
     voters: &BTreeSet<ReplicaId>,
     leader: ReplicaId,
 ) -> BTreeSet<ReplicaId> {
-    let mut ranked: Vec<(u8, NodeId)> = members
+    let mut ranked: Vec<(u8, NodeId)> = present
         .iter()
+        .filter(|n| members.contains(n) || voters.contains(&replica(**n)))
         .map(|n| {
             let rank = match (voters.contains(&replica(*n)), o.reachable(*n)) {
+                _ if !members.contains(n) => 4,
                 (true, _) if replica(*n) == leader => 0,
                 (true, true) => 1,
                 (true, false) => 2,
                 (false, true) => 3,
-                (false, false) => 4,
+                (false, false) => 5,
             };
             (rank, *n)
         })
         .collect();
     ranked.sort_unstable();
     // A node that does not answer is no reason to shrink, but none is promoted before it is caught up.
-    let number = system_voters(members.len());
+    let number = system_voters(ranked.len());
     ranked.into_iter().take(number).map(|(_, n)| replica(n)).collect()
 }
 
@@ -121,23 +140,39 @@ pub fn unnamed(c: &Catalogue, node: NodeId) -> bool {
     !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node && r.state != ReplicaState::Leaving))
 }
 
+/// No store group names the node, and none has data there that is still to be removed.
+fn holds_nothing(c: &Catalogue, node: NodeId) -> bool {
+    !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node))
+}
+
 /// Nodes that no group names any more leave the catalogue.
 pub(super) fn departures(c: &Catalogue, o: &Observed, plan: &mut Plan) {
     let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
     for (id, node) in &c.nodes {
         let named = seen.hosts.values().any(|n| n == id) || seen.joint();
-        // A drained node removes its data before it goes; a lost one cannot.
-        let data = c.groups.values().any(|g| g.replicas.values().any(|r| r.node == *id));
         match node.state {
-            NodeState::Draining if unnamed(c, *id) && !named && !data => plan.propose(Kind::Drained(*id)),
+            NodeState::Draining if holds_nothing(c, *id) && !named => plan.propose(Kind::Drained(*id)),
             NodeState::Replacing { .. } if unnamed(c, *id) && !named => plan.propose(Kind::Replaced(*id)),
-            NodeState::Draining => {
-                plan.wait(None, Some(*id), "Draining", "groups still name the node".into());
-            }
-            NodeState::Replacing { .. } => {
-                plan.wait(None, Some(*id), "Replacing", "groups still name the node".into());
-            }
+            NodeState::Draining => plan.wait(None, Some(*id), "Draining", remaining(c, *id)),
+            NodeState::Replacing { .. } => plan.wait(None, Some(*id), "Replacing", remaining(c, *id)),
             NodeState::Member | NodeState::Removed { .. } => {}
         }
+    }
+}
+
+/// What still holds a node that is leaving: a store by name, or the system group.
+fn remaining(c: &Catalogue, node: NodeId) -> String {
+    let on = |r: &&Replica| r.node == node;
+    let named = |g: &&Group| g.replicas.values().filter(on).any(|r| r.state != ReplicaState::Leaving);
+    let store =
+        |g: &Group| c.stores.get(&g.store).map_or_else(|| "a store".to_owned(), |s| format!("store {}", s.name));
+    let naming = c.groups.values().filter(named).count();
+    if let Some(first) = c.groups.values().find(named) {
+        let others = if naming > 1 { format!(" and {} others have", naming - 1) } else { " has".to_owned() };
+        return format!("{}{others} a replica on the node", store(first));
+    }
+    match c.groups.values().find(|g| g.replicas.values().any(|r| on(&r))) {
+        Some(group) => format!("the node removes its data of {}", store(group)),
+        None => "the system group still names the node".to_owned(),
     }
 }

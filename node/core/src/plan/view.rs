@@ -91,9 +91,9 @@ pub fn node(c: &Catalogue, o: &Observed, plan: &Plan, id: NodeId) -> NodeView {
     }
     named_by.sort_unstable();
     named_by.dedup();
-    let caught_up = named_by.iter().all(|g| {
-        o.groups.get(g).is_some_and(|s| s.hosts.iter().any(|(r, n)| *n == id && o.caught_up(*g, *r)))
-    });
+    let caught_up = named_by
+        .iter()
+        .all(|g| o.groups.get(g).is_some_and(|s| s.hosts.iter().any(|(r, n)| *n == id && o.caught_up(*g, *r))));
     let leads = o.groups.values().filter(|s| s.leader_node == id).count();
     NodeView {
         caught_up: caught_up && o.reachable(id),

@@ -114,9 +114,9 @@ fn decide<S: State>(
 
 fn is_expected(expected: ExpectedRevision, row: Option<StreamRow>) -> bool {
     match (expected, row) {
-        (ExpectedRevision::Any, _)
-        | (ExpectedRevision::NoStream, None)
-        | (ExpectedRevision::StreamExists, Some(_)) => true,
+        (ExpectedRevision::Any, _) | (ExpectedRevision::NoStream, None) | (ExpectedRevision::StreamExists, Some(_)) => {
+            true
+        }
         (ExpectedRevision::Exact(r), Some(row)) => r == row.last,
         (ExpectedRevision::NoStream, Some(_)) | (ExpectedRevision::StreamExists | ExpectedRevision::Exact(_), None) => {
             false

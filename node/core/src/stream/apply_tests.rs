@@ -309,7 +309,11 @@ impl Model {
         };
         if !fits {
             let actual = tail.map_or(Tail::Empty, Tail::At);
-            return Err(Rejected::WrongRevision { stream: s.append.stream.clone(), expected: s.append.expected, actual });
+            return Err(Rejected::WrongRevision {
+                stream: s.append.stream.clone(),
+                expected: s.append.expected,
+                actual,
+            });
         }
         let first = tail.map_or(0, |r| r.get() + 1);
         let position = last.map_or(1, |a| a.last_position.get() + 1);
@@ -333,19 +337,24 @@ impl Model {
 enum Step {
     Append(Stamped),
     /// An earlier append of the log again, perhaps under another expectation.
-    Retry { which: prop::sample::Index, expected: Option<ExpectedRevision>, later_us: u64 },
-    Settings { window_minutes: u64, closed: bool },
+    Retry {
+        which: prop::sample::Index,
+        expected: Option<ExpectedRevision>,
+        later_us: u64,
+    },
+    Settings {
+        window_minutes: u64,
+        closed: bool,
+    },
 }
 
 const MINUTE_US: u64 = 60_000_000;
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let retry = (any::<prop::sample::Index>(), prop::option::of(any_expectation()), 0u64..40).prop_map(
-        |(which, expected, later)| Step::Retry { which, expected, later_us: later * MINUTE_US },
-    );
-    let append = (any_append(), 0u64..600).prop_map(|(s, minute)| {
-        Step::Append(Stamped { stamp_us: minute * MINUTE_US / 4, ..s })
-    });
+    let retry = (any::<prop::sample::Index>(), prop::option::of(any_expectation()), 0u64..40)
+        .prop_map(|(which, expected, later)| Step::Retry { which, expected, later_us: later * MINUTE_US });
+    let append = (any_append(), 0u64..600)
+        .prop_map(|(s, minute)| Step::Append(Stamped { stamp_us: minute * MINUTE_US / 4, ..s }));
     let settings = (prop::sample::select(vec![0u64, 1, 4, 15, 60]), prop::bool::weighted(0.3))
         .prop_map(|(window_minutes, closed)| Step::Settings { window_minutes, closed });
     prop_oneof![8 => append, 6 => retry, 1 => settings]
@@ -356,11 +365,12 @@ fn any_expectation() -> impl Strategy<Value = ExpectedRevision> {
 }
 
 fn any_append() -> impl Strategy<Value = Stamped> {
-    (0usize..3, any_expectation(), prop::collection::vec(1u128..40, 1..4), 0u64..100)
-        .prop_map(|(stream, expected, mut ids, at)| {
+    (0usize..3, any_expectation(), prop::collection::vec(1u128..40, 1..4), 0u64..100).prop_map(
+        |(stream, expected, mut ids, at)| {
             ids.dedup();
             stamped(["a", "b", "c"][stream], expected, &ids, at)
-        })
+        },
+    )
 }
 
 proptest! {

@@ -1,0 +1,156 @@
+//! The running digest of the catalogue. It is chained over bytes that this file alone defines, never over a printed form
+//! or a wire format: replicas of different versions compare it, so it may only grow with new tags.
+
+use super::{CatalogueOutcome, CloseMode, Command, Declaration, Kind, Refused, Registration};
+use crate::ids::{Digest, GroupId, NodeId, ReplicaId, StoreId};
+
+/// The digest after one more command and its outcome.
+pub(super) fn next(before: Digest, command: &Command, outcome: &CatalogueOutcome) -> Digest {
+    let mut out = Canonical(blake3::Hasher::new());
+    out.0.update(&before.0);
+    out.number(command.rules.into());
+    out.number(command.stamp_us);
+    out.kind(&command.kind);
+    out.outcome(outcome);
+    Digest(*out.0.finalize().as_bytes())
+}
+
+/// Numbers as eight bytes, big-endian; text with its length before it; every variant behind a tag of its own.
+struct Canonical(blake3::Hasher);
+
+impl Canonical {
+    fn number(&mut self, n: u64) {
+        self.0.update(&n.to_be_bytes());
+    }
+
+    fn text(&mut self, s: &str) {
+        self.number(s.len() as u64);
+        self.0.update(s.as_bytes());
+    }
+
+    fn store(&mut self, id: StoreId) {
+        self.0.update(&id.to_bytes());
+    }
+
+    fn tag(&mut self, tag: u8) -> &mut Self {
+        self.0.update(&[tag]);
+        self
+    }
+
+    fn bare(&mut self, tag: u8) {
+        self.0.update(&[tag]);
+    }
+
+    fn node(&mut self, tag: u8, node: NodeId) {
+        self.tag(tag).number(node.get());
+    }
+
+    fn replica(&mut self, tag: u8, group: GroupId, replica: ReplicaId) {
+        self.tag(tag).number(group.get());
+        self.number(replica.get());
+    }
+
+    fn registration(&mut self, r: &Registration) {
+        self.0.update(&r.disk.to_bytes());
+        self.text(&r.name);
+        self.text(&r.address);
+        self.text(&r.version);
+    }
+
+    fn declaration(&mut self, d: &Declaration) {
+        self.text(d.name.namespace());
+        self.text(d.name.name());
+        self.number(d.replicas.into());
+        match d.adopt {
+            None => self.bare(0),
+            Some(id) => self.tag(1).store(id),
+        }
+        self.store(d.minted);
+        self.text(&d.declared_by);
+    }
+
+    fn kind(&mut self, kind: &Kind) {
+        match kind {
+            Kind::Init { cluster, first } => {
+                self.tag(1).0.update(&cluster.to_bytes());
+                self.registration(first);
+            }
+            Kind::Register(r) => self.tag(2).registration(r),
+            Kind::Declare(d) => self.tag(3).declaration(d),
+            Kind::GroupFormed(group) => self.tag(4).number(group.get()),
+            Kind::AddReplica { group, node } => {
+                self.tag(5).number(group.get());
+                self.number(node.get());
+            }
+            Kind::ReplicaActive { group, replica } => self.replica(6, *group, *replica),
+            Kind::RetireReplica { group, replica } => self.replica(7, *group, *replica),
+            Kind::DropReplica { group, replica } => self.replica(8, *group, *replica),
+            Kind::Close { store, mode, declared_by } => {
+                self.tag(9).store(*store);
+                self.bare(match mode {
+                    CloseMode::Retain => 1,
+                    CloseMode::Delete => 2,
+                });
+                self.text(declared_by);
+            }
+            Kind::StoreGone(store) => self.tag(10).store(*store),
+            Kind::Drain(node) => self.node(11, *node),
+            Kind::CancelDrain(node) => self.node(12, *node),
+            Kind::Drained(node) => self.node(13, *node),
+            Kind::Replace { old, new } => {
+                self.node(14, *old);
+                // 0 names no node.
+                self.number(new.map_or(0, NodeId::get));
+            }
+            Kind::Replaced(node) => self.node(15, *node),
+            Kind::AcquireGrant { node, holder, ttl_us } => {
+                self.node(16, *node);
+                self.text(holder);
+                self.number(*ttl_us);
+            }
+            Kind::ReleaseGrant { node, holder } => {
+                self.node(17, *node);
+                self.text(holder);
+            }
+        }
+    }
+
+    fn outcome(&mut self, outcome: &CatalogueOutcome) {
+        match outcome {
+            CatalogueOutcome::Done => self.bare(1),
+            CatalogueOutcome::Node(node) => self.node(2, *node),
+            CatalogueOutcome::NodeRemoved { forced, node } => {
+                self.node(3, *node);
+                self.bare((*forced).into());
+            }
+            CatalogueOutcome::Store(id) => self.tag(4).store(*id),
+            CatalogueOutcome::Replica(replica) => self.tag(5).number(replica.get()),
+            CatalogueOutcome::Refused(why) => self.tag(6).refused(why),
+        }
+    }
+
+    fn refused(&mut self, why: &Refused) {
+        match why {
+            Refused::WrongCluster => self.bare(1),
+            Refused::NotEnoughNodes { wanted, have } => {
+                self.tag(2).number((*wanted).into());
+                self.number((*have).into());
+            }
+            Refused::RetainedDataExists { id, at_us } => {
+                self.tag(3).store(*id);
+                self.number(*at_us);
+            }
+            Refused::NameTaken { by } => self.tag(4).text(by),
+            Refused::StoreNotFound(id) => self.tag(5).store(*id),
+            Refused::StoreRemoving(id) => self.tag(6).store(*id),
+            Refused::InvalidReplicas(n) => self.tag(7).number((*n).into()),
+            Refused::BadNode(node) => self.node(8, *node),
+            Refused::BadReplica(group) => self.tag(9).number(group.get()),
+            Refused::StillNamed(group) => self.tag(10).number(group.get()),
+            Refused::GrantHeld { node, holder } => {
+                self.node(11, *node);
+                self.text(holder);
+            }
+        }
+    }
+}

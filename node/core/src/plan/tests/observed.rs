@@ -1,0 +1,115 @@
+//! What counts as close, caught up and odd.
+
+use super::super::*;
+use crate::{catalogue::Catalogue, ids::Digest};
+use observed::{CAUGHT_UP_US, CLOSE_US};
+
+const GROUP: GroupId = GroupId::new(7);
+
+fn replica(n: u64) -> ReplicaId {
+    ReplicaId::new(1000 + n)
+}
+
+/// Replicas 1, 2, ... on nodes 1, 2, ...: how far each matches, and where the leader, replica 1, has committed.
+fn look(now_us: u64, committed: u64, matched: &[u64]) -> Observed {
+    let mut o = Observed { now_us, ..Observed::default() };
+    let mut seen = GroupObservation {
+        leader: replica(1),
+        leader_node: NodeId::new(1),
+        committed,
+        quorum: true,
+        ..GroupObservation::default()
+    };
+    for (n, index) in (1..).zip(matched) {
+        seen.hosts.insert(replica(n), NodeId::new(n));
+        seen.matched.insert(replica(n), *index);
+        let report = ReplicaReport { applied: *index, digest: Digest([1; 32]), ..ReplicaReport::default() };
+        let replicas = [((GROUP, replica(n)), report)].into();
+        o.nodes.insert(NodeId::new(n), NodeObservation { reachable: true, replicas, ..NodeObservation::default() });
+    }
+    seen.configs = vec![seen.hosts.keys().copied().collect()];
+    o.groups.insert(GROUP, seen);
+    o
+}
+
+fn report(o: &mut Observed, n: u64) -> &mut ReplicaReport {
+    o.nodes.get_mut(&NodeId::new(n)).unwrap().replicas.get_mut(&(GROUP, replica(n))).unwrap()
+}
+
+fn settled(looks: impl IntoIterator<Item = Observed>) -> Observed {
+    looks.into_iter().fold(Observed::default(), |previous, mut o| {
+        o.settle(&previous);
+        o
+    })
+}
+
+#[test]
+fn caught_up_is_close_without_a_break() {
+    let step = CAUGHT_UP_US / 2;
+    let all = |now_us| look(now_us, 100, &[100, 100, 100]);
+    let o = settled([all(0), all(step)]);
+    assert!(o.close(GROUP, replica(2)) && !o.caught_up(GROUP, replica(2)), "too short");
+    assert!(settled([all(0), all(step), all(2 * step)]).caught_up(GROUP, replica(2)));
+    let mut silent = all(step);
+    silent.nodes.get_mut(&NodeId::new(2)).unwrap().reachable = false;
+    let o = settled([all(0), silent, all(2 * step)]);
+    assert!(o.close(GROUP, replica(2)) && !o.caught_up(GROUP, replica(2)), "the break starts it anew");
+}
+
+#[test]
+fn a_replica_may_lag_by_what_is_in_flight_but_not_stand_still() {
+    // A million entries a second: what matters is when an entry was committed, not how many came since.
+    let looks = (0..8).map(|i| look(i * CLOSE_US, i * 250_000, &[i * 250_000, i.saturating_sub(1) * 250_000, 1]));
+    let o = settled(looks);
+    assert!(o.caught_up(GROUP, replica(2)));
+    assert!(!o.close(GROUP, replica(3)));
+    // Ten entries in all are few, and yet a replica that lacks one of them for long is not close.
+    let o = settled((0..8).map(|i| look(i * CLOSE_US, 10, &[10, 10, 9])));
+    assert!(o.caught_up(GROUP, replica(2)));
+    assert!(!o.close(GROUP, replica(3)));
+}
+
+#[test]
+fn looks_in_quick_succession_do_not_sharpen_the_measure() {
+    // Ten looks within a millisecond: the replica lacks the last entries only.
+    let early = (0..3).map(|i| look(i * CLOSE_US, 100 * i, &[100 * i, 100 * i]));
+    let burst = (0..10).map(|i| look(2 * CLOSE_US + 100 * i, 210 + i, &[210 + i, 200]));
+    assert!(settled(early.chain(burst)).close(GROUP, replica(2)));
+}
+
+#[test]
+fn a_replica_that_does_not_run_is_not_close() {
+    let mut o = look(0, 100, &[100, 100, 100]);
+    report(&mut o, 2).stopped = Some("a write failed".into());
+    o.nodes.get_mut(&NodeId::new(3)).unwrap().replicas.clear();
+    let o = settled([o]);
+    assert!(o.close(GROUP, replica(1)));
+    assert!(!o.close(GROUP, replica(2)), "it has stopped");
+    assert!(!o.close(GROUP, replica(3)), "its node does not name it");
+}
+
+#[test]
+fn the_odd_one_of_equal_index_is_fenced_and_not_caught_up() {
+    let mut o = look(0, 100, &[100, 100, 100]);
+    report(&mut o, 3).digest = Digest([2; 32]);
+    let o = settled([o]);
+    assert!(o.close(GROUP, replica(2)) && !o.close(GROUP, replica(3)));
+    let plan = plan(&Catalogue::default(), &o);
+    let fenced: Vec<(ReplicaId, NodeId)> = plan.fences.iter().map(|f| (f.replica, f.node)).collect();
+    assert_eq!(fenced, [(replica(3), NodeId::new(3))]);
+    assert!(plan.waiting.iter().any(|w| w.reason == "ReplicaInconsistent" && w.node == Some(NodeId::new(3))));
+}
+
+#[test]
+fn nobody_is_fenced_without_a_majority_or_at_another_index() {
+    let mut two = look(0, 100, &[100, 100]);
+    report(&mut two, 2).digest = Digest([2; 32]);
+    let two = settled([two]);
+    let split = plan(&Catalogue::default(), &two);
+    assert!(split.fences.is_empty() && two.close(GROUP, replica(2)));
+    assert!(split.waiting.iter().any(|w| w.reason == "ReplicaInconsistent"), "but it is said");
+    let mut behind = look(0, 100, &[100, 100, 99]);
+    report(&mut behind, 3).digest = Digest([2; 32]);
+    let plan = plan(&Catalogue::default(), &settled([behind]));
+    assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != "ReplicaInconsistent"));
+}

@@ -1,0 +1,373 @@
+//! A toy cluster that carries out the plan, one action at a time. Its nodes hear of the catalogue late, its replicas need
+//! time to catch up, a change of membership may stop half way, and every step is checked against what must never happen.
+
+use super::super::*;
+use crate::{
+    catalogue::{
+        self, CatalogueOutcome, Command, Declaration, GroupPhase, NodeState, Registration, ReplicaState, StoreState,
+        model::system_voters,
+    },
+    ids::{ClusterId, Digest, DiskId},
+    names::StoreName,
+};
+use observed::CAUGHT_UP_US;
+use uuid::Uuid;
+
+/// A group as its members know it.
+#[derive(Clone, Debug)]
+pub(super) struct Members {
+    pub(super) configs: Vec<BTreeSet<ReplicaId>>,
+    pub(super) hosts: BTreeMap<ReplicaId, NodeId>,
+    pub(super) leader: ReplicaId,
+    pub(super) version: u64,
+    committed: u64,
+    matched: BTreeMap<ReplicaId, u64>,
+}
+
+impl Members {
+    fn new(voters: BTreeSet<ReplicaId>, hosts: BTreeMap<ReplicaId, NodeId>, leader: ReplicaId) -> Self {
+        let matched = hosts.keys().map(|r| (*r, 10)).collect();
+        Self { configs: vec![voters], hosts, leader, version: 1, committed: 10, matched }
+    }
+}
+
+/// How far a membership change gets before its coordinator dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carry {
+    Whole,
+    ToTheJointState,
+}
+
+pub(super) struct Toy {
+    pub(super) c: Catalogue,
+    pub(super) groups: BTreeMap<GroupId, Members>,
+    heard: BTreeMap<NodeId, Catalogue>,
+    pub(super) deleted: BTreeSet<(GroupId, ReplicaId)>,
+    /// Nodes that do not answer now, and those that never will again.
+    pub(super) down: BTreeSet<NodeId>,
+    pub(super) lost: BTreeSet<NodeId>,
+    /// Replicas that run but get nothing, and those whose data is not the group's.
+    pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
+    pub(super) odd: BTreeSet<(GroupId, ReplicaId)>,
+    pub(super) writing: bool,
+    ids: BTreeMap<ReplicaId, (GroupId, NodeId)>,
+    tick: u64,
+    pub(super) now_us: u64,
+    pub(super) last: Observed,
+    minted: u128,
+}
+
+impl Toy {
+    pub(super) fn new(nodes: u64) -> Self {
+        let mut toy = Self {
+            c: Catalogue::default(),
+            groups: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            down: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            odd: BTreeSet::new(),
+            writing: true,
+            ids: BTreeMap::new(),
+            tick: 0,
+            now_us: 1,
+            last: Observed::default(),
+            minted: 100,
+        };
+        let cluster = ClusterId::new(Uuid::from_u128(1));
+        toy.run(Kind::Init { cluster, first: registration(1) });
+        let one = ReplicaId::new(1);
+        toy.groups.insert(GroupId::SYSTEM, Members::new([one].into(), [(one, NodeId::new(1))].into(), one));
+        for disk in 2..=nodes {
+            toy.run(Kind::Register(registration(disk)));
+        }
+        toy.settle();
+        toy
+    }
+
+    pub(super) fn run(&mut self, kind: Kind) -> CatalogueOutcome {
+        let command = Command { rules: catalogue::RULES, stamp_us: self.now_us, kind };
+        catalogue::apply(&mut self.c, &command).unwrap().0
+    }
+
+    pub(super) fn declare(&mut self, name: &str, replicas: u32) -> CatalogueOutcome {
+        self.declare_or_adopt(name, replicas, None)
+    }
+
+    pub(super) fn declare_or_adopt(&mut self, name: &str, replicas: u32, adopt: Option<StoreId>) -> CatalogueOutcome {
+        self.minted += 1;
+        self.run(Kind::Declare(Declaration {
+            name: StoreName::new("default", name).unwrap(),
+            replicas,
+            adopt,
+            minted: StoreId::new(Uuid::from_u128(self.minted)),
+            declared_by: "u".into(),
+        }))
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<StoreId> {
+        self.c.store_named(&StoreName::new("default", name).unwrap()).map(|(id, _)| id)
+    }
+
+    pub(super) fn group(&self, name: &str) -> GroupId {
+        self.c.stores[&self.find(name).unwrap()].group
+    }
+
+    /// Nodes of the voters of a store.
+    pub(super) fn voters(&self, name: &str) -> Vec<u64> {
+        let m = &self.groups[&self.group(name)];
+        m.configs[0].iter().map(|r| m.hosts[r].get()).collect()
+    }
+
+    fn alive(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+        !self.down.contains(&node) && !self.deleted.contains(&(group, replica))
+    }
+
+    pub(super) fn majority(&self, group: GroupId) -> bool {
+        let m = &self.groups[&group];
+        m.configs.iter().all(|config| {
+            let alive = config.iter().filter(|r| self.alive(group, **r, m.hosts[r])).count();
+            alive * 2 > config.len()
+        })
+    }
+
+    /// Whoever the system group still replicates to hears of the catalogue, every other time; then it does as it heard:
+    /// initialises groups, removes what leaves.
+    fn nodes_act(&mut self) {
+        self.tick += 1;
+        let members: Vec<NodeId> = self.groups[&GroupId::SYSTEM].hosts.values().copied().collect();
+        for node in members {
+            if !self.down.contains(&node) && (self.tick + node.get()) % 2 == 0 {
+                self.heard.insert(node, self.c.clone());
+            }
+        }
+        for (node, heard) in self.heard.iter().filter(|(n, _)| !self.down.contains(n)) {
+            for (id, group) in &heard.groups {
+                for (replica, _) in group.replicas.iter().filter(|(_, r)| r.node == *node) {
+                    if group.replicas[replica].state == ReplicaState::Leaving {
+                        self.deleted.insert((*id, *replica));
+                    }
+                    if let GroupPhase::Creating { initial, initializer } = &group.phase
+                        && initializer == replica
+                        && !self.deleted.contains(&(*id, *replica))
+                        && !self.groups.contains_key(id)
+                        && self.c.groups.contains_key(id)
+                    {
+                        let hosts = group.replicas.iter().map(|(r, x)| (*r, x.node)).collect();
+                        self.groups.insert(*id, Members::new(initial.clone(), hosts, *initializer));
+                    }
+                }
+            }
+        }
+        self.groups.retain(|id, _| *id == GroupId::SYSTEM || self.c.groups.contains_key(id));
+    }
+
+    /// Time passes in the groups: somebody leads, entries are written, replicas catch up.
+    fn groups_act(&mut self) {
+        let ids: Vec<GroupId> = self.groups.keys().copied().filter(|g| self.majority(*g)).collect();
+        for id in ids {
+            let mut m = self.groups[&id].clone();
+            let alive = |r: &ReplicaId| self.alive(id, *r, m.hosts[r]) && !self.stalled.contains(&(id, *r));
+            let votes = |r: &ReplicaId| m.configs.iter().flatten().any(|v| v == r);
+            if !votes(&m.leader) || !alive(&m.leader) {
+                let able = m.hosts.keys().filter(|r| votes(*r) && alive(*r));
+                let best = able.max_by_key(|r| m.matched.get(r).copied().unwrap_or(0));
+                let Some(best) = best else { continue };
+                m.leader = *best;
+            }
+            let before = m.committed;
+            let up: Vec<ReplicaId> = m.hosts.keys().copied().filter(alive).collect();
+            m.committed += u64::from(self.writing) * 3;
+            for replica in up {
+                let matched = m.matched.entry(replica).or_insert(0);
+                // A new replica gets its first entry, then everything.
+                *matched = if *matched == 0 { 1 } else { before.max(*matched) };
+            }
+            m.matched.insert(m.leader, m.committed);
+            self.groups.insert(id, m);
+        }
+    }
+
+    pub(super) fn observe(&mut self) -> Observed {
+        let mut o = Observed { now_us: self.now_us, ..Observed::default() };
+        for id in self.c.nodes.keys() {
+            let (reachable, deleted) = (!self.down.contains(id), self.deleted.clone());
+            o.nodes.insert(*id, NodeObservation { reachable, deleted, ..NodeObservation::default() });
+        }
+        for (id, m) in &self.groups {
+            for (replica, node) in m.hosts.iter().filter(|(r, n)| self.alive(*id, **r, **n)) {
+                let applied = m.matched.get(replica).copied().unwrap_or(0);
+                let mut digest = [u8::try_from(applied % 251).unwrap() + 1; 32];
+                digest[0] = u8::from(self.odd.contains(&(*id, *replica)));
+                let report = ReplicaReport { applied, digest: Digest(digest), ..ReplicaReport::default() };
+                if let Some(seen) = o.nodes.get_mut(node) {
+                    seen.replicas.insert((*id, *replica), report);
+                }
+            }
+            if !self.majority(*id) || !self.alive(*id, m.leader, m.hosts[&m.leader]) {
+                continue;
+            }
+            o.groups.insert(
+                *id,
+                GroupObservation {
+                    leader: m.leader,
+                    leader_node: m.hosts[&m.leader],
+                    term: 1,
+                    membership: Some((1, 1, m.version)),
+                    configs: m.configs.clone(),
+                    hosts: m.hosts.clone(),
+                    matched: m.matched.clone(),
+                    committed: m.committed,
+                    quorum: true,
+                },
+            );
+        }
+        if let Some(system) = o.groups.get(&GroupId::SYSTEM) {
+            o.coordinator = system.leader_node;
+        }
+        o.settle(&self.last);
+        self.last = o.clone();
+        o
+    }
+
+    fn act(&mut self, action: Action, carry: Carry) {
+        match action {
+            Action::Propose(kind) => drop(self.run(kind)),
+            Action::Transfer { group, leader, to, .. } => {
+                assert!(self.last.caught_up(group, to), "a transfer to a replica that is behind");
+                let m = self.groups.get_mut(&group).unwrap();
+                assert_ne!(to, leader, "a transfer to oneself");
+                assert!(m.configs.iter().all(|c| c.contains(&to)), "a transfer to a non-voter");
+                m.leader = to;
+            }
+            Action::ChangeMembership { group, expected, voters, learners, .. } => {
+                self.change(group, expected, voters, &learners, carry);
+            }
+        }
+    }
+
+    fn change(
+        &mut self,
+        group: GroupId,
+        expected: Option<LogPoint>,
+        voters: BTreeSet<ReplicaId>,
+        learners: &BTreeMap<ReplicaId, NodeId>,
+        carry: Carry,
+    ) {
+        let known: BTreeSet<ReplicaId> =
+            self.c.groups.get(&group).map(|g| g.replicas.keys().copied().collect()).unwrap_or_default();
+        let enough = self.voters_wanted(group);
+        let (close, caught_up) =
+            (|r: &&ReplicaId| self.last.close(group, **r), |r: &ReplicaId| self.last.caught_up(group, *r));
+        let mut m = self.groups[&group].clone();
+        assert_eq!(expected, Some((1, 1, m.version)), "decided from another membership");
+        assert!(
+            group == GroupId::SYSTEM || learners.keys().all(|r| known.contains(r)),
+            "a replica that the catalogue does not name"
+        );
+        m.hosts.extend(learners);
+        assert!(voters.iter().all(|v| m.hosts.contains_key(v)), "a voter that does not learn");
+        let old = m.configs[0].clone();
+        let joint = m.configs.len() > 1;
+        if joint {
+            assert_eq!(Some(&voters), m.configs.last(), "a change of the voters inside a change of the voters");
+        } else if old != voters {
+            assert!(voters.iter().filter(|v| !old.contains(v)).all(caught_up), "a new voter is not caught up");
+            assert!(voters.iter().filter(close).count() * 2 > voters.len(), "no caught-up majority afterwards");
+            assert!(voters.len() >= old.len().min(enough), "{} voters of group {group}, {enough} wanted", voters.len());
+        }
+        m.version += 1;
+        if carry == Carry::ToTheJointState && !joint && old != voters {
+            m.configs = vec![old, voters];
+        } else {
+            m.hosts.retain(|r, _| joint || voters.contains(r) || learners.contains_key(r));
+            m.matched.retain(|r, _| m.hosts.contains_key(r));
+            m.configs = vec![voters];
+        }
+        self.groups.insert(group, m);
+    }
+
+    fn voters_wanted(&self, group: GroupId) -> usize {
+        match self.c.groups.get(&group) {
+            None => system_voters(self.c.members().count()),
+            Some(g) => self.c.stores.get(&g.store).map_or(0, |s| s.replicas as usize),
+        }
+    }
+
+    /// One pass of the coordinator; after `actions` actions it is gone. Changes of the voters get as far as `carry`.
+    pub(super) fn pass_until(&mut self, actions: usize, carry: Carry) -> usize {
+        self.now_us += CAUGHT_UP_US / 2;
+        self.nodes_act();
+        self.groups_act();
+        let o = self.observe();
+        if !o.groups.contains_key(&GroupId::SYSTEM) {
+            return 0;
+        }
+        let plan = plan(&self.c, &o);
+        assert_eq!(plan, super::super::plan(&self.c, &o), "planning is pure");
+        let mut moving = BTreeSet::new();
+        for action in &plan.actions {
+            if let Action::ChangeMembership { group, .. } | Action::Transfer { group, .. } = action {
+                assert!(moving.insert(*group), "two steps of group {group} at the same time");
+            }
+        }
+        let n = plan.actions.len();
+        for action in plan.actions.into_iter().take(actions) {
+            self.act(action, carry);
+        }
+        self.check();
+        n
+    }
+
+    pub(super) fn pass(&mut self) -> usize {
+        self.pass_until(usize::MAX, Carry::Whole)
+    }
+
+    fn check(&mut self) {
+        for (id, group) in &self.c.groups {
+            for (replica, r) in &group.replicas {
+                let first = *self.ids.entry(*replica).or_insert((*id, r.node));
+                assert_eq!(first, (*id, r.node), "replica id {replica} was given twice");
+                let drained = self.c.nodes[&r.node].state == NodeState::Removed { forced: false };
+                assert!(!drained, "group {id} has a replica on a drained node");
+            }
+        }
+        let removing = |id: &GroupId| {
+            let store = self.c.groups.get(id).and_then(|g| self.c.stores.get(&g.store));
+            *id != GroupId::SYSTEM && store.is_none_or(|s| s.state == StoreState::Removing)
+        };
+        for (id, m) in self.groups.iter().filter(|(id, _)| !removing(id)) {
+            let mut nodes = BTreeSet::new();
+            for (replica, node) in m.hosts.iter().filter(|(r, _)| !self.deleted.contains(&(*id, **r))) {
+                assert!(nodes.insert(*node), "two replicas of group {id} on node {node}");
+                let state = self.c.nodes[node].state;
+                assert!(!matches!(state, NodeState::Removed { .. }), "{replica} of group {id} lives on a removed node");
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        for _ in 0..400 {
+            if self.pass() == 0 && self.is_quiet() {
+                return;
+            }
+        }
+        let o = self.observe();
+        panic!("does not settle: {:#?}\n{:#?}", plan(&self.c, &o), self.c);
+    }
+
+    /// Nothing to do now, nor later.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        (0..6).all(|_| self.pass() == 0)
+    }
+}
+
+pub(super) fn registration(disk: u64) -> Registration {
+    Registration {
+        disk: DiskId::new(Uuid::from_u128(disk.into())),
+        name: format!("main-{}", disk - 1),
+        address: String::new(),
+        version: "1".into(),
+    }
+}
