@@ -67,10 +67,9 @@ pub fn encode_command(command: &Command) -> Bytes {
     use pb::catalogue_command::Kind as K;
     let of = |group: &GroupId, replica: &ReplicaId| pb::ReplicaOf { group: group.get(), replica: replica.get() };
     let kind = match &command.kind {
-        Kind::Init { cluster, first } => K::Init(pb::InitCluster {
-            cluster: uuid_bytes(cluster.to_bytes()),
-            first: Some(registration_to(first)),
-        }),
+        Kind::Init { cluster, first } => {
+            K::Init(pb::InitCluster { cluster: uuid_bytes(cluster.to_bytes()), first: Some(registration_to(first)) })
+        }
         Kind::Register(r) => K::Register(registration_to(r)),
         Kind::Declare(d) => K::Declare(pb::DeclareStore {
             namespace: d.name.namespace().to_owned(),
@@ -94,9 +93,7 @@ pub fn encode_command(command: &Command) -> Bytes {
         Kind::Drain(n) => K::Drain(n.get()),
         Kind::CancelDrain(n) => K::CancelDrain(n.get()),
         Kind::Drained(n) => K::Drained(n.get()),
-        Kind::Replace { old, new } => {
-            K::Replace(pb::ReplaceNode { old: old.get(), new: new.map_or(0, NodeId::get) })
-        }
+        Kind::Replace { old, new } => K::Replace(pb::ReplaceNode { old: old.get(), new: new.map_or(0, NodeId::get) }),
         Kind::Replaced(n) => K::Replaced(n.get()),
         Kind::AcquireGrant { node, holder, ttl_us } => {
             K::AcquireGrant(pb::GrantOf { node: node.get(), holder: holder.clone(), ttl_us: *ttl_us })
@@ -128,12 +125,8 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         }),
         K::GroupFormed(g) => Kind::GroupFormed(GroupId::new(g)),
         K::AddReplica(a) => Kind::AddReplica { group: GroupId::new(a.group), node: NodeId::new(a.node) },
-        K::ReplicaActive(r) => {
-            Kind::ReplicaActive { group: GroupId::new(r.group), replica: ReplicaId::new(r.replica) }
-        }
-        K::RetireReplica(r) => {
-            Kind::RetireReplica { group: GroupId::new(r.group), replica: ReplicaId::new(r.replica) }
-        }
+        K::ReplicaActive(r) => Kind::ReplicaActive { group: GroupId::new(r.group), replica: ReplicaId::new(r.replica) },
+        K::RetireReplica(r) => Kind::RetireReplica { group: GroupId::new(r.group), replica: ReplicaId::new(r.replica) },
         K::DropReplica(r) => Kind::DropReplica { group: GroupId::new(r.group), replica: ReplicaId::new(r.replica) },
         K::Close(c) => Kind::Close {
             store: store(WHAT, &c.store)?,
@@ -144,9 +137,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         K::Drain(n) => Kind::Drain(NodeId::new(n)),
         K::CancelDrain(n) => Kind::CancelDrain(NodeId::new(n)),
         K::Drained(n) => Kind::Drained(NodeId::new(n)),
-        K::Replace(r) => {
-            Kind::Replace { old: NodeId::new(r.old), new: (r.new != 0).then(|| NodeId::new(r.new)) }
-        }
+        K::Replace(r) => Kind::Replace { old: NodeId::new(r.old), new: (r.new != 0).then(|| NodeId::new(r.new)) },
         K::Replaced(n) => Kind::Replaced(NodeId::new(n)),
         K::AcquireGrant(g) => Kind::AcquireGrant { node: NodeId::new(g.node), holder: g.holder, ttl_us: g.ttl_us },
         K::ReleaseGrant(g) => Kind::ReleaseGrant { node: NodeId::new(g.node), holder: g.holder },
@@ -175,9 +166,7 @@ fn refused_to(refused: &Refused) -> pb::refused_command::Kind {
     use pb::refused_command::Kind as K;
     match refused {
         Refused::WrongCluster => K::WrongCluster(pb::Blank {}),
-        Refused::NotEnoughNodes { wanted, have } => {
-            K::NotEnoughNodes(pb::NotEnough { wanted: *wanted, have: *have })
-        }
+        Refused::NotEnoughNodes { wanted, have } => K::NotEnoughNodes(pb::NotEnough { wanted: *wanted, have: *have }),
         Refused::RetainedDataExists { id, at_us } => {
             K::RetainedDataExists(pb::Retained { store: uuid_bytes(id.to_bytes()), at_us: *at_us })
         }
@@ -233,6 +222,7 @@ enum RowKind {
     Node = 2,
     Store = 3,
     Group = 4,
+    RemovedStore = 5,
 }
 
 /// Kind and id of a row's key, and its value; none: the row is gone.
@@ -257,17 +247,23 @@ pub fn rows(c: &Catalogue, touched: &BTreeSet<Touched>) -> Vec<Row> {
                 let value = c.groups.get(id).map(|g| group_to(*id, g).encode_to_vec());
                 (RowKind::Group as u8, id.get().to_be_bytes().to_vec(), value)
             }
+            Touched::RemovedStore(id) => {
+                let row = pb::RemovedStoreRow { id: uuid_bytes(id.to_bytes()) };
+                let value = c.removed_stores.contains(id).then(|| row.encode_to_vec());
+                (RowKind::RemovedStore as u8, id.to_bytes().to_vec(), value)
+            }
         })
         .collect()
 }
 
 /// Every row there is.
-#[must_use]
-pub fn all_rows(c: &Catalogue) -> Vec<Row> {
+#[cfg(test)]
+fn all_rows(c: &Catalogue) -> Vec<Row> {
     let mut touched: BTreeSet<Touched> = [Touched::Header].into();
     touched.extend(c.nodes.keys().map(|id| Touched::Node(*id)));
     touched.extend(c.stores.keys().map(|id| Touched::Store(*id)));
     touched.extend(c.groups.keys().map(|id| Touched::Group(*id)));
+    touched.extend(c.removed_stores.iter().map(|id| Touched::RemovedStore(*id)));
     rows(c, &touched)
 }
 
@@ -291,6 +287,11 @@ pub fn from_rows<'a>(rows: impl Iterator<Item = (u8, &'a [u8])>) -> Result<Catal
             k if k == RowKind::Group as u8 => {
                 let (id, group) = group_from(value)?;
                 c.groups.insert(id, group);
+            }
+            k if k == RowKind::RemovedStore as u8 => {
+                const WHAT: &str = "removed store row";
+                let row = pb::RemovedStoreRow::decode(value).map_err(|e| error(WHAT, e))?;
+                c.removed_stores.insert(store(WHAT, &row.id)?);
             }
             other => return Err(error("row", format!("kind {other} is not known to this version"))),
         }
@@ -335,12 +336,8 @@ fn header_from(c: &mut Catalogue, value: &[u8]) -> Result<(), Error> {
 
 fn node_to(id: NodeId, n: &Node) -> pb::NodeRow {
     use pb::node_row::State as S;
-    let registration = Registration {
-        disk: n.disk,
-        name: n.name.clone(),
-        address: n.address.clone(),
-        version: n.version.clone(),
-    };
+    let registration =
+        Registration { disk: n.disk, name: n.name.clone(), address: n.address.clone(), version: n.version.clone() };
     let state = match n.state {
         NodeState::Member => S::Member(pb::Blank {}),
         NodeState::Draining => S::Draining(pb::Blank {}),
@@ -400,9 +397,7 @@ fn store_from(value: &[u8]) -> Result<(StoreId, Store), Error> {
 
 fn group_to(id: GroupId, g: &Group) -> pb::GroupRow {
     let (initial, initializer) = match &g.phase {
-        GroupPhase::Creating { initial, initializer } => {
-            (initial.iter().map(|r| r.get()).collect(), initializer.get())
-        }
+        GroupPhase::Creating { initial, initializer } => (initial.iter().map(|r| r.get()).collect(), initializer.get()),
         GroupPhase::Formed => (Vec::new(), 0),
     };
     let replica = |(id, r): (&ReplicaId, &Replica)| pb::ReplicaRow {
@@ -448,3 +443,7 @@ fn group_from(value: &[u8]) -> Result<(GroupId, Group), Error> {
     let group = Group { store: store(WHAT, &row.store)?, partition: PartitionId::new(row.partition), phase, replicas };
     Ok((GroupId::new(row.id), group))
 }
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

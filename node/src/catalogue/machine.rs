@@ -135,7 +135,8 @@ impl Machine for CatalogueMachine {
     }
 
     fn persisted(&self) -> Result<(Option<LogId>, StoredMembership), MachineError> {
-        let row = self.db.get_persisted(Family::Meta, &schema::group_meta(GroupId::SYSTEM)).map_err(StoreError::from)?;
+        let row =
+            self.db.get_persisted(Family::Meta, &schema::group_meta(GroupId::SYSTEM)).map_err(StoreError::from)?;
         let state = GroupState::decode(row.as_deref())?;
         Ok((state.applied, state.membership))
     }

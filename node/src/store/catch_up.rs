@@ -113,7 +113,9 @@ pub(super) fn walk(
     }
     let partition_key = schema::partition_meta(wanted.partition);
     let partition_row = view.get(Family::Meta, &partition_key)?;
-    let (Some(group_meta), Some(partition_meta)) = (group_row, partition_row) else { return Err(Error::NothingApplied) };
+    let (Some(group_meta), Some(partition_meta)) = (group_row, partition_row) else {
+        return Err(Error::NothingApplied);
+    };
     let counters = codec::decode_partition(&partition_meta).map_err(Error::row(Family::Meta, &partition_key))?;
     // Both have applied committed entries only, so having less is no sign of another history.
     if wanted.next_position > counters.next_position {

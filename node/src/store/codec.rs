@@ -79,7 +79,8 @@ fn event_to(e: &NewEvent) -> pb::StoredEvent {
 
 fn event_from(what: &'static str, e: pb::StoredEvent) -> Result<NewEvent, Error> {
     Ok(NewEvent {
-        id: EventId::from_slice(&e.id).ok_or_else(|| error(what, format!("event id: has {} bytes, not 16", e.id.len())))?,
+        id: EventId::from_slice(&e.id)
+            .ok_or_else(|| error(what, format!("event id: has {} bytes, not 16", e.id.len())))?,
         event_type: EventType::new(&e.r#type).map_err(|why| error(what, why))?,
         content_type: e.content_type,
         data: e.data,

@@ -4,9 +4,9 @@
 use super::schema::Family;
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBWithThreadMode, Direction,
-    Env, ErrorKind, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager,
-    WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBWithThreadMode, Direction, Env, ErrorKind, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions,
+    ReadTier, WriteBatch, WriteBufferManager, WriteOptions,
 };
 use std::{path::Path, sync::Arc};
 
@@ -66,7 +66,8 @@ impl StateDb {
     /// When RocksDB refuses.
     pub fn open(path: &Path, place: &Place) -> Result<Self, Error> {
         // The crate has no setter for it. With the default, closing flushes, and a simulated crash would lose nothing.
-        let mut options = Options::default().get_options_from_string("avoid_flush_during_shutdown=true").map_err(failed)?;
+        let mut options =
+            Options::default().get_options_from_string("avoid_flush_during_shutdown=true").map_err(failed)?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
@@ -94,7 +95,7 @@ impl StateDb {
     }
 
     fn family(&self, family: Family) -> Result<Arc<BoundColumnFamily<'_>>, Error> {
-        self.db.cf_handle(family.name()).ok_or(Error::MissingFamily(family.name()))
+        self.db.cf_handle(family.name()).ok_or_else(|| Error::MissingFamily(family.name()))
     }
 
     /// One row.

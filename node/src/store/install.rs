@@ -193,7 +193,10 @@ impl StoreMachine {
         let theirs = GroupState::decode(Some(group))?;
         let meta = codec::decode_partition(partition)?;
         if meta.rules > RULES {
-            return Err(Error::Unsupported(format!("rules {} of the source are not known to this version", meta.rules)));
+            return Err(Error::Unsupported(format!(
+                "rules {} of the source are not known to this version",
+                meta.rules
+            )));
         }
         if meta.next_position != install.next_position {
             return Err(ChunkError::Counters { next: meta.next_position, end: install.next_position }.into());
@@ -233,7 +236,8 @@ impl StoreMachine {
             let view = self.db.view();
             for row in view.scan(Family::Data, &from, &to)?.take(CLEAR_BLOCKS_MAX) {
                 let (key, value) = row?;
-                let block = codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
+                let block =
+                    codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
                 batch.delete(Family::Stream, schema::stream(self.partition, block.stream_no, block.first_revision));
                 last = Some(key);
             }

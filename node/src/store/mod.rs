@@ -19,3 +19,5 @@ pub mod replica;
 pub mod rows;
 pub mod schema;
 
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::{
     rows::block,
     schema::{self, Family},
 };
-use crate::engine::{Direction, Page, PageBounds, ReadError, StoreReader, StreamSummary, StoreTotals};
+use crate::engine::{Direction, Page, PageBounds, ReadError, StoreReader, StoreTotals, StreamSummary};
 use bytes::Bytes;
 use std::sync::Arc;
 use taffrail_core::{

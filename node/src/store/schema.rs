@@ -32,16 +32,8 @@ pub enum Family {
 
 impl Family {
     /// All of them, in order.
-    pub const ALL: [Self; 8] = [
-        Self::Meta,
-        Self::Data,
-        Self::Stream,
-        Self::Names,
-        Self::Dedup,
-        Self::Index,
-        Self::Subs,
-        Self::Snap,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Meta, Self::Data, Self::Stream, Self::Names, Self::Dedup, Self::Index, Self::Subs, Self::Snap];
     /// Those whose keys carry a generation.
     pub const GENERATIONS: [Self; 5] = [Self::Names, Self::Dedup, Self::Index, Self::Subs, Self::Snap];
 
@@ -277,7 +269,8 @@ mod tests {
         );
         assert_eq!(hex(&name(p, 1, "ab")), "0000000000000102016162");
         let key = RepeatKey { bucket: 6, stream_no: StreamNo::new(3), first_id: EventId::new(Uuid::from_u128(0xff)) };
-        let repeat_key = ["0000000000000102", "00", "0000000000000006", "0000000000000003", "000000000000000000000000000000ff"];
+        let repeat_key =
+            ["0000000000000102", "00", "0000000000000006", "0000000000000003", "000000000000000000000000000000ff"];
         assert_eq!(hex(&repeat(p, 0, &key)), repeat_key.concat());
         let names: Vec<_> = Family::ALL.iter().map(|f| (*f as u32, f.name())).collect();
         let expected = ["meta", "data", "stream", "names", "dedup", "index", "subs", "snap"];

@@ -1,0 +1,130 @@
+use super::harness::*;
+use crate::store::codec::*;
+use bytes::Bytes;
+use proptest::prelude::*;
+use taffrail_core::{
+    append::ExpectedRevision,
+    ids::{Digest, Position, Revision, StreamNo},
+    names::StreamName,
+    stream::{Block, Command, Kind, PartitionMeta, RULES, RepeatRow, StreamRow},
+};
+
+fn block() -> Block {
+    Block {
+        event_digest: Digest([7; 32]),
+        stream_no: StreamNo::new(3),
+        stream: StreamName::new("orders-1").unwrap(),
+        first_revision: Revision::new(4).unwrap(),
+        first_position: Position::new(5).unwrap(),
+        recorded_at_us: 6,
+        events: vec![event(1, 2), event(2, 0)],
+    }
+}
+
+fn partition() -> PartitionMeta {
+    PartitionMeta {
+        rules: 1,
+        next_position: 2,
+        next_stream_no: 3,
+        last_recorded_at_us: 4,
+        events: 5,
+        digest: Digest([6; 32]),
+        event_digest: Digest([7; 32]),
+        repeat_window_us: 8,
+        closed: true,
+        repeat_floor: 10,
+    }
+}
+
+#[test]
+fn what_is_encoded_decodes_to_the_same() {
+    assert_eq!(decode_block(encode_block(&block()).into()).unwrap(), block());
+    assert_eq!(decode_partition(&encode_partition(&partition())).unwrap(), partition());
+    assert_eq!(decode_partition(&encode_partition(&PartitionMeta::default())).unwrap(), PartitionMeta::default());
+    let name = StreamRow { no: StreamNo::new(1), last: Revision::MAX };
+    assert_eq!(decode_name(&encode_name(name)).unwrap(), name);
+    let repeat = RepeatRow {
+        first_revision: Revision::new(1).unwrap(),
+        count: 2,
+        first_position: Position::MAX,
+        recorded_at_us: 3,
+        ids_hash: Digest([9; 32]),
+    };
+    assert_eq!(decode_repeat(&encode_repeat(&repeat)).unwrap(), repeat);
+    assert_eq!(decode_stream_index(&encode_stream_index(Position::MAX, 3)).unwrap(), (Position::MAX, 3));
+    let expectations = [
+        ExpectedRevision::Any,
+        ExpectedRevision::NoStream,
+        ExpectedRevision::StreamExists,
+        ExpectedRevision::Exact(Revision::MAX),
+    ];
+    let appends = expectations.map(|e| stamped("a", e, vec![event(1, 1)], 9)).to_vec();
+    for kind in [Kind::Appends(appends), Kind::Settings { repeat_window_us: 3, closed: true }, Kind::RaiseRules(4)] {
+        let command = Command { rules: RULES, kind };
+        assert_eq!(decode_command(encode_command(&command)).unwrap(), command);
+    }
+}
+
+/// Rows of today must open for ever.
+#[test]
+fn rows_are_a_contract() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let golden = [
+        ("block", hex(&encode_block(&block()))),
+        ("partition", hex(&encode_partition(&partition()))),
+        ("name", hex(&encode_name(StreamRow { no: StreamNo::new(1), last: Revision::new(2).unwrap() }))),
+        ("stream", hex(&encode_stream_index(Position::new(300).unwrap(), 2))),
+    ];
+    let text: String = golden.iter().map(|(name, row)| format!("{name} {row}\n")).collect();
+    assert_eq!(text, include_str!("golden_rows.txt"));
+}
+
+#[test]
+fn a_later_format_is_unknown_and_not_damage() {
+    let mut row = encode_block(&block());
+    row[0] = 2;
+    assert!(matches!(decode_block(row.into()), Err(Error::Unknown { .. })));
+    // Field 1 is the format.
+    assert!(matches!(decode_partition(&[0x08, 2]), Err(Error::Unknown { .. })));
+    assert!(matches!(decode_group(&[0x08, 2]), Err(Error::Unknown { .. })));
+    assert!(matches!(decode_partition(&[0x08, 1]), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn a_block_beyond_the_last_revision_or_position_is_damage() {
+    let last = Block { first_revision: Revision::MAX, ..block() };
+    assert!(matches!(decode_block(encode_block(&last).into()), Err(Error::Malformed { .. })));
+    let last = Block { first_position: Position::MAX, ..block() };
+    assert!(matches!(decode_block(encode_block(&last).into()), Err(Error::Malformed { .. })));
+    let none = Block { events: vec![], ..block() };
+    assert!(matches!(decode_block(encode_block(&none).into()), Err(Error::Malformed { .. })));
+}
+
+proptest! {
+    /// Whatever the bytes are, decoding answers and does not panic.
+    #[test]
+    fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let shared = Bytes::from(bytes.clone());
+        let with_checksum = [&[1][..], &crc32c::crc32c(&bytes).to_be_bytes(), &bytes].concat();
+        drop((decode_command(shared.clone()), decode_block(shared), decode_block(with_checksum.into())));
+        drop((decode_name(&bytes), decode_repeat(&bytes), decode_stream_index(&bytes)));
+        drop((decode_partition(&bytes), decode_group(&bytes)));
+    }
+
+    /// The same for bytes that were right but for one.
+    #[test]
+    fn spoiled_rows_decode_or_are_refused(at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let mut row = encode_block(&block());
+        let at = at.index(row.len());
+        row[at] ^= flip;
+        prop_assert!(decode_block(row.clone().into()).is_err());
+        // With a checksum over the spoiled bytes the message itself is all that is left to look at.
+        let crc = crc32c::crc32c(&row[5..]);
+        row[1..5].copy_from_slice(&crc.to_be_bytes());
+        drop(decode_block(row.into()));
+        let mut row = encode_partition(&partition());
+        let at = at % row.len();
+        row[at] ^= flip;
+        drop(decode_partition(&row));
+    }
+}
