@@ -110,7 +110,8 @@ fn every_kind_of_break_is_seen() {
     assert_eq!(field_removed.len(), 1, "{field_removed:?}");
     let renumbered = with(&|f| message(f, "ListRequest").field[0].number = Some(90));
     assert_eq!(renumbered.len(), 1, "{renumbered:?}");
-    let retyped = with(&|f| message(f, "ListRequest").field[0].set_type(prost_types::field_descriptor_proto::Type::Bytes));
+    let retyped =
+        with(&|f| message(f, "ListRequest").field[0].set_type(prost_types::field_descriptor_proto::Type::Bytes));
     assert_eq!(retyped.len(), 1, "{retyped:?}");
     let method_removed = with(&|f| drop(f.service[0].method.remove(0)));
     assert_eq!(method_removed.len(), 1, "{method_removed:?}");

@@ -56,12 +56,8 @@ impl Client {
         expected: Expected,
         events: Vec<v1::NewEvent>,
     ) -> Result<v1::AppendResponse, Error> {
-        self.append_request(v1::AppendRequest {
-            stream: stream.to_owned(),
-            expected: Some(expected.into()),
-            events,
-        })
-        .await
+        self.append_request(v1::AppendRequest { stream: stream.to_owned(), expected: Some(expected.into()), events })
+            .await
     }
 
     async fn append_request(&self, request: v1::AppendRequest) -> Result<v1::AppendResponse, Error> {
@@ -85,11 +81,7 @@ impl Client {
         events: Vec<v1::NewEvent>,
         policy: RetryPolicy,
     ) -> Result<v1::AppendResponse, Error> {
-        let request = v1::AppendRequest {
-            stream: stream.to_owned(),
-            expected: Some(expected.into()),
-            events,
-        };
+        let request = v1::AppendRequest { stream: stream.to_owned(), expected: Some(expected.into()), events };
         let end = Instant::now() + policy.total;
         let mut unknown: Option<String> = None;
         for attempt in 1_u32.. {
@@ -117,13 +109,9 @@ fn last_word(expected: Expected, unknown: Option<String>, error: Error) -> Error
     let Some(message) = unknown else { return error };
     match error {
         Error::Rejected(rejection) if expected.refused_for_good(&rejection) => Error::Rejected(rejection),
-        Error::Rejected(rejection) => Error::OutcomeUnknown {
-            message: format!("{message}; then: {rejection}"),
-        },
+        Error::Rejected(rejection) => Error::OutcomeUnknown { message: format!("{message}; then: {rejection}") },
         Error::OutcomeUnknown { message } => Error::OutcomeUnknown { message },
-        other => Error::OutcomeUnknown {
-            message: format!("{message}; then: {other}"),
-        },
+        other => Error::OutcomeUnknown { message: format!("{message}; then: {other}") },
     }
 }
 
@@ -132,11 +120,7 @@ mod tests {
     use super::*;
 
     fn wrong(actual: &str) -> Rejection {
-        Rejection::WrongRevision {
-            stream: "s".into(),
-            expected: "x".into(),
-            actual: actual.into(),
-        }
+        Rejection::WrongRevision { stream: "s".into(), expected: "x".into(), actual: actual.into() }
     }
 
     #[test]
@@ -151,14 +135,8 @@ mod tests {
     #[test]
     fn unknown_is_never_reported_as_failed() {
         let unavailable = || Error::Deadline { message: "late".into() };
-        assert!(matches!(
-            last_word(Expected::Any, Some("broke".into()), unavailable()),
-            Error::OutcomeUnknown { .. }
-        ));
-        assert!(matches!(
-            last_word(Expected::Any, None, unavailable()),
-            Error::Deadline { .. }
-        ));
+        assert!(matches!(last_word(Expected::Any, Some("broke".into()), unavailable()), Error::OutcomeUnknown { .. }));
+        assert!(matches!(last_word(Expected::Any, None, unavailable()), Error::Deadline { .. }));
         assert!(matches!(
             last_word(Expected::Exact(1), Some("broke".into()), Error::Rejected(wrong("5"))),
             Error::Rejected(_)

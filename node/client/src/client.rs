@@ -29,10 +29,7 @@ pub struct ConnectOptions {
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(5),
-            keepalive: Duration::from_secs(10),
-        }
+        Self { connect_timeout: Duration::from_secs(5), keepalive: Duration::from_secs(10) }
     }
 }
 
@@ -45,15 +42,8 @@ pub struct Client {
 }
 
 fn endpoint(address: &str, options: ConnectOptions) -> Result<Endpoint, Error> {
-    let invalid = |message: String| Error::InvalidEndpoint {
-        endpoint: address.to_owned(),
-        message,
-    };
-    let uri = if address.contains("://") {
-        address.to_owned()
-    } else {
-        format!("http://{address}")
-    };
+    let invalid = |message: String| Error::InvalidEndpoint { endpoint: address.to_owned(), message };
+    let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     if !uri.starts_with("http://") {
         return Err(invalid("must be http://HOST:PORT".to_owned()));
     }
@@ -92,11 +82,7 @@ impl Client {
     /// A client over a connection of the caller's making.
     #[must_use]
     pub fn from_channel(channel: Channel) -> Self {
-        Self {
-            channel,
-            store: None,
-            timeout: Duration::from_secs(10),
-        }
+        Self { channel, store: None, timeout: Duration::from_secs(10) }
     }
 
     /// The store of every call: `name` or `namespace/name`.
@@ -146,11 +132,7 @@ impl Client {
     /// As the server answers.
     pub async fn list_streams(&self, request: v1::ListRequest) -> Result<v1::ListResponse, Error> {
         let mut streams = StreamsClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(streams
-            .list(self.unary(request))
-            .await
-            .map_err(Error::of_read)?
-            .into_inner())
+        Ok(streams.list(self.unary(request)).await.map_err(Error::of_read)?.into_inner())
     }
 
     /// One store: `name`, `namespace/name`, or empty for the store of this client.
@@ -159,11 +141,7 @@ impl Client {
     /// `NotFound` with the nearest names; as the server answers.
     pub async fn store(&self, name: &str) -> Result<v1::Store, Error> {
         let request = self.unary(v1::GetStoreRequest { store: name.to_owned() });
-        Ok(StoresClient::new(self.channel())
-            .get(request)
-            .await
-            .map_err(Error::of_read)?
-            .into_inner())
+        Ok(StoresClient::new(self.channel()).get(request).await.map_err(Error::of_read)?.into_inner())
     }
 
     /// All stores; with `retained` also those whose declaration is gone but whose data is kept.
@@ -182,11 +160,7 @@ impl Client {
     /// As the server answers.
     pub async fn cluster_status(&self) -> Result<v1::ClusterStatus, Error> {
         let request = self.unary(v1::ClusterStatusRequest {});
-        Ok(ClusterClient::new(self.channel())
-            .status(request)
-            .await
-            .map_err(Error::of_read)?
-            .into_inner())
+        Ok(ClusterClient::new(self.channel()).status(request).await.map_err(Error::of_read)?.into_inner())
     }
 
     /// The cluster's status now, then again whenever it changes.
@@ -195,11 +169,7 @@ impl Client {
     /// As the server answers.
     pub async fn cluster_watch(&self) -> Result<ClusterWatch, Error> {
         let request = self.streaming(v1::ClusterStatusRequest {});
-        let stream = ClusterClient::new(self.channel())
-            .watch(request)
-            .await
-            .map_err(Error::of_read)?
-            .into_inner();
+        let stream = ClusterClient::new(self.channel()).watch(request).await.map_err(Error::of_read)?.into_inner();
         Ok(ClusterWatch(stream))
     }
 }
@@ -226,13 +196,7 @@ mod tests {
         assert!(endpoint("127.0.0.1:2113", ConnectOptions::default()).is_ok());
         assert!(endpoint("http://orders.default:2113", ConnectOptions::default()).is_ok());
         for bad in ["ftp://x", "http://", "a b"] {
-            assert!(
-                matches!(
-                    endpoint(bad, ConnectOptions::default()),
-                    Err(Error::InvalidEndpoint { .. })
-                ),
-                "{bad}"
-            );
+            assert!(matches!(endpoint(bad, ConnectOptions::default()), Err(Error::InvalidEndpoint { .. })), "{bad}");
         }
     }
 }

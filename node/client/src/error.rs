@@ -166,9 +166,7 @@ impl Error {
             | Code::Internal
             | Code::Unavailable
             | Code::DataLoss
-            | Code::Ok => Self::OutcomeUnknown {
-                message: format!("{}: {}", status.code(), status.message()),
-            },
+            | Code::Ok => Self::OutcomeUnknown { message: format!("{}: {}", status.code(), status.message()) },
             Code::InvalidArgument
             | Code::NotFound
             | Code::AlreadyExists
@@ -191,22 +189,16 @@ impl Error {
             return Some(Self::OutcomeUnknown { message });
         }
         Some(match status.code() {
-            Code::InvalidArgument | Code::OutOfRange => Self::Invalid {
-                field: detail("field"),
-                reason: Some(info.reason),
-                message,
-            },
+            Code::InvalidArgument | Code::OutOfRange => {
+                Self::Invalid { field: detail("field"), reason: Some(info.reason), message }
+            }
             Code::FailedPrecondition if info.reason == "WRONG_REVISION" => Self::Rejected(Rejection::WrongRevision {
                 stream: text("stream"),
                 expected: text("expected"),
                 actual: text("actual"),
             }),
             Code::NotFound => Self::NotFound {
-                nearest: text("nearest")
-                    .split(',')
-                    .filter(|n| !n.is_empty())
-                    .map(ToOwned::to_owned)
-                    .collect(),
+                nearest: text("nearest").split(',').filter(|n| !n.is_empty()).map(ToOwned::to_owned).collect(),
                 reason: info.reason,
                 message,
             },
@@ -219,11 +211,7 @@ impl Error {
                 message,
             },
             Code::FailedPrecondition | Code::AlreadyExists | Code::ResourceExhausted => {
-                Self::Rejected(Rejection::Other {
-                    reason: info.reason,
-                    message,
-                    details: info.metadata,
-                })
+                Self::Rejected(Rejection::Other { reason: info.reason, message, details: info.metadata })
             }
             Code::DeadlineExceeded => Self::Deadline { message },
             Code::PermissionDenied | Code::Unauthenticated => Self::Denied { message },
@@ -241,18 +229,11 @@ impl Error {
     fn by_code(status: Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
-            Code::InvalidArgument | Code::OutOfRange => Self::Invalid {
-                field: None,
-                reason: None,
-                message,
-            },
-            Code::NotFound => Self::NotFound {
-                reason: String::new(),
-                message,
-                nearest: Vec::new(),
-            },
+            Code::InvalidArgument | Code::OutOfRange => Self::Invalid { field: None, reason: None, message },
+            Code::NotFound => Self::NotFound { reason: String::new(), message, nearest: Vec::new() },
             Code::PermissionDenied | Code::Unauthenticated => Self::Denied { message },
             Code::DeadlineExceeded => Self::Deadline { message },
+            Code::Cancelled if timed_out(&status) => Self::Deadline { message },
             Code::Unavailable | Code::Cancelled | Code::ResourceExhausted | Code::Unknown | Code::Aborted => {
                 let connect = never_sent(&status);
                 Self::Unavailable {
@@ -276,9 +257,18 @@ impl Error {
 /// True when no connection could be made: the request was never sent.
 #[must_use]
 pub fn never_sent(status: &Status) -> bool {
+    caused_by::<tonic::ConnectError>(status)
+}
+
+/// True when tonic's timer ended the call, here or at the server; it says so as CANCELLED.
+fn timed_out(status: &Status) -> bool {
+    caused_by::<tonic::TimeoutExpired>(status) || status.message() == tonic::TimeoutExpired(()).to_string()
+}
+
+fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
+        if error.is::<E>() {
             return true;
         }
         source = error.source();
@@ -306,10 +296,8 @@ mod tests {
     use tonic_types::ErrorDetails;
 
     fn status(code: Code, reason: &str, details: &[(&str, &str)]) -> Status {
-        let details: HashMap<String, String> = details
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let details: HashMap<String, String> =
+            details.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Status::with_error_details(code, "m", ErrorDetails::with_error_info(reason, DOMAIN, details))
     }
 
@@ -317,12 +305,7 @@ mod tests {
     fn a_rejection_names_the_revisions() {
         let details = [("stream", "s"), ("expected", "3"), ("actual", "7")];
         let error = Error::of_append(status(Code::FailedPrecondition, "WRONG_REVISION", &details));
-        let Error::Rejected(Rejection::WrongRevision {
-            stream,
-            expected,
-            actual,
-        }) = error
-        else {
+        let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else {
             unreachable!("{error:?}")
         };
         assert_eq!((stream.as_str(), expected.as_str(), actual.as_str()), ("s", "3", "7"));
@@ -330,13 +313,7 @@ mod tests {
 
     #[test]
     fn without_our_word_an_append_is_unknown() {
-        for code in [
-            Code::Unavailable,
-            Code::Cancelled,
-            Code::DeadlineExceeded,
-            Code::Unknown,
-            Code::Internal,
-        ] {
+        for code in [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded, Code::Unknown, Code::Internal] {
             let error = Error::of_append(Status::new(code, "x"));
             assert!(matches!(error, Error::OutcomeUnknown { .. }), "{code:?}: {error:?}");
             let foreign = ErrorDetails::with_error_info("NOT_LEADER", "example.com", HashMap::new());
@@ -350,25 +327,19 @@ mod tests {
         let mut details = ErrorDetails::with_error_info(
             "NOT_LEADER",
             DOMAIN,
-            HashMap::from([
-                ("leader_node".to_owned(), "4".to_owned()),
-                ("proposed".to_owned(), "false".to_owned()),
-            ]),
+            HashMap::from([("leader_node".to_owned(), "4".to_owned()), ("proposed".to_owned(), "false".to_owned())]),
         );
         details.set_retry_info(Some(Duration::from_millis(200)));
         let error = Error::of_append(Status::with_error_details(Code::Unavailable, "x", details));
         assert_eq!(error.retry_after(), Some(Duration::from_millis(200)));
-        assert!(
-            matches!(
-                error,
-                Error::Unavailable {
-                    proposed: Proposed::No,
-                    leader: Some(4),
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, Error::Unavailable { proposed: Proposed::No, leader: Some(4), .. }), "{error:?}");
+    }
+
+    #[test]
+    fn an_expired_timer_is_a_deadline_for_reads_and_unknown_for_appends() {
+        let expired = || Status::cancelled(tonic::TimeoutExpired(()).to_string());
+        assert!(matches!(Error::of_read(expired()), Error::Deadline { .. }));
+        assert!(matches!(Error::of_append(expired()), Error::OutcomeUnknown { .. }));
     }
 
     #[test]
@@ -382,9 +353,7 @@ mod tests {
     #[test]
     fn nearest_names_are_a_list() {
         let error = Error::of_read(status(Code::NotFound, "STORE_NOT_FOUND", &[("nearest", "a/b,a/c")]));
-        let Error::NotFound { nearest, .. } = error else {
-            unreachable!("{error:?}")
-        };
+        let Error::NotFound { nearest, .. } = error else { unreachable!("{error:?}") };
         assert_eq!(nearest, ["a/b", "a/c"]);
     }
 }

@@ -7,9 +7,7 @@ use uuid::Uuid;
 /// A random UUID (version 4) for an event.
 #[must_use]
 pub fn new_id() -> Uuid {
-    uuid::Builder::from_u128(rand::random())
-        .with_version(uuid::Version::Random)
-        .into_uuid()
+    uuid::Builder::from_u128(rand::random()).with_version(uuid::Version::Random).into_uuid()
 }
 
 /// Builds one event. The id is made at once, so that every retry carries the same one.
@@ -20,11 +18,7 @@ pub struct EventBuilder(v1::NewEvent);
 impl EventBuilder {
     /// An event of a type, with a new id and no data.
     pub fn new(event_type: impl Into<String>) -> Self {
-        Self(v1::NewEvent {
-            id: new_id().to_string(),
-            r#type: event_type.into(),
-            ..v1::NewEvent::default()
-        })
+        Self(v1::NewEvent { id: new_id().to_string(), r#type: event_type.into(), ..v1::NewEvent::default() })
     }
     /// An id of the application's own.
     pub fn id(mut self, id: Uuid) -> Self {

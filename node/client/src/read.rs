@@ -18,15 +18,8 @@ impl Client {
     /// `NotFound` for a stream without events; as the server answers.
     pub async fn read(&self, request: v1::ReadRequest) -> Result<ReadEvents, Error> {
         let mut streams = StreamsClient::new(self.channel()).max_decoding_message_size(crate::MESSAGE_BYTES_MAX);
-        let pages = streams
-            .read(self.streaming(request))
-            .await
-            .map_err(Error::of_read)?
-            .into_inner();
-        Ok(ReadEvents {
-            pages,
-            ready: VecDeque::new(),
-        })
+        let pages = streams.read(self.streaming(request)).await.map_err(Error::of_read)?.into_inner();
+        Ok(ReadEvents { pages, ready: VecDeque::new() })
     }
 
     /// Reads a whole stream forward into memory, `limit` events at most (0: all).
@@ -34,17 +27,8 @@ impl Client {
     /// # Errors
     /// As `read`.
     pub async fn read_stream(&self, stream: &str, limit: u64) -> Result<Vec<v1::RecordedEvent>, Error> {
-        let selector = v1::Selector {
-            kind: Some(v1::selector::Kind::Stream(stream.to_owned())),
-        };
-        self.read(v1::ReadRequest {
-            selector: Some(selector),
-            limit,
-            ..v1::ReadRequest::default()
-        })
-        .await?
-        .rest()
-        .await
+        let selector = v1::Selector { kind: Some(v1::selector::Kind::Stream(stream.to_owned())) };
+        self.read(v1::ReadRequest { selector: Some(selector), limit, ..v1::ReadRequest::default() }).await?.rest().await
     }
 }
 

@@ -15,11 +15,7 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self {
-            total: Duration::from_secs(30),
-            pause_min: Duration::from_millis(20),
-            pause_max: Duration::from_secs(1),
-        }
+        Self { total: Duration::from_secs(30), pause_min: Duration::from_millis(20), pause_max: Duration::from_secs(1) }
     }
 }
 
@@ -27,10 +23,7 @@ impl RetryPolicy {
     /// The pause before attempt `attempt` (from 1), at least what the server asked for, with jitter so that many callers
     /// do not come back together.
     pub(crate) fn pause(&self, attempt: u32, asked: Option<Duration>) -> Duration {
-        let doubled = self
-            .pause_min
-            .saturating_mul(1_u32 << attempt.min(16))
-            .min(self.pause_max);
+        let doubled = self.pause_min.saturating_mul(1_u32 << attempt.min(16)).min(self.pause_max);
         let wanted = doubled.max(asked.unwrap_or_default().min(self.pause_max));
         wanted.mul_f64(0.5 + rand::random::<f64>() / 2.0)
     }
@@ -45,10 +38,7 @@ mod tests {
         let policy = RetryPolicy::default();
         for attempt in 1..40 {
             let pause = policy.pause(attempt, Some(Duration::from_secs(60)));
-            assert!(
-                pause <= policy.pause_max && pause >= policy.pause_max / 2,
-                "{attempt}: {pause:?}"
-            );
+            assert!(pause <= policy.pause_max && pause >= policy.pause_max / 2, "{attempt}: {pause:?}");
         }
         assert!(policy.pause(1, None) <= policy.pause_min * 2);
     }

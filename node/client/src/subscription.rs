@@ -78,13 +78,7 @@ impl Subscription {
         let mut subscriptions =
             SubscriptionsClient::new(self.client.channel()).max_decoding_message_size(crate::MESSAGE_BYTES_MAX);
         let request = self.client.streaming(self.request.clone());
-        self.stream = Some(
-            subscriptions
-                .subscribe(request)
-                .await
-                .map_err(Error::of_read)?
-                .into_inner(),
-        );
+        self.stream = Some(subscriptions.subscribe(request).await.map_err(Error::of_read)?.into_inner());
         Ok(())
     }
 
@@ -130,7 +124,7 @@ impl Subscription {
         };
         let error = error.unwrap_or_else(ended);
         let Some(policy) = self.resume else { return Err(error) };
-        let (since, attempt) = self.lost_since.map_or((Instant::now(), 1), |(since, n)| (since, n + 1));
+        let (since, attempt) = self.lost_since.map_or_else(|| (Instant::now(), 1), |(since, n)| (since, n + 1));
         self.lost_since = Some((since, attempt));
         let pause = policy.pause(attempt, error.retry_after());
         if since.elapsed() + pause > policy.total {
@@ -155,15 +149,10 @@ impl Subscription {
             }
             Some(Kind::Events(page)) => {
                 if let Some(last) = page.events.last() {
-                    let next = if self.of_stream() {
-                        last.revision + 1
-                    } else {
-                        last.position + 1
-                    };
+                    let next = if self.of_stream() { last.revision + 1 } else { last.position + 1 };
                     self.request.start = Some(self.at(next));
                 }
-                self.ready
-                    .extend(page.events.into_iter().map(|e| Item::Event(Box::new(e))));
+                self.ready.extend(page.events.into_iter().map(|e| Item::Event(Box::new(e))));
             }
             Some(Kind::Checkpoint(checkpoint)) => {
                 if !self.of_stream() {
@@ -184,11 +173,7 @@ impl Subscription {
 
     /// A start at the next event to deliver.
     fn at(&self, next: u64) -> Start {
-        if self.of_stream() {
-            Start::FromRevision(next)
-        } else {
-            Start::FromPosition(next)
-        }
+        if self.of_stream() { Start::FromRevision(next) } else { Start::FromPosition(next) }
     }
 }
 

@@ -8,13 +8,18 @@ use super::{
     output::Printer,
 };
 use bytes::Bytes;
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::{BufRead as _, Read as _, Write as _},
+    time::Duration,
+};
 use taffrail_client::{Client, Expected, RetryPolicy, v1};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::{io::AsyncReadExt as _, sync::mpsc};
 use uuid::Uuid;
 
 /// Longest line of --jsonl: the largest event in base64 with room to spare.
 const LINE_BYTES_MAX: u64 = 64 << 20;
+/// Lines that wait to be appended.
+const LINES_MAX: usize = 64;
 /// A batch that is not full goes out when stdin is silent for this long.
 const QUIET: Duration = Duration::from_millis(20);
 
@@ -63,7 +68,7 @@ pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Re
         policy: RetryPolicy { total: globals.timeout, ..RetryPolicy::default() },
     };
     if args.jsonl {
-        return lines(args, &appender, BufReader::new(tokio::io::stdin()), printer).await;
+        return lines(args, &appender, read_lines(std::io::stdin())?, printer).await;
     }
     let event = single(args).await?;
     appender.append(args.expect, vec![event], printer).await.map(|_| ())
@@ -76,7 +81,12 @@ struct Appender {
 }
 
 impl Appender {
-    async fn append(&self, expected: Expected, events: Vec<v1::NewEvent>, printer: &mut Printer) -> Result<u64, Failure> {
+    async fn append(
+        &self,
+        expected: Expected,
+        events: Vec<v1::NewEvent>,
+        printer: &mut Printer,
+    ) -> Result<u64, Failure> {
         let count = events.len();
         let answer = self.client.append_retrying(&self.stream, expected, events, self.policy).await?;
         printer.item(|| describe(&self.stream, count, &answer), || json(&self.stream, count, &answer))?;
@@ -119,7 +129,9 @@ async fn single(args: &Args) -> Result<v1::NewEvent, Failure> {
         Some(text) => match text.strip_prefix('@') {
             Some(path) => tokio::fs::read(path).await.map_err(|e| Failure::Local(format!("{path}: {e}")))?.into(),
             None if args.content_type.is_none() && !json_text::is_json(text.as_bytes()) => {
-                return Err(Failure::Usage(format!("--data: {text:?} is no JSON; for other payloads give --content-type")));
+                return Err(Failure::Usage(format!(
+                    "--data: {text:?} is no JSON; for other payloads give --content-type"
+                )));
             }
             None => Bytes::copy_from_slice(text.as_bytes()),
         },
@@ -144,19 +156,21 @@ async fn single(args: &Args) -> Result<v1::NewEvent, Failure> {
 async fn lines(
     args: &Args,
     appender: &Appender,
-    mut input: impl AsyncBufRead + Unpin,
+    mut input: mpsc::Receiver<Line>,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let defaults = Defaults { event_type: args.event_type.clone(), content_type: args.content_type.clone() };
     let (mut expect, mut number, mut done) = (args.expect, 0_u64, 0_u64);
-    let mut line = Vec::new();
     loop {
-        let (batch, ended) = next_batch(&mut input, &mut line, &mut number, args.batch as usize, &defaults).await?;
+        let (batch, ended) = next_batch(&mut input, &mut number, args.batch as usize, &defaults).await?;
         if !batch.is_empty() {
             let events = batch.len();
             let last = appender.append(expect, batch, printer).await.inspect_err(|_| {
                 // Nothing is left to tell when stderr is gone as well.
-                drop(writeln!(std::io::stderr(), "the first {done} events are stored; the next {events} are those that failed"));
+                drop(writeln!(
+                    std::io::stderr(),
+                    "the first {done} events are stored; the next {events} are those that failed"
+                ));
             })?;
             done += events as u64;
             if expect != Expected::Any {
@@ -169,38 +183,61 @@ async fn lines(
     }
 }
 
-/// Reads lines until a batch is full, stdin is silent, or it ends.
+/// A line of input, or why there are no more.
+type Line = std::io::Result<Vec<u8>>;
+
+/// Reads lines on a thread of their own: a wait for stdin then keeps nothing else waiting, not even the end of the process.
+fn read_lines(input: impl std::io::Read + Send + 'static) -> Result<mpsc::Receiver<Line>, Failure> {
+    let (tx, rx) = mpsc::channel(LINES_MAX);
+    crate::rt::thread("stdin", move || {
+        let mut input = std::io::BufReader::new(input);
+        loop {
+            let mut line = Vec::new();
+            match (&mut input).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line) {
+                Ok(0) => return,
+                Ok(_) => {
+                    if tx.blocking_send(Ok(line)).is_err() {
+                        return;
+                    }
+                }
+                Err(e) => {
+                    // Nobody waits for it any more when it cannot be sent.
+                    drop(tx.blocking_send(Err(e)));
+                    return;
+                }
+            }
+        }
+    })?;
+    Ok(rx)
+}
+
+/// Takes lines until a batch is full, stdin is silent, or it ends.
 async fn next_batch(
-    input: &mut (impl AsyncBufRead + Unpin),
-    line: &mut Vec<u8>,
+    input: &mut mpsc::Receiver<Line>,
     number: &mut u64,
     most: usize,
     defaults: &Defaults,
 ) -> Result<(Vec<v1::NewEvent>, bool), Failure> {
     let mut batch = Vec::new();
     while batch.len() < most {
-        // What was read of a line stays in `line` when the wait ends first.
-        let more = (LINE_BYTES_MAX + 1).saturating_sub(line.len() as u64);
-        let mut limited = (&mut *input).take(more);
-        let read = limited.read_until(b'\n', line);
-        let read = if batch.is_empty() { Ok(read.await) } else { tokio::time::timeout(QUIET, read).await };
-        let Ok(read) = read else { return Ok((batch, false)) };
-        let ended = read? == 0;
-        if ended && line.is_empty() {
-            return Ok((batch, true));
-        }
-        if line.len() as u64 > LINE_BYTES_MAX {
-            return Err(Failure::Usage(format!("line {}: longer than {LINE_BYTES_MAX} bytes", *number + 1)));
-        }
-        if line.last() != Some(&b'\n') && !ended {
-            continue;
-        }
+        let line = if batch.is_empty() {
+            input.recv().await
+        } else {
+            match tokio::time::timeout(QUIET, input.recv()).await {
+                Ok(line) => line,
+                Err(_) => return Ok((batch, false)),
+            }
+        };
+        let Some(line) = line else { return Ok((batch, true)) };
+        let line = line?;
         *number += 1;
-        let text = std::str::from_utf8(line).map_err(|_| Failure::Usage(format!("line {number}: is no UTF-8")))?;
+        if line.len() as u64 > LINE_BYTES_MAX {
+            return Err(Failure::Usage(format!("line {number}: longer than {LINE_BYTES_MAX} bytes")));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| Failure::Usage(format!("line {number}: is no UTF-8")))?;
         if !text.trim().is_empty() {
             batch.push(event_json::decode(text, defaults).map_err(|e| Failure::Usage(format!("line {number}: {e}")))?);
         }
-        line.clear();
     }
     Ok((batch, false))
 }
@@ -211,10 +248,10 @@ mod tests {
 
     async fn batches(input: &str, most: usize) -> Result<Vec<usize>, Failure> {
         let defaults = Defaults { event_type: Some("T".into()), content_type: None };
-        let mut reader = BufReader::new(input.as_bytes());
-        let (mut line, mut number, mut sizes) = (Vec::new(), 0, Vec::new());
+        let mut reader = read_lines(std::io::Cursor::new(input.to_owned()))?;
+        let (mut number, mut sizes) = (0, Vec::new());
         loop {
-            let (batch, ended) = next_batch(&mut reader, &mut line, &mut number, most, &defaults).await?;
+            let (batch, ended) = next_batch(&mut reader, &mut number, most, &defaults).await?;
             if !batch.is_empty() {
                 sizes.push(batch.len());
             }

@@ -39,7 +39,8 @@ impl GlobalArgs {
     /// # Errors
     /// When the endpoint or the store name cannot be used.
     pub fn client(&self) -> Result<Client, Failure> {
-        let options = ConnectOptions { connect_timeout: self.timeout.min(Duration::from_secs(5)), ..Default::default() };
+        let options =
+            ConnectOptions { connect_timeout: self.timeout.min(Duration::from_secs(5)), ..Default::default() };
         let client = Client::connect_lazy(&self.endpoint, options)?.with_timeout(self.timeout);
         Ok(match &self.store {
             Some(store) => client.with_store(store)?,

@@ -113,7 +113,8 @@ pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Re
             }
             for other in join {
                 let (address, client) = &mut clients[other];
-                let request = admin::JoinRequest { cluster_id: cluster.clone(), disk_id: nodes[other].1.disk_id.clone() };
+                let request =
+                    admin::JoinRequest { cluster_id: cluster.clone(), disk_id: nodes[other].1.disk_id.clone() };
                 client.join(timed(request, globals.timeout)).await.map_err(|e| failed(address, e))?;
             }
             cluster

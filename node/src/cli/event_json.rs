@@ -81,7 +81,9 @@ pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
     let (mut data, mut metadata) = (None, None);
     let (mut data_encoding, mut metadata_encoding) = (None, None);
     let text = |name: &str, value: &str| {
-        serde_json::from_str::<Option<String>>(value).map(Option::unwrap_or_default).map_err(|_| format!("{name}: must be a string"))
+        serde_json::from_str::<Option<String>>(value)
+            .map(Option::unwrap_or_default)
+            .map_err(|_| format!("{name}: must be a string"))
     };
     for (name, value) in fields {
         match name.as_str() {
@@ -114,7 +116,8 @@ pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
     };
     if event.content_type.is_empty() {
         let json = data.is_some() && data_encoding.is_none();
-        event.content_type = defaults.content_type.clone().unwrap_or_else(|| if json { JSON.to_owned() } else { String::new() });
+        event.content_type =
+            defaults.content_type.clone().unwrap_or_else(|| if json { JSON.to_owned() } else { String::new() });
     }
     Ok(event)
 }
@@ -161,7 +164,8 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_base64() {
-        let event = v1::RecordedEvent { content_type: "text/plain".into(), data: Bytes::from_static(b"hi"), ..recorded() };
+        let event =
+            v1::RecordedEvent { content_type: "text/plain".into(), data: Bytes::from_static(b"hi"), ..recorded() };
         assert!(encode(&event).contains("\"data\":\"aGk=\",\"data_encoding\":\"base64\""));
         let broken = v1::RecordedEvent { data: Bytes::from_static(b"{"), ..recorded() };
         assert!(encode(&broken).contains("\"data\":\"ew==\",\"data_encoding\":\"base64\""));
@@ -169,7 +173,8 @@ mod tests {
 
     #[test]
     fn what_read_prints_append_takes() {
-        for (content_type, data) in [(JSON, &b"{\"a\":1}"[..]), ("text/plain", b"\xff\x00"), ("", b""), (JSON, b"null")] {
+        for (content_type, data) in [(JSON, &b"{\"a\":1}"[..]), ("text/plain", b"\xff\x00"), ("", b""), (JSON, b"null")]
+        {
             let event = v1::RecordedEvent {
                 content_type: content_type.into(),
                 data: Bytes::from_static(data),
@@ -179,8 +184,14 @@ mod tests {
                 ..recorded()
             };
             let back = decode(&encode(&event), &Defaults::default()).unwrap();
-            assert_eq!((&back.id, &back.r#type, &back.data, &back.metadata), (&event.id, &event.r#type, &event.data, &event.metadata));
-            assert_eq!((&back.content_type, &back.tags, &back.correlation_id), (&event.content_type, &event.tags, &event.correlation_id));
+            assert_eq!(
+                (&back.id, &back.r#type, &back.data, &back.metadata),
+                (&event.id, &event.r#type, &event.data, &event.metadata)
+            );
+            assert_eq!(
+                (&back.content_type, &back.tags, &back.correlation_id),
+                (&event.content_type, &event.tags, &event.correlation_id)
+            );
         }
     }
 
@@ -201,7 +212,10 @@ mod tests {
     fn a_line_gets_what_it_lacks() {
         let defaults = Defaults { event_type: Some("T".into()), content_type: None };
         let event = decode("{\"data\": {\"a\": 1}}", &defaults).unwrap();
-        assert_eq!((event.r#type.as_str(), event.content_type.as_str(), &event.data[..]), ("T", JSON, &b"{\"a\": 1}"[..]));
+        assert_eq!(
+            (event.r#type.as_str(), event.content_type.as_str(), &event.data[..]),
+            ("T", JSON, &b"{\"a\": 1}"[..])
+        );
         assert!(uuid::Uuid::parse_str(&event.id).is_ok());
     }
 }

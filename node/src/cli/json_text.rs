@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn fields_are_cut_out_as_they_are() {
-        let json = r#" {"type": "T", "data": {"n": 1.10, "s": "},:\"{"}, "id":"x","list":[1, [2]],"n":null , "k\"ey":-5e3} "#;
+        let json =
+            r#" {"type": "T", "data": {"n": 1.10, "s": "},:\"{"}, "id":"x","list":[1, [2]],"n":null , "k\"ey":-5e3} "#;
         let fields = fields(json).unwrap();
         let pairs: Vec<(&str, &str)> = fields.iter().map(|(k, v)| (k.as_str(), *v)).collect();
         assert_eq!(

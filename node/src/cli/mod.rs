@@ -54,7 +54,7 @@ pub async fn run(command: Command, globals: &GlobalArgs) -> u8 {
     let result = dispatch(command, globals, &mut printer).await;
     // What was received before a failure is shown too.
     let finished = printer.finish();
-    match result.and(finished.map_err(Failure::from)) {
+    match result.and_then(|()| finished.map_err(Failure::from)) {
         Ok(()) => 0,
         Err(failure) => {
             if let Some(text) = failure.report() {

@@ -78,7 +78,10 @@ fn describe(s: &v1::Store) -> String {
         format!("events:         {}", s.events),
         format!("last position:  {}", s.last_position),
         format!("applied index:  {}", s.applied_index),
-        format!("digest:         {}", if s.digest.is_empty() { "(no replica on the answering node)" } else { &s.digest }),
+        format!(
+            "digest:         {}",
+            if s.digest.is_empty() { "(no replica on the answering node)" } else { &s.digest }
+        ),
     ];
     for m in &s.members {
         let role = match (m.leader, m.voter) {

@@ -170,8 +170,12 @@ pub fn read(request: &v1::ReadRequest) -> Result<(Source, crate::engine::Directi
                 S::FromStart(_) => Start::Beginning,
                 S::FromEnd(_) => Start::End,
                 S::FromRevision(r) => Start::At(revision("from_revision", r)?),
-                S::FromPosition(_) => return Err(Problem::field("from_position", "is for `all`; a stream has revisions")),
-                S::AfterPosition(_) => return Err(Problem::field("after_position", "is for `all`; a stream has revisions")),
+                S::FromPosition(_) => {
+                    return Err(Problem::field("from_position", "is for `all`; a stream has revisions"));
+                }
+                S::AfterPosition(_) => {
+                    return Err(Problem::field("after_position", "is for `all`; a stream has revisions"));
+                }
             },
         ),
         None => Source::All(match start {
@@ -203,8 +207,12 @@ pub fn subscribe(request: &v1::SubscribeRequest) -> Result<Source, Problem> {
                     revision("after_revision", r)?;
                     Start::At(revision("after_revision", r.saturating_add(1))?)
                 }
-                S::FromPosition(_) => return Err(Problem::field("from_position", "is for `all`; a stream has revisions")),
-                S::AfterPosition(_) => return Err(Problem::field("after_position", "is for `all`; a stream has revisions")),
+                S::FromPosition(_) => {
+                    return Err(Problem::field("from_position", "is for `all`; a stream has revisions"));
+                }
+                S::AfterPosition(_) => {
+                    return Err(Problem::field("after_position", "is for `all`; a stream has revisions"));
+                }
             },
         ),
         None => Source::All(match start {
@@ -213,7 +221,9 @@ pub fn subscribe(request: &v1::SubscribeRequest) -> Result<Source, Problem> {
             S::FromPosition(p) => Start::At(position("from_position", p)?),
             S::AfterPosition(p) => Start::At(after("after_position", p)?),
             S::FromRevision(_) => return Err(Problem::field("from_revision", "is for a stream; `all` has positions")),
-            S::AfterRevision(_) => return Err(Problem::field("after_revision", "is for a stream; `all` has positions")),
+            S::AfterRevision(_) => {
+                return Err(Problem::field("after_revision", "is for a stream; `all` has positions"));
+            }
         }),
     })
 }
@@ -252,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_good_append_decodes() {
-        let request = v1::AppendRequest { stream: "s".into(), expected: None, events: vec![event(1, "x"), event(2, "y")] };
+        let request =
+            v1::AppendRequest { stream: "s".into(), expected: None, events: vec![event(1, "x"), event(2, "y")] };
         let append = append(&config(), request).unwrap();
         assert_eq!((append.expected, append.events.len()), (ExpectedRevision::Any, 2));
     }
@@ -266,7 +277,10 @@ mod tests {
         assert_eq!(rule("s", vec![event(0, "x")]), Reason::InvalidArgument);
         assert_eq!(rule("s", vec![v1::NewEvent { id: "1".into(), ..event(1, "x") }]), Reason::InvalidArgument);
         assert_eq!(rule("s", vec![v1::NewEvent { r#type: String::new(), ..event(1, "x") }]), Reason::InvalidArgument);
-        assert_eq!(rule("s", vec![v1::NewEvent { tags: vec!["t".into(); 17], ..event(1, "x") }]), Reason::InvalidArgument);
+        assert_eq!(
+            rule("s", vec![v1::NewEvent { tags: vec!["t".into(); 17], ..event(1, "x") }]),
+            Reason::InvalidArgument
+        );
         assert_eq!(rule("s", vec![event(1, "123456789")]), Reason::EventTooLarge);
         assert_eq!(rule("s", vec![event(1, "1234567"), event(2, "1234567")]), Reason::BatchTooLarge);
     }

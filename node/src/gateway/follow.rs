@@ -129,7 +129,9 @@ impl Subscription {
                 Err(ended) => ended,
             },
             Route::Remote(_) if self.shared.origin == Origin::Peer => {
-                Problem::new(Reason::NotServing, "no replica of the store is here").with_leader_node(store.leader).into()
+                Problem::new(Reason::NotServing, "no replica of the store is here")
+                    .with_leader_node(store.leader)
+                    .into()
             }
             Route::Remote(nodes) => match self.serve_there(&nodes).await {
                 Ok(never) => match never {},
@@ -228,10 +230,8 @@ impl Subscription {
     async fn serve_there(&mut self, nodes: &[NodeId]) -> Result<Infallible, Ended> {
         let node = nodes.get(self.tries as usize % nodes.len().max(1)).copied();
         let channel = node.and_then(|n| self.shared.node.peer_channel(n)).ok_or(Ended::Source)?;
-        let mut client =
-            SubscriptionsClient::new(channel).max_decoding_message_size(super::server::MESSAGE_BYTES_MAX);
-        let request =
-            forward::request(self.cursor.subscribe_request(), &self.call.store, &self.call.request_id, None);
+        let mut client = SubscriptionsClient::new(channel).max_decoding_message_size(super::server::MESSAGE_BYTES_MAX);
+        let request = forward::request(self.cursor.subscribe_request(), &self.call.store, &self.call.request_id, None);
         let mut stream = client.subscribe(request).await.map_err(peer_ended)?.into_inner();
         loop {
             let message = stream.message().await.map_err(peer_ended)?.ok_or(Ended::Source)?;

@@ -33,7 +33,7 @@ pub fn deadline(metadata: &MetadataMap, default: Duration) -> Instant {
 }
 
 /// gRPC's form of a timeout: up to eight digits and a unit.
-fn parse_timeout(text: &str) -> Option<Duration> {
+pub(super) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let n: u64 = digits.parse().ok()?;
     Some(match unit {

@@ -8,9 +8,7 @@ use crate::{
 };
 use futures::Stream;
 use std::{pin::Pin, time::Duration};
-use taffrail_proto::v1::{
-    cluster_server, stores_server, streams_server, subscriptions_server,
-};
+use taffrail_proto::v1::{cluster_server, stores_server, streams_server, subscriptions_server};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};

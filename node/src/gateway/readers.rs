@@ -1,6 +1,9 @@
 //! Blocking reads of applied state, a bounded number at a time.
 
-use crate::{engine::{ReadError, StoreReader}, rt};
+use crate::{
+    engine::{ReadError, StoreReader},
+    rt,
+};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 

@@ -1,7 +1,10 @@
 //! Names what tonic itself refuses before a service sees the call: messages that do not decode (a text that is no UTF-8,
-//! say) and messages above the size limit. They get the code and the reason that our own checks would give.
+//! say), messages above the size limit, and deadlines that have passed. They get the code and the reason that our own checks would give.
 
-use super::status::{Problem, Reason};
+use super::{
+    forward::parse_timeout,
+    status::{Problem, Reason},
+};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use std::task::{Context, Poll};
@@ -34,7 +37,8 @@ impl<S, B, R> Service<Request<B>> for WithNames<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
-    R: Default,
+    S::Error: Send + 'static,
+    R: Default + Send + 'static,
 {
     type Response = Response<R>;
     type Error = S::Error;
@@ -45,6 +49,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        // Said at once: tonic's own timer would otherwise answer first, without a reason.
+        let timeout = request.headers().get("grpc-timeout").and_then(|v| v.to_str().ok()).and_then(parse_timeout);
+        if timeout.is_some_and(|t| t.is_zero()) {
+            let status: Status = Problem::new(Reason::Deadline, "the deadline passed before the call arrived").into();
+            return Box::pin(std::future::ready(Ok(status.into_http())));
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
@@ -105,7 +115,9 @@ mod tests {
 
     #[test]
     fn a_decoding_error_names_the_innermost_field() {
-        let text = format!("{NO_DECODE}: AppendRequest.events: NewEvent.type: invalid string value: data is not UTF-8 encoded");
+        let text = format!(
+            "{NO_DECODE}: AppendRequest.events: NewEvent.type: invalid string value: data is not UTF-8 encoded"
+        );
         let status = named(&Status::internal(text)).unwrap();
         assert_eq!(status.code(), Code::InvalidArgument);
         let info = status.get_details_error_info().unwrap();

@@ -9,7 +9,7 @@ use super::{
     status::{Problem, Proof, Reason, proof},
 };
 use crate::{
-    engine::{Consistency, Direction, PageBounds, ReadError, Route, StoreReader, StoreReplica, StoreRef},
+    engine::{Consistency, Direction, PageBounds, ReadError, Route, StoreReader, StoreRef, StoreReplica},
     rt,
 };
 use std::{sync::Arc, time::Duration};
@@ -106,7 +106,8 @@ impl Cursor {
         match self {
             Self::Stream { name, next, .. } => {
                 let tail = reader.stream_tail(name)?;
-                *next = Some(tail.map_or_else(Revision::default, |t| Revision::new(t.get() + 1).unwrap_or(Revision::MAX)));
+                *next =
+                    Some(tail.map_or_else(Revision::default, |t| Revision::new(t.get() + 1).unwrap_or(Revision::MAX)));
             }
             Self::All { next, .. } => {
                 let last = reader.totals()?.last_position;
@@ -343,10 +344,8 @@ impl Read {
 
     async fn page_here(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<Vec<v1::RecordedEvent>, ReadError> {
         let cursor = self.cursor.clone();
-        let bounds = PageBounds {
-            events_max: PAGE.events_max.min(usize::try_from(self.left).unwrap_or(usize::MAX)),
-            ..PAGE
-        };
+        let bounds =
+            PageBounds { events_max: PAGE.events_max.min(usize::try_from(self.left).unwrap_or(usize::MAX)), ..PAGE };
         let page = self.shared.readers.run(replica.reader(), move |r| cursor.page(r, bounds)).await?;
         if !page.more {
             self.place = Place::Done;

@@ -52,9 +52,8 @@ fn authority(config: &GatewayConfig, authority: &str) -> Authority {
     let labels: Vec<&str> = short.split('.').collect();
     let own_service =
         |name: &str| ["clients", "peers", "ready"].iter().any(|s| name == format!("{}-{s}", config.cluster));
-    let own_pod = |name: &str| {
-        name.strip_prefix(&format!("{}-", config.cluster)).is_some_and(|n| n.parse::<u32>().is_ok())
-    };
+    let own_pod =
+        |name: &str| name.strip_prefix(&format!("{}-", config.cluster)).is_some_and(|n| n.parse::<u32>().is_ok());
     match labels.as_slice() {
         [name] if own_service(name) || own_pod(name) => Authority::Own,
         [name] if config.other_namespaces => Authority::Ambiguous((*name).to_owned()),

@@ -64,9 +64,10 @@ where
         self.inner.poll_ready(cx)
     }
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        let authority = request.uri().authority().map(ToString::to_string).or_else(|| {
-            request.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()).map(ToOwned::to_owned)
-        });
+        let authority =
+            request.uri().authority().map(ToString::to_string).or_else(|| {
+                request.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()).map(ToOwned::to_owned)
+            });
         request.extensions_mut().insert(Authority(authority.unwrap_or_default()));
         self.inner.call(request)
     }
@@ -121,6 +122,8 @@ pub fn client_routes(shared: &Shared) -> Result<Routes, tonic_reflection::server
     let reflection = reflection.build_v1()?;
     let mut routes = RoutesBuilder::default();
     add_native(&mut routes, shared);
-    routes.add_service(reflection).add_service(tonic_health::pb::health_server::HealthServer::new(health::Service(shared.clone())));
+    routes
+        .add_service(reflection)
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health::Service(shared.clone())));
     Ok(routes.routes())
 }

@@ -56,7 +56,8 @@ pub struct Args {
 pub async fn run(args: Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let concurrency = u64::from(args.shape.concurrency);
     if args.expect == Expect::Exact && args.streams < concurrency {
-        let rule = format!("with --expect exact, --streams ({}) must be at least --concurrency ({concurrency})", args.streams);
+        let rule =
+            format!("with --expect exact, --streams ({}) must be at least --concurrency ({concurrency})", args.streams);
         return Err(Failure::Usage(rule));
     }
     let settings = json!({

@@ -128,8 +128,7 @@ impl Service {
         append: &Append,
         call: &Call,
     ) -> Result<v1::AppendResponse, Passed> {
-        let again =
-            |why: &str| Passed::Again(Problem::new(Reason::NoLeader, why).with_leader_node(store.leader), None);
+        let again = |why: &str| Passed::Again(Problem::new(Reason::NoLeader, why).with_leader_node(store.leader), None);
         let node = node.ok_or_else(|| again("the store has no replica"))?;
         let channel = self.0.node.peer_channel(node).ok_or_else(|| again("the leader's node cannot be reached"))?;
         let mut client = StreamsClient::new(channel).max_encoding_message_size(super::super::server::MESSAGE_BYTES_MAX);
@@ -145,7 +144,8 @@ impl Service {
                     .get_details_error_info()
                     .and_then(|i| i.metadata.get("leader_node").and_then(|n| n.parse().ok()))
                     .map(NodeId::new);
-                let problem = Problem::new(Reason::NoLeader, status.message()).with_leader_node(leader.or(store.leader));
+                let problem =
+                    Problem::new(Reason::NoLeader, status.message()).with_leader_node(leader.or(store.leader));
                 Err(Passed::Again(problem, leader))
             }
             Proof::Unknown => {

@@ -36,8 +36,7 @@ impl Subscriptions for Service {
         let open = self.0.metrics.subscribers.with_label_values(&[&label]);
         let span = tracing::info_span!("subscribe", store = %call.store, request_id = %call.request_id);
         let (tx, rx) = mpsc::channel(MESSAGES_MAX);
-        let subscription =
-            follow::Subscription::new(self.0.clone(), call, Cursor::new(source, Direction::Forward), tx);
+        let subscription = follow::Subscription::new(self.0.clone(), call, Cursor::new(source, Direction::Forward), tx);
         rt::spawn(
             async move {
                 open.inc();

@@ -14,7 +14,9 @@ async fn an_append_to_the_leader_is_answered_by_it() {
     let answer = client.append("s", Expected::NoStream, vec![event(), event()]).await.unwrap();
     assert_eq!((answer.first_revision, answer.last_revision, answer.last_position), (0, 1, 2));
     let error = client.append("s", Expected::Exact(0), vec![event()]).await.unwrap_err();
-    let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else { unreachable!("{error:?}") };
+    let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else {
+        unreachable!("{error:?}")
+    };
     assert_eq!((stream.as_str(), expected.as_str(), actual.as_str()), ("s", "0", "1"));
 }
 
@@ -64,7 +66,7 @@ async fn an_append_waits_for_an_election() {
     let cluster = Cluster::start(3, &[1, 2]).await;
     cluster.world.lead(None);
     let client = cluster.client(3).await;
-    let append = tokio::spawn(async move { client.append("s", Expected::Any, vec![event()]).await });
+    let append = crate::rt::spawn(async move { client.append("s", Expected::Any, vec![event()]).await });
     // The election ends once the append has been refused by a replica that does not lead.
     let asked = || cluster.nodes.iter().take(2).map(|n| n.replica().asked.load(Ordering::SeqCst)).sum::<usize>();
     while asked() == 0 {
@@ -92,7 +94,7 @@ async fn a_leader_that_cannot_be_reached_was_never_asked() {
     let channel = tonic::transport::Endpoint::from_shared(cluster.peers[0].address.clone()).unwrap().connect_lazy();
     cluster.nodes[2].connect(1, channel);
     let client = cluster.client(3).await;
-    let append = tokio::spawn(async move { client.append("s", Expected::Any, vec![event()]).await });
+    let append = crate::rt::spawn(async move { client.append("s", Expected::Any, vec![event()]).await });
     cluster.world.lead(Some(2));
     assert_eq!(append.await.unwrap().unwrap().first_revision, 0);
 }
@@ -103,8 +105,7 @@ async fn a_retrying_append_finds_the_outcome() {
     cluster.nodes[0].replica().next_append(AppendError::Unknown("the leader stepped down"));
     cluster.nodes[0].replica().next_append(AppendError::Overloaded);
     let client = cluster.client(1).await;
-    let answer =
-        client.append_retrying("s", Expected::NoStream, vec![event()], RetryPolicy::default()).await.unwrap();
+    let answer = client.append_retrying("s", Expected::NoStream, vec![event()], RetryPolicy::default()).await.unwrap();
     assert_eq!(answer.first_revision, 0);
     assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 3);
 }
@@ -121,7 +122,12 @@ async fn bad_input_names_field_and_rule_and_proposes_nothing() {
         ("s", vec![twin.clone(), twin], "events.id", "INVALID_ARGUMENT"),
         ("s", vec![v1::NewEvent { r#type: String::new(), ..event() }], "type", "INVALID_ARGUMENT"),
         ("s", vec![v1::NewEvent { data: vec![0; 2000].into(), ..event() }], "events.data", "EVENT_TOO_LARGE"),
-        ("s", (0..5).map(|_| v1::NewEvent { data: vec![0; 1000].into(), ..event() }).collect(), "events", "BATCH_TOO_LARGE"),
+        (
+            "s",
+            (0..5).map(|_| v1::NewEvent { data: vec![0; 1000].into(), ..event() }).collect(),
+            "events",
+            "BATCH_TOO_LARGE",
+        ),
     ];
     for (stream, events, field, reason) in cases {
         let error = client.append(stream, Expected::Any, events).await.unwrap_err();

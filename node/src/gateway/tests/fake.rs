@@ -2,7 +2,7 @@
 
 use crate::engine::{
     AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, ReadError, ResolveError, Route, StoreReader,
-    StoreReplica, StoreRef, StoreTotals, StreamSummary,
+    StoreRef, StoreReplica, StoreTotals, StreamSummary,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -88,19 +88,19 @@ impl Data {
 
     /// Stores one small event; answers its revision.
     pub(super) fn append_one(&self, stream: &str) -> u64 {
-            let event = taffrail_core::event::NewEvent {
-                id: taffrail_core::ids::EventId::new(crate::rt::new_uuid()),
-                event_type: taffrail_core::names::EventType::new("T").unwrap(),
-                content_type: String::new(),
-                data: bytes::Bytes::from_static(b"data"),
-                metadata: bytes::Bytes::new(),
-                tags: vec![],
-                correlation_id: String::new(),
-                causation_id: String::new(),
-            };
-            let stream = StreamName::new(stream).unwrap();
-            let append = Append { stream, expected: ExpectedRevision::Any, events: vec![event] };
-            self.append(append).unwrap().first_revision.get()
+        let event = taffrail_core::event::NewEvent {
+            id: taffrail_core::ids::EventId::new(crate::rt::new_uuid()),
+            event_type: taffrail_core::names::EventType::new("T").unwrap(),
+            content_type: String::new(),
+            data: bytes::Bytes::from_static(b"data"),
+            metadata: bytes::Bytes::new(),
+            tags: vec![],
+            correlation_id: String::new(),
+            causation_id: String::new(),
+        };
+        let stream = StreamName::new(stream).unwrap();
+        let append = Append { stream, expected: ExpectedRevision::Any, events: vec![event] };
+        self.append(append).unwrap().first_revision.get()
     }
 }
 
@@ -358,9 +358,6 @@ impl Node for FakeNode {
             Some(replica) => Route::Local(replica),
             None => Route::Remote(self.others(None)),
         }
-    }
-    fn local(&self, _: GroupId) -> Option<Arc<dyn StoreReplica>> {
-        self.replica.lock().unwrap().clone().map(|r| r as Arc<dyn StoreReplica>)
     }
     fn peer_channel(&self, node: NodeId) -> Option<Channel> {
         self.peers.lock().unwrap().get(&node).cloned()
