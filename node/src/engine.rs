@@ -244,8 +244,6 @@ pub trait Node: Send + Sync + 'static {
     fn route_write(&self, store: &StoreRef) -> Route;
     /// Where to read.
     fn route_read(&self, store: &StoreRef) -> Route;
-    /// The replica on this node, if any.
-    fn local(&self, group: GroupId) -> Option<Arc<dyn StoreReplica>>;
     /// A proven connection to a peer (its port 2114, which serves `taffrail.v1` to calls passed on).
     fn peer_channel(&self, node: NodeId) -> Option<tonic::transport::Channel>;
     /// All stores of the applied catalogue (retained and removing ones too), as the wire shows them.
@@ -260,10 +258,6 @@ pub trait Node: Send + Sync + 'static {
     fn node_id(&self) -> Option<NodeId>;
     /// Its cluster.
     fn cluster_id(&self) -> Option<ClusterId>;
-    /// How long a caller should wait before it tries again.
-    fn retry_after(&self) -> Duration {
-        Duration::from_millis(200)
-    }
 }
 
 /// How fresh a read must be.

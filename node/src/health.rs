@@ -5,7 +5,7 @@ use crate::rt;
 use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Bytes, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -14,6 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 const CONNECTIONS_MAX: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one connection may last. A client that asks and does not read must not hold a slot for ever: probes need one,
+/// and a probe that finds none restarts the pod.
+const CONNECTION_TIME: Duration = Duration::from_secs(15);
+/// Pause after a failed accept: out of file descriptors, the next one fails at once too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether this node can serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,14 +62,6 @@ impl fmt::Display for Readiness {
 /// Renders the metrics at a scrape.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Serves until `stop`.
-///
-/// # Errors
-/// When the port cannot be opened.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
 /// Serves connections of `listener` until `stop`.
 pub async fn serve(
     listener: TcpListener,
@@ -79,7 +76,14 @@ pub async fn serve(
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let Ok((stream, _)) = accepted else { continue };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "an http connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let (readiness, render, stop) = (readiness.clone(), Arc::clone(&render), stop.clone());
         rt::spawn(async move {
@@ -95,8 +99,10 @@ pub async fn serve(
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, "http connection ended");
+                ended = tokio::time::timeout(CONNECTION_TIME, connection) => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "http connection ended"),
+                    Err(_) => tracing::debug!("an http connection lasted too long"),
                 },
             }
         });

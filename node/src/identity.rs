@@ -20,7 +20,8 @@ const RETIRED: &str = "retired";
 const FORMAT: u32 = 1;
 const NONCES_MAX: usize = 1024;
 /// What a directory of ours may hold.
-const OURS: &[&str] = &[MARKER, "taffrail.json.new", LOCK, RETIRED, "state", "log", "tmp", "peers.json", "peers.json.new"];
+const OURS: &[&str] =
+    &[MARKER, "taffrail.json.new", LOCK, RETIRED, "state", "log", "tmp", "peers.json", "peers.json.new"];
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -179,12 +180,8 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Marker, Error> {
 
 fn lock(path: &Path) -> Result<File, Error> {
     let file_path = path.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file_path)
-        .map_err(io_error(&file_path))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&file_path).map_err(io_error(&file_path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: path.to_owned() }),
@@ -255,7 +252,8 @@ impl DataDir {
     }
 
     fn save(&mut self) -> Result<(), Error> {
-        let bytes = encode(&self.marker).map_err(|e| Error::Damaged { path: self.path.join(MARKER), why: e.to_string() })?;
+        let bytes =
+            encode(&self.marker).map_err(|e| Error::Damaged { path: self.path.join(MARKER), why: e.to_string() })?;
         write_atomically(&self.path, MARKER, &bytes)
     }
 

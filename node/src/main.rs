@@ -53,7 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn serve(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> ExitCode {
-    let config = match Config::load(args, std::env::vars()) {
+    // Not `vars()`, which panics on a variable of anybody's that is not UTF-8.
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+    let config = match Config::load(args, env) {
         Ok(config) => config,
         Err(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

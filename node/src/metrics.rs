@@ -5,16 +5,17 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use std::{collections::BTreeSet, sync::{Mutex, PoisonError}};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
 
 /// Stores that have a label of their own; the rest share `other`.
 const STORES_MAX: usize = 200;
 
 /// Seconds, from 50 microseconds to 10 s.
 fn latency_buckets() -> Vec<f64> {
-    vec![
-        0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    ]
+    vec![0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
 }
 
 /// Every metric of a node.
@@ -131,7 +132,11 @@ impl Metrics {
             calls: counters("calls_total", "Calls by method and gRPC code.", &["method", "code"])?,
             rejected: counters("appends_rejected_total", "Rejected appends by reason.", &["reason"])?,
             appended_events: counters("appended_events_total", "Events accepted by this node as leader.", &["store"])?,
-            appended_bytes: counters("appended_bytes_total", "Payload bytes accepted by this node as leader.", &["store"])?,
+            appended_bytes: counters(
+                "appended_bytes_total",
+                "Payload bytes accepted by this node as leader.",
+                &["store"],
+            )?,
             subscribers: gauges("subscribers", "Open subscriptions.")?,
             call_seconds,
             peer_connections: gauge("peer_connections", "Proven connections to peers.")?,
@@ -157,7 +162,10 @@ impl Metrics {
 
     /// Records when the node was started.
     pub fn started(&self, unix_us: u64) {
-        #[allow(clippy::cast_precision_loss, reason = "microseconds since 1970 fit a double to better than a millisecond")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "microseconds since 1970 fit a double to better than a millisecond"
+        )]
         self.clock.set(unix_us as f64 / 1e6);
     }
 
@@ -179,8 +187,16 @@ impl Metrics {
     pub fn sample(&self, coordinator: bool, samples: &[StoreSample]) {
         self.groups.set(i64::try_from(samples.len()).unwrap_or(i64::MAX));
         self.coordinator.set(coordinator.into());
-        let all =
-            [&self.events, &self.last_position, &self.leader, &self.term, &self.commit_index, &self.applied_index, &self.quorum, &self.lag];
+        let all = [
+            &self.events,
+            &self.last_position,
+            &self.leader,
+            &self.term,
+            &self.commit_index,
+            &self.applied_index,
+            &self.quorum,
+            &self.lag,
+        ];
         all.iter().for_each(|g| g.reset());
         for s in samples {
             let label = self.store_label(&s.store);

@@ -5,11 +5,7 @@
 //! Nothing else in the node may spawn, draw random numbers or read the wall clock (clippy.toml enforces it).
 #![allow(clippy::disallowed_methods, reason = "this module is the one owner of these calls")]
 
-use openraft::{
-    OptionalSend,
-    async_runtime::AsyncRuntime,
-    impls::TokioRuntime,
-};
+use openraft::{OptionalSend, async_runtime::AsyncRuntime, impls::TokioRuntime};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
     fmt,

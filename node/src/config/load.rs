@@ -45,7 +45,11 @@ pub const KEYS: &[Key] = &[
     key("listen.peers", "[::]:2114", "address for peers"),
     key("listen.admin", "[::]:2115", "address for the operator"),
     key("listen.http", "[::]:9090", "address for metrics and probes"),
-    key("peer.advertise", "", "host:port that peers are told; default: POD_IP (else 127.0.0.1) and the port of listen.peers"),
+    key(
+        "peer.advertise",
+        "",
+        "host:port that peers are told; default: POD_IP (else 127.0.0.1) and the port of listen.peers",
+    ),
     key("discovery.kind", "kubernetes", "kubernetes, static or single"),
     key("discovery.service", "", "headless Service of the peers; required for kubernetes"),
     key("discovery.peers", "", "host:port of every node; required for static (in the environment: comma-separated)"),
@@ -56,11 +60,23 @@ pub const KEYS: &[Key] = &[
     key("limits.event_bytes_max", "4194304", "1 to 16777216; data and metadata of one event"),
     key("limits.batch_bytes_max", "16777216", "limits.event_bytes_max to 33554432; one append"),
     key("raft.heartbeat_ms", "150", "10 to 10000; between two heartbeats of a leader"),
-    key("raft.election_min_ms", "500", "at least 3 heartbeats; shortest silence after which a replica stands for election"),
+    key(
+        "raft.election_min_ms",
+        "500",
+        "at least 3 heartbeats, at most 59999; shortest silence after which a replica stands for election",
+    ),
     key("raft.election_max_ms", "900", "more than raft.election_min_ms, at most 60000; longest such silence"),
-    key("raft.purge_after_entries", "20000", "10 to 10000000; log entries after which state is flushed and the log purged"),
+    key(
+        "raft.purge_after_entries",
+        "20000",
+        "10 to 10000000; log entries after which state is flushed and the log purged",
+    ),
     key("raft.keep_entries", "5000", "1 to 10000000; log entries kept for followers that lag"),
-    key("shutdown.drain_delay_ms", "5000", "0 to 600000; how long a stopping node still accepts calls, because proxies learn late"),
+    key(
+        "shutdown.drain_delay_ms",
+        "5000",
+        "0 to 600000; how long a stopping node still accepts calls, because proxies learn late",
+    ),
     key("shutdown.grace_ms", "110000", "more than shutdown.drain_delay_ms; how long stopping may take in all"),
     key("log.format", "json", "json or text"),
     key("log.level", "info", "filter of tracing-subscriber, for example info,taffrail_node=debug"),
@@ -70,7 +86,11 @@ pub const KEYS: &[Key] = &[
 fn is_setting(name: &str) -> bool {
     const CLIENT: &[&str] = &["ENDPOINT", "STORE", "CACHE", "OUTPUT", "TIMEOUT", "E2E", "FIX"];
     let Some(rest) = name.strip_prefix("TAFFRAIL_") else { return false };
-    let link = rest.starts_with("SERVICE_") || rest.contains("_SERVICE_") || rest.ends_with("_PORT") || rest.contains("_PORT_") || rest.starts_with("PORT");
+    let link = rest.starts_with("SERVICE_")
+        || rest.contains("_SERVICE_")
+        || rest.ends_with("_PORT")
+        || rest.contains("_PORT_")
+        || rest.starts_with("PORT");
     !(CLIENT.contains(&rest) || rest.starts_with("OPERATOR_") || link)
 }
 
@@ -126,6 +146,13 @@ impl Values {
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
+    /// Checks `HOST:PORT`, where the host may be a name: peers are told names as well as addresses.
+    fn host_port(&mut self, name: &str, value: &str) {
+        if !is_host_port(value) {
+            let (_, origin) = self.get(name);
+            self.problem(name, &origin, format!("must be HOST:PORT with a port of 1 to 65535, is {value:?}"));
+        }
+    }
     fn list(&self, name: &str) -> Vec<String> {
         self.get(name).0.split(',').map(str::trim).filter(|s| !s.is_empty()).map(ToOwned::to_owned).collect()
     }
@@ -153,6 +180,15 @@ impl Values {
             }
         }
     }
+}
+
+fn is_host_port(value: &str) -> bool {
+    let Some((host, port)) = value.rsplit_once(':') else { return false };
+    let host_fits = match host.strip_prefix('[') {
+        Some(v6) => v6.strip_suffix(']').is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
+    };
+    host_fits && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 fn scalar(value: &toml::Value) -> Option<String> {
@@ -226,7 +262,11 @@ fn discovery(v: &mut Values) -> Discovery {
         "kubernetes" => Discovery::Kubernetes { service: v.required("discovery.service") },
         "static" => {
             v.required("discovery.peers");
-            Discovery::Static { peers: v.list("discovery.peers") }
+            let peers = v.list("discovery.peers");
+            for peer in &peers {
+                v.host_port("discovery.peers", peer);
+            }
+            Discovery::Static { peers }
         }
         "single" => Discovery::Single,
         other => {
@@ -238,7 +278,7 @@ fn discovery(v: &mut Values) -> Discovery {
 
 fn tuning(v: &mut Values) -> Tuning {
     let heartbeat = v.number("raft.heartbeat_ms", 10, 10_000);
-    let election_min = v.number("raft.election_min_ms", heartbeat * 3, 60_000);
+    let election_min = v.number("raft.election_min_ms", heartbeat * 3, 59_999);
     let election_max = v.number("raft.election_max_ms", election_min + 1, 60_000);
     Tuning {
         heartbeat: Duration::from_millis(heartbeat),
@@ -276,6 +316,11 @@ fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
     if let Err(e) = tracing_subscriber::EnvFilter::try_new(&log_level) {
         v.problem("log.level", &origin, e.to_string());
     }
+    let advertise = v.text("peer.advertise").unwrap_or_else(|| format!("{host}:{}", listen_peers.port()));
+    // Port 0 lets the system choose (tests do); then there is nothing to tell peers yet.
+    if listen_peers.port() != 0 || v.text("peer.advertise").is_some() {
+        v.host_port("peer.advertise", &advertise);
+    }
     Config {
         data_dir: PathBuf::from(v.required("node.data_dir")),
         cluster: v.required("node.cluster"),
@@ -285,7 +330,7 @@ fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
         listen_peers,
         listen_admin: v.address("listen.admin"),
         listen_http: v.address("listen.http"),
-        advertise: v.text("peer.advertise").unwrap_or_else(|| format!("{host}:{}", listen_peers.port())),
+        advertise,
         discovery: discovery(v),
         cluster_domain: v.required("gateway.cluster_domain"),
         default_store: v.text("gateway.default_store"),
@@ -345,15 +390,31 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once_with_key_and_origin() {
-        let file = "[node]\ncluster = \"main\"\n[listen]\nclients = \"here\"\nclientz = 1\n[limits]\nevent_bytes_max = 0\n";
+        let file =
+            "[node]\ncluster = \"main\"\n[listen]\nclients = \"here\"\nclientz = 1\n[limits]\nevent_bytes_max = 0\n";
         let problems = load(file, &[("TAFFRAIL_RAFT_HEARTBEAT", "1")], ServeArgs::default()).unwrap_err();
         let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
-        for key in
-            ["node.data_dir", "listen.clients", "listen.clientz", "limits.event_bytes_max", "raft.heartbeat", "discovery.service"]
-        {
+        for key in [
+            "node.data_dir",
+            "listen.clients",
+            "listen.clientz",
+            "limits.event_bytes_max",
+            "raft.heartbeat",
+            "discovery.service",
+        ] {
             assert!(keys.contains(&key), "{key} missing in {keys:?}");
         }
         assert!(problems.iter().any(|p| p.key == "raft.heartbeat" && p.origin == "TAFFRAIL_RAFT_HEARTBEAT"));
+    }
+
+    #[test]
+    fn addresses_of_peers_are_checked() {
+        let file = "[node]\ndata_dir = \"/d\"\ncluster = \"main\"\n[peer]\nadvertise = \"no-port\"\n\
+                    [discovery]\nkind = \"static\"\npeers = [\"ok:1\", \"[::1]:2\", \"bad\", \"h:0\"]\n";
+        let problems = load(file, &[], ServeArgs::default()).unwrap_err();
+        let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(keys.iter().filter(|k| **k == "discovery.peers").count(), 2, "{problems:?}");
+        assert_eq!(keys.iter().filter(|k| **k == "peer.advertise").count(), 1, "{problems:?}");
     }
 
     #[test]

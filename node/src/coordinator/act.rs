@@ -46,7 +46,8 @@ pub async fn carry_out(member: &Arc<Member>, actions: Vec<Action>) {
         }
     };
     let slots = Arc::new(tokio::sync::Semaphore::new(PARALLEL_MAX));
-    let acting = futures::future::join_all(others.into_iter().map(|a| act_in_turn(Arc::clone(member), a, Arc::clone(&slots))));
+    let acting =
+        futures::future::join_all(others.into_iter().map(|a| act_in_turn(Arc::clone(member), a, Arc::clone(&slots))));
     tokio::join!(proposing, acting);
 }
 

@@ -43,6 +43,7 @@ pub async fn run(member: Arc<Member>) {
 }
 
 async fn pass(member: &Arc<Member>, previous: Observed) -> (Observed, bool) {
+    member.passes.send_modify(|(begun, _)| *begun += 1);
     // Only a leader that a majority confirms may decide anything.
     if member.system.lead_read_index().await.is_err() {
         return (previous, true);
@@ -53,6 +54,7 @@ async fn pass(member: &Arc<Member>, previous: Observed) -> (Observed, bool) {
     observed.settle(&previous);
     let plan = plan::plan(&catalogue, &observed);
     view::publish(member, &catalogue, &observed, &plan, &polled);
+    member.passes.send_modify(|(begun, published)| *published = *begun);
     let busy = !plan.actions.is_empty() || !plan.waiting.is_empty() || view::settling(&catalogue, &observed);
     act::carry_out(member, plan.actions).await;
     (observed, busy)

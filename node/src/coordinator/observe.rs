@@ -11,7 +11,7 @@ use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::{Catalogue, NodeState},
-    ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+    ids::{Digest, GroupId, NodeId, ReplicaId},
     plan::{GroupObservation, NodeObservation, Observed, ReplicaReport},
 };
 use taffrail_proto::{
@@ -106,20 +106,10 @@ fn group(r: &WireReport) -> Option<GroupObservation> {
         leader_node: *hosts.get(&leader)?,
         term: r.term,
         membership: stored.log_id().map(|id| (id.leader_id.term, id.leader_id.node_id, id.index)),
-        configs: stored
-            .get_joint_config()
-            .iter()
-            .map(|set| set.iter().map(|r| ReplicaId::new(*r)).collect())
-            .collect(),
+        configs: stored.get_joint_config().iter().map(|set| set.iter().map(|r| ReplicaId::new(*r)).collect()).collect(),
         hosts,
         matched,
         committed: r.committed,
         quorum: r.quorum,
     })
-}
-
-/// The disk that a report speaks for.
-#[must_use]
-pub fn disk(report: &NodeReport) -> Option<DiskId> {
-    DiskId::from_slice(&report.disk_id)
 }

@@ -19,6 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_CLIENT: Duration = Duration::from_secs(5);
+/// How long one watch call lasts. Also bounds (plus a margin of the library) how long a connection that died without a
+/// word is taken for a quiet one; the library's default would be almost five minutes.
+const WATCH_SECONDS: u32 = 60;
+/// Longer than a quiet watch: this is for lists whose answer never comes, which nothing else ends.
+const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -50,6 +55,7 @@ pub fn candidates(config: Config, stop: CancellationToken) -> Candidates {
 async fn client() -> Result<Client, String> {
     let mut config = kube::Config::infer().await.map_err(|e| e.to_string())?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
     Client::try_from(config).map_err(|e| e.to_string())
 }
 
@@ -67,7 +73,9 @@ async fn follow(config: &Config, tx: &watch::Sender<BTreeSet<String>>) {
         config.service
     );
     let (store, writer) = reflector::store::<EndpointSlice>();
-    let events = watcher(api, watcher::Config::default().labels(&selector)).default_backoff().reflect(writer);
+    let events = watcher(api, watcher::Config::default().labels(&selector).timeout(WATCH_SECONDS))
+        .default_backoff()
+        .reflect(writer);
     let mut events = std::pin::pin!(events);
     loop {
         match events.try_next().await {
@@ -102,7 +110,8 @@ fn addresses<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, port: u16) -> 
                 continue;
             }
             let uid = endpoint.target_ref.as_ref().and_then(|t| t.uid.clone()).unwrap_or_else(|| address.clone());
-            let address = if slice.address_type == "IPv6" { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
+            let address =
+                if slice.address_type == "IPv6" { format!("[{address}]:{port}") } else { format!("{address}:{port}") };
             // IPv4 sorts before IPv6 in brackets: the choice does not depend on the order of the slices.
             let chosen = by_pod.entry(uid).or_insert_with(|| address.clone());
             if address < *chosen {
@@ -127,12 +136,15 @@ mod tests {
     #[test]
     fn slices_and_families_merge_by_pod() {
         let v6 = slice("IPv6", serde_json::json!([{"addresses": ["fd00::1"], "targetRef": {"uid": "a"}}]));
-        let v4 = slice("IPv4", serde_json::json!([
-            {"addresses": ["10.0.0.1"], "targetRef": {"uid": "a"}},
-            {"addresses": ["10.0.0.2"], "targetRef": {"uid": "b"}, "conditions": {"ready": false, "serving": false}},
-            {"addresses": ["10.0.0.3"], "targetRef": {"uid": "c"},
-             "conditions": {"ready": true, "serving": false, "terminating": true}}
-        ]));
+        let v4 = slice(
+            "IPv4",
+            serde_json::json!([
+                {"addresses": ["10.0.0.1"], "targetRef": {"uid": "a"}},
+                {"addresses": ["10.0.0.2"], "targetRef": {"uid": "b"}, "conditions": {"ready": false, "serving": false}},
+                {"addresses": ["10.0.0.3"], "targetRef": {"uid": "c"},
+                 "conditions": {"ready": true, "serving": false, "terminating": true}}
+            ]),
+        );
         let expected: BTreeSet<String> = ["10.0.0.1:2114".into(), "10.0.0.2:2114".into()].into();
         assert_eq!(addresses([&v6, &v4].into_iter(), 2114), expected);
         assert_eq!(addresses([&v4, &v6].into_iter(), 2114), expected);

@@ -5,12 +5,7 @@ use super::{
     life::{DiskStatus, Told},
     member::{CatalogueError, Member},
 };
-use crate::{
-    gateway::Origin,
-    health::Readiness,
-    peer::table::Table,
-    rt,
-};
+use crate::{gateway::Origin, health::Readiness, peer::table::Table, rt};
 use futures::Stream;
 use std::{pin::Pin, sync::Arc, time::Duration};
 use taffrail_core::{
@@ -19,9 +14,7 @@ use taffrail_core::{
     names::StoreName,
 };
 use taffrail_proto::admin::{
-    self as pb, ClusterView, Lifecycle, NodeStatus,
-    admin_client::AdminClient,
-    admin_server::Admin,
+    self as pb, ClusterView, Lifecycle, NodeStatus, admin_client::AdminClient, admin_server::Admin,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -31,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A view younger than this needs no new pass.
+/// How long a pass may take before the caller is told that there is none.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// See the module.
@@ -102,14 +95,14 @@ impl Service {
     fn check_disk(&self, wanted: &str) -> Result<(), Status> {
         let wanted = DiskId::new(uuid("disk_id", wanted)?);
         let is = self.disk.borrow().disk;
-        if is == Some(wanted) { Ok(()) } else { Err(Status::failed_precondition("disk_id: this node has another disk")) }
+        if is == Some(wanted) {
+            Ok(())
+        } else {
+            Err(Status::failed_precondition("disk_id: this node has another disk"))
+        }
     }
 
-    async fn tell<T>(
-        &self,
-        told: Told,
-        answer: oneshot::Receiver<Result<T, String>>,
-    ) -> Result<T, Status> {
+    async fn tell<T>(&self, told: Told, answer: oneshot::Receiver<Result<T, String>>) -> Result<T, Status> {
         self.told.send(told).await.map_err(|_| Status::unavailable("this node is stopping"))?;
         match tokio::time::timeout(TIMEOUT * 3, answer).await {
             Ok(Ok(done)) => done.map_err(Status::failed_precondition),
@@ -155,14 +148,16 @@ impl Service {
 
     /// A view from a pass that began after this call.
     async fn fresh_view(&self, member: &Arc<Member>) -> Result<ClusterView, Status> {
-        let until = Instant::now() + LOOK;
-        member.system.read_index(until).await.map_err(|e| Status::unavailable(e.to_string()))?;
-        let polled = crate::coordinator::observe::poll(member).await;
-        drop(polled);
+        let mut passes = member.passes.subscribe();
+        let (begun, _) = *passes.borrow();
         member.look.notify_one();
-        let mut view = member.view.subscribe();
-        // A pass publishes only what changed; one heartbeat is enough for it to have run.
-        let _settled = tokio::time::timeout(Duration::from_millis(300), view.changed()).await;
+        let published = passes.wait_for(|(_, published)| *published > begun);
+        match tokio::time::timeout(LOOK, published).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(Status::unavailable("this node is stopping")),
+            Err(_) => return Err(Status::unavailable("this node could not confirm that it coordinates")),
+        }
+        let view = member.view.subscribe();
         let now = view.borrow().clone();
         now.map(|v| (*v).clone()).ok_or_else(|| Status::unavailable("this node does not coordinate"))
     }
@@ -174,7 +169,8 @@ impl Service {
     }
 
     async fn declare_one(&self, member: &Member, d: pb::StoreDeclaration) -> Result<pb::DeclareResult, Status> {
-        let mut result = pb::DeclareResult { namespace: d.namespace.clone(), name: d.name.clone(), ..Default::default() };
+        let mut result =
+            pb::DeclareResult { namespace: d.namespace.clone(), name: d.name.clone(), ..Default::default() };
         let name = match StoreName::new(&d.namespace, &d.name) {
             Ok(name) => name,
             Err(e) => {
@@ -339,7 +335,9 @@ impl Admin for Service {
         let catalogue = member.applied();
         let left = catalogue.stores.get(&store).and_then(|s| catalogue.groups.get(&s.group));
         let (done, waiting_for) = match (mode, left) {
-            (Mode::Retain, _) | (Mode::Delete, None) => (!catalogue.stores.contains_key(&store) || mode == Mode::Retain, String::new()),
+            (Mode::Retain, _) | (Mode::Delete, None) => {
+                (!catalogue.stores.contains_key(&store) || mode == Mode::Retain, String::new())
+            }
             (Mode::Delete, Some(group)) => (false, format!("{} nodes still remove their data", group.replicas.len())),
         };
         Ok(Response::new(pb::CloseStoreResponse { done, waiting_for }))
@@ -472,4 +470,3 @@ impl Admin for Service {
         Ok(Response::new(pb::ReleaseDisruptionResponse { released: true }))
     }
 }
-

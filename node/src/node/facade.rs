@@ -81,7 +81,11 @@ impl Facade {
             let id = running.group.group();
             let store = c.groups.get(&id).and_then(|g| c.stores.get(&g.store));
             let totals = running.replica.reader().totals().unwrap_or_default();
-            samples.push(sample(store.map_or_else(|| format!("group-{id}"), |s| s.name.to_string()), &running.group, totals));
+            samples.push(sample(
+                store.map_or_else(|| format!("group-{id}"), |s| s.name.to_string()),
+                &running.group,
+                totals,
+            ));
         }
         samples.push(sample("system".into(), &member.system, crate::engine::StoreTotals::default()));
         metrics.sample(member.system.leads(), &samples);
@@ -120,7 +124,8 @@ fn nearest(c: &Catalogue, name: &StoreName) -> Vec<StoreName> {
 #[async_trait::async_trait]
 impl Node for Facade {
     async fn resolve(&self, name: &StoreName, deadline: Instant) -> Result<StoreRef, ResolveError> {
-        let member = self.now().ok_or_else(|| ResolveError::NotServing("it is not a member of a cluster yet".into()))?;
+        let member =
+            self.now().ok_or_else(|| ResolveError::NotServing("it is not a member of a cluster yet".into()))?;
         match Self::find(&member.applied(), &member, name) {
             Ok(store) => Ok(store),
             Err(miss) => {
@@ -158,10 +163,6 @@ impl Node for Facade {
                 Route::Remote(store.nodes.iter().copied().filter(|n| Some(*n) != here).collect())
             }
         }
-    }
-
-    fn local(&self, group: GroupId) -> Option<Arc<dyn StoreReplica>> {
-        self.now()?.running(group).map(|r| r.replica as Arc<dyn StoreReplica>)
     }
 
     fn peer_channel(&self, node: NodeId) -> Option<tonic::transport::Channel> {
@@ -251,7 +252,8 @@ async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1:
     let totals = match &running {
         Some(r) => {
             let reader = r.replica.reader();
-            let totals: Result<_, ReadError> = rt::blocking(move || reader.totals()).await.unwrap_or_else(|_| Ok(Default::default()));
+            let totals: Result<_, ReadError> =
+                rt::blocking(move || reader.totals()).await.unwrap_or_else(|_| Ok(Default::default()));
             totals.unwrap_or_default()
         }
         None => crate::engine::StoreTotals::default(),
@@ -276,10 +278,8 @@ async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1:
             .groups
             .get(&store.group)
             .map(|g| {
-                let replica = |(id, r): (&taffrail_core::ids::ReplicaId, &taffrail_core::catalogue::Replica)| v1::Replica {
-                    replica_id: id.get(),
-                    node_id: r.node.get(),
-                    ..v1::Replica::default()
+                let replica = |(id, r): (&taffrail_core::ids::ReplicaId, &taffrail_core::catalogue::Replica)| {
+                    v1::Replica { replica_id: id.get(), node_id: r.node.get(), ..v1::Replica::default() }
                 };
                 g.replicas.iter().map(replica).collect()
             })

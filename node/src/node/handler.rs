@@ -9,7 +9,10 @@ use crate::{
         server::PROTOCOL,
         table::Table,
     },
-    raft::{codec as raft_codec, group::{Group, ProposeError, Status}},
+    raft::{
+        codec as raft_codec,
+        group::{Group, ProposeError, Status},
+    },
     store::catch_up,
 };
 use bytes::Bytes;
@@ -31,7 +34,10 @@ use taffrail_proto::{
     },
     storage as pb,
 };
-use tokio::{sync::{mpsc, watch}, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 /// How long this node works on a request whose caller did not say.
 const WORK: Duration = Duration::from_secs(10);
@@ -92,12 +98,8 @@ impl Handler for NodeHandler {
             let running = running.ok_or_else(|| refusal(RefusalKind::NoSuchReplica, "no such replica here"))?;
             let digest = request.digest.as_ref().try_into().map(Digest);
             let digest = digest.map_err(|_| refusal(RefusalKind::BadFrame, "a digest has 32 bytes"))?;
-            let wanted = catch_up::Wanted {
-                group,
-                partition: running.partition,
-                next_position: request.next_position,
-                digest,
-            };
+            let wanted =
+                catch_up::Wanted { group, partition: running.partition, next_position: request.next_position, digest };
             Ok(catch_up::send(db, wanted))
         }
         .boxed()
@@ -218,7 +220,10 @@ pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
     let voter = status.membership.voter_ids().any(|v| v == to.get());
     let matched = status.matched.get(&to.get()).copied().unwrap_or(0);
     if to == group.key().replica || !voter || matched + 1 < status.committed {
-        return Err(refusal(RefusalKind::Rejected, format!("replica {to} cannot take over: not another caught-up voter")));
+        return Err(refusal(
+            RefusalKind::Rejected,
+            format!("replica {to} cannot take over: not another caught-up voter"),
+        ));
     }
     group.transfer_leader(to).await.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))
 }

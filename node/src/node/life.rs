@@ -300,7 +300,8 @@ impl Life {
                 Some(Answer::Member) => break,
                 Some(Answer::Drained | Answer::ForcedWhole) => return self.retire(&member).await,
                 Some(Answer::Forced) => {
-                    let reason = "this disk was removed by force; it waits until its groups are whole elsewhere".to_owned();
+                    let reason =
+                        "this disk was removed by force; it waits until its groups are whole elsewhere".to_owned();
                     self.shell.readiness.send_replace(Readiness::Fenced { reason });
                 }
                 Some(Answer::Unspecified) | None => {}
@@ -374,7 +375,8 @@ impl Life {
 
     fn answer_member(&self, told: Option<Told>) {
         let cluster = self.dir.cluster();
-        let refusal = || format!("this node belongs to cluster {} already", cluster.map_or_else(String::new, |c| c.to_string()));
+        let refusal =
+            || format!("this node belongs to cluster {} already", cluster.map_or_else(String::new, |c| c.to_string()));
         match told {
             Some(Told::Bootstrap(wanted, answer)) => {
                 let same = cluster == Some(wanted) && self.dir.bootstrap() == Bootstrap::Done;
@@ -393,7 +395,10 @@ impl Life {
         member.stop_replicas().await;
         // The databases are still open, but nothing writes to them any more and the process ends right after.
         self.dir.retire(rt::new_uuid())?;
-        Err(End { code: Code::Retired, why: "this disk was removed from the cluster; it starts again as a new node".into() })
+        Err(End {
+            code: Code::Retired,
+            why: "this disk was removed from the cluster; it starts again as a new node".into(),
+        })
     }
 
     /// A node that is alone declares its store itself; in a cluster the operator does.

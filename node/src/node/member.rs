@@ -70,6 +70,8 @@ pub struct Member {
     pub view: watch::Sender<Option<Arc<ClusterView>>>,
     /// Asks the coordinator's loop here for another pass.
     pub look: Notify,
+    /// Passes that the coordinator's loop here has begun, and the last one whose view is published.
+    pub passes: watch::Sender<(u64, u64)>,
     /// Rises when anything that status shows may have changed.
     pub changes: watch::Sender<u64>,
 }
@@ -118,6 +120,7 @@ impl Member {
             deleted: Mutex::new(deleted),
             view: watch::channel(None).0,
             look: Notify::new(),
+            passes: watch::channel((0, 0)).0,
             changes: watch::channel(0).0,
         }))
     }
@@ -206,7 +209,9 @@ impl Member {
         match self.system.propose(command, deadline).await {
             Ok(Reply::Catalogue(outcome)) => Ok(outcome),
             Ok(reply) => Err(CatalogueError::Unknown(format!("unexpected reply {reply}"))),
-            Err(ProposeError::NotLeader(_)) => Err(CatalogueError::NoCoordinator("this node does not coordinate".into())),
+            Err(ProposeError::NotLeader(_)) => {
+                Err(CatalogueError::NoCoordinator("this node does not coordinate".into()))
+            }
             Err(ProposeError::Unknown(why)) => Err(CatalogueError::Unknown(why.into())),
             Err(e @ (ProposeError::Stopped(_) | ProposeError::Refused(_))) => {
                 Err(CatalogueError::NoCoordinator(e.to_string()))
@@ -231,7 +236,9 @@ impl Member {
         let ttl = deadline.saturating_duration_since(Instant::now());
         match self.parts.home.transport.call(leader.node, request, ttl).await {
             Ok(answer) => codec::decode_outcome(answer).map_err(|e| CatalogueError::Unknown(e.to_string())),
-            Err(e @ (CallError::Unreachable(_) | CallError::Refused(_))) => Err(CatalogueError::NoCoordinator(e.to_string())),
+            Err(e @ (CallError::Unreachable(_) | CallError::Refused(_))) => {
+                Err(CatalogueError::NoCoordinator(e.to_string()))
+            }
             Err(CallError::NoAnswer(why)) => Err(CatalogueError::Unknown(why)),
         }
     }

@@ -134,10 +134,7 @@ async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io
 
 async fn clear_rows(member: &Member, group: GroupId, partition: PartitionId) -> io::Result<()> {
     let db = Arc::clone(&member.parts.db);
-    rt::blocking(move || delete_group(&db, group, partition))
-        .await
-        .map_err(io::Error::other)?
-        .map_err(io::Error::other)
+    rt::blocking(move || delete_group(&db, group, partition)).await.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
 /// At a start: replicas of this disk that the confirmed catalogue does not name any more go, under their tombstone.

@@ -25,13 +25,10 @@ use crate::{
     store::db::{Place, StateDb},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use taffrail_proto::{
-    admin::admin_server::AdminServer,
-    peer::peer_server::PeerServer,
-};
+use taffrail_proto::{admin::admin_server::AdminServer, peer::peer_server::PeerServer};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::Instant,
@@ -57,7 +54,8 @@ struct Listeners {
 }
 
 async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, End> {
-    let failed = |e: io::Error| end(Code::Port, format!("listen.{what}: {address}: {e}; is another process using the port?"));
+    let failed =
+        |e: io::Error| end(Code::Port, format!("listen.{what}: {address}: {e}; is another process using the port?"));
     TcpListener::bind(address).await.map_err(failed)
 }
 
@@ -75,16 +73,16 @@ impl Listeners {
 fn open_databases(dir: &DataDir, metrics: &Arc<Metrics>) -> Result<(Arc<StateDb>, Arc<RocksLog>), End> {
     let db = StateDb::open(&dir.state_path(), &Place::Disk).map_err(|e| end(Code::Disk, e))?;
     let sync = metrics.log_sync_seconds.clone();
-    let log = RocksLog::open(
-        &dir.log_path(),
-        Arc::new(|e| disk_failed(e)),
-        Arc::new(move |seconds| sync.observe(seconds)),
-    )
-    .map_err(|e| end(Code::Disk, e))?;
+    let log =
+        RocksLog::open(&dir.log_path(), Arc::new(|e| disk_failed(e)), Arc::new(move |seconds| sync.observe(seconds)))
+            .map_err(|e| end(Code::Disk, e))?;
     Ok((Arc::new(db), Arc::new(log)))
 }
 
-fn candidates(config: &Config, stop: &CancellationToken) -> (Option<watch::Sender<std::collections::BTreeSet<String>>>, Candidates) {
+fn candidates(
+    config: &Config,
+    stop: &CancellationToken,
+) -> (Option<watch::Sender<std::collections::BTreeSet<String>>>, Candidates) {
     match &config.discovery {
         Discovery::Kubernetes { service } => {
             let watched = kubernetes::Config {
@@ -110,7 +108,8 @@ fn candidates(config: &Config, stop: &CancellationToken) -> (Option<watch::Sende
 fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) -> JoinHandle<()> {
     rt::spawn(async move {
         let incoming = TcpListenerStream::new(listener);
-        let served = gateway::server::server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        let served =
+            gateway::server::server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "a gRPC server ended");
         }
@@ -122,6 +121,9 @@ fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) -> Join
 /// # Errors
 /// Why it could not start, or had to end.
 pub async fn run(config: Config) -> Result<(), End> {
+    // First of all: the first process of a container has no default action, so a signal that comes while the databases are
+    // opened would be lost, and the pod killed at the end of its grace period.
+    let mut signals = Signals::install()?;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|e| end(Code::Failed, e))?);
     metrics.started(rt::now_us());
@@ -179,20 +181,33 @@ pub async fn run(config: Config) -> Result<(), End> {
         table,
     };
     let client_routes = gateway::server::client_routes(&shared).map_err(|e| end(Code::Failed, e))?;
+    let mut clients = serve(listeners.clients, client_routes, servers.clone());
     let tasks = vec![
-        serve(listeners.clients, client_routes, servers.clone()),
         serve(listeners.peers, peer_routes(&shared, &admin, handler), all.clone()),
         serve(listeners.admin, Routes::new(AdminServer::new(admin)), all.clone()),
-        rt::spawn(health::serve(listeners.http, readiness.subscribe(), render(&metrics, &facade, &readiness), all.clone())),
+        rt::spawn(health::serve(
+            listeners.http,
+            readiness.subscribe(),
+            render(&metrics, &facade, &readiness),
+            all.clone(),
+        )),
     ];
 
     let life = rt::spawn(Life::new(shell, dir, told).run());
     tracing::info!(node = %config.name, clients = %config.listen_clients, "serving");
-    let ended = wait(&config, life, &readiness, &member, [&streams, &servers, &all]).await;
-    for token in [&streams, &servers, &all] {
-        token.cancel();
-    }
+    let ended = wait(&config, &mut signals, life, &readiness, &member, [&streams, &servers]).await;
+    streams.cancel();
+    servers.cancel();
     let grace = Instant::now() + DRAIN_CALLS.min(config.grace);
+    // Calls under way may have been passed on: links and the peer port stay until they have ended.
+    tokio::select! {
+        biased;
+        () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
+        ended = tokio::time::timeout_at(grace, &mut clients) => if ended.is_err() {
+            tracing::warn!("calls did not end in time");
+        },
+    }
+    all.cancel();
     for task in tasks {
         if tokio::time::timeout_at(grace, task).await.is_err() {
             tracing::warn!("a server did not end in time");
@@ -238,23 +253,44 @@ fn render(metrics: &Arc<Metrics>, facade: &Arc<Facade>, readiness: &Arc<watch::S
     })
 }
 
+/// The signals that end a node.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, End> {
+        let failed = |e: io::Error| end(Code::Failed, e);
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Waits for a signal or the end of the node's life, then goes through the order of stopping: not ready and leaderships
 /// handed over, still accepting for a while; streams end; nothing new is accepted. A second signal skips ahead.
 async fn wait(
     config: &Config,
+    signals: &mut Signals,
     mut life: JoinHandle<Result<(), End>>,
     readiness: &watch::Sender<Readiness>,
     member: &watch::Receiver<Option<Arc<Member>>>,
-    [streams, servers, _]: [&CancellationToken; 3],
+    [streams, servers]: [&CancellationToken; 2],
 ) -> Result<(), End> {
-    let failed = |e: io::Error| end(Code::Failed, e);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     tokio::select! {
         biased;
         ended = &mut life => return ended.unwrap_or_else(|e| Err(end(Code::Failed, e))),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.next() => {}
     }
     tracing::info!("stopping: not ready, leaderships are handed over");
     readiness.send_replace(Readiness::ShuttingDown);
@@ -269,8 +305,7 @@ async fn wait(
     };
     tokio::select! {
         biased;
-        _ = terminate.recv() => tracing::warn!("a second signal: skipping ahead"),
-        _ = interrupt.recv() => tracing::warn!("a second signal: skipping ahead"),
+        () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
         done = tokio::time::timeout(config.grace, ordered) => if done.is_err() {
             tracing::warn!("the grace period is over");
         },

@@ -16,9 +16,7 @@ use std::{
     time::Duration,
 };
 use taffrail_core::ids::{ClusterId, NodeId};
-use taffrail_proto::peer::{
-    CatchUpChunk, CatchUpRequest, Frame, HandshakeRequest, peer_client::PeerClient,
-};
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Frame, HandshakeRequest, peer_client::PeerClient};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -27,6 +25,8 @@ use tonic::transport::{Channel, Endpoint};
 pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 const PROVE_AGAIN: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -85,9 +85,7 @@ impl GrpcTransport {
 }
 
 fn client(channel: Channel) -> PeerClient<Channel> {
-    PeerClient::new(channel)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    PeerClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
 async fn send(channel: Channel, frame: Frame, ttl: Duration) -> Result<Bytes, CallError> {
@@ -200,6 +198,10 @@ async fn hold(address: &str, table: &Table, handler: &Arc<dyn Handler>) -> (Stri
         Ok(endpoint) => endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
+            // Calls under way on a dead connection end soon, not at their own deadlines.
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20),
         Err(e) => return (format!("address {address}: {e}"), false),

@@ -4,13 +4,13 @@ use super::{
     Request,
     dispatch::{Handler, refusal},
 };
+use futures::Stream;
 use std::{pin::Pin, sync::Arc};
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::peer::{
     CatchUpChunk, CatchUpRequest, Frame, FrameKind, HandshakeRequest, HandshakeResponse, Identity, Refusal,
     RefusalKind, peer_server::Peer,
 };
-use futures::Stream;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Response, Status};
 
@@ -120,8 +120,7 @@ impl Peer for Service {
         if request.cluster_id != own.cluster_id || request.to_node != own.node_id {
             return Err(Status::failed_precondition("the request is meant for another node"));
         }
-        let chunks =
-            self.handler.catch_up(request).await.map_err(|no| Status::failed_precondition(no.message))?;
+        let chunks = self.handler.catch_up(request).await.map_err(|no| Status::failed_precondition(no.message))?;
         let chunks = ReceiverStream::new(chunks).map(|c| c.map_err(|no| Status::aborted(no.message)));
         Ok(Response::new(Box::pin(chunks)))
     }

@@ -67,8 +67,7 @@ pub fn membership_to(membership: &Membership) -> pb::Membership {
 pub fn membership_from(membership: &pb::Membership) -> Result<Membership, CodecError> {
     let configs: Vec<BTreeSet<u64>> =
         membership.configs.iter().map(|set| set.replicas.iter().copied().collect()).collect();
-    let hosts: BTreeMap<u64, Host> =
-        membership.hosts.iter().map(|h| (h.replica, Host(NodeId::new(h.node)))).collect();
+    let hosts: BTreeMap<u64, Host> = membership.hosts.iter().map(|h| (h.replica, Host(NodeId::new(h.node)))).collect();
     if configs.is_empty() && hosts.is_empty() {
         return Ok(Membership::default());
     }
@@ -133,9 +132,7 @@ pub fn append_to(request: &AppendEntriesRequest<super::types::TypeConfig>) -> pb
 ///
 /// # Errors
 /// When a part is missing, wrong or not consecutive.
-pub fn append_from(
-    request: pb::AppendRequest,
-) -> Result<AppendEntriesRequest<super::types::TypeConfig>, CodecError> {
+pub fn append_from(request: pb::AppendRequest) -> Result<AppendEntriesRequest<super::types::TypeConfig>, CodecError> {
     let vote = vote_from(&request.vote.ok_or_else(|| missing("AppendRequest", "vote"))?);
     let prev_log_id = request.prev.as_ref().map(log_id_from);
     let entries = request.entries.into_iter().map(entry_from).collect::<Result<Vec<_>, _>>()?;

@@ -447,13 +447,6 @@ impl Group {
         self.transfer_leader(ReplicaId::new(*to)).await.is_ok()
     }
 
-    /// Stands for election now, because the leader is known to be gone.
-    pub async fn elect(&self) {
-        if let Err(e) = self.raft.trigger().elect(true).await {
-            tracing::debug!(group = %self.key.group, error = %e, "election not started");
-        }
-    }
-
     /// How this replica is.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -470,12 +463,7 @@ impl Group {
             applied,
             digest,
             membership: (*m.membership_config).clone(),
-            matched: m
-                .replication
-                .iter()
-                .flatten()
-                .map(|(id, matched)| (*id, index(matched)))
-                .collect(),
+            matched: m.replication.iter().flatten().map(|(id, matched)| (*id, index(matched))).collect(),
             quorum_acked_ago: m.last_quorum_acked.map(|at| (*at).elapsed()),
             stopped: m.running_state.err().map(|e| e.to_string()),
         }

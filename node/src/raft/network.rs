@@ -105,8 +105,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         codec::check_consecutive(rpc.prev_log_id.as_ref(), &rpc.entries).map_err(unreachable)?;
         let payload = codec::append_to(&rpc).encode_to_vec();
-        let answer =
-            self.call(FrameKind::Append, payload, option.hard_ttl()).await.map_err(|e| rpc_error(&e))?;
+        let answer = self.call(FrameKind::Append, payload, option.hard_ttl()).await.map_err(|e| rpc_error(&e))?;
         let answer = pb::AppendResponse::decode(answer).map_err(unreachable)?;
         Ok(codec::append_response_from(answer).map_err(unreachable)?)
     }

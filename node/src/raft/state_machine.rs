@@ -8,7 +8,7 @@ use super::{
     log::{LogKey, rocks::OnFatal},
     machine::{Machine, MachineError},
     network::CatchUpFrom,
-    types::{Entry, LogId, Reply, StoredMembership, TypeConfig},
+    types::{Entry, LogId, StoredMembership, TypeConfig},
 };
 use crate::{
     engine::Applied,
@@ -295,10 +295,4 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let meta = self.persisted().await?;
         Ok(meta.last_log_id.is_some().then(|| self.snapshot(meta)))
     }
-}
-
-/// A reply that a proposer did not expect names a bug, not a state: the two sides disagree about the command.
-#[must_use]
-pub fn unexpected(reply: &Reply) -> String {
-    format!("unexpected reply {reply}")
 }

@@ -11,11 +11,7 @@ use crate::{
 use bytes::Bytes;
 use prost::Message;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
 use taffrail_proto::storage as pb;
 use tokio::sync::mpsc;

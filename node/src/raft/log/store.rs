@@ -102,8 +102,7 @@ impl LogStore {
     /// When the disk fails or an entry does not decode.
     pub async fn open(disk: Arc<dyn LogDisk>, key: LogKey) -> io::Result<Self> {
         let Recovered { vote, purged, entries } = disk.recover(key).await?;
-        let mut state =
-            State { vote, purged, first: purged.map_or(0, |p| p.index + 1), ..State::default() };
+        let mut state = State { vote, purged, first: purged.map_or(0, |p| p.index + 1), ..State::default() };
         for (_, bytes) in entries {
             let size = bytes.len();
             state.push(decode(key, bytes)?, size);
@@ -115,24 +114,11 @@ impl LogStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything up to here was purged.
-    #[must_use]
-    pub fn purged(&self) -> Option<LogId> {
-        self.lock().purged
-    }
-
     /// Index of the first entry that is still there, and of the one after the last.
     #[must_use]
     pub fn bounds(&self) -> (u64, u64) {
         let state = self.lock();
         (state.first, state.end())
-    }
-
-    /// True when nothing was ever written.
-    #[must_use]
-    pub fn is_blank(&self) -> bool {
-        let state = self.lock();
-        state.vote.is_none() && state.last().is_none()
     }
 
     /// Entries `from..to` that fit into `bytes_max`, at least one; never with a hole: nothing if `from` is gone.
