@@ -1,6 +1,7 @@
 //! What every pass shares. One value for each scope (a namespace, or all of them).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
@@ -10,6 +11,7 @@ use kube::Client;
 use kube::core::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use taffrail_crds::{Cluster, EventStore};
+use tokio::sync::watch;
 
 use crate::apply::Writer;
 use crate::backoff::Backoffs;
@@ -55,6 +57,8 @@ pub struct Context {
 
 /// What the watches saw. Good for shape; nothing that disturbs a node is decided by it.
 pub struct Caches {
+    /// Whether they have seen everything once.
+    pub filling: Filling,
     /// Clusters.
     pub clusters: Store<Guarded<Cluster>>,
     /// EventStores.
@@ -82,40 +86,49 @@ pub struct Caches {
 }
 
 /// A first list that takes longer is worth a word.
-const SLOW_CACHE: std::time::Duration = std::time::Duration::from_secs(10);
+const SLOW_CACHE: Duration = Duration::from_secs(10);
 
-impl Caches {
-    /// How many there are.
-    pub const COUNT: usize = 12;
+/// Which caches have not seen their first full list. Every pass and the readiness wait for them; the wait of the cache
+/// itself serves one task only, because it wakes the last one that asked.
+#[derive(Clone, Debug)]
+pub struct Filling {
+    waiting: watch::Sender<Vec<&'static str>>,
+}
 
-    /// Waits until each has seen its first full list.
-    pub async fn filled(&self) {
-        // An error means that the watch ended, which happens only when the process stops.
-        macro_rules! fill {
-            ($($cache:ident),*) => {$(
-                let ready = self.$cache.wait_until_ready();
-                tokio::pin!(ready);
-                while tokio::time::timeout(SLOW_CACHE, &mut ready).await.is_err() {
-                    tracing::warn!(cache = stringify!($cache), "still waiting for the first list");
-                }
-            )*};
-        }
-        fill!(
-            clusters,
-            event_stores,
-            sets,
-            pods,
-            claims,
-            config_maps,
-            services,
-            store_services,
-            service_accounts,
-            roles,
-            role_bindings,
-            budgets
-        );
+impl Default for Filling {
+    fn default() -> Self {
+        Self { waiting: watch::Sender::new(Vec::new()) }
+    }
+}
+
+impl Filling {
+    /// One more cache is to be filled. All are named before the first wait.
+    pub fn expect(&self, name: &'static str) {
+        self.waiting.send_modify(|waiting| waiting.push(name));
     }
 
+    /// A cache has seen its first full list.
+    pub fn filled(&self, name: &'static str) {
+        self.waiting.send_if_modified(|waiting| {
+            let found = waiting.iter().position(|other| *other == name);
+            found.map(|index| waiting.swap_remove(index)).is_some()
+        });
+    }
+
+    /// Waits until all are filled.
+    pub async fn all(&self) {
+        let mut changes = self.waiting.subscribe();
+        loop {
+            let filled = tokio::time::timeout(SLOW_CACHE, changes.wait_for(Vec::is_empty)).await.is_ok();
+            if filled {
+                return;
+            }
+            tracing::warn!(caches = ?*self.waiting.borrow(), "still waiting for the first list");
+        }
+    }
+}
+
+impl Caches {
     /// The EventStores of a Cluster.
     pub fn stores_of(&self, namespace: &str, cluster: &str) -> Vec<EventStore> {
         let all = self.event_stores.state().into_iter().filter_map(|store| store.0.as_ref().ok().cloned());
@@ -136,4 +149,27 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     cache.get(&ObjectRef::<K>::new(name).within(namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everyone_who_waits_is_woken_when_the_last_cache_is_filled() {
+        let filling = Filling::default();
+        // Two watches of one kind have one name.
+        for name in ["a", "b", "b"] {
+            filling.expect(name);
+        }
+        let (one, other) = (filling.clone(), filling.clone());
+        let fill = async {
+            for name in ["b", "a", "b"] {
+                tokio::task::yield_now().await;
+                filling.filled(name);
+            }
+        };
+        tokio::join!(one.all(), fill, other.all());
+        filling.all().await;
+    }
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -14,6 +14,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -152,7 +153,7 @@ impl Health {
                 async move { Ok::<_, Infallible>(response) }
             });
             let stop = stop.clone();
-            tokio::spawn(async move {
+            let answering = async move {
                 let connection = hyper::server::conn::http1::Builder::new()
                     .timer(hyper_util::rt::TokioTimer::new())
                     .header_read_timeout(Duration::from_secs(10))
@@ -164,7 +165,9 @@ impl Health {
                     }
                 }
                 drop(slot);
-            });
+            };
+            #[allow(clippy::disallowed_methods, reason = "bounded by the slots, and ended by `stop` or a timeout")]
+            tokio::spawn(answering);
         }
     }
 }

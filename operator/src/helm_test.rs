@@ -2,7 +2,7 @@
 //! in one namespace, on objects of one name, and only on those that it made itself.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
@@ -14,6 +14,7 @@ use taffrail_proto::v1::streams_client::StreamsClient;
 use taffrail_proto::v1::{
     AppendRequest, ExpectedRevision, NewEvent, ReadRequest, Selector, Unit, expected_revision, selector,
 };
+use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kube::runtime::reflector::{ObjectRef, Store};
 use taffrail_crds::{Cluster, EventStore};
 use taffrail_proto::admin::{ClusterView, StoreView};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::node_admin::{Members, NodeAdmin};
 use crate::watch::Guarded;
@@ -93,8 +94,9 @@ impl Hub {
             addresses,
             publish,
         };
-        let follower =
-            Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, sight, task: tokio::spawn(task.run()) };
+        #[allow(clippy::disallowed_methods, reason = "the follower owns this task and ends it when it is dropped")]
+        let task = tokio::spawn(task.run());
+        let follower = Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, sight, task };
         followers.insert(key, follower);
     }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Writer;
 use crate::args::{LogFormat, Logging, RunArgs};
 use crate::backoff::Backoffs;
-use crate::context::{Caches, Context, Options};
+use crate::context::{Caches, Context, Filling, Options};
 use crate::controllers::publish::StatusGate;
 use crate::controllers::{cluster, event_store};
 use crate::events::Events;
@@ -221,6 +221,7 @@ fn scope(
     tasks: &mut JoinSet<String>,
 ) {
     let namespace = namespace.as_deref();
+    let filling = Filling::default();
     macro_rules! watch {
         ($kind:ty, $config:expr) => {{
             let (reader, writer) = reflector::store::<$kind>();
@@ -230,6 +231,7 @@ fn scope(
                 writer,
                 stringify!($kind),
                 shared.metrics.clone(),
+                filling.clone(),
             );
             (reader, stream)
         }};
@@ -243,6 +245,7 @@ fn scope(
                 writer,
                 stringify!($kind),
                 shared.metrics.clone(),
+                filling.clone(),
                 $fingerprint,
             );
             (reader, stream)
@@ -277,6 +280,7 @@ fn scope(
         backoffs: Backoffs::default(),
         gate: shared.gate.clone(),
         caches: Caches {
+            filling,
             clusters: clusters.clone(),
             event_stores: event_stores.clone(),
             sets,
@@ -338,7 +342,7 @@ fn scope(
     let (health, stop) = (health.clone(), stop.clone());
     tasks.spawn(named("caches", async move {
         tokio::select! {
-            () = context.caches.filled() => health.cache_filled(),
+            () = context.caches.filling.all() => health.cache_filled(),
             () = stop.cancelled() => return,
         }
         stop.cancelled().await;

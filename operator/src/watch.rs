@@ -13,6 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, core::DeserializeGuard};
 use serde::de::DeserializeOwned;
 
+use crate::context::Filling;
 use crate::metrics::Metrics;
 
 /// An object of ours that may not parse: one bad object must not stop the list of all others.
@@ -29,6 +30,27 @@ where
     }
 }
 
+/// Tells when a watch has seen its first full list. It stands behind the cache, which has it by then.
+struct First {
+    filling: Option<Filling>,
+    name: &'static str,
+}
+
+impl First {
+    fn new(filling: Filling, name: &'static str) -> Self {
+        filling.expect(name);
+        Self { filling: Some(filling), name }
+    }
+
+    fn look<K>(&mut self, event: &Result<watcher::Event<K>, watcher::Error>) {
+        if matches!(event, Ok(watcher::Event::InitDone))
+            && let Some(filling) = self.filling.take()
+        {
+            filling.filled(self.name);
+        }
+    }
+}
+
 /// Follows all objects of a kind, keeps them in `cache`, and passes on each that changes.
 pub fn follow<K>(
     api: Api<K>,
@@ -36,11 +58,14 @@ pub fn follow<K>(
     cache: Writer<K>,
     name: &'static str,
     metrics: Metrics,
+    filling: Filling,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(api, config).default_backoff().reflect(cache).touched_objects().filter_map(move |touched| {
+    let mut first = First::new(filling, name);
+    let events = watcher(api, config).default_backoff().reflect(cache);
+    events.inspect(move |event| first.look(event)).touched_objects().filter_map(move |touched| {
         let touched = match touched {
             Ok(object) => Some(Ok(object)),
             Err(error) => {
@@ -60,6 +85,7 @@ pub fn follow_changes<K>(
     cache: Writer<K>,
     name: &'static str,
     metrics: Metrics,
+    filling: Filling,
     fingerprint: impl Fn(&K) -> u64 + Send + 'static,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send
 where
@@ -67,7 +93,9 @@ where
 {
     let mut known: HashMap<(Option<String>, Option<String>), u64> = HashMap::new();
     let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
+    let mut first = First::new(filling, name);
     watcher(api, watcher::Config::default()).default_backoff().reflect(cache).filter_map(move |event| {
+        first.look(&event);
         let passed = match event {
             Ok(watcher::Event::Init) => {
                 known.clear();

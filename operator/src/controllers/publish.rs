@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
@@ -13,12 +13,15 @@ use serde::Serialize;
 use serde_json::json;
 use taffrail_crds::conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle};
 use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, PlanStep, Reason};
+use tokio::time::Instant;
 
 use crate::apply::{Owned, STATUS_MANAGER};
 use crate::context::Context;
 use crate::error::Error;
 
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
+/// A refresh waits this long after any write: leaders move together.
+const SETTLE: Duration = Duration::from_secs(1);
 const REFRESHES_A_SECOND: f64 = 10.0;
 
 /// A kind that has a status.
@@ -105,16 +108,24 @@ pub struct StatusGate {
 
 #[derive(Debug)]
 struct GateState {
-    written: HashMap<String, Instant>,
+    objects: HashMap<String, Writes>,
     tokens: f64,
     filled: Instant,
+}
+
+/// When an object was written last.
+#[derive(Clone, Copy, Debug)]
+struct Writes {
+    any: Instant,
+    /// Only for what changes by itself.
+    refresh: Option<Instant>,
 }
 
 impl Default for StatusGate {
     fn default() -> Self {
         Self {
             state: Mutex::new(GateState {
-                written: HashMap::new(),
+                objects: HashMap::new(),
                 tokens: REFRESHES_A_SECOND,
                 filled: Instant::now(),
             }),
@@ -126,9 +137,13 @@ impl StatusGate {
     /// How long a refresh of this object has to wait; zero if it may go now, and then it is counted.
     fn refresh(&self, uid: &str, now: Instant) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = state.written.get(uid).map(|at| now.saturating_duration_since(*at));
-        if let Some(left) = since.and_then(|since| REFRESH_EVERY.checked_sub(since)).filter(|left| !left.is_zero()) {
-            return left;
+        let left = |at: Instant, wait: Duration| wait.saturating_sub(now.saturating_duration_since(at));
+        let wait = state.objects.get(uid).map_or(Duration::ZERO, |writes| {
+            let every = writes.refresh.map_or(Duration::ZERO, |at| left(at, REFRESH_EVERY));
+            every.max(left(writes.any, SETTLE))
+        });
+        if !wait.is_zero() {
+            return wait;
         }
         let passed = now.saturating_duration_since(state.filled).as_secs_f64();
         state.tokens = (state.tokens + passed * REFRESHES_A_SECOND).min(REFRESHES_A_SECOND);
@@ -141,13 +156,18 @@ impl StatusGate {
     }
 
     /// Notes a write.
-    fn wrote(&self, uid: &str, now: Instant) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).written.insert(uid.to_owned(), now);
+    fn wrote(&self, uid: &str, now: Instant, is_refresh: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let writes = state.objects.entry(uid.to_owned()).or_insert(Writes { any: now, refresh: None });
+        writes.any = now;
+        if is_refresh {
+            writes.refresh = Some(now);
+        }
     }
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).written.remove(uid);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).objects.remove(uid);
     }
 }
 
@@ -164,7 +184,8 @@ pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) 
     if status == old {
         return Ok(None);
     }
-    if K::steady(&status) == K::steady(&old) {
+    let is_refresh = K::steady(&status) == K::steady(&old);
+    if is_refresh {
         let wait = ctx.gate.refresh(&uid, Instant::now());
         if !wait.is_zero() {
             return Ok(Some(wait));
@@ -185,7 +206,7 @@ pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) 
         Err(error) => return Err(Error::api(format!("writing the status of {kind} {name}"))(error)),
     }
     ctx.metrics.status_written(&kind);
-    ctx.gate.wrote(&uid, Instant::now());
+    ctx.gate.wrote(&uid, Instant::now(), is_refresh);
     announce(ctx, object, K::conditions(&old), K::conditions(&status)).await;
     Ok(None)
 }
@@ -279,10 +300,14 @@ mod tests {
     fn an_object_is_refreshed_once_a_minute_and_all_together_ten_times_a_second() {
         let gate = StatusGate::default();
         let start = Instant::now();
-        assert_eq!(gate.refresh("a", start), Duration::ZERO);
-        gate.wrote("a", start);
-        assert_eq!(gate.refresh("a", start + Duration::from_secs(20)), Duration::from_secs(40));
-        assert_eq!(gate.refresh("a", start + Duration::from_secs(61)), Duration::ZERO);
+        let after = |seconds| start + Duration::from_secs(seconds);
+        gate.wrote("a", start, false);
+        assert_eq!(gate.refresh("a", start), SETTLE);
+        assert_eq!(gate.refresh("a", after(2)), Duration::ZERO);
+        gate.wrote("a", after(2), true);
+        assert_eq!(gate.refresh("a", after(22)), Duration::from_secs(40));
+        gate.wrote("a", after(30), false);
+        assert_eq!(gate.refresh("a", after(62)), Duration::ZERO);
         let at = start + Duration::from_secs(100);
         let passed = (0..30).filter(|n| gate.refresh(&format!("x{n}"), at).is_zero()).count();
         assert_eq!(passed, 10);

@@ -9,11 +9,12 @@ use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams, 
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use taffrail_crds::{Cluster, EventStore};
-use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
+use taffrail_proto::admin::{CloseMode, CloseStoreRequest, NodeView};
+use taffrail_proto::v1::NodeState;
 
 use super::observe::Observed;
 use super::plan::{Action, GRANT_TTL, Plan};
-use super::seen::{Recorded, Seen};
+use super::seen::{self, Recorded, Seen};
 use crate::apply::{MANAGER, Owner};
 use crate::context::{Context, cached};
 use crate::error::Error;
@@ -189,10 +190,12 @@ impl Actor<'_> {
             Action::Retain { store_id, name, declared_by } => self.retain(members, store_id, name, declared_by).await?,
             Action::Drain { node_id, pod } => {
                 let answer = members.drain(*node_id).await.map_err(Error::node(format!("draining {pod}")))?;
-                if answer.reason.is_empty() {
-                    self.say("Draining", "Drain", &format!("moving everything off {pod}")).await;
-                } else {
+                // The call is repeated while it goes on; only its beginning is news.
+                let begins = |node: &NodeView| seen::id(node) == *node_id && seen::state(node) == NodeState::Member;
+                if !answer.reason.is_empty() {
                     outcome.blocked = Some(answer.waiting_for);
+                } else if self.observed.seen.nodes().any(begins) {
+                    self.say("Draining", "Drain", &format!("moving everything off {pod}")).await;
                 }
                 outcome.recheck = answer.done.then_some(SOON);
             }
@@ -221,7 +224,7 @@ impl Actor<'_> {
     }
 
     async fn record(&self, cluster_id: Option<String>, formed: bool, nodes: i32) -> Result<(), Error> {
-        let identity = Identity { cluster_id: cluster_id.unwrap_or_else(|| new_id()), formed, nodes: Some(nodes) };
+        let identity = Identity { cluster_id: cluster_id.unwrap_or_else(new_id), formed, nodes: Some(nodes) };
         let map = identity::render(self.frame(), &identity);
         let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };

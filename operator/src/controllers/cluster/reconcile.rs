@@ -1,7 +1,7 @@
 //! One pass: read, decide, act, report. The report is written on every path, the failing ones above all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
@@ -9,6 +9,7 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use taffrail_crds::conditions::Subject;
 use taffrail_crds::{Cluster, ClusterStatus};
+use tokio::time::Instant;
 
 use super::act::{Actor, Outcome};
 use super::plan::{Plan, plan};
@@ -51,7 +52,7 @@ pub fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Cont
 }
 
 async fn pass(guarded: &Guarded<Cluster>, ctx: &Context) -> Result<Action, Error> {
-    ctx.caches.filled().await;
+    ctx.caches.filling.all().await;
     let (name, namespace) =
         (guarded.meta().name.clone().unwrap_or_default(), guarded.meta().namespace.clone().unwrap_or_default());
     if let Err(invalid) = &guarded.0 {
@@ -63,7 +64,7 @@ async fn pass(guarded: &Guarded<Cluster>, ctx: &Context) -> Result<Action, Error
         forget(ctx, &namespace, &name, guarded.meta().uid.as_deref().unwrap_or_default());
         return Ok(Action::await_change());
     };
-    match work(ctx, &cluster).await {
+    match Box::pin(work(ctx, &cluster)).await {
         Ok(again) => Ok(Action::requeue(again)),
         Err(error) if error.class() == Class::NamespaceTerminating => Ok(Action::requeue(REQUEUE)),
         Err(error) => Err(error),

@@ -139,9 +139,12 @@ impl PodSeen {
         }
     }
 
-    /// The node has never held data of any cluster.
+    /// The node has never held data of any cluster. Before its data directory is open it shows no disk, and says nothing.
     pub fn is_blank(&self) -> bool {
-        self.node().is_some_and(|node| node.lifecycle() == Lifecycle::Blank && node.blank && node.cluster_id.is_empty())
+        self.node().is_some_and(|node| {
+            let says_so = node.lifecycle() == Lifecycle::Blank && node.blank && node.cluster_id.is_empty();
+            says_so && !node.disk_id.is_empty()
+        })
     }
 
     /// The cluster that the node's disk belongs to.

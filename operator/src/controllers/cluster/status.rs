@@ -221,7 +221,9 @@ fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> V
         let (reason, message) = match (&plan.stalled, blocked) {
             (Some((reason, message)), _) => (*reason, message.clone()),
             (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
-            (None, None) => plan.changing.clone().unwrap_or((Reason::Bootstrapping, "not formed yet".to_owned())),
+            (None, None) => {
+                plan.changing.clone().unwrap_or_else(|| (Reason::Bootstrapping, "not formed yet".to_owned()))
+            }
         };
         let no = |type_| Finding::no(type_, Reason::Bootstrapping, "not formed yet");
         return vec![Finding::no(T::Ready, reason, message), no(T::QuorumAvailable), no(T::CoordinatorAvailable)];

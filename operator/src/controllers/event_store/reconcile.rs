@@ -1,7 +1,7 @@
 //! One pass: read, decide, act, report. The report is written on every path, the failing ones above all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::Api;
@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use taffrail_crds::conditions::Subject;
 use taffrail_crds::event_store::DeletionPolicy;
 use taffrail_crds::{EventStore, Step};
+use tokio::time::Instant;
 
 use super::plan::{Cleanup, Next, Plan, Wish, cleanup, plan};
 use super::{act, observe, status};
@@ -52,7 +53,7 @@ pub fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Con
 }
 
 async fn pass(guarded: &Guarded<EventStore>, ctx: &Context) -> Result<Action, Error> {
-    ctx.caches.filled().await;
+    ctx.caches.filling.all().await;
     let meta = guarded.meta();
     let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
     if let Err(invalid) = &guarded.0 {

@@ -167,13 +167,14 @@ fn unreachable(cluster: &str, seen: ClusterSeen) -> Vec<Finding> {
 /// What the coordinator answered, as conditions. The store that exists goes on being served.
 fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
     let reason = named(&refused.reason).unwrap_or(Reason::InvalidSpec);
+    let message = format!("{}. {}", refused.message, reason.remedy());
     let mut all = Vec::new();
     if !exists {
-        all.push(Finding::no(T::Ready, reason, refused.message.clone()));
+        all.push(Finding::no(T::Ready, reason, message.clone()));
     }
     // The store of a former object of this name is about to be closed; that goes on by itself.
     let stalled = reason != Reason::NameTaken;
-    all.push(Finding::yes(if stalled { T::Stalled } else { T::Reconciling }, reason, refused.message.clone()));
+    all.push(Finding::yes(if stalled { T::Stalled } else { T::Reconciling }, reason, message));
     all
 }
 

@@ -13,7 +13,7 @@ pub(super) fn is_formed(identity: &Identity, seen: &Seen) -> bool {
 }
 
 pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
-    let mut plan = Plan { size: wish.replicas, nodes: wish.replicas, ..Plan::default() };
+    let mut plan = Plan { size: size(wish, seen), nodes: wish.replicas, ..Plan::default() };
     if wish.deleting {
         plan.size = seen.set.as_ref().map_or(0, |set| set.replicas);
         return plan;
@@ -74,10 +74,25 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
     plan
 }
 
-/// The first pod, if every expected pod has reported and all are blank.
+/// As many pods as there may be anything on: what is wished, what the set has, what still exists.
+fn extent(wish: &Wish, seen: &Seen) -> i32 {
+    let set = seen.set.as_ref().map_or(0, |set| set.replicas);
+    let existing = seen.pods.keys().max().map_or(0, |ordinal| ordinal + 1);
+    wish.replicas.max(set).max(existing)
+}
+
+/// Nothing is drained while the record is lost, so nothing that may hold data is taken away: the set shrinks only when
+/// every pod there is has said that it is blank.
+fn size(wish: &Wish, seen: &Seen) -> i32 {
+    let set = seen.set.as_ref().map_or(0, |set| set.replicas);
+    if every_blank(wish, seen).is_some() { wish.replicas } else { wish.replicas.max(set) }
+}
+
+/// The first pod, if every pod that may hold anything has reported and all are blank. Pods beyond the wish count too: a
+/// Cluster must never be formed beside members that are merely silent.
 fn every_blank<'a>(wish: &Wish, seen: &'a Seen) -> Option<&'a PodSeen> {
     let expected = |ordinal| seen.pods.get(&ordinal).filter(|pod| pod.is_blank() && !pod.terminating);
-    let all = (0..wish.replicas).all(|ordinal| expected(ordinal).is_some());
+    let all = (0..extent(wish, seen)).all(|ordinal| expected(ordinal).is_some());
     all.then(|| expected(0)).flatten()
 }
 

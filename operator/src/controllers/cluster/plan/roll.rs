@@ -18,7 +18,7 @@ fn revision(seen: &Seen) -> Option<&str> {
     seen.set.as_ref()?.revision.as_deref()
 }
 
-fn outdated<'a>(seen: &'a Seen) -> impl Iterator<Item = &'a PodSeen> {
+fn outdated(seen: &Seen) -> impl Iterator<Item = &PodSeen> {
     let current = revision(seen);
     seen.pods.values().filter(move |pod| current.is_some_and(|current| pod.revision != current))
 }

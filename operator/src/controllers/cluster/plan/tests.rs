@@ -157,6 +157,18 @@ fn nothing_is_formed_before_every_expected_pod_has_reported() {
 }
 
 #[test]
+fn a_node_that_has_not_opened_its_disk_yet_is_not_blank() {
+    let mut opening = blank(0);
+    if let Report::Node(status) = &mut opening.report {
+        status.disk_id.clear();
+    }
+    for recorded in [Recorded::Nowhere, identity(false, 1), identity(true, 1)] {
+        let plan = plan(&wish(1), &forming([opening.clone()], recorded), at(1));
+        assert!(plan.actions.is_empty() && plan.stalled.is_none(), "{plan:?}");
+    }
+}
+
+#[test]
 fn the_identity_is_recorded_in_one_pass_and_used_in_the_next() {
     let pods = || (0..3).map(blank);
     let first = plan(&wish(3), &forming(pods(), Recorded::Nowhere), at(1));
@@ -610,7 +622,8 @@ mod world {
             for action in &plan.actions {
                 self.carry_out(action);
             }
-            let revision = self.seen.set.as_ref().and_then(|set| set.revision.clone()).or(Some("new".to_owned()));
+            let revision =
+                self.seen.set.as_ref().and_then(|set| set.revision.clone()).or_else(|| Some("new".to_owned()));
             self.seen.set = Some(SetSeen { replicas: plan.size, revision });
             plan
         }
@@ -774,5 +787,27 @@ mod world {
                 world.seen.view
             );
         }
+    }
+}
+
+/// Nothing is drained while the record is lost, so nothing that may hold data is taken away.
+#[test]
+fn the_set_never_shrinks_while_the_record_is_lost() {
+    for recorded in [Recorded::Annotations(ID.to_owned()), Recorded::Conflict("two ids".to_owned())] {
+        let mut seen = forming([member(0, ID), member(1, ID), member(2, ID)], recorded);
+        seen.set.as_mut().unwrap().replicas = 3;
+        assert_eq!(plan(&wish(1), &seen, at(1)).size, 3);
+    }
+}
+
+#[test]
+fn nothing_is_formed_beside_members_that_are_merely_silent() {
+    let silent = |ordinal| PodSeen { report: Report::Silent("no answer".to_owned()), ..blank(ordinal) };
+    for recorded in [identity(false, 1), Recorded::Annotations(ID.to_owned())] {
+        let mut seen = forming([blank(0), silent(1), silent(2)], recorded);
+        seen.set.as_mut().unwrap().replicas = 3;
+        let found = plan(&wish(1), &seen, at(1));
+        assert!(!bootstraps(&found), "{found:?}");
+        assert_eq!(found.size, 3);
     }
 }
