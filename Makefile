@@ -35,7 +35,8 @@ up: deps tools build ## the main job on a fresh machine: Kubernetes, operator, C
 
 .PHONY: down
 down: ## end the local Kubernetes; nothing is left but caches
-	@if [ -x $(LOCALKUBE) ]; then $(LOCALKUBE) down; fi
+	@[ -x $(LOCALKUBE) ] || $(CARGO) build -q --workspace --bin localkube
+	@$(LOCALKUBE) down
 
 .PHONY: env
 env: ## print export lines for eval "$$(make -s env)"
@@ -76,11 +77,11 @@ unit: ## tests beside the code, property tests, golden files
 	@$(CARGO) test --workspace --lib --bins
 
 .PHONY: integration
-integration: ## components through their public faces, real processes
-	@$(CARGO) test --workspace --lib --bins --tests -- --skip gateway::tests --skip cli::load
+integration: ## all tests that need no Kubernetes, but for cli::load
+	@$(CARGO) test --workspace --lib --bins --tests -- --skip cli::load
 
 .PHONY: e2e
-e2e: tools build ## everything on a real Kubernetes
+e2e: tools build ## from helm install to a stable store and a quiet minute, on a real Kubernetes
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
 	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test cluster -- --test-threads=1 from_helm
 

@@ -28,7 +28,10 @@ helm upgrade --install taffrail charts/taffrail -n taffrail-system --create-name
 
 step "Cluster main and EventStore orders"
 # only where absent, so that a second run does not undo a scale
-kubectl get tfc/main evs/orders >/dev/null 2>&1 || kubectl create -f crds/examples/minimal.yaml 2>&1 | grep -v AlreadyExists || true
+if ! created=$(kubectl create -f crds/examples/minimal.yaml 2>&1) && grep '^Error' <<<"$created" | grep -qv AlreadyExists; then
+  echo "$created" >&2
+  exit 1
+fi
 if ! kubectl wait --for=condition=Stable tfc/main evs/orders --timeout=5m; then
   kubectl get tfc,evs,pods -o wide
   echo "up: not Stable; 'kubectl describe tfc main' and 'kubectl -n taffrail-system logs deploy/taffrail-operator' say why" >&2

@@ -30,10 +30,7 @@ impl TestCluster {
     pub async fn from_environment(config: &Config, progress: &Progress<'_>) -> Result<Self, localkube::Error> {
         if std::env::var_os("TAFFRAIL_CLUSTER").is_some_and(|value| value == "existing") {
             let program = |name: &str| PathBuf::from(name);
-            return Ok(Self::Existing(
-                Kubectl::new(program("kubectl"), None),
-                Helm::new(program("helm"), None),
-            ));
+            return Ok(Self::Existing(Kubectl::new(program("kubectl"), None), Helm::new(program("helm"), None)));
         }
         let (local, _) = LocalKube::up(config, progress).await?;
         Ok(Self::Local(local))
@@ -77,9 +74,6 @@ mod tests {
     fn a_foreign_cluster_refuses_faults_in_words() {
         let foreign = TestCluster::Existing(Kubectl::new("kubectl".into(), None), Helm::new("helm".into(), None));
         let error = foreign.faults("stops a node").unwrap_err().to_string();
-        assert!(
-            error.contains("stops a node") && error.contains("local Kubernetes"),
-            "{error}"
-        );
+        assert!(error.contains("stops a node") && error.contains("local Kubernetes"), "{error}");
     }
 }

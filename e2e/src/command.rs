@@ -65,11 +65,7 @@ impl Run {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.env("PATH", search_path());
-        Self {
-            command,
-            timeout: DEFAULT_TIMEOUT,
-            stdin: None,
-        }
+        Self { command, timeout: DEFAULT_TIMEOUT, stdin: None }
     }
 
     /// Appends arguments.
@@ -132,11 +128,7 @@ impl Run {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(Error::Failed {
-            line,
-            status: output.status,
-            output: last_words(&output),
-        })
+        Err(Error::Failed { line, status: output.status, output: last_words(&output) })
     }
 
     /// Runs to the end and answers whatever came, success or not.
@@ -145,19 +137,9 @@ impl Run {
     /// When the program cannot start or exceeds its time.
     pub async fn raw(mut self) -> Result<Output, Error> {
         let line = self.line();
-        self.command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        self.command.stdin(if self.stdin.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
-        let mut child = self.command.spawn().map_err(|source| Error::Start {
-            line: line.clone(),
-            source,
-        })?;
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        self.command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = self.command.spawn().map_err(|source| Error::Start { line: line.clone(), source })?;
         let input = child.stdin.take().zip(self.stdin.take());
         let feed = async {
             if let Some((mut pipe, bytes)) = input {
@@ -168,10 +150,7 @@ impl Run {
         let both = async { tokio::join!(child.wait_with_output(), feed).0 };
         match tokio::time::timeout(self.timeout, both).await {
             Ok(output) => output.map_err(|source| Error::Start { line, source }),
-            Err(_) => Err(Error::TimedOut {
-                line,
-                seconds: self.timeout.as_secs(),
-            }),
+            Err(_) => Err(Error::TimedOut { line, seconds: self.timeout.as_secs() }),
         }
     }
 }
@@ -185,19 +164,11 @@ impl fmt::Display for Run {
 /// The end of what a failed program printed: the part that tells why, short enough for one message.
 fn last_words(output: &Output) -> String {
     const CHARS_MAX: usize = 2_000;
-    let stream = if output.stderr.trim_ascii().is_empty() {
-        &output.stdout
-    } else {
-        &output.stderr
-    };
+    let stream = if output.stderr.trim_ascii().is_empty() { &output.stdout } else { &output.stderr };
     let text = String::from_utf8_lossy(stream);
     let text = text.trim();
     let skip = text.chars().count().saturating_sub(CHARS_MAX);
-    if text.is_empty() {
-        "it printed nothing".to_owned()
-    } else {
-        text.chars().skip(skip).collect()
-    }
+    if text.is_empty() { "it printed nothing".to_owned() } else { text.chars().skip(skip).collect() }
 }
 
 #[cfg(test)]
@@ -206,16 +177,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_names_the_command_and_its_last_words() {
-        let error = Run::new("sh")
-            .args(["-c", "echo no such thing >&2; exit 3"])
-            .output()
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("sh -c") && error.contains("no such thing") && error.contains('3'),
-            "{error}"
-        );
+        let error =
+            Run::new("sh").args(["-c", "echo no such thing >&2; exit 3"]).output().await.unwrap_err().to_string();
+        assert!(error.contains("sh -c") && error.contains("no such thing") && error.contains('3'), "{error}");
     }
 
     #[tokio::test]

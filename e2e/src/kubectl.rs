@@ -81,9 +81,7 @@ impl Kubectl {
     /// # Errors
     /// When `kubectl` fails or the objects stay.
     pub async fn delete<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String, command::Error> {
-        let run = self
-            .command()
-            .args(["delete", "--ignore-not-found", "--wait", "--timeout=120s"]);
+        let run = self.command().args(["delete", "--ignore-not-found", "--wait", "--timeout=120s"]);
         run.args(args).timeout(Duration::from_secs(130)).output().await
     }
 
@@ -92,11 +90,7 @@ impl Kubectl {
     /// # Errors
     /// When `kubectl` or the command fails.
     pub async fn exec(&self, namespace: &str, pod: &str, command: &[&str]) -> Result<String, command::Error> {
-        self.command()
-            .args(["--namespace", namespace, "exec", pod, "--"])
-            .args(command)
-            .output()
-            .await
+        self.command().args(["--namespace", namespace, "exec", pod, "--"]).args(command).output().await
     }
 
     /// Waits until `look`, given the object as it is, answers `Ok`; its `Err` says what was seen instead.
@@ -112,10 +106,7 @@ impl Kubectl {
     ) -> Result<T, wait::TimedOut> {
         let look = &look;
         wait::until(what, deadline, || async move {
-            let seen = self
-                .json(["get"].iter().chain(object))
-                .await
-                .map_err(|error| error.to_string())?;
+            let seen = self.json(["get"].iter().chain(object)).await.map_err(|error| error.to_string())?;
             look(&seen)
         })
         .await
@@ -160,12 +151,7 @@ pub fn condition_is_true(object: &Value, kind: &str) -> Result<(), String> {
         Some(condition) if condition["status"] == "True" => Ok(()),
         Some(condition) => {
             let word = |field: &str| condition[field].as_str().unwrap_or("?").to_owned();
-            Err(format!(
-                "{kind} is {}: {}: {}",
-                word("status"),
-                word("reason"),
-                word("message")
-            ))
+            Err(format!("{kind} is {}: {}: {}", word("status"), word("reason"), word("message")))
         }
     }
 }
@@ -178,13 +164,7 @@ mod tests {
     fn a_condition_that_is_not_true_tells_why() {
         let object = serde_json::json!({"status": {"conditions": [
             {"type": "Ready", "status": "False", "reason": "Waiting", "message": "for a volume"}]}});
-        assert_eq!(
-            condition_is_true(&object, "Ready"),
-            Err("Ready is False: Waiting: for a volume".to_owned())
-        );
-        assert_eq!(
-            condition_is_true(&object, "Stable"),
-            Err("no condition Stable".to_owned())
-        );
+        assert_eq!(condition_is_true(&object, "Ready"), Err("Ready is False: Waiting: for a volume".to_owned()));
+        assert_eq!(condition_is_true(&object, "Stable"), Err("no condition Stable".to_owned()));
     }
 }

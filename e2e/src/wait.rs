@@ -42,11 +42,7 @@ where
             Err(_) => {}
         }
         if started.elapsed() >= deadline {
-            return Err(TimedOut {
-                what: what.to_owned(),
-                seconds: deadline.as_secs(),
-                last_seen,
-            });
+            return Err(TimedOut { what: what.to_owned(), seconds: deadline.as_secs(), last_seen });
         }
         sleep(INTERVAL).await;
     }
@@ -62,13 +58,7 @@ mod tests {
         let value = until("the third look", Duration::from_secs(5), || {
             looks += 1;
             let seen = looks;
-            async move {
-                if seen == 3 {
-                    Ok(seen)
-                } else {
-                    Err(format!("look {seen}"))
-                }
-            }
+            async move { if seen == 3 { Ok(seen) } else { Err(format!("look {seen}")) } }
         })
         .await
         .unwrap();
@@ -77,21 +67,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn says_what_it_saw_last() {
-        let error = until("rain", Duration::from_secs(1), || async { Err::<(), _>("sunshine") })
-            .await
-            .unwrap_err();
+        let error = until("rain", Duration::from_secs(1), || async { Err::<(), _>("sunshine") }).await.unwrap_err();
         assert_eq!(error.to_string(), "waited 1 s for rain; last seen: sunshine");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_look_that_hangs_is_bounded_too() {
-        let error = until(
-            "an answer",
-            Duration::from_secs(2),
-            std::future::pending::<Result<(), String>>,
-        )
-        .await
-        .unwrap_err();
+        let error =
+            until("an answer", Duration::from_secs(2), std::future::pending::<Result<(), String>>).await.unwrap_err();
         assert_eq!(error.last_seen, "nothing yet");
     }
 }

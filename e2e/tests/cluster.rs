@@ -3,7 +3,11 @@
 //!
 //! Needs root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image that `TAFFRAIL_IMAGE_ARCHIVE` names.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test ends at the first thing that is not as it must be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
 
 use anyhow::{Context, ensure};
 use futures::FutureExt;
@@ -61,8 +65,22 @@ async fn install(helm: &Helm) -> anyhow::Result<()> {
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/taffrail");
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let args = [
-        "install", "taffrail", chart, "--dependency-update", "-n", "taffrail-system", "--create-namespace",
-        "--set", &repository, "--set", &tag, "--set", "image.pullPolicy=IfNotPresent", "--wait", "--timeout", "2m",
+        "install",
+        "taffrail",
+        chart,
+        "--dependency-update",
+        "-n",
+        "taffrail-system",
+        "--create-namespace",
+        "--set",
+        &repository,
+        "--set",
+        &tag,
+        "--set",
+        "image.pullPolicy=IfNotPresent",
+        "--wait",
+        "--timeout",
+        "2m",
     ];
     helm.run(args).await?;
     Ok(())
@@ -191,7 +209,11 @@ async fn replicas_agree(scene: &Scene, store: &str) -> anyhow::Result<()> {
             }
         }
         let first = digests.values().next().cloned();
-        if digests.len() > 1 && digests.values().all(|d| Some(d) == first.as_ref()) { Ok(()) } else { Err(format!("{digests:?}")) }
+        if digests.len() > 1 && digests.values().all(|d| Some(d) == first.as_ref()) {
+            Ok(())
+        } else {
+            Err(format!("{digests:?}"))
+        }
     })
     .await?;
     Ok(())
@@ -212,9 +234,16 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
             .collect();
         ensure!(nodes.len() == 3, "three pods on {nodes:?}");
         s.kubectl
-            .exec("default", "main-0", &["taffrail", "append", "o-1", "--store", "orders", "--type", "T", "--data", "1"])
+            .exec(
+                "default",
+                "main-0",
+                &["taffrail", "append", "o-1", "--store", "orders", "--type", "T", "--data", "1"],
+            )
             .await?;
-        let read = s.kubectl.exec("default", "main-2", &["taffrail", "read", "o-1", "--endpoint", "http://orders.default.svc:2113"]).await?;
+        let read = s
+            .kubectl
+            .exec("default", "main-2", &["taffrail", "read", "o-1", "--endpoint", "http://orders.default.svc:2113"])
+            .await?;
         ensure!(read.lines().count() == 1, "by the store's own name: {read}");
         let mut times = Vec::new();
         for n in 0..10 {
@@ -233,8 +262,7 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
         tokio::time::sleep(MINUTE).await;
         let writes = s.kube.writes_since(since)?;
         let users = audit::by_user(&writes);
-        let operator: usize =
-            users.iter().filter(|(user, _)| user.contains("taffrail")).map(|(_, n)| *n).sum();
+        let operator: usize = users.iter().filter(|(user, _)| user.contains("taffrail")).map(|(_, n)| *n).sum();
         ensure!(operator == 0, "the operator or a node wrote {operator} times in a quiet minute: {users:?}");
         ensure!(terms(s).await? == before, "somebody was elected in a quiet minute");
         Ok(())
@@ -261,7 +289,10 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         // b: a fixed number of appends, nothing broken
         let verdict = Workload::start(&target, Some(250), Duration::ZERO).complete(MINUTE * 4).await?;
         println!("b: {verdict:?}");
-        ensure!(verdict.unknown == 0 && verdict.retried > 50 && verdict.rejected > 0 && verdict.subscribers == 3, "{verdict:?}");
+        ensure!(
+            verdict.unknown == 0 && verdict.retried > 50 && verdict.rejected > 0 && verdict.subscribers == 3,
+            "{verdict:?}"
+        );
         replicas_agree(s, "orders").await?;
 
         // c: the leader is killed under load
@@ -283,7 +314,9 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         for pod in pods {
             s.kill(&pod).await?;
         }
-        s.kubectl.run(["wait", "--for=condition=Ready", "pod", "-l", "taffrail.io/cluster=main", "--timeout=120s"]).await?;
+        s.kubectl
+            .run(["wait", "--for=condition=Ready", "pod", "-l", "taffrail.io/cluster=main", "--timeout=120s"])
+            .await?;
         target.set(s.endpoints().await?);
         load_runs(&load).await?;
         println!("c: {:?}", load.finish(MINUTE * 2).await?);
@@ -299,7 +332,7 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         load_runs(&load).await?;
         let _calm = load.progress().longest_gap();
         s.kube.isolate(node).await?;
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        minority_refuses(s, &lonely, "cut").await?;
         load_runs(&load).await?;
         let gap = load.progress().longest_gap();
         let dropped: u64 = s.kube.status().await?.cuts.iter().map(|c| c.packets_dropped).sum();
@@ -334,6 +367,30 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         Ok(())
     })
     .await;
+}
+
+/// A pod that is cut off never acknowledges, and says why once it knows.
+async fn minority_refuses(scene: &Scene, pod: &str, store: &str) -> anyhow::Result<()> {
+    let endpoints = scene.endpoints().await?;
+    let endpoint = endpoints.get(pod).context("the pod has no address")?;
+    let client =
+        taffrail_client::Client::connect(endpoint).await?.with_store(store)?.with_timeout(Duration::from_secs(2));
+    let (client, acknowledged) = (&client, std::sync::atomic::AtomicBool::new(false));
+    let acknowledged = &acknowledged;
+    wait::until("the minority to refuse by name", Duration::from_secs(30), || async move {
+        let event = taffrail_client::EventBuilder::new("Lonely").build();
+        match client.append("lonely", taffrail_client::Expected::Any, vec![event]).await {
+            Ok(_) => {
+                acknowledged.store(true, std::sync::atomic::Ordering::Relaxed);
+                Ok(())
+            }
+            Err(taffrail_client::Error::Unavailable { reason, .. }) if !reason.is_empty() => Ok(()),
+            Err(e) => Err(e.to_string()),
+        }
+    })
+    .await?;
+    ensure!(!acknowledged.load(std::sync::atomic::Ordering::Relaxed), "{pod} acknowledged without a majority");
+    Ok(())
 }
 
 /// Waits until a hundred more batches were acknowledged.

@@ -2,10 +2,7 @@
 //!
 //! Needs root and everything that `scripts/deps.sh` and `scripts/k8s-tools.sh` provide.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it must be")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -37,25 +34,18 @@ impl Scene {
     async fn new(name: &str) -> Self {
         let machine = MACHINE.lock().await;
         let config = Config::new(name.parse().unwrap(), PathBuf::from(env!("CARGO_BIN_EXE_localkube")));
-        let scene = Self {
-            config,
-            _machine: machine,
-        };
+        let scene = Self { config, _machine: machine };
         // An earlier run may have been killed.
         scene.down().await;
         scene
     }
 
     async fn up(&self) -> (LocalKube, Outcome) {
-        LocalKube::up(&self.config, &|step| println!("{}: {step}", self.config.name))
-            .await
-            .unwrap()
+        LocalKube::up(&self.config, &|step| println!("{}: {step}", self.config.name)).await.unwrap()
     }
 
     async fn down(&self) -> bool {
-        LocalKube::down(&self.config.state_root, &self.config.name)
-            .await
-            .unwrap()
+        LocalKube::down(&self.config.state_root, &self.config.name).await.unwrap()
     }
 
     async fn run(self, test: impl AsyncFnOnce(&Self)) {
@@ -144,10 +134,7 @@ impl Web {
             Some(3) => Ok(()),
             other => Err(format!("{other:?} of 3 pods are ready")),
         };
-        kubectl
-            .until("three ready pods", MINUTE, &set, all_ready)
-            .await
-            .unwrap();
+        kubectl.until("three ready pods", MINUTE, &set, all_ready).await.unwrap();
         let list = kubectl.json(["--namespace", "strict", "get", "pods"]).await.unwrap();
         let mut found: Vec<_> = list["items"]
             .as_array()
@@ -155,19 +142,13 @@ impl Web {
             .iter()
             .map(|pod| {
                 let word = |value: &Value| value.as_str().unwrap().to_owned();
-                (
-                    word(&pod["spec"]["nodeName"]),
-                    word(&pod["metadata"]["name"]),
-                    word(&pod["status"]["podIP"]),
-                )
+                (word(&pod["spec"]["nodeName"]), word(&pod["metadata"]["name"]), word(&pod["status"]["podIP"]))
             })
             .collect();
         found.sort();
         let nodes: BTreeSet<_> = found.iter().map(|pod| pod.0.clone()).collect();
         assert_eq!(nodes.len(), 3, "one pod on each node: {found:?}");
-        Self {
-            pods: found.into_iter().map(|(_, name, address)| (name, address)).collect(),
-        }
+        Self { pods: found.into_iter().map(|(_, name, address)| (name, address)).collect() }
     }
 
     /// The pod on a node.
@@ -180,20 +161,12 @@ impl Web {
     }
 
     async fn shell(&self, kubectl: &Kubectl, node: NodeId, script: &str) -> Result<String, String> {
-        kubectl
-            .exec("strict", self.pod(node), &["sh", "-c", script])
-            .await
-            .map_err(|error| error.to_string())
+        kubectl.exec("strict", self.pod(node), &["sh", "-c", script]).await.map_err(|error| error.to_string())
     }
 
     /// One request from the pod of one node to the pod of another, which either answers at once or not at all.
     async fn reaches(&self, kubectl: &Kubectl, from: NodeId, to: NodeId) -> Result<String, String> {
-        self.shell(
-            kubectl,
-            from,
-            &format!("timeout 2 wget -q -O - http://{}:8080/name", self.address(to)),
-        )
-        .await
+        self.shell(kubectl, from, &format!("timeout 2 wget -q -O - http://{}:8080/name", self.address(to))).await
     }
 }
 
@@ -212,17 +185,9 @@ async fn pods_get_names_volumes_and_images() {
             let owner = web.shell(kubectl, node(1), "stat -c '%g %a' /data").await.unwrap();
             assert_eq!(owner.trim(), "2000 2775", "fsGroup owns the volume");
             let writes = cluster.writes_since(before).unwrap();
+            assert!(audit::by_user(&writes)["kubernetes-admin"] >= 5, "{:?}", audit::by_user(&writes));
             assert!(
-                audit::by_user(&writes)["kubernetes-admin"] >= 5,
-                "{:?}",
-                audit::by_user(&writes)
-            );
-            assert!(
-                cluster
-                    .writes_since(Timestamp::now())
-                    .unwrap()
-                    .iter()
-                    .all(|write| write.user != "kubernetes-admin")
+                cluster.writes_since(Timestamp::now()).unwrap().iter().all(|write| write.user != "kubernetes-admin")
             );
             released_volumes_come_back_empty(&cluster).await;
             a_limited_volume_is_full_at_its_size(&cluster).await;
@@ -234,11 +199,7 @@ async fn pods_get_names_volumes_and_images() {
 async fn names_resolve_and_services_route(kubectl: &Kubectl, web: &Web) {
     for from in [1, 2, 3] {
         let found = wait::until("the alias to be resolved", MINUTE, || {
-            web.shell(
-                kubectl,
-                node(from),
-                "timeout 2 wget -q -O - http://orders.default.svc:8080/name",
-            )
+            web.shell(kubectl, node(from), "timeout 2 wget -q -O - http://orders.default.svc:8080/name")
         });
         assert!(found.await.unwrap().starts_with("web-"));
         // Service addresses reach every pod, that of the asking node too.
@@ -246,10 +207,7 @@ async fn names_resolve_and_services_route(kubectl: &Kubectl, web: &Web) {
             "for i in 1 2 3 4 5 6 7 8; do timeout 2 wget -q -O - http://main-clients:8080/name || exit 1; done";
         web.shell(kubectl, node(from), script).await.unwrap();
     }
-    let service = kubectl
-        .json(["--namespace", "strict", "get", "service", "main-clients"])
-        .await
-        .unwrap();
+    let service = kubectl.json(["--namespace", "strict", "get", "service", "main-clients"]).await.unwrap();
     let address = service["spec"]["clusterIP"].as_str().unwrap().to_owned();
     let connected = tokio::time::timeout(MINUTE, tokio::net::TcpStream::connect((address, 8080))).await;
     connected.expect("the host reaches Services").unwrap();
@@ -258,21 +216,12 @@ async fn names_resolve_and_services_route(kubectl: &Kubectl, web: &Web) {
 async fn released_volumes_come_back_empty(cluster: &LocalKube) {
     let kubectl = cluster.kubectl();
     let claim = ["--namespace", "strict", "get", "persistentvolumeclaim", "data-web-0"];
-    let volume = kubectl.json(claim).await.unwrap()["spec"]["volumeName"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let volume = kubectl.json(claim).await.unwrap()["spec"]["volumeName"].as_str().unwrap().to_owned();
     let path = kubectl.json(["get", "persistentvolume", &volume]).await.unwrap()["spec"]["local"]["path"].clone();
     let path = Path::new(path.as_str().unwrap()).to_owned();
     assert!(path.join("name").exists(), "the pod wrote to {}", path.display());
-    kubectl
-        .delete(["--namespace", "strict", "statefulset", "web"])
-        .await
-        .unwrap();
-    kubectl
-        .delete(["--namespace", "strict", "persistentvolumeclaim", "--all"])
-        .await
-        .unwrap();
+    kubectl.delete(["--namespace", "strict", "statefulset", "web"]).await.unwrap();
+    kubectl.delete(["--namespace", "strict", "persistentvolumeclaim", "--all"]).await.unwrap();
     let object = ["persistentvolume", volume.as_str()];
     let phase = |wanted: &'static str| {
         move |volume: &Value| match volume["status"]["phase"].as_str() {
@@ -280,16 +229,10 @@ async fn released_volumes_come_back_empty(cluster: &LocalKube) {
             other => Err(format!("{other:?}")),
         }
     };
-    kubectl
-        .until("the volume to be released", MINUTE, &object, phase("Released"))
-        .await
-        .unwrap();
+    kubectl.until("the volume to be released", MINUTE, &object, phase("Released")).await.unwrap();
     assert!(path.join("name").exists(), "a released volume keeps its data");
     assert!(cluster.recycle_released_volumes().await.unwrap().contains(&volume));
-    kubectl
-        .until("the volume to be available", MINUTE, &object, phase("Available"))
-        .await
-        .unwrap();
+    kubectl.until("the volume to be available", MINUTE, &object, phase("Available")).await.unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "a recycled volume is empty");
     // A new set of the same name starts from nothing.
     let web = Web::start(&kubectl).await;
@@ -327,10 +270,7 @@ spec:
         Some("Succeeded") => Ok(()),
         other => Err(format!("{other:?}")),
     };
-    kubectl
-        .until("the volume to be full", MINUTE, &["pod", "small"], full)
-        .await
-        .unwrap();
+    kubectl.until("the volume to be full", MINUTE, &["pod", "small"], full).await.unwrap();
 }
 
 async fn a_broken_archive_is_refused(cluster: &LocalKube) {
@@ -365,21 +305,12 @@ async fn a_partition_cuts_new_and_established_connections(cluster: &LocalKube, w
     let kubectl = &cluster.kubectl();
     let (one, other) = (node(1), node(2));
     // A client whose lines come back from the other node; it lives as long as the pod.
-    let echo = format!(
-        "mkfifo /data/in && (nc {} 9000 <>/data/in >/data/out 2>/dev/null &)",
-        web.address(other)
-    );
+    let echo = format!("mkfifo /data/in && (nc {} 9000 <>/data/in >/data/out 2>/dev/null &)", web.address(other));
     web.shell(kubectl, one, &echo).await.unwrap();
-    let say = async |word: &str| {
-        web.shell(kubectl, one, &format!("echo {word} >/data/in"))
-            .await
-            .unwrap()
-    };
+    let say = async |word: &str| web.shell(kubectl, one, &format!("echo {word} >/data/in")).await.unwrap();
     let comes_back = async |word: &str| {
         let look = format!("grep {word} /data/out");
-        wait::until("the line to come back", MINUTE, || web.shell(kubectl, one, &look))
-            .await
-            .unwrap()
+        wait::until("the line to come back", MINUTE, || web.shell(kubectl, one, &look)).await.unwrap()
     };
     say("before").await;
     comes_back("before").await;
@@ -392,11 +323,7 @@ async fn a_partition_cuts_new_and_established_connections(cluster: &LocalKube, w
     say("during").await;
     let dropped = wait::until("packets to be dropped both ways", MINUTE, || async {
         let cuts = cluster.status().await.map_err(|error| error.to_string())?.cuts;
-        if cuts.iter().all(|cut| cut.packets_dropped > 0) {
-            Ok(cuts)
-        } else {
-            Err(format!("{cuts:?}"))
-        }
+        if cuts.iter().all(|cut| cut.packets_dropped > 0) { Ok(cuts) } else { Err(format!("{cuts:?}")) }
     });
     assert_eq!(dropped.await.unwrap().len(), 2);
     web.shell(kubectl, one, "grep during /data/out").await.unwrap_err();
@@ -413,18 +340,8 @@ async fn a_one_way_partition_names_its_direction(cluster: &LocalKube) {
     cluster.heal_between(node(2), node(1)).await.unwrap();
     assert_eq!(cluster.status().await.unwrap().cuts.len(), 4);
     cluster.heal().await.unwrap();
-    assert!(
-        cluster
-            .partition(node(1), node(8))
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("node8")
-    );
-    assert!(
-        cluster.status().await.unwrap().cuts.is_empty(),
-        "a refused cut changes nothing"
-    );
+    assert!(cluster.partition(node(1), node(8)).await.unwrap_err().to_string().contains("node8"));
+    assert!(cluster.status().await.unwrap().cuts.is_empty(), "a refused cut changes nothing");
 }
 
 async fn a_node_cut_from_the_api_is_lost_to_it_and_no_other(cluster: &LocalKube, web: &Web) {
@@ -435,29 +352,11 @@ async fn a_node_cut_from_the_api_is_lost_to_it_and_no_other(cluster: &LocalKube,
     cluster.cut([Cut::Api { node: node(1) }]).await.unwrap();
     // The API server cannot reach this kubelet either, so another pod has to tell.
     web.reaches(kubectl, node(2), node(1)).await.unwrap();
-    let exec = [
-        "--request-timeout=3s",
-        "--namespace",
-        "strict",
-        "exec",
-        web.pod(node(1)),
-        "--",
-        "true",
-    ];
-    kubectl
-        .command()
-        .args(exec)
-        .timeout(Duration::from_secs(5))
-        .output()
-        .await
-        .unwrap_err();
+    let exec = ["--request-timeout=3s", "--namespace", "strict", "exec", web.pod(node(1)), "--", "true"];
+    kubectl.command().args(exec).timeout(Duration::from_secs(5)).output().await.unwrap_err();
     web.shell(kubectl, node(2), ask).await.unwrap();
     cluster.heal().await.unwrap();
-    wait::until("the kubelet to be reached", MINUTE, || {
-        web.shell(kubectl, node(1), "true")
-    })
-    .await
-    .unwrap();
+    wait::until("the kubelet to be reached", MINUTE, || web.shell(kubectl, node(1), "true")).await.unwrap();
 }
 
 async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &Web) {
@@ -467,23 +366,15 @@ async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &W
     let refused = tokio::net::TcpStream::connect(api).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert_eq!(cluster.status().await.unwrap().problems(), ["the API server is paused"]);
-    tokio::net::TcpStream::connect((web.address(node(1)), 8080))
-        .await
-        .expect("pods go on");
-    assert!(matches!(
-        LocalKube::up(&test_config(cluster), &|_| {}).await,
-        Err(Error::Unhealthy { .. })
-    ));
+    tokio::net::TcpStream::connect((web.address(node(1)), 8080)).await.expect("pods go on");
+    assert!(matches!(LocalKube::up(&test_config(cluster), &|_| {}).await, Err(Error::Unhealthy { .. })));
     cluster.resume_api().await.unwrap();
     kubectl.run(["get", "nodes"]).await.unwrap();
     cluster.nodes_ready(&[node(1), node(2), node(3)], MINUTE).await.unwrap();
 }
 
 fn test_config(cluster: &LocalKube) -> Config {
-    Config::new(
-        cluster.machine().name.clone(),
-        PathBuf::from(env!("CARGO_BIN_EXE_localkube")),
-    )
+    Config::new(cluster.machine().name.clone(), PathBuf::from(env!("CARGO_BIN_EXE_localkube")))
 }
 
 async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube, web: &Web) {
@@ -495,29 +386,18 @@ async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube
     let directory = cluster.machine().state.join("node2");
     let inside = format!("/proc/{}/mountinfo", cluster.init_pid().unwrap());
     let mounts = fs::read_to_string(inside).unwrap();
-    assert!(
-        !mounts.contains(directory.to_str().unwrap()),
-        "nothing of it is mounted"
-    );
+    assert!(!mounts.contains(directory.to_str().unwrap()), "nothing of it is mounted");
     // Names still resolve: they do not depend on a node.
-    web.shell(kubectl, node(1), "nslookup main-clients.strict.svc.cluster.local")
-        .await
-        .unwrap();
+    web.shell(kubectl, node(1), "nslookup main-clients.strict.svc.cluster.local").await.unwrap();
     cluster.start_node(stopped).await.unwrap();
-    cluster
-        .nodes_ready(&[node(1), node(2), node(3)], Duration::from_secs(120))
-        .await
-        .unwrap();
+    cluster.nodes_ready(&[node(1), node(2), node(3)], Duration::from_secs(120)).await.unwrap();
     let pod = ["--namespace", "strict", "pod", web.pod(stopped)];
     let restarted = |pod: &Value| {
         let status = &pod["status"]["containerStatuses"][0];
         let again = status["ready"] == true && status["restartCount"].as_u64() > Some(0);
         if again { Ok(()) } else { Err(format!("{status}")) }
     };
-    kubectl
-        .until("the pod to run again", Duration::from_secs(120), &pod, restarted)
-        .await
-        .unwrap();
+    kubectl.until("the pod to run again", Duration::from_secs(120), &pod, restarted).await.unwrap();
     let again = Web::ready(kubectl).await;
     let lines = again.shell(kubectl, stopped, "wc -l </data/name").await.unwrap();
     assert_eq!(lines.trim(), "2", "its volume kept the line of its first start");
@@ -536,22 +416,14 @@ struct Traces {
 
 impl Traces {
     fn now(clusters: &[&Config]) -> Self {
-        let states: Vec<PathBuf> = clusters
-            .iter()
-            .map(|config| config.state_root.join(config.name.as_str()))
-            .collect();
+        let states: Vec<PathBuf> = clusters.iter().map(|config| config.state_root.join(config.name.as_str())).collect();
         let of_others =
             |line: &str| line.contains("tf-") && !clusters.iter().any(|config| line.contains(&config.name.interface()));
         let ip = |args: &[&str]| -> Vec<String> {
-            let output = Command::new("/usr/bin/env")
-                .args(["PATH=/usr/sbin:/sbin:/usr/bin:/bin", "ip"])
-                .args(args)
-                .output();
+            let output =
+                Command::new("/usr/bin/env").args(["PATH=/usr/sbin:/sbin:/usr/bin:/bin", "ip"]).args(args).output();
             let text = String::from_utf8(output.unwrap().stdout).unwrap();
-            text.lines()
-                .filter(|line| !of_others(line))
-                .map(str::to_owned)
-                .collect()
+            text.lines().filter(|line| !of_others(line)).map(str::to_owned).collect()
         };
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         let watched = ["/var/lib/cni", "/var/log", "/run", "/proc/sys"].map(PathBuf::from);
@@ -574,9 +446,7 @@ impl Traces {
 fn top_cgroups(clusters: &[&Config]) -> BTreeSet<PathBuf> {
     let below = |path: &Path| fs::read_dir(path).unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     let root = Path::new("/sys/fs/cgroup");
-    let found = below(root)
-        .filter(|path| path.is_dir())
-        .flat_map(|hierarchy| below(&hierarchy).collect::<Vec<_>>());
+    let found = below(root).filter(|path| path.is_dir()).flat_map(|hierarchy| below(&hierarchy).collect::<Vec<_>>());
     let found = found.chain(below(root)).filter(|path| path.is_dir());
     let of_others = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -588,9 +458,7 @@ fn top_cgroups(clusters: &[&Config]) -> BTreeSet<PathBuf> {
 fn processes_naming(states: &[PathBuf]) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let lines = entries.filter_map(|entry| fs::read_to_string(entry.path().join("cmdline")).ok());
-    lines
-        .filter(|line| states.iter().any(|state| line.contains(state.to_str().unwrap())))
-        .collect()
+    lines.filter(|line| states.iter().any(|state| line.contains(state.to_str().unwrap()))).collect()
 }
 
 #[tokio::test]
@@ -598,10 +466,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
     let first = Scene::new("t-one").await;
     first
         .run(async |first| {
-            let second = Config {
-                nodes: node(1),
-                ..test_config_named("t-two")
-            };
+            let second = Config { nodes: node(1), ..test_config_named("t-two") };
             LocalKube::down(&second.state_root, &second.name).await.unwrap();
             let both = [&first.config, &second];
             let before = Traces::now(&both);
@@ -612,13 +477,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
 
             // A cluster that died is not mistaken for one that runs, and starts anew.
             let init = two.init_pid().unwrap();
-            assert!(
-                Command::new("kill")
-                    .args(["-KILL", &init.to_string()])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(Command::new("kill").args(["-KILL", &init.to_string()]).status().unwrap().success());
             wait::until("the cluster to be noticed as dead", MINUTE, || async {
                 match LocalKube::open(&second.state_root, &second.name) {
                     Err(Error::NotRunning(_)) => Ok(()),
@@ -638,11 +497,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
             assert!(!first.down().await, "down is idempotent");
             wait::until("the machine to be as before", MINUTE, || async {
                 let now = Traces::now(&both);
-                if now == before {
-                    Ok(())
-                } else {
-                    Err(format!("{now:?} instead of {before:?}"))
-                }
+                if now == before { Ok(()) } else { Err(format!("{now:?} instead of {before:?}")) }
             })
             .await
             .unwrap();
@@ -658,20 +513,11 @@ fn test_config_named(name: &str) -> Config {
 async fn a_directory_of_somebody_else_is_left_alone() {
     let _machine = MACHINE.lock().await;
     let root = tempfile::tempdir_in("/var/lib").unwrap();
-    let config = Config {
-        state_root: root.path().to_owned(),
-        ..test_config_named("t-foreign")
-    };
+    let config = Config { state_root: root.path().to_owned(), ..test_config_named("t-foreign") };
     let precious = root.path().join("t-foreign/precious");
     fs::create_dir_all(precious.parent().unwrap()).unwrap();
     fs::write(&precious, "x").unwrap();
-    assert!(matches!(
-        LocalKube::up(&config, &|_| {}).await,
-        Err(Error::ForeignDirectory(_))
-    ));
-    assert!(matches!(
-        LocalKube::down(&config.state_root, &config.name).await,
-        Err(Error::ForeignDirectory(_))
-    ));
+    assert!(matches!(LocalKube::up(&config, &|_| {}).await, Err(Error::ForeignDirectory(_))));
+    assert!(matches!(LocalKube::down(&config.state_root, &config.name).await, Err(Error::ForeignDirectory(_))));
     assert!(precious.exists());
 }

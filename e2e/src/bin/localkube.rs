@@ -151,19 +151,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Action::Up(args) => up(cli.name, cli.state_root, args).await?,
         Action::Down => {
             let existed = LocalKube::down(&cli.state_root, &cli.name).await?;
-            println!(
-                "cluster {} {}",
-                cli.name,
-                if existed { "is down" } else { "was not up" }
-            );
+            println!("cluster {} {}", cli.name, if existed { "is down" } else { "was not up" });
         }
         Action::Status { json } => return status(&open()?, json).await,
         Action::LoadImage { archive } => open()?.load_image(&archive).await?,
         Action::Partition(args) => partition(&open()?, &args).await?,
-        Action::Heal {
-            node: Some(node),
-            other: Some(other),
-        } => open()?.heal_between(node, other).await?,
+        Action::Heal { node: Some(node), other: Some(other) } => open()?.heal_between(node, other).await?,
         Action::Heal { .. } => open()?.heal().await?,
         Action::StopNode { node } => open()?.stop_node(node).await?,
         Action::StartNode { node } => open()?.start_node(node).await?,
@@ -211,12 +204,7 @@ async fn up(name: InstanceName, state_root: PathBuf, args: UpArgs) -> anyhow::Re
         Outcome::Started => "is up",
         Outcome::AlreadyRunning => "was already up and is healthy",
     };
-    println!(
-        "cluster {} {word}: {} nodes, API server {}",
-        machine.name,
-        machine.nodes.number(),
-        machine.api_url()
-    );
+    println!("cluster {} {word}: {} nodes, API server {}", machine.name, machine.nodes.number(), machine.api_url());
     println!("export KUBECONFIG={}", cluster.kubeconfig().display());
     Ok(())
 }
@@ -240,11 +228,7 @@ async fn status(cluster: &LocalKube, json: bool) -> anyhow::Result<ExitCode> {
     } else {
         print(cluster, &status);
     }
-    Ok(if status.problems().is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if status.problems().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(cluster: &LocalKube, status: &Status) {
@@ -259,15 +243,8 @@ fn print(cluster: &LocalKube, status: &Status) {
     let on_nodes = status.nodes.iter().flat_map(|node| &node.components);
     for component in status.components.iter().chain(on_nodes) {
         let state = if component.running { "running" } else { "NOT RUNNING" };
-        let exit = component
-            .last_exit
-            .as_deref()
-            .map(|exit| format!(", last {exit}"))
-            .unwrap_or_default();
-        println!(
-            "  {:<26} {state}, {} restarts{exit}",
-            component.name, component.restarts
-        );
+        let exit = component.last_exit.as_deref().map(|exit| format!(", last {exit}")).unwrap_or_default();
+        println!("  {:<26} {state}, {} restarts{exit}", component.name, component.restarts);
     }
     for cut in &status.cuts {
         println!("  cut: {}, {} packets dropped", cut.cut, cut.packets_dropped);

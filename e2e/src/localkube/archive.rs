@@ -50,13 +50,7 @@ fn pack(out: impl Write, images: &[Image]) -> io::Result<()> {
         append(&mut archive, EntryType::Regular, &config_name, 0o644, &config)?;
         manifest.push(json!({"Config": config_name, "RepoTags": [image.name], "Layers": [layer_name]}));
     }
-    append(
-        &mut archive,
-        EntryType::Regular,
-        "manifest.json",
-        0o644,
-        Value::from(manifest).to_string().as_bytes(),
-    )?;
+    append(&mut archive, EntryType::Regular, "manifest.json", 0o644, Value::from(manifest).to_string().as_bytes())?;
     archive.into_inner()?.flush()
 }
 
@@ -120,19 +114,9 @@ mod tests {
             name: "docker.io/local/sample:1",
             entrypoint: vec!["/bin/a".into()],
             entries: vec![
-                Entry::Directory {
-                    path: "bin".into(),
-                    mode: 0o755,
-                },
-                Entry::File {
-                    path: "bin/a".into(),
-                    mode: 0o755,
-                    content: b"program".to_vec(),
-                },
-                Entry::Link {
-                    path: "bin/b".into(),
-                    target: "a".into(),
-                },
+                Entry::Directory { path: "bin".into(), mode: 0o755 },
+                Entry::File { path: "bin/a".into(), mode: 0o755, content: b"program".to_vec() },
+                Entry::Link { path: "bin/b".into(), target: "a".into() },
             ],
         }
     }

@@ -63,11 +63,7 @@ impl ObjectRef {
 /// All writes that the API server received at `since` or later.
 pub(crate) fn writes_since(log: &Path, since: Timestamp) -> Result<Vec<Write>, Error> {
     let text = fs::read_to_string(log).map_err(|source| Io::new("read", log, source))?;
-    parse(&text, since).map_err(|(line, source)| Error::Audit {
-        path: log.to_owned(),
-        line,
-        source,
-    })
+    parse(&text, since).map_err(|(line, source)| Error::Audit { path: log.to_owned(), line, source })
 }
 
 /// How many of `writes` each user made.

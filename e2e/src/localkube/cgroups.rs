@@ -32,21 +32,11 @@ impl Cgroups {
 
     fn below(mount_point: &Path, name: &InstanceName) -> Self {
         let unified = mount_point.join("cgroup.controllers").exists();
-        let hierarchies = if unified {
-            vec![mount_point.to_owned()]
-        } else {
-            directories(mount_point)
-        };
+        let hierarchies = if unified { vec![mount_point.to_owned()] } else { directories(mount_point) };
         let preferred = ["pids", "memory", "freezer"].map(|controller| mount_point.join(controller));
         let tracking = preferred.into_iter().find(|path| hierarchies.contains(path));
-        let tracking = tracking
-            .or_else(|| hierarchies.first().cloned())
-            .unwrap_or_else(|| mount_point.to_owned());
-        Self {
-            hierarchies,
-            tracking,
-            top: name.cgroup(),
-        }
+        let tracking = tracking.or_else(|| hierarchies.first().cloned()).unwrap_or_else(|| mount_point.to_owned());
+        Self { hierarchies, tracking, top: name.cgroup() }
     }
 
     /// Makes the cgroups of a node in every hierarchy, where its kubelet expects to find them, and answers the directory of the
@@ -73,11 +63,7 @@ impl Cgroups {
             for pid in &members {
                 let _ = kill_process(*pid, Signal::KILL);
             }
-            if members.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("{} processes", members.len()))
-            }
+            if members.is_empty() { Ok(()) } else { Err(format!("{} processes", members.len())) }
         })
         .await?;
         self.remove(&below).await
@@ -129,10 +115,8 @@ fn directories(path: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let entries = entries.filter_map(Result::ok);
-    let mut found: Vec<_> = entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect();
+    let mut found: Vec<_> =
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect();
     found.sort();
     found
 }
@@ -140,10 +124,7 @@ fn directories(path: &Path) -> Vec<PathBuf> {
 /// The processes of a cgroup and of all below it, as far as this process can see them.
 fn members(path: &Path) -> Vec<Pid> {
     let own = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    let mut pids: Vec<Pid> = own
-        .lines()
-        .filter_map(|line| Pid::from_raw(line.trim().parse().ok()?))
-        .collect();
+    let mut pids: Vec<Pid> = own.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect();
     pids.extend(directories(path).iter().flat_map(|below| members(below)));
     pids
 }
@@ -170,20 +151,12 @@ mod tests {
     #[test]
     fn separate_hierarchies_are_all_cleaned_and_others_cgroups_stay() {
         let root = tempfile::tempdir().unwrap();
-        for path in [
-            "pids/taffrail-one/node1/pod",
-            "memory/taffrail-one/node1",
-            "memory/taffrail-two",
-            "cpu",
-        ] {
+        for path in ["pids/taffrail-one/node1/pod", "memory/taffrail-one/node1", "memory/taffrail-two", "cpu"] {
             fs::create_dir_all(root.path().join(path)).unwrap();
         }
         let cgroups = Cgroups::below(root.path(), &name());
         assert_eq!(cgroups.tracking, root.path().join("pids"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(cgroups.remove_all()).unwrap();
         assert!(!root.path().join("pids/taffrail-one").exists() && !root.path().join("memory/taffrail-one").exists());
         assert!(root.path().join("memory/taffrail-two").exists());

@@ -102,11 +102,7 @@ impl TryFrom<u8> for NodeId {
     type Error = InvalidNode;
 
     fn try_from(number: u8) -> Result<Self, InvalidNode> {
-        if (1..=Self::MAX).contains(&number) {
-            Ok(Self(number))
-        } else {
-            Err(InvalidNode(number.to_string()))
-        }
+        if (1..=Self::MAX).contains(&number) { Ok(Self(number)) } else { Err(InvalidNode(number.to_string())) }
     }
 }
 
@@ -123,9 +119,7 @@ impl FromStr for NodeId {
 
     fn from_str(text: &str) -> Result<Self, InvalidNode> {
         let number = text.strip_prefix("node").and_then(|digits| digits.parse::<u8>().ok());
-        number
-            .and_then(|number| Self::try_from(number).ok())
-            .ok_or_else(|| InvalidNode(text.to_owned()))
+        number.and_then(|number| Self::try_from(number).ok()).ok_or_else(|| InvalidNode(text.to_owned()))
     }
 }
 
@@ -171,11 +165,7 @@ impl Programs {
     /// plugins.
     #[must_use]
     pub fn in_usual_places(localkube: PathBuf) -> Self {
-        let variable = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let cache = variable("TAFFRAIL_CACHE")
             .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("taffrail")))
             .or_else(|| variable("HOME").map(|path| path.join(".cache/taffrail")))
@@ -183,11 +173,7 @@ impl Programs {
         let cni = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"].map(Path::new);
         Self {
             kubernetes: cache.join(format!("k8s-{}/bin", Self::KUBERNETES_VERSION)),
-            cni: cni
-                .iter()
-                .find(|path| path.join("ptp").exists())
-                .unwrap_or(&cni[0])
-                .to_path_buf(),
+            cni: cni.iter().find(|path| path.join("ptp").exists()).unwrap_or(&cni[0]).to_path_buf(),
             localkube,
         }
     }

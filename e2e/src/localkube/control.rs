@@ -131,20 +131,12 @@ impl Status {
     /// What keeps the cluster from being whole, in words.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let all = self
-            .components
-            .iter()
-            .chain(self.nodes.iter().flat_map(|node| &node.components));
+        let all = self.components.iter().chain(self.nodes.iter().flat_map(|node| &node.components));
         let mut problems: Vec<String> = all
             .filter(|component| !(component.running || self.api_paused && component.name == "kube-apiserver"))
             .map(|component| format!("{} is not running ({})", component.name, component.last_exit_or_none()))
             .collect();
-        problems.extend(
-            self.nodes
-                .iter()
-                .filter(|node| node.stopped)
-                .map(|node| format!("{} is stopped", node.node)),
-        );
+        problems.extend(self.nodes.iter().filter(|node| node.stopped).map(|node| format!("{} is stopped", node.node)));
         problems.extend(self.api_paused.then(|| "the API server is paused".to_owned()));
         problems.extend(self.cuts.iter().map(|cut| format!("cut: {}", cut.cut)));
         problems
@@ -192,17 +184,11 @@ pub struct CutStatus {
 
 /// Asks, and waits for the answer.
 pub(crate) async fn ask(socket: &Path, request: &Request) -> Result<Response, Error> {
-    let failed = |source| Error::Control {
-        socket: socket.to_owned(),
-        source,
-    };
+    let failed = |source| Error::Control { socket: socket.to_owned(), source };
     let timed_out = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer to '{request}'"));
     let answer = tokio::time::timeout(TIMEOUT, exchange(socket, request));
     match answer.await.unwrap_or_else(|_| Err(timed_out())).map_err(failed)? {
-        Response::Failed { reason } => Err(Error::Refused {
-            request: request.to_string(),
-            reason,
-        }),
+        Response::Failed { reason } => Err(Error::Refused { request: request.to_string(), reason }),
         answer => Ok(answer),
     }
 }
@@ -235,21 +221,13 @@ mod tests {
     use super::*;
 
     fn component(name: &str, running: bool) -> ComponentStatus {
-        ComponentStatus {
-            name: name.to_owned(),
-            running,
-            restarts: 0,
-            last_exit: None,
-        }
+        ComponentStatus { name: name.to_owned(), running, restarts: 0, last_exit: None }
     }
 
     #[test]
     fn a_paused_api_server_is_named_once() {
-        let status = Status {
-            components: vec![component("kube-apiserver", false)],
-            api_paused: true,
-            ..Status::default()
-        };
+        let status =
+            Status { components: vec![component("kube-apiserver", false)], api_paused: true, ..Status::default() };
         assert_eq!(status.problems(), ["the API server is paused"]);
     }
 
@@ -258,26 +236,12 @@ mod tests {
         let node: NodeId = "node2".parse().unwrap();
         let status = Status {
             components: vec![component("etcd", true), component("coredns", false)],
-            nodes: vec![NodeStatus {
-                node,
-                stopped: true,
-                components: Vec::new(),
-            }],
+            nodes: vec![NodeStatus { node, stopped: true, components: Vec::new() }],
             api_paused: false,
-            cuts: vec![CutStatus {
-                cut: Cut::Api { node },
-                packets_dropped: 3,
-            }],
+            cuts: vec![CutStatus { cut: Cut::Api { node }, packets_dropped: 3 }],
         };
         let problems = status.problems();
-        assert_eq!(
-            problems,
-            [
-                "coredns is not running (never ended)",
-                "node2 is stopped",
-                "cut: node2 <-> API server"
-            ]
-        );
+        assert_eq!(problems, ["coredns is not running (never ended)", "node2 is stopped", "cut: node2 <-> API server"]);
     }
 
     #[tokio::test]
@@ -286,12 +250,7 @@ mod tests {
         let socket = directory.path().join("s");
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let serve = async {
-            for response in [
-                Response::Done,
-                Response::Failed {
-                    reason: "because".to_owned(),
-                },
-            ] {
+            for response in [Response::Done, Response::Failed { reason: "because".to_owned() }] {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let _: Request = receive(&mut stream).await.unwrap();
                 send(&mut stream, &response).await.unwrap();

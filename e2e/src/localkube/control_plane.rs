@@ -21,12 +21,7 @@ pub(crate) struct Launch {
 
 impl Launch {
     fn new(machine: &Machine, name: &str, program: &str, args: Vec<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            program: machine.programs.kubernetes(program),
-            args,
-            cgroup: None,
-        }
+        Self { name: name.to_owned(), program: machine.programs.kubernetes(program), args, cgroup: None }
     }
 }
 
@@ -127,12 +122,7 @@ pub(crate) fn behind_the_api(machine: &Machine) -> Vec<Launch> {
     ];
     let dns = vec!["-conf".to_owned(), layout.corefile().display().to_string()];
     vec![
-        Launch::new(
-            machine,
-            "kube-controller-manager",
-            "kube-controller-manager",
-            controller_manager,
-        ),
+        Launch::new(machine, "kube-controller-manager", "kube-controller-manager", controller_manager),
         Launch::new(machine, "kube-scheduler", "kube-scheduler", scheduler),
         Launch::new(machine, "kube-proxy", "kube-proxy", proxy),
         Launch::new(machine, "coredns", "coredns", dns),
@@ -146,10 +136,7 @@ pub(crate) fn write_files(machine: &Machine) -> Result<(), Error> {
         (layout.audit_policy(), AUDIT_POLICY.to_owned()),
         (layout.corefile(), corefile(machine, &layout)),
         // Pods that ask the node's resolver get the cluster's too: there is no other name server inside.
-        (
-            layout.resolv_conf(),
-            format!("nameserver {}\n", machine.network.dns_service()),
-        ),
+        (layout.resolv_conf(), format!("nameserver {}\n", machine.network.dns_service())),
     ];
     for (path, text) in files {
         fs::write(&path, text).map_err(|source| Io::new("write", &path, source))?;

@@ -20,11 +20,7 @@ pub struct Io {
 
 impl Io {
     pub(crate) fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
-        Self {
-            doing,
-            path: path.to_owned(),
-            source,
-        }
+        Self { doing, path: path.to_owned(), source }
     }
 }
 

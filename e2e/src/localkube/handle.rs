@@ -75,9 +75,7 @@ impl LocalKube {
     /// The first process of its namespaces, for `nsenter`.
     #[must_use]
     pub fn init_pid(&self) -> Option<i32> {
-        ProcessId::load(&self.machine.layout().init())
-            .filter(|id| id.is_alive())
-            .map(ProcessId::pid)
+        ProcessId::load(&self.machine.layout().init()).filter(|id| id.is_alive()).map(ProcessId::pid)
     }
 
     /// `kubectl` for it.
@@ -102,10 +100,7 @@ impl LocalKube {
     }
 
     fn unexpected(request: &str) -> Error {
-        Error::Refused {
-            request: request.to_owned(),
-            reason: "it gave an answer to something else".to_owned(),
-        }
+        Error::Refused { request: request.to_owned(), reason: "it gave an answer to something else".to_owned() }
     }
 
     /// What runs, what is stopped and what is cut.
@@ -124,9 +119,7 @@ impl LocalKube {
     /// # Errors
     /// When the file cannot be read or holds no images.
     pub async fn load_image(&self, archive: &Path) -> Result<(), Error> {
-        let whole = archive
-            .canonicalize()
-            .map_err(|source| Io::new("read", archive, source))?;
+        let whole = archive.canonicalize().map_err(|source| Io::new("read", archive, source))?;
         // The same file replaces itself; another one of the same name does not.
         let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
         let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -156,8 +149,7 @@ impl LocalKube {
     /// # Errors
     /// When a node does not exist.
     pub async fn partition(&self, one: NodeId, other: NodeId) -> Result<(), Error> {
-        self.cut([Cut::Pods { from: one, to: other }, Cut::Pods { from: other, to: one }])
-            .await
+        self.cut([Cut::Pods { from: one, to: other }, Cut::Pods { from: other, to: one }]).await
     }
 
     /// Keeps packets of the pods of `from` from the pods of `to`; the other direction stays.
@@ -239,11 +231,7 @@ impl LocalKube {
         if !self.machine.has(node) || !self.machine.layout().node(node).volume(volume).is_dir() {
             return Err(Error::UnknownVolume(persistent_volume.to_owned()));
         }
-        self.tell(Request::WipeVolume {
-            node,
-            volume: volume.to_owned(),
-        })
-        .await
+        self.tell(Request::WipeVolume { node, volume: volume.to_owned() }).await
     }
 
     /// Empties every volume whose claim was deleted and offers it again. Answers their names.
@@ -296,11 +284,7 @@ impl LocalKube {
         self.kubectl()
             .until("nodes to be Ready", deadline, &["nodes"], |list| {
                 let seen = ready_nodes(list);
-                if seen == wanted {
-                    Ok(())
-                } else {
-                    Err(format!("Ready are {seen:?}, wanted are {wanted:?}"))
-                }
+                if seen == wanted { Ok(()) } else { Err(format!("Ready are {seen:?}, wanted are {wanted:?}")) }
             })
             .await
     }
@@ -309,7 +293,5 @@ impl LocalKube {
 fn ready_nodes(list: &serde_json::Value) -> BTreeSet<String> {
     let nodes = list["items"].as_array().into_iter().flatten();
     let ready = nodes.filter(|node| kubectl::condition_is_true(node, "Ready").is_ok());
-    ready
-        .filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned))
-        .collect()
+    ready.filter_map(|node| node["metadata"]["name"].as_str().map(str::to_owned)).collect()
 }

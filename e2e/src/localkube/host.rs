@@ -37,14 +37,9 @@ pub(crate) async fn choose_network(addresses: Addresses) -> Result<Network, Erro
 /// A route broader than ours is no obstacle: the kernel prefers the narrower one.
 fn require_free(network: Network, used: &[Used]) -> Result<Network, Error> {
     for range in network.ranges() {
-        let obstacle = used
-            .iter()
-            .find(|used| used.range.prefix() > 8 && used.range.overlaps(range));
+        let obstacle = used.iter().find(|used| used.range.prefix() > 8 && used.range.overlaps(range));
         if let Some(used) = obstacle {
-            return Err(Error::RangeTaken {
-                range,
-                by: used.by.clone(),
-            });
+            return Err(Error::RangeTaken { range, by: used.by.clone() });
         }
     }
     Ok(network)
@@ -62,10 +57,7 @@ async fn used_ranges() -> Result<Vec<Used>, Error> {
     // `link` and `global` are routes, `host` the machine's own addresses.
     for scope in ["link", "global", "host"] {
         let text = Run::new("ip").args(ASKED).args([scope]).output().await?;
-        used.extend(parse_routes(&text).map_err(|source| Error::Answer {
-            asked: "ip route".to_owned(),
-            source,
-        })?);
+        used.extend(parse_routes(&text).map_err(|source| Error::Answer { asked: "ip route".to_owned(), source })?);
     }
     Ok(used)
 }
@@ -79,9 +71,7 @@ fn parse_routes(text: &str) -> Result<Vec<Used>, serde_json::Error> {
     let used = routes.into_iter().filter_map(|route| {
         let single = || Ipv4Range::new(route.dst.parse::<Ipv4Addr>().ok()?, 32).ok();
         let range = route.dst.parse().ok().or_else(single)?;
-        let by = route
-            .dev
-            .map_or_else(|| route.dst.clone(), |dev| format!("{} on interface {dev}", route.dst));
+        let by = route.dev.map_or_else(|| route.dst.clone(), |dev| format!("{} on interface {dev}", route.dst));
         Some(Used { range, by })
     });
     Ok(used.collect())
@@ -97,10 +87,7 @@ pub(crate) async fn connect(machine: &Machine, pid: i32) -> Result<(), Error> {
     let network = &machine.network;
     let (pid, gateway) = (pid.to_string(), network.api().to_string());
     let address = format!("{}/{}", network.host(), network.link().prefix());
-    ip(&[
-        "link", "add", &name, "type", "veth", "peer", "name", INSIDE, "netns", &pid,
-    ])
-    .await?;
+    ip(&["link", "add", &name, "type", "veth", "peer", "name", INSIDE, "netns", &pid]).await?;
     ip(&["addr", "add", &address, "dev", &name]).await?;
     ip(&["link", "set", &name, "up"]).await?;
     for range in [network.pods(), network.services()] {

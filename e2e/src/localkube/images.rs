@@ -26,11 +26,7 @@ fn pause_image(program: Vec<u8>) -> Image {
     Image {
         name: PAUSE,
         entrypoint: vec!["/pause".to_owned()],
-        entries: vec![Entry::File {
-            path: "pause".to_owned(),
-            mode: 0o755,
-            content: program,
-        }],
+        entries: vec![Entry::File { path: "pause".to_owned(), mode: 0o755, content: program }],
     }
 }
 
@@ -38,35 +34,17 @@ async fn busybox_image() -> Result<Image, Error> {
     let applets = Run::new("busybox").args(["--list"]).output().await?;
     let path = Run::new("sh").args(["-c", "command -v busybox"]).output().await?;
     let program = read(Path::new(path.trim()))?;
-    let directory = |path: &str, mode| Entry::Directory {
-        path: path.to_owned(),
-        mode,
-    };
+    let directory = |path: &str, mode| Entry::Directory { path: path.to_owned(), mode };
     let mut entries = vec![
         directory("bin", 0o755),
         directory("etc", 0o755),
         directory("tmp", 0o1777),
-        Entry::File {
-            path: "bin/busybox".to_owned(),
-            mode: 0o755,
-            content: program,
-        },
-        Entry::File {
-            path: "etc/passwd".to_owned(),
-            mode: 0o644,
-            content: b"root:x:0:0:root:/:/bin/sh\n".to_vec(),
-        },
+        Entry::File { path: "bin/busybox".to_owned(), mode: 0o755, content: program },
+        Entry::File { path: "etc/passwd".to_owned(), mode: 0o644, content: b"root:x:0:0:root:/:/bin/sh\n".to_vec() },
     ];
     let names = applets.lines().filter(|name| *name != "busybox" && !name.contains('/'));
-    entries.extend(names.map(|name| Entry::Link {
-        path: format!("bin/{name}"),
-        target: "busybox".to_owned(),
-    }));
-    Ok(Image {
-        name: BUSYBOX,
-        entrypoint: vec!["/bin/sh".to_owned()],
-        entries,
-    })
+    entries.extend(names.map(|name| Entry::Link { path: format!("bin/{name}"), target: "busybox".to_owned() }));
+    Ok(Image { name: BUSYBOX, entrypoint: vec!["/bin/sh".to_owned()], entries })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

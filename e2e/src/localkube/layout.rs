@@ -15,9 +15,7 @@ impl Layout {
     const SOCKET_SUFFIX: usize = "/node9/containerd.sock.ttrpc".len();
 
     pub(crate) fn new(state: &Path) -> Self {
-        Self {
-            state: state.to_owned(),
-        }
+        Self { state: state.to_owned() }
     }
 
     /// Whether the sockets fit below this directory.
@@ -134,9 +132,7 @@ impl Layout {
     }
 
     pub(crate) fn node(&self, node: NodeId) -> NodeLayout {
-        NodeLayout {
-            directory: self.state.join(node.to_string()),
-        }
+        NodeLayout { directory: self.state.join(node.to_string()) }
     }
 }
 

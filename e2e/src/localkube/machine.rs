@@ -68,18 +68,14 @@ impl Machine {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(Io::new("read", &path, source).into()),
         };
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|source| Error::StateFile { path, source })
+        serde_json::from_str(&text).map(Some).map_err(|source| Error::StateFile { path, source })
     }
 
     /// Writes it for the commands that follow.
     pub(crate) fn save(&self) -> Result<(), Error> {
         let path = self.layout().machine();
-        let text = serde_json::to_string_pretty(self).map_err(|source| Error::StateFile {
-            path: path.clone(),
-            source,
-        })?;
+        let text =
+            serde_json::to_string_pretty(self).map_err(|source| Error::StateFile { path: path.clone(), source })?;
         fs::write(&path, text).map_err(|source| Io::new("write", &path, source).into())
     }
 }
@@ -109,17 +105,11 @@ pub(crate) mod tests {
     fn what_is_saved_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
         assert!(Machine::load(directory.path()).unwrap().is_none());
-        let machine = Machine {
-            state: directory.path().to_owned(),
-            ..sample("one", 4)
-        };
+        let machine = Machine { state: directory.path().to_owned(), ..sample("one", 4) };
         machine.save().unwrap();
         let read = Machine::load(directory.path()).unwrap().unwrap();
         assert_eq!(read.network, machine.network);
-        assert_eq!(
-            read.node_ids().map(|node| node.to_string()).collect::<Vec<_>>(),
-            ["node1", "node2", "node3"]
-        );
+        assert_eq!(read.node_ids().map(|node| node.to_string()).collect::<Vec<_>>(), ["node1", "node2", "node3"]);
     }
 
     #[test]

@@ -56,15 +56,8 @@ impl Ipv4Range {
         if prefix > 32 {
             return Err(Invalid::Syntax(text));
         }
-        let range = Self {
-            first: first.to_bits(),
-            prefix,
-        };
-        if range.first & !range.mask() != 0 {
-            Err(Invalid::HostBits(text))
-        } else {
-            Ok(range)
-        }
+        let range = Self { first: first.to_bits(), prefix };
+        if range.first & !range.mask() != 0 { Err(Invalid::HostBits(text)) } else { Ok(range) }
     }
 
     fn mask(self) -> u32 {
@@ -93,10 +86,7 @@ impl Ipv4Range {
 
     /// The `index`-th /24 of this range.
     fn block24(self, index: u8) -> Self {
-        Self {
-            first: self.first | (u32::from(index) << 8),
-            prefix: 24,
-        }
+        Self { first: self.first | (u32::from(index) << 8), prefix: 24 }
     }
 }
 
@@ -112,10 +102,7 @@ impl FromStr for Ipv4Range {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let syntax = || Invalid::Syntax(text.to_owned());
         let (address, prefix) = text.split_once('/').ok_or_else(syntax)?;
-        Self::new(
-            address.parse().map_err(|_| syntax())?,
-            prefix.parse().map_err(|_| syntax())?,
-        )
+        Self::new(address.parse().map_err(|_| syntax())?, prefix.parse().map_err(|_| syntax())?)
     }
 }
 
@@ -151,11 +138,7 @@ impl TryFrom<u8> for Slot {
     type Error = Invalid;
 
     fn try_from(number: u8) -> Result<Self, Invalid> {
-        if number < Self::COUNT {
-            Ok(Self(number))
-        } else {
-            Err(Invalid::Slot(number))
-        }
+        if number < Self::COUNT { Ok(Self(number)) } else { Err(Invalid::Slot(number)) }
     }
 }
 
@@ -187,11 +170,7 @@ impl Network {
     pub fn new(link: Ipv4Range, pods: Ipv4Range, services: Ipv4Range) -> Result<Self, Invalid> {
         for (what, range, prefix_max) in [("link", link, 27), ("pod", pods, 20), ("service", services, 24)] {
             if range.prefix > prefix_max {
-                return Err(Invalid::TooSmall {
-                    what,
-                    range,
-                    prefix_max,
-                });
+                return Err(Invalid::TooSmall { what, range, prefix_max });
             }
         }
         for (one, other) in [(link, pods), (link, services), (pods, services)] {
@@ -205,15 +184,9 @@ impl Network {
     /// The network of a slot: seldom-used parts of 10.0.0.0/8.
     #[must_use]
     pub fn of_slot(slot: Slot) -> Self {
-        let range = |second: u8, third: u8, prefix| Ipv4Range {
-            first: Ipv4Addr::new(10, second, third, 0).to_bits(),
-            prefix,
-        };
-        Self {
-            link: range(192, slot.0, 27),
-            pods: range(208 + slot.0, 0, 16),
-            services: range(224 + slot.0, 0, 16),
-        }
+        let range =
+            |second: u8, third: u8, prefix| Ipv4Range { first: Ipv4Addr::new(10, second, third, 0).to_bits(), prefix };
+        Self { link: range(192, slot.0, 27), pods: range(208 + slot.0, 0, 16), services: range(224 + slot.0, 0, 16) }
     }
 
     /// All ranges, for comparing them with what a host already uses.
@@ -288,10 +261,7 @@ mod tests {
     #[test]
     fn ranges_are_read_and_written() {
         assert_eq!(range("10.208.0.0/16").to_string(), "10.208.0.0/16");
-        assert_eq!(
-            "10.0.0.1/16".parse::<Ipv4Range>(),
-            Err(Invalid::HostBits("10.0.0.1/16".into()))
-        );
+        assert_eq!("10.0.0.1/16".parse::<Ipv4Range>(), Err(Invalid::HostBits("10.0.0.1/16".into())));
         for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "x/8"] {
             assert!(matches!(bad.parse::<Ipv4Range>(), Err(Invalid::Syntax(_))), "{bad}");
         }

@@ -23,10 +23,7 @@ pub(crate) fn write(machine: &Machine, node: NodeId) -> Result<(), Error> {
     }
     let texts = [
         (files.containerd_config(), containerd_config(machine, node)),
-        (
-            files.cni_config().join("10-pods.conflist"),
-            format!("{:#}\n", cni_config(machine, node)),
-        ),
+        (files.cni_config().join("10-pods.conflist"), format!("{:#}\n", cni_config(machine, node))),
         (files.kubelet_config(), format!("{:#}\n", kubelet_config(machine, node))),
     ];
     for (path, text) in texts {
@@ -183,20 +180,11 @@ mod tests {
     fn nodes_share_neither_address_nor_directory_nor_cgroup() {
         let machine = sample("one", 0);
         let (first, second) = (kubelet_config(&machine, node(1)), kubelet_config(&machine, node(2)));
-        for key in [
-            "address",
-            "containerRuntimeEndpoint",
-            "podLogsDir",
-            "cgroupRoot",
-            "tlsCertFile",
-        ] {
+        for key in ["address", "containerRuntimeEndpoint", "podLogsDir", "cgroupRoot", "tlsCertFile"] {
             assert_ne!(first[key], second[key], "{key}");
         }
         assert_eq!(second["cgroupRoot"], "/taffrail-one/node2");
-        assert_eq!(
-            cni_config(&machine, node(2))["plugins"][0]["ipam"]["ranges"][0][0]["subnet"],
-            "10.208.2.0/24"
-        );
+        assert_eq!(cni_config(&machine, node(2))["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.208.2.0/24");
     }
 
     #[test]

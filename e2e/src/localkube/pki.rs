@@ -36,13 +36,7 @@ struct Identity<'a> {
 
 impl<'a> Identity<'a> {
     fn client(who: &'a str, common_name: impl Into<String>, organization: Option<&'static str>) -> Self {
-        Self {
-            who,
-            common_name: common_name.into(),
-            organization,
-            names: Vec::new(),
-            addresses: Vec::new(),
-        }
+        Self { who, common_name: common_name.into(), organization, names: Vec::new(), addresses: Vec::new() }
     }
 }
 
@@ -73,12 +67,7 @@ pub(crate) fn write(machine: &Machine) -> Result<(), Error> {
         identity.addresses.push(address);
         issue(&layout, &authority, &identity)?;
         // By its own address, so that cutting that address cuts this kubelet off and no other.
-        write_kubeconfig(
-            &layout,
-            machine.name.as_str(),
-            &who,
-            &format!("https://{address}:{}", Machine::API_PORT),
-        )?;
+        write_kubeconfig(&layout, machine.name.as_str(), &who, &format!("https://{address}:{}", Machine::API_PORT))?;
     }
     service_account_key(&layout)
 }
@@ -96,28 +85,16 @@ fn api_identities(machine: &Machine) -> [Identity<'static>; 2] {
     .map(str::to_owned)
     .to_vec();
     server.addresses = vec![Ipv4Addr::LOCALHOST, network.kubernetes_service(), network.api()];
-    server
-        .addresses
-        .extend(machine.node_ids().map(|node| network.node(node)));
-    [
-        server,
-        Identity::client(API_TO_KUBELET, "apiserver-to-kubelet", Some("system:masters")),
-    ]
+    server.addresses.extend(machine.node_ids().map(|node| network.node(node)));
+    [server, Identity::client(API_TO_KUBELET, "apiserver-to-kubelet", Some("system:masters"))]
 }
 
 fn authority(layout: &Layout) -> Result<CertifiedIssuer<'static, KeyPair>, Error> {
-    let failed = |source| Error::Certificate {
-        who: AUTHORITY.to_owned(),
-        source,
-    };
+    let failed = |source| Error::Certificate { who: AUTHORITY.to_owned(), source };
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "taffrail-local-ca");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::DigitalSignature,
-        KeyUsagePurpose::CrlSign,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().map_err(failed)?;
     let key_pem = key.serialize_pem();
     let authority = CertifiedIssuer::self_signed(params, key).map_err(failed)?;
@@ -127,20 +104,10 @@ fn authority(layout: &Layout) -> Result<CertifiedIssuer<'static, KeyPair>, Error
 }
 
 fn issue(layout: &Layout, authority: &CertifiedIssuer<'static, KeyPair>, identity: &Identity<'_>) -> Result<(), Error> {
-    let failed = |source| Error::Certificate {
-        who: identity.who.to_owned(),
-        source,
-    };
+    let failed = |source| Error::Certificate { who: identity.who.to_owned(), source };
     let mut params = CertificateParams::new(identity.names.clone()).map_err(failed)?;
-    params.subject_alt_names.extend(
-        identity
-            .addresses
-            .iter()
-            .map(|address| SanType::IpAddress(IpAddr::V4(*address))),
-    );
-    params
-        .distinguished_name
-        .push(DnType::CommonName, identity.common_name.as_str());
+    params.subject_alt_names.extend(identity.addresses.iter().map(|address| SanType::IpAddress(IpAddr::V4(*address))));
+    params.distinguished_name.push(DnType::CommonName, identity.common_name.as_str());
     if let Some(organization) = identity.organization {
         params.distinguished_name.push(DnType::OrganizationName, organization);
     }
@@ -153,10 +120,7 @@ fn issue(layout: &Layout, authority: &CertifiedIssuer<'static, KeyPair>, identit
 }
 
 fn service_account_key(layout: &Layout) -> Result<(), Error> {
-    let key = KeyPair::generate().map_err(|source| Error::Certificate {
-        who: SERVICE_ACCOUNT.to_owned(),
-        source,
-    })?;
+    let key = KeyPair::generate().map_err(|source| Error::Certificate { who: SERVICE_ACCOUNT.to_owned(), source })?;
     write_secret(&layout.key(SERVICE_ACCOUNT), &key.serialize_pem())?;
     write_public(&layout.service_account_public_key(), &key.public_key_pem())
 }

@@ -90,11 +90,7 @@ pub(crate) fn check(config: &Config) -> Result<(), Error> {
     }
     missing.extend(missing_programs());
     missing.extend(missing_in_kernel());
-    if missing.is_empty() {
-        check_state_root(config)
-    } else {
-        Err(Error::Missing(missing))
-    }
+    if missing.is_empty() { check_state_root(config) } else { Err(Error::Missing(missing)) }
 }
 
 fn missing_programs() -> Vec<Missing> {
@@ -102,24 +98,15 @@ fn missing_programs() -> Vec<Missing> {
     let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let found = |program: &str| directories.iter().any(|directory| is_program(&directory.join(program)));
     let missing = SYSTEM_PROGRAMS.into_iter().filter(|(program, _)| !found(program));
-    missing
-        .map(|(program, package)| Missing::Program { program, package })
-        .collect()
+    missing.map(|(program, package)| Missing::Program { program, package }).collect()
 }
 
 fn missing_files(programs: &Programs) -> Vec<Missing> {
     let lacks = |path: &PathBuf| !is_program(path);
-    let names: Vec<_> = BUILT_PROGRAMS
-        .into_iter()
-        .filter(|name| lacks(&programs.kubernetes(name)))
-        .collect();
+    let names: Vec<_> = BUILT_PROGRAMS.into_iter().filter(|name| lacks(&programs.kubernetes(name))).collect();
     let directory = programs.kubernetes.clone();
     let built = (!names.is_empty()).then_some(Missing::Built { directory, names });
-    let plugins = NETWORK_PLUGINS
-        .iter()
-        .map(|name| programs.cni.join(name))
-        .filter(lacks)
-        .map(Missing::NetworkPlugin);
+    let plugins = NETWORK_PLUGINS.iter().map(|name| programs.cni.join(name)).filter(lacks).map(Missing::NetworkPlugin);
     let localkube = Some(programs.localkube.clone()).filter(lacks).map(Missing::Localkube);
     built.into_iter().chain(plugins).chain(localkube).collect()
 }
@@ -129,19 +116,10 @@ fn missing_in_kernel() -> Vec<Missing> {
     // A kernel without /proc/filesystems is left to show its lack later.
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_else(|_| "overlay".to_owned());
     if !filesystems.split_ascii_whitespace().any(|word| word == "overlay") {
-        missing.push(Missing::Kernel {
-            feature: "overlay file system",
-            remedy: "try 'modprobe overlay'",
-        });
+        missing.push(Missing::Kernel { feature: "overlay file system", remedy: "try 'modprobe overlay'" });
     }
-    if !Path::new("/sys/fs/cgroup")
-        .read_dir()
-        .is_ok_and(|mut entries| entries.next().is_some())
-    {
-        missing.push(Missing::Kernel {
-            feature: "mounted cgroups",
-            remedy: "mount them at /sys/fs/cgroup",
-        });
+    if !Path::new("/sys/fs/cgroup").read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        missing.push(Missing::Kernel { feature: "mounted cgroups", remedy: "mount them at /sys/fs/cgroup" });
     }
     missing
 }
@@ -150,10 +128,7 @@ fn check_state_root(config: &Config) -> Result<(), Error> {
     let path = config.state_root.clone();
     // Inside, /run and /var/log are covered by fresh ones.
     if path.starts_with("/run") || path.starts_with("/var/run") || path.starts_with("/var/log") {
-        return Err(Error::NotOnDisk {
-            path,
-            kind: "a directory that is covered inside the cluster",
-        });
+        return Err(Error::NotOnDisk { path, kind: "a directory that is covered inside the cluster" });
     }
     if !Layout::new(&path.join(config.name.as_str())).sockets_fit() {
         return Err(Error::PathTooLong(path));
@@ -167,8 +142,7 @@ fn check_state_root(config: &Config) -> Result<(), Error> {
 }
 
 fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]
@@ -178,11 +152,7 @@ mod tests {
     #[test]
     fn everything_missing_is_told_at_once_and_in_one_line_each() {
         let nowhere = PathBuf::from("/nonexistent");
-        let programs = Programs {
-            kubernetes: nowhere.clone(),
-            cni: nowhere.clone(),
-            localkube: nowhere,
-        };
+        let programs = Programs { kubernetes: nowhere.clone(), cni: nowhere.clone(), localkube: nowhere };
         let missing = missing_files(&programs);
         assert_eq!(missing.len(), 1 + NETWORK_PLUGINS.len() + 1);
         let text = Error::Missing(missing).to_string();

@@ -32,10 +32,7 @@ impl ProcessId {
         let parent = i32::try_from(parent).ok()?;
         pids.find_map(|pid| {
             let stat = stat(pid)?;
-            (stat.parent == parent).then_some(Self {
-                pid,
-                started: stat.started,
-            })
+            (stat.parent == parent).then_some(Self { pid, started: stat.started })
         })
     }
 
@@ -57,9 +54,7 @@ impl ProcessId {
             let _ = kill_process(pid, Signal::KILL);
         }
         let gone = || async move { if self.is_alive() { Err("still there") } else { Ok(()) } };
-        wait::until("the process to end", Duration::from_secs(20), gone)
-            .await
-            .map_err(|_| Error::DoesNotEnd(self.pid))
+        wait::until("the process to end", Duration::from_secs(20), gone).await.map_err(|_| Error::DoesNotEnd(self.pid))
     }
 
     pub(crate) fn load(path: &Path) -> Option<Self> {
@@ -92,10 +87,7 @@ mod tests {
 
     fn of(pid: u32) -> ProcessId {
         let pid = i32::try_from(pid).unwrap();
-        ProcessId {
-            pid,
-            started: stat(pid).unwrap().started,
-        }
+        ProcessId { pid, started: stat(pid).unwrap().started }
     }
 
     #[test]
@@ -108,13 +100,7 @@ mod tests {
     fn this_process_is_alive_and_an_earlier_one_of_its_number_is_not() {
         let me = of(std::process::id());
         assert!(me.is_alive());
-        assert!(
-            !ProcessId {
-                started: me.started + 1,
-                ..me
-            }
-            .is_alive()
-        );
+        assert!(!ProcessId { started: me.started + 1, ..me }.is_alive());
     }
 
     #[tokio::test]

@@ -81,11 +81,7 @@ async fn running(config: &Config, state: &Path) -> Result<Option<LocalKube>, Err
     if problems.is_empty() {
         return Ok(Some(cluster));
     }
-    Err(Error::Unhealthy {
-        name: config.name.clone(),
-        problems: problems.join("; "),
-        logs: layout.logs(),
-    })
+    Err(Error::Unhealthy { name: config.name.clone(), problems: problems.join("; "), logs: layout.logs() })
 }
 
 /// Takes the lock of all clusters below `root`. It is held as long as the file is open.
@@ -122,13 +118,7 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Machine, Error> {
     fs::set_permissions(layout.state(), private).map_err(|source| Io::new("protect", layout.state(), source))?;
     // First of all files: from now on `down` knows that the directory is ours.
     machine.save()?;
-    for directory in [
-        layout.logs(),
-        layout.pki(),
-        layout.etcd(),
-        layout.images(),
-        layout.plugins(),
-    ] {
+    for directory in [layout.logs(), layout.pki(), layout.etcd(), layout.images(), layout.plugins()] {
         make(&directory)?;
     }
     for directory in &machine.made_directories {
@@ -182,11 +172,7 @@ async fn start(machine: Machine) -> Result<LocalKube, Error> {
     })
     .await;
     let log = layout.log("supervisor");
-    match listening.map_err(|source| Error::Slow {
-        component: "the control plane",
-        log,
-        source,
-    })? {
+    match listening.map_err(|source| Error::Slow { component: "the control plane", log, source })? {
         true => Ok(LocalKube::of(machine)),
         false => Err(ended(&layout)),
     }
@@ -196,9 +182,7 @@ fn spawn(machine: &Machine) -> Result<Child, Error> {
     let layout = machine.layout();
     let log = layout.log("supervisor");
     let open = OpenOptions::new().create(true).append(true).open(&log);
-    let out = open
-        .and_then(|out| Ok((out.try_clone()?, out)))
-        .map_err(|source| Io::new("write", &log, source))?;
+    let out = open.and_then(|out| Ok((out.try_clone()?, out))).map_err(|source| Io::new("write", &log, source))?;
     let mut command = Command::new("setsid");
     command
         .args([
@@ -220,28 +204,18 @@ fn spawn(machine: &Machine) -> Result<Child, Error> {
         .stdin(Stdio::null())
         .stdout(out.0)
         .stderr(out.1);
-    let failed = |source| command::Error::Start {
-        line: "setsid unshare".to_owned(),
-        source,
-    };
+    let failed = |source| command::Error::Start { line: "setsid unshare".to_owned(), source };
     Ok(command.spawn().map_err(failed)?)
 }
 
 fn ended(layout: &Layout) -> Error {
     let log = layout.log("supervisor");
-    Error::Ended {
-        last_line: last_line(&log),
-        log,
-    }
+    Error::Ended { last_line: last_line(&log), log }
 }
 
 fn last_line(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("it printed nothing")
-        .to_owned()
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").to_owned()
 }
 
 /// Creates the first objects and waits until pods can be scheduled and names be resolved.
@@ -260,17 +234,10 @@ async fn finish(cluster: &LocalKube) -> Result<(), Error> {
     let applied = wait::until("the first objects to be accepted", Duration::from_secs(60), apply).await;
     applied.map_err(slow("kube-apiserver", "kube-apiserver"))?;
     let account = ["--namespace", "default", "serviceaccount", "default"];
-    let found = kubectl
-        .until("the default service account", Duration::from_secs(60), &account, |_| {
-            Ok(())
-        })
-        .await;
+    let found = kubectl.until("the default service account", Duration::from_secs(60), &account, |_| Ok(())).await;
     found.map_err(slow("kube-controller-manager", "kube-controller-manager"))?;
     let nodes: Vec<_> = machine.node_ids().collect();
-    cluster
-        .nodes_ready(&nodes, Duration::from_secs(90))
-        .await
-        .map_err(slow("kubelet", "node1-kubelet"))?;
+    cluster.nodes_ready(&nodes, Duration::from_secs(90)).await.map_err(slow("kubelet", "node1-kubelet"))?;
     let dns = wait::until("the DNS to be ready", Duration::from_secs(60), || dns_ready(machine)).await;
     dns.map_err(slow("coredns", "coredns"))?;
     let complete = layout.complete();
@@ -287,9 +254,5 @@ async fn dns_ready(machine: &Machine) -> Result<(), String> {
     };
     asked.await.map_err(|error| error.to_string())?;
     let status = answer.lines().next().unwrap_or_default();
-    if status.contains(" 200 ") {
-        Ok(())
-    } else {
-        Err(status.to_owned())
-    }
+    if status.contains(" 200 ") { Ok(()) } else { Err(status.to_owned()) }
 }

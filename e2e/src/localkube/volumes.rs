@@ -21,23 +21,15 @@ pub(crate) fn object_name(node: NodeId, volume: &str) -> String {
 /// Which volume of which node an object stands for.
 pub(crate) fn parse_object_name(name: &str) -> Result<(NodeId, &str), Error> {
     let unknown = || Error::UnknownVolume(name.to_owned());
-    let (node, volume) = name
-        .strip_prefix("local-")
-        .and_then(|rest| rest.split_once('-'))
-        .ok_or_else(unknown)?;
+    let (node, volume) = name.strip_prefix("local-").and_then(|rest| rest.split_once('-')).ok_or_else(unknown)?;
     Ok((node.parse().map_err(|_| unknown())?, volume))
 }
 
 /// The volumes whose claim was deleted. Their data is still there, and nobody can claim them.
 pub(crate) async fn released(kubectl: &Kubectl) -> Result<Vec<Value>, Error> {
-    let list = kubectl
-        .json(["get", "persistentvolumes", "--selector", VOLUME_LABEL])
-        .await?;
+    let list = kubectl.json(["get", "persistentvolumes", "--selector", VOLUME_LABEL]).await?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
-    Ok(items
-        .into_iter()
-        .filter(|item| item["status"]["phase"] == "Released")
-        .collect())
+    Ok(items.into_iter().filter(|item| item["status"]["phase"] == "Released").collect())
 }
 
 /// The same volume, free for a new claim.
@@ -61,15 +53,9 @@ mod tests {
     #[test]
     fn object_names_lead_back_to_the_volume() {
         let node: NodeId = "node2".parse().unwrap();
-        assert_eq!(
-            parse_object_name(&object_name(node, "limited-03")).unwrap(),
-            (node, "limited-03")
-        );
+        assert_eq!(parse_object_name(&object_name(node, "limited-03")).unwrap(), (node, "limited-03"));
         for foreign in ["pvc-123", "local-node2", "local-host-01"] {
-            assert!(
-                matches!(parse_object_name(foreign), Err(Error::UnknownVolume(_))),
-                "{foreign}"
-            );
+            assert!(matches!(parse_object_name(foreign), Err(Error::UnknownVolume(_))), "{foreign}");
         }
     }
 
@@ -81,13 +67,7 @@ mod tests {
             "status": {"phase": "Released"},
         });
         let free = unclaimed(&used);
-        assert_eq!(
-            free["metadata"],
-            json!({"name": "local-node1-00", "labels": {"a": "b"}})
-        );
-        assert_eq!(
-            free["spec"],
-            json!({"capacity": {"storage": "10Gi"}, "local": {"path": "/v"}})
-        );
+        assert_eq!(free["metadata"], json!({"name": "local-node1-00", "labels": {"a": "b"}}));
+        assert_eq!(free["spec"], json!({"capacity": {"storage": "10Gi"}, "local": {"path": "/v"}}));
     }
 }

@@ -65,14 +65,20 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Seen])
             let found: Vec<Option<&v1::RecordedEvent>> =
                 record.ids.iter().map(|id| by_id.get(id.to_string().as_str()).copied()).collect();
             let there = found.iter().flatten().count();
-            ensure!(there == 0 || there == found.len(), "{}: a batch is there in part: {:?}", record.stream, record.ids);
+            ensure!(
+                there == 0 || there == found.len(),
+                "{}: a batch is there in part: {:?}",
+                record.stream,
+                record.ids
+            );
             match record.outcome {
                 Outcome::Acknowledged { revision, position } => {
                     verdict.acknowledged += 1;
                     ensure!(there > 0, "{}: acknowledged at revision {revision} and lost", record.stream);
                     for (n, event) in (0_u64..).zip(found.into_iter().flatten()) {
                         ensure!(
-                            (event.revision, event.position) == (revision + n, position + n) && event.stream == record.stream,
+                            (event.revision, event.position) == (revision + n, position + n)
+                                && event.stream == record.stream,
                             "{}: acknowledged at {revision}, stored at {}",
                             record.stream,
                             event.revision
@@ -102,7 +108,12 @@ fn index(stored: &[v1::RecordedEvent]) -> anyhow::Result<BTreeMap<&str, &v1::Rec
         ensure!(event.position > last, "position {} after {last}", event.position);
         last = event.position;
         let expected = next.entry(event.stream.as_str()).or_default();
-        ensure!(event.revision == *expected, "{}: revision {} where {expected} must follow", event.stream, event.revision);
+        ensure!(
+            event.revision == *expected,
+            "{}: revision {} where {expected} must follow",
+            event.stream,
+            event.revision
+        );
         *expected += 1;
         ensure!(by_id.insert(event.id.as_str(), event).is_none(), "event {} is stored twice", event.id);
         ensure!(event.data.as_ref() == event.id.as_bytes(), "event {} has other bytes than were sent", event.id);

@@ -35,25 +35,11 @@ pub(super) struct Component {
 impl Component {
     /// Starts a program and keeps it running.
     pub(super) fn start(launch: Launch, layout: &Layout, tasks: &TaskTracker) -> Self {
-        let seen = ComponentStatus {
-            name: launch.name.clone(),
-            running: false,
-            restarts: 0,
-            last_exit: None,
-        };
+        let seen = ComponentStatus { name: launch.name.clone(), running: false, restarts: 0, last_exit: None };
         let seen = Arc::new(Mutex::new(seen));
         let stop = CancellationToken::new();
-        let keeper = Keeper {
-            log: layout.log(&launch.name),
-            launch,
-            seen: Arc::clone(&seen),
-            stop: stop.clone(),
-        };
-        Self {
-            seen,
-            stop,
-            task: tasks.spawn(keeper.run()),
-        }
+        let keeper = Keeper { log: layout.log(&launch.name), launch, seen: Arc::clone(&seen), stop: stop.clone() };
+        Self { seen, stop, task: tasks.spawn(keeper.run()) }
     }
 
     /// Kills the program and waits until it is gone.
@@ -140,15 +126,8 @@ fn spawn(launch: &Launch, log: &Path) -> io::Result<Child> {
             shell
         }
     };
-    command
-        .args(&launch.args)
-        .env("PATH", command::search_path())
-        .kill_on_drop(true);
-    command
-        .stdin(Stdio::null())
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .spawn()
+    command.args(&launch.args).env("PATH", command::search_path()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn()
 }
 
 #[cfg(test)]
@@ -176,23 +155,13 @@ mod tests {
         let component = Component::start(launch("short", "echo started; exit 7"), &layout, &tasks);
         let status = wait::until("a restart", Duration::from_secs(10), || {
             let status = component.status();
-            async move {
-                if status.restarts > 0 {
-                    Ok(status)
-                } else {
-                    Err("none yet")
-                }
-            }
+            async move { if status.restarts > 0 { Ok(status) } else { Err("none yet") } }
         })
         .await
         .unwrap();
         assert!(status.last_exit.unwrap().contains('7'));
         component.stop().await;
-        assert!(
-            std::fs::read_to_string(layout.log("short"))
-                .unwrap()
-                .contains("started")
-        );
+        assert!(std::fs::read_to_string(layout.log("short")).unwrap().contains("started"));
     }
 
     #[tokio::test]

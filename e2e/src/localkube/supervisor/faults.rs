@@ -18,12 +18,7 @@ const LOCK_SECONDS: &str = "20";
 
 /// Hangs the empty chain in.
 pub(super) async fn prepare() -> Result<(), Error> {
-    let iptables = |args: &[&str]| {
-        Run::new("iptables")
-            .args(["-w", LOCK_SECONDS, "-t", "mangle"])
-            .args(args)
-            .output()
-    };
+    let iptables = |args: &[&str]| Run::new("iptables").args(["-w", LOCK_SECONDS, "-t", "mangle"]).args(args).output();
     iptables(&["-N", CHAIN]).await?;
     for hook in ["FORWARD", "INPUT"] {
         iptables(&["-I", hook, "-j", CHAIN]).await?;
@@ -34,11 +29,7 @@ pub(super) async fn prepare() -> Result<(), Error> {
 /// Makes these the only cuts. No packet sees a state in between.
 pub(super) async fn set(machine: &Machine, cuts: &BTreeSet<Cut>) -> Result<(), Error> {
     let table = render(machine, cuts);
-    Run::new("iptables-restore")
-        .args(["-w", LOCK_SECONDS, "--noflush"])
-        .stdin(table)
-        .output()
-        .await?;
+    Run::new("iptables-restore").args(["-w", LOCK_SECONDS, "--noflush"]).stdin(table).output().await?;
     Ok(())
 }
 
@@ -53,12 +44,7 @@ pub(super) async fn dropped(machine: &Machine, cuts: &BTreeSet<Cut>) -> Result<V
     let sum = |cut: &Cut| counters.by_ref().take(rules(machine, *cut).len()).sum();
     let packets: Vec<u64> = cuts.iter().map(sum).collect();
     let pairs = cuts.iter().zip(packets);
-    Ok(pairs
-        .map(|(cut, packets_dropped)| CutStatus {
-            cut: *cut,
-            packets_dropped,
-        })
-        .collect())
+    Ok(pairs.map(|(cut, packets_dropped)| CutStatus { cut: *cut, packets_dropped }).collect())
 }
 
 /// Naming the chain as a new one empties it.
@@ -90,9 +76,7 @@ fn rules(machine: &Machine, cut: Cut) -> Vec<String> {
 /// The first column of each rule; two lines of headings come before them.
 fn parse_counters(listing: &str) -> Vec<u64> {
     let rules = listing.lines().skip(2);
-    rules
-        .filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok())
-        .collect()
+    rules.filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -107,15 +91,9 @@ mod tests {
 
     #[test]
     fn a_one_way_cut_names_one_direction() {
-        let cuts = BTreeSet::from([Cut::Pods {
-            from: node(1),
-            to: node(2),
-        }]);
+        let cuts = BTreeSet::from([Cut::Pods { from: node(1), to: node(2) }]);
         let table = render(&sample("one", 0), &cuts);
-        assert!(
-            table.contains("-A TAFFRAIL-CUT -s 10.208.1.0/24 -d 10.208.2.0/24 -j DROP\n"),
-            "{table}"
-        );
+        assert!(table.contains("-A TAFFRAIL-CUT -s 10.208.1.0/24 -d 10.208.2.0/24 -j DROP\n"), "{table}");
         assert_eq!(table.matches("-j DROP").count(), 1);
         assert!(!table.contains("6443"));
     }
@@ -123,19 +101,13 @@ mod tests {
     #[test]
     fn cutting_the_api_takes_pods_and_kubelet() {
         let table = render(&sample("one", 0), &BTreeSet::from([Cut::Api { node: node(3) }]));
-        assert!(
-            table.contains("-s 10.208.3.0/24 -d 10.192.0.2 -p tcp --dport 6443"),
-            "{table}"
-        );
+        assert!(table.contains("-s 10.208.3.0/24 -d 10.192.0.2 -p tcp --dport 6443"), "{table}");
         assert!(table.contains("-d 10.192.0.13 -p tcp --dport 6443"), "{table}");
     }
 
     #[test]
     fn no_cuts_is_an_empty_chain() {
-        assert_eq!(
-            render(&sample("one", 0), &BTreeSet::new()),
-            "*mangle\n:TAFFRAIL-CUT - [0:0]\nCOMMIT\n"
-        );
+        assert_eq!(render(&sample("one", 0), &BTreeSet::new()), "*mangle\n:TAFFRAIL-CUT - [0:0]\nCOMMIT\n");
     }
 
     #[test]

@@ -12,10 +12,7 @@ use rustix::process::{WaitOptions, wait};
 /// # Errors
 /// When the supervisor cannot be started, or waiting fails.
 pub fn run(state: &Path) -> io::Result<ExitCode> {
-    let supervisor = Command::new(std::env::current_exe()?)
-        .arg("inside-supervise")
-        .arg(state)
-        .spawn()?;
+    let supervisor = Command::new(std::env::current_exe()?).arg("inside-supervise").arg(state).spawn()?;
     let supervisor = i32::try_from(supervisor.id()).map_err(io::Error::other)?;
     loop {
         match wait(WaitOptions::empty()) {

@@ -39,18 +39,12 @@ pub(super) fn is_mount_point(path: &Path) -> bool {
 
 /// The fifth field of each line, with its octal escapes undone.
 fn mount_points(table: &str) -> Vec<PathBuf> {
-    table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|field| PathBuf::from(unescape(field)))
-        .collect()
+    table.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| PathBuf::from(unescape(field))).collect()
 }
 
 fn unescape(field: &str) -> String {
     const ESCAPES: [(&str, &str); 3] = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n")];
-    let plain = ESCAPES
-        .iter()
-        .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain));
+    let plain = ESCAPES.iter().fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain));
     plain.replace("\\134", "\\")
 }
 

@@ -59,19 +59,9 @@ fn cover_sysctls(machine: &Machine) -> Result<(), Error> {
 /// The host moves the interface in shortly after the namespaces are made.
 async fn addresses(machine: &Machine) -> Result<(), Error> {
     let network = &machine.network;
-    wait::until("the interface to the host", Duration::from_secs(20), || {
-        ip(&["link", "show", INSIDE])
-    })
-    .await?;
+    wait::until("the interface to the host", Duration::from_secs(20), || ip(&["link", "show", INSIDE])).await?;
     ip(&["link", "set", "lo", "up"]).await?;
-    ip(&[
-        "addr",
-        "add",
-        &format!("{}/{}", network.api(), network.link().prefix()),
-        "dev",
-        INSIDE,
-    ])
-    .await?;
+    ip(&["addr", "add", &format!("{}/{}", network.api(), network.link().prefix()), "dev", INSIDE]).await?;
     for node in machine.node_ids() {
         ip(&["addr", "add", &format!("{}/32", network.node(node)), "dev", INSIDE]).await?;
     }

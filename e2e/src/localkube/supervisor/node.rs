@@ -44,11 +44,7 @@ enum Power {
 
 impl Node {
     pub(super) fn new(id: NodeId) -> Self {
-        Self {
-            id,
-            power: Power::Off,
-            imported: BTreeSet::new(),
-        }
+        Self { id, power: Power::Off, imported: BTreeSet::new() }
     }
 
     pub(super) fn id(&self) -> NodeId {
@@ -82,10 +78,7 @@ impl Node {
         self.power = match std::mem::replace(&mut self.power, Power::Off) {
             Power::Starting { containerd, cgroup } => {
                 let launch = node_files::kubelet(machine, self.id, cgroup);
-                Power::On {
-                    containerd,
-                    kubelet: Component::start(launch, &machine.layout(), tasks),
-                }
+                Power::On { containerd, kubelet: Component::start(launch, &machine.layout(), tasks) }
             }
             other @ (Power::Off | Power::On { .. }) => other,
         };
@@ -113,11 +106,7 @@ impl Node {
     /// Imports an archive again, or for the first time. A stopped node does so when it starts.
     pub(super) async fn reimport(&mut self, machine: &Machine, archive: &str) -> Result<(), Error> {
         self.imported.remove(archive);
-        if self.is_off() {
-            Ok(())
-        } else {
-            self.import(machine, archive).await
-        }
+        if self.is_off() { Ok(()) } else { self.import(machine, archive).await }
     }
 
     async fn import(&mut self, machine: &Machine, archive: &str) -> Result<(), Error> {
@@ -125,9 +114,7 @@ impl Node {
             return Ok(());
         }
         let path = machine.layout().images().join(archive);
-        let run = ctr(&machine.layout().node(self.id))
-            .args(["images", "import"])
-            .args([path]);
+        let run = ctr(&machine.layout().node(self.id)).args(["images", "import"]).args([path]);
         run.timeout(Duration::from_secs(240)).output().await?;
         self.imported.insert(archive.to_owned());
         Ok(())
@@ -139,18 +126,12 @@ impl Node {
             Power::Starting { containerd, .. } => vec![containerd.status()],
             Power::On { containerd, kubelet } => vec![containerd.status(), kubelet.status()],
         };
-        NodeStatus {
-            node: self.id,
-            stopped: self.is_off(),
-            components,
-        }
+        NodeStatus { node: self.id, stopped: self.is_off(), components }
     }
 }
 
 fn ctr(files: &NodeLayout) -> Run {
-    Run::new("ctr")
-        .args(["--namespace", "k8s.io", "--address"])
-        .args([files.containerd_socket()])
+    Run::new("ctr").args(["--namespace", "k8s.io", "--address"]).args([files.containerd_socket()])
 }
 
 /// The archives to import, in order of name.

@@ -29,11 +29,7 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 /// When a part of the cluster cannot be started.
 pub async fn run(state: &Path) -> Result<(), Error> {
     let machine = Machine::load(state)?.ok_or_else(|| {
-        Io::new(
-            "read",
-            state,
-            std::io::Error::new(std::io::ErrorKind::NotFound, "no cluster was prepared there"),
-        )
+        Io::new("read", state, std::io::Error::new(std::io::ErrorKind::NotFound, "no cluster was prepared there"))
     })?;
     namespace::furnish(&machine).await?;
     let mut supervisor = Supervisor::start(machine).await?;
@@ -69,14 +65,7 @@ impl Supervisor {
         for node in &mut nodes {
             node.start_kubelet(&machine, &tasks);
         }
-        Ok(Self {
-            machine,
-            tasks,
-            components,
-            api_server: Some(api_server),
-            nodes,
-            cuts: BTreeSet::new(),
-        })
+        Ok(Self { machine, tasks, components, api_server: Some(api_server), nodes, cuts: BTreeSet::new() })
     }
 
     async fn serve(&mut self) -> Result<(), Error> {
@@ -84,10 +73,7 @@ impl Supervisor {
         let listener = UnixListener::bind(&socket).map_err(|source| Io::new("listen on", &socket, source))?;
         println!("serving");
         loop {
-            let (stream, _) = listener
-                .accept()
-                .await
-                .map_err(|source| Io::new("accept on", &socket, source))?;
+            let (stream, _) = listener.accept().await.map_err(|source| Io::new("accept on", &socket, source))?;
             self.answer(stream).await;
         }
     }
@@ -102,19 +88,10 @@ impl Supervisor {
         let line = request.to_string();
         let response = match self.carry_out(request).await {
             Ok(response) => response,
-            Err(error) => Response::Failed {
-                reason: error.to_string(),
-            },
+            Err(error) => Response::Failed { reason: error.to_string() },
         };
         if !is_status {
-            println!(
-                "{line}: {}",
-                if matches!(response, Response::Failed { .. }) {
-                    "failed"
-                } else {
-                    "done"
-                }
-            );
+            println!("{line}: {}", if matches!(response, Response::Failed { .. }) { "failed" } else { "done" });
         }
         if let Err(error) = control::send(&mut stream, &response).await {
             println!("{line}: the answer was not taken: {error}");
@@ -153,21 +130,13 @@ impl Supervisor {
     }
 
     fn node(&mut self, id: NodeId) -> Result<&mut Node, Error> {
-        self.nodes
-            .iter_mut()
-            .find(|node| node.id() == id)
-            .ok_or(Error::NoSuchNode(id))
+        self.nodes.iter_mut().find(|node| node.id() == id).ok_or(Error::NoSuchNode(id))
     }
 
     async fn status(&self) -> Result<Status, Error> {
         let paused_name = || control_plane::api_server(&self.machine).name;
         let api_server = self.api_server.as_ref().map_or_else(
-            || control::ComponentStatus {
-                name: paused_name(),
-                running: false,
-                restarts: 0,
-                last_exit: None,
-            },
+            || control::ComponentStatus { name: paused_name(), running: false, restarts: 0, last_exit: None },
             Component::status,
         );
         let mut components: Vec<_> = self.components.iter().map(Component::status).collect();
@@ -184,18 +153,14 @@ impl Supervisor {
         let machine = &self.machine;
         let imports = self.nodes.iter_mut().map(|node| async move {
             let id = node.id();
-            node.reimport(machine, file)
-                .await
-                .map_err(|error| super::node::describe(id, &error))
+            node.reimport(machine, file).await.map_err(|error| super::node::describe(id, &error))
         });
         let failures: Vec<String> = join_all(imports).await.into_iter().filter_map(Result::err).collect();
         if !failures.is_empty() {
             // A node that starts later must not stumble over an archive that cannot be imported.
             let path = self.machine.layout().images().join(file);
             fs::remove_file(&path).map_err(|source| Io::new("remove", &path, source))?;
-            return Ok(Response::Failed {
-                reason: failures.join("; "),
-            });
+            return Ok(Response::Failed { reason: failures.join("; ") });
         }
         Ok(Response::Done)
     }
@@ -232,16 +197,10 @@ async fn api_ready(machine: &Machine) -> Result<(), Error> {
     let kubectl = machine.programs.kubernetes("kubectl");
     let kubeconfig = machine.layout().admin_kubeconfig();
     let ready = || {
-        let run = Run::new(&kubectl)
-            .env("KUBECONFIG", &kubeconfig)
-            .timeout(Duration::from_secs(10));
+        let run = Run::new(&kubectl).env("KUBECONFIG", &kubeconfig).timeout(Duration::from_secs(10));
         run.args(["--request-timeout=5s", "get", "--raw", "/readyz"]).output()
     };
     let waited = wait::until("the API server to be ready", Duration::from_secs(90), ready).await;
     let log = machine.layout().log("kube-apiserver");
-    waited.map(drop).map_err(|source| Error::Slow {
-        component: "kube-apiserver",
-        log,
-        source,
-    })
+    waited.map(drop).map_err(|source| Error::Slow { component: "kube-apiserver", log, source })
 }

@@ -54,19 +54,10 @@ pub(super) async fn add_limited(machine: &Machine, node: NodeId, mebibytes: u32)
 
 async fn make_and_mount(directory: &Path, image: &Path, mebibytes: u32) -> Result<(), Error> {
     let file = fs::File::create_new(image).map_err(|source| Io::new("make", image, source))?;
-    file.set_len(u64::from(mebibytes) << 20)
-        .map_err(|source| Io::new("size", image, source))?;
+    file.set_len(u64::from(mebibytes) << 20).map_err(|source| Io::new("size", image, source))?;
     // No blocks are reserved for root, so that full means full for everyone.
-    Run::new("mkfs.ext4")
-        .args(["-q", "-m", "0"])
-        .args([image])
-        .output()
-        .await?;
-    Run::new("mount")
-        .args(["-o", "loop"])
-        .args([image, directory])
-        .output()
-        .await?;
+    Run::new("mkfs.ext4").args(["-q", "-m", "0"]).args([image]).output().await?;
+    Run::new("mount").args(["-o", "loop"]).args([image, directory]).output().await?;
     let lost = directory.join("lost+found");
     fs::remove_dir(&lost).map_err(|source| Io::new("remove", &lost, source))?;
     debug_assert!(mounts::is_mount_point(directory));
