@@ -117,6 +117,20 @@ sed -nE 's/^ *"([A-Za-z-]+)": \{.*/\1/p; ' "$chart/values.schema.json" | grep -v
   sort -u >"$work/names"
 while read -r name; do has "README knows $name" "$chart/README.md" "$name"; done <"$work/names"
 
+# Both ways to the image lead to the same one.
+expect "the Containerfile agrees with scripts/image.sh" "$here/check-image.sh"
+sed 's/^USER .*/USER 0:0/' "$here/../Containerfile" >"$work/Containerfile"
+refuse "a Containerfile with another user" "FAIL user" "$here/check-image.sh" "$work/Containerfile"
+
+# The clean-up of the test has a time of its own within that of its pod.
+seconds() { sed -nE "s/^ *$1: *\"?([0-9]+)\"?\$/\1/p" "$default" | head -n 1; }
+test_seconds=$(awk '/TEST_(TIMEOUT|CLEANUP)_SECONDS/ {getline; gsub(/[^0-9]/, ""); sum += $0} END {print sum}' "$default")
+if [ "$test_seconds" -gt 0 ] && [ "$test_seconds" -lt "$(seconds activeDeadlineSeconds)" ]; then
+  ok "the pod of the test outlives test and clean-up"
+else
+  bad "the pod of the test ends before test and clean-up: $test_seconds"
+fi
+
 # One version everywhere.
 version=$(sed -nE '/^\[workspace.package\]/,/^\[/s/^version = "(.*)"/\1/p' "$here/../Cargo.toml")
 for file in "$chart/Chart.yaml" "$work/taffrail-crds/Chart.yaml"; do

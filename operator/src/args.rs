@@ -82,9 +82,12 @@ pub struct TestArgs {
     /// Name of the Cluster and of the EventStore that the test makes.
     #[arg(long, env = "TAFFRAIL_OPERATOR_TEST_NAME", default_value = "taffrail-helm-test")]
     pub name: String,
-    /// How long the test may take, in seconds.
-    #[arg(long, default_value_t = 270)]
+    /// How long the test may take, in seconds, without the clean-up after it.
+    #[arg(long, env = "TAFFRAIL_OPERATOR_TEST_TIMEOUT_SECONDS", default_value_t = 200)]
     pub timeout_seconds: u64,
+    /// How long the clean-up may take, in seconds, even when the test used up all its time.
+    #[arg(long, env = "TAFFRAIL_OPERATOR_TEST_CLEANUP_SECONDS", default_value_t = 80)]
+    pub cleanup_seconds: u64,
 }
 
 #[cfg(test)]

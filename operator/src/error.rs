@@ -44,8 +44,13 @@ pub enum Error {
         message: String,
     },
     /// A pass took too long.
-    #[error("the pass took longer than {} s", .0.as_secs())]
-    Deadline(Duration),
+    #[error("the pass hung for {} s in this step: {step}", .within.as_secs())]
+    Deadline {
+        /// How long it may take.
+        within: Duration,
+        /// The step that it was in, as a phrase.
+        step: String,
+    },
 }
 
 /// What an error calls for.
@@ -96,7 +101,7 @@ impl Error {
                 _ => Class::Transient,
             },
             Self::NameTaken { .. } | Self::Render { .. } => Class::Lasting,
-            Self::Node { .. } | Self::Deadline(_) => Class::Transient,
+            Self::Node { .. } | Self::Deadline { .. } => Class::Transient,
         }
     }
 
@@ -111,7 +116,7 @@ impl Error {
             Self::NameTaken { .. } => Reason::NameTaken,
             Self::Render { .. } => Reason::InvalidSpec,
             Self::Node { .. } => Reason::NodeUnreachable,
-            Self::Deadline(_) => Reason::ApiUnavailable,
+            Self::Deadline { .. } => Reason::DeadlineExceeded,
         }
     }
 }

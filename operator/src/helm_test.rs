@@ -91,17 +91,21 @@ pub enum Error {
 /// # Errors
 /// The first thing that went wrong. What the test made is removed in any case.
 pub async fn run(args: TestArgs) -> Result<(), Error> {
-    let test = Test {
-        client: runtime::client().await?,
-        until: Instant::now() + Duration::from_secs(args.timeout_seconds),
-        within: Duration::from_secs(args.timeout_seconds),
-        args,
-    };
-    let result = test.body().await;
-    let cleaned = test.clean().await;
-    result.and(cleaned)?;
+    run_with(runtime::client().await?, args).await?;
     say("passed");
     Ok(())
+}
+
+async fn run_with(client: Client, args: TestArgs) -> Result<(), Error> {
+    let test = Test { client, args };
+    let result = test.body(Deadline::after(test.args.timeout_seconds)).await;
+    // A time of its own: a test that used up its time is the one that leaves most behind.
+    let cleaned = test.clean(Deadline::after(test.args.cleanup_seconds)).await;
+    if let (Err(_), Err(error)) = (&result, &cleaned) {
+        // The cause is what is returned; what is left behind must be known as well.
+        tracing::warn!(%error, "helm test: the clean-up failed too");
+    }
+    result.and(cleaned)
 }
 
 fn say(text: &str) {
@@ -116,8 +120,29 @@ fn api_error(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Error {
 struct Test {
     client: Client,
     args: TestArgs,
+}
+
+/// Until when a part of the test may take.
+#[derive(Clone, Copy)]
+struct Deadline {
     until: Instant,
     within: Duration,
+}
+
+impl Deadline {
+    fn after(seconds: u64) -> Self {
+        let within = Duration::from_secs(seconds);
+        Self { until: Instant::now() + within, within }
+    }
+
+    /// Waits a moment before the next look, or says that there is no time for one.
+    async fn pause(self, what: &str, last: String) -> Result<(), Error> {
+        if Instant::now() >= self.until {
+            return Err(Error::Timeout { what: what.to_owned(), within: self.within, last });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        Ok(())
+    }
 }
 
 impl Test {
@@ -128,10 +153,10 @@ impl Test {
         Api::namespaced(self.client.clone(), &self.args.namespace)
     }
 
-    async fn body(&self) -> Result<(), Error> {
+    async fn body(&self, deadline: Deadline) -> Result<(), Error> {
         let name = self.args.name.as_str();
         // What an earlier run left behind goes first.
-        self.clean().await?;
+        self.clean(deadline).await?;
         say("creating a Cluster of one node and an EventStore");
         let meta = json!({"name": name, "namespace": self.args.namespace, "annotations": {MADE_BY_TEST: "true"}});
         let cluster: Cluster = serde_json::from_value(json!({
@@ -144,11 +169,11 @@ impl Test {
         let params = PostParams::default();
         self.api().create(&params, &cluster).await.map_err(api_error("creating the Cluster"))?;
         self.api().create(&params, &store).await.map_err(api_error("creating the EventStore"))?;
-        self.stable::<Cluster>("the Cluster to become Stable", |cluster| {
+        self.stable::<Cluster>(deadline, "the Cluster to become Stable", |cluster| {
             cluster.status.as_ref().map(|status| status.conditions.as_slice())
         })
         .await?;
-        self.stable::<EventStore>("the EventStore to become Stable", |store| {
+        self.stable::<EventStore>(deadline, "the EventStore to become Stable", |store| {
             store.status.as_ref().map(|status| status.conditions.as_slice())
         })
         .await?;
@@ -201,7 +226,12 @@ impl Test {
         request
     }
 
-    async fn stable<K>(&self, what: &str, conditions: fn(&K) -> Option<&[Condition]>) -> Result<(), Error>
+    async fn stable<K>(
+        &self,
+        deadline: Deadline,
+        what: &str,
+        conditions: fn(&K) -> Option<&[Condition]>,
+    ) -> Result<(), Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
@@ -216,22 +246,22 @@ impl Test {
                 Some(found) => format!("{}: {}", found.reason, found.message),
                 None => "no conditions yet; does the operator run and serve this namespace?".to_owned(),
             };
-            self.pause(what, last).await?;
+            deadline.pause(what, last).await?;
         }
     }
 
     /// The store first, while its nodes can still remove its data; then the Cluster, its volume and its identity.
-    async fn clean(&self) -> Result<(), Error> {
+    async fn clean(&self, deadline: Deadline) -> Result<(), Error> {
         let name = self.args.name.as_str();
-        let store = self.delete_ours::<EventStore>().await?;
-        let cluster = self.delete_ours::<Cluster>().await?;
+        let store = self.delete_ours::<EventStore>(deadline).await?;
+        let cluster = self.delete_ours::<Cluster>(deadline).await?;
         if !store && !cluster {
             return Ok(());
         }
         let pods: Api<Pod> = self.api();
         let selector = ListParams::default().labels(&labels::selector_text(name));
         while !pods.list(&selector).await.map_err(api_error("listing pods"))?.items.is_empty() {
-            self.pause("the end of the pod", "the pod is still there".to_owned()).await?;
+            deadline.pause("the end of the pod", "the pod is still there".to_owned()).await?;
         }
         self.delete_named::<PersistentVolumeClaim>(&names::claim(name, 0)).await?;
         self.delete_named::<ConfigMap>(&names::identity(name)).await?;
@@ -240,7 +270,7 @@ impl Test {
     }
 
     /// Deletes and waits until it is gone. Returns whether it was there.
-    async fn delete_ours<K>(&self) -> Result<bool, Error>
+    async fn delete_ours<K>(&self, deadline: Deadline) -> Result<bool, Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
@@ -255,7 +285,7 @@ impl Test {
             if object.meta().deletion_timestamp.is_none() {
                 self.delete_named::<K>(name).await?;
             }
-            self.pause(&format!("the deletion of {kind} {name}"), "it is still there".to_owned()).await?;
+            deadline.pause(&format!("the deletion of {kind} {name}"), "it is still there".to_owned()).await?;
         }
         Ok(there)
     }
@@ -271,12 +301,25 @@ impl Test {
             Err(error) => Err(api_error(format!("deleting {} {name}", K::kind(&())))(error)),
         }
     }
+}
 
-    async fn pause(&self, what: &str, last: String) -> Result<(), Error> {
-        if Instant::now() >= self.until {
-            return Err(Error::Timeout { what: what.to_owned(), within: self.within, last });
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::FakeApi;
+
+    /// Nothing ever becomes Stable here, and there is no time to wait for it.
+    #[tokio::test]
+    async fn what_a_test_made_that_ran_out_of_time_is_removed_all_the_same() {
+        let api = FakeApi::start().await;
+        let args =
+            TestArgs { namespace: "ns".to_owned(), name: "t".to_owned(), timeout_seconds: 0, cleanup_seconds: 30 };
+        let result = run_with(api.client(), args).await;
+        assert!(matches!(&result, Err(Error::Timeout { what, .. }) if what.contains("Stable")), "{result:?}");
+        let writes = api.writes();
+        for made in ["POST clusters", "POST eventstores", "DELETE eventstores/t", "DELETE clusters/t"] {
+            assert!(writes.iter().any(|write| write == made), "{made}: {writes:?}");
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
-        Ok(())
+        assert_eq!(api.names(), Vec::<String>::new());
     }
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use kube::runtime::reflector::{ObjectRef, Store};
 use taffrail_crds::{Cluster, EventStore};
-use taffrail_proto::admin::{ClusterView, StoreView};
+use taffrail_proto::admin::{ClusterView, DeclareResult, StoreDeclaration, StoreView};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::node_admin::{Members, NodeAdmin};
+use crate::declare::Lane;
+use crate::node_admin::{self, Members, NodeAdmin};
 use crate::watch::Guarded;
 
 /// The first view must come within this time.
@@ -57,6 +58,7 @@ struct Follower {
     cluster_id: String,
     addresses: watch::Sender<Vec<String>>,
     sight: watch::Receiver<Sight>,
+    declarations: Arc<Lane>,
     task: JoinHandle<()>,
 }
 
@@ -96,7 +98,8 @@ impl Hub {
         };
         #[allow(clippy::disallowed_methods, reason = "the follower owns this task and ends it when it is dropped")]
         let task = tokio::spawn(task.run());
-        let follower = Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, sight, task };
+        let declarations = Arc::default();
+        let follower = Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, sight, declarations, task };
         followers.insert(key, follower);
     }
 
@@ -118,6 +121,29 @@ impl Hub {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         followers.get(&key).map(|follower| self.inner.admin.members(follower.addresses.borrow().clone()))
+    }
+
+    /// Declares a store to a Cluster that is followed, together with others that wait to be.
+    ///
+    /// # Errors
+    /// The Cluster is not followed, or no member answers.
+    pub async fn declare(
+        &self,
+        namespace: &str,
+        cluster: &str,
+        store: StoreDeclaration,
+    ) -> Result<DeclareResult, node_admin::Error> {
+        let lane = {
+            let key = (namespace.to_owned(), cluster.to_owned());
+            let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
+            followers.get(&key).map(|follower| follower.declarations.clone())
+        };
+        let lane = lane.ok_or(node_admin::Error::Nobody)?;
+        let call = |stores| async move {
+            let members = self.members(namespace, cluster).ok_or(node_admin::Error::Nobody)?;
+            members.declare(stores).await
+        };
+        lane.declare(store, call).await
     }
 }
 

@@ -12,6 +12,7 @@ pub mod args;
 pub mod backoff;
 pub mod context;
 pub mod controllers;
+pub mod declare;
 pub mod domain;
 pub mod error;
 pub mod events;
@@ -23,5 +24,8 @@ pub mod node_admin;
 pub mod resources;
 pub mod runtime;
 pub mod watch;
+
+#[cfg(test)]
+mod fake;
 
 pub use error::Error;

@@ -208,19 +208,19 @@ impl Members {
         self.any("View", |mut node| async move { node.view(ViewRequest {}).await }).await
     }
 
-    /// States that a store exists.
+    /// States that these stores exist. One result for each, in order.
     ///
     /// # Errors
     /// No member answers. A store that cannot be is not an error but a reason in the result.
-    pub async fn declare(&self, store: StoreDeclaration) -> Result<DeclareResult, Error> {
-        let request = DeclareStoresRequest { stores: vec![store] };
+    pub async fn declare(&self, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
+        let request = DeclareStoresRequest { stores };
         let answer = self
             .any("DeclareStores", |mut node| {
                 let request = request.clone();
                 async move { node.declare_stores(request).await }
             })
             .await?;
-        answer.results.into_iter().next().ok_or(Error::Nobody)
+        Ok(answer.results)
     }
 
     /// Closes a store.

@@ -9,7 +9,7 @@ mod settle;
 
 pub use condition::{Condition, ConditionStatus, MESSAGE_LENGTH_MAX};
 pub use reason::Reason;
-pub use settle::{Finding, complete, find, merge, settle, stable, whole_seconds};
+pub use settle::{Finding, complete, find, merge, settle, stable, standing, whole_seconds};
 
 use crate::conditions::ConditionType as T;
 

@@ -12,6 +12,11 @@ macro_rules! reasons {
             /// All reasons, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// The reason of this word, if there is one.
+            pub fn named(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+            }
+
             /// The word in `status.conditions[].reason`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
@@ -42,6 +47,8 @@ reasons! {
         "Grant the permission that the message quotes, or upgrade the chart.";
     ApiUnavailable: "The API server did not answer a request of the operator.",
         "Wait; the operator retries by itself and the nodes keep serving.";
+    DeadlineExceeded: "A pass of the operator hung and was ended.",
+        "Look at what the message names, a node or the API server; the operator retries by itself, less and less often.";
     NameTaken: "An object with a name that we need exists and is not ours.",
         "Rename or delete the object that the message names, or choose another name.";
 

@@ -109,6 +109,22 @@ pub fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, n
         .collect()
 }
 
+/// What an earlier status said that still holds when a pass could not look: that copies are missing and, for the same
+/// generation, that a person is needed. Without it, a failed pass would read as a recovery.
+pub fn standing(old: &[Condition], generation: Option<i64>) -> Vec<Finding> {
+    let holds = |type_| find(old, type_).filter(|condition| condition.status == ConditionStatus::True);
+    let degraded = holds(ConditionType::Degraded);
+    let stalled = holds(ConditionType::Stalled).filter(|condition| condition.observed_generation == generation);
+    let stated = |type_, condition: &Condition| {
+        // Another version of the operator may have had a reason that this one does not know.
+        let reason = Reason::named(&condition.reason).unwrap_or(Reason::NotObserved);
+        Finding::yes(type_, reason, condition.message.clone())
+    };
+    let degraded = degraded.map(|condition| stated(ConditionType::Degraded, condition));
+    let stalled = stalled.map(|condition| stated(ConditionType::Stalled, condition));
+    degraded.into_iter().chain(stalled).collect()
+}
+
 /// The condition of a type, if the status has it.
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| c.type_ == type_.as_str())
@@ -200,6 +216,23 @@ mod tests {
             let found = stable(&findings);
             assert_eq!((found.status, found.reason), (status, reason), "{findings:?}");
         }
+    }
+
+    #[test]
+    fn trouble_stands_until_somebody_looks_and_a_need_for_a_person_only_for_its_generation() {
+        let findings = vec![
+            ready(),
+            Finding::yes(T::Degraded, Reason::NodeLost, "main-2"),
+            Finding::yes(T::Stalled, Reason::ScaleDownBlocked, "orders"),
+        ];
+        let old = settle(Subject::Cluster, findings, &[], Some(3), at(5));
+        let same = standing(&old, Some(3));
+        assert_eq!(
+            same.iter().map(|f| (f.type_, f.reason)).collect::<Vec<_>>(),
+            [(T::Degraded, Reason::NodeLost), (T::Stalled, Reason::ScaleDownBlocked)]
+        );
+        assert_eq!(standing(&old, Some(4)).len(), 1);
+        assert_eq!(standing(&[], Some(3)), []);
     }
 
     #[test]

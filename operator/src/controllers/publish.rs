@@ -10,8 +10,8 @@ use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
-use serde_json::json;
-use taffrail_crds::conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle};
+use serde_json::{Value, json};
+use taffrail_crds::conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle, standing};
 use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, PlanStep, Reason};
 use tokio::time::Instant;
 
@@ -82,11 +82,12 @@ impl Reported for EventStore {
 
 /// Words of others that differ at every try, with ports, times and back-offs in them, while the reason stays.
 fn steady_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
-    const FLICKERING: [Reason; 6] = [
+    const FLICKERING: [Reason; 7] = [
         Reason::ImagePullFailed,
         Reason::CrashLooping,
         Reason::Unschedulable,
         Reason::ApiUnavailable,
+        Reason::DeadlineExceeded,
         Reason::NodeUnreachable,
         Reason::NoQuorum,
     ];
@@ -227,32 +228,68 @@ pub async fn invalid<K: Reported>(
     let Some(live) = api.get_opt(name).await.map_err(Error::api("reading an object that does not parse"))? else {
         return Ok(());
     };
-    let old = live.data.pointer("/status/conditions").cloned().unwrap_or_default();
-    let old: Vec<Condition> = serde_json::from_value(old).unwrap_or_default();
+    let generation = live.metadata.generation;
+    let old = live.data.get("status").cloned().unwrap_or_default();
+    let paused = live.data.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or_default();
     let message = format!("the object does not parse: {}", why.error);
-    let findings = vec![
-        Finding::unknown(ConditionType::Ready, Reason::InvalidSpec, message.clone()),
-        Finding::yes(ConditionType::Stalled, Reason::InvalidSpec, message.clone()),
-    ];
-    let conditions = settle(K::SUBJECT, findings, &old, live.metadata.generation, Timestamp::now());
-    if conditions == old {
+    let status = of_invalid(K::SUBJECT, &old, generation, paused, &message, Timestamp::now());
+    if status == old {
         return Ok(());
     }
     let kind = K::kind(&()).into_owned();
-    let patch = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": kind,
-        "metadata": {"name": name, "uid": live.metadata.uid},
-        "status": {"observedGeneration": live.metadata.generation, "conditions": conditions},
-    });
-    let params = PatchParams::apply(STATUS_MANAGER).force();
-    api.patch_status(name, &params, &Patch::Apply(&patch))
-        .await
-        .map_err(Error::api(format!("writing the status of {kind} {name}")))?;
+    let write = |status: Value| {
+        let patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": kind,
+            "metadata": {"name": name, "uid": live.metadata.uid},
+            "status": status,
+        });
+        let api = api.clone();
+        async move { api.patch_status(name, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await }
+    };
+    let written = match write(status.clone()).await {
+        // It is the status itself that the schema refuses by now: what is in its way goes.
+        Err(kube::Error::Api(answer)) if answer.is_invalid() => {
+            write(json!({"observedGeneration": generation, "conditions": status["conditions"]})).await
+        }
+        written => written,
+    };
+    match written {
+        Ok(_) => {}
+        Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => return Ok(()),
+        Err(error) => return Err(Error::api(format!("writing the status of {kind} {name}"))(error)),
+    }
     ctx.metrics.status_written(&kind);
     let about = live.object_ref(&resource);
     ctx.events.warning(&about, Reason::InvalidSpec.as_str(), "Parse", &message).await;
     Ok(())
+}
+
+/// The status of an object that does not parse, in the raw: all that an earlier pass found stays, since nothing of it was
+/// undone, and an apply that leaves a field out would remove it. Only the conditions and the generation are new.
+fn of_invalid(
+    subject: Subject,
+    old: &Value,
+    generation: Option<i64>,
+    paused: bool,
+    message: &str,
+    now: Timestamp,
+) -> Value {
+    let before: Vec<Condition> =
+        old.get("conditions").cloned().and_then(|all| serde_json::from_value(all).ok()).unwrap_or_default();
+    let mut findings = standing(&before, generation);
+    if paused {
+        findings.push(Finding::yes(ConditionType::Paused, Reason::Paused, "spec.paused is set"));
+    }
+    findings.extend([
+        Finding::unknown(ConditionType::Ready, Reason::InvalidSpec, message),
+        Finding::yes(ConditionType::Stalled, Reason::InvalidSpec, message),
+    ]);
+    let conditions = settle(subject, findings, &before, generation, now);
+    let mut status = old.as_object().cloned().unwrap_or_default();
+    status.insert("observedGeneration".to_owned(), json!(generation));
+    status.insert("conditions".to_owned(), json!(conditions));
+    Value::Object(status)
 }
 
 /// Events for aspects that turned good or bad.
@@ -295,6 +332,34 @@ const PASSING: [Reason; 5] =
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_does_not_parse_keeps_what_was_found_and_loses_only_its_good_name() {
+        let now = Timestamp::from_second(50).expect("a valid time");
+        let findings = vec![
+            Finding::yes(ConditionType::Ready, Reason::AsExpected, ""),
+            Finding::yes(ConditionType::Degraded, Reason::NodeLost, "main-2"),
+        ];
+        let old = json!({
+            "observedGeneration": 1, "clusterId": "c", "replicas": 3, "members": [{"name": "main-0", "nodeId": 1}],
+            "plan": [{"step": "AddNode", "target": "main-3", "since": "1970-01-01T00:00:01Z"}], "later": {"field": 1},
+            "conditions": settle(Subject::Cluster, findings, &[], Some(1), now),
+        });
+        let new = of_invalid(Subject::Cluster, &old, Some(2), true, "spec.x: nonsense", now);
+        for field in ["clusterId", "replicas", "members", "plan", "later"] {
+            assert_eq!(new[field], old[field], "{field}");
+        }
+        assert_eq!(new["observedGeneration"], 2);
+        let conditions: Vec<Condition> = serde_json::from_value(new["conditions"].clone()).expect("conditions");
+        let status = |type_| taffrail_crds::conditions::find(&conditions, type_).map(|found| found.status);
+        assert_eq!(status(ConditionType::Ready), Some(ConditionStatus::Unknown));
+        assert_eq!(status(ConditionType::Stable), Some(ConditionStatus::False));
+        for type_ in [ConditionType::Stalled, ConditionType::Degraded, ConditionType::Paused] {
+            assert_eq!(status(type_), Some(ConditionStatus::True), "{type_}");
+        }
+        let again = of_invalid(Subject::Cluster, &new, Some(2), true, "spec.x: nonsense", now);
+        assert_eq!(again, new, "nothing to write the second time");
+    }
 
     #[test]
     fn an_object_is_refreshed_once_a_minute_and_all_together_ten_times_a_second() {

@@ -4,19 +4,19 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use taffrail_crds::{Cluster, EventStore};
-use taffrail_proto::admin::{CloseMode, CloseStoreRequest, NodeView};
-use taffrail_proto::v1::NodeState;
+use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
 
 use super::observe::Observed;
-use super::plan::{Action, GRANT_TTL, Plan};
-use super::seen::{self, Recorded, Seen};
+use super::plan::{Action, Plan};
+use super::seen::{Recorded, Seen};
 use crate::apply::{MANAGER, Owner};
 use crate::context::{Context, cached};
+use crate::controllers::pass::Progress;
 use crate::error::Error;
 use crate::node_admin::Members;
 use crate::resources::identity::Identity;
@@ -25,10 +25,8 @@ use crate::resources::{Frame, config, disruption_budget, hash, identity, labels,
 /// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
 /// grant of its predecessor.
 pub const HOLDER: &str = "taffrail-operator";
-/// How long leaders may take to move before the pod is evicted all the same; it hands them over itself when it stops.
-const LEADERS_WITHIN: Duration = Duration::from_secs(10);
-const SOON: Duration = Duration::from_millis(300);
-const DENIED_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const SOON: Duration = Duration::from_millis(300);
+pub(super) const DENIED_AGAIN: Duration = Duration::from_secs(2);
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -47,6 +45,7 @@ pub(super) struct Actor<'a> {
     pub(super) ctx: &'a Context,
     pub(super) cluster: &'a Cluster,
     pub(super) observed: &'a Observed,
+    pub(super) progress: &'a Progress,
 }
 
 impl Actor<'_> {
@@ -59,6 +58,7 @@ impl Actor<'_> {
     }
 
     async fn all(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
+        self.progress.at("writing the objects of the Cluster");
         // The record of the size goes before the StatefulSet, and everything else after the objects.
         for action in &plan.actions {
             if let Action::RecordNodes(nodes) = action {
@@ -74,7 +74,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    fn frame(&self) -> Frame<'_> {
+    pub(super) fn frame(&self) -> Frame<'_> {
         Frame { cluster: self.cluster, cluster_domain: &self.ctx.options.cluster_domain }
     }
 
@@ -167,7 +167,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    async fn one(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
+    pub(super) async fn one(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
+        self.progress.at(doing(action));
         match action {
             Action::RecordNodes(_) => {}
             Action::Record { cluster_id, formed, nodes } => self.record(cluster_id.clone(), *formed, *nodes).await?,
@@ -188,17 +189,7 @@ impl Actor<'_> {
                 outcome.recheck = Some(SOON);
             }
             Action::Retain { store_id, name, declared_by } => self.retain(members, store_id, name, declared_by).await?,
-            Action::Drain { node_id, pod } => {
-                let answer = members.drain(*node_id).await.map_err(Error::node(format!("draining {pod}")))?;
-                // The call is repeated while it goes on; only its beginning is news.
-                let begins = |node: &NodeView| seen::id(node) == *node_id && seen::state(node) == NodeState::Member;
-                if !answer.reason.is_empty() {
-                    outcome.blocked = Some(answer.waiting_for);
-                } else if self.observed.seen.nodes().any(begins) {
-                    self.say("Draining", "Drain", &format!("moving everything off {pod}")).await;
-                }
-                outcome.recheck = answer.done.then_some(SOON);
-            }
+            Action::Drain { node_id, pod, granted } => self.drain(members, *node_id, pod, *granted, outcome).await?,
             Action::CancelDrain { node_id, pod } => {
                 members.cancel_drain(*node_id).await.map_err(Error::node(format!("keeping {pod}")))?;
                 self.say("DrainCancelled", "CancelDrain", &format!("{pod} stays")).await;
@@ -253,64 +244,27 @@ impl Actor<'_> {
         Ok(())
     }
 
-    async fn restart(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
-        let Action::Restart { node_id, pod, uid, ready, leads, granted_for } = action else {
-            return Ok(());
-        };
-        if let Some(node_id) = *node_id {
-            if granted_for.is_none() {
-                let doing = format!("asking to restart {pod}");
-                let answer = members.acquire(node_id, HOLDER, GRANT_TTL).await.map_err(Error::node(doing))?;
-                if !answer.granted {
-                    outcome.waiting = Some(answer.denied_by);
-                    outcome.recheck = Some(DENIED_AGAIN);
-                    return Ok(());
-                }
-            }
-            if *leads > 0 && granted_for.unwrap_or_default() < LEADERS_WITHIN {
-                let doing = format!("moving the leaders off {pod}");
-                let _remaining = members.transfer_leaders(node_id).await.map_err(Error::node(doing))?;
-                outcome.recheck = Some(SOON);
-                return Ok(());
-            }
-        }
-        if *ready {
-            outcome.waiting = self.evict(pod, uid).await?;
-            if outcome.waiting.is_some() {
-                outcome.recheck = Some(DENIED_AGAIN);
-                return Ok(());
-            }
-        } else {
-            self.delete(pod, uid).await?;
-        }
-        self.say("Restarting", "Evict", &format!("{pod} is made from the new template")).await;
-        Ok(())
-    }
-
-    /// By eviction, so that the disruption budget counts. `Some`: not now, and why.
-    async fn evict(&self, pod: &str, uid: &str) -> Result<Option<String>, Error> {
-        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        let params = EvictParams { delete_options: Some(only(uid)), ..EvictParams::default() };
-        match pods.evict(pod, &params).await {
-            Ok(_) => Ok(None),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-            Err(kube::Error::Api(status)) if status.code == 429 => Ok(Some(status.message)),
-            Err(error) => Err(Error::api(format!("evicting {pod}"))(error)),
-        }
-    }
-
-    async fn delete(&self, pod: &str, uid: &str) -> Result<(), Error> {
-        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        match pods.delete(pod, &only(uid)).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(Error::api(format!("deleting {pod}"))(error)),
-        }
-    }
-
-    async fn say(&self, reason: &str, action: &str, note: &str) {
+    pub(super) async fn say(&self, reason: &str, action: &str, note: &str) {
         tracing::info!(reason, note, "acted");
         self.ctx.events.normal(&self.cluster.object_ref(&()), reason, action, note).await;
+    }
+}
+
+/// The step as a phrase, for a pass that hangs in it.
+fn doing(action: &Action) -> String {
+    match action {
+        Action::RecordNodes(nodes) => format!("recording the size {nodes}"),
+        Action::Record { .. } => "recording the identity".to_owned(),
+        Action::MarkFormed { .. } => "recording that the Cluster is formed".to_owned(),
+        Action::Bootstrap { pod, .. } => format!("forming the Cluster on {pod}"),
+        Action::Join { pod, .. } => format!("letting {pod} join"),
+        Action::Retain { name, .. } => format!("retaining store {name}"),
+        Action::Drain { pod, .. } => format!("draining {pod}"),
+        Action::CancelDrain { pod, .. } => format!("keeping {pod}"),
+        Action::Replace { old, pod, .. } => format!("replacing node {old} on {pod}"),
+        Action::Restart { pod, .. } => format!("restarting {pod}"),
+        Action::DeleteBroken { pod, .. } => format!("deleting {pod}, which does not run"),
+        Action::Release { pod, .. } => format!("ending the disruption of {pod}"),
     }
 }
 
@@ -321,13 +275,6 @@ fn new_id() -> String {
 
 fn manager() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
-}
-
-fn only(uid: &str) -> DeleteParams {
-    DeleteParams {
-        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-        ..DeleteParams::default()
-    }
 }
 
 /// The image of a Cluster that names none: the one it was created with, whatever the operator offers today.

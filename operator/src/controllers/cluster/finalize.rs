@@ -3,13 +3,45 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
+use taffrail_crds::EventStore;
 
+use super::seen::Wish;
 use crate::apply::Owned;
 use crate::context::Context;
 use crate::error::Error;
 use crate::resources::labels::FINALIZER;
+
+/// What a pass does first, as far as the finalizer of a Cluster decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It is being deleted and others hold it: nothing.
+    Ignore,
+    /// Nothing needs its nodes any more: let it go.
+    Release,
+    /// Go on. The finalizer is to be there or not; `None`: it is left as it is.
+    Go(Option<bool>),
+}
+
+/// Decides. A paused Cluster is left as it is, a deletion is held as long as the pause lasts.
+pub(super) fn course(wish: &Wish, held: bool, has_stores: bool, namespace_terminating: bool) -> Course {
+    match (wish.deleting, wish.paused) {
+        (true, _) if !held => Course::Ignore,
+        (_, true) => Course::Go(None),
+        (true, false) if !has_stores || namespace_terminating => Course::Release,
+        (true, false) => Course::Go(None),
+        (false, false) => Course::Go(Some(has_stores)),
+    }
+}
+
+/// Whether any EventStore names this Cluster, by a live list.
+pub(super) async fn has_stores(ctx: &Context, namespace: &str, cluster: &str) -> Result<bool, Error> {
+    let stores: Api<EventStore> = Api::namespaced(ctx.client.clone(), namespace);
+    let named = ListParams::default().fields(&format!("spec.clusterRef.name={cluster}")).limit(1);
+    let found = stores.list_metadata(&named).await.map_err(Error::api("listing the EventStores of the Cluster"))?;
+    Ok(!found.items.is_empty())
+}
 
 /// Whether the object has our finalizer.
 pub(crate) fn is_held<K: Owned>(object: &K) -> bool {
@@ -50,5 +82,34 @@ pub(crate) async fn namespace_terminating(ctx: &Context, namespace: &str) -> Res
         // An operator of a few namespaces may not read them; then the cleanup goes its ordinary way.
         Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(false),
         Err(error) => Err(Error::api("reading the namespace")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(deleting: bool, paused: bool) -> Wish {
+        Wish { name: "main".to_owned(), replicas: 3, paused, deleting }
+    }
+
+    #[test]
+    fn a_pause_leaves_the_finalizer_alone_and_holds_a_deletion() {
+        for has_stores in [true, false] {
+            for terminating in [true, false] {
+                assert_eq!(course(&wish(false, true), true, has_stores, terminating), Course::Go(None));
+                assert_eq!(course(&wish(true, true), true, has_stores, terminating), Course::Go(None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_held_while_it_has_stores() {
+        assert_eq!(course(&wish(false, false), false, true, false), Course::Go(Some(true)));
+        assert_eq!(course(&wish(false, false), true, false, false), Course::Go(Some(false)));
+        assert_eq!(course(&wish(true, false), true, true, false), Course::Go(None));
+        assert_eq!(course(&wish(true, false), true, false, false), Course::Release);
+        assert_eq!(course(&wish(true, false), true, true, true), Course::Release);
+        assert_eq!(course(&wish(true, false), false, true, false), Course::Ignore);
     }
 }

@@ -1,8 +1,9 @@
 //! Reconciles a `Cluster`.
 
 pub mod act;
+mod disturb;
 pub(crate) mod finalize;
-mod observe;
+pub(in crate::controllers) mod observe;
 pub mod plan;
 mod reconcile;
 pub mod seen;

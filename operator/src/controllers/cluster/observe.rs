@@ -200,6 +200,21 @@ fn recorded(
     }
 }
 
+/// Where the identity of a Cluster is recorded, all of it read live: for decisions that cannot be taken back.
+pub(in crate::controllers) async fn recorded_live(ctx: &Context, cluster: &Cluster) -> Result<Recorded, Error> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let uid = cluster.uid().unwrap_or_default();
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
+    let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+    let map = maps.get_opt(&names::identity(&name)).await.map_err(Error::api("reading the identity"))?;
+    let set = sets.get_opt(&names::set(&name)).await.map_err(Error::api("reading the StatefulSet"))?;
+    let selector = ListParams::default().labels(&labels::selector_text(&name));
+    let claims = claims.list(&selector).await.map_err(Error::api("listing the claims"))?;
+    let claims: Vec<Arc<PersistentVolumeClaim>> = claims.items.into_iter().map(Arc::new).collect();
+    Ok(recorded(&name, map.as_ref(), set.filter(|set| is_owned(set, &uid)).as_ref(), &claims))
+}
+
 /// Kubernetes says in events of the StatefulSet why it creates no pods.
 async fn why_no_pods(ctx: &Context, namespace: &str, set: &StatefulSet) -> Result<Option<Trouble>, Error> {
     let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);

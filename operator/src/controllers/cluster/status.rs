@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::cluster::{Member, MemberRole, RetainedStore, RetainedStores};
-use taffrail_crds::conditions::{ConditionStatus, Subject, settle};
+use taffrail_crds::conditions::{ConditionStatus, Subject, settle, standing};
 use taffrail_crds::{ClusterStatus, ConditionType as T, Finding, PlanStep, Reason, Step};
 use taffrail_proto::admin::{ClusterView, Lifecycle};
 use taffrail_proto::v1::{NodeState, StoreState};
@@ -54,20 +54,32 @@ pub(super) fn status(
     }
 }
 
-/// The status after a pass that could not even read: what was known stays, but nothing is called good any more.
-pub(super) fn blind(generation: Option<i64>, old: &ClusterStatus, error: &Error, now: Timestamp) -> ClusterStatus {
+/// The status after a pass that ended before its report: what was known stays, but nothing is called good any more.
+pub(super) fn blind(
+    generation: Option<i64>,
+    paused: bool,
+    old: &ClusterStatus,
+    error: &Error,
+    now: Timestamp,
+) -> ClusterStatus {
     let message = error.to_string();
-    let findings = vec![
+    let mut findings = standing(&old.conditions, generation);
+    findings.extend(paused.then(is_paused));
+    findings.extend([
         Finding::unknown(T::Ready, error.reason(), message.clone()),
         Finding::unknown(T::QuorumAvailable, error.reason(), message.clone()),
         Finding::unknown(T::CoordinatorAvailable, error.reason(), message.clone()),
         trouble(error, message),
-    ];
+    ]);
     ClusterStatus {
         observed_generation: generation,
         conditions: settle(Subject::Cluster, findings, &old.conditions, generation, now),
         ..old.clone()
     }
+}
+
+fn is_paused() -> Finding {
+    Finding::yes(T::Paused, Reason::Paused, "spec.paused is set; the operator only observes")
 }
 
 fn trouble(error: &Error, message: String) -> Finding {
@@ -144,7 +156,7 @@ fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) ->
         // What the node or the API server answered is newer than what the plan knew.
         let answered = match planned.step {
             Step::RestartPod | Step::ReplaceNode => outcome.waiting.as_deref(),
-            Step::DrainNode => outcome.blocked.as_deref(),
+            Step::DrainNode => outcome.blocked.as_deref().or(outcome.waiting.as_deref()),
             _ => None,
         };
         PlanStep::new(planned.step, &planned.target, planned.waiting_for.as_deref().or(answered), now)
@@ -157,15 +169,18 @@ fn findings(wish: &Wish, seen: &Seen, plan: &Plan, outcome: &Outcome) -> Vec<Fin
     let mut all = health(wish, seen, plan, blocked.as_ref());
     let stalled = plan.stalled.clone().or_else(|| outcome.blocked.clone().map(|why| (Reason::ScaleDownBlocked, why)));
     if wish.paused {
-        all.push(Finding::yes(T::Paused, Reason::Paused, "spec.paused is set; the operator only observes"));
+        all.push(is_paused());
     }
-    if wish.deleting {
+    if wish.deleting && wish.paused {
+        let message = "the deletion is held while spec.paused is set; set it to false and it goes on";
+        all.push(Finding::yes(T::Stalled, Reason::Paused, message));
+    } else if wish.deleting {
         let names: Vec<&str> = seen.stores.iter().map(|store| store.name.as_str()).collect();
         let message = format!("waiting for the deletion of the EventStores {}", names.join(", "));
         all.push(Finding::yes(T::Reconciling, Reason::Deleting, message));
     } else if let Some((reason, message)) = stalled {
         all.push(Finding::yes(T::Stalled, reason, message));
-    } else if let Some((reason, message)) = plan.changing.clone().filter(|_| !wish.paused) {
+    } else if let Some((reason, message)) = plan.changing.clone() {
         // What blocks the change says more than the change.
         let (reason, message) = match &blocked {
             Some(blocked) => (blocked.reason, blocked.message.clone()),
@@ -221,6 +236,7 @@ fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> V
         let (reason, message) = match (&plan.stalled, blocked) {
             (Some((reason, message)), _) => (*reason, message.clone()),
             (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
+            (None, None) if wish.paused => (Reason::Paused, "not formed, and spec.paused is set".to_owned()),
             (None, None) => {
                 plan.changing.clone().unwrap_or_else(|| (Reason::Bootstrapping, "not formed yet".to_owned()))
             }

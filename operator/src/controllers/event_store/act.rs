@@ -4,13 +4,18 @@ use kube::ResourceExt;
 use taffrail_crds::EventStore;
 use taffrail_proto::admin::{CloseMode, CloseStoreRequest, DeclareResult, StoreDeclaration};
 
-use super::observe::declared_by;
-use super::plan::Next;
+use super::plan::{Next, left};
 use crate::apply::Owner;
 use crate::context::{Context, cached};
+use crate::controllers::pass::Progress;
 use crate::error::Error;
 use crate::node_admin::Members;
 use crate::resources::services;
+
+/// An object declares one store; more than one is left only by an adoption that was broken off.
+const CLOSED_AT_ONCE: usize = 4;
+/// What a deletion waits for while there is nobody to ask.
+pub(super) const NO_ANSWER: &str = "the nodes of the Cluster to answer";
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -23,15 +28,17 @@ pub(super) struct Outcome {
     pub(super) declared: Option<DeclareResult>,
 }
 
-pub(super) async fn act(ctx: &Context, store: &EventStore, next: Next) -> Outcome {
+pub(super) async fn act(ctx: &Context, store: &EventStore, next: Next, progress: &Progress) -> Outcome {
     let mut outcome = Outcome::default();
     // The store first: a Service is of no use without it, and clients wait for the store.
     if next == Next::Declare {
+        progress.at("declaring the store to the nodes");
         match declare(ctx, store).await {
             Ok(result) => outcome.declared = Some(result),
             Err(error) => outcome.error = Some(error),
         }
     }
+    progress.at("writing the Service");
     match service(ctx, store).await {
         Ok(()) => {}
         Err(Error::NameTaken { kind, name }) => outcome.name_taken = Some(format!("{kind} {name}")),
@@ -60,9 +67,6 @@ fn members(ctx: &Context, store: &EventStore) -> Option<Members> {
 async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Error> {
     let name = store.name_any();
     let doing = format!("declaring store {name}");
-    let Some(members) = members(ctx, store) else {
-        return Err(Error::node(doing)(crate::node_admin::Error::Nobody));
-    };
     let declaration = StoreDeclaration {
         namespace: store.namespace().unwrap_or_default(),
         name,
@@ -70,29 +74,39 @@ async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Err
         store_id: store.spec.store_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
         declared_by: store.uid().unwrap_or_default(),
     };
-    members.declare(declaration).await.map_err(Error::node(doing))
+    let (namespace, cluster) = (store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str());
+    ctx.hub.declare(&namespace, cluster, declaration).await.map_err(Error::node(doing))
 }
 
-/// Closes the store of an object that is being deleted. `None`: done, the object may go. Reads the view live: a store
-/// that was just declared may be missing from an older one.
-pub(super) async fn close(ctx: &Context, store: &EventStore, mode: CloseMode) -> Result<Option<String>, Error> {
+/// Closes what an object that is being deleted has declared. `None`: a view that was taken after all of this names no
+/// store of it any more, so the object may go. The coordinator takes a new look for each view it is asked for here.
+pub(super) async fn close(
+    ctx: &Context,
+    store: &EventStore,
+    mode: CloseMode,
+    cluster_id: Option<&str>,
+) -> Result<Option<String>, Error> {
     let doing = format!("closing store {}", store.name_any());
     let Some(members) = members(ctx, store) else {
-        return Ok(Some("the nodes to answer".to_owned()));
+        return Ok(Some(NO_ANSWER.to_owned()));
     };
     let uid = store.uid().unwrap_or_default();
-    let view = members.view().await.map_err(Error::node(doing.clone()))?;
-    let Some(id) = declared_by(&view, &uid).and_then(|view| view.store.as_ref()).map(|store| store.id.clone()) else {
-        return Ok(None);
-    };
-    let request = CloseStoreRequest { store_id: id, mode: mode.into(), declared_by: uid };
-    let answer = members.close_store(request).await.map_err(Error::node(doing))?;
-    if answer.done {
-        return Ok(None);
+    for _ in 0..CLOSED_AT_ONCE {
+        let view = members.view().await.map_err(Error::node(doing.clone()))?;
+        let of = view.status.as_ref().map(|status| status.cluster_id.as_str());
+        if of.is_none() || of != cluster_id {
+            // An address went over to another Cluster's pod; the right ones are being found.
+            return Ok(Some(NO_ANSWER.to_owned()));
+        }
+        let Some(id) = left(&view, &uid, mode).map(|store| store.id.clone()) else {
+            return Ok(None);
+        };
+        let request = CloseStoreRequest { store_id: id, mode: mode.into(), declared_by: uid.clone() };
+        let answer = members.close_store(request).await.map_err(Error::node(doing.clone()))?;
+        if !answer.done {
+            let removing = Some(answer.waiting_for).filter(|text| !text.is_empty());
+            return Ok(Some(removing.unwrap_or_else(|| "the nodes to remove their data".to_owned())));
+        }
     }
-    Ok(Some(if answer.waiting_for.is_empty() {
-        "the nodes to remove their data".to_owned()
-    } else {
-        answer.waiting_for
-    }))
+    Ok(Some("the nodes to confirm that the store is closed".to_owned()))
 }

@@ -1,13 +1,18 @@
-//! Reads: the Cluster from its cache, the store from the last view of the nodes. Nothing that is decided here takes
-//! anything away; what does, reads live.
+//! Reads: the Cluster from its cache, the store from the last view of the nodes. Nothing that is decided by [`observe`]
+//! takes anything away; what does, rests on [`live`].
 
 use kube::ResourceExt;
-use taffrail_crds::EventStore;
+use kube::api::Api;
+use taffrail_crds::{Cluster, EventStore};
 use taffrail_proto::admin::{ClusterView, StoreView};
 use taffrail_proto::v1::StoreState;
 
 use super::plan::{ClusterSeen, Seen};
 use crate::context::{Context, cached};
+use crate::controllers::cluster::observe::recorded_live;
+use crate::controllers::cluster::seen::Recorded;
+use crate::error::Error;
+use crate::watch::Guarded;
 
 pub(super) fn observe(ctx: &Context, store: &EventStore) -> Seen {
     let namespace = store.namespace().unwrap_or_default();
@@ -32,6 +37,46 @@ pub(super) fn observe(ctx: &Context, store: &EventStore) -> Seen {
         nodes: nodes.map(|node| (node.node_id, node.name.clone())).collect(),
         store: view.as_deref().and_then(|view| declared_by(view, &uid)).cloned(),
     }
+}
+
+/// Whether the Cluster of this store is paused, by its cache. One that does not parse is not touched either way.
+pub(super) fn is_paused(ctx: &Context, store: &EventStore) -> bool {
+    let namespace = store.namespace().unwrap_or_default();
+    let found = cached(&ctx.caches.clusters, &namespace, store.spec.cluster_ref.name.as_str());
+    found.is_some_and(|cluster| cluster.0.as_ref().is_ok_and(|cluster| cluster.spec.paused))
+}
+
+/// What the API server says of the Cluster now, for a decision that cannot be taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Live {
+    /// The Cluster.
+    pub(super) cluster: ClusterSeen,
+    /// It is paused.
+    pub(super) paused: bool,
+    /// The identity of its data: an answer of any other cluster counts for nothing.
+    pub(super) cluster_id: Option<String>,
+}
+
+/// Reads it.
+pub(super) async fn live(ctx: &Context, store: &EventStore) -> Result<Live, Error> {
+    let (namespace, name) = (store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str());
+    let clusters: Api<Guarded<Cluster>> = Api::namespaced(ctx.client.clone(), &namespace);
+    let found = clusters.get_opt(name).await.map_err(Error::api(format!("reading Cluster {name}")))?;
+    let unknown = |cluster| Live { cluster, paused: false, cluster_id: None };
+    let Some(found) = found else { return Ok(unknown(ClusterSeen::Missing)) };
+    let Ok(found) = found.0 else { return Ok(unknown(ClusterSeen::Unreachable)) };
+    let recorded = recorded_live(ctx, &found).await?;
+    // A status may have been emptied, a store may be known only to the nodes: any trace of the store counts.
+    let traced = store.status.as_ref().is_some_and(|status| status.store_id.is_some())
+        || ctx.hub.sight(&namespace, name).is_some();
+    let (cluster, cluster_id) = match recorded {
+        Recorded::Nowhere => (ClusterSeen::Unformed, None),
+        Recorded::Identity(identity) if !identity.formed && !traced => (ClusterSeen::Unformed, None),
+        Recorded::Identity(identity) => (ClusterSeen::Known, Some(identity.cluster_id)),
+        // Until it is settled which nodes these are, none of them is asked.
+        Recorded::Annotations(_) | Recorded::Conflict(_) => (ClusterSeen::Unreachable, None),
+    };
+    Ok(Live { cluster, paused: found.spec.paused, cluster_id })
 }
 
 /// The store of this object, in whatever state it is.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use taffrail_crds::event_store::DeletionPolicy;
-use taffrail_proto::admin::{CloseMode, StoreView};
-use taffrail_proto::v1::StoreState;
+use taffrail_proto::admin::{CloseMode, ClusterView, StoreView};
+use taffrail_proto::v1::{Store, StoreState};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Wish {
     pub policy: DeletionPolicy,
     /// The object has our finalizer.
     pub held: bool,
+    /// The Cluster is paused, and its stores with it: observe only.
+    pub paused: bool,
 }
 
 /// What is known of the Cluster.
@@ -63,6 +65,8 @@ pub struct Plan {
     pub hold: bool,
     /// What to do about the store.
     pub next: Next,
+    /// Nothing of it is done; the status says what would be.
+    pub paused: bool,
 }
 
 /// Decides for an object that stays.
@@ -80,12 +84,14 @@ pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
             if as_asked { Next::Nothing } else { Next::Declare }
         }
     };
-    Plan { hold: wish.policy == DeletionPolicy::Delete, next }
+    Plan { hold: wish.policy == DeletionPolicy::Delete, next, paused: wish.paused }
 }
 
 /// What an object that is being deleted waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleanup {
+    /// The Cluster is paused: the deletion waits, whatever there is to do.
+    Held,
     /// Nothing is left to do: let it go.
     Release,
     /// The nodes must be asked first.
@@ -94,9 +100,11 @@ pub enum Cleanup {
     Wait,
 }
 
-/// Decides for an object that is being deleted and that we hold.
+/// Decides for an object that is being deleted and that we hold. What is known of the Cluster must have been read live: a
+/// release cannot be taken back.
 pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -> Cleanup {
     match cluster {
+        _ if wish.paused => Cleanup::Held,
         _ if namespace_terminating => Cleanup::Release,
         ClusterSeen::Missing | ClusterSeen::Unformed => Cleanup::Release,
         ClusterSeen::Unreachable => Cleanup::Wait,
@@ -107,13 +115,23 @@ pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -
     }
 }
 
+/// The store that is still to be closed before an object of this UID may go, in a view that was taken just now. Under
+/// Delete every store that the object ever declared goes; under Retain those that live are closed.
+pub fn left<'a>(view: &'a ClusterView, uid: &str, mode: CloseMode) -> Option<&'a Store> {
+    let ours = view.stores.iter().filter(|view| view.declared_by == uid).filter_map(|view| view.store.as_ref());
+    let mut open = ours.filter(|store| match mode {
+        CloseMode::Retain => matches!(store.state(), StoreState::Creating | StoreState::Active),
+        CloseMode::Delete | CloseMode::Unspecified => true,
+    });
+    open.next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_proto::v1::Store;
 
     fn wish(policy: DeletionPolicy) -> Wish {
-        Wish { replicas: 3, store_id: None, policy, held: true }
+        Wish { replicas: 3, store_id: None, policy, held: true, paused: false }
     }
 
     fn seen(cluster: ClusterSeen, store: Option<(StoreState, u32)>) -> Seen {
@@ -153,6 +171,39 @@ mod tests {
         let known = seen(ClusterSeen::Known, None);
         assert!(plan(&wish(DeletionPolicy::Delete), &known).hold);
         assert!(!plan(&wish(DeletionPolicy::Retain), &known).hold);
+    }
+
+    #[test]
+    fn a_pause_holds_every_deletion() {
+        for policy in [DeletionPolicy::Retain, DeletionPolicy::Delete] {
+            let paused = Wish { paused: true, ..wish(policy) };
+            for cluster in [ClusterSeen::Unformed, ClusterSeen::Unreachable, ClusterSeen::Known] {
+                for terminating in [true, false] {
+                    assert_eq!(cleanup(&paused, cluster, terminating), Cleanup::Held);
+                }
+            }
+            let known = seen(ClusterSeen::Known, None);
+            assert_eq!(plan(&paused, &known), Plan { paused: true, ..plan(&wish(policy), &known) });
+        }
+    }
+
+    #[test]
+    fn an_object_goes_only_when_a_view_names_no_store_of_it_any_more() {
+        let store = |id: &str, uid: &str, state: StoreState| StoreView {
+            store: Some(Store { id: id.to_owned(), state: state.into(), ..Store::default() }),
+            declared_by: uid.to_owned(),
+            ..StoreView::default()
+        };
+        let view = |stores| ClusterView { stores, ..ClusterView::default() };
+        let id = |view: &ClusterView, mode| left(view, "u", mode).map(|store| store.id.clone());
+        let others = view(vec![store("x", "other", StoreState::Active)]);
+        for state in [StoreState::Creating, StoreState::Active, StoreState::Removing, StoreState::Retained] {
+            let view = view(vec![store("x", "other", StoreState::Active), store("a", "u", state)]);
+            assert_eq!(id(&view, CloseMode::Delete).as_deref(), Some("a"), "{state:?}");
+            let lives = matches!(state, StoreState::Creating | StoreState::Active);
+            assert_eq!(id(&view, CloseMode::Retain).is_some(), lives, "{state:?}");
+        }
+        assert_eq!(id(&others, CloseMode::Delete), None);
     }
 
     #[test]

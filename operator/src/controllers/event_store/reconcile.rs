@@ -1,29 +1,24 @@
-//! One pass: read, decide, act, report. The report is written on every path, the failing ones above all.
+//! One pass: read, decide, act, report. Its frame is [`pass`](crate::controllers::pass).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::api::Api;
+use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
-use taffrail_crds::conditions::Subject;
 use taffrail_crds::event_store::DeletionPolicy;
-use taffrail_crds::{EventStore, Step};
-use tokio::time::Instant;
+use taffrail_crds::{EventStore, EventStoreStatus, Step};
 
+use super::act::{self, Outcome};
 use super::plan::{Cleanup, Next, Plan, Wish, cleanup, plan};
-use super::{act, observe, status};
+use super::{observe, status};
 use crate::context::Context;
 use crate::controllers::cluster::finalize;
-use crate::controllers::publish::{self, publish};
-use crate::error::{Class, Error};
+use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
+use crate::controllers::publish::publish;
+use crate::error::Error;
 use crate::watch::Guarded;
 
-const KIND: &str = "EventStore";
-const DEADLINE: Duration = Duration::from_secs(30);
-/// A safety net; triggers are the mechanism.
-const REQUEUE: Duration = Duration::from_secs(420);
 /// While the coordinator refuses, or the nodes do not answer.
 const REFUSED: Duration = Duration::from_secs(30);
 /// While a store is being closed.
@@ -32,72 +27,61 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// Reconciles one EventStore.
 ///
 /// # Errors
-/// A read or a write failed; the status says so already.
+/// A read or a write failed, or the pass hung; the status says so already.
 pub async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Result<Action, Error> {
-    let started = Instant::now();
-    let uid = store.meta().uid.clone().unwrap_or_default();
-    let pass = Box::pin(pass(&store, &ctx));
-    let result = tokio::time::timeout(DEADLINE, pass).await.unwrap_or(Err(Error::Deadline(DEADLINE)));
-    let class = result.as_ref().err().map(|error| error.class().as_str());
-    ctx.metrics.reconciled(KIND, started.elapsed(), class);
-    if result.is_ok() {
-        ctx.backoffs.reset(&uid);
-    }
-    result
+    pass::run(&store, &ctx).await
 }
 
 /// When to try again after a failure.
 pub fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Context>) -> Action {
-    let uid = store.meta().uid.as_deref().unwrap_or_default();
-    Action::requeue(ctx.backoffs.failed(uid, error.class(), rand::random()))
+    pass::again(&store, error, &ctx)
 }
 
-async fn pass(guarded: &Guarded<EventStore>, ctx: &Context) -> Result<Action, Error> {
-    ctx.caches.filling.all().await;
-    let meta = guarded.meta();
-    let (name, namespace) = (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
-    if let Err(invalid) = &guarded.0 {
-        publish::invalid::<EventStore>(ctx, &namespace, &name, invalid).await?;
-        return Ok(Action::await_change());
+impl Reconciled for EventStore {
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    async fn work(&self, ctx: &Context, progress: &Progress) -> Result<Duration, Error> {
+        let wish = Wish {
+            replicas: u32::try_from(self.spec.replicas).unwrap_or_default(),
+            store_id: self.spec.store_id.as_ref().map(|id| id.as_str().to_owned()),
+            policy: self.spec.deletion_policy,
+            held: finalize::is_held(self),
+            paused: observe::is_paused(ctx, self),
+        };
+        if self.metadata.deletion_timestamp.is_some() {
+            remove(ctx, self, wish, progress).await
+        } else {
+            keep(ctx, self, &wish, progress).await
+        }
     }
-    let api: Api<EventStore> = Api::namespaced(ctx.client.clone(), &namespace);
-    let Some(store) = api.get_opt(&name).await.map_err(Error::api("reading the EventStore"))? else {
-        let uid = meta.uid.as_deref().unwrap_or_default();
-        ctx.gate.forget(uid);
-        ctx.backoffs.reset(uid);
-        ctx.metrics.forget(KIND, &namespace, &name, Subject::EventStore.types().iter().map(|type_| type_.as_str()));
-        return Ok(Action::await_change());
-    };
-    let wish = Wish {
-        replicas: u32::try_from(store.spec.replicas).unwrap_or_default(),
-        store_id: store.spec.store_id.as_ref().map(|id| id.as_str().to_owned()),
-        policy: store.spec.deletion_policy,
-        held: finalize::is_held(&store),
-    };
-    let result = if store.metadata.deletion_timestamp.is_some() {
-        remove(ctx, &store, &wish).await
-    } else {
-        keep(ctx, &store, &wish).await
-    };
-    match result {
-        Ok(again) => Ok(Action::requeue(again)),
-        Err(error) if error.class() == Class::NamespaceTerminating => Ok(Action::requeue(REQUEUE)),
-        Err(error) => Err(error),
+
+    fn unfinished(&self, error: &Error, now: Timestamp) -> EventStoreStatus {
+        if self.metadata.deletion_timestamp.is_some() {
+            status::deleting(self, step(self.spec.deletion_policy), &error.to_string(), now)
+        } else {
+            status::blind(self, error, now)
+        }
     }
+
+    fn forget(_: &Context, _: &str, _: &str) {}
 }
 
 /// Returns when to look again.
-async fn keep(ctx: &Context, store: &EventStore, wish: &Wish) -> Result<Duration, Error> {
+async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
     let seen = observe::observe(ctx, store);
-    let mut plan = plan(wish, &seen);
-    if paused(ctx, store) && plan.next == Next::Declare {
-        plan.next = Next::Wait;
-    }
-    // Before anything is declared, so that no deletion can slip between.
-    finalize::hold(ctx, store, plan.hold).await?;
-    let outcome = act::act(ctx, store, plan.next).await;
+    let plan = plan(wish, &seen);
+    let outcome = if plan.paused {
+        Outcome::default()
+    } else {
+        // Before anything is declared, so that no deletion can slip between.
+        progress.at("changing the finalizers");
+        finalize::hold(ctx, store, plan.hold).await?;
+        act::act(ctx, store, plan.next, progress).await
+    };
     let status = status::status(store, &seen, plan, &outcome, &ctx.options.cluster_domain, Timestamp::now());
+    progress.at("writing the status");
     let held_back = publish(ctx, store, status).await;
+    progress.reported();
     if let Some(error) = outcome.error {
         return Err(error);
     }
@@ -106,48 +90,58 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish) -> Result<Duration
     Ok(held_back?.map_or(again, |wait| again.min(wait)))
 }
 
-/// A paused Cluster is only observed, its stores with it.
-fn paused(ctx: &Context, store: &EventStore) -> bool {
-    let namespace = store.namespace().unwrap_or_default();
-    let cluster = crate::context::cached(&ctx.caches.clusters, &namespace, store.spec.cluster_ref.name.as_str());
-    cluster.is_some_and(|cluster| cluster.0.as_ref().is_ok_and(|cluster| cluster.spec.paused))
-}
-
 fn next_look(plan: Plan, refused: bool) -> Duration {
     let jittered = REQUEUE.mul_f64(0.8 + 0.4 * rand::random::<f64>());
     if refused || plan.next != Next::Nothing { REFUSED } else { jittered }
 }
 
-async fn remove(ctx: &Context, store: &EventStore, wish: &Wish) -> Result<Duration, Error> {
+/// The end of an object that is held. Everything that may release it is read live, here and now.
+async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Progress) -> Result<Duration, Error> {
     if !wish.held {
         // Its data is retained by the pass of the Cluster, which the deletion triggers.
         return Ok(REQUEUE);
     }
     let namespace = store.namespace().unwrap_or_default();
+    progress.at("reading the Cluster for the deletion");
+    let live = observe::live(ctx, store).await?;
+    wish.paused = live.paused;
     let terminating = finalize::namespace_terminating(ctx, &namespace).await?;
-    let seen = observe::observe(ctx, store);
-    let waiting = match cleanup(wish, seen.cluster, terminating) {
+    let waiting = match cleanup(&wish, live.cluster, terminating) {
+        Cleanup::Held => return held(ctx, store, &wish, progress).await,
         Cleanup::Release => None,
-        Cleanup::Wait => Some("the nodes of the Cluster to answer".to_owned()),
-        Cleanup::Ask(mode) => match act::close(ctx, store, mode).await {
-            Ok(waiting) => waiting,
-            Err(error) => {
-                let status = status::deleting(store, step(wish), &error.to_string(), Timestamp::now());
-                publish(ctx, store, status).await?;
-                return Err(error);
-            }
-        },
+        Cleanup::Wait => Some(act::NO_ANSWER.to_owned()),
+        Cleanup::Ask(mode) => {
+            progress.at("closing the store on the nodes");
+            act::close(ctx, store, mode, live.cluster_id.as_deref()).await?
+        }
     };
     let Some(waiting) = waiting else {
+        // On exactly the version that was read at the start: a policy that changed meanwhile is a conflict.
+        progress.at("removing the finalizer");
         finalize::hold(ctx, store, false).await?;
         return Ok(REQUEUE);
     };
-    publish(ctx, store, status::deleting(store, step(wish), &waiting, Timestamp::now())).await?;
+    progress.at("writing the status");
+    let status = status::deleting(store, step(wish.policy), &waiting, Timestamp::now());
+    let published = publish(ctx, store, status).await;
+    progress.reported();
+    published?;
     Ok(CLOSING)
 }
 
-fn step(wish: &Wish) -> Step {
-    match wish.policy {
+/// A deletion under a pause: nothing but a status of what is observed. The end of the pause triggers a pass.
+async fn held(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
+    let seen = observe::observe(ctx, store);
+    let plan = plan(wish, &seen);
+    let status = status::held(store, &seen, plan, step(wish.policy), &ctx.options.cluster_domain, Timestamp::now());
+    progress.at("writing the status");
+    let held_back = publish(ctx, store, status).await;
+    progress.reported();
+    Ok(held_back?.map_or(REFUSED, |wait| REFUSED.min(wait)))
+}
+
+fn step(policy: DeletionPolicy) -> Step {
+    match policy {
         DeletionPolicy::Retain => Step::RetainStore,
         DeletionPolicy::Delete => Step::DeleteStore,
     }

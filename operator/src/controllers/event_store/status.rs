@@ -1,7 +1,7 @@
 //! What a pass reports: a pure function of what was seen, decided and done.
 
 use k8s_openapi::jiff::Timestamp;
-use taffrail_crds::conditions::{Subject, settle};
+use taffrail_crds::conditions::{Subject, settle, standing};
 use taffrail_crds::event_store::ServiceType;
 use taffrail_crds::{ConditionType as T, EventStore, EventStoreStatus, Finding, PlanStep, Reason, Step};
 use taffrail_proto::admin::{DeclareResult, StoreView};
@@ -9,7 +9,7 @@ use taffrail_proto::v1::{Store, StoreState};
 
 use super::act::Outcome;
 use super::plan::{ClusterSeen, Next, Plan, Seen};
-use crate::error::Class;
+use crate::error::{Class, Error};
 use crate::resources::names;
 use crate::resources::services::CLIENT_PORT;
 
@@ -23,14 +23,53 @@ pub(super) fn status(
     cluster_domain: &str,
     now: Timestamp,
 ) -> EventStoreStatus {
+    let steps = steps(store, seen, plan, outcome, now);
+    observed(store, seen, plan, outcome, cluster_domain, steps, findings(store, seen, plan, outcome), now)
+}
+
+/// The status of an object whose deletion waits for the end of a pause: the store goes on, and is shown as it is.
+pub(super) fn held(
+    store: &EventStore,
+    seen: &Seen,
+    plan: Plan,
+    step: Step,
+    cluster_domain: &str,
+    now: Timestamp,
+) -> EventStoreStatus {
+    let remedy = unpause(store);
+    let outcome = Outcome::default();
+    let mut findings = findings(store, seen, plan, &outcome);
+    let message = format!("the deletion is held until {remedy}");
+    findings.push(Finding::yes(T::Stalled, Reason::Paused, message));
+    let name = store.metadata.name.clone().unwrap_or_default();
+    let steps = vec![PlanStep::new(step, &name, Some(&remedy), now)];
+    observed(store, seen, plan, &outcome, cluster_domain, steps, findings, now)
+}
+
+/// What a pause waits for.
+fn unpause(store: &EventStore) -> String {
+    format!("spec.paused of Cluster {} is set to false", store.spec.cluster_ref.name.as_str())
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of one pass, each of its own type")]
+fn observed(
+    store: &EventStore,
+    seen: &Seen,
+    plan: Plan,
+    outcome: &Outcome,
+    cluster_domain: &str,
+    steps: Vec<PlanStep>,
+    findings: Vec<Finding>,
+    now: Timestamp,
+) -> EventStoreStatus {
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
     let view = seen.store.as_ref();
     let known = view.and_then(|view| view.store.as_ref());
     let declared = outcome.declared.as_ref().filter(|result| result.reason.is_empty()).map(|result| &result.store_id);
     let id = known.map(|store| &store.id).or(declared);
-    let findings = findings(store, seen, plan, outcome);
-    let steps = steps(store, seen, plan, outcome, now);
+    // Under a pause no Service is written, so whether the store has one of its own is as it was.
+    let endpoint = if plan.paused { old.endpoint.clone() } else { Some(endpoint(store, outcome, cluster_domain)) };
     EventStoreStatus {
         observed_generation: generation,
         store_id: id
@@ -40,7 +79,7 @@ pub(super) fn status(
         term: known.and_then(|known| i64::try_from(known.term).ok()).filter(|term| *term > 0),
         voters: known.map_or_else(|| old.voters.clone(), |known| pods(seen, known, true)),
         learners: known.map_or_else(|| old.learners.clone(), |known| pods(seen, known, false)),
-        endpoint: Some(endpoint(store, outcome, cluster_domain)),
+        endpoint,
         plan: taffrail_crds::plan::merge(&old.plan, steps),
         conditions: settle(Subject::EventStore, findings, &old.conditions, generation, now),
     }
@@ -61,6 +100,27 @@ pub(super) fn deleting(store: &EventStore, step: Step, waiting_for: &str, now: T
         conditions: settle(Subject::EventStore, findings, &old.conditions, generation, now),
         ..old
     }
+}
+
+/// The status after a pass that ended before its report: what was known stays, but nothing is called good any more.
+pub(super) fn blind(store: &EventStore, error: &Error, now: Timestamp) -> EventStoreStatus {
+    let old = store.status.clone().unwrap_or_default();
+    let generation = store.metadata.generation;
+    let mut findings = standing(&old.conditions, generation);
+    for type_ in [T::Ready, T::QuorumAvailable, T::FullyReplicated] {
+        findings.push(Finding::unknown(type_, error.reason(), error.to_string()));
+    }
+    findings.push(trouble(error));
+    EventStoreStatus {
+        observed_generation: generation,
+        conditions: settle(Subject::EventStore, findings, &old.conditions, generation, now),
+        ..old
+    }
+}
+
+fn trouble(error: &Error) -> Finding {
+    let type_ = if error.class() == Class::Lasting { T::Stalled } else { T::Reconciling };
+    Finding::yes(type_, error.reason(), error.to_string())
 }
 
 fn name_of(seen: &Seen, node_id: u64) -> Option<String> {
@@ -91,6 +151,7 @@ fn steps(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome, now: Ti
     let name = store.metadata.name.clone().unwrap_or_default();
     let step = |step, waiting: Option<&str>| vec![PlanStep::new(step, &name, waiting, now)];
     match (plan.next, &seen.store) {
+        (Next::Declare | Next::Wait, _) if plan.paused => step(Step::DeclareStore, Some(&unpause(store))),
         (Next::NoCluster, _) => step(Step::DeclareStore, Some("the Cluster to be created")),
         (Next::Wait, _) => step(Step::DeclareStore, Some("the nodes of the Cluster to answer")),
         (Next::Declare, _) => {
@@ -125,7 +186,7 @@ fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> V
     };
     if let Some(refused) = outcome.declared.as_ref().filter(|result| !result.reason.is_empty()) {
         all.extend(refusal(refused, seen.store.is_some()));
-    } else if plan.next == Next::Declare && seen.store.is_none() {
+    } else if plan.next == Next::Declare && seen.store.is_none() && !plan.paused {
         all.push(Finding::yes(T::Reconciling, Reason::CreatingStore, "the store is being created"));
     }
     if let Some(taken) = &outcome.name_taken {
@@ -138,8 +199,31 @@ fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> V
         all.push(Finding::yes(T::Stalled, Reason::NameTaken, message));
     }
     if let Some(error) = &outcome.error {
-        let type_ = if error.class() == Class::Lasting { T::Stalled } else { T::Reconciling };
-        all.push(Finding::yes(type_, error.reason(), error.to_string()));
+        all.push(trouble(error));
+    }
+    if plan.paused {
+        all.extend(paused(store, seen, plan));
+    }
+    all
+}
+
+/// What a pause changes of what is said: nothing is being created, and a Service that is not ours is still there.
+fn paused(store: &EventStore, seen: &Seen, plan: Plan) -> Vec<Finding> {
+    let remedy = unpause(store);
+    let mut all = vec![Finding::yes(T::Paused, Reason::Paused, format!("nothing is changed until {remedy}"))];
+    match (plan.next, &seen.store) {
+        (Next::Declare, None) => {
+            all.push(Finding::no(T::Ready, Reason::Paused, format!("the store is not created until {remedy}")));
+            all.push(Finding::no(T::Reconciling, Reason::AsExpected, ""));
+        }
+        (Next::Wait, _) => all.push(Finding::no(T::Reconciling, Reason::AsExpected, "")),
+        (Next::NoCluster | Next::Declare | Next::Nothing, _) => {}
+    }
+    let old = store.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let taken = standing(old, store.metadata.generation).into_iter().find(|f| f.reason == Reason::NameTaken);
+    if let Some(taken) = taken {
+        all.push(Finding::no(T::Ready, Reason::NameTaken, taken.message.clone()));
+        all.push(taken);
     }
     all
 }
@@ -166,7 +250,7 @@ fn unreachable(cluster: &str, seen: ClusterSeen) -> Vec<Finding> {
 
 /// What the coordinator answered, as conditions. The store that exists goes on being served.
 fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
-    let reason = named(&refused.reason).unwrap_or(Reason::InvalidSpec);
+    let reason = Reason::named(&refused.reason).unwrap_or(Reason::InvalidSpec);
     let message = format!("{}. {}", refused.message, reason.remedy());
     let mut all = Vec::new();
     if !exists {
@@ -176,10 +260,6 @@ fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
     let stalled = reason != Reason::NameTaken;
     all.push(Finding::yes(if stalled { T::Stalled } else { T::Reconciling }, reason, message));
     all
-}
-
-fn named(text: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == text)
 }
 
 fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Finding> {
@@ -220,7 +300,7 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
         all.push(Finding::yes(T::Reconciling, Reason::ChangingReplicas, waiting.clone()));
     }
     if !view.fully_replicated && !creating {
-        all.push(Finding::yes(T::Degraded, named(&view.reason).unwrap_or(Reason::UnderReplicated), waiting));
+        all.push(Finding::yes(T::Degraded, Reason::named(&view.reason).unwrap_or(Reason::UnderReplicated), waiting));
     }
     all
 }

@@ -4,6 +4,7 @@
 //! At most one step of a pass may disturb a node ([`Action::disturbs`]).
 
 mod form;
+mod grant;
 mod replace;
 mod roll;
 mod scale;
@@ -23,6 +24,8 @@ use crate::resources::identity::Identity;
 pub const GRANT_TTL: Duration = Duration::from_secs(600);
 /// Pods that do not answer yet are asked again soon: their process tells nobody that its port is open.
 const SOON: Duration = Duration::from_millis(500);
+/// What every step of a paused Cluster waits for.
+pub(super) const PAUSED: &str = "spec.paused to be set to false";
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,8 @@ pub enum Action {
         node_id: u64,
         /// Its pod.
         pod: String,
+        /// Ask for the right to take the node, or renew it, and drain only with it.
+        granted: bool,
     },
     /// Take a drain back.
     CancelDrain {
@@ -93,7 +98,7 @@ pub enum Action {
         /// Their pod.
         pod: String,
     },
-    /// Ask for the right to take a pod and, once it is granted, move its leaders and evict it.
+    /// Ask for the right to take a pod, or renew it, and with it move its leaders and evict it.
     Restart {
         /// The node; none if it is not a member, so that nothing depends on it.
         node_id: Option<u64>,
@@ -105,8 +110,6 @@ pub enum Action {
         ready: bool,
         /// Groups of several voters that it leads: they are moved first.
         leads: u32,
-        /// Since when the right is held.
-        granted_for: Option<Duration>,
     },
     /// Delete a pod whose process does not run.
     DeleteBroken {
@@ -201,11 +204,20 @@ pub fn plan(wish: &Wish, seen: &Seen, now: Timestamp) -> Plan {
         recorded => form::plan(wish, seen, recorded),
     };
     if wish.paused {
-        plan.actions.clear();
-        plan.shrinks = false;
-        plan.size = seen.set.as_ref().map_or(plan.size, |set| set.replicas);
+        pause(&mut plan, seen);
     }
     plan
+}
+
+/// Nothing is done and nothing is changing; the plan still shows what would be done.
+fn pause(plan: &mut Plan, seen: &Seen) {
+    plan.actions.clear();
+    plan.shrinks = false;
+    plan.size = seen.set.as_ref().map_or(plan.size, |set| set.replicas);
+    plan.changing = None;
+    for step in &mut plan.steps {
+        step.waiting_for.get_or_insert_with(|| PAUSED.to_owned());
+    }
 }
 
 /// Decides for a Cluster that has been formed.
@@ -247,13 +259,12 @@ fn formed(wish: &Wish, seen: &Seen, identity: &Identity, now: Timestamp) -> Plan
         return plan;
     }
     retain_orphans(&mut plan, seen);
-    roll::release(&mut plan, seen);
-    if wish.deleting {
-        return plan;
+    if !wish.deleting {
+        replace::plan(&mut plan, wish, seen, now);
+        scale::plan(&mut plan, wish, seen);
+        roll::plan(&mut plan, seen, now);
     }
-    replace::plan(&mut plan, wish, seen, now);
-    scale::plan(&mut plan, wish, seen);
-    roll::plan(&mut plan, seen, now);
+    grant::give_back(&mut plan, seen);
     plan
 }
 

@@ -52,7 +52,6 @@ fn start_again(plan: &mut Plan, pod: &PodSeen, now: Timestamp) {
                 uid: pod.uid.clone(),
                 ready: pod.ready,
                 leads: 0,
-                granted_for: None,
             });
         }
         None

@@ -7,8 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
 
-use super::{Action, Plan};
-use crate::controllers::cluster::act::HOLDER;
+use super::{Action, Plan, grant};
 use crate::controllers::cluster::seen::{self, PodSeen, Seen};
 
 /// A restarted pod that is not back after this long has halted the rollout.
@@ -34,21 +33,6 @@ pub(super) fn delete_broken(plan: &mut Plan, seen: &Seen) {
     }
 }
 
-/// Grants whose pod is back are given back. A grant of a node that is not a member any more runs out by itself.
-pub(super) fn release(plan: &mut Plan, seen: &Seen) {
-    for grant in seen.view.iter().flat_map(|view| &view.grants).filter(|grant| grant.holder == HOLDER) {
-        let Some(node) = seen.nodes().find(|node| seen::id(node) == grant.node_id) else {
-            continue;
-        };
-        let pod = seen.pods.values().find(|pod| pod.name == seen::name(node));
-        let back =
-            pod.is_some_and(|pod| pod.ready && !pod.terminating && Some(pod.revision.as_str()) == revision(seen));
-        if back && node.caught_up {
-            plan.actions.push(Action::Release { node_id: grant.node_id, pod: seen::name(node).to_owned() });
-        }
-    }
-}
-
 pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
     let mut waiting: Vec<&PodSeen> = outdated(seen).collect();
     if waiting.is_empty() {
@@ -61,9 +45,8 @@ pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
     }
     // Not ready ones first: they serve least. Then by leaders, the busiest last, and from the top down.
     waiting.sort_by_key(|pod| (pod.ready, leaders(seen, pod), std::cmp::Reverse(pod.name.clone())));
-    let granted = granted(seen);
-    let next = match granted
-        .and_then(|(node_id, _)| waiting.iter().find(|pod| seen.node_of(pod).map(seen::id) == Some(node_id)))
+    let next = match grant::held(seen)
+        .and_then(|node_id| waiting.iter().find(|pod| seen.node_of(pod).map(seen::id) == Some(node_id)))
     {
         Some(held) => *held,
         None => waiting[0],
@@ -80,7 +63,6 @@ pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
             uid: next.uid.clone(),
             ready: next.ready,
             leads: node.map_or(0, |node| leads(seen, seen::id(node))),
-            granted_for: granted.filter(|(id, _)| node.map(seen::id) == Some(*id)).map(|(_, since)| since),
         });
     }
     plan.changing.get_or_insert_with(|| {
@@ -137,18 +119,7 @@ fn unsettled(seen: &Seen, next: &PodSeen) -> Option<String> {
     if let Some(node) = node.filter(|node| !node.disruption_blocked_by.is_empty()) {
         return Some(format!("{} would lose its caught-up majority", node.disruption_blocked_by));
     }
-    let other = seen.view.iter().flat_map(|view| &view.grants).find(|grant| Some(grant.node_id) != node.map(seen::id));
-    other.map(|grant| {
-        let name = seen.name_of(grant.node_id).unwrap_or("another node");
-        format!("the disruption of {name} to end")
-    })
-}
-
-/// The node that we hold a grant for, and since when.
-fn granted(seen: &Seen) -> Option<(u64, Duration)> {
-    let grant = seen.view.iter().flat_map(|view| &view.grants).find(|grant| grant.holder == HOLDER)?;
-    let left = Duration::from_millis(u64::try_from(grant.expires_in_ms).unwrap_or(0));
-    Some((grant.node_id, super::GRANT_TTL.saturating_sub(left)))
+    grant::taken(seen, node.map(seen::id))
 }
 
 fn leaders(seen: &Seen, pod: &PodSeen) -> u32 {

@@ -1,11 +1,12 @@
 //! One pod at a time, in both directions. Up: the StatefulSet first, then the node joins. Down: the node is drained and
-//! proven to be in no group, then the StatefulSet follows, and only if every store fits on what remains.
+//! proven to be in no group, then the StatefulSet follows, and only if every store fits on what remains. All of it under
+//! the disruption grant of that node, taken before the drain: once a node is out of the catalogue, none can be had for it.
 
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::admin::NodeView;
 use taffrail_proto::v1::{NodeState, StoreState};
 
-use super::{Action, Plan};
+use super::{Action, Plan, grant};
 use crate::controllers::cluster::seen::{self, Seen, Wish};
 use crate::resources::names;
 
@@ -88,8 +89,10 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
         );
         return;
     }
-    plan.step(Step::RemoveNode, pod, None);
-    if !plan.is_disturbing() {
+    let taken = grant::taken_from_removed(seen);
+    let free = taken.is_none();
+    plan.step(Step::RemoveNode, pod, taken);
+    if free && !plan.is_disturbing() {
         plan.size = last;
         plan.shrinks = true;
         if last < plan.nodes {
@@ -114,13 +117,17 @@ fn drain(plan: &mut Plan, seen: &Seen, node: &NodeView) {
     let pod = seen::name(node).to_owned();
     // A replacement of this very node, or another node being drained, comes first.
     let other = seen.nodes().find(|n| seen::state(n) == NodeState::Draining && seen::id(n) != seen::id(node));
-    let waiting = match other {
+    let held_up = match other {
         Some(other) => Some(format!("{} is being drained", seen::name(other))),
-        None => Some(node.waiting_for.clone()).filter(|text| !text.is_empty()),
+        None => grant::taken(seen, Some(seen::id(node))),
     };
-    if other.is_none() && !plan.is_disturbing() {
-        plan.actions.push(Action::Drain { node_id: seen::id(node), pod: pod.clone() });
+    if held_up.is_none() && !plan.is_disturbing() {
+        // Where a group cannot do without the node (there are only two, or another is behind), no grant is to be had and
+        // the drain is the remedy: it takes nothing before the copies are whole elsewhere. The grant follows when they are.
+        let granted = node.disruption_blocked_by.is_empty();
+        plan.actions.push(Action::Drain { node_id: seen::id(node), pod: pod.clone(), granted });
     }
+    let waiting = held_up.or_else(|| Some(node.waiting_for.clone()).filter(|text| !text.is_empty()));
     plan.step(Step::DrainNode, pod, waiting);
 }
 

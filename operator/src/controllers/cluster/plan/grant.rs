@@ -1,0 +1,69 @@
+//! The one right to take a node away for a while, granted by the coordinator. It is asked for, and renewed, with each step
+//! that needs it, and given back as soon as no step does: a right that is merely kept would hold up everything else.
+
+use super::{Action, Plan};
+use crate::controllers::cluster::act::HOLDER;
+use crate::controllers::cluster::seen::{self, Seen};
+use taffrail_proto::admin::Grant;
+
+/// The grants that live.
+fn all(seen: &Seen) -> impl Iterator<Item = &Grant> {
+    seen.view.iter().flat_map(|view| &view.grants)
+}
+
+/// The node that we hold the grant for.
+pub(super) fn held(seen: &Seen) -> Option<u64> {
+    all(seen).find(|grant| grant.holder == HOLDER).map(|grant| grant.node_id)
+}
+
+/// What a step on `node_id` waits for, if another node, or another holder, has the grant.
+pub(super) fn taken(seen: &Seen, node_id: Option<u64>) -> Option<String> {
+    let other = all(seen).find(|grant| grant.holder != HOLDER || Some(grant.node_id) != node_id)?;
+    Some(format!("the disruption of {} to end", name(seen, other.node_id)))
+}
+
+/// What the removal of a pod waits for whose node has left the catalogue. The grant that it was drained under is ours and
+/// names no member any more; any other one is somebody's disruption.
+pub(super) fn taken_from_removed(seen: &Seen) -> Option<String> {
+    let other = all(seen).find(|grant| grant.holder != HOLDER || is_member(seen, grant.node_id))?;
+    Some(format!("the disruption of {} to end", name(seen, other.node_id)))
+}
+
+fn is_member(seen: &Seen, node_id: u64) -> bool {
+    seen.nodes().any(|node| seen::id(node) == node_id)
+}
+
+fn name(seen: &Seen, node_id: u64) -> String {
+    seen.name_of(node_id).map_or_else(|| format!("node {node_id}"), str::to_owned)
+}
+
+/// Gives back what no step of this pass goes on under: the pod is back and caught up, the step was called off, or the
+/// drained pod is gone. A pod that is away keeps its grant until it is back or the time runs out.
+pub(super) fn give_back(plan: &mut Plan, seen: &Seen) {
+    let Some(node_id) = held(seen) else { return };
+    let used = plan.actions.iter().any(|action| match action {
+        Action::Restart { node_id: of, .. } => *of == Some(node_id),
+        Action::Drain { node_id: of, .. } => *of == node_id,
+        Action::Record { .. }
+        | Action::MarkFormed { .. }
+        | Action::RecordNodes(_)
+        | Action::Bootstrap { .. }
+        | Action::Join { .. }
+        | Action::Retain { .. }
+        | Action::CancelDrain { .. }
+        | Action::Replace { .. }
+        | Action::DeleteBroken { .. }
+        | Action::Release { .. } => false,
+    });
+    let over = match seen.nodes().find(|node| seen::id(node) == node_id) {
+        Some(node) => {
+            let pod = seen.pods.values().find(|pod| pod.name == seen::name(node));
+            node.caught_up && pod.is_some_and(|pod| pod.ready && !pod.terminating)
+        }
+        // Drained and removed: over once its pod has gone with the StatefulSet.
+        None => !plan.shrinks && seen.pods.range(plan.size..).next().is_none(),
+    };
+    if over && !used {
+        plan.actions.push(Action::Release { node_id, pod: name(seen, node_id) });
+    }
+}

@@ -1,0 +1,167 @@
+//! Declarations of stores, gathered: while one call to the coordinator is under way, those that come up meanwhile wait and
+//! go together in the next. So the first store is declared at once, and fifty that are applied together take a few calls.
+//!
+//! Owner: the hub, one lane for each Cluster it follows. Bounded: a waiting declaration is a waiting pass, of which the
+//! controller runs a fixed number, and a call carries at most [`BATCH_MAX`].
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+
+use taffrail_proto::admin::{DeclareResult, StoreDeclaration};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::node_admin::Error;
+
+/// Declarations in one call. Each is a command in the log of the system group, and all must fit into one deadline.
+pub const BATCH_MAX: usize = 32;
+
+type Answer = Result<DeclareResult, Error>;
+
+/// The declarations of one Cluster.
+#[derive(Debug)]
+pub struct Lane {
+    waiting: Mutex<VecDeque<(StoreDeclaration, oneshot::Sender<Answer>)>>,
+    /// The right to call.
+    turn: Semaphore,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), turn: Semaphore::new(1) }
+    }
+}
+
+impl Lane {
+    /// Declares a store, together with others that wait. `call` is made by whoever has the turn, for all of them.
+    ///
+    /// # Errors
+    /// Those of `call`. A batch that is refused is taken apart, so that one malformed declaration harms no other.
+    pub async fn declare<F, Fut>(&self, store: StoreDeclaration, call: F) -> Answer
+    where
+        F: Fn(Vec<StoreDeclaration>) -> Fut,
+        Fut: Future<Output = Result<Vec<DeclareResult>, Error>>,
+    {
+        let mut answer = self.enqueue(store.clone());
+        loop {
+            let Ok(_turn) = self.turn.acquire().await else { return Err(Error::Nobody) };
+            match answer.try_recv() {
+                Ok(answer) => return answer,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                // Whoever carried it gave up in the middle of its call. A declaration may be repeated.
+                Err(oneshot::error::TryRecvError::Closed) => answer = self.enqueue(store.clone()),
+            }
+            let (stores, senders): (Vec<_>, Vec<_>) = self.next_batch().into_iter().unzip();
+            for (sender, answer) in senders.into_iter().zip(ask(stores, &call).await) {
+                // One that does not listen any more has run out of time.
+                let _gone = sender.send(answer);
+            }
+        }
+    }
+
+    fn enqueue(&self, store: StoreDeclaration) -> oneshot::Receiver<Answer> {
+        let (sender, answer) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((store, sender));
+        answer
+    }
+
+    fn next_batch(&self) -> Vec<(StoreDeclaration, oneshot::Sender<Answer>)> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|(_, sender)| !sender.is_closed());
+        let count = waiting.len().min(BATCH_MAX);
+        waiting.drain(..count).collect()
+    }
+}
+
+/// One answer for each declaration.
+async fn ask<F, Fut>(stores: Vec<StoreDeclaration>, call: &F) -> Vec<Answer>
+where
+    F: Fn(Vec<StoreDeclaration>) -> Fut,
+    Fut: Future<Output = Result<Vec<DeclareResult>, Error>>,
+{
+    if stores.is_empty() {
+        return Vec::new();
+    }
+    let count = stores.len();
+    match call(stores.clone()).await {
+        Ok(results) if results.len() == count => results.into_iter().map(Ok).collect(),
+        Ok(_) => vec![Err(Error::Nobody); count],
+        Err(Error::Refused { .. }) if count > 1 => {
+            let mut answers = Vec::with_capacity(count);
+            for store in stores {
+                let answer = call(vec![store]).await;
+                answers.push(answer.and_then(|results| results.into_iter().next().ok_or(Error::Nobody)));
+            }
+            answers
+        }
+        Err(error) => vec![Err(error); count],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use futures::future::join_all;
+
+    fn store(name: &str) -> StoreDeclaration {
+        StoreDeclaration { name: name.to_owned(), ..StoreDeclaration::default() }
+    }
+
+    fn accepted(stores: &[StoreDeclaration]) -> Vec<DeclareResult> {
+        let result = |store: &StoreDeclaration| DeclareResult {
+            name: store.name.clone(),
+            store_id: format!("id-{}", store.name),
+            ..DeclareResult::default()
+        };
+        stores.iter().map(result).collect()
+    }
+
+    /// Calls that take a while, so that others come up meanwhile; remembers how many stores each carried.
+    async fn slow(sizes: Arc<Mutex<Vec<usize>>>, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
+        sizes.lock().expect("sizes").push(stores.len());
+        tokio::task::yield_now().await;
+        if stores.iter().any(|store| store.name == "bad") {
+            return Err(Error::Refused { address: "a".to_owned(), message: "bad".to_owned() });
+        }
+        Ok(accepted(&stores))
+    }
+
+    #[tokio::test]
+    async fn what_comes_up_during_a_call_goes_together_in_the_next() {
+        let (lane, sizes) = (Lane::default(), Arc::<Mutex<Vec<usize>>>::default());
+        let names: Vec<String> = (0..50).map(|n| format!("s{n}")).collect();
+        let answers =
+            join_all(names.iter().map(|name| lane.declare(store(name), |all| slow(sizes.clone(), all)))).await;
+        for (name, answer) in names.iter().zip(answers) {
+            assert_eq!(answer.expect("accepted").store_id, format!("id-{name}"));
+        }
+        let sizes = sizes.lock().expect("sizes").clone();
+        assert_eq!(sizes.iter().sum::<usize>(), 50);
+        assert!(sizes.len() <= 3 && sizes.iter().all(|size| *size <= BATCH_MAX), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_refused_harms_no_other() {
+        let (lane, sizes) = (Lane::default(), Arc::<Mutex<Vec<usize>>>::default());
+        let declare = |name| lane.declare(store(name), |all| slow(sizes.clone(), all));
+        let (first, good, bad) = tokio::join!(declare("first"), declare("good"), declare("bad"));
+        assert!(first.is_ok() && good.is_ok(), "{first:?} {good:?}");
+        assert!(matches!(bad, Err(Error::Refused { .. })), "{bad:?}");
+    }
+
+    #[tokio::test]
+    async fn one_whose_carrier_gave_up_is_declared_all_the_same() {
+        let lane = Lane::default();
+        let mut carrier = Box::pin(lane.declare(store("a"), |_| std::future::pending()));
+        let mut other = Box::pin(lane.declare(store("b"), |all| async move { Ok(accepted(&all)) }));
+        let turn = lane.turn.acquire().await.expect("a turn");
+        assert!(futures::poll!(&mut carrier).is_pending() && futures::poll!(&mut other).is_pending());
+        drop(turn);
+        // It carries both now, and hangs until its pass is given up.
+        assert!(futures::poll!(&mut carrier).is_pending());
+        drop(carrier);
+        assert_eq!(other.as_mut().await.expect("accepted").store_id, "id-b");
+    }
+}

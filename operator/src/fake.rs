@@ -1,0 +1,239 @@
+//! An API server for tests: objects in memory, over HTTP on the loopback. It knows no schema and no watch; it remembers
+//! every write, and can be told to leave requests unanswered.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use kube::Client;
+use kube::runtime::{reflector, watcher};
+use serde_json::{Value, json};
+use taffrail_crds::{Cluster, EventStore};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::apply::Writer;
+use crate::backoff::Backoffs;
+use crate::context::{Caches, Context, Filling, Options};
+use crate::events::Events;
+use crate::hub::{Hub, Triggers};
+use crate::metrics::Metrics;
+use crate::node_admin::NodeAdmin;
+use crate::watch::Guarded;
+
+#[derive(Default)]
+struct State {
+    /// By `plural/name`; everything is in one namespace.
+    objects: BTreeMap<String, Value>,
+    /// `VERB plural/name`, with `/status` for that.
+    writes: Vec<String>,
+    /// Requests of these `plural`s are never answered.
+    silent: Vec<String>,
+    /// Evictions are refused, as by a disruption budget.
+    evictions_refused: bool,
+}
+
+/// See the module. It ends when it is dropped.
+pub(crate) struct FakeApi {
+    state: Arc<Mutex<State>>,
+    address: std::net::SocketAddr,
+    _server: JoinSet<()>,
+}
+
+impl FakeApi {
+    pub(crate) async fn start() -> Self {
+        // Another test may have been first.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let state = Arc::<Mutex<State>>::default();
+        let shared = state.clone();
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let state = shared.clone();
+                let service = service_fn(move |request| answer(state.clone(), request));
+                connections.spawn(async move {
+                    let served = hyper::server::conn::http1::Builder::new();
+                    // A client that goes away is no failure of the test.
+                    let _closed = served.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { state, address, _server: server }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let uri = format!("http://{}", self.address).parse().expect("a URI");
+        let mut config = kube::Config::new(uri);
+        config.default_retry = false;
+        Client::try_from(config).expect("a client")
+    }
+
+    /// Puts an object there.
+    pub(crate) fn put<K: serde::Serialize>(&self, plural: &str, object: &K) {
+        let value = serde_json::to_value(object).expect("JSON");
+        let name = value["metadata"]["name"].as_str().expect("a name").to_owned();
+        self.state.lock().expect("state").objects.insert(format!("{plural}/{name}"), value);
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Value {
+        self.state.lock().expect("state").objects.get(key).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn silence(&self, plural: &str) {
+        self.state.lock().expect("state").silent.push(plural.to_owned());
+    }
+
+    pub(crate) fn refuse_evictions(&self) {
+        self.state.lock().expect("state").evictions_refused = true;
+    }
+
+    /// What was written, events apart.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.state.lock().expect("state").writes.clone()
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.state.lock().expect("state").objects.keys().cloned().collect()
+    }
+
+    /// A context whose caches hold these objects.
+    pub(crate) fn context(&self, clusters: &[&Cluster], stores: &[&EventStore]) -> Context {
+        let (client, metrics) = (self.client(), Metrics::new().expect("metrics"));
+        let admin = NodeAdmin::new(metrics.clone());
+        let (to_clusters, _) = mpsc::channel(1);
+        let (to_stores, _) = mpsc::channel(1);
+        let (event_stores, mut writer) = reflector::store::<Guarded<EventStore>>();
+        for store in stores {
+            writer.apply_watcher_event(&seen(*store));
+        }
+        let (cluster_cache, mut writer) = reflector::store::<Guarded<Cluster>>();
+        for cluster in clusters {
+            writer.apply_watcher_event(&seen(*cluster));
+        }
+        let triggers = Triggers { clusters: to_clusters, stores: to_stores };
+        Context {
+            writer: Writer::new(client.clone(), metrics.clone()),
+            hub: Hub::new(admin.clone(), triggers, event_stores.clone()),
+            admin,
+            events: Events::new(client.clone()),
+            client,
+            metrics,
+            backoffs: Backoffs::default(),
+            gate: Arc::default(),
+            caches: Caches {
+                filling: Filling::default(),
+                clusters: cluster_cache,
+                event_stores,
+                sets: reflector::store().0,
+                pods: reflector::store().0,
+                claims: reflector::store().0,
+                config_maps: reflector::store().0,
+                services: reflector::store().0,
+                store_services: reflector::store().0,
+                service_accounts: reflector::store().0,
+                roles: reflector::store().0,
+                role_bindings: reflector::store().0,
+                budgets: reflector::store().0,
+            },
+            options: Options { node_image: "taffrail:test".to_owned(), cluster_domain: "cluster.local".to_owned() },
+        }
+    }
+}
+
+fn seen<K: Clone>(object: &K) -> watcher::Event<Guarded<K>> {
+    watcher::Event::Apply(kube::core::DeserializeGuard(Ok(object.clone())))
+}
+
+/// Plural, name and subresource of a path such as `/apis/GROUP/VERSION/namespaces/NS/PLURAL/NAME/SUB`.
+fn parts(path: &str) -> (String, Option<String>, Option<String>) {
+    let all: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let skip = if all[0] == "api" { 2 } else { 3 };
+    let rest = all.get(skip..).unwrap_or_default();
+    let rest = if rest.first() == Some(&"namespaces") && rest.len() > 2 { &rest[2..] } else { rest };
+    let part = |index: usize| rest.get(index).map(|part| (*part).to_owned());
+    (part(0).unwrap_or_default(), part(1), part(2))
+}
+
+async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (plural, name, sub) = parts(request.uri().path());
+    let method = request.method().clone();
+    let is_silent = state.lock().expect("state").silent.contains(&plural);
+    if is_silent {
+        std::future::pending::<()>().await;
+    }
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, value) = decide(&mut state.lock().expect("state"), &method, &plural, name, sub, body);
+    let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+fn decide(
+    state: &mut State,
+    method: &Method,
+    plural: &str,
+    name: Option<String>,
+    sub: Option<String>,
+    body: Value,
+) -> (StatusCode, Value) {
+    let name = name.or_else(|| body["metadata"]["name"].as_str().map(str::to_owned));
+    let key = format!("{plural}/{}", name.clone().unwrap_or_default());
+    let not_found = || {
+        let answer = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "message": "", "code": 404});
+        (StatusCode::NOT_FOUND, answer)
+    };
+    if method != Method::GET && plural != "events" {
+        let subresource = sub.as_ref().map(|sub| format!("/{sub}")).unwrap_or_default();
+        let what = if method == Method::POST && sub.is_none() { plural.to_owned() } else { key.clone() };
+        state.writes.push(format!("{method} {what}{subresource}"));
+    }
+    match *method {
+        // The namespace is there and stays.
+        Method::GET if plural == "namespaces" => (StatusCode::OK, json!({"metadata": {"name": name}})),
+        Method::GET if name.is_none() => {
+            let prefix = format!("{plural}/");
+            let items: Vec<&Value> =
+                state.objects.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| object).collect();
+            (StatusCode::OK, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+        }
+        Method::GET => state.objects.get(&key).map_or_else(not_found, |object| (StatusCode::OK, object.clone())),
+        Method::POST if sub.as_deref() == Some("eviction") => {
+            if state.evictions_refused {
+                let answer = json!({
+                    "kind": "Status", "status": "Failure", "reason": "TooManyRequests", "code": 429,
+                    "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+                });
+                return (StatusCode::TOO_MANY_REQUESTS, answer);
+            }
+            state.objects.remove(&key);
+            (StatusCode::CREATED, json!({"kind": "Status", "status": "Success"}))
+        }
+        Method::POST => {
+            state.objects.insert(key, body.clone());
+            (StatusCode::CREATED, body)
+        }
+        Method::PATCH => {
+            let Some(object) = state.objects.get_mut(&key) else { return not_found() };
+            if sub.as_deref() == Some("status") {
+                object["status"] = body["status"].clone();
+            } else if let Some(finalizers) = body["metadata"].get("finalizers") {
+                object["metadata"]["finalizers"] = finalizers.clone();
+            }
+            (StatusCode::OK, object.clone())
+        }
+        Method::DELETE => match state.objects.remove(&key) {
+            Some(_) => (StatusCode::OK, json!({"kind": "Status", "status": "Success"})),
+            None => not_found(),
+        },
+        _ => not_found(),
+    }
+}
