@@ -10,213 +10,17 @@
 )]
 
 use anyhow::{Context, ensure};
-use futures::FutureExt;
-use serde_json::Value;
-use std::{collections::BTreeMap, panic::AssertUnwindSafe, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 use taffrail_e2e::{
-    kubectl::{Helm, Kubectl},
-    localkube::{Config, LocalKube, NodeId, audit},
+    localkube::audit,
+    scene::{self, MINUTE, Scene, cluster, leader, load_runs, node_of, process_of, replicas_agree, store},
     wait,
-    workload::{Target, Workload},
+    workload::Workload,
 };
-use tokio::{sync::Mutex, time::Instant};
-
-const MINUTE: Duration = Duration::from_secs(60);
-static MACHINE: Mutex<()> = Mutex::const_new(());
-
-fn setting(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} must be set; run `make e2e`"))
-}
-
-/// A Kubernetes of its own, with the operator installed.
-struct Scene {
-    kube: LocalKube,
-    kubectl: Kubectl,
-}
+use tokio::time::Instant;
 
 async fn scene(name: &str, test: impl AsyncFnOnce(&Scene) -> anyhow::Result<()>) {
-    let _machine = MACHINE.lock().await;
-    let config = Config::new(name.parse().unwrap(), PathBuf::from(env!("CARGO_BIN_EXE_localkube")));
-    LocalKube::down(&config.state_root, &config.name).await.unwrap();
-    let outcome = AssertUnwindSafe(async {
-        let (kube, _) = LocalKube::up(&config, &|_| {}).await?;
-        kube.load_image(&PathBuf::from(setting("TAFFRAIL_IMAGE_ARCHIVE"))).await?;
-        let kubectl = kube.kubectl();
-        install(&kube.helm()).await?;
-        let scene = Scene { kube, kubectl };
-        let done = test(&scene).await;
-        if done.is_err() {
-            scene.tell().await;
-        }
-        done
-    })
-    .catch_unwind()
-    .await;
-    LocalKube::down(&config.state_root, &config.name).await.unwrap();
-    match outcome {
-        Ok(done) => done.unwrap(),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
-
-async fn install(helm: &Helm) -> anyhow::Result<()> {
-    let image = setting("TAFFRAIL_IMAGE");
-    let (repository, tag) = image.rsplit_once(':').context("TAFFRAIL_IMAGE needs a tag")?;
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/taffrail");
-    let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
-    let args = [
-        "install",
-        "taffrail",
-        chart,
-        "--dependency-update",
-        "-n",
-        "taffrail-system",
-        "--create-namespace",
-        "--set",
-        &repository,
-        "--set",
-        &tag,
-        "--set",
-        "image.pullPolicy=IfNotPresent",
-        "--wait",
-        "--timeout",
-        "2m",
-    ];
-    helm.run(args).await?;
-    Ok(())
-}
-
-fn cluster(replicas: u32) -> String {
-    format!(
-        "apiVersion: taffrail.io/v1alpha1\nkind: Cluster\nmetadata: {{name: main}}\nspec: {{replicas: {replicas}, storage: {{size: 1Gi}}}}\n"
-    )
-}
-
-fn store(name: &str, replicas: u32, more: &str) -> String {
-    format!(
-        "---\napiVersion: taffrail.io/v1alpha1\nkind: EventStore\nmetadata: {{name: {name}}}\nspec: {{clusterRef: {{name: main}}, replicas: {replicas}{more}}}\n"
-    )
-}
-
-impl Scene {
-    async fn apply(&self, yaml: String) -> anyhow::Result<()> {
-        self.kubectl.apply(yaml).await?;
-        Ok(())
-    }
-
-    async fn stable(&self, what: &[&str], deadline: Duration) -> anyhow::Result<Duration> {
-        let start = Instant::now();
-        let timeout = format!("--timeout={}s", deadline.as_secs());
-        let mut args = vec!["wait", "--for=condition=Stable"];
-        args.extend(what);
-        args.push(&timeout);
-        self.kubectl.run(args).await?;
-        Ok(start.elapsed())
-    }
-
-    /// Ready pods of the Cluster and their addresses.
-    async fn endpoints(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let pods = self.kubectl.json(["get", "pods", "-l", "taffrail.io/cluster=main"]).await?;
-        let mut endpoints = BTreeMap::new();
-        for pod in pods["items"].as_array().context("no list")? {
-            let (name, ip) = (pod["metadata"]["name"].as_str(), pod["status"]["podIP"].as_str());
-            if let (Some(name), Some(ip)) = (name, ip) {
-                endpoints.insert(name.to_owned(), format!("http://{ip}:2113"));
-            }
-        }
-        Ok(endpoints)
-    }
-
-    async fn target(&self, store: &str) -> anyhow::Result<Target> {
-        Ok(Target::new(store, self.endpoints().await?))
-    }
-
-    async fn get(&self, what: &str) -> anyhow::Result<Value> {
-        Ok(self.kubectl.json(["get", what]).await?)
-    }
-
-    /// Kills the node process of a pod with SIGKILL, and shows that it is gone.
-    async fn kill(&self, pod: &str) -> anyhow::Result<()> {
-        let process = process_of(pod)?;
-        let gone = PathBuf::from(format!("/proc/{process}"));
-        rustix::process::kill_process(
-            rustix::process::Pid::from_raw(process).context("no process")?,
-            rustix::process::Signal::KILL,
-        )?;
-        wait::until("the killed process to be gone", Duration::from_secs(10), || async {
-            if gone.exists() { Err(format!("process {process} is still there")) } else { Ok(()) }
-        })
-        .await?;
-        Ok(())
-    }
-
-    /// What a failed scenario leaves for a reader.
-    async fn tell(&self) {
-        for args in [
-            vec!["get", "tfc,evs,pods,pvc", "-o", "wide"],
-            vec!["describe", "tfc,evs"],
-            vec!["logs", "-n", "taffrail-system", "deploy/taffrail-operator", "--tail=40"],
-            vec!["logs", "-l", "taffrail.io/cluster=main", "--tail=15", "--prefix"],
-        ] {
-            match self.kubectl.run(args).await {
-                Ok(text) => println!("{text}"),
-                Err(e) => println!("{e}"),
-            }
-        }
-    }
-}
-
-/// The node process of a pod, by what its environment says.
-fn process_of(pod: &str) -> anyhow::Result<i32> {
-    let wanted = format!("POD_NAME={pod}");
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
-        let Ok(environment) = std::fs::read(entry.path().join("environ")) else { continue };
-        let Ok(command) = std::fs::read(entry.path().join("cmdline")) else { continue };
-        let named = environment.split(|b| *b == 0).any(|v| v == wanted.as_bytes());
-        if named && String::from_utf8_lossy(&command).contains("serve") {
-            return Ok(pid);
-        }
-    }
-    anyhow::bail!("no process of pod {pod}")
-}
-
-async fn leader(scene: &Scene, store: &str) -> anyhow::Result<String> {
-    let endpoints = scene.endpoints().await?;
-    let nodes = scene.get("tfc/main").await?;
-    for endpoint in endpoints.values() {
-        let client = taffrail_client::Client::connect(endpoint).await?;
-        let Ok(found) = client.store(store).await else { continue };
-        let members = nodes["status"]["members"].as_array().context("no members")?;
-        let member = members.iter().find(|m| m["nodeId"].as_u64() == Some(found.leader));
-        if let Some(name) = member.and_then(|m| m["name"].as_str()) {
-            return Ok(name.to_owned());
-        }
-    }
-    anyhow::bail!("no leader is known")
-}
-
-/// Every pod with a replica has the same digest at the same index, and the same events.
-async fn replicas_agree(scene: &Scene, store: &str) -> anyhow::Result<()> {
-    let endpoints = scene.endpoints().await?;
-    wait::until("all replicas to agree", MINUTE, || async {
-        let mut digests = BTreeMap::new();
-        for (pod, endpoint) in &endpoints {
-            let client = taffrail_client::Client::connect(endpoint).await.map_err(|e| e.to_string())?;
-            let found = client.store(store).await.map_err(|e| e.to_string())?;
-            if !found.digest.is_empty() {
-                digests.insert(pod.clone(), (found.applied_index, found.digest, found.events));
-            }
-        }
-        let first = digests.values().next().cloned();
-        if digests.len() > 1 && digests.values().all(|d| Some(d) == first.as_ref()) {
-            Ok(())
-        } else {
-            Err(format!("{digests:?}"))
-        }
-    })
-    .await?;
-    Ok(())
+    scene::run(name, Path::new(env!("CARGO_BIN_EXE_localkube")), test).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -355,7 +159,7 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         ensure!(victim.is_err(), "the API server still answers");
         let killed = target.pods().first().cloned().context("no pods")?;
         s.kill(&killed).await?;
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + MINUTE;
         while Instant::now() < until {
             load_runs(&load).await?;
         }
@@ -391,23 +195,6 @@ async fn minority_refuses(scene: &Scene, pod: &str, store: &str) -> anyhow::Resu
     .await?;
     ensure!(!acknowledged.load(std::sync::atomic::Ordering::Relaxed), "{pod} acknowledged without a majority");
     Ok(())
-}
-
-/// Waits until a hundred more batches were acknowledged.
-async fn load_runs(load: &Workload) -> anyhow::Result<()> {
-    let wanted = load.progress().acknowledged() + 100;
-    wait::until("appends to go on", MINUTE, || async {
-        let now = load.progress().acknowledged();
-        if now >= wanted { Ok(()) } else { Err(format!("{now} of {wanted}")) }
-    })
-    .await?;
-    Ok(())
-}
-
-async fn node_of(scene: &Scene, pod: &str) -> anyhow::Result<NodeId> {
-    let name = scene.kubectl.run(["get", "pod", pod, "-o", "jsonpath={.spec.nodeName}"]).await?;
-    let number: u8 = name.trim().trim_start_matches("node").parse()?;
-    Ok(NodeId::try_from(number).map_err(|e| anyhow::anyhow!("{e:?}"))?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ pub struct Verdict {
 ///
 /// # Errors
 /// When none does until `end`.
-pub(super) async fn read_all(target: &Target, end: Instant) -> anyhow::Result<Vec<v1::RecordedEvent>> {
+pub async fn read_all(target: &Target, end: Instant) -> anyhow::Result<Vec<v1::RecordedEvent>> {
     let mut pod = 0;
     loop {
         let failed = match read_from(target, pod).await {

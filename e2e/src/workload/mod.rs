@@ -8,7 +8,7 @@ mod check;
 mod subscriber;
 mod writer;
 
-pub use check::{Verdict, check};
+pub use check::{Verdict, check, read_all};
 pub use subscriber::Seen;
 pub use writer::{Expect, History, Outcome, Record};
 

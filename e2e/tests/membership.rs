@@ -1,0 +1,185 @@
+//! Pods and disks that come and go: by scaling, by loss, by mistake. Nothing acknowledged is lost and no id is used twice.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
+
+use anyhow::{Context, ensure};
+use std::{path::Path, time::Duration};
+use taffrail_e2e::{
+    disks,
+    members::{Ids, groups_on, members, settled},
+    scene::{self, MINUTE, Scene, cluster, load_runs, replicas_agree, store},
+    wait,
+    workload::Workload,
+};
+
+async fn pods(s: &Scene, count: usize) -> anyhow::Result<()> {
+    wait::until(&format!("{count} pods"), MINUTE * 3, || async {
+        let pods = s.endpoints().await.map_err(|e| e.to_string())?;
+        if pods.len() == count { Ok(()) } else { Err(format!("{pods:?}")) }
+    })
+    .await?;
+    Ok(())
+}
+
+async fn conditions_name(s: &Scene, object: &str, words: &[&str]) -> anyhow::Result<()> {
+    wait::until(&format!("{object} to say {words:?}"), MINUTE * 2, || async {
+        let found = s.get(object).await.map_err(|e| e.to_string())?;
+        let text = found["status"]["conditions"].to_string();
+        if words.iter().all(|w| text.contains(w)) { Ok(()) } else { Err(text) }
+    })
+    .await?;
+    Ok(())
+}
+
+async fn set_replicas(s: &Scene, object: &str, replicas: u32) -> anyhow::Result<()> {
+    let patch = format!("{{\"spec\":{{\"replicas\":{replicas}}}}}");
+    s.kubectl.run(["patch", object, "--type=merge", "-p", &patch]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
+    scene::run("membership", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
+        s.apply(cluster(3) + &store("orders", 3, "")).await?;
+        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+        let mut ids = Ids::default();
+        let first = settled(s, 3).await?;
+        ids.see(&first)?;
+        let target = s.target("orders").await?;
+        let load = Workload::start(&target, None, Duration::from_millis(5));
+        load_runs(&load).await?;
+        let _calm = load.progress().longest_gap();
+
+        // three to one is held by the store, and goes on by itself once it wants one replica
+        s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
+        conditions_name(s, "tfc/main", &["ScaleDownBlocked", "orders"]).await?;
+        ensure!(s.endpoints().await?.len() == 3, "a pod left though a store needs it");
+        set_replicas(s, "evs/orders", 1).await?;
+        pods(s, 1).await?;
+        target.set(s.endpoints().await?);
+        ids.see(&settled(s, 1).await?)?;
+        load_runs(&load).await?;
+
+        // one to three: the volumes come back, and their disks are new nodes
+        s.kubectl.run(["scale", "tfc/main", "--replicas=3"]).await?;
+        pods(s, 3).await?;
+        let third = settled(s, 3).await?;
+        ids.see(&third)?;
+        for pod in ["main-1", "main-2"] {
+            ensure!(third[pod].node != first[pod].node, "{pod} came back as node {}", first[pod].node);
+        }
+        target.set(s.endpoints().await?);
+        set_replicas(s, "evs/orders", 3).await?;
+        s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
+        load_runs(&load).await?;
+        let gap = load.progress().longest_gap();
+        println!("d: 3 to 1 to 3: longest write gap {gap:?}; members {third:?}");
+        ensure!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
+
+        // an emptied volume under an old pod name
+        disks::empty(s, "main-1").await?;
+        replaced(s, "main-1", third["main-1"].node).await?;
+        let fourth = settled(s, 3).await?;
+        ids.see(&fourth)?;
+        s.stable(&["evs/orders"], MINUTE * 2).await?;
+        target.set(s.endpoints().await?);
+        load_runs(&load).await?;
+        println!("d: main-1 lost its disk: was node {}, is node {}", third["main-1"].node, fourth["main-1"].node);
+
+        // a volume of another cluster
+        let other = cluster(1).replace("main", "other");
+        s.apply(other).await?;
+        s.stable(&["tfc/other"], MINUTE).await?;
+        disks::replace_by(s, "main-2", "other-0").await?;
+        conditions_name(s, "tfc/main", &["ForeignVolumes", "main-2"]).await?;
+        let refused = members(s).await?;
+        ensure!(
+            refused.get("main-2").is_none_or(|m| m.node == fourth["main-2"].node),
+            "a foreign disk became a member: {refused:?}"
+        );
+        load_runs(&load).await?;
+        println!("d: a foreign volume is refused");
+        disks::empty(s, "main-2").await?;
+        replaced(s, "main-2", fourth["main-2"].node).await?;
+        ids.see(&settled(s, 3).await?)?;
+        s.stable(&["evs/orders"], MINUTE * 2).await?;
+        target.set(s.endpoints().await?);
+        load_runs(&load).await?;
+        println!("d: {:?}", load.finish(MINUTE * 2).await?);
+        replicas_agree(s, "orders").await
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until a pod is another node than it was.
+async fn replaced(s: &Scene, pod: &str, was: u64) -> anyhow::Result<()> {
+    wait::until(&format!("{pod} to be another node than {was}"), MINUTE * 3, || async {
+        let now = members(s).await.map_err(|e| e.to_string())?;
+        match now.get(pod) {
+            Some(m) if m.node != was => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_through_kills() {
+    scene::run("five", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
+        s.apply(cluster(5) + &store("orders", 3, "")).await?;
+        s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
+        let target = s.target("orders").await?;
+        let verdict = Workload::start(&target, Some(250), Duration::ZERO).complete(MINUTE * 4).await?;
+        println!("b: five pods, three replicas: {verdict:?}");
+        ensure!(
+            verdict.unknown == 0 && verdict.retried > 50 && verdict.rejected > 0 && verdict.subscribers == 5,
+            "{verdict:?}"
+        );
+        replicas_agree(s, "orders").await?;
+
+        // e: each node is killed while fifty stores are deleted
+        let many: String = (0..50).map(|n| store(&format!("s{n}"), 3, ", deletionPolicy: Delete")).collect();
+        s.apply(many).await?;
+        let names: Vec<String> = (0..50).map(|n| format!("evs/s{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        s.stable(&names, MINUTE * 2).await?;
+        let mut killed = 0;
+        for (pod, some) in ["main-0", "main-1", "main-2", "main-3", "main-4"].iter().zip(names.chunks(10)) {
+            let before = s.stores_left().await?;
+            s.kubectl.run([&["delete", "--wait=false"], some].concat()).await?;
+            s.kill(pod).await?;
+            let after = s.stores_left().await?;
+            killed += usize::from(after > before.saturating_sub(10));
+            println!("e: {pod} was killed with {before} stores before the deletion and {after} after the kill");
+            s.kubectl.run(["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=120s"]).await?;
+        }
+        ensure!(killed > 0, "every kill came after its deletions: nothing was in the middle");
+        wait::until("the objects to go", MINUTE * 3, || async {
+            let left = s.stores_left().await.map_err(|e| e.to_string())?;
+            if left == 1 { Ok(()) } else { Err(format!("{left} EventStores")) }
+        })
+        .await?;
+        let mut total = 0;
+        for pod in ["main-0", "main-1", "main-2", "main-3", "main-4"] {
+            let endpoint = s.endpoints().await?.remove(pod).context("no such pod")?;
+            wait::until("the stores to go from the catalogue", MINUTE, || async {
+                let client = taffrail_client::Client::connect(&endpoint).await.map_err(|e| e.to_string())?;
+                let left = client.stores(true).await.map_err(|e| e.to_string())?;
+                if left.len() == 1 { Ok(()) } else { Err(format!("{} stores on {pod}", left.len())) }
+            })
+            .await?;
+            total += groups_on(s, pod).await?;
+        }
+        // five replicas of the system group, three of the store that stays
+        ensure!(total == 8, "{total} replicas are left");
+        replicas_agree(s, "orders").await
+    })
+    .await
+    .unwrap();
+}
