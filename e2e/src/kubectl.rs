@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::command::{self, Run};
 use crate::wait;
 
+/// Ends a command that hangs; those that wait for something have a shorter `--timeout` of their own.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Why a question to Kubernetes has no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,7 +46,7 @@ impl Kubectl {
     /// A run with the cluster chosen and nothing else, for what the methods below do not cover.
     #[must_use]
     pub fn command(&self) -> Run {
-        let run = Run::new(&self.program);
+        let run = Run::new(&self.program).timeout(COMMAND_TIMEOUT);
         match &self.kubeconfig {
             Some(path) => run.env("KUBECONFIG", path),
             None => run,

@@ -22,6 +22,8 @@ use tokio::{sync::Mutex, time::Instant};
 
 /// How long most things may take.
 pub const MINUTE: Duration = Duration::from_secs(60);
+/// How often a followed target is looked at: well below the time that a stopping pod still takes calls.
+const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// Scenarios of one test binary take turns: they share the machine's cores, and figures are measured.
 static MACHINE: Mutex<()> = Mutex::const_new(());
 
@@ -143,15 +145,25 @@ impl Scene {
     /// # Errors
     /// When the API server does not answer.
     pub async fn endpoints(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let pods = self.kubectl.json(["get", "pods", "-l", "taffrail.io/cluster=main"]).await?;
-        let mut endpoints = BTreeMap::new();
-        for pod in pods["items"].as_array().context("no list")? {
-            let (name, ip) = (pod["metadata"]["name"].as_str(), pod["status"]["podIP"].as_str());
-            if let (Some(name), Some(ip)) = (name, ip) {
-                endpoints.insert(name.to_owned(), format!("http://{ip}:2113"));
+        endpoints(&self.kubectl, |_| true).await
+    }
+
+    /// Keeps a target at the pods that are not about to go, as a Service does for its clients, until the answer is
+    /// dropped.
+    #[must_use]
+    pub fn follow(&self, target: &Target) -> Following {
+        let (kubectl, target) = (self.kubectl.clone(), target.clone());
+        Following(tokio::spawn(async move {
+            let mut turns = tokio::time::interval(FOLLOW_EVERY);
+            turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                turns.tick().await;
+                let staying = endpoints(&kubectl, |pod| pod["metadata"]["deletionTimestamp"].is_null()).await;
+                if let Some(staying) = staying.ok().filter(|s| !s.is_empty()) {
+                    target.set(staying);
+                }
             }
-        }
-        Ok(endpoints)
+        }))
     }
 
     /// A workload's target: this store through the pods of now.
@@ -211,6 +223,28 @@ impl Scene {
             }
         }
     }
+}
+
+/// Ends with its value; see [`Scene::follow`].
+#[derive(Debug)]
+pub struct Following(tokio::task::JoinHandle<()>);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn endpoints(kubectl: &Kubectl, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<BTreeMap<String, String>> {
+    let pods = kubectl.json(["get", "pods", "-l", "taffrail.io/cluster=main"]).await?;
+    let mut endpoints = BTreeMap::new();
+    for pod in pods["items"].as_array().context("no list")?.iter().filter(|pod| wanted(pod)) {
+        let (name, ip) = (pod["metadata"]["name"].as_str(), pod["status"]["podIP"].as_str());
+        if let (Some(name), Some(ip)) = (name, ip) {
+            endpoints.insert(name.to_owned(), format!("http://{ip}:2113"));
+        }
+    }
+    Ok(endpoints)
 }
 
 /// The node process of a pod, by what its environment says.
