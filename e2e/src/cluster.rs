@@ -21,16 +21,28 @@ pub enum TestCluster {
     Existing(Kubectl, Helm),
 }
 
+/// Whether the environment asks for a cluster of somebody else.
+#[must_use]
+pub fn is_existing() -> bool {
+    std::env::var_os("TAFFRAIL_CLUSTER").is_some_and(|value| value == "existing")
+}
+
 impl TestCluster {
+    /// The cluster of the current kube context.
+    #[must_use]
+    pub fn existing() -> Self {
+        let program = |name: &str| PathBuf::from(name);
+        Self::Existing(Kubectl::new(program("kubectl"), None), Helm::new(program("helm"), None))
+    }
+
     /// The cluster that the environment asks for: with `TAFFRAIL_CLUSTER=existing` the current kube context, else the local
     /// Kubernetes of `config`, started if it is not up.
     ///
     /// # Errors
     /// When the local Kubernetes cannot be started.
     pub async fn from_environment(config: &Config, progress: &Progress<'_>) -> Result<Self, localkube::Error> {
-        if std::env::var_os("TAFFRAIL_CLUSTER").is_some_and(|value| value == "existing") {
-            let program = |name: &str| PathBuf::from(name);
-            return Ok(Self::Existing(Kubectl::new(program("kubectl"), None), Helm::new(program("helm"), None)));
+        if is_existing() {
+            return Ok(Self::existing());
         }
         let (local, _) = LocalKube::up(config, progress).await?;
         Ok(Self::Local(local))

@@ -28,13 +28,20 @@ pub enum Error {
 pub struct Kubectl {
     program: PathBuf,
     kubeconfig: Option<PathBuf>,
+    namespace: Option<String>,
 }
 
 impl Kubectl {
     /// This program with this kubeconfig; `None` takes what the environment says.
     #[must_use]
     pub fn new(program: PathBuf, kubeconfig: Option<PathBuf>) -> Self {
-        Self { program, kubeconfig }
+        Self { program, kubeconfig, namespace: None }
+    }
+
+    /// The same, for the objects of one namespace. A later `--namespace` of a single run still wins.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..self.clone() }
     }
 
     /// The kubeconfig, if it is not the environment's.
@@ -47,6 +54,10 @@ impl Kubectl {
     #[must_use]
     pub fn command(&self) -> Run {
         let run = Run::new(&self.program).timeout(COMMAND_TIMEOUT);
+        let run = match &self.namespace {
+            Some(namespace) => run.args(["--namespace", namespace]),
+            None => run,
+        };
         match &self.kubeconfig {
             Some(path) => run.env("KUBECONFIG", path),
             None => run,

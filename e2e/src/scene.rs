@@ -4,6 +4,7 @@
 //! Needs root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image that `TAFFRAIL_IMAGE_ARCHIVE` names.
 
 use crate::{
+    cluster::{self, FaultsUnavailable, TestCluster},
     kubectl::{Helm, Kubectl},
     localkube::{Config, LocalKube, NodeId},
     wait,
@@ -27,20 +28,22 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// Scenarios of one test binary take turns: they share the machine's cores, and figures are measured.
 static MACHINE: Mutex<()> = Mutex::const_new(());
 
-/// A Kubernetes of its own, with the operator installed.
+/// A Kubernetes with the operator installed, and a namespace for the scenario's objects.
 pub struct Scene {
-    /// The cluster, to break it.
-    pub kube: LocalKube,
-    /// `kubectl` for it.
+    cluster: TestCluster,
+    /// `kubectl` for it, in the scenario's namespace.
     pub kubectl: Kubectl,
+    /// The scenario's namespace.
+    pub namespace: String,
 }
 
 fn setting(name: &str) -> anyhow::Result<String> {
     std::env::var(name).with_context(|| format!("{name} must be set; run `make e2e`"))
 }
 
-/// Runs `test` on a new cluster called `name` and takes the cluster down whatever happens. `machine` is the `localkube`
-/// binary, which only an integration test of this package can name.
+/// Runs `test` on a new cluster called `name` and takes the cluster down whatever happens; with
+/// `TAFFRAIL_CLUSTER=existing`, in a namespace of its own on the cluster of `KUBECONFIG`, which must be able to pull
+/// `TAFFRAIL_IMAGE`. `machine` is the `localkube` binary, which only an integration test of this package can name.
 ///
 /// # Errors
 /// What the test answers, or why there is no cluster.
@@ -50,19 +53,17 @@ pub async fn run(
     test: impl AsyncFnOnce(&Scene) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let _machine = MACHINE.lock().await;
+    if cluster::is_existing() {
+        return on_existing(name, test).await;
+    }
     let config = Config::new(name.parse()?, machine.to_owned());
     LocalKube::down(&config.state_root, &config.name).await?;
     let outcome = AssertUnwindSafe(async {
-        let (kube, _) = LocalKube::up(&config, &|_| {}).await?;
-        kube.load_image(&PathBuf::from(setting("TAFFRAIL_IMAGE_ARCHIVE")?)).await?;
-        let kubectl = kube.kubectl();
-        install(&kube.helm()).await?;
-        let scene = Scene { kube, kubectl };
-        let done = test(&scene).await;
-        if done.is_err() {
-            scene.tell().await;
-        }
-        done
+        let cluster = TestCluster::from_environment(&config, &|_| {}).await?;
+        cluster.faults("loads an image")?.load_image(&PathBuf::from(setting("TAFFRAIL_IMAGE_ARCHIVE")?)).await?;
+        install(&cluster.helm()).await?;
+        let kubectl = cluster.kubectl();
+        perform(Scene { cluster, kubectl, namespace: "default".into() }, test).await
     })
     .catch_unwind()
     .await;
@@ -73,13 +74,42 @@ pub async fn run(
     }
 }
 
+/// The namespace and everything in it goes at the end; the operator stays, as it may have been there before.
+async fn on_existing(name: &str, test: impl AsyncFnOnce(&Scene) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let cluster = TestCluster::existing();
+    let namespace = format!("taffrail-e2e-{name}");
+    let kubectl = cluster.kubectl().in_namespace(&namespace);
+    install(&cluster.helm()).await?;
+    let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+    cluster.kubectl().apply(object.to_string()).await?;
+    let scene = Scene { cluster, kubectl, namespace: namespace.clone() };
+    let outcome = AssertUnwindSafe(perform(scene, test)).catch_unwind().await;
+    let cleaner = TestCluster::existing().kubectl();
+    let inside = cleaner.in_namespace(&namespace);
+    inside.delete(["eventstores.taffrail.io,clusters.taffrail.io", "--all"]).await?;
+    cleaner.delete(["namespace", &namespace]).await?;
+    match outcome {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+async fn perform(scene: Scene, test: impl AsyncFnOnce(&Scene) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let done = test(&scene).await;
+    if done.is_err() {
+        scene.tell().await;
+    }
+    done
+}
+
 async fn install(helm: &Helm) -> anyhow::Result<()> {
     let image = setting("TAFFRAIL_IMAGE")?;
     let (repository, tag) = image.rsplit_once(':').context("TAFFRAIL_IMAGE needs a tag")?;
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/taffrail");
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let args = [
-        "install",
+        "upgrade",
+        "--install",
         "taffrail",
         chart,
         "--dependency-update",
@@ -117,6 +147,22 @@ pub fn store(name: &str, replicas: u32, more: &str) -> String {
 }
 
 impl Scene {
+    /// The machine of the cluster, to break it.
+    ///
+    /// # Errors
+    /// When the cluster is not ours.
+    pub fn kube(&self) -> Result<&LocalKube, FaultsUnavailable> {
+        self.cluster.faults("breaks the machine")
+    }
+
+    /// Runs a command in a pod of the scenario.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn exec(&self, pod: &str, command: &[&str]) -> anyhow::Result<String> {
+        Ok(self.kubectl.exec(&self.namespace, pod, command).await?)
+    }
+
     /// Applies YAML.
     ///
     /// # Errors

@@ -37,17 +37,9 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
             .map(ToOwned::to_owned)
             .collect();
         ensure!(nodes.len() == 3, "three pods on {nodes:?}");
-        s.kubectl
-            .exec(
-                "default",
-                "main-0",
-                &["taffrail", "append", "o-1", "--store", "orders", "--type", "T", "--data", "1"],
-            )
-            .await?;
-        let read = s
-            .kubectl
-            .exec("default", "main-2", &["taffrail", "read", "o-1", "--endpoint", "http://orders.default.svc:2113"])
-            .await?;
+        s.exec("main-0", &["taffrail", "append", "o-1", "--store", "orders", "--type", "T", "--data", "1"]).await?;
+        let by_name = format!("http://orders.{}.svc:2113", s.namespace);
+        let read = s.exec("main-2", &["taffrail", "read", "o-1", "--endpoint", &by_name]).await?;
         ensure!(read.lines().count() == 1, "by the store's own name: {read}");
         let mut times = Vec::new();
         for n in 0..10 {
@@ -64,7 +56,7 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
         let before = terms(s).await?;
         let since = jiff::Timestamp::now();
         tokio::time::sleep(MINUTE).await;
-        let writes = s.kube.writes_since(since)?;
+        let writes = s.kube()?.writes_since(since)?;
         let users = audit::by_user(&writes);
         let operator: usize = users.iter().filter(|(user, _)| user.contains("taffrail")).map(|(_, n)| *n).sum();
         ensure!(operator == 0, "the operator or a node wrote {operator} times in a quiet minute: {users:?}");
@@ -135,14 +127,14 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         let load = Workload::start(&target, None, Duration::from_millis(5));
         load_runs(&load).await?;
         let _calm = load.progress().longest_gap();
-        s.kube.isolate(node).await?;
+        s.kube()?.isolate(node).await?;
         minority_refuses(s, &lonely, "cut").await?;
         load_runs(&load).await?;
         let gap = load.progress().longest_gap();
-        let dropped: u64 = s.kube.status().await?.cuts.iter().map(|c| c.packets_dropped).sum();
+        let dropped: u64 = s.kube()?.status().await?.cuts.iter().map(|c| c.packets_dropped).sum();
         ensure!(dropped > 0, "the partition dropped nothing");
         ensure!(gap < Duration::from_secs(5), "the majority stood still for {gap:?}");
-        s.kube.heal().await?;
+        s.kube()?.heal().await?;
         println!("g: {lonely} led and was cut off ({dropped} packets): writes stood still for {gap:?}");
         println!("g: {:?}", load.finish(MINUTE * 2).await?);
         replicas_agree(s, "cut").await?;
@@ -154,9 +146,8 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         let load = Workload::start(&target, None, Duration::from_millis(5));
         load_runs(&load).await?;
         s.kubectl.run(["-n", "taffrail-system", "delete", "pod", "--all", "--wait=false"]).await?;
-        s.kube.pause_api().await?;
-        let victim = leader(&Scene { kube: s.kube.clone(), kubectl: s.kubectl.clone() }, "orders").await;
-        ensure!(victim.is_err(), "the API server still answers");
+        s.kube()?.pause_api().await?;
+        ensure!(leader(s, "orders").await.is_err(), "the API server still answers");
         let killed = target.pods().first().cloned().context("no pods")?;
         s.kill(&killed).await?;
         let until = Instant::now() + MINUTE;
@@ -164,7 +155,7 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
             load_runs(&load).await?;
         }
         process_of(&killed).context("the killed pod did not come back without the API server")?;
-        s.kube.resume_api().await?;
+        s.kube()?.resume_api().await?;
         println!("f: {:?}", load.finish(MINUTE * 2).await?);
         s.stable(&["tfc/main", "evs/outage"], MINUTE * 3).await?;
         replicas_agree(s, "outage").await?;
