@@ -76,8 +76,19 @@ fix: ## the only target that edits: formats and generated files
 unit: ## tests beside the code, property tests, golden files
 	@$(CARGO) test --workspace --lib --bins
 
+SEEDS ?= 1000
+FROM ?= 70000
+.PHONY: sim
+sim: ## simulated faults, one seed decides everything: make sim FROM=70000 SEEDS=1000
+	@$(CARGO) build -q --workspace --bin taffrail-sim
+	@$(CARGO_TARGET_DIR)/debug/taffrail-sim --from $(FROM) --seeds $(SEEDS) --jobs $$(nproc)
+
+.PHONY: fault-points
+fault-points: ## the coordinator dies at each of its writes, one after the other
+	@TAFFRAIL_ALL_FAULT_POINTS=1 $(CARGO) test --workspace --test fault_points -- --nocapture
+
 .PHONY: integration
-integration: ## all tests that need no Kubernetes, but for cli::load
+integration: ## all tests that need no Kubernetes, 200 simulated seeds included, but for cli::load
 	@$(CARGO) test --workspace --lib --bins --tests -- --skip cli::load
 
 .PHONY: e2e

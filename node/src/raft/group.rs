@@ -25,7 +25,10 @@ use prost::Message;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
@@ -81,7 +84,8 @@ fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: tuning.keep_entries,
-        purge_batch_size: 256,
+        // Purged in batches, but never so large that a log which keeps little is not purged at all.
+        purge_batch_size: tuning.keep_entries.clamp(1, 256),
         max_payload_entries: 4096,
         api_channel_size: Some(4096),
         ..Config::default()
@@ -154,6 +158,7 @@ pub struct Status {
 }
 
 struct CatchUp {
+    vote: pb::Vote,
     upto: Option<LogId>,
     done: watch::Receiver<Option<Result<pb::Vote, String>>>,
 }
@@ -169,6 +174,8 @@ pub struct Group {
     progress: watch::Receiver<Applied>,
     digests: watch::Receiver<(u64, Digest)>,
     stop: CancellationToken,
+    /// openraft's task is gone; what its metrics said last is no longer true.
+    ended: Arc<AtomicBool>,
     source: watch::Sender<Option<CatchUpFrom>>,
     catch_up: Mutex<Option<CatchUp>>,
     tuning: Tuning,
@@ -217,6 +224,8 @@ impl Group {
         let raft = Raft::new(key.replica.get(), config(&home.tuning, key)?, network, log.clone(), state)
             .await
             .map_err(|e| io::Error::other(e.to_string()))?;
+        let ended = Arc::new(AtomicBool::new(false));
+        rt::spawn(follow(MetricsWatch(raft.metrics()), source.clone(), key, stop.clone(), Arc::clone(&ended)));
         Ok(Arc::new(Self {
             key,
             node: home.node,
@@ -227,6 +236,7 @@ impl Group {
             progress,
             digests,
             stop,
+            ended,
             source,
             catch_up: Mutex::new(None),
             tuning: home.tuning.clone(),
@@ -311,7 +321,7 @@ impl Group {
     /// True while this replica leads.
     #[must_use]
     pub fn leads(&self) -> bool {
-        self.raft.is_leader()
+        self.raft.is_leader() && !self.ended.load(Ordering::Relaxed)
     }
 
     /// Everything acknowledged before this call is at or below the returned index. Answered by the leader only.
@@ -373,6 +383,8 @@ impl Group {
     async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadIndexError> {
         let mut progress = self.progress();
         match tokio::time::timeout_at(deadline, progress.wait_for(|p| p.index >= index)).await {
+            // A replica that is being removed keeps its last progress while its rows go: it must not answer as if empty.
+            Ok(Ok(_)) if self.stop.is_cancelled() => Err(ReadIndexError::Stopped("it was told to stop".into())),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(ReadIndexError::Stopped("its state machine ended".into())),
             Err(_) => Err(ReadIndexError::Deadline),
@@ -453,9 +465,10 @@ impl Group {
         let metrics = self.raft.metrics();
         let m = metrics.borrow_watched().clone();
         let (applied, digest) = *self.digests.borrow();
+        let ended = self.ended.load(Ordering::Relaxed);
         let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
         Status {
-            leads: m.state == ServerState::Leader,
+            leads: m.state == ServerState::Leader && !ended,
             leader: self.leader(),
             term: m.current_term,
             log_end: m.last_log_index.map_or(0, |i| i + 1),
@@ -465,7 +478,7 @@ impl Group {
             membership: (*m.membership_config).clone(),
             matched: m.replication.iter().flatten().map(|(id, matched)| (*id, index(matched))).collect(),
             quorum_acked_ago: m.last_quorum_acked.map(|at| (*at).elapsed()),
-            stopped: m.running_state.err().map(|e| e.to_string()),
+            stopped: m.running_state.err().map(|e| e.to_string()).or_else(|| ended.then(|| ENDED.to_owned())),
         }
     }
 
@@ -575,7 +588,10 @@ impl Group {
         let last_membership = codec::stored_membership_from(membership).map_err(bad)?;
         self.source.send_replace(Some(from.clone()));
         let mut running = self.catch_up.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(current) = running.as_ref().filter(|c| c.upto == upto) {
+        // Only what was begun for this very leader: an install that another one began may have been refused, and would pass
+        // for this one's.
+        let asked = codec::vote_to(&vote);
+        if let Some(current) = running.as_ref().filter(|c| c.upto == upto && c.vote == asked) {
             let answer = match &*current.done.borrow() {
                 None => return Ok(pb::CatchUpProgress { done: false, vote: None, rows: 0 }),
                 Some(Ok(vote)) => Ok(pb::CatchUpProgress { done: true, vote: Some(*vote), rows: 0 }),
@@ -593,7 +609,7 @@ impl Group {
             let result = result.map(|r| codec::vote_to(&r.vote)).map_err(|e| e.to_string());
             tx.send_replace(Some(result));
         });
-        *running = Some(CatchUp { upto, done });
+        *running = Some(CatchUp { vote: asked, upto, done });
         Ok(pb::CatchUpProgress { done: false, vote: None, rows: 0 })
     }
 
@@ -615,6 +631,42 @@ impl Group {
     #[must_use]
     pub fn group(&self) -> GroupId {
         self.key.group
+    }
+}
+
+/// Why a replica is stopped whose openraft ended without a word.
+const ENDED: &str = "consensus has ended by itself";
+
+/// Follows openraft's view until it ends, which a panic of its task would otherwise hide. Whoever leads is asked for its
+/// state: the one that began a catch-up may be gone for good, and the next leader sees no reason to begin another one while
+/// it still has the log.
+async fn follow(
+    mut metrics: MetricsWatch,
+    source: watch::Sender<Option<CatchUpFrom>>,
+    own: LogKey,
+    stop: CancellationToken,
+    ended: Arc<AtomicBool>,
+) {
+    loop {
+        let leader = {
+            let seen = metrics.0.borrow_watched();
+            let other = seen.current_leader.filter(|id| *id != own.replica.get());
+            other.and_then(|id| {
+                let host = seen.membership_config.membership().get_node(&id)?;
+                Some(CatchUpFrom { node: host.0, replica: ReplicaId::new(id) })
+            })
+        };
+        if leader.is_some() {
+            source.send_replace(leader);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            changed = metrics.0.changed() => if changed.is_err() {
+                ended.store(true, Ordering::Relaxed);
+                return;
+            },
+        }
     }
 }
 

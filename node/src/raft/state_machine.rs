@@ -2,7 +2,8 @@
 //!
 //! Only what is flushed is ever called a snapshot: openraft purges the log up to it. Taking over another replica's state
 //! happens inside `install_snapshot`, so nothing can be applied meanwhile; the received state may be newer than the
-//! snapshot's log id, and entries that it already holds are skipped.
+//! snapshot's log id, and entries that it already holds are skipped. Until openraft has come that far itself, no snapshot
+//! names more than it knows of (`Told`): it would purge its log beyond the end of it.
 
 use super::{
     log::{LogKey, rocks::OnFatal},
@@ -17,24 +18,27 @@ use crate::{
 };
 use futures::{Stream, StreamExt};
 use openraft::{
-    OptionalSend, RaftSnapshotBuilder,
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
     alias::{SnapshotMetaOf, SnapshotOf},
     storage::{ApplyResponder, EntryResponder, RaftStateMachine},
 };
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use taffrail_core::ids::{ClusterId, Digest, NodeId};
-use taffrail_proto::peer::CatchUpRequest;
-use tokio::sync::watch;
+use taffrail_core::ids::{ClusterId, Digest, NodeId, ReplicaId};
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Entries that one write takes at most.
 const APPLY_ENTRIES_MAX: usize = 1024;
-/// Pause between two tries to fetch another replica's state.
+/// Pause after the first failed try to fetch another replica's state; it doubles with each further one up to the longest,
+/// which also bounds how often a failure is logged.
 const CATCH_UP_RETRY: Duration = Duration::from_millis(200);
+const CATCH_UP_RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// A machine shared between openraft's worker and the group's handle.
 #[derive(Clone)]
@@ -98,13 +102,17 @@ pub struct Place {
     pub transport: Arc<dyn PeerTransport>,
     /// Ends the replica.
     pub stop: CancellationToken,
-    /// Whose state to take over, kept up to date: the leader that asked last.
+    /// Whose state to take over, kept up to date: whoever leads or asked last.
     pub source: watch::Receiver<Option<CatchUpFrom>>,
 }
+
+/// Up to where openraft believes this replica has applied, and the membership as of it.
+type Told = (Option<LogId>, StoredMembership);
 
 /// See the module.
 #[derive(Clone)]
 pub struct StateMachine {
+    told: Arc<Mutex<Told>>,
     machine: Shared,
     place: Place,
     progress: Arc<watch::Sender<Applied>>,
@@ -120,13 +128,19 @@ impl StateMachine {
         progress: Arc<watch::Sender<Applied>>,
         digests: Arc<watch::Sender<(u64, Digest)>>,
     ) -> Self {
-        Self { machine, place, progress, digests }
+        let told = Arc::new(Mutex::new(machine.lock().applied()));
+        Self { told, machine, place, progress, digests }
     }
 
     async fn apply_slice(&self, slice: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
         let (mut entries, mut responders) = (Vec::new(), Vec::new());
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (done, _) = self.applied().await?;
         for (entry, responder) in slice {
+            told.0 = Some(entry.log_id);
+            if let EntryPayload::Membership(m) = &entry.payload {
+                told.1 = StoredMembership::new(Some(entry.log_id), m.clone());
+            }
             // State taken over from another replica may already hold this entry; nobody here waits for its answer.
             if done.is_some_and(|d| entry.log_id.index <= d.index) {
                 continue;
@@ -135,6 +149,7 @@ impl StateMachine {
             responders.push(responder);
         }
         if entries.is_empty() {
+            self.tell(told);
             return Ok(());
         }
         let (replies, progress, digest) = self
@@ -147,6 +162,7 @@ impl StateMachine {
         if replies.len() != responders.len() {
             return Err(io::Error::other("the state machine gave another number of replies than entries"));
         }
+        self.tell(told);
         self.publish(progress, digest);
         for (responder, reply) in responders.into_iter().zip(replies) {
             if let Some(responder) = responder {
@@ -154,6 +170,10 @@ impl StateMachine {
             }
         }
         Ok(())
+    }
+
+    fn tell(&self, told: Told) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 
     fn publish(&self, progress: Applied, digest: Digest) {
@@ -165,8 +185,11 @@ impl StateMachine {
         self.machine.with(|m| Ok(m.applied())).await
     }
 
+    /// What is flushed, as far as openraft knows of it.
     async fn persisted(&self) -> io::Result<SnapshotMetaOf<TypeConfig>> {
-        let (last_log_id, last_membership) = self.machine.with(|m| m.persisted()).await?;
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let flushed = self.machine.with(|m| m.persisted()).await?;
+        let (last_log_id, last_membership) = if flushed.0 > told.0 { told } else { flushed };
         Ok(SnapshotMetaOf::<TypeConfig> { last_log_id, last_membership })
     }
 
@@ -189,32 +212,83 @@ impl StateMachine {
         };
         let mut chunks = self.place.transport.catch_up(from.node, request).await?;
         self.machine.with(|m| m.begin_install()).await?;
+        let taken = self.take(&mut chunks).await;
+        if let Err(FetchError::Peer(_) | FetchError::Broken(_)) = taken {
+            self.machine.with(|m| m.abort_install()).await?;
+        }
+        taken
+    }
+
+    /// Takes chunks until the last one has made the new state current.
+    async fn take(&self, chunks: &mut mpsc::Receiver<Result<CatchUpChunk, CallError>>) -> Result<(), FetchError> {
         while let Some(chunk) = chunks.recv().await {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                Err(e) => {
-                    self.machine.with(|m| m.abort_install()).await?;
-                    return Err(e.into());
-                }
-            };
+            let chunk = chunk?;
             let last = !chunk.group_meta.is_empty();
-            self.machine.with(move |m| m.install(chunk)).await?;
+            self.machine
+                .with(move |m| {
+                    m.install(chunk)?;
+                    if last { m.finish_install() } else { Ok(()) }
+                })
+                .await
+                .map_err(FetchError::of_a_chunk)?;
             if last {
-                self.machine.with(|m| m.finish_install()).await?;
                 return Ok(());
             }
         }
-        self.machine.with(|m| m.abort_install()).await?;
         Err(FetchError::Peer(CallError::NoAnswer("the stream of state ended early".into())))
     }
+
+    /// Whom to ask at the n-th try: the source first, then the other voters in turn, so that one replica that cannot give
+    /// its state does not hold this one up.
+    fn source(&self, membership: &StoredMembership, first: &CatchUpFrom, failed: usize) -> CatchUpFrom {
+        let source = self.place.source.borrow().clone().unwrap_or_else(|| first.clone());
+        let own = self.place.key.replica.get();
+        let others = membership.voter_ids().filter(|id| *id != own && *id != source.replica.get());
+        let others: BTreeSet<u64> = others.collect();
+        let other = (failed % (others.len() + 1)).checked_sub(1).and_then(|n| others.into_iter().nth(n));
+        let host = other.and_then(|id| Some((id, membership.membership().get_node(&id)?)));
+        host.map_or(source, |(id, host)| CatchUpFrom { node: host.0, replica: ReplicaId::new(id) })
+    }
+
+    /// Waits before the next try.
+    ///
+    /// # Errors
+    /// `Interrupted` when the replica stops.
+    async fn pause(&self, failed: usize) -> io::Result<()> {
+        let doubled = CATCH_UP_RETRY * 2_u32.saturating_pow(u32::try_from(failed).unwrap_or(u32::MAX).min(10));
+        tokio::select! {
+            biased;
+            () = self.place.stop.cancelled() => Err(stopping()),
+            () = tokio::time::sleep(doubled.min(CATCH_UP_RETRY_MAX)) => Ok(()),
+        }
+    }
+}
+
+fn stopping() -> io::Error {
+    io::Error::new(io::ErrorKind::Interrupted, "the replica is stopping")
 }
 
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
+    /// Our own storage failed, or the replica stops.
     #[error(transparent)]
     Local(#[from] io::Error),
+    /// The source was lost or said no.
     #[error(transparent)]
     Peer(#[from] CallError),
+    /// What the source sent does not decode, does not fit together, or is of a version that we do not know.
+    #[error("what came cannot be taken over: {0}")]
+    Broken(#[source] io::Error),
+}
+
+impl FetchError {
+    /// Of an error while a chunk was taken: only what our own storage says is about us.
+    fn of_a_chunk(e: io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::Unsupported => Self::Broken(e),
+            _ => Self::Local(e),
+        }
+    }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
@@ -249,46 +323,47 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.clone()
     }
 
-    /// Fetches the state of `from` in chunks until it is whole. A source that is lost is asked again; when it stays lost
-    /// the group's leader changes, and `stop` ends this replica's wait with the replica.
+    /// Fetches the state of `from` in chunks until it is whole. A source that is lost or sends what cannot be taken over is
+    /// asked again, and the other voters in turn; `stop` ends this replica's wait with the replica.
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<TypeConfig>,
         from: CatchUpFrom,
     ) -> Result<(), io::Error> {
+        let mut failed = 0;
         loop {
             let (applied, _) = self.applied().await?;
             if applied >= meta.last_log_id {
                 break;
             }
-            let source = self.place.source.borrow().clone().unwrap_or_else(|| from.clone());
+            let source = self.source(&meta.last_membership, &from, failed);
             let fetched = tokio::select! {
                 biased;
-                () = self.place.stop.cancelled() => {
-                    return Err(io::Error::new(io::ErrorKind::Interrupted, "the replica is stopping"));
-                }
+                () = self.place.stop.cancelled() => return Err(stopping()),
                 fetched = self.fetch(&source) => fetched,
             };
             match fetched {
                 Ok(()) => {
-                    let (progress, digest) = self.machine.with(|m| Ok((m.progress(), m.digest()))).await?;
+                    let (applied, progress, digest) =
+                        self.machine.with(|m| Ok((m.applied().0, m.progress(), m.digest()))).await?;
                     self.publish(progress, digest);
+                    if applied >= meta.last_log_id {
+                        break;
+                    }
+                    tracing::debug!(group = %self.place.key.group, from = %source.node, "the source has applied too little");
                 }
                 Err(FetchError::Local(e)) => return Err(e),
-                Err(FetchError::Peer(e)) => {
-                    tracing::warn!(group = %self.place.key.group, from = %source.node, error = %e, "catch-up interrupted");
-                    tokio::select! {
-                        biased;
-                        () = self.place.stop.cancelled() => {
-                            return Err(io::Error::new(io::ErrorKind::Interrupted, "the replica is stopping"));
-                        }
-                        () = tokio::time::sleep(CATCH_UP_RETRY) => {}
-                    }
+                Err(error @ (FetchError::Peer(_) | FetchError::Broken(_))) => {
+                    tracing::warn!(group = %self.place.key.group, from = %source.node, %error, "catch-up interrupted");
                 }
             }
+            self.pause(failed).await?;
+            failed += 1;
         }
         // The new state must survive a crash before openraft drops the log below it.
-        self.machine.with(|m| m.flush()).await
+        self.machine.with(|m| m.flush()).await?;
+        self.tell((meta.last_log_id, meta.last_membership.clone()));
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig, CatchUpFrom>>, io::Error> {
@@ -296,3 +371,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(meta.last_log_id.is_some().then(|| self.snapshot(meta)))
     }
 }
+
+#[cfg(test)]
+#[path = "state_machine_tests.rs"]
+mod tests;

@@ -64,7 +64,11 @@ fn failed(e: rocksdb::Error) -> io::Error {
     io::Error::other(format!("log database: {e}"))
 }
 
-type Queued = (LogKey, LogOp, Done);
+enum Queued {
+    Write(LogKey, LogOp, Done),
+    /// Nothing after this is carried out.
+    End,
+}
 
 /// What the node does when the log can no longer be written: report and end.
 pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
@@ -97,17 +101,15 @@ impl RocksLog {
         Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
     }
 
-    /// Waits until the writer has carried out everything and ended. Call when no group uses the log any more.
-    pub fn close(self: Arc<Self>) {
+    /// Waits until the writer has carried out what was submitted before, and has ended; what comes later is refused. To be
+    /// called before the process ends, outside of async code: RocksDB's own statics must outlive every thread that uses it.
+    pub fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        // The last handle holds the last sender: the writer ends when its queue is closed and empty.
-        if let Ok(this) = Arc::try_unwrap(self) {
-            drop(this.queue);
-            if let Some(writer) = writer
-                && writer.join().is_err()
-            {
-                tracing::error!("the log writer panicked");
-            }
+        let Some(writer) = writer else { return };
+        // a writer that has ended already takes nothing
+        drop(self.queue.blocking_send(Queued::End));
+        if writer.join().is_err() {
+            tracing::error!("the log writer panicked");
         }
     }
 }
@@ -115,15 +117,23 @@ impl RocksLog {
 fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, on_fatal: &OnFatal, on_sync: &OnSync) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
-    while let Some(first) = rx.blocking_recv() {
+    let mut ends = false;
+    while !ends && let Some(first) = rx.blocking_recv() {
         let (mut batch, mut done) = (WriteBatch::default(), Vec::new());
         let mut next = Some(first);
-        while let Some((key, op, callback)) = next.take() {
+        while let Some(queued) = next.take() {
+            let Queued::Write(key, op, callback) = queued else {
+                ends = true;
+                break;
+            };
             stage(&mut batch, key, op);
             done.push(callback);
             if batch.size_in_bytes() < BATCH_BYTES_MAX {
                 next = rx.try_recv().ok();
             }
+        }
+        if done.is_empty() {
+            continue;
         }
         let start = tokio::time::Instant::now();
         match db.write_opt(batch, &synced) {
@@ -222,7 +232,9 @@ fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
 #[async_trait::async_trait]
 impl LogDisk for RocksLog {
     async fn submit(&self, key: LogKey, op: LogOp, done: Done) {
-        if let Err(mpsc::error::SendError((_, _, done))) = self.queue.send((key, op, done)).await {
+        if let Err(mpsc::error::SendError(Queued::Write(_, _, done))) =
+            self.queue.send(Queued::Write(key, op, done)).await
+        {
             done(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone")));
         }
     }
@@ -237,5 +249,31 @@ impl LogDisk for RocksLog {
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         let db = Arc::clone(&self.db);
         rt::blocking(move || replicas(&db)).await.map_err(io::Error::other)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::log::write_synced;
+
+    #[tokio::test]
+    async fn a_closed_log_has_what_was_submitted_before_and_refuses_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let log = Arc::new(open());
+        let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
+        let created = || LogOp::Created(PartitionId::new(1));
+        for replica in 0..100 {
+            log.submit(key(replica), created(), Box::new(|done| done.unwrap())).await;
+        }
+        // Other handles live on: tasks that are ending have them.
+        let other = Arc::clone(&log);
+        rt::blocking(move || log.close()).await.unwrap();
+        let late = write_synced(&*other, key(100), created()).await.unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
+        drop(other);
+        let found = open().replicas().await.unwrap();
+        assert_eq!(found.len(), 100);
     }
 }

@@ -1,0 +1,290 @@
+//! Clients: they append to streams of their own with exact revisions and to shared ones with any, follow hints, repeat what
+//! has no known outcome through another node, and read what must be visible.
+
+use crate::{
+    facts::Acknowledged,
+    host::{Host, Hosts},
+    plant::Plant,
+    trace,
+    world::{World, lock},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use taffrail_core::{
+    append::{Append, Appended, ExpectedRevision, Rejected},
+    event::NewEvent,
+    ids::{NodeId, Revision},
+    names::{EventType, StreamName},
+};
+use taffrail_node::engine::{AppendError, StoreReplica};
+use tokio::{sync::watch, time::Instant};
+
+/// Tries of one append before its outcome stays unknown.
+const TRIES_MAX: u32 = 8;
+
+/// What one try of an append came to.
+pub enum Answer {
+    /// Stored.
+    Stored(Appended),
+    /// Refused by the rules.
+    Refused(Rejected),
+    /// Proven not to be proposed; who might take it.
+    NotProposed(Option<NodeId>),
+    /// Anything may have happened.
+    Unknown,
+}
+
+/// Sends one append to a node and waits for its answer.
+pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Append) -> Answer {
+    let deadline = Instant::now() + Hosts::patience(world);
+    let silence = async {
+        tokio::time::sleep_until(deadline).await;
+        Answer::Unknown
+    };
+    let Some(delay) = world.travel() else { return silence.await };
+    tokio::time::sleep(delay).await;
+    let Some((scope, hosted)) =
+        hosts.get(to).and_then(|h| h.running()).and_then(|r| Some((Arc::clone(&r.scope), r.replica()?)))
+    else {
+        return Answer::NotProposed(None);
+    };
+    // The node works for its client no longer than the client waits.
+    let served = scope.spawn(async move { hosted.store.append(append, deadline).await }).await;
+    let answer = match served {
+        Err(_) => Answer::Unknown,
+        Ok(Ok(appended)) => {
+            check_durable(world, hosts, &appended);
+            Answer::Stored(appended)
+        }
+        Ok(Err(AppendError::Rejected(why))) => Answer::Refused(why),
+        Ok(Err(AppendError::NotLeader(hint))) => Answer::NotProposed(hint.map(|h| h.node)),
+        Ok(Err(AppendError::Overloaded | AppendError::DeadlineBeforeProposal | AppendError::NotServing(_))) => {
+            Answer::NotProposed(None)
+        }
+        Ok(Err(AppendError::Unknown(_))) => Answer::Unknown,
+    };
+    match world.travel() {
+        None => silence.await,
+        Some(delay) => {
+            tokio::time::sleep(delay).await;
+            answer
+        }
+    }
+}
+
+/// At the moment of an acknowledgement a majority of disks must hold the entry.
+fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
+    let facts = lock(&world.facts);
+    let Some(id) = facts.entry(appended) else { return };
+    let held = hosts.majority_has(id, &facts);
+    drop(facts);
+    if !held {
+        world.fail(format!("entry {id} is acknowledged, and no majority of disks has it"));
+    }
+}
+
+/// How an append ended after all its tries.
+enum End {
+    Stored(Appended),
+    Refused(Rejected),
+    Unknown,
+}
+
+/// What a client knows of the end of its own stream.
+#[derive(Clone, Copy)]
+enum Tail {
+    Known(Option<Revision>),
+    /// An append of unknown outcome may still come to stand.
+    Doubtful(Option<Revision>),
+    Unknown,
+}
+
+/// One client.
+pub struct Client {
+    world: Arc<World>,
+    hosts: Arc<Hosts>,
+    name: u64,
+    target: NodeId,
+    tail: Tail,
+}
+
+fn stream(name: &str) -> StreamName {
+    StreamName::new(name).expect("a short printable name")
+}
+
+impl Client {
+    /// A client; its own stream is empty.
+    #[must_use]
+    pub fn new(world: Arc<World>, hosts: Arc<Hosts>, name: u64) -> Self {
+        let target = NodeId::new(1 + world.below(crate::world::NODES));
+        Self { world, hosts, name, target, tail: Tail::Known(None) }
+    }
+
+    fn another_node(&self) -> NodeId {
+        NodeId::new(1 + self.world.below(crate::world::NODES))
+    }
+
+    /// Works until told to stop.
+    pub async fn run(mut self, stop: watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            if self.world.chance(450) {
+                self.append_own().await;
+            } else {
+                self.append_shared().await;
+            }
+            self.world.pause(0, 60).await;
+        }
+    }
+
+    fn events(&self) -> Vec<NewEvent> {
+        let event = |_| NewEvent {
+            id: self.world.event_id(),
+            event_type: EventType::new("Happened").expect("a short printable name"),
+            content_type: "application/octet-stream".into(),
+            data: Bytes::copy_from_slice(&self.world.random().to_be_bytes()),
+            metadata: Bytes::new(),
+            tags: Vec::new(),
+            correlation_id: String::new(),
+            causation_id: String::new(),
+        };
+        (0..1 + self.world.below(3)).map(event).collect()
+    }
+
+    async fn append_shared(&mut self) {
+        let stream = stream(&format!("shared-{}", self.world.below(3)));
+        let append = Append { stream, expected: ExpectedRevision::Any, events: self.events() };
+        match self.settle(append.clone()).await {
+            End::Stored(_) | End::Unknown => {}
+            End::Refused(why) => self.world.fail(format!("an append with any revision is refused: {why}")),
+        }
+    }
+
+    async fn append_own(&mut self) {
+        let stream = stream(&format!("own-{}", self.name));
+        let (at, doubtful) = match self.tail {
+            Tail::Known(at) => (at, false),
+            Tail::Doubtful(at) => (at, true),
+            Tail::Unknown => return self.look_up(&stream).await,
+        };
+        let expected = at.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exact);
+        let append = Append { stream, expected, events: self.events() };
+        self.tail = match self.settle(append.clone()).await {
+            End::Stored(appended) => Tail::Known(Some(appended.last_revision)),
+            End::Unknown => Tail::Unknown,
+            End::Refused(why) => {
+                if !doubtful {
+                    self.world.fail(format!("client {} knows the end of its stream, and is refused: {why}", self.name));
+                }
+                lock(&self.world.facts).refused.extend(append.events.iter().map(|e| e.id));
+                Tail::Unknown
+            }
+        };
+    }
+
+    /// Asks where the own stream ends.
+    async fn look_up(&mut self, stream: &StreamName) {
+        let to = self.another_node();
+        let found = read(&self.world, &self.hosts, to, Some(stream.clone())).await;
+        if let Some(tail) = found {
+            self.tail = Tail::Doubtful(tail);
+        } else {
+            self.world.pause(10, 100).await;
+        }
+    }
+
+    /// Tries an append until its outcome is known or patience ends.
+    async fn settle(&mut self, mut append: Append) -> End {
+        for n in 0..TRIES_MAX {
+            trace!(self.world, "client {} tries {} at n{} ({n})", self.name, append.events[0].id, self.target);
+            match send(&self.world, &self.hosts, self.target, append.clone()).await {
+                Answer::Stored(appended) => {
+                    self.acknowledged(&append, appended).await;
+                    return End::Stored(appended);
+                }
+                Answer::Refused(why) => return End::Refused(why),
+                Answer::NotProposed(hint) => {
+                    self.target = hint.unwrap_or_else(|| self.another_node());
+                    self.world.pause(5, 100).await;
+                }
+                Answer::Unknown => {
+                    self.world.count("unknown outcomes");
+                    self.target = self.another_node();
+                    if self.world.options.plant == Some(Plant::FreshIdsOnRetry) {
+                        append.events.iter_mut().for_each(|e| e.id = self.world.event_id());
+                    }
+                }
+            }
+        }
+        End::Unknown
+    }
+
+    async fn acknowledged(&mut self, append: &Append, answer: Appended) {
+        trace!(self.world, "client {} stored {} {answer:?}", self.name, append.stream);
+        let ids = append.events.iter().map(|e| e.id).collect();
+        lock(&self.world.facts).acknowledge(Acknowledged { stream: append.stream.clone(), ids, answer });
+        if self.world.chance(100) {
+            self.repeat(append, answer).await;
+        }
+    }
+
+    /// The same append once more, through another node: the answer must be the same.
+    async fn repeat(&mut self, append: &Append, first: Appended) {
+        let to = self.another_node();
+        let why = match send(&self.world, &self.hosts, to, append.clone()).await {
+            Answer::Stored(again) if again.repeated && again.first_position == first.first_position => return,
+            Answer::Stored(again) => format!("{again:?}"),
+            Answer::Refused(why) => why.to_string(),
+            Answer::NotProposed(_) | Answer::Unknown => return,
+        };
+        self.world.fail(format!("an append that was answered {first:?} is answered {why} when it is repeated"));
+    }
+}
+
+/// A linearizable read of a stream's end (or of nothing but the end of the store). `None` when it was not to be had.
+/// Whatever was acknowledged before it began must be visible.
+pub async fn read(
+    world: &Arc<World>,
+    hosts: &Arc<Hosts>,
+    at: NodeId,
+    stream: Option<StreamName>,
+) -> Option<Option<Revision>> {
+    let floor = lock(&world.facts).highest();
+    let running = hosts.get(at).map(|h: &Arc<Host>| h.running())??;
+    let hosted = running.replica()?;
+    let deadline = Instant::now() + Hosts::patience(world);
+    let served = running.scope.spawn(async move {
+        hosted.store.read_index(deadline).await.ok()?;
+        let reader = hosted.store.reader();
+        let totals = reader.totals();
+        let tail = stream.map_or(Ok(None), |s| reader.stream_tail(&s));
+        Some((totals, tail))
+    });
+    let (totals, tail) = served.await.ok()??;
+    match (totals, tail) {
+        (Ok(totals), Ok(tail)) => {
+            trace!(world, "read n{at} up to {}", totals.last_position);
+            world.count("reads");
+            if totals.last_position < floor {
+                let end = totals.last_position;
+                world.fail(format!("n{at} answers a read up to {end}, up to {floor} was acknowledged before it began"));
+            }
+            Some(tail)
+        }
+        // A replica that takes over another's state says so; anything else would be damage.
+        (Err(e), _) | (_, Err(e)) => {
+            if !matches!(e, taffrail_node::engine::ReadError::NotServing(_)) {
+                world.fail(format!("n{at} cannot read: {e}"));
+            }
+            None
+        }
+    }
+}
+
+/// Reads from random nodes until told to stop.
+pub async fn reader(world: Arc<World>, hosts: Arc<Hosts>, stop: watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        let at = NodeId::new(1 + world.below(crate::world::NODES));
+        read(&world, &hosts, at, None).await;
+        world.pause(20, 200).await;
+    }
+}

@@ -1,0 +1,261 @@
+//! The log disk of a node: writes wait in a queue until a sync of random length carries them out. A crash keeps a random
+//! part from the head of the queue; what was synced always stays.
+
+use crate::{
+    plant::Plant,
+    trace,
+    trace::short,
+    world::{World, lock},
+};
+use bytes::Bytes;
+use prost::Message;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, Mutex},
+};
+use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_node::raft::{
+    codec,
+    log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
+    types::{LogId, Vote},
+};
+use taffrail_proto::storage as pb;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
+
+/// Writes that may wait.
+const QUEUE_MAX: usize = 256;
+
+/// What is synced of one replica.
+#[derive(Default)]
+struct Log {
+    state: Option<ReplicaState>,
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    entries: BTreeMap<u64, Bytes>,
+}
+
+impl Log {
+    fn carry_out(&mut self, op: &LogOp) {
+        match op {
+            LogOp::Created(partition) => self.state = Some(ReplicaState::Live(*partition)),
+            LogOp::Vote(vote) => self.vote = Some(*vote),
+            LogOp::Append(entries) => self.entries.extend(entries.iter().cloned()),
+            LogOp::Truncate(from) => drop(self.entries.split_off(from)),
+            LogOp::Purge(upto) => {
+                self.entries = self.entries.split_off(&(upto.index + 1));
+                self.purged = Some(*upto);
+            }
+            LogOp::Deleted => *self = Self { state: Some(ReplicaState::Deleted), ..Self::default() },
+        }
+    }
+}
+
+struct Queued {
+    key: LogKey,
+    op: LogOp,
+    done: Option<Done>,
+}
+
+/// What outlives a crash, and the queue before it.
+pub struct Platter {
+    node: NodeId,
+    world: Arc<World>,
+    logs: Mutex<BTreeMap<LogKey, Log>>,
+    queue: Mutex<VecDeque<Queued>>,
+    queued: Notify,
+    room: Notify,
+    slow_until: Mutex<Instant>,
+    crash_now: mpsc::Sender<NodeId>,
+}
+
+impl Platter {
+    /// An empty disk. `crash_now` is told when a crash of the node would be most interesting.
+    #[must_use]
+    pub fn new(world: Arc<World>, node: NodeId, crash_now: mpsc::Sender<NodeId>) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            world,
+            logs: Mutex::default(),
+            queue: Mutex::default(),
+            queued: Notify::new(),
+            room: Notify::new(),
+            slow_until: Mutex::new(Instant::now()),
+            crash_now,
+        })
+    }
+
+    /// Syncs take long until then.
+    pub fn slow_until(&self, until: Instant) {
+        *lock(&self.slow_until) = until;
+    }
+
+    /// Replicas that were made here and not removed.
+    #[must_use]
+    pub fn live(&self) -> Vec<ReplicaId> {
+        let logs = lock(&self.logs);
+        let live = logs.iter().filter(|(_, log)| matches!(log.state, Some(ReplicaState::Live(_))));
+        live.map(|(key, _)| key.replica).collect()
+    }
+
+    /// True when the entry could be read back after a crash of everything, or is part of what was purged.
+    #[must_use]
+    pub fn has(&self, replica: ReplicaId, id: LogId) -> bool {
+        lock(&self.logs).iter().filter(|(key, _)| key.replica == replica).any(|(_, log)| {
+            log.purged.is_some_and(|p| p.index >= id.index) || log.entries.get(&id.index).and_then(id_of) == Some(id)
+        })
+    }
+
+    /// The machine loses power: part of what was not synced is lost.
+    pub fn crash(&self) {
+        let queue = std::mem::take(&mut *lock(&self.queue));
+        let kept = usize::try_from(self.world.below(queue.len() as u64 + 1)).unwrap_or(0);
+        let reordered = self.world.options.plant == Some(Plant::ReorderedWrites);
+        let skipped = if reordered { overtaken(&queue) } else { None };
+        let kept = if skipped.is_some() { queue.len() } else { kept };
+        trace!(self.world, "n{} loses {} of {} writes", self.node, queue.len() - kept, queue.len());
+        for (n, queued) in queue.iter().take(kept).enumerate() {
+            if Some(n) != skipped {
+                self.carry_out(queued.key, &queued.op);
+            }
+        }
+    }
+
+    fn carry_out(&self, key: LogKey, op: &LogOp) {
+        if let LogOp::Purge(upto) = op {
+            let next = lock(&self.world.facts).persisted_next(key.replica);
+            if upto.index >= next {
+                let why = format!("r{} purged up to {upto}, its state would restart at {next}", key.replica);
+                self.world.fail(why);
+            }
+        }
+        if let LogOp::Vote(vote) = op {
+            lock(&self.world.facts).voted(key.replica, *vote);
+        }
+        lock(&self.logs).entry(key).or_default().carry_out(op);
+    }
+
+    /// Carries out what is queued, for as long as the node runs.
+    pub async fn write(self: Arc<Self>) {
+        loop {
+            let waiting = lock(&self.queue).len();
+            if waiting == 0 {
+                self.queued.notified().await;
+                continue;
+            }
+            let slow = *lock(&self.slow_until) > Instant::now();
+            match (slow, self.world.chance(20)) {
+                (true, _) => self.world.pause(100, 700).await,
+                (false, true) => self.world.pause(10, 80).await,
+                (false, false) => self.world.pause(0, 3).await,
+            }
+            let batch: Vec<Queued> = lock(&self.queue).drain(..waiting).collect();
+            self.room.notify_waiters();
+            for queued in &batch {
+                trace!(self.world, "sync n{} r{} {}", self.node, queued.key.replica, describe(&queued.op));
+                self.carry_out(queued.key, &queued.op);
+            }
+            for done in batch.into_iter().filter_map(|q| q.done) {
+                done(Ok(()));
+            }
+        }
+    }
+
+    /// A vote is about to be answered or an entry to be reported: now and then the power goes just then.
+    fn tempt(&self, op: &LogOp) {
+        let permille = match op {
+            LogOp::Vote(_) => 60,
+            LogOp::Append(_) | LogOp::Truncate(_) | LogOp::Purge(_) => 1,
+            LogOp::Created(_) | LogOp::Deleted => 20,
+        };
+        self.wish_crash(permille);
+    }
+
+    /// Now and then, the node crashes in a moment.
+    pub fn wish_crash(&self, permille: u64) {
+        if self.world.chance(permille) {
+            // a full queue of wishes is as good as none
+            let _ = self.crash_now.try_send(self.node);
+        }
+    }
+}
+
+/// An append that another one follows.
+fn overtaken(queue: &VecDeque<Queued>) -> Option<usize> {
+    let mut appends = queue.iter().enumerate().filter(|(_, q)| matches!(q.op, LogOp::Append(_))).map(|(n, _)| n);
+    let first = appends.next();
+    appends.next().and(first)
+}
+
+fn id_of(entry: &Bytes) -> Option<LogId> {
+    pb::Entry::decode(entry.clone()).ok()?.log_id.as_ref().map(codec::log_id_from)
+}
+
+fn describe(op: &LogOp) -> String {
+    match op {
+        LogOp::Created(_) => "created".into(),
+        LogOp::Vote(vote) => format!("vote {vote}"),
+        LogOp::Append(entries) => {
+            let mut all = Vec::new();
+            entries.iter().for_each(|(_, bytes)| all.extend_from_slice(bytes));
+            let first = entries.first().map_or(0, |(index, _)| *index);
+            format!("append {first}+{} {:08x}", entries.len(), short(&all))
+        }
+        LogOp::Truncate(from) => format!("truncate {from}"),
+        LogOp::Purge(upto) => format!("purge {upto}"),
+        LogOp::Deleted => "deleted".into(),
+    }
+}
+
+#[async_trait::async_trait]
+impl LogDisk for Platter {
+    async fn submit(&self, key: LogKey, op: LogOp, done: Done) {
+        while lock(&self.queue).len() >= QUEUE_MAX {
+            self.room.notified().await;
+        }
+        self.tempt(&op);
+        let early = match self.world.options.plant {
+            Some(Plant::AckBeforeSync) => matches!(op, LogOp::Append(_)),
+            Some(Plant::VoteBeforeSync) => matches!(op, LogOp::Vote(_)),
+            Some(Plant::ReorderedWrites | Plant::ForgedAnswer | Plant::FreshIdsOnRetry) | None => false,
+        };
+        let (now, later) = if early { (Some(done), None) } else { (None, Some(done)) };
+        lock(&self.queue).push_back(Queued { key, op, done: later });
+        self.queued.notify_one();
+        if let Some(done) = now {
+            done(Ok(()));
+        }
+    }
+
+    async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        let logs = lock(&self.logs);
+        let (mut out, mut bytes) = (Vec::new(), 0);
+        for (index, entry) in logs.get(&key).into_iter().flat_map(|log| log.entries.range(from..to)) {
+            bytes += entry.len();
+            if !out.is_empty() && bytes > bytes_max {
+                break;
+            }
+            out.push((*index, entry.clone()));
+        }
+        Ok(out)
+    }
+
+    async fn recover(&self, key: LogKey) -> io::Result<Recovered> {
+        let logs = lock(&self.logs);
+        let Some(log) = logs.get(&key) else { return Ok(Recovered::default()) };
+        let first = log.purged.map_or(0, |p| p.index + 1);
+        if let Some((index, next)) = log.entries.keys().zip(first..).find(|(index, next)| **index != *next) {
+            let why = format!("entry {index} where {next} must follow");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let entries = log.entries.iter().map(|(index, bytes)| (*index, bytes.clone())).collect();
+        Ok(Recovered { vote: log.vote, purged: log.purged, entries })
+    }
+
+    async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
+        Ok(lock(&self.logs).iter().filter_map(|(key, log)| Some((*key, log.state?))).collect())
+    }
+}

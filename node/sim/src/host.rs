@@ -1,0 +1,365 @@
+//! A node: disks that outlive a crash, and what runs on them between two crashes. It makes and removes its replica in the
+//! steps in which a real node does.
+
+use crate::{
+    disk::Platter,
+    facts::Facts,
+    machine::Watched,
+    network::{Endpoint, SimTransport},
+    service::Answers,
+    trace,
+    world::{GROUP, PARTITION, World, lock},
+};
+use rocksdb::Env;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_node::{
+    engine::LeaderHint,
+    peer::server::Service,
+    raft::{
+        group::{Group, Home},
+        log::{LogDisk, LogKey, LogOp, ReplicaState, write_synced},
+        types::LogId,
+    },
+    rt::{self, Clock, Scope},
+    store::{
+        db::{Place, StateDb},
+        machine::{StoreMachine, delete_group},
+        replica::Replica,
+    },
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, yield_now},
+    time::Instant,
+};
+
+/// Wall clock at the start of every run.
+const EPOCH_US: u64 = 1_800_000_000_000_000;
+/// How often the tasks of a crashed node get a turn to be dropped before its disk is opened again.
+const DROP_TURNS_MAX: u32 = 10_000;
+
+/// A node's wall clock: its own start, then simulated time.
+struct SimClock {
+    zero: Instant,
+    at_zero_us: u64,
+}
+
+impl Clock for SimClock {
+    fn now_us(&self) -> u64 {
+        self.at_zero_us + u64::try_from(self.zero.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A replica that runs.
+pub struct Hosted {
+    /// Consensus.
+    pub group: Arc<Group>,
+    /// The replica as a gateway sees it.
+    pub store: Arc<Replica>,
+}
+
+impl Hosted {
+    /// Its id.
+    #[must_use]
+    pub fn replica_id(&self) -> ReplicaId {
+        self.group.key().replica
+    }
+}
+
+/// One life of a node.
+pub struct Running {
+    /// Its tasks.
+    pub scope: Arc<Scope>,
+    life: u64,
+    db: Mutex<Option<Arc<StateDb>>>,
+    home: Mutex<Option<Home>>,
+    hosted: Mutex<Option<Arc<Hosted>>>,
+    /// Making and removing replicas takes turns.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Running {
+    /// The replica that runs here.
+    #[must_use]
+    pub fn replica(&self) -> Option<Arc<Hosted>> {
+        lock(&self.hosted).clone()
+    }
+
+    /// The state database, once it is open.
+    #[must_use]
+    pub fn db(&self) -> Option<Arc<StateDb>> {
+        lock(&self.db).clone()
+    }
+}
+
+/// See the module.
+pub struct Host {
+    /// Its id.
+    pub node: NodeId,
+    /// Its log disk.
+    pub platter: Arc<Platter>,
+    world: Arc<World>,
+    env: Env,
+    lives: Mutex<u64>,
+    running: Mutex<Option<Arc<Running>>>,
+    last_db: Mutex<Weak<StateDb>>,
+}
+
+impl Host {
+    /// A node with blank disks, not running.
+    ///
+    /// # Errors
+    /// When RocksDB gives no memory environment.
+    pub fn new(world: Arc<World>, node: NodeId, crash_now: mpsc::Sender<NodeId>) -> Result<Arc<Self>, rocksdb::Error> {
+        Ok(Arc::new(Self {
+            node,
+            platter: Platter::new(Arc::clone(&world), node, crash_now),
+            world,
+            env: Env::mem_env()?,
+            lives: Mutex::new(0),
+            running: Mutex::new(None),
+            last_db: Mutex::default(),
+        }))
+    }
+
+    /// What runs now.
+    #[must_use]
+    pub fn running(&self) -> Option<Arc<Running>> {
+        lock(&self.running).clone()
+    }
+
+    /// The replica that runs here now.
+    #[must_use]
+    pub fn replica(&self) -> Option<Arc<Hosted>> {
+        self.running()?.replica()
+    }
+
+    /// Starts the node if it is down.
+    pub fn start(self: &Arc<Self>) {
+        if self.running().is_some() {
+            return;
+        }
+        let life = {
+            let mut lives = lock(&self.lives);
+            *lives += 1;
+            *lives
+        };
+        trace!(self.world, "start n{} life {life}", self.node);
+        // Clocks of nodes differ, and one may come back with an earlier time than it went with.
+        let skew_us = self.world.below(20_000_000);
+        let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
+        let running = Arc::new(Running {
+            scope: Scope::simulated(self.world.random(), Box::new(clock)),
+            life,
+            db: Mutex::new(None),
+            home: Mutex::new(None),
+            hosted: Mutex::new(None),
+            turn: tokio::sync::Mutex::new(()),
+        });
+        *lock(&self.running) = Some(Arc::clone(&running));
+        let this = Arc::clone(self);
+        let scope = Arc::clone(&running.scope);
+        scope.spawn(async move {
+            if let Err(e) = this.run(running).await {
+                this.world.fail(format!("n{} does not start: {e}", this.node));
+            }
+        });
+    }
+
+    /// The node ends between two steps of its tasks, and loses what was not synced.
+    pub fn crash(&self) {
+        let Some(running) = lock(&self.running).take() else { return };
+        trace!(self.world, "crash n{}", self.node);
+        self.world.count("crashes");
+        self.world.network.detach(self.node);
+        running.scope.abort_all();
+        self.platter.crash();
+        lock(&running.hosted).take();
+        lock(&running.home).take();
+        if let Some(db) = lock(&running.db).take() {
+            *lock(&self.last_db) = Arc::downgrade(&db);
+        }
+    }
+
+    /// Opens the state database; the last life's must be closed, or its memory would live on.
+    async fn open_db(&self) -> io::Result<Arc<StateDb>> {
+        let last = lock(&self.last_db).clone();
+        for _ in 0..DROP_TURNS_MAX {
+            if last.strong_count() == 0 {
+                let place = Place::Memory(self.env.clone());
+                return Ok(Arc::new(StateDb::open(Path::new("/state"), &place).map_err(io::Error::other)?));
+            }
+            yield_now().await;
+        }
+        Err(io::Error::other("something still holds the database of the last life"))
+    }
+
+    async fn run(self: &Arc<Self>, running: Arc<Running>) -> io::Result<()> {
+        rt::spawn(Arc::clone(&self.platter).write());
+        let db = self.open_db().await?;
+        *lock(&running.db) = Some(db);
+        let (world, node) = (Arc::clone(&self.world), self.node);
+        let home = Home {
+            cluster: self.world.cluster,
+            node,
+            disk: Arc::clone(&self.platter) as Arc<dyn LogDisk>,
+            transport: Arc::new(SimTransport { world: Arc::clone(&world), node }),
+            tuning: self.world.tuning.clone(),
+            on_fatal: Arc::new(move |e| world.fail(format!("n{node}: the state cannot be written: {e}"))),
+        };
+        *lock(&running.home) = Some(home);
+        let service = Arc::new(Service::new(Arc::new(Answers::new(node, self.world.cluster, &running))));
+        let endpoint = Endpoint { scope: Arc::clone(&running.scope), service, life: running.life };
+        self.world.network.attach(node, endpoint);
+        for (key, state) in self.platter.replicas().await? {
+            if matches!(state, ReplicaState::Live(_)) {
+                self.ensure(&running, key.replica).await?;
+            }
+        }
+        trace!(self.world, "up n{node}");
+        loop {
+            self.world.pause(50, 250).await;
+            let Some(hosted) = running.replica() else { continue };
+            if let Some(why) = hosted.group.status().stopped {
+                self.world.fail(format!("n{node} r{} stopped: {why}", hosted.replica_id()));
+                return Ok(());
+            }
+            hosted.group.purge_if_due().await;
+        }
+    }
+
+    /// Has the running node make a replica, or open it again.
+    pub fn make(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
+        let (this, running) = (Arc::clone(self), self.running()?);
+        let scope = Arc::clone(&running.scope);
+        Some(scope.spawn(async move { this.ensure(&running, replica).await }))
+    }
+
+    async fn ensure(self: &Arc<Self>, running: &Arc<Running>, replica: ReplicaId) -> io::Result<()> {
+        let _turn = running.turn.lock().await;
+        if let Some(hosted) = running.replica() {
+            let same = hosted.replica_id() == replica;
+            return if same { Ok(()) } else { Err(io::Error::other("another replica of the group runs here")) };
+        }
+        let parts = running.db().zip(lock(&running.home).clone());
+        let (db, home) = parts.ok_or_else(|| io::Error::other("this node is not up yet"))?;
+        let key = LogKey { group: GROUP, replica };
+        let known = home.disk.replicas().await?.into_iter().find(|(k, _)| *k == key);
+        match known {
+            Some((_, ReplicaState::Deleted)) => return Err(io::Error::other("removed for ever")),
+            Some((_, ReplicaState::Live(_))) => {}
+            None => write_synced(&*home.disk, key, LogOp::Created(PARTITION)).await?,
+        }
+        let machine = StoreMachine::open(Arc::clone(&db), GROUP, PARTITION).map_err(io::Error::other)?;
+        let machine = Watched::new(machine, replica, Arc::clone(&self.world), Arc::clone(&self.platter))
+            .map_err(io::Error::other)?;
+        let group = Group::start(&home, key, Box::new(machine)).await?;
+        if replica.get() == 1 {
+            group.initialize(&first_members()).await?;
+        }
+        rt::spawn(watch(Arc::clone(&self.world), self.node, Arc::clone(&group)));
+        let store = Replica::start(Arc::clone(&group), db, PARTITION);
+        *lock(&running.hosted) = Some(Arc::new(Hosted { group, store }));
+        trace!(self.world, "replica n{} r{replica}", self.node);
+        Ok(())
+    }
+
+    /// Has the running node remove a replica: under a synced tombstone, then its rows.
+    pub fn remove(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
+        let (this, running) = (Arc::clone(self), self.running()?);
+        let scope = Arc::clone(&running.scope);
+        Some(scope.spawn(async move { this.clear_away(&running, replica).await }))
+    }
+
+    async fn clear_away(&self, running: &Arc<Running>, replica: ReplicaId) -> io::Result<()> {
+        let _turn = running.turn.lock().await;
+        let parts = running.db().zip(lock(&running.home).clone());
+        let (db, home) = parts.ok_or_else(|| io::Error::other("this node is not up yet"))?;
+        let hosted = lock(&running.hosted).take_if(|h| h.replica_id() == replica);
+        if let Some(hosted) = hosted {
+            hosted.group.stop().await;
+        }
+        let key = LogKey { group: GROUP, replica };
+        if home.disk.replicas().await?.contains(&(key, ReplicaState::Deleted)) {
+            return Ok(());
+        }
+        write_synced(&*home.disk, key, LogOp::Deleted).await?;
+        delete_group(&db, GROUP, PARTITION).map_err(io::Error::other)?;
+        trace!(self.world, "removed n{} r{replica}", self.node);
+        Ok(())
+    }
+}
+
+/// The members that the group begins with.
+#[must_use]
+pub fn first_members() -> BTreeMap<ReplicaId, NodeId> {
+    (1..=crate::world::VOTERS).map(|n| (ReplicaId::new(n), NodeId::new(n))).collect()
+}
+
+/// Traces what a replica believes, counts who leads, and sees when consensus ends by itself.
+async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
+    let (replica, mut changes) = (group.key().replica, group.watch());
+    let mut last = String::new();
+    while group.changed(&mut changes).await {
+        let s = group.status();
+        let leader = s.leader.map_or(0, |l: LeaderHint| l.replica.get());
+        let voters: Vec<u64> = s.membership.voter_ids().collect();
+        let now = format!("leads {} leader r{leader} term {} voters {voters:?}", s.leads, s.term);
+        if now != last {
+            trace!(world, "believes n{node} r{replica} {now} log {} committed {}", s.log_end, s.committed);
+            last = now;
+        }
+        if s.leads && lock(&world.facts).leads(s.term, replica) {
+            world.count("elections");
+        }
+    }
+    if !group.stopping().is_cancelled() {
+        world.fail(format!("n{node} r{replica}: consensus has ended by itself"));
+    }
+}
+
+/// All nodes of a run.
+pub struct Hosts(pub Vec<Arc<Host>>);
+
+impl Hosts {
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, node: NodeId) -> Option<&Arc<Host>> {
+        self.0.iter().find(|h| h.node == node)
+    }
+
+    /// The replica that leads the latest term, with its host.
+    #[must_use]
+    pub fn leader(&self) -> Option<(Arc<Host>, Arc<Hosted>)> {
+        let hosted = self.0.iter().filter_map(|h| Some((Arc::clone(h), h.replica()?)));
+        hosted.filter(|(_, r)| r.group.leads()).max_by_key(|(_, r)| r.group.status().term)
+    }
+
+    /// True when an acknowledged entry would survive the crash of every node at once: a majority has it synced.
+    #[must_use]
+    pub fn majority_has(&self, id: LogId, facts: &Facts) -> bool {
+        let has = |host: &&Arc<Host>| {
+            let mut replicas = host.platter.live().into_iter();
+            replicas.any(|r| host.platter.has(r, id) || facts.persisted_next(r) > id.index)
+        };
+        self.0.iter().filter(has).count() >= 2
+    }
+
+    /// Ends all nodes; breaks the ties between them.
+    pub fn end(&self) {
+        self.0.iter().for_each(|h| h.crash());
+    }
+
+    /// How long a client waits for an answer.
+    #[must_use]
+    pub fn patience(world: &World) -> Duration {
+        world.ms(1500)
+    }
+}

@@ -1,0 +1,154 @@
+//! The node's state machine, watched: what it applies, flushes and takes over is checked against the other replicas.
+
+use crate::{
+    disk::Platter,
+    trace,
+    trace::short,
+    world::{World, lock},
+};
+use prost::Message;
+use std::sync::Arc;
+use taffrail_core::ids::{Digest, ReplicaId};
+use taffrail_node::{
+    engine::Applied,
+    raft::{
+        codec,
+        machine::{CatchUpPoint, Machine, MachineError},
+        types::{Entry, LogId, Reply, StoredMembership},
+    },
+    store::machine::StoreMachine,
+};
+use taffrail_proto::peer::CatchUpChunk;
+
+/// See the module.
+pub struct Watched {
+    inner: StoreMachine,
+    replica: ReplicaId,
+    world: Arc<World>,
+    platter: Arc<Platter>,
+    installing: bool,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.installing {
+            self.world.count("crashes in a catch-up");
+        }
+    }
+}
+
+impl Watched {
+    /// Watches the machine of a replica.
+    ///
+    /// # Errors
+    /// When its storage fails.
+    pub fn new(
+        inner: StoreMachine,
+        replica: ReplicaId,
+        world: Arc<World>,
+        platter: Arc<Platter>,
+    ) -> Result<Self, MachineError> {
+        let this = Self { inner, replica, world, platter, installing: false };
+        this.note_persisted()?;
+        this.note_digest();
+        Ok(this)
+    }
+
+    fn note_persisted(&self) -> Result<(), MachineError> {
+        let (last, _) = self.inner.persisted()?;
+        let next = last.map_or(0, |l| l.index + 1);
+        trace!(self.world, "persisted r{} before {next}", self.replica);
+        lock(&self.world.facts).persisted(self.replica, next);
+        Ok(())
+    }
+
+    fn note_digest(&self) {
+        let (Some(last), _) = self.inner.applied() else { return };
+        let digest = self.inner.digest();
+        trace!(self.world, "state r{} {last} digest {:08x}", self.replica, short(&digest.0));
+        let same = lock(&self.world.facts).digest(self.replica, last.index, digest);
+        self.world.require(same);
+    }
+
+    fn note_entry(&self, entry: &Entry, reply: &Reply) {
+        let content = short(&codec::entry_to(entry).encode_to_vec());
+        trace!(self.world, "apply r{} {} {content:08x}", self.replica, entry.log_id);
+        let mut facts = lock(&self.world.facts);
+        let same = facts.applied(self.replica, entry.log_id, content);
+        if let Reply::Appends(outcomes) = reply {
+            for appended in outcomes.iter().flatten().filter(|a| !a.repeated) {
+                facts.placed(appended.last_position, entry.log_id);
+            }
+        }
+        drop(facts);
+        self.world.require(same);
+    }
+}
+
+impl Machine for Watched {
+    fn applied(&self) -> (Option<LogId>, StoredMembership) {
+        self.inner.applied()
+    }
+
+    fn persisted(&self) -> Result<(Option<LogId>, StoredMembership), MachineError> {
+        self.inner.persisted()
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
+        let replies = self.inner.apply(entries)?;
+        for (entry, reply) in entries.iter().zip(&replies) {
+            self.note_entry(entry, reply);
+        }
+        self.note_digest();
+        Ok(replies)
+    }
+
+    fn flush(&mut self) -> Result<(), MachineError> {
+        self.inner.flush()?;
+        self.note_persisted()
+    }
+
+    fn progress(&self) -> Applied {
+        self.inner.progress()
+    }
+
+    fn digest(&self) -> Digest {
+        self.inner.digest()
+    }
+
+    fn catch_up_point(&self) -> CatchUpPoint {
+        self.inner.catch_up_point()
+    }
+
+    fn begin_install(&mut self) -> Result<(), MachineError> {
+        trace!(self.world, "install r{} begins at {:?}", self.replica, self.inner.catch_up_point().next_position);
+        self.world.count("catch-ups begun");
+        self.inner.begin_install()?;
+        self.installing = true;
+        self.note_persisted()
+    }
+
+    fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError> {
+        trace!(self.world, "install r{} family {} rows {}", self.replica, chunk.family, chunk.rows.len());
+        self.inner.install(chunk)?;
+        self.platter.wish_crash(40);
+        self.note_persisted()
+    }
+
+    fn finish_install(&mut self) -> Result<(), MachineError> {
+        self.inner.finish_install()?;
+        self.installing = false;
+        self.world.count("catch-ups");
+        self.note_persisted()?;
+        self.note_digest();
+        Ok(())
+    }
+
+    fn abort_install(&mut self) -> Result<(), MachineError> {
+        trace!(self.world, "install r{} ends early", self.replica);
+        self.world.count("catch-ups cut short");
+        self.inner.abort_install()?;
+        self.installing = false;
+        self.note_persisted()
+    }
+}

@@ -1,0 +1,78 @@
+//! `taffrail-sim`: runs a range of seeds, one line a seed, and names those that failed.
+
+use clap::{Parser, ValueEnum};
+use std::process::ExitCode;
+use taffrail_sim::{options::Options, plant::Plant, range::run_range};
+
+// As in the node: consensus sets rings aside that stay untouched, and other allocators fill them.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Simulates store groups under faults. One seed decides everything; a failing one fails again.
+#[derive(Parser)]
+struct Args {
+    /// First seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many seeds.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Threads.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Prints every event (with one thread).
+    #[arg(long)]
+    trace: bool,
+    /// Multiplies all times, so that events come apart that are closer than the clock's steps.
+    #[arg(long, default_value = "1", num_args = 0..=1, default_missing_value = "16")]
+    stretch: u32,
+    /// Simulated seconds of faults, before stretching.
+    #[arg(long, default_value_t = Options::default().fault_seconds)]
+    fault_seconds: u32,
+    /// Plants a defect in the surroundings, which the checks must find.
+    #[arg(long)]
+    plant: Option<Plant>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let options = Options {
+        trace: args.trace,
+        stretch: args.stretch.max(1),
+        fault_seconds: args.fault_seconds,
+        plant: args.plant,
+    };
+    let jobs = if args.trace { 1 } else { args.jobs };
+    let mut failed = Vec::new();
+    run_range(args.from, args.seeds, jobs, options, |report| {
+        println!("{report}");
+        if !report.failures.is_empty() {
+            report.failures.iter().take(20).for_each(|why| println!("  {why}"));
+            failed.push(report.seed);
+        }
+    });
+    println!("{} seeds, {} failed", args.seeds, failed.len());
+    let Some(first) = failed.first() else { return ExitCode::SUCCESS };
+    println!("failed: {failed:?}");
+    println!("again: {} --from {first} --seeds 1{} --trace", program(), varied(&options));
+    ExitCode::FAILURE
+}
+
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "taffrail-sim".into())
+}
+
+/// The arguments that make the same run again.
+fn varied(options: &Options) -> String {
+    let (usual, mut out) = (Options::default(), String::new());
+    if options.stretch != usual.stretch {
+        out.push_str(&format!(" --stretch {}", options.stretch));
+    }
+    if options.fault_seconds != usual.fault_seconds {
+        out.push_str(&format!(" --fault-seconds {}", options.fault_seconds));
+    }
+    if let Some(plant) = options.plant.and_then(|p| p.to_possible_value()) {
+        out.push_str(&format!(" --plant {}", plant.get_name()));
+    }
+    out
+}

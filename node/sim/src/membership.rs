@@ -1,0 +1,156 @@
+//! Replicas that move between nodes, in the steps of a coordinator: make a replica, add it as a learner, wait until it has
+//! caught up, swap it for an old voter in one joint change, remove the old one under a tombstone. Each step looks at what
+//! is and may be met half done; every one is repeated until it holds.
+
+use crate::{
+    host::{Hosted, Hosts, first_members},
+    trace,
+    world::{NODES, World, lock},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_node::raft::group::Status;
+use tokio::time::Instant;
+
+/// Entries that a learner may lack when it becomes a voter.
+const LAG_MAX: u64 = 20;
+
+/// One move.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    new: (ReplicaId, NodeId),
+    old: (ReplicaId, NodeId),
+}
+
+/// Makes moves until the time is over, and ends the last one. Replica ids are never used again.
+pub async fn run(world: Arc<World>, hosts: Arc<Hosts>, until: Instant) {
+    lock(&world.facts).roster = first_members();
+    create(&world, &hosts).await;
+    let mut next = ReplicaId::new(crate::world::VOTERS + 1);
+    loop {
+        world.pause(100, 2500).await;
+        if Instant::now() >= until {
+            return;
+        }
+        let Some(planned) = plan(&world, next) else { continue };
+        next = ReplicaId::new(next.get() + 1);
+        trace!(world, "move {planned:?}");
+        carry_out(&world, &hosts, planned).await;
+        world.count("moves");
+        trace!(world, "moved {planned:?}");
+    }
+}
+
+/// The first replicas of the group.
+async fn create(world: &Arc<World>, hosts: &Arc<Hosts>) {
+    for (replica, node) in first_members() {
+        make(world, hosts, replica, node).await;
+    }
+}
+
+async fn make(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: NodeId) {
+    loop {
+        let making = hosts.get(node).and_then(|h| h.make(replica));
+        if let Some(making) = making
+            && matches!(making.await, Ok(Ok(())))
+        {
+            return;
+        }
+        world.pause(20, 100).await;
+    }
+}
+
+/// From a random member to the spare node.
+fn plan(world: &World, new: ReplicaId) -> Option<Move> {
+    let roster = lock(&world.facts).roster.clone();
+    let taken: BTreeSet<NodeId> = roster.values().copied().collect();
+    let spare = (1..=NODES).map(NodeId::new).find(|n| !taken.contains(n))?;
+    let which = usize::try_from(world.below(roster.len() as u64)).ok()?;
+    let (replica, node) = roster.into_iter().nth(which)?;
+    Some(Move { new: (new, spare), old: (replica, node) })
+}
+
+async fn carry_out(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) {
+    make(world, hosts, planned.new.0, planned.new.1).await;
+    while !step(world, hosts, planned).await {
+        world.pause(20, 200).await;
+    }
+    {
+        let mut facts = lock(&world.facts);
+        facts.roster.remove(&planned.old.0);
+        facts.roster.insert(planned.new.0, planned.new.1);
+    }
+    loop {
+        let removing = hosts.get(planned.old.1).and_then(|h| h.remove(planned.old.0));
+        if let Some(removing) = removing
+            && matches!(removing.await, Ok(Ok(())))
+        {
+            return;
+        }
+        world.pause(20, 100).await;
+    }
+}
+
+/// One look and at most one change; true when a committed membership has the new replica instead of the old.
+async fn step(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) -> bool {
+    let (new, old) = (planned.new.0.get(), planned.old.0.get());
+    let Some((host, leader)) = hosts.leader() else { return false };
+    let status = leader.group.status();
+    let membership = status.membership.membership();
+    let set_at = status.membership.log_id().map_or(0, |id| id.index);
+    if set_at > status.committed {
+        return false;
+    }
+    let configs = membership.get_joint_config();
+    let voters: BTreeSet<u64> = configs.last().cloned().unwrap_or_default();
+    let known = membership.get_node(&new).is_some();
+    let left = membership.get_node(&old).is_none();
+    if configs.len() == 1 && voters.contains(&new) && left {
+        return true;
+    }
+    let change = if configs.len() > 1 {
+        // the leader that began the change was lost in the middle of it
+        world.count("joint changes ended by another leader");
+        (voters, BTreeMap::new())
+    } else if !known {
+        (voters, BTreeMap::from([planned.new]))
+    } else if voters.contains(&new) {
+        // the old one is no voter any more, but still named
+        (voters, BTreeMap::new())
+    } else if caught_up(&status, new) {
+        (voters.into_iter().filter(|v| *v != old).chain([new]).collect(), BTreeMap::new())
+    } else {
+        return false;
+    };
+    change_membership(world, &host, leader, status, change).await;
+    false
+}
+
+fn caught_up(status: &Status, replica: u64) -> bool {
+    status.matched.get(&replica).is_some_and(|matched| matched + LAG_MAX >= status.committed)
+}
+
+async fn change_membership(
+    world: &Arc<World>,
+    host: &crate::host::Host,
+    leader: Arc<Hosted>,
+    seen: Status,
+    (voters, learners): (BTreeSet<u64>, BTreeMap<ReplicaId, NodeId>),
+) {
+    let Some(running) = host.running() else { return };
+    trace!(world, "change to {voters:?} with {learners:?}");
+    let deadline = Instant::now() + world.ms(3000);
+    let voters: BTreeSet<ReplicaId> = voters.into_iter().map(ReplicaId::new).collect();
+    let expected = *seen.membership.log_id();
+    let changing = running.scope.spawn(async move {
+        leader.group.change_membership(expected, &voters, &learners, deadline).await.map_err(|e| e.to_string())
+    });
+    match changing.await {
+        Ok(Ok(())) => trace!(world, "changed"),
+        Ok(Err(why)) => trace!(world, "not changed: {why}"),
+        Err(_) => trace!(world, "not changed: the leader crashed"),
+    }
+}

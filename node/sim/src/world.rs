@@ -1,0 +1,191 @@
+//! One run: its randomness, time, trace, network and verdict. Everything random outside of the nodes is drawn here, in the
+//! order of events; the nodes draw from scopes that are seeded from here.
+#![allow(clippy::disallowed_methods, reason = "tasks of the surroundings belong to no node and must outlive its crash")]
+
+use crate::{facts::Facts, network::Network, options::Options, trace::Trace};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use taffrail_core::ids::{ClusterId, EventId, GroupId, PartitionId};
+use taffrail_node::raft::group::Tuning;
+use tokio::time::Instant;
+
+/// The one group of a run.
+pub const GROUP: GroupId = GroupId::new(1);
+/// Its partition.
+pub const PARTITION: PartitionId = PartitionId::new(1);
+/// Nodes of a run; one of them is spare at any time.
+pub const NODES: u64 = 4;
+/// Voters of the group.
+pub const VOTERS: u64 = 3;
+
+/// Locks what only one thread ever uses.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See the module.
+pub struct World {
+    /// What is varied.
+    pub options: Options,
+    /// Times and bounds of consensus in this run.
+    pub tuning: Tuning,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The network.
+    pub network: Network,
+    /// What has been seen.
+    pub facts: Mutex<Facts>,
+    start: Instant,
+    random: Mutex<SmallRng>,
+    trace: Mutex<Trace>,
+    failures: Mutex<Vec<String>>,
+    counts: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// Adds an event to a world's trace.
+#[macro_export]
+macro_rules! trace {
+    ($world:expr, $($event:tt)*) => { $world.event(format_args!($($event)*)) };
+}
+
+impl World {
+    /// A world from its seed. Small purge thresholds make followers fall behind the log, so that state is caught up on.
+    #[must_use]
+    pub fn new(seed: u64, options: Options) -> Arc<Self> {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut draw = |from: u64, to: u64| from + random.next_u64() % (to - from);
+        let ms = |n: u64| Duration::from_millis(n) * options.stretch;
+        let tuning = Tuning {
+            heartbeat: ms(draw(60, 150)),
+            election_min: ms(draw(300, 500)),
+            election_max: ms(draw(600, 1000)),
+            purge_after_entries: draw(10, 120),
+            keep_entries: draw(2, 60),
+        };
+        let cluster = u128::from(seed).to_be_bytes();
+        Arc::new(Self {
+            options,
+            tuning,
+            cluster: ClusterId::from_slice(&cluster).expect("an id has sixteen bytes"),
+            network: Network::default(),
+            facts: Mutex::default(),
+            start: Instant::now(),
+            random: Mutex::new(random),
+            trace: Mutex::new(Trace::new(options.trace)),
+            failures: Mutex::default(),
+            counts: Mutex::default(),
+        })
+    }
+
+    /// A random number.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        lock(&self.random).next_u64()
+    }
+
+    /// A random number below `end`.
+    #[must_use]
+    pub fn below(&self, end: u64) -> u64 {
+        self.random() % end.max(1)
+    }
+
+    /// A random number in `from..to`.
+    #[must_use]
+    pub fn between(&self, from: u64, to: u64) -> u64 {
+        from + self.below(to - from)
+    }
+
+    /// True so many times in a thousand.
+    #[must_use]
+    pub fn chance(&self, permille: u64) -> bool {
+        self.below(1000) < permille
+    }
+
+    /// A new event id.
+    #[must_use]
+    pub fn event_id(&self) -> EventId {
+        let bytes = ((u128::from(self.random()) << 64) | u128::from(self.random())).to_be_bytes();
+        EventId::from_slice(&bytes).expect("an id has sixteen bytes")
+    }
+
+    /// So many milliseconds, stretched.
+    #[must_use]
+    pub fn ms(&self, n: u64) -> Duration {
+        Duration::from_millis(n) * self.options.stretch
+    }
+
+    /// A random time in a range of milliseconds, stretched.
+    #[must_use]
+    pub fn random_ms(&self, from: u64, to: u64) -> Duration {
+        Duration::from_micros(self.between(from * 1000, to * 1000)) * self.options.stretch
+    }
+
+    /// Waits for such a time.
+    pub async fn pause(&self, from_ms: u64, to_ms: u64) {
+        tokio::time::sleep(self.random_ms(from_ms, to_ms)).await;
+    }
+
+    /// A task that belongs to no node.
+    pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(future)
+    }
+
+    /// Adds an event to the trace.
+    pub fn event(&self, event: fmt::Arguments<'_>) {
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        lock(&self.trace).add(micros, event);
+    }
+
+    /// The run has failed; it goes on to its end.
+    pub fn fail(&self, why: impl Into<String>) {
+        let why = why.into();
+        trace!(self, "FAIL {why}");
+        lock(&self.failures).push(why);
+    }
+
+    /// Keeps an error of a check as a failure.
+    pub fn require(&self, held: Result<(), String>) {
+        if let Err(why) = held {
+            self.fail(why);
+        }
+    }
+
+    /// Counts something for the summary.
+    pub fn count(&self, what: &'static str) {
+        *lock(&self.counts).entry(what).or_default() += 1;
+    }
+
+    /// How often something was counted.
+    #[must_use]
+    pub fn counted(&self, what: &'static str) -> u64 {
+        lock(&self.counts).get(what).copied().unwrap_or(0)
+    }
+
+    /// All counts.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.counts).clone()
+    }
+
+    /// All failures so far.
+    #[must_use]
+    pub fn failures(&self) -> Vec<String> {
+        lock(&self.failures).clone()
+    }
+
+    /// Events of the trace and their hash.
+    #[must_use]
+    pub fn sum(&self) -> (u64, String) {
+        lock(&self.trace).sum()
+    }
+}

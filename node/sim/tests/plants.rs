@@ -1,0 +1,42 @@
+//! The checks can fail: defects planted in the surroundings are found within a few seeds.
+
+use taffrail_sim::{options::Options, plant::Plant, run::run};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The failures of the first seed that finds the plant.
+fn found(plant: Plant, seeds: u64) -> Vec<String> {
+    let options = Options { plant: Some(plant), ..Options::default() };
+    let found = (0..seeds).map(|seed| run(seed, options).failures).find(|failures| !failures.is_empty());
+    found.unwrap_or_else(|| panic!("{plant:?} is not found in {seeds} seeds"))
+}
+
+fn assert_says(failures: &[String], what: &str) {
+    assert!(failures.iter().any(|f| f.contains(what)), "none of the failures says {what:?}: {failures:?}");
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_found() {
+    assert_says(&found(Plant::AckBeforeSync, 3), "no majority of disks has it");
+}
+
+#[test]
+fn a_vote_before_the_sync_is_found() {
+    assert_says(&found(Plant::VoteBeforeSync, 3), "granted vote");
+}
+
+#[test]
+fn an_answer_without_delivery_is_found() {
+    assert_says(&found(Plant::ForgedAnswer, 3), "no majority of disks has it");
+}
+
+#[test]
+fn a_hole_in_the_log_after_a_crash_is_found() {
+    assert_says(&found(Plant::ReorderedWrites, 60), "must follow");
+}
+
+#[test]
+fn a_retry_under_new_ids_is_found() {
+    assert_says(&found(Plant::FreshIdsOnRetry, 10), "is refused");
+}

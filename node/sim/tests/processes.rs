@@ -1,0 +1,39 @@
+//! The binary: a range gives the same output in every process and on any number of threads.
+
+use std::process::{Command, Output};
+
+fn sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_taffrail-sim")).args(args).output().expect("the simulator starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("it prints text")
+}
+
+#[test]
+fn two_processes_print_the_same() {
+    let one = sim(&["--from", "70000", "--seeds", "8", "--jobs", "1"]);
+    let other = sim(&["--from", "70000", "--seeds", "8", "--jobs", "2"]);
+    assert!(one.status.success(), "{}", text(&one.stdout));
+    let lines = text(&one.stdout);
+    assert_eq!(lines.matches(" hash ").count(), 8, "{lines}");
+    assert_eq!(lines, text(&other.stdout));
+}
+
+#[test]
+fn every_event_of_a_run_is_the_same_in_two_processes() {
+    let args = ["--from", "70008", "--seeds", "1", "--fault-seconds", "4", "--trace"];
+    let (one, other) = (sim(&args), sim(&args));
+    assert!(one.stdout.len() > 100_000, "a trace has thousands of lines");
+    // not by assert_eq: it would print both
+    assert!(one.stdout == other.stdout, "two traces of one seed differ");
+}
+
+#[test]
+fn a_failing_seed_is_named_with_the_command_that_runs_it_again() {
+    let failing = sim(&["--from", "3", "--seeds", "1", "--fault-seconds", "3", "--plant", "forged-answer"]);
+    let lines = text(&failing.stdout);
+    assert_eq!(failing.status.code(), Some(1), "{lines}");
+    assert!(lines.contains("1 seeds, 1 failed\nfailed: [3]\n"), "{lines}");
+    assert!(lines.contains("--from 3 --seeds 1 --fault-seconds 3 --plant forged-answer --trace\n"), "{lines}");
+}
