@@ -2,7 +2,7 @@
 #![allow(unreachable_pub, reason = "a binary")]
 
 use clap::Parser;
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 use taffrail_node::{
     cli,
     config::{Config, args::ServeArgs},
@@ -13,6 +13,9 @@ use taffrail_node::{
 /// openraft pre-allocates rings per group; with this allocator they stay virtual until they are used.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How long tasks and blocking work may take to end once everything was told to.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
 
 /// A Kubernetes-native event store.
 #[derive(Parser)]
@@ -46,17 +49,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match arguments.command {
+    let code = match arguments.command {
         Command::Serve(args) => serve(&runtime, &args),
         Command::Client(command) => ExitCode::from(runtime.block_on(cli::run(command, &arguments.global))),
-    }
+    };
+    // The databases close with the last task, before the process ends and takes RocksDB's statics away from under them.
+    // Not for ever: dropped, it would wait without end for blocking work that hangs, a flush on a dead disk for example.
+    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    code
 }
 
 fn serve(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> ExitCode {
     // Not `vars()`, which panics on a variable of anybody's that is not UTF-8.
-    let env = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
-    let config = match Config::load(args, env) {
+    let config = match Config::load(args, std::env::vars_os()) {
         Ok(config) => config,
         Err(problems) => {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -2,7 +2,7 @@
 
 use super::{Config, Discovery, LogFormat, args::ServeArgs};
 use crate::raft::group::Tuning;
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 /// One thing wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,9 +82,11 @@ pub const KEYS: &[Key] = &[
     key("log.level", "info", "filter of tracing-subscriber, for example info,taffrail_node=debug"),
 ];
 
-/// Environment names with our prefix that are not settings: the client's own, and the service links of Kubernetes.
+/// Environment names with our prefix that are not settings: the client's own, those of tests, and the service links of
+/// Kubernetes.
 fn is_setting(name: &str) -> bool {
-    const CLIENT: &[&str] = &["ENDPOINT", "STORE", "CACHE", "OUTPUT", "TIMEOUT", "E2E", "FIX"];
+    const CLIENT: &[&str] =
+        &["ENDPOINT", "STORE", "CACHE", "OUTPUT", "TIMEOUT", "E2E", "FIX", "FAILPOINT", "FAILPOINT_FILE"];
     let Some(rest) = name.strip_prefix("TAFFRAIL_") else { return false };
     let link = rest.starts_with("SERVICE_")
         || rest.contains("_SERVICE_")
@@ -92,6 +94,14 @@ fn is_setting(name: &str) -> bool {
         || rest.contains("_PORT_")
         || rest.starts_with("PORT");
     !(CLIENT.contains(&rest) || rest.starts_with("OPERATOR_") || link)
+}
+
+/// Variables that tell a pod of itself.
+const OWN_POD: [&str; 2] = ["POD_IP", "POD_NAME"];
+
+/// The key that a variable sets.
+fn key_of(variable: &str) -> String {
+    variable.trim_start_matches("TAFFRAIL_").to_lowercase().replacen('_', ".", 1)
 }
 
 struct Values {
@@ -103,11 +113,13 @@ impl Values {
     fn set(&mut self, name: &str, value: String, origin: &str) {
         match KEYS.iter().find(|k| k.name == name) {
             Some(k) => drop(self.values.insert(k.name, (value, origin.to_owned()))),
-            None => self.problem(name, origin, "no such key"),
+            None => self.problem(name, origin, unknown(name)),
         }
     }
     fn problem(&mut self, key: &str, origin: &str, rule: impl Into<String>) {
-        self.problems.push(Problem { key: key.to_owned(), origin: origin.to_owned(), rule: rule.into() });
+        // One line each, whatever a parser says: the termination log and `kubectl` show lines.
+        let rule = rule.into().split_whitespace().collect::<Vec<_>>().join(" ");
+        self.problems.push(Problem { key: key.to_owned(), origin: origin.to_owned(), rule });
     }
     fn get(&self, name: &str) -> (String, String) {
         self.values.get(name).cloned().unwrap_or_else(|| {
@@ -156,15 +168,35 @@ impl Values {
     fn list(&self, name: &str) -> Vec<String> {
         self.get(name).0.split(',').map(str::trim).filter(|s| !s.is_empty()).map(ToOwned::to_owned).collect()
     }
+    /// The variables that are texts. What is none of ours may be anything; ours must be UTF-8.
+    fn environment(&mut self, env: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
+        for (name, value) in env {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => drop(texts.insert(name, value)),
+                Err(value) if is_setting(&name) || OWN_POD.contains(&name.as_str()) => {
+                    let rule = format!("must be UTF-8, is {:?}", value.to_string_lossy());
+                    self.problem(&key_of(&name), &name, rule);
+                }
+                Err(_) => {}
+            }
+        }
+        texts
+    }
     fn file(&mut self, path: &std::path::Path) {
         let origin = path.display().to_string();
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(e) => return self.problem("--config", &origin, e.to_string()),
+            Err(e) => return self.problem("--config", &origin, format!("{e}; must be a readable file in TOML")),
         };
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
-            Err(e) => return self.problem("--config", &origin, e.to_string()),
+            Err(e) => {
+                let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                let line = before.matches('\n').count() + 1;
+                return self.problem("--config", &origin, format!("is no TOML: line {line}: {}", e.message()));
+            }
         };
         for (section, body) in table {
             let Some(body) = body.as_table() else {
@@ -175,11 +207,41 @@ impl Values {
                 let name = format!("{section}.{name}");
                 match scalar(value) {
                     Some(text) => self.set(&name, text, &origin),
-                    None => self.problem(&name, &origin, "must be a text, a number or a list of texts"),
+                    None => self.problem(
+                        &name,
+                        &origin,
+                        "must be a text, a whole number, true or false, or a list of texts",
+                    ),
                 }
             }
         }
     }
+}
+
+/// The rule for a key that does not exist, with the key that was probably meant.
+fn unknown(name: &str) -> String {
+    let close = KEYS.iter().map(|k| (edits(name, k.name), k.name)).min();
+    match close.filter(|(edits, _)| *edits <= EDITS_MAX) {
+        Some((_, meant)) => format!("no such key; did you mean {meant}? docs/CONFIG.md lists all"),
+        None => "no such key; docs/CONFIG.md lists all".to_owned(),
+    }
+}
+
+/// How many characters may differ between a key and what was meant.
+const EDITS_MAX: usize = 3;
+
+/// Characters to insert, remove or replace to get from one text to the other.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.chars().count()]
 }
 
 fn is_host_port(value: &str) -> bool {
@@ -209,9 +271,9 @@ impl Config {
     ///
     /// # Errors
     /// Every problem found, at once. No port and no file but `--config` was opened.
-    pub fn load(args: &ServeArgs, env: impl Iterator<Item = (String, String)>) -> Result<Self, Vec<Problem>> {
+    pub fn load(args: &ServeArgs, env: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, Vec<Problem>> {
         let mut v = Values { values: BTreeMap::new(), problems: Vec::new() };
-        let env: BTreeMap<String, String> = env.collect();
+        let env = v.environment(env);
         if args.single {
             preset_single(&mut v);
         }
@@ -219,9 +281,10 @@ impl Config {
             v.file(path);
         }
         for (name, value) in env.iter().filter(|(name, _)| is_setting(name)) {
-            let rest = name.trim_start_matches("TAFFRAIL_").to_lowercase();
-            let dotted = rest.replacen('_', ".", 1);
-            v.set(&dotted, value.clone(), name);
+            v.set(&key_of(name), value.clone(), name);
+        }
+        if args.data_dir.as_ref().is_some_and(|path| path.to_str().is_none()) {
+            v.problem("node.data_dir", "--data-dir", "must be UTF-8");
         }
         let flags = [
             ("node.data_dir", args.data_dir.as_ref().map(|p| p.display().to_string()), "--data-dir"),
@@ -370,7 +433,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.toml");
         std::fs::write(&path, file).unwrap();
-        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        let env = env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect::<Vec<_>>();
         Config::load(&ServeArgs { config: Some(path), ..args }, env.into_iter())
     }
 
@@ -405,6 +468,55 @@ mod tests {
             assert!(keys.contains(&key), "{key} missing in {keys:?}");
         }
         assert!(problems.iter().any(|p| p.key == "raft.heartbeat" && p.origin == "TAFFRAIL_RAFT_HEARTBEAT"));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_one_that_was_meant() {
+        assert_eq!(edits("kitten", "sitting"), 3);
+        assert!(unknown("listen.clientz").contains("did you mean listen.clients?"));
+        assert!(!unknown("something.else").contains("did you mean"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_one_line_that_names_the_line() {
+        let problems = load("[node]\ncluster = \"main\"\ndata_dir = /d\n", &[], ServeArgs::default()).unwrap_err();
+        let first = problems[0].to_string();
+        assert!(first.contains("line 3") && !first.contains('\n'), "{first}");
+    }
+
+    #[test]
+    fn our_variables_must_be_utf8_and_others_may_be_anything() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = || OsString::from_vec(vec![b'x', 0xff]);
+        let args = ServeArgs { single: true, data_dir: Some("/d".into()), ..ServeArgs::default() };
+        assert!(Config::load(&args, [("LANG".into(), odd()), (odd(), "x".into())].into_iter()).is_ok());
+        let problems = Config::load(&args, [("TAFFRAIL_NODE_NAME".into(), odd())].into_iter()).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!((problems[0].key.as_str(), problems[0].origin.as_str()), ("node.name", "TAFFRAIL_NODE_NAME"));
+        let args = ServeArgs { data_dir: Some(odd().into()), ..args };
+        assert!(Config::load(&args, std::iter::empty()).is_err());
+    }
+
+    /// The operator's own golden files: what it renders is compared with them there, and parsed here.
+    #[test]
+    fn what_the_operator_renders_is_understood() {
+        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/tests/golden");
+        for (name, default_store, grace) in [("minimal.yaml", None, 110), ("full.yaml", Some("orders"), 80)] {
+            let text = std::fs::read_to_string(golden.join(name)).unwrap();
+            let block = text.lines().skip_while(|l| l.trim() != "node.toml: |").skip(1);
+            let block = block.take_while(|l| l.is_empty() || l.starts_with("    "));
+            let file: String = block.map(|l| format!("{}\n", l.trim_start())).collect();
+            assert!(file.contains("[discovery]"), "{name} has no node.toml: {file}");
+            let pod = [("POD_NAME", "main-0"), ("POD_NAMESPACE", "default"), ("POD_IP", "10.0.0.7"), ("POD_UID", "u")];
+            let config = load(&file, &pod, ServeArgs::default()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
+            assert_eq!((config.cluster.as_str(), config.namespace.as_str()), ("main", "default"));
+            assert_eq!(config.discovery, Discovery::Kubernetes { service: "main-peers".into() });
+            assert_eq!(config.data_dir, std::path::Path::new("/var/lib/taffrail/data"));
+            let ports = [config.listen_clients, config.listen_peers, config.listen_admin, config.listen_http];
+            assert_eq!(ports.map(|a| a.port()), [2113, 2114, 2115, 9090]);
+            assert_eq!(config.default_store.as_deref(), default_store);
+            assert_eq!(config.grace, Duration::from_secs(grace));
+        }
     }
 
     #[test]

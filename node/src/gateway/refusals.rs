@@ -7,7 +7,10 @@ use super::{
 };
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
@@ -15,6 +18,9 @@ use tower::{Layer, Service};
 const NO_DECODE: &str = "failed to decode Protobuf message";
 /// Stands in the text of every size error.
 const TOO_LARGE: &str = "message length too large";
+
+/// Nothing is read, synced or answered in less: a call with less time left has none.
+const USABLE_TIME_MIN: Duration = Duration::from_millis(1);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +57,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         // Said at once: tonic's own timer would otherwise answer first, without a reason.
         let timeout = request.headers().get("grpc-timeout").and_then(|v| v.to_str().ok()).and_then(parse_timeout);
-        if timeout.is_some_and(|t| t.is_zero()) {
+        if timeout.is_some_and(|t| t < USABLE_TIME_MIN) {
             let status: Status = Problem::new(Reason::Deadline, "the deadline passed before the call arrived").into();
             return Box::pin(std::future::ready(Ok(status.into_http())));
         }
@@ -70,11 +76,15 @@ fn named(status: &Status) -> Option<Status> {
     let problem = match status.code() {
         Code::Internal if message.starts_with(NO_DECODE) => {
             let detail = message.trim_start_matches(NO_DECODE).trim_start_matches(':').trim();
-            // The deepest message and field come last: `AppendRequest.events: NewEvent.type: invalid string value: ...`.
+            // The deepest message and field come first: `NewEvent.r#type: AppendRequest.events: invalid string value: ...`.
             let (path, rule) = split(detail);
-            Problem::new(Reason::InvalidArgument, message).with("field", path).with("rule", rule)
+            // `type` is a word of Rust's own, which prost spells `r#type`; the wire knows it as `type`.
+            Problem::new(Reason::InvalidArgument, message).with("field", path.replace("r#", "")).with("rule", rule)
         }
-        Code::OutOfRange if message.contains(TOO_LARGE) => Problem::new(Reason::BatchTooLarge, message),
+        Code::OutOfRange if message.contains(TOO_LARGE) => {
+            // Only appends carry anything of that size.
+            Problem::new(Reason::BatchTooLarge, message).with("field", "events").with("rule", message)
+        }
         Code::Ok
         | Code::Cancelled
         | Code::Unknown
@@ -96,16 +106,17 @@ fn named(status: &Status) -> Option<Status> {
     Some(problem.into())
 }
 
-/// Cuts `A.b: C.d: rule` into the innermost `C.d` and the rule.
+/// Cuts `C.d: A.b: rule` into the innermost `C.d` and the rule.
 fn split(detail: &str) -> (&str, &str) {
-    let (mut path, mut rest) = ("message", detail);
+    let (mut path, mut rest) = (None, detail);
     while let Some((head, tail)) = rest.split_once(": ") {
         if head.contains(' ') || !head.contains('.') {
             break;
         }
-        (path, rest) = (head, tail);
+        path = path.or(Some(head));
+        rest = tail;
     }
-    (path, rest)
+    (path.unwrap_or("message"), rest)
 }
 
 #[cfg(test)]
@@ -116,7 +127,7 @@ mod tests {
     #[test]
     fn a_decoding_error_names_the_innermost_field() {
         let text = format!(
-            "{NO_DECODE}: AppendRequest.events: NewEvent.type: invalid string value: data is not UTF-8 encoded"
+            "{NO_DECODE}: NewEvent.r#type: AppendRequest.events: invalid string value: data is not UTF-8 encoded"
         );
         let status = named(&Status::internal(text)).unwrap();
         assert_eq!(status.code(), Code::InvalidArgument);

@@ -1,0 +1,220 @@
+//! One node process: started, waited for, killed; or started and refused.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use taffrail_client::{Client, ConnectOptions};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::{Child, Command},
+    time::Instant,
+};
+
+/// Longer than a loaded machine needs for anything here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at something that is waited for.
+const LOOK: Duration = Duration::from_millis(20);
+/// Exit code of a node whose port is taken.
+pub(crate) const PORT_TAKEN: i32 = 66;
+
+/// Looks until `look` answers; says what was waited for when it never does.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match look().await {
+            Ok(value) => return value,
+            Err(seen) => assert!(Instant::now() < end, "waited for {what}; last seen: {seen}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The four ports of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    pub(crate) clients: u16,
+    pub(crate) peers: u16,
+    pub(crate) admin: u16,
+    pub(crate) http: u16,
+}
+
+impl Ports {
+    /// Ports that were free a moment ago.
+    pub(crate) fn free() -> Self {
+        let held: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let port = |n: usize| held[n].local_addr().unwrap().port();
+        Self { clients: port(0), peers: port(1), admin: port(2), http: port(3) }
+    }
+
+    /// The flags that name them.
+    pub(crate) fn flags(self) -> Vec<String> {
+        [("clients", self.clients), ("peers", self.peers), ("admin", self.admin), ("http", self.http)]
+            .iter()
+            .flat_map(|(name, port)| [format!("--listen-{name}"), format!("127.0.0.1:{port}")])
+            .collect()
+    }
+}
+
+/// The binary, with nothing of the environment that could be a setting.
+pub(crate) fn taffrail() -> Command {
+    clean(Command::new(env!("CARGO_BIN_EXE_taffrail")))
+}
+
+/// Takes what could be a setting out of the environment of a command.
+pub(crate) fn clean(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("TAFFRAIL_") || n.starts_with("POD_")) {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// A running node that is alone.
+pub(crate) struct Node {
+    child: Child,
+    log: PathBuf,
+    pub(crate) ports: Ports,
+}
+
+impl Node {
+    /// Starts on this directory and waits until it is ready and serves its store.
+    pub(crate) async fn start(data: &Path) -> Self {
+        let node = Self::start_with(data, &[]).await;
+        node.serves("default").await;
+        node
+    }
+
+    /// Starts with these variables and waits until it is ready.
+    pub(crate) async fn start_with(data: &Path, env: &[(&str, &str)]) -> Self {
+        // Somebody else may take a port between the look and the start; then others are tried.
+        for _ in 0..5 {
+            let mut node = Self::spawn(data, env);
+            if node.ready().await {
+                return node;
+            }
+        }
+        panic!("no free ports");
+    }
+
+    fn spawn(data: &Path, env: &[(&str, &str)]) -> Self {
+        let ports = Ports::free();
+        let log = data.with_extension("log");
+        let stderr = fs::File::options().create(true).append(true).open(&log).unwrap();
+        let mut command = taffrail();
+        command.args(["serve", "--single", "--data-dir"]).arg(data).args(ports.flags());
+        command.envs(env.iter().copied()).stdout(Stdio::null()).stderr(stderr);
+        Self { child: command.spawn().unwrap(), log, ports }
+    }
+
+    /// False when a port was taken.
+    async fn ready(&mut self) -> bool {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert_eq!(status.code(), Some(PORT_TAKEN), "the node ended: {}", self.said());
+                return false;
+            }
+            if self.get("/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+                return true;
+            }
+            assert!(Instant::now() < end, "the node is not ready: {}", self.said());
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until a store has a leader.
+    pub(crate) async fn serves(&self, store: &str) {
+        let client = self.client();
+        until("the store to have a leader", async || match client.store(store).await {
+            Ok(store) if store.leader != 0 => Ok(()),
+            Ok(store) => Err(format!("{store:?}")),
+            Err(error) => Err(error.to_string()),
+        })
+        .await;
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.clients)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect_lazy(&self.endpoint(), ConnectOptions::default()).unwrap().with_timeout(PATIENCE)
+    }
+
+    /// A page of the HTTP port, headers included.
+    pub(crate) async fn get(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], self.ports.http))).await?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    /// Everything that this directory's nodes have said.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGKILL; nothing it did not write before is written now.
+    pub(crate) async fn kill(mut self) {
+        self.child.start_kill().unwrap();
+        let status = self.child.wait().await.unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}: {}", self.said());
+        self.calm();
+    }
+
+    /// Nothing panicked so far, and the process lives.
+    pub(crate) fn alive(&mut self) {
+        assert!(self.child.try_wait().unwrap().is_none(), "the node ended: {}", self.said());
+        self.calm();
+    }
+
+    fn calm(&self) {
+        let said = self.said();
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+/// How a start that was refused ended.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: ExitStatus,
+    pub(crate) stderr: String,
+}
+
+impl Refused {
+    /// Runs to its end; one that serves instead is killed and fails the test.
+    pub(crate) async fn of(mut command: Command) -> Self {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let output = tokio::time::timeout(PATIENCE, command.output()).await;
+        let output = output.expect("a start that must be refused goes on").unwrap();
+        Self { status: output.status, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    /// `taffrail serve` with these arguments.
+    pub(crate) async fn serve<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = taffrail();
+        command.arg("serve").args(args);
+        Self::of(command).await
+    }
+
+    /// The one line for a person holds all of `words`; the process ended by itself with `code`.
+    pub(crate) fn says(&self, code: i32, words: &[&str]) -> &Self {
+        assert_eq!(self.status.code(), Some(code), "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        let lines: Vec<&str> = self.stderr.lines().filter(|line| line.starts_with("taffrail: ")).collect();
+        assert!(
+            lines.iter().any(|line| words.iter().all(|word| line.contains(word))),
+            "no line with all of {words:?} in {lines:#?}"
+        );
+        self
+    }
+}
