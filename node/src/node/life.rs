@@ -168,6 +168,9 @@ impl Life {
             node: self.dir.node(),
             incarnation: self.dir.nonces().last().copied().unwrap_or(0),
         });
+        if let Some(node) = self.dir.node() {
+            tracing::Span::current().record("node", node.get());
+        }
         let Some(cluster) = self.dir.cluster() else { return };
         let version = env!("CARGO_PKG_VERSION");
         let (name, address) = (&shell.config.name, &shell.config.advertise);
@@ -319,8 +322,9 @@ impl Life {
         }
         rt::spawn(replicas::follow(Arc::clone(&member)));
         rt::spawn(purge(Arc::clone(&member)));
-        rt::spawn(ready::barrier(Arc::clone(&member), Arc::clone(&self.shell.readiness)));
+        // A node that is alone is ready once its store is there.
         self.declare_own(&member).await;
+        rt::spawn(ready::barrier(Arc::clone(&member), Arc::clone(&self.shell.readiness)));
         self.watch_membership(&member).await
     }
 
@@ -392,7 +396,12 @@ impl Life {
     async fn retire(&mut self, member: &Arc<Member>) -> Result<(), End> {
         self.shell.handler.fence("this disk was removed from the cluster; its data is retired");
         self.shell.readiness.send_replace(Readiness::Fenced { reason: "removed from the cluster".into() });
-        member.stop_replicas().await;
+        if !member.stop_replicas().await.is_empty() {
+            // Its data is not moved under a replica that may still write; the next start is told the same and moves it.
+            return Err(failed(
+                "this disk was removed from the cluster, and a replica did not stop; the next start retires it",
+            ));
+        }
         // The databases are still open, but nothing writes to them any more and the process ends right after.
         self.dir.retire(rt::new_uuid())?;
         Err(End {
@@ -412,11 +421,29 @@ impl Life {
                 minted: StoreId::new(rt::new_uuid()),
                 declared_by: String::new(),
             };
-            match member.propose(Kind::Declare(declaration), Instant::now() + ASK_TIMEOUT).await {
-                Ok(CatalogueOutcome::Store(_)) => {}
-                Ok(other) => tracing::error!(store = %name, answer = ?other, "the store was not made"),
-                Err(error) => tracing::error!(store = %name, %error, "the store was not made"),
+            while !declared(member, &declaration).await {
+                tokio::select! {
+                    biased;
+                    () = self.shell.stop.cancelled() => return,
+                    () = tokio::time::sleep(ASK_AGAIN + rt::jitter(ASK_AGAIN)) => {}
+                }
             }
+        }
+    }
+}
+
+/// Whether a store is there now; what the catalogue refuses is not tried again.
+async fn declared(member: &Arc<Member>, declaration: &Declaration) -> bool {
+    let store = &declaration.name;
+    match member.propose(Kind::Declare(declaration.clone()), Instant::now() + ASK_TIMEOUT).await {
+        Ok(CatalogueOutcome::Store(_)) => true,
+        Ok(other) => {
+            tracing::error!(%store, answer = ?other, "the store was not made");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%store, %error, "the store is not made yet");
+            false
         }
     }
 }

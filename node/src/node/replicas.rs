@@ -1,7 +1,11 @@
 //! Replicas follow the applied catalogue: what it names here exists, what it no longer names is removed under a synced
 //! tombstone. Nothing is ever made because a message came, nor removed because something is merely missing.
 
-use super::member::{Member, Running};
+use super::{
+    member::{Member, Running},
+    stop,
+    timed::Timed,
+};
 use crate::{
     raft::{
         group::Group,
@@ -68,8 +72,8 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
     if let Some(running) = member.running(key.group) {
         if let Some(why) = running.group.status().stopped {
             tracing::warn!(group = %key.group, replica = %key.replica, %why, "a stopped replica is started again");
+            stop::replica(&running.group).await?;
             member.remove(key.group);
-            running.group.stop().await;
         } else {
             return initialize(&running.group, record).await;
         }
@@ -77,6 +81,8 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
     let parts = &member.parts;
     let known = parts.home.disk.replicas().await?.iter().any(|(k, _)| *k == key);
     if !known {
+        // Rows that are there are those of an earlier replica whose removal was cut short after its tombstone.
+        clear_rows(member, key.group, record.partition).await?;
         write_synced(&*parts.home.disk, key, LogOp::Created(record.partition)).await?;
     }
     let (db, partition) = (Arc::clone(&parts.db), record.partition);
@@ -84,6 +90,7 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
         .await
         .map_err(io::Error::other)?
         .map_err(io::Error::other)?;
+    let machine = Timed::new(machine, parts.metrics.apply_seconds.clone());
     let group = Group::start(&parts.home, key, Box::new(machine)).await?;
     initialize(&group, record).await?;
     let replica = Replica::start(Arc::clone(&group), Arc::clone(&parts.db), record.partition);
@@ -111,16 +118,26 @@ async fn report_changes(member: Arc<Member>, group: Arc<Group>) {
         let now = (group.leader(), group.leads());
         if last != Some(now) {
             last = Some(now);
+            say_who_leads(&member, &group);
             member.changed();
             member.look.notify_one();
         }
     }
 }
 
+fn say_who_leads(member: &Member, group: &Group) {
+    let (id, status) = (group.group(), group.status());
+    let catalogue = member.applied();
+    let store = catalogue.groups.get(&id).and_then(|g| catalogue.stores.get(&g.store)).map(|s| s.name.to_string());
+    let leader = status.leader.map(|l| l.node.get());
+    tracing::info!(group = %id, store, term = status.term, leader, leads = status.leads, "the leader changed");
+}
+
 async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io::Result<()> {
     if let Some(running) = member.running(key.group).filter(|r| r.group.key() == key) {
+        // It stays in the list until it has ended: rows are never removed under a replica that may still write.
+        stop::replica(&running.group).await?;
         member.remove(key.group);
-        running.group.stop().await;
     }
     if member.is_deleted(key) {
         return Ok(());

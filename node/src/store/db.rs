@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBWithThreadMode, Direction, Env, ErrorKind, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions,
-    ReadTier, WriteBatch, WriteBufferManager, WriteOptions,
+    ReadTier, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
 use std::{path::Path, sync::Arc};
 
@@ -144,11 +144,36 @@ impl StateDb {
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
     }
 
+    /// How large the database is. Cheap: RocksDB keeps these figures, and one that it cannot give counts as 0.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let sum = |property: &properties::PropName| {
+            let of = |f| self.db.property_int_value_cf(&self.family(f).ok()?, property).ok().flatten();
+            Family::ALL.into_iter().filter_map(of).sum()
+        };
+        Figures {
+            live_bytes: sum(properties::ESTIMATE_LIVE_DATA_SIZE),
+            memtable_bytes: sum(properties::CUR_SIZE_ALL_MEM_TABLES),
+            pending_compaction_bytes: sum(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        }
+    }
+
     /// A view that later writes do not change.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View { db: self, snapshot: self.db.snapshot() }
     }
+}
+
+/// What RocksDB says of its size, bytes over all column families.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Live data in files.
+    pub live_bytes: u64,
+    /// Not flushed yet.
+    pub memtable_bytes: u64,
+    /// What compaction has to rewrite.
+    pub pending_compaction_bytes: u64,
 }
 
 fn family_options(place: &Place, cache: &Cache) -> Options {

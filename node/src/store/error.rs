@@ -100,8 +100,8 @@ pub enum Error {
         /// Of the replica that asks.
         wanted: u64,
     },
-    /// A source that has not applied anything.
-    #[error("this replica has applied nothing yet")]
+    /// A replica that has not applied anything, or whose rows are gone.
+    #[error("this replica has no state")]
     NothingApplied,
     /// A part of another replica's state is not what must come.
     #[error("catch-up: {0}")]

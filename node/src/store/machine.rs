@@ -179,7 +179,7 @@ impl Machine for StoreMachine {
     }
 
     fn progress(&self) -> Applied {
-        Applied { index: self.state.applied_index(), position: self.meta.last_position() }
+        Applied { index: self.state.applied_index(), position: self.meta.last_position(), rules: self.meta.rules }
     }
 
     fn digest(&self) -> Digest {

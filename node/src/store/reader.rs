@@ -81,9 +81,11 @@ impl Reader {
     }
 
     /// The current generation; an error while another replica's state is being taken over, because what is there then is
-    /// neither the old state nor the new one.
+    /// neither the old state nor the new one, and where there is no state at all: rows of a removed replica go between two
+    /// pages, and what is gone must not read as an end.
     fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
-        let group = self.group(view)?;
+        let row = view.get(Family::Meta, &schema::group_meta(self.group))?;
+        let group = GroupState::decode(Some(row.as_deref().ok_or(Error::NothingApplied)?))?;
         if group.installing == 0 { Ok(group.generation) } else { Err(Error::Installing) }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     },
     rt,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use taffrail_core::{
     append::{Append, Appended, Outcome},
     ids::PartitionId,
@@ -27,6 +27,9 @@ const QUEUE_MAX: usize = 1024;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Appends of one entry.
 const ENTRY_APPENDS_MAX: usize = 256;
+/// How long an append waits for room in the queue. A burst is taken in this time; a queue that stays full for longer will
+/// not empty before most deadlines, and the caller does better to know it early.
+const QUEUE_WAIT: Duration = Duration::from_millis(100);
 /// Entries in flight at the same time.
 const IN_FLIGHT_MAX: usize = 8;
 
@@ -107,7 +110,8 @@ async fn propose_entry(group: &Group, batch: Vec<Waiting>) {
     if appends.is_empty() {
         return;
     }
-    let command = codec::encode_command(&Command { rules: RULES, kind: Kind::Appends(appends) });
+    let rules = rules(RULES, group.progress().borrow().rules);
+    let command = codec::encode_command(&Command { rules, kind: Kind::Appends(appends) });
     let outcomes = match group.propose(command, deadline).await {
         Ok(Reply::Appends(outcomes)) if outcomes.len() == waiting.len() => outcomes,
         Ok(reply) => {
@@ -124,6 +128,21 @@ async fn propose_entry(group: &Group, batch: Vec<Waiting>) {
         let outcome: Outcome = outcome;
         // a caller that gave up is as good as one that got its answer
         drop(answer.send(outcome.map_err(AppendError::from)));
+    }
+}
+
+/// The rules to propose under: those in force, which every member knows, and never more than this binary knows.
+fn rules(known: u32, in_force: u32) -> u32 {
+    in_force.min(known)
+}
+
+/// Queues an append; waits for room, but only for a moment.
+async fn enqueue(queue: &mpsc::Sender<Waiting>, waiting: Waiting) -> Result<(), AppendError> {
+    let end = waiting.deadline.min(Instant::now() + QUEUE_WAIT);
+    match tokio::time::timeout_at(end, queue.send(waiting)).await {
+        Err(_) => Err(AppendError::Overloaded),
+        Ok(Err(_)) => Err(AppendError::NotServing("the replica is stopping".into())),
+        Ok(Ok(())) => Ok(()),
     }
 }
 
@@ -144,12 +163,7 @@ impl StoreReplica for Replica {
             return Err(AppendError::NotLeader(leader));
         }
         let (answer, rx) = oneshot::channel();
-        let waiting = Waiting { append, deadline, answer };
-        match tokio::time::timeout_at(deadline, self.queue.send(waiting)).await {
-            Err(_) => return Err(AppendError::Overloaded),
-            Ok(Err(_)) => return Err(AppendError::NotServing("the replica is stopping".into())),
-            Ok(Ok(())) => {}
-        }
+        enqueue(&self.queue, Waiting { append, deadline, answer }).await?;
         match tokio::time::timeout_at(deadline, rx).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(AppendError::Unknown("the replica stopped")),
@@ -180,5 +194,35 @@ impl StoreReplica for Replica {
 
     fn is_leader(&self) -> bool {
         self.group.leads()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_core::{append::ExpectedRevision, names::StreamName};
+
+    fn waiting(deadline: Instant) -> Waiting {
+        let append =
+            Append { stream: StreamName::new("orders").unwrap(), expected: ExpectedRevision::Any, events: Vec::new() };
+        Waiting { append, deadline, answer: oneshot::channel().0 }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_long_before_the_deadline() {
+        let (queue, rx) = mpsc::channel(1);
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        assert!(enqueue(&queue, waiting(deadline)).await.is_ok());
+        let refused = tokio::time::timeout(QUEUE_WAIT * 100, enqueue(&queue, waiting(deadline))).await;
+        assert!(matches!(refused, Ok(Err(AppendError::Overloaded))), "{refused:?}");
+        drop(rx);
+        assert!(matches!(enqueue(&queue, waiting(deadline)).await, Err(AppendError::NotServing(_))));
+    }
+
+    #[test]
+    fn appends_are_proposed_under_the_rules_in_force() {
+        assert_eq!(rules(3, 2), 2, "not those of the newest binary");
+        assert_eq!(rules(3, 3), 3);
+        assert_eq!(rules(1, 2), 1, "and none that this binary does not know");
     }
 }

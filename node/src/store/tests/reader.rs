@@ -2,6 +2,7 @@ use super::harness::*;
 use crate::{
     engine::{Direction, PageBounds, ReadError, StoreReader},
     raft::machine::Machine,
+    store::machine::delete_group,
 };
 use std::collections::BTreeMap;
 use taffrail_core::{
@@ -97,7 +98,7 @@ fn pages_of_a_stream_are_those_of_a_list() {
 
 #[test]
 fn an_empty_store_has_nothing_and_says_so() {
-    let r = Replica::new();
+    let r = Replica::with(&[membership(0)]);
     let name = StreamName::new("orders-1").unwrap();
     let bounds = PageBounds { events_max: 10, bytes_max: 10 };
     for direction in [Direction::Forward, Direction::Backward] {
@@ -109,6 +110,20 @@ fn an_empty_store_has_nothing_and_says_so() {
     assert_eq!(r.reader().stream_tail(&name).unwrap(), None);
     assert_eq!(r.reader().list_streams("", None, 10).unwrap(), []);
     assert_eq!(r.reader().totals().unwrap(), crate::engine::StoreTotals::default());
+}
+
+#[test]
+fn rows_that_go_between_two_pages_do_not_read_as_an_end() {
+    let r = Replica::with(&log(13, 80));
+    let (name, bounds) = (StreamName::new("orders-1").unwrap(), PageBounds { events_max: 1, bytes_max: 1 });
+    let page = r.reader().read_all(None, Direction::Forward, bounds).unwrap();
+    assert!(page.next.is_some());
+    delete_group(&r.db, GROUP, PARTITION).unwrap();
+    let gone = |e: ReadError| assert!(matches!(e, ReadError::NotServing(_)), "{e}");
+    gone(r.reader().read_all(page.next, Direction::Forward, bounds).unwrap_err());
+    gone(r.reader().read_stream(&name, None, Direction::Forward, bounds).unwrap_err());
+    gone(r.reader().stream_tail(&name).unwrap_err());
+    gone(r.reader().list_streams("", None, 10).unwrap_err());
 }
 
 #[test]
