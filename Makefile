@@ -99,7 +99,7 @@ e2e: tools build ## from helm install to a stable store and a quiet minute, on a
 .PHONY: e2e-long
 e2e-long: tools build ## the local Kubernetes itself, and every scenario on it, faults included
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
-	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster -- --test-threads=1 --nocapture
+	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
 test: ## what CI runs: check and every test that needs no Kubernetes (e2e and e2e-long have targets of their own for now)

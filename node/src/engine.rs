@@ -1,7 +1,7 @@
 //! What the gateway asks of the node beneath it. The gateway knows no Raft, no RocksDB and no Kubernetes; it reaches a
 //! store through the handles named here.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use taffrail_core::{
     append::{Append, Appended, Rejected},
     event::RecordedEvent,
@@ -99,6 +99,8 @@ pub struct Applied {
     pub index: u64,
     /// Last position, 0 before the first event.
     pub position: Position,
+    /// Rules in force for what is proposed next.
+    pub rules: u32,
 }
 
 /// Bounds of one page.

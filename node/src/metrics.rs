@@ -1,6 +1,6 @@
 //! Metrics of one node. A value, not a global: many nodes may live in one process.
 
-use crate::engine::StoreTotals;
+use crate::{engine::StoreTotals, store::db::Figures};
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -30,6 +30,8 @@ pub struct Metrics {
     pub read_first_page_seconds: Histogram,
     /// From recording an event to handing it to a subscriber that is caught up.
     pub subscription_lag_seconds: Histogram,
+    /// One batch of entries applied to the state of a group.
+    pub apply_seconds: Histogram,
     /// Calls by method and code.
     pub calls: IntCounterVec,
     /// Rejected appends by reason.
@@ -40,7 +42,7 @@ pub struct Metrics {
     pub appended_bytes: IntCounterVec,
     /// Open subscriptions, by store.
     pub subscribers: IntGaugeVec,
-    /// Seconds of each call, by method.
+    /// Seconds of each call until its answer began, by method.
     pub call_seconds: HistogramVec,
     /// Proven connections to peers.
     pub peer_connections: IntGauge,
@@ -56,6 +58,9 @@ pub struct Metrics {
     lag: IntGaugeVec,
     groups: IntGauge,
     coordinator: IntGauge,
+    state_bytes: IntGauge,
+    state_memtable_bytes: IntGauge,
+    state_pending_compaction_bytes: IntGauge,
     clock: Gauge,
 }
 
@@ -117,13 +122,15 @@ impl Metrics {
         let clock = Gauge::new("start_time_seconds", "Unix time at which the node was started.")?;
         r.register(Box::new(clock.clone()))?;
         let call_seconds = HistogramVec::new(
-            HistogramOpts::new("call_seconds", "Duration of unary calls.").buckets(latency_buckets()),
+            HistogramOpts::new("call_seconds", "Calls, from arrival until the answer began.")
+                .buckets(latency_buckets()),
             &["method"],
         )?;
         r.register(Box::new(call_seconds.clone()))?;
         let this = Self {
             append_seconds: histogram("append_seconds", "Appends, from arrival at the gateway to the answer.")?,
             log_sync_seconds: histogram("log_sync_seconds", "Batches of log writes, with their sync.")?,
+            apply_seconds: histogram("apply_seconds", "Batches of log entries applied to the state of a group.")?,
             read_first_page_seconds: histogram("read_first_page_seconds", "Reads, from arrival to the first page.")?,
             subscription_lag_seconds: histogram(
                 "subscription_lag_seconds",
@@ -151,6 +158,12 @@ impl Metrics {
             lag: gauges("store_worst_lag", "Leader only: log entries that the slowest replica lacks.")?,
             groups: gauge("groups", "Replicas of groups on this node.")?,
             coordinator: gauge("coordinator", "1 while this node leads the system group.")?,
+            state_bytes: gauge("state_bytes", "Live data of the state database, without what compaction will drop.")?,
+            state_memtable_bytes: gauge("state_memtable_bytes", "State that is in memory and not flushed yet.")?,
+            state_pending_compaction_bytes: gauge(
+                "state_pending_compaction_bytes",
+                "State that compaction has to rewrite, as RocksDB estimates.",
+            )?,
             clock,
             stores: Mutex::default(),
             registry: r,
@@ -181,6 +194,26 @@ impl Metrics {
             return store.to_owned();
         }
         "other".to_owned()
+    }
+
+    /// Forgets the labels and the series of all stores but these, so that new stores can have labels of their own.
+    pub fn retain_stores(&self, live: &BTreeSet<String>) {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<String> = stores.iter().filter(|s| !live.contains(*s)).cloned().collect();
+        for store in gone {
+            stores.remove(&store);
+            // A series that was never made has nothing to remove; the other gauges are made anew by each sample.
+            drop(self.appended_events.remove_label_values(&[&store]));
+            drop(self.appended_bytes.remove_label_values(&[&store]));
+            drop(self.subscribers.remove_label_values(&[&store]));
+        }
+    }
+
+    /// Sets the gauges of the state database.
+    pub fn sample_state(&self, figures: &Figures) {
+        self.state_bytes.set(signed(figures.live_bytes));
+        self.state_memtable_bytes.set(signed(figures.memtable_bytes));
+        self.state_pending_compaction_bytes.set(signed(figures.pending_compaction_bytes));
     }
 
     /// Sets the gauges of all local replicas; those that are gone disappear.
@@ -252,5 +285,24 @@ mod tests {
         }
         assert_eq!(metrics.store_label("one-more"), "other");
         assert_eq!(metrics.store_label("s0"), "s0");
+    }
+
+    #[test]
+    fn labels_of_stores_that_are_gone_are_given_again_and_their_series_go() {
+        let metrics = Metrics::new("1").unwrap();
+        for i in 0..=STORES_MAX {
+            let label = metrics.store_label(&format!("s{i}"));
+            metrics.appended_events.with_label_values(&[&label]).inc_by(3);
+            metrics.appended_bytes.with_label_values(&[&label]).inc_by(3);
+            metrics.subscribers.with_label_values(&[&label]).inc();
+        }
+        let live = (1..=STORES_MAX).map(|i| format!("s{i}")).collect();
+        metrics.retain_stores(&live);
+        let text = metrics.render();
+        assert!(!text.contains("store=\"s0\""), "series of a store that is gone");
+        assert!(text.contains("taffrail_appended_events_total{store=\"s1\"} 3"));
+        assert!(text.contains("taffrail_appended_events_total{store=\"other\"} 3"), "what was shared stays");
+        assert_eq!(metrics.store_label(&format!("s{STORES_MAX}")), format!("s{STORES_MAX}"), "there is room again");
+        assert_eq!(metrics.store_label("one-more"), "other");
     }
 }

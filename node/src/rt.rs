@@ -14,6 +14,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::task::{AbortHandle, JoinHandle};
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// Wall clock, microseconds since the Unix epoch.
@@ -125,12 +126,13 @@ pub fn scope() -> Arc<Scope> {
     SCOPE.try_with(Arc::clone).unwrap_or_else(|_| Scope::production())
 }
 
-/// Spawns a task that belongs to the node of the running task.
+/// Spawns a task that belongs to the node of the running task, and to its span.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let future = future.in_current_span();
     match SCOPE.try_with(Arc::clone) {
         Ok(scope) => scope.spawn(future),
         Err(_) => tokio::spawn(future),

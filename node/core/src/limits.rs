@@ -6,6 +6,11 @@ pub const BATCH_EVENTS_MAX: usize = 16_384;
 pub const EVENT_BYTES_DEFAULT: usize = 4 << 20;
 /// Default for one append, bytes.
 pub const BATCH_BYTES_DEFAULT: usize = 16 << 20;
+/// The most that data plus metadata of one event may be configured to, bytes. The node's configuration and the schema of
+/// Cluster both take it from here: what the API server accepts, the nodes must start with.
+pub const EVENT_BYTES_MAX: usize = 16 << 20;
+/// The most that one append may be configured to, bytes.
+pub const BATCH_BYTES_MAX: usize = 32 << 20;
 /// Tags of one event.
 pub const TAGS_MAX: usize = 16;
 /// Bytes of one tag, correlation id, causation id or content type.

@@ -3,6 +3,7 @@
 use super::{Config, Discovery, LogFormat, args::ServeArgs};
 use crate::raft::group::Tuning;
 use std::{collections::BTreeMap, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use taffrail_core::limits;
 
 /// One thing wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -364,7 +365,7 @@ fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
     let listen_peers = v.address("listen.peers");
     let host = env.get("POD_IP").cloned().unwrap_or_else(|| "127.0.0.1".into());
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let event_bytes_max = bytes(v, "limits.event_bytes_max", 1, 16 << 20);
+    let event_bytes_max = bytes(v, "limits.event_bytes_max", 1, limits::EVENT_BYTES_MAX);
     let drain_ms = v.number("shutdown.drain_delay_ms", 0, 600_000);
     let (format, origin) = v.get("log.format");
     let log_format = match format.as_str() {
@@ -400,7 +401,7 @@ fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
         domains: v.list("gateway.domains"),
         append_timeout: Duration::from_millis(v.number("gateway.append_timeout_ms", 1, 600_000)),
         event_bytes_max,
-        batch_bytes_max: bytes(v, "limits.batch_bytes_max", event_bytes_max, 32 << 20),
+        batch_bytes_max: bytes(v, "limits.batch_bytes_max", event_bytes_max, limits::BATCH_BYTES_MAX),
         raft: tuning(v),
         drain_delay: Duration::from_millis(drain_ms),
         grace: Duration::from_millis(v.number("shutdown.grace_ms", drain_ms + 1, 3_600_000)),
@@ -527,6 +528,23 @@ mod tests {
         let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
         assert_eq!(keys.iter().filter(|k| **k == "discovery.peers").count(), 2, "{problems:?}");
         assert_eq!(keys.iter().filter(|k| **k == "peer.advertise").count(), 1, "{problems:?}");
+    }
+
+    #[test]
+    fn sizes_are_bounded_by_the_limits_that_the_schema_of_cluster_has_too() {
+        let (event, batch) = (limits::EVENT_BYTES_MAX, limits::BATCH_BYTES_MAX);
+        let sized = |event: usize, batch: usize| {
+            let file = format!("{GOOD}[limits]\nevent_bytes_max = {event}\nbatch_bytes_max = {batch}\n");
+            load(&file, &[], ServeArgs::default()).map_err(|p| p.into_iter().map(|p| p.key).collect::<Vec<_>>())
+        };
+        let largest = sized(event, batch).unwrap();
+        assert_eq!((largest.event_bytes_max, largest.batch_bytes_max), (event, batch));
+        assert_eq!(sized(event + 1, batch).unwrap_err(), ["limits.event_bytes_max"]);
+        assert_eq!(sized(event, batch + 1).unwrap_err(), ["limits.batch_bytes_max"]);
+        for (name, max) in [("limits.event_bytes_max", event), ("limits.batch_bytes_max", batch)] {
+            let rule = KEYS.iter().find(|k| k.name == name).unwrap().help;
+            assert!(rule.contains(&format!(" to {max};")), "{name} says {rule:?}");
+        }
     }
 
     #[test]

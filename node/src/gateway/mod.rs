@@ -3,9 +3,10 @@
 //! - `native/`: one file a service. `resolve`: which store a call means. `decode`/`encode`: wire to domain and back.
 //! - `forward`: calls passed on, one hop. `relay`: reads, here or through a peer. `follow`: subscriptions, likewise.
 //! - `status`: domain errors to gRPC codes and reasons, in one place. `refusals`: the same for what tonic itself refuses.
-//! - `readers`: the bounded pool of blocking reads. `health`: gRPC health of services and stores.
+//! - `calls`: counts, times and names calls. `readers`: the bounded pool of blocking reads. `health`: gRPC health of services and stores.
 //! - `server`: the routers of the client port and of the peer port.
 
+pub mod calls;
 pub mod decode;
 pub mod encode;
 pub mod follow;

@@ -9,7 +9,7 @@ use crate::{gateway::Origin, health::Readiness, peer::table::Table, rt};
 use futures::Stream;
 use std::{pin::Pin, sync::Arc, time::Duration};
 use taffrail_core::{
-    catalogue::{CatalogueOutcome, CloseMode as Mode, Declaration, Kind, Refused},
+    catalogue::{Catalogue, CatalogueOutcome, CloseMode as Mode, Declaration, Kind, Refused},
     ids::{ClusterId, DiskId, NodeId, StoreId},
     names::StoreName,
 };
@@ -159,7 +159,7 @@ impl Service {
         }
         let view = member.view.subscribe();
         let now = view.borrow().clone();
-        now.map(|v| (*v).clone()).ok_or_else(|| Status::unavailable("this node does not coordinate"))
+        now.map(|v| as_of_now(member, &v)).ok_or_else(|| Status::unavailable("this node does not coordinate"))
     }
 
     async fn propose(&self, member: &Member, kind: Kind) -> Result<CatalogueOutcome, Status> {
@@ -198,6 +198,30 @@ impl Service {
         }
         Ok(result)
     }
+}
+
+/// The view with the time that grants have left. The published view leaves it out: it would change at every moment.
+fn as_of_now(member: &Member, view: &ClusterView) -> ClusterView {
+    let mut view = view.clone();
+    tell_time_left(&mut view, &member.applied(), rt::now_us());
+    view
+}
+
+fn tell_time_left(view: &mut ClusterView, catalogue: &Catalogue, now_us: u64) {
+    // The clock of the catalogue may be ahead of ours; a grant runs out by whichever is later.
+    let now_us = now_us.max(catalogue.clock_us);
+    for grant in &mut view.grants {
+        let live = catalogue.live_grant(now_us).filter(|g| g.node.get() == grant.node_id && g.holder == grant.holder);
+        grant.expires_in_ms =
+            live.map_or(0, |g| i64::try_from(g.until_us.saturating_sub(now_us).div_ceil(1_000)).unwrap_or(i64::MAX));
+    }
+}
+
+/// The system group has two voters and this node is one of them. It may be away for a while, since no arrangement could do
+/// better, but it is not given up: with it the group would lose its majority for good.
+fn half_of_the_system(view: &ClusterView, node: NodeId) -> bool {
+    let voters = || view.nodes.iter().filter_map(|n| n.node.as_ref()).filter(|n| n.system_voter);
+    voters().count() == 2 && voters().any(|n| n.node_id == node.get())
 }
 
 /// The reason of a refusal, as conditions use it.
@@ -283,7 +307,7 @@ impl Admin for Service {
                 let now = view.borrow_and_update().clone();
                 match now {
                     Some(now) => {
-                        if tx.send(Ok((*now).clone())).await.is_err() {
+                        if tx.send(Ok(as_of_now(&member, &now))).await.is_err() {
                             return;
                         }
                     }
@@ -395,11 +419,15 @@ impl Admin for Service {
         let observed = self.fresh_view(&member).await?;
         let view = observed.nodes.iter().find(|n| n.node.as_ref().is_some_and(|n| n.node_id == old.get()));
         if let Some(view) = view
-            && !view.disruption_blocked_by.is_empty()
+            && (!view.disruption_blocked_by.is_empty() || half_of_the_system(&observed, old))
             && view.node.as_ref().is_some_and(|n| n.state() == taffrail_proto::v1::NodeState::Member)
             && !observed.replacements.iter().any(|r| r.old_node_id == old.get())
         {
-            let waiting_for = format!("the node is still needed: {}", view.disruption_blocked_by);
+            let why = match view.disruption_blocked_by.as_str() {
+                "" => "it is one of two voters of the system group",
+                why => why,
+            };
+            let waiting_for = format!("the node is still needed: {why}");
             return Ok(Response::new(pb::ReplaceNodeResponse { done: false, waiting_for }));
         }
         if let CatalogueOutcome::Refused(why) = self.propose(&member, Kind::Replace { old, new }).await? {
@@ -468,5 +496,43 @@ impl Admin for Service {
         }
         self.propose(&member, Kind::ReleaseGrant { node: id, holder: request.holder }).await?;
         Ok(Response::new(pb::ReleaseDisruptionResponse { released: true }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_core::catalogue::Grant;
+    use taffrail_proto::v1;
+
+    #[test]
+    fn a_grant_shows_the_time_it_has_left() {
+        let grant = Grant { node: NodeId::new(2), holder: "o".into(), until_us: 61_000_000 };
+        let mut catalogue = Catalogue { clock_us: 1_000_000, grant: Some(grant), ..Catalogue::default() };
+        let shown = |node_id| pb::Grant { node_id, holder: "o".into(), expires_in_ms: 0 };
+        let left = |catalogue: &Catalogue, now_us: u64| {
+            let mut view = ClusterView { grants: vec![shown(2), shown(3)], ..ClusterView::default() };
+            tell_time_left(&mut view, catalogue, now_us);
+            view.grants.iter().map(|g| g.expires_in_ms).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&catalogue, 1_000_000), [60_000, 0], "and another node's is not ours");
+        assert_eq!(left(&catalogue, 31_000_000), [30_000, 0]);
+        assert_eq!(left(&catalogue, 60_999_999), [1, 0], "never 0 while it is live");
+        assert_eq!(left(&catalogue, 61_000_000), [0, 0]);
+        catalogue.clock_us = 41_000_000;
+        assert_eq!(left(&catalogue, 0), [20_000, 0], "by the clock of the catalogue if that is later");
+    }
+
+    #[test]
+    fn one_of_two_system_voters_is_not_given_up() {
+        let node = |node_id, system_voter| pb::NodeView {
+            node: Some(v1::Node { node_id, system_voter, ..v1::Node::default() }),
+            ..pb::NodeView::default()
+        };
+        let view = |nodes| ClusterView { nodes, ..ClusterView::default() };
+        let two = view(vec![node(1, true), node(2, true), node(3, false)]);
+        assert!(half_of_the_system(&two, NodeId::new(1)) && !half_of_the_system(&two, NodeId::new(3)));
+        let three = view(vec![node(1, true), node(2, true), node(3, true)]);
+        assert!(!half_of_the_system(&three, NodeId::new(1)));
     }
 }

@@ -11,11 +11,14 @@ use crate::{
 use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, NodeState, Store, StoreState},
-    ids::{ClusterId, GroupId, NodeId, StoreId},
+    ids::{ClusterId, NodeId, StoreId},
     names::StoreName,
 };
 use taffrail_proto::v1;
 use tokio::{sync::watch, time::Instant};
+
+/// Label of the system group.
+const SYSTEM: &str = "system";
 
 /// See the module. Serves nothing before there is a member.
 pub struct Facade {
@@ -76,6 +79,10 @@ impl Facade {
         metrics.peer_connections.set(i64::try_from(self.table.links().len()).unwrap_or(i64::MAX));
         let Some(member) = self.now() else { return };
         let c = member.applied();
+        // Retained stores too: they may come back, and their counters with them.
+        let named = c.stores.values().map(|s| s.name.to_string());
+        metrics.retain_stores(&named.chain(std::iter::once(SYSTEM.to_owned())).collect());
+        metrics.sample_state(&member.parts.db.figures());
         let mut samples = Vec::new();
         for running in member.all_running() {
             let id = running.group.group();
@@ -87,7 +94,7 @@ impl Facade {
                 totals,
             ));
         }
-        samples.push(sample("system".into(), &member.system, crate::engine::StoreTotals::default()));
+        samples.push(sample(SYSTEM.into(), &member.system, crate::engine::StoreTotals::default()));
         metrics.sample(member.system.leads(), &samples);
     }
 }

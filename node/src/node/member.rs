@@ -1,5 +1,6 @@
 //! A node that knows its cluster and its id.
 
+use super::{stop, timed::Timed};
 use crate::{
     catalogue::{codec, machine::CatalogueMachine},
     metrics::Metrics,
@@ -111,6 +112,7 @@ impl Member {
         if !known {
             write_synced(&*parts.home.disk, key, LogOp::Created(PartitionId::new(0))).await?;
         }
+        let machine = Timed::new(machine, parts.metrics.apply_seconds.clone());
         let system = Group::start(&parts.home, key, Box::new(machine)).await?;
         Ok(Arc::new(Self {
             parts,
@@ -243,11 +245,12 @@ impl Member {
         }
     }
 
-    /// Stops all replicas, the system group's last; their data stays.
-    pub async fn stop_replicas(&self) {
-        let running = self.all_running();
-        futures::future::join_all(running.iter().map(|r| r.group.stop())).await;
-        self.system.stop().await;
+    /// Stops all replicas, the system group's last; their data stays. Gives those that did not stop in time.
+    pub async fn stop_replicas(&self) -> Vec<LogKey> {
+        let running: Vec<Arc<Group>> = self.all_running().into_iter().map(|r| r.group).collect();
+        let mut left = stop::replicas(&running).await;
+        left.extend(stop::replicas(std::slice::from_ref(&self.system)).await);
+        left
     }
 
     /// Hands every leadership of this node to another voter.

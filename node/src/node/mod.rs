@@ -3,7 +3,7 @@
 //! - `member`: the running member: system group, store replicas, proposals to the catalogue.
 //! - `replicas`: makes and removes replicas as the catalogue says. `handler`: frames of peers.
 //! - `facade`: the node as the gateway sees it. `ready`: the start barrier. `life`: from a blank disk to a member.
-//! - `run`: the process: servers, signals, the order of stopping.
+//! - `run`: the process: servers, signals, the order of stopping. `stop`: its bounds. `timed`: state machines with a watch.
 
 pub mod admin;
 pub mod facade;
@@ -13,3 +13,5 @@ pub mod member;
 pub mod ready;
 pub mod replicas;
 pub mod run;
+pub mod stop;
+pub mod timed;

@@ -6,6 +6,7 @@ use super::{
     handler::NodeHandler,
     life::{DiskStatus, End, Life, Shell},
     member::Member,
+    stop,
 };
 use crate::{
     config::{Config, Discovery},
@@ -14,6 +15,7 @@ use crate::{
     gateway::{self, GatewayConfig, Origin, Shared},
     health::{self, Readiness},
     identity::DataDir,
+    logging,
     metrics::Metrics,
     peer::{
         grpc::{GrpcTransport, MESSAGE_BYTES_MAX, keep_links},
@@ -36,6 +38,7 @@ use tokio::{
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
+use tracing::Instrument;
 
 /// Requests to the life of the node that may wait.
 const TOLD_MAX: usize = 16;
@@ -116,11 +119,17 @@ fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) -> Join
     })
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop. Everything that it logs names it: by its id too, once it has one.
 ///
 /// # Errors
 /// Why it could not start, or had to end.
 pub async fn run(config: Config) -> Result<(), End> {
+    let span = logging::node_span(&config.name);
+    in_span(config).instrument(span).await
+}
+
+async fn in_span(config: Config) -> Result<(), End> {
+    logging::show(&config);
     // First of all: the first process of a container has no default action, so a signal that comes while the databases are
     // opened would be lost, and the pod killed at the end of its grace period.
     let mut signals = Signals::install()?;
@@ -194,7 +203,7 @@ pub async fn run(config: Config) -> Result<(), End> {
     ];
 
     let life = rt::spawn(Life::new(shell, dir, told).run());
-    tracing::info!(node = %config.name, clients = %config.listen_clients, "serving");
+    tracing::info!(clients = %config.listen_clients, "serving");
     let ended = wait(&config, &mut signals, life, &readiness, &member, [&streams, &servers]).await;
     streams.cancel();
     servers.cancel();
@@ -316,15 +325,19 @@ async fn wait(
 /// Stops consensus, flushes state so that the next start is short, ends the log writer.
 async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Arc<RocksLog>) {
     let member = member.borrow().clone();
+    let mut left = Vec::new();
     if let Some(member) = member {
-        member.stop_replicas().await;
+        left = member.stop_replicas().await;
         let db = Arc::clone(&member.parts.db);
-        match rt::blocking(move || db.flush()).await {
-            Ok(Ok(())) => {}
+        match tokio::time::timeout(stop::FLUSH_MAX, rt::blocking(move || db.flush())).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
             Ok(Err(error)) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
-            Err(error) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
+            Err(_) => tracing::warn!("state was not flushed in time; the log will rebuild it"),
         }
     }
-    log.close();
-    tracing::info!("stopped");
+    if tokio::time::timeout(stop::LOG_MAX, rt::blocking(move || log.close())).await.is_err() {
+        tracing::warn!("the log writer did not end in time");
+    }
+    tracing::info!(replicas_left = left.len(), "stopped");
 }

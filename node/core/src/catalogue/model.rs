@@ -188,6 +188,11 @@ impl Catalogue {
         self.nodes.iter().filter(|(_, n)| n.state == NodeState::Member).map(|(id, _)| *id)
     }
 
+    /// Nodes that have not been removed, whatever they are to become.
+    pub fn present(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. })).map(|(id, _)| *id)
+    }
+
     /// The node of a disk, removed ones too.
     #[must_use]
     pub fn node_of_disk(&self, disk: DiskId) -> Option<NodeId> {

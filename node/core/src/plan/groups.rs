@@ -134,7 +134,9 @@ fn place(
     let mut wanted: BTreeSet<ReplicaId> = BTreeSet::new();
     for node in target {
         match group.on(*node) {
-            Some(replica) => drop(wanted.insert(replica)),
+            Some(replica) => {
+                wanted.insert(replica);
+            }
             // Both lifetimes would have the same keys: the old data goes before the new comes.
             None if still_leaves(group, *node) => {
                 let sentence = format!("node {node} still removes its former replica");

@@ -3,8 +3,9 @@
 use super::Observed;
 use crate::{
     catalogue::{Catalogue, GroupPhase},
-    ids::{GroupId, NodeId},
+    ids::{GroupId, NodeId, ReplicaId},
 };
+use std::collections::BTreeSet;
 
 /// What forbids it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,8 @@ pub struct Blocked {
     pub sentence: String,
 }
 
-/// Checks one node. Unknown counts as no; groups of a single voter do not count, since their spec accepts the outage.
+/// Checks one node. Unknown counts as no; groups of a single voter do not count, since their spec accepts the outage, and
+/// two voters are let go one at a time where no arrangement could do better (see `pair`).
 ///
 /// # Errors
 /// The first group that forbids it.
@@ -47,8 +49,21 @@ pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result
         let without =
             voters.iter().filter(|v| seen.hosts.get(v) != Some(&node) && observed.caught_up(group, **v)).count();
         if without * 2 <= voters.len() {
+            if pair(catalogue, observed, group, &voters) {
+                continue;
+            }
             return Err(blocked(&format!("would keep {without} caught-up of {} voters", voters.len())));
         }
     }
     Ok(())
+}
+
+/// The system group of a cluster of two nodes, both voters caught up. It loses its majority while either of them is away,
+/// whatever anybody does; to refuse would mean that such a cluster can never be rolled. With a third node the same group is
+/// merely on its way to three voters, and a store group of two is always on its way: both grants wait for that.
+fn pair(c: &Catalogue, o: &Observed, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
+    group == GroupId::SYSTEM
+        && voters.len() == 2
+        && c.present().count() == 2
+        && voters.iter().all(|v| o.caught_up(group, *v))
 }

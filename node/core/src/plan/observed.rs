@@ -13,6 +13,9 @@ pub const CAUGHT_UP_US: u64 = 1_000_000;
 /// at any load, and finds a replica that stands still in a group that has seen few entries.
 pub const CLOSE_US: u64 = 250_000;
 
+/// How long a node must be silent before its drain goes on without it, microseconds: longer than a restart takes.
+pub const SILENT_US: u64 = 60_000_000;
+
 /// One replica, as its node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaReport {
@@ -125,11 +128,17 @@ pub struct Observed {
     pub close_since_us: BTreeMap<(GroupId, ReplicaId), u64>,
     /// How far each group had committed a little earlier.
     pub marks: BTreeMap<GroupId, CommitMark>,
+    /// Since when each node that does not answer has not, as far as this coordinator knows.
+    pub silent_since_us: BTreeMap<NodeId, u64>,
 }
 
 impl Observed {
-    /// Carries over since when replicas have been close, and forgets those that no longer are.
+    /// Carries over since when replicas have been close and nodes silent, and forgets those that no longer are.
     pub fn settle(&mut self, previous: &Self) {
+        for (node, _) in self.nodes.iter().filter(|(_, n)| !n.reachable) {
+            let since = previous.silent_since_us.get(node).copied().unwrap_or(self.now_us);
+            self.silent_since_us.insert(*node, since);
+        }
         for (group, seen) in &self.groups {
             let mark = previous.marks.get(group).map_or_else(
                 || CommitMark::first(self.now_us, seen.committed),
@@ -147,7 +156,9 @@ impl Observed {
             }
         }
         for (group, odd) in divergence::odd_ones(self) {
-            odd.iter().for_each(|replica| drop(self.close_since_us.remove(&(group, *replica))));
+            for replica in odd {
+                self.close_since_us.remove(&(group, replica));
+            }
         }
     }
 
@@ -175,6 +186,13 @@ impl Observed {
     #[must_use]
     pub fn reachable(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.reachable)
+    }
+
+    /// The node has not answered for so long that what leaves it need not wait for it.
+    #[must_use]
+    pub fn silent(&self, node: NodeId) -> bool {
+        let since = self.silent_since_us.get(&node);
+        since.is_some_and(|s| self.now_us.saturating_sub(*s) >= SILENT_US)
     }
 
     /// The node says that it has removed the replica for ever.

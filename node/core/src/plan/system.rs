@@ -35,7 +35,7 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
         .iter()
         .filter(|(id, n)| match n.state {
             NodeState::Member => false,
-            NodeState::Draining => holds_nothing(c, **id),
+            NodeState::Draining => holds_nothing(c, **id) || given_up(c, o, **id),
             // The voters never fall in a replacement: a lost voter stays until another node can take its vote.
             NodeState::Replacing { .. } => {
                 unnamed(c, **id) && (!voters.contains(&replica(**id)) || members.len() >= voters.len())
@@ -145,14 +145,32 @@ fn holds_nothing(c: &Catalogue, node: NodeId) -> bool {
     !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node))
 }
 
-/// Nodes that no group names any more leave the catalogue.
+/// The node is silent and every store has moved away from it: its drain does not wait for what only it could remove.
+fn given_up(c: &Catalogue, o: &Observed, node: NodeId) -> bool {
+    o.silent(node) && unnamed(c, node)
+}
+
+/// Nodes that no group names any more leave the catalogue. A drained node that has never said that its data is gone leaves
+/// by force: the data stays under the names of replicas that are never used again, and its disk can only come back as a new
+/// node. Until then nothing of it is dropped from the catalogue, so a node that answers in time, or whose drain is taken
+/// back, removes its old data before it gets new.
 pub(super) fn departures(c: &Catalogue, o: &Observed, plan: &mut Plan) {
     let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
+    // The catalogue takes one at a time.
+    let mut replacing = c.nodes.values().any(|n| matches!(n.state, NodeState::Replacing { .. }));
     for (id, node) in &c.nodes {
         let named = seen.hosts.values().any(|n| n == id) || seen.joint();
         match node.state {
             NodeState::Draining if holds_nothing(c, *id) && !named => plan.propose(Kind::Drained(*id)),
+            NodeState::Draining if given_up(c, o, *id) && !named && !replacing => {
+                plan.propose(Kind::Replace { old: *id, new: None });
+                replacing = true;
+            }
             NodeState::Replacing { .. } if unnamed(c, *id) && !named => plan.propose(Kind::Replaced(*id)),
+            NodeState::Draining if !o.reachable(*id) => {
+                let sentence = format!("the node does not answer; {}", remaining(c, *id));
+                plan.wait(None, Some(*id), "Draining", sentence);
+            }
             NodeState::Draining => plan.wait(None, Some(*id), "Draining", remaining(c, *id)),
             NodeState::Replacing { .. } => plan.wait(None, Some(*id), "Replacing", remaining(c, *id)),
             NodeState::Member | NodeState::Removed { .. } => {}

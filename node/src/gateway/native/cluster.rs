@@ -18,15 +18,10 @@ use tonic::{Request, Response, Status};
 #[derive(Clone)]
 pub struct Service(pub Shared);
 
-#[tonic::async_trait]
-impl Cluster for Service {
-    async fn status(&self, _: Request<v1::ClusterStatusRequest>) -> Result<Response<v1::ClusterStatus>, Status> {
-        Ok(Response::new(self.0.node.cluster_status()))
-    }
+type Changes = Pin<Box<dyn Stream<Item = Result<v1::ClusterStatus, Status>> + Send>>;
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::ClusterStatus, Status>> + Send>>;
-
-    async fn watch(&self, _: Request<v1::ClusterStatusRequest>) -> Result<Response<Self::WatchStream>, Status> {
+impl Service {
+    fn changes(&self) -> Changes {
         let (tx, rx) = mpsc::channel(1);
         let shared = self.0.clone();
         rt::spawn(async move {
@@ -52,6 +47,21 @@ impl Cluster for Service {
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
+        Box::pin(ReceiverStream::new(rx))
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for Service {
+    async fn status(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<v1::ClusterStatus>, Status> {
+        let call = |_| std::future::ready(Ok(Response::new(self.0.node.cluster_status())));
+        self.0.counted("ClusterStatus", request, call).await
+    }
+
+    type WatchStream = Changes;
+
+    async fn watch(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let call = |_| async { Ok(Response::new(self.changes())) };
+        self.0.counted("WatchCluster", request, call).await
     }
 }

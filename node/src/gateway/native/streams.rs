@@ -3,7 +3,7 @@
 use crate::{
     engine::{AppendError, Consistency, ReadError, ResolveError, Route, StoreRef},
     gateway::{
-        Origin, Shared, decode, encode, forward,
+        Origin, Shared, calls, decode, encode, forward,
         relay::{self, Cursor},
         resolve,
         status::{Problem, Proof, Reason, proof},
@@ -22,7 +22,6 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
-use tracing::Instrument;
 
 /// Pages that wait for a slow reader.
 const PAGES_MAX: usize = 4;
@@ -58,6 +57,7 @@ pub fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
     if deadline <= Instant::now() {
         return Err(Problem::new(Reason::Deadline, "the deadline passed before the call arrived"));
     }
+    calls::of_store(&store);
     let request_id = forward::request_id(request.metadata());
     Ok(Call { store, deadline, deadline_asked: asked.is_some(), request_id })
 }
@@ -227,22 +227,16 @@ enum Passed {
     Again(Problem, Option<NodeId>),
 }
 
-#[tonic::async_trait]
-impl Streams for Service {
-    async fn append(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
-        let _timer = self.0.metrics.append_seconds.start_timer();
+type Pages = Pin<Box<dyn Stream<Item = Result<v1::ReadResponse, Status>> + Send>>;
+
+impl Service {
+    async fn append_call(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
         let call = call(&self.0, &request)?;
         let append = decode::append(&self.0.config, request.into_inner())?;
-        let span = tracing::info_span!("append", store = %call.store, request_id = %call.request_id);
-        let answer = self.append_once_or_again(&append, &call).instrument(span).await;
-        let code = answer.as_ref().map_or_else(Status::code, |_| tonic::Code::Ok);
-        self.0.metrics.calls.with_label_values(&["Append", &format!("{code:?}")]).inc();
-        answer.map(Response::new)
+        self.append_once_or_again(&append, &call).await.map(Response::new)
     }
 
-    type ReadStream = Pin<Box<dyn Stream<Item = Result<v1::ReadResponse, Status>> + Send>>;
-
-    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+    async fn read_call(&self, request: Request<v1::ReadRequest>) -> Result<Response<Pages>, Status> {
         let call = call(&self.0, &request)?;
         let request = request.into_inner();
         let (source, direction) = decode::read(&request)?;
@@ -277,9 +271,27 @@ impl Streams for Service {
         Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
     }
 
-    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+    async fn list_call(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
         let call = call(&self.0, &request)?;
         self.list_here(&call, request.into_inner()).await.map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl Streams for Service {
+    async fn append(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
+        let _timer = self.0.metrics.append_seconds.start_timer();
+        self.0.counted("Append", request, |request| self.append_call(request)).await
+    }
+
+    type ReadStream = Pages;
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        self.0.counted("Read", request, |request| self.read_call(request)).await
+    }
+
+    async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        self.0.counted("ListStreams", request, |request| self.list_call(request)).await
     }
 }
 

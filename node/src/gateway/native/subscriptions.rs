@@ -12,7 +12,6 @@ use taffrail_proto::v1::{self, subscriptions_server::Subscriptions};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-use tracing::Instrument;
 
 /// Messages that wait for a slow subscriber; it slows itself only.
 const MESSAGES_MAX: usize = 8;
@@ -21,30 +20,34 @@ const MESSAGES_MAX: usize = 8;
 #[derive(Clone)]
 pub struct Service(pub Shared);
 
-#[tonic::async_trait]
-impl Subscriptions for Service {
-    type SubscribeStream = Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
+type Messages = Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
 
-    async fn subscribe(
-        &self,
-        request: Request<v1::SubscribeRequest>,
-    ) -> Result<Response<Self::SubscribeStream>, Status> {
+impl Service {
+    async fn subscribe_call(&self, request: Request<v1::SubscribeRequest>) -> Result<Response<Messages>, Status> {
         let call = call(&self.0, &request)?;
         let source = decode::subscribe(request.get_ref())?;
         let store = self.0.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
         let label = self.0.metrics.store_label(&store.name.to_string());
         let open = self.0.metrics.subscribers.with_label_values(&[&label]);
-        let span = tracing::info_span!("subscribe", store = %call.store, request_id = %call.request_id);
         let (tx, rx) = mpsc::channel(MESSAGES_MAX);
         let subscription = follow::Subscription::new(self.0.clone(), call, Cursor::new(source, Direction::Forward), tx);
-        rt::spawn(
-            async move {
-                open.inc();
-                subscription.run().await;
-                open.dec();
-            }
-            .instrument(span),
-        );
+        rt::spawn(async move {
+            open.inc();
+            subscription.run().await;
+            open.dec();
+        });
         Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
+    }
+}
+
+#[tonic::async_trait]
+impl Subscriptions for Service {
+    type SubscribeStream = Messages;
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        self.0.counted("Subscribe", request, |request| self.subscribe_call(request)).await
     }
 }

@@ -201,7 +201,7 @@ pub(super) struct FakeReplica {
 impl FakeReplica {
     fn tell(&self, last: u64) {
         if let Some(applied) = self.applied.lock().unwrap().as_ref() {
-            applied.send_replace(Applied { index: last, position: Position::new(last).unwrap() });
+            applied.send_replace(Applied { index: last, position: Position::new(last).unwrap(), rules: 1 });
         }
     }
     /// The next append is answered so.

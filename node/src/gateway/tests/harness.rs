@@ -32,15 +32,17 @@ pub(super) struct Port {
     runtime: Option<Runtime>,
     pub(super) address: String,
     pub(super) stopping: CancellationToken,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Port {
     pub(super) async fn open(node: &Arc<FakeNode>, origin: Origin, config: GatewayConfig) -> Self {
         let stopping = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new("test").unwrap());
         let shared = Shared {
             config: Arc::new(config),
             node: Arc::clone(node) as Arc<dyn crate::engine::Node>,
-            metrics: Arc::new(Metrics::new("test").unwrap()),
+            metrics: Arc::clone(&metrics),
             readers: Readers::default(),
             origin,
             stopping: stopping.clone(),
@@ -60,7 +62,7 @@ impl Port {
             tx.send(listener.local_addr().unwrap()).unwrap();
             server::server().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
-        Self { runtime: Some(runtime), address: format!("http://{}", rx.await.unwrap()), stopping }
+        Self { runtime: Some(runtime), address: format!("http://{}", rx.await.unwrap()), stopping, metrics }
     }
 
     /// Every task and connection of it is gone at once.

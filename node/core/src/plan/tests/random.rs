@@ -18,6 +18,8 @@ enum Disturb {
     Join,
     Down(u64),
     Up,
+    /// Whoever is down has been so for long.
+    Silence,
     /// The node never comes back.
     Lose(u64),
     /// A node removes a replica that it should have kept.
@@ -40,6 +42,7 @@ fn disturb() -> impl Strategy<Value = Disturb> {
         2 => Just(Disturb::Join),
         2 => (1u64..8).prop_map(Disturb::Down),
         2 => Just(Disturb::Up),
+        1 => Just(Disturb::Silence),
         1 => (1u64..8).prop_map(Disturb::Lose),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Forget(s, n)),
         6 => (0usize..8).prop_map(Disturb::Pass),
@@ -84,6 +87,7 @@ impl Story {
                 }
             }
             Disturb::Up => toy.down = toy.lost.clone(),
+            Disturb::Silence => toy.be_silent(),
             Disturb::Lose(n) => self.lose(NodeId::new(n)),
             Disturb::Forget(s, n) => self.forget(s, NodeId::new(n)),
             Disturb::Pass(n) => drop(toy.pass_until(n, Carry::Whole)),

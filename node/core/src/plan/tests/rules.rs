@@ -442,3 +442,123 @@ fn a_store_of_one_replica_does_not_hold_its_node() {
     o.groups.remove(&group);
     assert!(guard(&toy.c, &o, node).is_ok());
 }
+
+#[test]
+fn the_drain_of_a_dead_node_ends_without_it() {
+    // Three of four nodes, then one of three: the dead node's replica is replaced, or not needed any more.
+    for (nodes, replicas) in [(4, 3), (3, 1)] {
+        let mut toy = Toy::new(nodes);
+        toy.declare("a", 3);
+        toy.settle();
+        let node = NodeId::new(toy.voters("a")[2]);
+        toy.down.insert(node);
+        toy.declare("a", replicas);
+        toy.run(Kind::Drain(node));
+        toy.settle();
+        assert_eq!(toy.voters("a").len() as u64, u64::from(replicas));
+        assert!(!toy.voters("a").contains(&node.get()), "the store does not wait");
+        assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "it may only be starting again");
+        toy.be_silent();
+        toy.settle();
+        assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: true });
+        assert!(toy.c.groups.values().all(|g| g.replicas.values().all(|r| r.node != node)));
+        let system = &toy.groups[&GroupId::SYSTEM];
+        assert_eq!(system.configs[0].len(), if nodes == 4 { 3 } else { 2 });
+        assert!(!system.hosts.values().any(|n| *n == node));
+    }
+}
+
+#[test]
+fn a_draining_node_that_comes_back_removes_its_data_itself() {
+    let mut toy = Toy::new(4);
+    toy.declare("a", 3);
+    toy.settle();
+    let node = NodeId::new(toy.voters("a")[2]);
+    toy.down.insert(node);
+    toy.run(Kind::Drain(node));
+    toy.settle();
+    assert!(waits(&mut toy, "Draining").unwrap().sentence.starts_with("the node does not answer; "));
+    toy.down.clear();
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });
+}
+
+#[test]
+fn a_drain_that_is_taken_back_leaves_no_old_data_under_new_replicas() {
+    let mut toy = Toy::new(4);
+    toy.declare("a", 3);
+    toy.settle();
+    let node = NodeId::new(toy.voters("a")[2]);
+    toy.down.insert(node);
+    toy.run(Kind::Drain(node));
+    toy.settle();
+    toy.be_silent();
+    toy.pass();
+    toy.run(Kind::CancelDrain(node));
+    let group = toy.group("a");
+    assert!(still_has_data(&toy, group, node), "nothing is dropped while the node may come back");
+    toy.down.clear();
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Member);
+}
+
+fn still_has_data(toy: &Toy, group: GroupId, node: NodeId) -> bool {
+    toy.c.groups[&group].replicas.values().any(|r| r.node == node && r.state == ReplicaState::Leaving)
+}
+
+#[test]
+fn the_only_copy_on_a_dead_node_keeps_its_drain_open() {
+    let mut toy = Toy::new(3);
+    toy.declare("a", 1);
+    toy.settle();
+    let node = NodeId::new(toy.voters("a")[0]);
+    toy.down.insert(node);
+    toy.run(Kind::Drain(node));
+    toy.settle();
+    toy.be_silent();
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "data is never given up");
+}
+
+#[test]
+fn two_nodes_are_let_go_one_at_a_time() {
+    let mut toy = Toy::new(2);
+    toy.declare("a", 1);
+    toy.settle();
+    assert_eq!(toy.groups[&GroupId::SYSTEM].configs[0].len(), 2);
+    let o = toy.observe();
+    assert!(guard(&toy.c, &o, NodeId::new(1)).is_ok());
+    assert!(guard(&toy.c, &o, NodeId::new(2)).is_ok());
+    toy.down.insert(NodeId::new(2));
+    toy.pass();
+    let o = toy.observe();
+    assert!(guard(&toy.c, &o, NodeId::new(1)).is_err(), "the other one is out");
+}
+
+#[test]
+fn two_nodes_that_are_not_caught_up_are_not_let_go() {
+    let mut toy = Toy::new(2);
+    toy.settle();
+    let leader = toy.groups[&GroupId::SYSTEM].leader;
+    let other = *toy.groups[&GroupId::SYSTEM].configs[0].iter().find(|r| **r != leader).unwrap();
+    toy.stalled.insert((GroupId::SYSTEM, other));
+    for _ in 0..4 {
+        toy.pass();
+    }
+    let o = toy.observe();
+    assert_eq!(guard(&toy.c, &o, NodeId::new(leader.get())).unwrap_err().group, GroupId::SYSTEM);
+}
+
+#[test]
+fn two_voters_of_three_nodes_are_not_let_go() {
+    let mut toy = Toy::new(2);
+    toy.settle();
+    toy.down.insert(NodeId::new(3));
+    toy.run(Kind::Register(registration(3)));
+    for _ in 0..6 {
+        toy.pass();
+    }
+    let o = toy.observe();
+    assert_eq!(o.groups[&GroupId::SYSTEM].voters().len(), 2);
+    assert_eq!(guard(&toy.c, &o, NodeId::new(1)).unwrap_err().group, GroupId::SYSTEM);
+}

@@ -10,7 +10,7 @@ use crate::{
     ids::{ClusterId, Digest, DiskId},
     names::StoreName,
 };
-use observed::CAUGHT_UP_US;
+use observed::{CAUGHT_UP_US, SILENT_US};
 use uuid::Uuid;
 
 /// A group as its members know it.
@@ -345,6 +345,13 @@ impl Toy {
                 assert!(!matches!(state, NodeState::Removed { .. }), "{replica} of group {id} lives on a removed node");
             }
         }
+    }
+
+    /// Time in which whoever is down becomes silent.
+    pub(super) fn be_silent(&mut self) {
+        self.observe();
+        self.now_us += SILENT_US;
+        self.observe();
     }
 
     pub(super) fn settle(&mut self) {

@@ -1,0 +1,190 @@
+//! One node: its directory and ports stay, its process is started again whenever it ends.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    process::{Child, Command},
+    sync::oneshot,
+    task::JoinHandle,
+    time::Instant,
+};
+
+/// Longer than a loaded machine needs for anything here.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at something that is waited for.
+const LOOK: Duration = Duration::from_millis(50);
+/// The kubelet waits before it starts a container again.
+const BACK_OFF: Duration = Duration::from_millis(200);
+/// Exit code of a node whose port is taken, and of one whose data was retired.
+const PORT_TAKEN: i32 = 66;
+pub(crate) const RETIRED: i32 = 75;
+const SIGABRT: i32 = 6;
+
+/// Looks until `look` answers; says what was waited for when it never does.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match look().await {
+            Ok(value) => return value,
+            Err(seen) => assert!(Instant::now() < end, "waited for {what}; last seen: {seen}"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The four ports of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    pub(crate) clients: u16,
+    pub(crate) peers: u16,
+    pub(crate) admin: u16,
+    pub(crate) http: u16,
+}
+
+impl Ports {
+    /// Ports that were free a moment ago, for `nodes` nodes.
+    pub(crate) fn free(nodes: usize) -> Vec<Self> {
+        let held: Vec<TcpListener> = (0..nodes * 4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports: Vec<u16> = held.iter().map(|port| port.local_addr().unwrap().port()).collect();
+        ports.chunks(4).map(|p| Self { clients: p[0], peers: p[1], admin: p[2], http: p[3] }).collect()
+    }
+}
+
+type Ends = Arc<Mutex<Vec<ExitStatus>>>;
+
+struct Supervisor {
+    /// True: with SIGTERM; false: with SIGKILL.
+    stop: oneshot::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// See the module.
+pub(crate) struct Slot {
+    pub(crate) name: String,
+    pub(crate) ports: Ports,
+    dir: PathBuf,
+    points: PathBuf,
+    supervisor: Option<Supervisor>,
+    ends: Ends,
+}
+
+impl Slot {
+    /// Makes directory and configuration; nothing is started.
+    pub(crate) fn new(root: &Path, name: &str, ports: Ports, peers: &[Ports], points: &Path) -> Self {
+        let dir = root.join(name);
+        fs::create_dir(&dir).unwrap();
+        let peers: Vec<String> = peers.iter().map(|p| format!("\"127.0.0.1:{}\"", p.peers)).collect();
+        let config = format!(
+            "[node]\ndata_dir = \"{data}\"\ncluster = \"main\"\nname = \"{name}\"\n\
+             [listen]\nclients = \"127.0.0.1:{clients}\"\npeers = \"127.0.0.1:{own}\"\n\
+             admin = \"127.0.0.1:{admin}\"\nhttp = \"127.0.0.1:{http}\"\n\
+             [peer]\nadvertise = \"127.0.0.1:{own}\"\n\
+             [discovery]\nkind = \"static\"\npeers = [{peers}]\n\
+             [shutdown]\ndrain_delay_ms = 0\ngrace_ms = 20000\n\
+             [log]\nlevel = \"info,taffrail_node::coordinator=debug\"\n",
+            data = dir.join("data").display(),
+            clients = ports.clients,
+            own = ports.peers,
+            admin = ports.admin,
+            http = ports.http,
+            peers = peers.join(", "),
+        );
+        fs::write(dir.join("node.toml"), config).unwrap();
+        let points = points.to_owned();
+        Self { name: name.to_owned(), ports, dir, points, supervisor: None, ends: Ends::default() }
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.supervisor.is_some()
+    }
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+    /// Everything that its processes have said.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Starts it, and again whenever it ends.
+    pub(crate) fn start(&mut self) {
+        assert!(self.supervisor.is_none(), "{} runs already", self.name);
+        let (stop, stopped) = oneshot::channel();
+        let (dir, points, ends) = (self.dir.clone(), self.points.clone(), Arc::clone(&self.ends));
+        let task = tokio::spawn(supervise(dir, points, stopped, ends));
+        self.supervisor = Some(Supervisor { stop, task });
+    }
+
+    /// Ends it for good, with time to stop in order or without.
+    pub(crate) async fn stop(&mut self, in_order: bool) {
+        let Some(Supervisor { stop, task }) = self.supervisor.take() else { return };
+        // a supervisor that is gone has failed, which the task tells
+        let _gone = stop.send(in_order);
+        task.await.unwrap();
+    }
+
+    /// How often a process died at a fault point; any other end is none that this test allows.
+    pub(crate) fn deaths(&self) -> usize {
+        let ends = self.ends.lock().unwrap();
+        for end in ends.iter() {
+            let allowed = end.signal() == Some(SIGABRT) || matches!(end.code(), Some(PORT_TAKEN | RETIRED));
+            assert!(allowed, "{} ended with {end}: {}", self.name, self.tail());
+        }
+        let deaths = ends.iter().filter(|end| end.signal() == Some(SIGABRT)).count();
+        let said = self.said();
+        let told = said.matches("fault point reached").count();
+        assert!(told >= deaths, "{} died {deaths} times and said so {told} times: {}", self.name, self.tail());
+        assert!(!said.contains("panicked"), "{}: {}", self.name, self.tail());
+        deaths
+    }
+
+    fn tail(&self) -> String {
+        let said = self.said();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+fn spawn(dir: &Path, points: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_taffrail"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("TAFFRAIL_") || n.starts_with("POD_")) {
+            command.env_remove(name);
+        }
+    }
+    command.arg("serve").arg("--config").arg(dir.join("node.toml")).env("TAFFRAIL_FAILPOINT_FILE", points);
+    // A core, where the system writes one, belongs to the run.
+    command.current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true);
+    command.spawn().unwrap()
+}
+
+async fn supervise(dir: PathBuf, points: PathBuf, mut stop: oneshot::Receiver<bool>, ends: Ends) {
+    loop {
+        let mut child = spawn(&dir, &points);
+        tokio::select! {
+            ended = child.wait() => ends.lock().unwrap().push(ended.unwrap()),
+            in_order = &mut stop => return end(child, in_order.unwrap_or(false)).await,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BACK_OFF) => {}
+            _ = &mut stop => return,
+        }
+    }
+}
+
+async fn end(mut child: Child, in_order: bool) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    match pid {
+        Some(pid) if in_order => rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap(),
+        _ => child.start_kill().unwrap(),
+    }
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.expect("a node that is told to stop stops").unwrap();
+    assert!(!in_order || ended.success() || ended.code() == Some(RETIRED), "told to stop, a node ended with {ended}");
+}

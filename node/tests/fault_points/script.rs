@@ -1,0 +1,227 @@
+//! The life of one cluster, phase by phase, and what is there in the end.
+
+use crate::{
+    cluster::{Cluster, Wanted},
+    disks::{self, Disks},
+    events::{Writer, client},
+    points::{Fault, Reached},
+    process::until,
+};
+use std::collections::BTreeMap;
+
+/// A part of a cluster's life.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Phase {
+    /// Three nodes become one cluster.
+    Bootstrap,
+    /// A store of three replicas and one of one.
+    Create,
+    /// A fourth node; the small store gets three replicas, one of them there.
+    Grow,
+    /// The fourth node is drained and removed; the small store gets one replica again.
+    Shrink,
+    /// A node comes back with an empty disk and replaces the one that it was.
+    Replace,
+    /// The small store is removed with its data.
+    Remove,
+}
+
+/// All of them, in order.
+pub(crate) const PHASES: [Phase; 6] =
+    [Phase::Bootstrap, Phase::Create, Phase::Grow, Phase::Shrink, Phase::Replace, Phase::Remove];
+
+const NAMES: [&str; 4] = ["main-0", "main-1", "main-2", "main-3"];
+const LOST: usize = 1;
+const EXTRA: usize = 3;
+
+/// What a run has shown.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The coordinator's writes, by phase.
+    pub(crate) reached: [Reached; PHASES.len()],
+    /// Whether somebody died, by phase.
+    pub(crate) died: [bool; PHASES.len()],
+    /// What is there.
+    pub(crate) end: End,
+}
+
+/// What must be the same whoever died. Ids of nodes and replicas may differ, and which node leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Name, state and whether it votes in the system group.
+    nodes: Vec<(String, i32, bool)>,
+    /// Name -> state, replicas, voters.
+    stores: BTreeMap<String, (i32, u32, usize)>,
+    disks: Disks,
+}
+
+/// The directory of a run; it stays when the run fails.
+struct Root(Option<tempfile::TempDir>);
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        if let Some(dir) = self.0.take().filter(|_| std::thread::panicking()) {
+            println!("the run is kept in {}", dir.keep().display());
+        }
+    }
+}
+
+/// Runs all phases, dying in each as `faults` say.
+pub(crate) async fn run(label: &str, faults: &[Option<Fault>; PHASES.len()]) -> Done {
+    let dir =
+        tempfile::Builder::new().prefix(&format!("fault-points-{label}-")).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+    let root = Root(Some(dir.unwrap()));
+    let mut life = Life { cluster: Cluster::new(root.0.as_ref().unwrap().path(), &NAMES), orders: None, notes: None };
+    let mut reached: [Reached; PHASES.len()] = Default::default();
+    let mut died = [false; PHASES.len()];
+    for (n, (phase, fault)) in PHASES.into_iter().zip(faults).enumerate() {
+        let before = life.cluster.deaths();
+        life.cluster.points.arm(*fault);
+        life.pass(phase).await;
+        reached[n] = life.cluster.points.reached();
+        died[n] = life.died(*fault, &reached[n], before).await;
+        life.writes_go_on().await;
+    }
+    let end = life.end().await;
+    Done { reached, died, end }
+}
+
+struct Life {
+    cluster: Cluster,
+    orders: Option<Writer>,
+    notes: Option<Writer>,
+}
+
+impl Life {
+    /// Ports of the nodes that are there all the time, and of the one that is lost and replaced.
+    fn ports(&self) -> Vec<u16> {
+        self.cluster.slots[..EXTRA].iter().map(|slot| slot.ports.clients).collect()
+    }
+
+    async fn pass(&mut self, phase: Phase) {
+        match phase {
+            Phase::Bootstrap => self.bootstrap().await,
+            Phase::Create => self.create().await,
+            Phase::Grow => self.grow().await,
+            Phase::Shrink => self.shrink().await,
+            Phase::Replace => self.replace().await,
+            Phase::Remove => self.remove().await,
+        }
+    }
+
+    /// Exactly one process died if the fault was come to, and none if not.
+    async fn died(&self, fault: Option<Fault>, reached: &Reached, before: usize) -> bool {
+        let died = fault.is_some_and(|fault| reached.of(fault.point) >= fault.n);
+        let wanted = before + usize::from(died);
+        until("the death to be noticed", async || match self.cluster.deaths() {
+            now if now == wanted => Ok(()),
+            now => Err(format!("{now} deaths, {wanted} wanted: {fault:?}, {reached}")),
+        })
+        .await;
+        died
+    }
+
+    async fn writes_go_on(&self) {
+        for writer in [&self.orders, &self.notes].into_iter().flatten() {
+            writer.goes_on().await;
+        }
+    }
+
+    async fn bootstrap(&mut self) {
+        self.cluster.slots[..EXTRA].iter_mut().for_each(crate::process::Slot::start);
+        self.cluster.bootstrap(0).await;
+        for slot in 1..EXTRA {
+            self.cluster.join(slot).await;
+        }
+        self.cluster.settle(&Wanted { nodes: &NAMES[..EXTRA], stores: &[] }).await;
+    }
+
+    async fn create(&mut self) {
+        let stores = [("notes", 1), ("orders", 3)];
+        self.cluster.declare(&stores).await;
+        self.orders = Some(Writer::start("default/orders", &self.ports()));
+        self.notes = Some(Writer::start("default/notes", &self.ports()));
+        self.cluster.settle(&Wanted { nodes: &NAMES[..EXTRA], stores: &stores }).await;
+    }
+
+    async fn grow(&mut self) {
+        let stores = [("notes", 3), ("orders", 3)];
+        self.cluster.slots[EXTRA].start();
+        self.cluster.join(EXTRA).await;
+        self.cluster.declare(&stores).await;
+        self.cluster.settle(&Wanted { nodes: &NAMES, stores: &stores }).await;
+    }
+
+    async fn shrink(&mut self) {
+        let stores = [("notes", 1), ("orders", 3)];
+        self.cluster.drain(NAMES[EXTRA]).await;
+        self.cluster.slots[EXTRA].stop(true).await;
+        // It may have come back as a new node just before it was stopped.
+        self.cluster.drain(NAMES[EXTRA]).await;
+        self.cluster.declare(&stores).await;
+        self.cluster.settle(&Wanted { nodes: &NAMES[..EXTRA], stores: &stores }).await;
+    }
+
+    async fn replace(&mut self) {
+        // A store of one replica would be lost with the only node that has it: it gets its three again.
+        let stores = [("notes", 3), ("orders", 3)];
+        self.cluster.declare(&stores).await;
+        let wanted = Wanted { nodes: &NAMES[..EXTRA], stores: &stores };
+        self.cluster.settle(&wanted).await;
+        let old = self.cluster.status(LOST).await.node_id;
+        let lost = &mut self.cluster.slots[LOST];
+        lost.stop(false).await;
+        std::fs::remove_dir_all(lost.data()).unwrap();
+        lost.start();
+        let new = self.cluster.join(LOST).await;
+        assert_ne!(old, new, "an empty disk got the id of another one");
+        self.cluster.replace(old, new).await;
+        self.cluster.settle(&wanted).await;
+    }
+
+    async fn remove(&mut self) {
+        self.notes.take().unwrap().finish(&self.ports()).await;
+        self.cluster.remove("notes").await;
+        self.cluster.settle(&Wanted { nodes: &NAMES[..EXTRA], stores: &[("orders", 3)] }).await;
+    }
+
+    async fn end(mut self) -> End {
+        self.orders.take().unwrap().finish(&self.ports()).await;
+        self.digests_are_equal().await;
+        let view = self.cluster.view().await;
+        let mut nodes: Vec<_> = view
+            .nodes
+            .iter()
+            .filter_map(|n| n.node.as_ref())
+            .map(|n| (n.name.clone(), n.state, n.system_voter))
+            .collect();
+        nodes.sort_unstable();
+        let stores = view
+            .stores
+            .iter()
+            .filter_map(|s| s.store.as_ref())
+            .map(|s| (s.name.clone(), (s.state, s.replicas, s.members.iter().filter(|m| m.voter).count())))
+            .collect();
+        for slot in &mut self.cluster.slots {
+            slot.stop(true).await;
+        }
+        let disks = disks::inspect(&self.cluster).await;
+        End { nodes, stores, disks }
+    }
+
+    /// Every node has applied the same entries to the same end.
+    async fn digests_are_equal(&self) {
+        let clients: Vec<_> = self.ports().iter().map(|port| client(*port, "default/orders")).collect();
+        until("equal digests", async || {
+            let mut all = Vec::new();
+            for client in &clients {
+                let store = client.store("default/orders").await.map_err(|e| e.to_string())?;
+                all.push((store.applied_index, store.digest, store.events));
+            }
+            let (_, digest, _) = &all[0];
+            let equal = !digest.is_empty() && all.iter().all(|one| *one == all[0]);
+            if equal { Ok(()) } else { Err(format!("{all:?}")) }
+        })
+        .await;
+    }
+}
