@@ -1,33 +1,11 @@
 //! Runs the table of rules against the exported schemas, with the evaluator of kube.
 
-use std::collections::BTreeMap;
+mod table;
 
 use kube::core::cel::{Validator, apply_defaults};
-use serde::Deserialize;
 use serde_json::Value;
+use table::{merged, table};
 use taffrail_crds::export;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    base: BTreeMap<String, Value>,
-    cases: Vec<Case>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    kind: String,
-    /// The start of the message of the rule.
-    rule: String,
-    old: Option<Value>,
-    accepts: Value,
-    refuses: Value,
-}
-
-fn table() -> Table {
-    serde_yaml_ng::from_str(include_str!("rules.yaml")).expect("the table parses")
-}
 
 fn schema(kind: &str) -> Value {
     let (_, crd) = export::crds()
@@ -36,20 +14,6 @@ fn schema(kind: &str) -> Value {
         .find(|(_, crd)| crd["spec"]["names"]["kind"] == kind)
         .expect("the kind exists");
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
-}
-
-/// RFC 7396, as far as the table needs it.
-fn merged(mut base: Value, patch: &Value) -> Value {
-    match (base.as_object_mut(), patch.as_object()) {
-        (Some(object), Some(patch)) => {
-            for (key, value) in patch {
-                let before = object.remove(key).unwrap_or(Value::Null);
-                object.insert(key.clone(), merged(before, value));
-            }
-            base
-        }
-        _ => patch.clone(),
-    }
 }
 
 fn messages(schema: &Value, object: &Value, old: Option<&Value>) -> Vec<String> {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use taffrail_core::limits;
 use taffrail_crds::names::{ClusterId, ResourceName, StoreId};
 use taffrail_crds::quantity::{Quantity, StorageSize};
 use taffrail_crds::{compat, export};
@@ -147,6 +148,15 @@ fn names_and_columns_are_the_documented_ones() {
     assert_eq!(columns(cluster, false), ["READY", "STORES", "VERSION", "STATUS", "AGE"]);
     assert_eq!(columns(store, false), ["CLUSTER", "REPLICAS", "LEADER", "STATUS", "AGE"]);
     assert_eq!(columns(store, true), ["TERM", "VOTERS", "LEARNERS", "STORE ID"]);
+}
+
+#[test]
+fn sizes_are_bounded_as_the_node_bounds_them() {
+    let all = crds();
+    let settings = &schema(&all[0].1)["properties"]["spec"]["properties"]["settings"]["properties"];
+    for (field, max) in [("eventBytesMax", limits::EVENT_BYTES_MAX), ("batchBytesMax", limits::BATCH_BYTES_MAX)] {
+        assert_eq!(settings[field]["maximum"], max, "{field}");
+    }
 }
 
 #[test]

@@ -60,7 +60,11 @@ async fn swap(scene: &Scene, pod: &str, other: Option<&str>) -> anyhow::Result<(
     let mut removed = 0;
     for entry in fs::read_dir(&data)? {
         let path = entry?.path();
-        if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+        if path.is_dir() {
+            fs::remove_dir_all(&path)?
+        } else {
+            fs::remove_file(&path)?
+        }
         removed += 1;
     }
     ensure!(removed > 0, "the disk of {pod} was empty");
@@ -75,7 +79,10 @@ async fn swap(scene: &Scene, pod: &str, other: Option<&str>) -> anyhow::Result<(
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(from)? {
-        let (source, target) = { let entry = entry?; (entry.path(), to.join(entry.file_name())) };
+        let (source, target) = {
+            let entry = entry?;
+            (entry.path(), to.join(entry.file_name()))
+        };
         if source.is_dir() {
             fs::create_dir(&target)?;
             copy(&source, &target)?;

@@ -106,13 +106,14 @@ async fn install(helm: &Helm) -> anyhow::Result<()> {
     let image = setting("TAFFRAIL_IMAGE")?;
     let (repository, tag) = image.rsplit_once(':').context("TAFFRAIL_IMAGE needs a tag")?;
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/taffrail");
+    // Not `--dependency-update`: that leaves an older package of the CRDs as it is.
+    helm.run(["dependency", "build", chart]).await?;
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let args = [
         "upgrade",
         "--install",
         "taffrail",
         chart,
-        "--dependency-update",
         "-n",
         "taffrail-system",
         "--create-namespace",

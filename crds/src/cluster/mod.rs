@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ResourceName;
+use taffrail_core::limits::{BATCH_BYTES_MAX, EVENT_BYTES_MAX};
 
 /// What is asked for.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -104,11 +105,11 @@ pub struct ClusterSpec {
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// Largest event, data and metadata together, in bytes.
-    #[schemars(range(min = 1024, max = 67_108_864))]
+    #[schemars(range(min = 1024, max = EVENT_BYTES_MAX))]
     #[serde(default = "default_event_bytes_max")]
     pub event_bytes_max: i64,
     /// Largest append, all its events together, in bytes.
-    #[schemars(range(min = 1024, max = 134_217_728))]
+    #[schemars(range(min = 1024, max = BATCH_BYTES_MAX))]
     #[serde(default = "default_batch_bytes_max")]
     pub batch_bytes_max: i64,
     /// How long a node that is asked to stop still accepts calls, in seconds, because proxies and DNS learn of it late.

@@ -40,7 +40,11 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
             Some(class) if about_volumes => {
                 return Some(Trouble {
                     reason: Reason::VolumePending,
-                    message: format!("claim {claim_name} of StorageClass {class} is pending: {words}"),
+                    message: format!(
+                        "claim {claim_name} of StorageClass {class} is pending: {words}; see that the class exists and \
+                         can provide the volume, or delete the Cluster and this claim and create it anew with another \
+                         spec.storage.storageClassName"
+                    ),
                 });
             }
             Some(_) => {}

@@ -71,6 +71,8 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
         Recorded::Conflict(_) => {}
     }
     say(&mut plan, wish, seen);
+    // A Cluster whose first template cannot run is repaired by correcting it, as one that was formed long ago.
+    super::roll::delete_broken(&mut plan, seen);
     plan
 }
 

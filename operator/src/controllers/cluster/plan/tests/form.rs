@@ -55,6 +55,27 @@ fn the_identity_is_recorded_in_one_pass_and_used_in_the_next() {
 }
 
 #[test]
+fn pods_that_never_ran_are_made_anew_from_a_corrected_template() {
+    let stuck = |ordinal, revision: &str| PodSeen {
+        running: false,
+        ready: false,
+        revision: revision.to_owned(),
+        report: Report::Silent("the process does not run yet".to_owned()),
+        trouble: Some(Trouble { reason: Reason::Unschedulable, message: format!("main-{ordinal}: no node") }),
+        ..blank(ordinal)
+    };
+    for recorded in [Recorded::Nowhere, identity(false, 2), Recorded::Annotations(ID.to_owned())] {
+        let same = plan(&wish(2), &forming([blank(0), stuck(1, "new")], recorded.clone()), at(1));
+        assert!(same.actions.is_empty(), "the template is as it was: {same:?}");
+        let seen = forming([blank(0), stuck(1, "old")], recorded);
+        let corrected = plan(&wish(2), &seen, at(1));
+        assert_eq!(corrected.actions, [Action::DeleteBroken { pod: "main-1".to_owned(), uid: "uid-1".to_owned() }]);
+        assert!(plan(&Wish { paused: true, ..wish(2) }, &seen, at(1)).actions.is_empty());
+        assert!(plan(&Wish { deleting: true, ..wish(2) }, &seen, at(1)).actions.is_empty());
+    }
+}
+
+#[test]
 fn a_formed_cluster_never_bootstraps_again() {
     let mut seen = forming((0..3).map(blank), identity(true, 3));
     let lost = plan(&wish(3), &seen, at(1));

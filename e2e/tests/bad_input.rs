@@ -1,0 +1,278 @@
+//! What a person gets wrong: the API server refuses what breaks a rule and says which; what only the cluster can refuse
+//! shows as a condition that names the object and what to do, nothing is half done meanwhile, and once it is put right
+//! all goes on by itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
+
+#[path = "../../crds/tests/table/mod.rs"]
+mod table;
+
+use anyhow::{Context, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
+use std::{path::Path, time::Duration};
+use table::{merged, table};
+use taffrail_e2e::{
+    kubectl::{Kubectl, condition_is_true},
+    scene::{self, MINUTE, Scene, cluster, store},
+    wait,
+};
+use tokio::time::Instant;
+
+/// Runs of `kubectl` at once: each takes a moment, and most of it is not the API server's.
+const AT_ONCE: usize = 4;
+/// An image that no registry has; names under `.invalid` never resolve.
+const NO_IMAGE: &str = "registry.invalid/taffrail:none";
+const NO_CLASS: &str = "taffrail-e2e-absent";
+
+/// What `kubectl` answered: whether the object was accepted, and its words. One object at a time, since in a list `kubectl`
+/// itself looks for what does not belong there.
+async fn answer(kubectl: &Kubectl, args: &[&str], object: &Value) -> anyhow::Result<(bool, String)> {
+    let run = kubectl.command().args(["apply", "--filename=-"]).args(args).stdin(object.to_string());
+    let output = run.raw().await?;
+    let words = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8_lossy(&words).into_owned()))
+}
+
+async fn refused(kubectl: &Kubectl, args: &[&str], object: &Value, words: &[&str]) -> anyhow::Result<()> {
+    let (accepted, said) = answer(kubectl, args, object).await?;
+    ensure!(!accepted, "accepted: {object}: {said}");
+    ensure!(words.iter().all(|w| said.contains(w)), "{object}: refused without {words:?}: {said}");
+    Ok(())
+}
+
+async fn accepted(kubectl: &Kubectl, args: &[&str], object: &Value) -> anyhow::Result<()> {
+    let (accepted, said) = answer(kubectl, args, object).await?;
+    ensure!(accepted, "refused: {object}: {said}");
+    Ok(())
+}
+
+const DRY: [&str; 1] = ["--dry-run=server"];
+
+/// Every row of the table. Rows with an older object have it really there, called after the row, and paused so that it
+/// starts nothing.
+async fn rules(kubectl: &Kubectl) -> anyhow::Result<()> {
+    let table = table();
+    let rows = table.cases.iter().enumerate().map(|(number, case)| {
+        let base = &table.base[&case.kind];
+        async move {
+            let Some(old) = &case.old else {
+                accepted(kubectl, &DRY, &merged(base.clone(), &case.accepts)).await?;
+                return refused(kubectl, &DRY, &merged(base.clone(), &case.refuses), &[&case.rule]).await;
+            };
+            let named = json!({"metadata": {"name": format!("row-{number}")}});
+            let of_row = |patch: &Value| {
+                let mut object = merged(merged(base.clone(), patch), &named);
+                if case.kind == "Cluster" {
+                    object["spec"]["paused"] = true.into();
+                }
+                object
+            };
+            // The older object is the base with its patch, and so are both updates: what they leave out is taken away.
+            accepted(kubectl, &[], &of_row(old)).await?;
+            accepted(kubectl, &DRY, &of_row(&case.accepts)).await?;
+            refused(kubectl, &DRY, &of_row(&case.refuses), &[&case.rule]).await
+        }
+    });
+    let count = rows.len();
+    stream::iter(rows).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    println!("j: {count} rules accept and refuse on the API server as the table says");
+    Ok(())
+}
+
+/// What the schema refuses: fields that do not exist, wrong types, values out of bounds, names.
+async fn shapes(kubectl: &Kubectl) -> anyhow::Result<()> {
+    let base = table().base;
+    let long = "a234567890-234567890-234567890-2345678901";
+    let (event_max, batch_max) = (taffrail_core::limits::EVENT_BYTES_MAX, taffrail_core::limits::BATCH_BYTES_MAX);
+    let largest = json!({"spec": {"settings": {"eventBytesMax": event_max, "batchBytesMax": batch_max}}});
+    accepted(kubectl, &DRY, &merged(base["Cluster"].clone(), &largest)).await?;
+    let by_schema: [(&str, Value, &[&str]); 16] = [
+        ("Cluster", json!({"spec": {"replica": 3}}), &["unknown field \"spec.replica\""]),
+        ("Cluster", json!({"spec": {"storage": {"sise": "1Gi"}}}), &["unknown field \"spec.storage.sise\""]),
+        ("EventStore", json!({"spec": {"replica": 3}}), &["unknown field \"spec.replica\""]),
+        ("EventStore", json!({"spec": {"clusterRef": {"nam": "x"}}}), &["unknown field \"spec.clusterRef.nam\""]),
+        ("Cluster", json!({"spec": {"replicas": "three"}}), &["spec.replicas", "integer"]),
+        ("Cluster", json!({"spec": {"paused": "yes"}}), &["spec.paused", "boolean"]),
+        ("Cluster", json!({"spec": {"storage": {"size": 10}}}), &["spec.storage.size", "string"]),
+        ("EventStore", json!({"spec": {"replicas": 1.5}}), &["spec.replicas", "integer"]),
+        ("EventStore", json!({"spec": {"clusterRef": "main"}}), &["spec.clusterRef", "object"]),
+        ("EventStore", json!({"spec": {"deletionPolicy": "Keep"}}), &["spec.deletionPolicy", "Retain", "Delete"]),
+        ("Cluster", json!({"spec": {"replicas": 0}}), &["spec.replicas", "greater than or equal to 1"]),
+        (
+            "Cluster",
+            json!({"spec": {"settings": {"eventBytesMax": event_max + 1, "batchBytesMax": batch_max}}}),
+            &["spec.settings.eventBytesMax", "less than or equal to 16777216"],
+        ),
+        (
+            "Cluster",
+            json!({"spec": {"settings": {"batchBytesMax": batch_max + 1}}}),
+            &["spec.settings.batchBytesMax", "less than or equal to 33554432"],
+        ),
+        ("Cluster", json!({"metadata": {"name": long}}), &["metadata.name must be at most 40 characters"]),
+        ("EventStore", json!({"metadata": {"name": long}}), &["metadata.name must be at most 40 characters"]),
+        ("EventStore", json!({"metadata": {"name": "x-ready"}}), &["must not end in -clients, -peers or -ready"]),
+    ];
+    let (base, count) = (&base, by_schema.len());
+    let all = by_schema.into_iter().map(|(kind, patch, words)| async move {
+        refused(kubectl, &DRY, &merged(base[kind].clone(), &patch), words).await
+    });
+    stream::iter(all).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+
+    // The other way of applying: fields that do not exist are found by another part of the API server.
+    let server_side = ["--server-side", "--validate=strict", "--dry-run=server"];
+    for (kind, field) in [("Cluster", ".spec.replica"), ("EventStore", ".spec.servise")] {
+        let name = field.trim_start_matches(".spec.");
+        let object = merged(base[kind].clone(), &json!({"spec": {name: 3}}));
+        refused(kubectl, &server_side, &object, &[field]).await?;
+    }
+    let missing = json!({"apiVersion": "taffrail.io/v1alpha1", "kind": "Cluster", "metadata": {"name": "x"},
+        "spec": {"storage": {"size": "1Gi"}}});
+    refused(kubectl, &DRY, &missing, &["spec.replicas", "Required"]).await?;
+    println!("j: {} objects of a wrong shape are refused, each naming the field", count + 3);
+    Ok(())
+}
+
+/// The objects of the table go. A pause holds a deletion, and lifting it first would start pods.
+async fn remove_rows(kubectl: &Kubectl) -> anyhow::Result<()> {
+    let all = ["eventstores.taffrail.io,clusters.taffrail.io", "--all"];
+    kubectl.run([&["delete", "--wait=false"], all.as_slice()].concat()).await?;
+    for name in kubectl.run(["get", "tfc", "-o", "name"]).await?.split_whitespace() {
+        // It may be gone by now.
+        let patch = ["patch", name, "--type=merge", "-p", "{\"spec\":{\"paused\":false}}"];
+        let _ = kubectl.command().args(patch).raw().await?;
+    }
+    kubectl.delete(all).await?;
+    Ok(())
+}
+
+/// Waits until a condition that is not as it should be has this reason and these words in its message.
+async fn says(s: &Scene, object: &str, reason: &str, words: &[&str]) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    wait::until(&format!("{object} to say {reason} and {words:?}"), MINUTE, || async {
+        let found = s.get(object).await.map_err(|e| e.to_string())?;
+        let all = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let fits = |c: &Value| {
+            let message = c["message"].as_str().unwrap_or_default();
+            c["reason"] == reason && words.iter().all(|w| message.contains(w))
+        };
+        let stable = all.iter().any(|c| c["type"] == "Stable" && c["reason"] == reason && c["status"] == "False");
+        if stable && all.iter().any(fits) { Ok(()) } else { Err(format!("{all:?}")) }
+    })
+    .await?;
+    Ok(start.elapsed())
+}
+
+/// A Service with the store's name that is somebody else's. The store itself exists; only its address waits.
+async fn taken_name(s: &Scene) -> anyhow::Result<()> {
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders"},
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}});
+    s.apply(service.to_string()).await?;
+    let before = s.get("svc/orders").await?;
+    s.apply(cluster(1) + &store("orders", 1, "")).await?;
+    s.stable(&["tfc/main"], MINUTE).await?;
+    let took = says(s, "evs/orders", "NameTaken", &["Service orders", "rename or delete it", "main-clients"]).await?;
+    let after = s.get("svc/orders").await?;
+    ensure!(after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"], "it was changed: {after}");
+    s.kubectl.delete(["svc/orders"]).await?;
+    let mended = s.stable(&["evs/orders"], MINUTE).await?;
+    let ours = s.get("svc/orders").await?;
+    ensure!(ours["spec"]["selector"]["app"].is_null(), "not ours: {ours}");
+    println!("j: a taken name was told after {took:?}; after the Service went, Stable within {mended:?}");
+    Ok(())
+}
+
+/// A Cluster with these further fields in its spec.
+fn blocked(name: &str, replicas: u32, more: &Value) -> Value {
+    let base = json!({"apiVersion": "taffrail.io/v1alpha1", "kind": "Cluster", "metadata": {"name": name},
+        "spec": {"replicas": replicas, "storage": {"size": "1Gi"}}});
+    merged(base, &json!({"spec": more}))
+}
+
+/// Nothing was begun: no identity is recorded, and no cluster id is shown.
+async fn nothing_half_done(s: &Scene, name: &str) -> anyhow::Result<()> {
+    let identity = format!("configmap/{name}-identity");
+    let found = s.kubectl.run(["get", &identity, "--ignore-not-found", "-o", "name"]).await?;
+    ensure!(found.trim().is_empty(), "{name} was begun: {found}");
+    let found = s.get(&format!("tfc/{name}")).await?;
+    ensure!(found["status"]["clusterId"].is_null(), "{name} has an id: {}", found["status"]);
+    ensure!(condition_is_true(&found, "Ready").is_err(), "{name} is Ready: {}", found["status"]);
+    Ok(())
+}
+
+async fn patch(s: &Scene, object: &str, patch: &Value) -> anyhow::Result<()> {
+    s.kubectl.run(["patch", object, "--type=merge", "-p", &patch.to_string()]).await?;
+    Ok(())
+}
+
+/// Clusters whose pods cannot run, each for another reason.
+async fn pods_that_cannot_run(s: &Scene) -> anyhow::Result<()> {
+    let nowhere = json!({"podTemplate": {"nodeSelector": {"taffrail.io/nowhere": "true"}}});
+    let all = [
+        blocked("noclass", 1, &json!({"storage": {"storageClassName": NO_CLASS}})),
+        blocked("noimage", 3, &json!({"image": NO_IMAGE})),
+        blocked("nowhere", 1, &nowhere),
+    ];
+    s.apply(json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string()).await?;
+    let (class, image, place) = tokio::try_join!(
+        says(s, "tfc/noclass", "VolumePending", &["data-noclass-0", NO_CLASS]),
+        says(s, "tfc/noimage", "ImagePullFailed", &["noimage-0", NO_IMAGE, "correct spec.image"]),
+        says(s, "tfc/nowhere", "Unschedulable", &["nowhere-0", "affinity/selector", "spec.podTemplate"]),
+    )?;
+    println!("j: VolumePending after {class:?}, ImagePullFailed after {image:?}, Unschedulable after {place:?}");
+    for name in ["noclass", "noimage", "nowhere"] {
+        nothing_half_done(s, name).await?;
+    }
+
+    patch(s, "tfc/nowhere", &json!({"spec": {"podTemplate": {"nodeSelector": null}}})).await?;
+    let place = s.stable(&["tfc/nowhere"], MINUTE * 2).await?;
+    patch(s, "tfc/noimage", &json!({"spec": {"image": null}})).await?;
+    let image = s.stable(&["tfc/noimage"], MINUTE * 2).await?;
+    println!("j: put right: scheduled and Stable within {place:?}, pulled and Stable within {image:?}");
+    class_appears(s).await
+}
+
+/// The class of a Cluster cannot be changed, but it can be made: as a copy of the default one.
+async fn class_appears(s: &Scene) -> anyhow::Result<()> {
+    nothing_half_done(s, "noclass").await?;
+    let classes = s.get("storageclasses").await?;
+    let classes = classes["items"].as_array().context("no StorageClasses")?;
+    let is_default = |c: &&Value| c["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true";
+    let mut class = classes.iter().find(is_default).context("no default StorageClass")?.clone();
+    let default = class["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    class["metadata"] = json!({"name": NO_CLASS});
+    s.apply(class.to_string()).await?;
+    let mended = async {
+        if s.kube().is_ok() {
+            // Our own cluster makes no volumes on demand: one that is free goes over to the new class.
+            let volumes = s.get("persistentvolumes").await?;
+            let volumes = volumes["items"].as_array().context("no volumes")?;
+            let free = |v: &&Value| v["status"]["phase"] == "Available" && v["spec"]["storageClassName"] == *default;
+            let free = volumes.iter().find(free).context("no free volume")?;
+            let name = free["metadata"]["name"].as_str().context("a volume without name")?;
+            patch(s, &format!("pv/{name}"), &json!({"spec": {"storageClassName": NO_CLASS}})).await?;
+        }
+        s.stable(&["tfc/noclass"], MINUTE * 2).await
+    };
+    let mended = mended.await;
+    s.kubectl.delete(["storageclass", NO_CLASS]).await?;
+    println!("j: the class appeared: Stable within {:?}", mended?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused_or_named_and_put_right_goes_on() {
+    scene::run("bad-input", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
+        rules(&s.kubectl).await?;
+        shapes(&s.kubectl).await?;
+        remove_rows(&s.kubectl).await?;
+        taken_name(s).await?;
+        pods_that_cannot_run(s).await
+    })
+    .await
+    .unwrap();
+}

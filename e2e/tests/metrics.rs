@@ -1,0 +1,180 @@
+//! What a Prometheus sees that selects the pods by their labels and ports is what happened: every event counted once, every
+//! replica with all of them, one leader, the one that the store itself names; and the operator's work.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends at the first thing that is not as it must be"
+)]
+
+use anyhow::{Context, ensure};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+use taffrail_client::{Client, EventBuilder, Expected};
+use taffrail_e2e::{
+    prometheus::{Prometheus, Target, get, lint},
+    scene::{self, MINUTE, Scene, cluster, store},
+    wait,
+};
+
+const OPERATOR_NAMESPACE: &str = "taffrail-system";
+const BATCHES: usize = 40;
+/// Events of each batch, and bytes of each payload.
+const BATCH: usize = 5;
+const PAYLOAD: &str = "counted";
+const EVENTS: usize = BATCHES * BATCH;
+/// Three nodes and the operator.
+const TARGETS: usize = 4;
+
+/// Appends every batch once, through each pod in turn, so that most of them reach the leader by way of another node;
+/// and says how many went to each pod.
+async fn append(s: &Scene) -> anyhow::Result<BTreeMap<String, usize>> {
+    let endpoints = s.endpoints().await?;
+    let mut clients = Vec::new();
+    for (pod, endpoint) in endpoints {
+        let client = Client::connect(&endpoint).await?.with_store("orders")?.with_timeout(Duration::from_secs(10));
+        clients.push((pod, client));
+    }
+    let mut sent = BTreeMap::new();
+    for (number, (pod, client)) in (0..BATCHES).zip(clients.iter().cycle()) {
+        let event = || EventBuilder::new("Counted").bytes("text/plain", PAYLOAD).build();
+        let events = std::iter::repeat_with(event).take(BATCH).collect();
+        client.append(&format!("stream-{}", number % 7), Expected::Any, events).await?;
+        *sent.entry(pod.clone()).or_default() += 1;
+    }
+    Ok(sent)
+}
+
+async fn all_up(prometheus: &Prometheus) -> anyhow::Result<Vec<Target>> {
+    let up = wait::until("three nodes and the operator to be up", MINUTE, || async {
+        let targets = prometheus.targets().await.map_err(|e| e.to_string())?;
+        let of = |component: &str| targets.iter().filter(|t| t.component == component).count();
+        let right = targets.len() == TARGETS && of("node") == 3 && of("operator") == 1;
+        if right && targets.iter().all(|t| t.problem.is_none()) { Ok(targets) } else { Err(format!("{targets:?}")) }
+    })
+    .await?;
+    Ok(up)
+}
+
+/// Waits until every target was scraped again after now, so that what is asked next is not from before.
+async fn fresh(prometheus: &Prometheus) -> anyhow::Result<()> {
+    // Prometheus may move the time of a scrape by a few milliseconds, to keep its intervals even.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs_f64() + 0.05;
+    let scraped = format!("count(timestamp(up{{job=\"taffrail\"}}) > {now:.3})");
+    wait::until("new scrapes", MINUTE, || async {
+        let found = prometheus.number(&scraped).await.map_err(|e| e.to_string())?;
+        if found == Some(TARGETS as f64) { Ok(()) } else { Err(format!("{found:?} targets")) }
+    })
+    .await?;
+    Ok(())
+}
+
+async fn exactly(prometheus: &Prometheus, expression: &str, wanted: usize) -> anyhow::Result<()> {
+    let found = prometheus.number(expression).await?;
+    println!("i: {expression} is {found:?}, must be {wanted}");
+    ensure!(found == Some(wanted as f64), "{expression} is {found:?}, must be {wanted}");
+    Ok(())
+}
+
+/// For what followers learn a moment later.
+async fn becomes(prometheus: &Prometheus, expression: &str, wanted: usize) -> anyhow::Result<()> {
+    wait::until(&format!("{expression} to be {wanted}"), MINUTE, || async {
+        let found = prometheus.number(expression).await.map_err(|e| e.to_string())?;
+        if found == Some(wanted as f64) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await?;
+    exactly(prometheus, expression, wanted).await
+}
+
+async fn at_least_one(prometheus: &Prometheus, expression: &str) -> anyhow::Result<()> {
+    let found = prometheus.number(expression).await?.with_context(|| format!("no {expression}"))?;
+    println!("i: {expression} is {found}");
+    ensure!(found >= 1.0, "{expression} is {found}");
+    Ok(())
+}
+
+async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize>) -> anyhow::Result<()> {
+    let orders = format!("{{component=\"node\",store=\"{}/orders\"}}", s.namespace);
+    exactly(prometheus, &format!("sum(taffrail_appended_events_total{orders})"), EVENTS).await?;
+    exactly(prometheus, &format!("sum(taffrail_appended_bytes_total{orders}) >= bool {}", EVENTS * PAYLOAD.len()), 1)
+        .await?;
+    becomes(prometheus, &format!("count(taffrail_store_events{orders} == {EVENTS})"), 3).await?;
+    becomes(prometheus, &format!("count(count_values(\"position\", taffrail_store_last_position{orders}))"), 1).await?;
+    becomes(prometheus, &format!("sum(taffrail_store_quorum{orders})"), 3).await?;
+    becomes(prometheus, &format!("sum(taffrail_store_worst_lag{orders})"), 0).await?;
+    exactly(prometheus, &format!("sum(taffrail_store_leader{orders})"), 1).await?;
+    exactly(prometheus, "sum(taffrail_coordinator)", 1).await?;
+    exactly(prometheus, "sum(taffrail_ready)", 3).await?;
+    let leads = prometheus.query(&format!("taffrail_store_leader{orders} == 1")).await?;
+    let named = leads.first().and_then(|l| l.labels.get("pod")).context("the leader has no pod")?;
+    let leader = scene::leader(s, "orders").await?;
+    ensure!(*named == leader, "the leader is {named} by the metrics, {leader} by the store");
+    println!("i: {leader} leads, by the metrics and by the store");
+    // A call is timed where it came in and where it was passed on: on the others, only what clients sent them.
+    for (pod, batches) in sent.iter().filter(|(pod, _)| **pod != leader) {
+        exactly(prometheus, &format!("taffrail_append_seconds_count{{pod=\"{pod}\"}}"), *batches).await?;
+    }
+    Ok(())
+}
+
+async fn operator(s: &Scene, prometheus: &Prometheus) -> anyhow::Result<()> {
+    for kind in ["Cluster", "EventStore"] {
+        let of = format!("{{component=\"operator\",kind=\"{kind}\",result=\"ok\"}}");
+        at_least_one(prometheus, &format!("sum(taffrail_operator_reconciles_total{of})")).await?;
+    }
+    at_least_one(prometheus, "sum(taffrail_operator_status_writes_total{component=\"operator\"})").await?;
+    let stable = format!("sum(taffrail_operator_condition{{namespace=\"{}\",type=\"Stable\"}})", s.namespace);
+    becomes(prometheus, &stable, 2).await
+}
+
+/// Names, units and help as `promtool` wants them, on every page.
+async fn pages(targets: &[Target]) -> anyhow::Result<()> {
+    let mut complaints = BTreeMap::new();
+    for target in targets {
+        let page = get(&target.url).await?;
+        let metrics = page.lines().filter(|l| l.starts_with("# TYPE ")).count();
+        ensure!(metrics > 0, "{} has no metrics", target.url);
+        let words = lint(page).await?;
+        println!("i: {} ({}) has {metrics} metrics; promtool says {words:?}", target.pod, target.component);
+        if !words.is_empty() {
+            complaints.insert(target.pod.clone(), words);
+        }
+    }
+    ensure!(complaints.is_empty(), "promtool complains: {complaints:?}");
+    // A linter that accepts everything would show nothing.
+    let bad = "# TYPE taffrail_events counter\ntaffrail_events 1\n";
+    ensure!(!lint(bad.to_owned()).await?.is_empty(), "promtool accepts a counter without _total and help");
+    Ok(())
+}
+
+async fn scrape(s: &Scene, prometheus: &Prometheus) -> anyhow::Result<()> {
+    let targets = all_up(prometheus).await?;
+    for target in &targets {
+        println!("i: {} {} is up at {}", target.component, target.pod, target.url);
+    }
+    let sent = append(s).await?;
+    fresh(prometheus).await?;
+    nodes(s, prometheus, &sent).await?;
+    operator(s, prometheus).await?;
+    pages(&targets).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_sees_what_happened_on_every_pod() {
+    scene::run("metrics", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
+        s.apply(cluster(3) + &store("orders", 3, "")).await?;
+        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+        let directory = tempfile::tempdir()?;
+        let prometheus = Prometheus::start(&s.kubectl, directory.path(), &[&s.namespace, OPERATOR_NAMESPACE]).await?;
+        println!("i: Prometheus answers at {}", prometheus.address());
+        let done = scrape(s, &prometheus).await;
+        // Also after a failure, so that nothing writes to the directory when it is removed.
+        prometheus.end().await?;
+        done
+    })
+    .await
+    .unwrap();
+}
