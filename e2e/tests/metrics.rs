@@ -3,18 +3,22 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::disallowed_methods,
     reason = "a test ends at the first thing that is not as it must be"
 )]
 
 use anyhow::{Context, ensure};
+use futures::FutureExt;
 use std::{
     collections::BTreeMap,
+    panic::AssertUnwindSafe,
     path::Path,
     time::{Duration, SystemTime},
 };
-use taffrail_client::{Client, EventBuilder, Expected};
+use taffrail_client::{Client, Error, EventBuilder, Expected};
 use taffrail_e2e::{
+    kubectl::Kubectl,
     prometheus::{Prometheus, Target, get, lint},
     scene::{self, MINUTE, Scene, cluster, store},
     wait,
@@ -29,8 +33,8 @@ const EVENTS: usize = BATCHES * BATCH;
 /// Three nodes and the operator.
 const TARGETS: usize = 4;
 
-/// Appends every batch once, through each pod in turn, so that most of them reach the leader by way of another node;
-/// and says how many went to each pod.
+/// Appends every batch once, through each pod in turn, so that most of them reach the leader by way of another node,
+/// and through each pod one that is refused; says how many calls went to each pod.
 async fn append(s: &Scene) -> anyhow::Result<BTreeMap<String, usize>> {
     let endpoints = s.endpoints().await?;
     let mut clients = Vec::new();
@@ -43,6 +47,14 @@ async fn append(s: &Scene) -> anyhow::Result<BTreeMap<String, usize>> {
         let event = || EventBuilder::new("Counted").bytes("text/plain", PAYLOAD).build();
         let events = std::iter::repeat_with(event).take(BATCH).collect();
         client.append(&format!("stream-{}", number % 7), Expected::Any, events).await?;
+        *sent.entry(pod.clone()).or_default() += 1;
+    }
+    for (pod, client) in &clients {
+        let refused = client.append("stream-0", Expected::NoStream, vec![EventBuilder::new("Refused").build()]).await;
+        ensure!(
+            matches!(refused, Err(Error::Rejected(_))),
+            "a stream that has events was taken for empty: {refused:?}"
+        );
         *sent.entry(pod.clone()).or_default() += 1;
     }
     Ok(sent)
@@ -101,6 +113,7 @@ async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize
     exactly(prometheus, &format!("sum(taffrail_appended_events_total{orders})"), EVENTS).await?;
     exactly(prometheus, &format!("sum(taffrail_appended_bytes_total{orders}) >= bool {}", EVENTS * PAYLOAD.len()), 1)
         .await?;
+    exactly(prometheus, "sum(taffrail_appends_rejected_total{reason=\"WRONG_REVISION\"})", sent.len()).await?;
     becomes(prometheus, &format!("count(taffrail_store_events{orders} == {EVENTS})"), 3).await?;
     becomes(prometheus, &format!("count(count_values(\"position\", taffrail_store_last_position{orders}))"), 1).await?;
     becomes(prometheus, &format!("sum(taffrail_store_quorum{orders})"), 3).await?;
@@ -114,8 +127,8 @@ async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize
     ensure!(*named == leader, "the leader is {named} by the metrics, {leader} by the store");
     println!("i: {leader} leads, by the metrics and by the store");
     // A call is timed where it came in and where it was passed on: on the others, only what clients sent them.
-    for (pod, batches) in sent.iter().filter(|(pod, _)| **pod != leader) {
-        exactly(prometheus, &format!("taffrail_append_seconds_count{{pod=\"{pod}\"}}"), *batches).await?;
+    for (pod, calls) in sent.iter().filter(|(pod, _)| **pod != leader) {
+        exactly(prometheus, &format!("taffrail_append_seconds_count{{pod=\"{pod}\"}}"), *calls).await?;
     }
     Ok(())
 }
@@ -174,6 +187,25 @@ async fn prometheus_sees_what_happened_on_every_pod() {
         // Also after a failure, so that nothing writes to the directory when it is removed.
         prometheus.end().await?;
         done
+    })
+    .await
+    .unwrap();
+}
+
+/// A test that panics must not leave a Prometheus behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prometheus_ends_with_its_value() {
+    let directory = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start(&Kubectl::new("kubectl".into(), None), directory.path(), &[]).await.unwrap();
+    let ready = format!("http://{}/-/ready", prometheus.address());
+    get(&ready).await.unwrap();
+    let fails = async move {
+        let _held = prometheus;
+        panic!("as a scenario that fails");
+    };
+    AssertUnwindSafe(fails).catch_unwind().await.unwrap_err();
+    wait::until("Prometheus to be gone", MINUTE, || async {
+        if get(&ready).await.is_err() { Ok(()) } else { Err("it still answers") }
     })
     .await
     .unwrap();
