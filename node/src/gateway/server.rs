@@ -85,7 +85,6 @@ pub fn server() -> Server<Stack<NameRefusals, Stack<KeepAuthority, Identity>>> {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_connection_age(age)
-        .tcp_nodelay(true)
         .layer(KeepAuthority)
         .layer(NameRefusals)
 }
