@@ -1,7 +1,7 @@
 //! Defaults < file < environment < flags, as texts by key; then one pass that parses, checks and names every problem.
 
 use super::{Config, Discovery, LogFormat, args::ServeArgs};
-use crate::raft::group::Tuning;
+use crate::raft::tuning::Tuning;
 use std::{collections::BTreeMap, ffi::OsString, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use taffrail_core::limits;
 

@@ -6,7 +6,7 @@
 pub mod args;
 pub mod load;
 
-use crate::raft::group::Tuning;
+use crate::raft::tuning::Tuning;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// How peers are found.

@@ -2,10 +2,12 @@
 
 use super::{
     codec,
+    follow::{ENDED, follow},
     log::{LogDisk, LogKey, rocks::OnFatal, store::LogStore},
     machine::Machine,
     network::{CatchUpFrom, Network},
     state_machine::{Place, Shared, StateMachine},
+    tuning::{Tuning, config},
     types::{Command, Host, LogId, Reply, StoredMembership, TypeConfig},
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use openraft::{
-    ChangeMembers, Config, ReadPolicy, ServerState, SnapshotPolicy,
+    ChangeMembers, ReadPolicy, ServerState,
     alias::{SnapshotMetaOf, SnapshotOf},
     async_runtime::{Instant as _, WatchReceiver},
     error::{ClientWriteError, LinearizableReadError, RaftError},
@@ -40,61 +42,6 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
-
-/// Times and bounds of consensus. All times are configuration: a simulation stretches them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tuning {
-    /// Between two heartbeats.
-    pub heartbeat: Duration,
-    /// Shortest time without a leader after which a replica stands for election.
-    pub election_min: Duration,
-    /// Longest such time.
-    pub election_max: Duration,
-    /// Entries after which applied state is flushed and the log purged.
-    pub purge_after_entries: u64,
-    /// Entries that stay in the log for followers that lag.
-    pub keep_entries: u64,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(900),
-            purge_after_entries: 20_000,
-            keep_entries: 5_000,
-        }
-    }
-}
-
-fn millis(d: Duration) -> u64 {
-    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The one place that configures openraft. Leader restore must be off: with it a restarted leader of the same term may
-/// give the same log ids to other entries.
-fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
-    let config = Config {
-        cluster_name: format!("group-{}", key.group),
-        heartbeat_interval: millis(tuning.heartbeat),
-        election_timeout_min: millis(tuning.election_min),
-        election_timeout_max: millis(tuning.election_max),
-        enable_pre_vote: Some(true),
-        enable_leader_restore: Some(false),
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: tuning.keep_entries,
-        // Purged in batches, but never so large that a log which keeps little is not purged at all.
-        purge_batch_size: tuning.keep_entries.clamp(1, 256),
-        max_payload_entries: 4096,
-        api_channel_size: Some(4096),
-        ..Config::default()
-    }
-    .validate()
-    .map_err(io::Error::other)?;
-    assert_eq!(config.enable_leader_restore, Some(false), "leader restore breaks log safety");
-    Ok(Arc::new(config))
-}
 
 /// Why a proposal has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -634,44 +581,8 @@ impl Group {
     }
 }
 
-/// Why a replica is stopped whose openraft ended without a word.
-const ENDED: &str = "consensus has ended by itself";
-
-/// Follows openraft's view until it ends, which a panic of its task would otherwise hide. Whoever leads is asked for its
-/// state: the one that began a catch-up may be gone for good, and the next leader sees no reason to begin another one while
-/// it still has the log.
-async fn follow(
-    mut metrics: MetricsWatch,
-    source: watch::Sender<Option<CatchUpFrom>>,
-    own: LogKey,
-    stop: CancellationToken,
-    ended: Arc<AtomicBool>,
-) {
-    loop {
-        let leader = {
-            let seen = metrics.0.borrow_watched();
-            let other = seen.current_leader.filter(|id| *id != own.replica.get());
-            other.and_then(|id| {
-                let host = seen.membership_config.membership().get_node(&id)?;
-                Some(CatchUpFrom { node: host.0, replica: ReplicaId::new(id) })
-            })
-        };
-        if leader.is_some() {
-            source.send_replace(leader);
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            changed = metrics.0.changed() => if changed.is_err() {
-                ended.store(true, Ordering::Relaxed);
-                return;
-            },
-        }
-    }
-}
-
 /// A place to wait for changes of a replica.
-pub struct MetricsWatch(openraft::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>);
+pub struct MetricsWatch(pub(super) openraft::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>);
 
 fn bad(why: impl std::fmt::Display) -> Refusal {
     Refusal { kind: RefusalKind::BadFrame.into(), message: why.to_string(), leader_node: 0, leader_replica: 0 }

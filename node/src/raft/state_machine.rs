@@ -133,32 +133,28 @@ impl StateMachine {
     }
 
     async fn apply_slice(&self, slice: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
-        let (mut entries, mut responders) = (Vec::new(), Vec::new());
+        let (mut entries, mut responders) = (Vec::with_capacity(slice.len()), Vec::with_capacity(slice.len()));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (done, _) = self.applied().await?;
         for (entry, responder) in slice {
             told.0 = Some(entry.log_id);
             if let EntryPayload::Membership(m) = &entry.payload {
                 told.1 = StoredMembership::new(Some(entry.log_id), m.clone());
             }
-            // State taken over from another replica may already hold this entry; nobody here waits for its answer.
-            if done.is_some_and(|d| entry.log_id.index <= d.index) {
-                continue;
-            }
             entries.push(entry);
             responders.push(responder);
         }
-        if entries.is_empty() {
-            self.tell(told);
-            return Ok(());
-        }
-        let (replies, progress, digest) = self
+        let (known, replies, progress, digest) = self
             .machine
             .with(move |m| {
-                let replies = m.apply(&entries)?;
-                Ok((replies, m.progress(), m.digest()))
+                // State taken over from another replica may already hold the first entries; nobody here waits for them.
+                let done = m.applied().0;
+                let known = entries.partition_point(|e| done.is_some_and(|d| e.log_id.index <= d.index));
+                let new = entries.get(known..).unwrap_or_default();
+                let replies = if new.is_empty() { Vec::new() } else { m.apply(new)? };
+                Ok((known, replies, m.progress(), m.digest()))
             })
             .await?;
+        let responders = responders.split_off(known);
         if replies.len() != responders.len() {
             return Err(io::Error::other("the state machine gave another number of replies than entries"));
         }

@@ -1,0 +1,60 @@
+//! Times and bounds of consensus, and the one place that hands them to openraft.
+
+use super::log::LogKey;
+use openraft::{Config, SnapshotPolicy};
+use std::{io, sync::Arc, time::Duration};
+
+/// Times and bounds of consensus. All times are configuration: a simulation stretches them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest time without a leader after which a replica stands for election.
+    pub election_min: Duration,
+    /// Longest such time.
+    pub election_max: Duration,
+    /// Entries after which applied state is flushed and the log purged.
+    pub purge_after_entries: u64,
+    /// Entries that stay in the log for followers that lag.
+    pub keep_entries: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(900),
+            purge_after_entries: 20_000,
+            keep_entries: 5_000,
+        }
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The one place that configures openraft. Leader restore must be off: with it a restarted leader of the same term may
+/// give the same log ids to other entries.
+pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
+    let config = Config {
+        cluster_name: format!("group-{}", key.group),
+        heartbeat_interval: millis(tuning.heartbeat),
+        election_timeout_min: millis(tuning.election_min),
+        election_timeout_max: millis(tuning.election_max),
+        enable_pre_vote: Some(true),
+        enable_leader_restore: Some(false),
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: tuning.keep_entries,
+        // Purged in batches, but never so large that a log which keeps little is not purged at all.
+        purge_batch_size: tuning.keep_entries.clamp(1, 256),
+        max_payload_entries: 4096,
+        api_channel_size: Some(4096),
+        ..Config::default()
+    }
+    .validate()
+    .map_err(io::Error::other)?;
+    assert_eq!(config.enable_leader_restore, Some(false), "leader restore breaks log safety");
+    Ok(Arc::new(config))
+}
