@@ -305,9 +305,7 @@ mod tests {
     fn a_rejection_names_the_revisions() {
         let details = [("stream", "s"), ("expected", "3"), ("actual", "7")];
         let error = Error::of_append(status(Code::FailedPrecondition, "WRONG_REVISION", &details));
-        let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else {
-            unreachable!("{error:?}")
-        };
+        let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else { panic!("{error:?}") };
         assert_eq!((stream.as_str(), expected.as_str(), actual.as_str()), ("s", "3", "7"));
     }
 
@@ -353,7 +351,7 @@ mod tests {
     #[test]
     fn nearest_names_are_a_list() {
         let error = Error::of_read(status(Code::NotFound, "STORE_NOT_FOUND", &[("nearest", "a/b,a/c")]));
-        let Error::NotFound { nearest, .. } = error else { unreachable!("{error:?}") };
+        let Error::NotFound { nearest, .. } = error else { panic!("{error:?}") };
         assert_eq!(nearest, ["a/b", "a/c"]);
     }
 }

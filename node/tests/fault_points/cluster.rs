@@ -2,7 +2,8 @@
 
 use crate::{
     points::Points,
-    process::{PATIENCE, Ports, Slot, until},
+    process::Slot,
+    shared::{PATIENCE, Ports, until},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

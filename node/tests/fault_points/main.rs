@@ -19,6 +19,8 @@ mod events;
 mod points;
 mod process;
 mod script;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use points::{Fault, POINTS};
 use script::{Done, PHASES};

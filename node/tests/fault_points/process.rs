@@ -1,8 +1,8 @@
 //! One node: its directory and ports stay, its process is started again whenever it ends.
 
+use crate::shared::{PATIENCE, PORT_TAKEN, Ports};
 use std::{
     fs,
-    net::TcpListener,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -13,49 +13,13 @@ use tokio::{
     process::{Child, Command},
     sync::oneshot,
     task::JoinHandle,
-    time::Instant,
 };
 
-/// Longer than a loaded machine needs for anything here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(50);
 /// The kubelet waits before it starts a container again.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// Exit code of a node whose port is taken, and of one whose data was retired.
-const PORT_TAKEN: i32 = 66;
+/// Exit code of a node whose data was retired.
 pub(crate) const RETIRED: i32 = 75;
 const SIGABRT: i32 = 6;
-
-/// Looks until `look` answers; says what was waited for when it never does.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match look().await {
-            Ok(value) => return value,
-            Err(seen) => assert!(Instant::now() < end, "waited for {what}; last seen: {seen}"),
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// The four ports of a node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ports {
-    pub(crate) clients: u16,
-    pub(crate) peers: u16,
-    pub(crate) admin: u16,
-    pub(crate) http: u16,
-}
-
-impl Ports {
-    /// Ports that were free a moment ago, for `nodes` nodes.
-    pub(crate) fn free(nodes: usize) -> Vec<Self> {
-        let held: Vec<TcpListener> = (0..nodes * 4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = held.iter().map(|port| port.local_addr().unwrap().port()).collect();
-        ports.chunks(4).map(|p| Self { clients: p[0], peers: p[1], admin: p[2], http: p[3] }).collect()
-    }
-}
 
 type Ends = Arc<Mutex<Vec<ExitStatus>>>;
 

@@ -5,7 +5,7 @@ use crate::{
     disks::{self, Disks},
     events::{Writer, client},
     points::{Fault, Reached},
-    process::until,
+    shared::until,
 };
 use std::collections::BTreeMap;
 

@@ -13,4 +13,6 @@ mod deadlines;
 mod node;
 mod raw;
 mod restart;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod starts;

@@ -1,12 +1,12 @@
 //! One node process: started, waited for, killed; or started and refused.
 
+use crate::shared::{LOOK, PATIENCE, PORT_TAKEN, Ports, until};
 use std::{
     ffi::OsStr,
     fs,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 use taffrail_client::{Client, ConnectOptions};
 use tokio::{
@@ -16,42 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-/// Longer than a loaded machine needs for anything here.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(20);
-/// Exit code of a node whose port is taken.
-pub(crate) const PORT_TAKEN: i32 = 66;
-
-/// Looks until `look` answers; says what was waited for when it never does.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        match look().await {
-            Ok(value) => return value,
-            Err(seen) => assert!(Instant::now() < end, "waited for {what}; last seen: {seen}"),
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// The four ports of a node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ports {
-    pub(crate) clients: u16,
-    pub(crate) peers: u16,
-    pub(crate) admin: u16,
-    pub(crate) http: u16,
-}
-
 impl Ports {
-    /// Ports that were free a moment ago.
-    pub(crate) fn free() -> Self {
-        let held: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let port = |n: usize| held[n].local_addr().unwrap().port();
-        Self { clients: port(0), peers: port(1), admin: port(2), http: port(3) }
-    }
-
     /// The flags that name them.
     pub(crate) fn flags(self) -> Vec<String> {
         [("clients", self.clients), ("peers", self.peers), ("admin", self.admin), ("http", self.http)]
@@ -105,7 +70,7 @@ impl Node {
     }
 
     fn spawn(data: &Path, env: &[(&str, &str)]) -> Self {
-        let ports = Ports::free();
+        let ports = Ports::free(1)[0];
         let log = data.with_extension("log");
         let stderr = fs::File::options().create(true).append(true).open(&log).unwrap();
         let mut command = taffrail();

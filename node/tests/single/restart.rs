@@ -1,6 +1,6 @@
 //! What was acknowledged is there after `kill -9`, and the node is the same node.
 
-use crate::node::{Node, until};
+use crate::{node::Node, shared::until};
 use std::{
     collections::BTreeMap,
     sync::{

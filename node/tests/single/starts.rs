@@ -1,6 +1,9 @@
 //! Starts that must be refused: an exit code of its own, one line with place, rule and remedy, no panic, nothing touched.
 
-use crate::node::{Node, PORT_TAKEN, Ports, Refused, clean, taffrail};
+use crate::{
+    node::{Node, Refused, clean, taffrail},
+    shared::{PORT_TAKEN, Ports},
+};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -19,7 +22,7 @@ const DATA_DIR: i32 = 65;
 /// The flags of a node that is alone, on ports of its own.
 fn single(data: &Path) -> Vec<String> {
     let mut args = vec!["--single".to_owned(), "--data-dir".to_owned(), data.display().to_string()];
-    args.extend(Ports::free().flags());
+    args.extend(Ports::free(1)[0].flags());
     args
 }
 

@@ -14,9 +14,7 @@ async fn an_append_to_the_leader_is_answered_by_it() {
     let answer = client.append("s", Expected::NoStream, vec![event(), event()]).await.unwrap();
     assert_eq!((answer.first_revision, answer.last_revision, answer.last_position), (0, 1, 2));
     let error = client.append("s", Expected::Exact(0), vec![event()]).await.unwrap_err();
-    let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else {
-        unreachable!("{error:?}")
-    };
+    let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else { panic!("{error:?}") };
     assert_eq!((stream.as_str(), expected.as_str(), actual.as_str()), ("s", "0", "1"));
 }
 
@@ -34,7 +32,7 @@ async fn an_append_through_any_node_reaches_the_leader_in_one_hop() {
 async fn what_a_peer_passed_on_is_never_passed_on_again() {
     let cluster = Cluster::start(2, &[1, 2]).await;
     let error = cluster.peers[1].client().await.append("s", Expected::Any, vec![event()]).await.unwrap_err();
-    let Error::Unavailable { reason, proposed, leader, retry_after, .. } = error else { unreachable!("{error:?}") };
+    let Error::Unavailable { reason, proposed, leader, retry_after, .. } = error else { panic!("{error:?}") };
     assert_eq!((reason.as_str(), proposed, leader), ("NO_LEADER", Proposed::No, Some(1)));
     assert!(retry_after.is_some());
     assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 0);
@@ -82,7 +80,7 @@ async fn without_a_leader_the_answer_says_so_within_the_deadline() {
     cluster.world.lead(None);
     let client = cluster.client(2).await.with_timeout(Duration::from_millis(500));
     let error = client.append("s", Expected::Any, vec![event()]).await.unwrap_err();
-    let Error::Unavailable { reason, proposed, .. } = error else { unreachable!("{error:?}") };
+    let Error::Unavailable { reason, proposed, .. } = error else { panic!("{error:?}") };
     assert_eq!((reason.as_str(), proposed), ("NO_LEADER", Proposed::No));
 }
 
@@ -131,7 +129,7 @@ async fn bad_input_names_field_and_rule_and_proposes_nothing() {
     ];
     for (stream, events, field, reason) in cases {
         let error = client.append(stream, Expected::Any, events).await.unwrap_err();
-        let Error::Invalid { field: Some(f), reason: Some(r), message } = error else { unreachable!("{error:?}") };
+        let Error::Invalid { field: Some(f), reason: Some(r), message } = error else { panic!("{error:?}") };
         assert_eq!((f.as_str(), r.as_str()), (field, reason), "{message}");
     }
     let error = client.append("s", Expected::Exact(u64::MAX), vec![event()]).await.unwrap_err();

@@ -14,7 +14,7 @@ async fn an_unknown_store_is_not_found_and_the_nearest_are_named() {
     let cluster = Cluster::start(1, &[1]).await;
     let client = cluster.client(1).await.with_store("default/order").unwrap();
     let error = client.list_streams(v1::ListRequest::default()).await.unwrap_err();
-    let Error::NotFound { reason, nearest, .. } = error else { unreachable!("{error:?}") };
+    let Error::NotFound { reason, nearest, .. } = error else { panic!("{error:?}") };
     assert_eq!((reason.as_str(), nearest), ("STORE_NOT_FOUND", vec!["default/orders".to_owned()]));
 }
 
@@ -34,7 +34,7 @@ async fn the_address_names_the_store() {
         let answer = client.list_streams(v1::ListRequest::default()).await;
         let reason = answer.err().map(|e| match e {
             Error::Invalid { reason: Some(reason), .. } | Error::NotFound { reason, .. } => reason,
-            other => unreachable!("{other:?}"),
+            other => panic!("{other:?}"),
         });
         assert_eq!(reason.as_deref(), wanted, "{origin}");
     }
@@ -84,7 +84,7 @@ async fn reflection_lists_the_services() {
     };
     let answers = ServerReflectionClient::new(channel).server_reflection_info(tokio_stream::iter([request])).await;
     let answer = answers.unwrap().into_inner().message().await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { unreachable!("a list") };
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("a list") };
     let names: Vec<String> = list.service.into_iter().map(|s| s.name).collect();
     for name in ["taffrail.v1.Streams", "taffrail.v1.Subscriptions", "taffrail.v1.Stores", "grpc.health.v1.Health"] {
         assert!(names.iter().any(|n| n == name), "{name} is not among {names:?}");

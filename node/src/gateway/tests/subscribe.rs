@@ -55,12 +55,12 @@ async fn stored_events_come_first_then_the_mark_then_live_ones() {
             match next(&mut subscription).await {
                 Item::Event(event) => seen.push(event.revision),
                 Item::CaughtUp(_) => break,
-                other => unreachable!("{other:?}"),
+                other => panic!("{other:?}"),
             }
         }
         let live = cluster.world.data.append_one("s");
         assert_eq!(seen, (0..live).collect::<Vec<_>>());
-        let Item::Event(event) = next(&mut subscription).await else { unreachable!("a live event") };
+        let Item::Event(event) = next(&mut subscription).await else { panic!("a live event") };
         assert_eq!(event.revision, live);
     }
 }
