@@ -17,6 +17,7 @@ fn signal(process: i32, signal: Signal) -> anyhow::Result<()> {
     Ok(kill_process(Pid::from_raw(process).context("no process")?, signal)?)
 }
 
+/// As the process itself sees it: the kernel shows every process's root below its number.
 fn data_of(process: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{process}/root/{DATA}"))
 }
@@ -54,6 +55,7 @@ pub async fn replace_by(scene: &Scene, pod: &str, other: &str) -> anyhow::Result
 }
 
 async fn swap(scene: &Scene, pod: &str, other: Option<&str>) -> anyhow::Result<()> {
+    scene.kube()?;
     let process = process_of(pod)?;
     let data = data_of(process);
     let frozen = Frozen::new(process)?;

@@ -243,6 +243,7 @@ impl Scene {
     /// # Errors
     /// When there is no such process, or it stays.
     pub async fn kill(&self, pod: &str) -> anyhow::Result<()> {
+        self.kube()?;
         let process = process_of(pod)?;
         let gone = PathBuf::from(format!("/proc/{process}"));
         rustix::process::kill_process(
