@@ -21,7 +21,7 @@ use taffrail_core::{
 };
 use taffrail_node::{
     engine::{Direction, PageBounds, ReadError, StoreReplica},
-    raft::group::Status,
+    raft::status::Status,
 };
 use tokio::time::Instant;
 

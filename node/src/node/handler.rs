@@ -11,7 +11,8 @@ use crate::{
     },
     raft::{
         codec as raft_codec,
-        group::{Group, ProposeError, Status},
+        group::Group,
+        status::{ProposeError, Status},
     },
     store::catch_up,
 };

@@ -6,8 +6,9 @@ use crate::{
     metrics::Metrics,
     peer::{CallError, Request, table::Table},
     raft::{
-        group::{Group, Home, ProposeError},
+        group::{Group, Home},
         log::{LogKey, LogOp, ReplicaState, write_synced},
+        status::ProposeError,
         types::Reply,
     },
     rt,

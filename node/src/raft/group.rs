@@ -1,14 +1,15 @@
 //! One running replica of a group.
 
 use super::{
-    codec,
+    answer::CatchUp,
     follow::{ENDED, follow},
     log::{LogDisk, LogKey, rocks::OnFatal, store::LogStore},
     machine::Machine,
     network::{CatchUpFrom, Network},
     state_machine::{Place, Shared, StateMachine},
+    status::{ProposeError, ReadIndexError, Status},
     tuning::{Tuning, config},
-    types::{Command, Host, LogId, Reply, StoredMembership, TypeConfig},
+    types::{Command, Host, LogId, Reply, TypeConfig},
 };
 use crate::{
     engine::{Applied, LeaderHint},
@@ -18,10 +19,9 @@ use crate::{
 use bytes::Bytes;
 use openraft::{
     ChangeMembers, ReadPolicy, ServerState,
-    alias::{SnapshotMetaOf, SnapshotOf},
     async_runtime::{Instant as _, WatchReceiver},
     error::{ClientWriteError, LinearizableReadError, RaftError},
-    raft::{Precondition, TransferLeaderRequest},
+    raft::Precondition,
 };
 use prost::Message;
 use std::{
@@ -31,11 +31,10 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
 use taffrail_proto::{
-    peer::{FrameKind, Refusal, RefusalKind},
+    peer::{FrameKind, RefusalKind},
     storage as pb,
 };
 use tokio::{sync::watch, time::Instant};
@@ -43,78 +42,11 @@ use tokio_util::sync::CancellationToken;
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
-/// Why a proposal has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ProposeError {
-    /// Not proposed: this replica does not lead.
-    #[error("not the leader")]
-    NotLeader(Option<LeaderHint>),
-    /// Proposed; it may still commit.
-    #[error("outcome unknown: {0}")]
-    Unknown(&'static str),
-    /// Not proposed: the replica has stopped.
-    #[error("the replica has stopped: {0}")]
-    Stopped(String),
-    /// Not proposed: refused by consensus (membership changed, change in flight, ...).
-    #[error("refused: {0}")]
-    Refused(String),
-}
-
-/// Why a read index was not to be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadIndexError {
-    /// Nobody leads, as far as this replica knows.
-    #[error("no leader is known")]
-    NoLeader,
-    /// The leader did not get a majority's word in time.
-    #[error("no majority confirmed the leader")]
-    NoQuorum,
-    /// The deadline passed.
-    #[error("the deadline passed")]
-    Deadline,
-    /// The replica has stopped.
-    #[error("the replica has stopped: {0}")]
-    Stopped(String),
-}
-
-/// A replica as its own openraft sees it.
-#[derive(Clone, Debug, Default)]
-pub struct Status {
-    /// True while it leads.
-    pub leads: bool,
-    /// Who leads.
-    pub leader: Option<LeaderHint>,
-    /// Current term.
-    pub term: u64,
-    /// Index after the last entry.
-    pub log_end: u64,
-    /// Committed, as this replica knows.
-    pub committed: u64,
-    /// Applied.
-    pub applied: u64,
-    /// Digest at `applied` (the two are taken together).
-    pub digest: Digest,
-    /// Effective membership and the log id that set it.
-    pub membership: StoredMembership,
-    /// The leader only: how far each replica's log matches.
-    pub matched: BTreeMap<u64, u64>,
-    /// The leader only: how long ago a majority answered.
-    pub quorum_acked_ago: Option<Duration>,
-    /// Why it no longer runs.
-    pub stopped: Option<String>,
-}
-
-struct CatchUp {
-    vote: pb::Vote,
-    upto: Option<LogId>,
-    done: watch::Receiver<Option<Result<pb::Vote, String>>>,
-}
-
 /// See the module. Cheap to share through `Arc`.
 pub struct Group {
-    key: LogKey,
+    pub(super) key: LogKey,
     node: NodeId,
-    raft: Raft,
+    pub(super) raft: Raft,
     log: LogStore,
     machine: Shared,
     transport: Arc<dyn PeerTransport>,
@@ -123,8 +55,8 @@ pub struct Group {
     stop: CancellationToken,
     /// openraft's task is gone; what its metrics said last is no longer true.
     ended: Arc<AtomicBool>,
-    source: watch::Sender<Option<CatchUpFrom>>,
-    catch_up: Mutex<Option<CatchUp>>,
+    pub(super) source: watch::Sender<Option<CatchUpFrom>>,
+    pub(super) catch_up: Mutex<Option<CatchUp>>,
     tuning: Tuning,
     last_purge_look: Mutex<u64>,
 }
@@ -464,102 +396,6 @@ impl Group {
         self.machine.with(|m| m.flush()).await
     }
 
-    /// Answers a frame of another replica of the group.
-    ///
-    /// # Errors
-    /// A refusal, never a panic, for anything that does not decode or does not fit.
-    pub async fn answer(self: &Arc<Self>, request: &Request, from: NodeId) -> Result<Bytes, Refusal> {
-        let payload = request.payload.clone();
-        match request.kind {
-            FrameKind::Append => {
-                let rpc = codec::append_from(pb::AppendRequest::decode(payload).map_err(bad)?).map_err(bad)?;
-                let answer = self.raft.append_entries(rpc).await.map_err(unavailable)?;
-                Ok(codec::append_response_to(&answer).encode_to_vec().into())
-            }
-            FrameKind::Vote | FrameKind::PreVote => {
-                let rpc = pb::VoteRequest::decode(payload).map_err(bad)?;
-                let rpc = codec::vote_request_from(&rpc).map_err(bad)?;
-                let answer = if request.kind == FrameKind::Vote {
-                    self.raft.vote(rpc).await
-                } else {
-                    self.raft.pre_vote(rpc).await
-                };
-                Ok(codec::vote_response_to(&answer.map_err(unavailable)?).encode_to_vec().into())
-            }
-            FrameKind::TransferLeader => {
-                let rpc = pb::TransferRequest::decode(payload).map_err(bad)?;
-                let vote = rpc.from_leader.as_ref().map(codec::vote_from).ok_or_else(|| bad("no vote"))?;
-                let rpc = TransferLeaderRequest::new(vote, rpc.to, rpc.last.as_ref().map(codec::log_id_from));
-                self.raft.handle_transfer_leader(rpc).await.map_err(unavailable)?.map_err(unavailable)?;
-                Ok(Bytes::new())
-            }
-            FrameKind::BeginCatchUp => {
-                let begin = pb::BeginCatchUp::decode(payload).map_err(bad)?;
-                let progress =
-                    self.begin_catch_up(&begin, CatchUpFrom { node: from, replica: request.from_replica })?;
-                Ok(progress.encode_to_vec().into())
-            }
-            FrameKind::ReadIndex => {
-                let read = self.lead_read_index().await.map_err(|e| match e {
-                    ReadIndexError::NoLeader => self.not_leader(),
-                    e => unavailable(e),
-                })?;
-                let answer = pb::ReadIndexResponse { read: Some(codec::log_id_to(&read)) };
-                Ok(answer.encode_to_vec().into())
-            }
-            kind => Err(bad(format!("{} is not for a replica", kind.as_str_name()))),
-        }
-    }
-
-    /// The refusal that says who leads.
-    #[must_use]
-    pub fn not_leader(&self) -> Refusal {
-        let leader = self.leader().filter(|l| l.replica != self.key.replica);
-        Refusal {
-            kind: RefusalKind::NotLeader.into(),
-            message: "this replica does not lead".into(),
-            leader_node: leader.map_or(0, |l| l.node.get()),
-            leader_replica: leader.map_or(0, |l| l.replica.get()),
-        }
-    }
-
-    /// Starts, or looks at, taking over the state of `from` up to what it asked for.
-    fn begin_catch_up(
-        self: &Arc<Self>,
-        begin: &pb::BeginCatchUp,
-        from: CatchUpFrom,
-    ) -> Result<pb::CatchUpProgress, Refusal> {
-        let vote = begin.vote.as_ref().map(codec::vote_from).ok_or_else(|| bad("no vote"))?;
-        let upto = begin.upto.as_ref().map(codec::log_id_from);
-        let membership = begin.membership.as_ref().ok_or_else(|| bad("no membership"))?;
-        let last_membership = codec::stored_membership_from(membership).map_err(bad)?;
-        self.source.send_replace(Some(from.clone()));
-        let mut running = self.catch_up.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only what was begun for this very leader: an install that another one began may have been refused, and would pass
-        // for this one's.
-        let asked = codec::vote_to(&vote);
-        if let Some(current) = running.as_ref().filter(|c| c.upto == upto && c.vote == asked) {
-            let answer = match &*current.done.borrow() {
-                None => return Ok(pb::CatchUpProgress { done: false, vote: None, rows: 0 }),
-                Some(Ok(vote)) => Ok(pb::CatchUpProgress { done: true, vote: Some(*vote), rows: 0 }),
-                Some(Err(e)) => Err(unavailable(e)),
-            };
-            *running = None;
-            return answer;
-        }
-        let (tx, done) = watch::channel(None);
-        let meta = SnapshotMetaOf::<TypeConfig> { last_log_id: upto, last_membership };
-        let snapshot = SnapshotOf::<TypeConfig, CatchUpFrom> { meta, snapshot: from };
-        let raft = self.raft.clone();
-        rt::spawn(async move {
-            let result = raft.install_full_snapshot(vote, snapshot).await;
-            let result = result.map(|r| codec::vote_to(&r.vote)).map_err(|e| e.to_string());
-            tx.send_replace(Some(result));
-        });
-        *running = Some(CatchUp { vote: asked, upto, done });
-        Ok(pb::CatchUpProgress { done: false, vote: None, rows: 0 })
-    }
-
     /// Stops the replica; its data stays.
     pub async fn stop(&self) {
         self.stop.cancel();
@@ -583,11 +419,3 @@ impl Group {
 
 /// A place to wait for changes of a replica.
 pub struct MetricsWatch(pub(super) openraft::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>);
-
-fn bad(why: impl std::fmt::Display) -> Refusal {
-    Refusal { kind: RefusalKind::BadFrame.into(), message: why.to_string(), leader_node: 0, leader_replica: 0 }
-}
-
-fn unavailable(why: impl std::fmt::Display) -> Refusal {
-    Refusal { kind: RefusalKind::Unavailable.into(), message: why.to_string(), leader_node: 0, leader_replica: 0 }
-}

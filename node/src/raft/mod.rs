@@ -4,13 +4,14 @@
 //! - `log/`: the durable log and vote (`LogDisk`), and openraft's view of it.
 //! - `machine`: what a group replicates; `state_machine`: openraft's view of it.
 //! - `network`: openraft's RPCs as frames of a `PeerTransport`.
-//! - `group`: one running replica: propose, read index, membership, status; `follow`: what it learns from openraft
-//!   meanwhile; `tuning`: its times and bounds.
+//! - `group`: one running replica: propose, read index, membership; `answer`: what it answers to its peers; `status`: what
+//!   it says of itself; `follow`: what it learns from openraft meanwhile; `tuning`: its times and bounds.
 //!
 //! The guards against the known defects of the pinned openraft version stand in `tuning::config` (leader restore off),
 //! `log::store` and `network` (no append with a hole), `state_machine` (only what is flushed is called a snapshot),
 //! and `network` (pre-vote is implemented, not granted by default).
 
+mod answer;
 pub mod codec;
 mod follow;
 pub mod group;
@@ -18,5 +19,6 @@ pub mod log;
 pub mod machine;
 pub mod network;
 pub mod state_machine;
+pub mod status;
 pub mod tuning;
 pub mod types;

@@ -5,7 +5,8 @@ use super::{codec, db::StateDb, reader::Reader};
 use crate::{
     engine::{AppendError, Applied, LeaderHint, ReadError, StoreReader, StoreReplica},
     raft::{
-        group::{Group, ProposeError, ReadIndexError},
+        group::Group,
+        status::{ProposeError, ReadIndexError},
         types::Reply,
     },
     rt,
