@@ -88,10 +88,10 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         let target = s.target("orders").await?;
 
         // b: a fixed number of appends, nothing broken
-        let verdict = Workload::start(&target, Some(250), Duration::ZERO).complete(MINUTE * 4).await?;
+        let verdict = Workload::start(&target, Some(500), Duration::ZERO).complete(MINUTE * 4).await?;
         println!("b: {verdict:?}");
         ensure!(
-            verdict.unknown == 0 && verdict.retried > 50 && verdict.rejected > 0 && verdict.subscribers == 3,
+            verdict.unknown == 0 && verdict.retried >= 500 && verdict.rejected > 0 && verdict.subscribers == 3,
             "{verdict:?}"
         );
         replicas_agree(s, "orders").await?;

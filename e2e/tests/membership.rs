@@ -132,10 +132,10 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
         s.apply(cluster(5) + &store("orders", 3, "")).await?;
         s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
         let target = s.target("orders").await?;
-        let verdict = Workload::start(&target, Some(250), Duration::ZERO).complete(MINUTE * 4).await?;
+        let verdict = Workload::start(&target, Some(500), Duration::ZERO).complete(MINUTE * 4).await?;
         println!("b: five pods, three replicas: {verdict:?}");
         ensure!(
-            verdict.unknown == 0 && verdict.retried > 50 && verdict.rejected > 0 && verdict.subscribers == 5,
+            verdict.unknown == 0 && verdict.retried >= 500 && verdict.rejected > 0 && verdict.subscribers == 5,
             "{verdict:?}"
         );
         replicas_agree(s, "orders").await?;

@@ -100,8 +100,9 @@ impl Progress {
 }
 
 impl Workload {
-    /// Six writers on one stream with exact revisions, six on streams of their own with `any`; a subscriber of `$all` on
-    /// every pod of now. `appends` a writer, or endless.
+    /// Six writers on one stream with exact revisions, six with `any`, three of them on that same stream; every tenth
+    /// append is sent again through another pod. A subscriber of `$all` on every pod of now. `appends` a writer, or
+    /// endless.
     #[must_use]
     pub fn start(target: &Target, appends: Option<usize>, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
