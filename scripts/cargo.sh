@@ -3,7 +3,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 case "${1:-}" in
-  fmt) ;;
+  fmt | metadata) ;;
   *)
     ROCKSDB_LIB_DIR=$("$here/rocksdb-archive.sh")
     export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1
