@@ -56,15 +56,20 @@ charts: tools ## lint and render the charts
 	@charts/check.sh
 
 .PHONY: check
-check: deps tools ## formats, drift, charts and scripts, without editing
+check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts and licences, without editing
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh
 	@shellcheck -S error scripts/*.sh charts/*.sh .ci/run
+	@scripts/licences.sh
 
 .PHONY: lint
-lint: ## clippy; not yet part of the gate
-	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+lint: deps ## clippy over everything, tests included; a warning is an error
+	@$(CARGO) clippy -q --workspace --all-targets --features taffrail-e2e/e2e -- -D warnings
+
+.PHONY: docs
+docs: deps ## the documentation of all code builds and every link in it leads somewhere
+	@$(CARGO) doc -q --workspace --no-deps --lib --document-private-items
 
 .PHONY: fix
 fix: ## the only target that edits: formats and generated files
@@ -102,9 +107,10 @@ e2e-long: tools build ## the local Kubernetes itself, and every scenario on it, 
 	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: ## what CI runs: check and every test that needs no Kubernetes (e2e and e2e-long have targets of their own for now)
+test: ## what CI runs: check, every test that needs no Kubernetes, and the main job on a real Kubernetes (e2e-long has the rest)
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory e2e
 
 .PHONY: clean-cache
 clean-cache: ## remove what was built once for all checkouts

@@ -200,7 +200,8 @@ impl Scene {
     #[must_use]
     pub fn follow(&self, target: &Target) -> Following {
         let (kubectl, target) = (self.kubectl.clone(), target.clone());
-        Following(tokio::spawn(async move {
+        #[expect(clippy::disallowed_methods, reason = "the seam is the node's; `Following` owns this task and ends it")]
+        let task = tokio::spawn(async move {
             let mut turns = tokio::time::interval(FOLLOW_EVERY);
             turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -210,7 +211,8 @@ impl Scene {
                     target.set(staying);
                 }
             }
-        }))
+        });
+        Following(task)
     }
 
     /// A workload's target: this store through the pods of now.

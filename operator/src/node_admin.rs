@@ -1,6 +1,6 @@
 //! The client of the nodes' admin port. Connections are kept by address and made lazily; each call has a deadline.
 //!
-//! Plaintext today. TLS comes with the certificates of the operator: it changes [`NodeAdmin::connect`] alone.
+//! Plaintext today. TLS comes with the certificates of the operator: it changes `NodeAdmin::connect` alone.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! Conditions: their types, their reasons, and the pure functions from findings to `status.conditions`.
 //!
-//! The operator states [`Finding`]s; [`settle`] completes them to the full set of the kind, derives `Stable`, and keeps
+//! The operator states [`Finding`]s; [`settle()`] completes them to the full set of the kind, derives `Stable`, and keeps
 //! `lastTransitionTime` where the status did not flip. No I/O and no clock: `now` is an argument.
 
 mod condition;

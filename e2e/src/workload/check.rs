@@ -170,14 +170,17 @@ mod tests {
             events: events.iter().map(|e| (e.position, e.stream.clone(), e.revision, e.id.clone())).collect(),
         };
         let both = history(&[a, b], acknowledged(0));
-        assert_eq!(check(&[both.clone()], &stored, &[seen(&stored)]).unwrap().acknowledged, 1);
-        assert!(check(&[both.clone()], &stored[..1], &[]).is_err(), "a batch in part");
-        assert!(check(&[both.clone()], &[], &[]).is_err(), "a lost batch");
+        assert_eq!(check(std::slice::from_ref(&both), &stored, &[seen(&stored)]).unwrap().acknowledged, 1);
+        assert!(check(std::slice::from_ref(&both), &stored[..1], &[]).is_err(), "a batch in part");
+        assert!(check(std::slice::from_ref(&both), &[], &[]).is_err(), "a lost batch");
         assert!(check(&[history(&[a, b], acknowledged(1))], &stored, &[]).is_err(), "another revision");
         assert!(check(&[history(&[a, b], Outcome::Rejected)], &stored, &[]).is_err(), "a rejected batch");
-        assert!(check(&[both.clone()], &[event(0, a), event(1, a)], &[]).is_err(), "a duplicate");
-        assert!(check(&[both.clone()], &[event(0, a), event(2, b)], &[]).is_err(), "a gap");
-        assert!(check(&[both.clone()], &stored, &[seen(&stored[..1])]).is_err(), "a subscriber that missed one");
+        assert!(check(std::slice::from_ref(&both), &[event(0, a), event(1, a)], &[]).is_err(), "a duplicate");
+        assert!(check(std::slice::from_ref(&both), &[event(0, a), event(2, b)], &[]).is_err(), "a gap");
+        assert!(
+            check(std::slice::from_ref(&both), &stored, &[seen(&stored[..1])]).is_err(),
+            "a subscriber that missed one"
+        );
         let twice = [event(0, a), event(0, a), event(1, b)];
         assert!(check(&[both], &stored, &[seen(&twice)]).is_err(), "a subscriber that saw one twice");
     }

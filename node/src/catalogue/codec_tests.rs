@@ -105,8 +105,11 @@ fn outcomes() -> Vec<CatalogueOutcome> {
     answers.into_iter().chain(refusals.map(CatalogueOutcome::Refused)).collect()
 }
 
+/// Values by kind and id, as the disk has them.
+type Rows = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
+
 /// A catalogue with a row in every state, and the rows written command by command.
-fn lived() -> (Catalogue, BTreeMap<(u8, Vec<u8>), Vec<u8>>) {
+fn lived() -> (Catalogue, Rows) {
     let (mut c, mut disk) = (Catalogue::default(), BTreeMap::new());
     let mut run = |kind: Kind| {
         let command = Command { rules: RULES, stamp_us: 7, kind };

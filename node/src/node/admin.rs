@@ -307,7 +307,8 @@ impl Admin for Service {
                 let now = view.borrow_and_update().clone();
                 match now {
                     Some(now) => {
-                        if tx.send(Ok(as_of_now(&member, &now))).await.is_err() {
+                        let sent = tx.send(Ok(as_of_now(&member, &now))).await;
+                        if sent.is_err() {
                             return;
                         }
                     }

@@ -138,7 +138,7 @@ async fn in_span(config: Config) -> Result<(), End> {
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|e| end(Code::Failed, e))?);
     metrics.started(rt::now_us());
-    let dir = DataDir::open(&config.data_dir, rt::new_uuid, rt::random_u64()).map_err(|e| End::from(e))?;
+    let dir = DataDir::open(&config.data_dir, rt::new_uuid, rt::random_u64()).map_err(End::from)?;
     let listeners = Listeners::open(&config).await?;
     let (db, log) = open_databases(&dir, &metrics)?;
 

@@ -150,13 +150,11 @@ pub fn append_from(request: pb::AppendRequest) -> Result<AppendEntriesRequest<su
 /// # Errors
 /// Names the first index that does not follow.
 pub fn check_consecutive(prev: Option<&LogId>, entries: &[Entry]) -> Result<(), CodecError> {
-    let mut next = prev.map_or(0, |p| p.index + 1);
-    for entry in entries {
+    for (next, entry) in (prev.map_or(0, |p| p.index + 1)..).zip(entries) {
         if entry.log_id.index != next {
             let why = format!("entry {} where {next} must follow", entry.log_id.index);
             return Err(CodecError { what: "AppendRequest", why });
         }
-        next += 1;
     }
     Ok(())
 }

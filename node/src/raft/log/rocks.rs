@@ -202,12 +202,10 @@ fn recover(db: &DB, of: LogKey) -> io::Result<Recovered> {
         None => None,
     };
     let entries = entries(db, of, 0, u64::MAX, usize::MAX)?;
-    let mut next = purged.map_or(0, |p| p.index + 1);
-    for (index, _) in &entries {
+    for (next, (index, _)) in (purged.map_or(0, |p| p.index + 1)..).zip(&entries) {
         if *index != next {
             return Err(corrupt("entries", format!("{} {index} where {next} must follow", of.group)));
         }
-        next += 1;
     }
     Ok(Recovered { vote, purged, entries })
 }

@@ -1,4 +1,4 @@
-//! One pass: read, decide, act, report. Its frame is [`pass`](crate::controllers::pass).
+//! One pass: read, decide, act, report. Its frame is [`pass`].
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -138,7 +138,7 @@ impl Toy {
         self.tick += 1;
         let members: Vec<NodeId> = self.groups[&GroupId::SYSTEM].hosts.values().copied().collect();
         for node in members {
-            if !self.down.contains(&node) && (self.tick + node.get()) % 2 == 0 {
+            if !self.down.contains(&node) && (self.tick + node.get()).is_multiple_of(2) {
                 self.heard.insert(node, self.c.clone());
             }
         }
@@ -171,7 +171,7 @@ impl Toy {
             let alive = |r: &ReplicaId| self.alive(id, *r, m.hosts[r]) && !self.stalled.contains(&(id, *r));
             let votes = |r: &ReplicaId| m.configs.iter().flatten().any(|v| v == r);
             if !votes(&m.leader) || !alive(&m.leader) {
-                let able = m.hosts.keys().filter(|r| votes(*r) && alive(*r));
+                let able = m.hosts.keys().filter(|r| votes(r) && alive(r));
                 let best = able.max_by_key(|r| m.matched.get(r).copied().unwrap_or(0));
                 let Some(best) = best else { continue };
                 m.leader = *best;
