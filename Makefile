@@ -89,12 +89,12 @@ sim: ## simulated faults, one seed decides everything: make sim FROM=70000 SEEDS
 	@$(CARGO_TARGET_DIR)/debug/taffrail-sim --from $(FROM) --seeds $(SEEDS) --jobs $$(nproc)
 
 .PHONY: fault-points
-fault-points: ## the coordinator dies at each of its writes, one after the other
+fault-points: ## a process dies before and after each write to the log, one after the other
 	@TAFFRAIL_ALL_FAULT_POINTS=1 $(CARGO) test --workspace --test fault_points -- --nocapture
 
 .PHONY: integration
-integration: ## all tests that need no Kubernetes, 200 simulated seeds included, but for cli::load
-	@$(CARGO) test --workspace --lib --bins --tests -- --skip cli::load
+integration: ## all tests that need no Kubernetes, 200 simulated seeds included
+	@$(CARGO) test --workspace --lib --bins --tests
 
 .PHONY: e2e
 e2e: tools build ## from helm install to a stable store and a quiet minute, on a real Kubernetes
