@@ -13,10 +13,14 @@ esac
 # workspace, so it would take another checkout's build of them for this one's.
 root=$(cd "$here/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
-if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ] && [ -d "$target" ]; then
-  for crate in core proto crds client node sim operator e2e; do
-    cargo clean -q --manifest-path "$root/Cargo.toml" -p "taffrail-$crate"
-  done
+if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ]; then
+  if [ -d "$target" ]; then
+    for crate in core proto crds client node sim operator e2e; do
+      cargo clean -q --manifest-path "$root/Cargo.toml" -p "taffrail-$crate"
+    done
+  fi
+  # Also in a directory that is made just now: else the second call would take its own first build for another checkout's.
+  mkdir -p "$target"
   echo "$root" >"$target/.checkout"
 fi
 exec cargo "$@"
