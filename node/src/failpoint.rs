@@ -7,6 +7,7 @@
 //! runs over all processes of a cluster and over their restarts, and a test sees in the file how far it is.
 
 use std::{
+    fmt::Display,
     fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -48,11 +49,12 @@ impl Armed {
     }
 }
 
-/// Dies here if this is the armed place.
-pub fn reach(name: &str) {
+/// Dies here if this is the armed place. A name is only put together where one may be armed.
+pub fn reach(name: impl Display) {
     let Some(armed) = ARMED.get_or_init(Armed::from_env) else { return };
+    let name = &name.to_string();
     let dies = match armed {
-        Armed::Alone(place) => place.name == name && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == place.n,
+        Armed::Alone(place) => place.name == *name && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == place.n,
         Armed::Together(path) => arrive(path, name).unwrap_or_else(|error| {
             tracing::error!(%error, path = %path.display(), "the file of the fault points cannot be used");
             false

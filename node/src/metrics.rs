@@ -48,6 +48,8 @@ pub struct Metrics {
     pub peer_connections: IntGauge,
     /// 1 while ready.
     pub ready: IntGauge,
+    /// Replicas here that never run again because their data is not their group's.
+    pub replicas_fenced: IntGauge,
     events: IntGaugeVec,
     last_position: IntGaugeVec,
     leader: IntGaugeVec,
@@ -148,6 +150,10 @@ impl Metrics {
             call_seconds,
             peer_connections: gauge("peer_connections", "Proven connections to peers.")?,
             ready: gauge("ready", "1 while the node is ready.")?,
+            replicas_fenced: gauge(
+                "replicas_fenced",
+                "Replicas on this node that never run again, because they contradict the majority of their group.",
+            )?,
             events: gauges("store_events", "Events stored, as applied here.")?,
             last_position: gauges("store_last_position", "Last position, as applied here.")?,
             leader: gauges("store_leader", "1 while the replica here leads.")?,

@@ -95,6 +95,8 @@ reasons! {
     CreatingStore: "The store is being created.", "Wait; this takes seconds.";
     ChangingReplicas: "Replicas of the store are being added or removed.", "Wait; `status.plan` shows the replica.";
     UnderReplicated: "Fewer caught-up copies of the store than asked for.", "Wait for catching up, or bring the missing node back.";
+    ReplicaInconsistent: "A replica has applied the same entries to another end than the others.",
+        "Wait for its replacement; if the message says that no majority agrees, keep the volumes and report it.";
     VotersShareHost: "Two voters of one store are on the same host.", "Add hosts, or set `spec.placement.antiAffinity` to Required.";
 }
 

@@ -49,6 +49,7 @@ impl Log {
                 self.entries = self.entries.split_off(&(upto.index + 1));
                 self.purged = Some(*upto);
             }
+            LogOp::Fenced(mark) => self.state = Some(ReplicaState::Fenced(*mark)),
             LogOp::Deleted => *self = Self { state: Some(ReplicaState::Deleted), ..Self::default() },
         }
     }
@@ -169,7 +170,7 @@ impl Platter {
         let permille = match op {
             LogOp::Vote(_) => 60,
             LogOp::Append(_) | LogOp::Truncate(_) | LogOp::Purge(_) => 1,
-            LogOp::Created(_) | LogOp::Deleted => 20,
+            LogOp::Created(_) | LogOp::Fenced(_) | LogOp::Deleted => 20,
         };
         self.wish_crash(permille);
     }
@@ -206,6 +207,7 @@ fn describe(op: &LogOp) -> String {
         }
         LogOp::Truncate(from) => format!("truncate {from}"),
         LogOp::Purge(upto) => format!("purge {upto}"),
+        LogOp::Fenced(mark) => format!("fenced at {}", mark.index),
         LogOp::Deleted => "deleted".into(),
     }
 }
@@ -220,7 +222,10 @@ impl LogDisk for Platter {
         let early = match self.world.options.plant {
             Some(Plant::AckBeforeSync) => matches!(op, LogOp::Append(_)),
             Some(Plant::VoteBeforeSync) => matches!(op, LogOp::Vote(_)),
-            Some(Plant::ReorderedWrites | Plant::ForgedAnswer | Plant::FreshIdsOnRetry) | None => false,
+            Some(
+                Plant::ReorderedWrites | Plant::ForgedAnswer | Plant::FreshIdsOnRetry | Plant::OneAppliesDifferently,
+            )
+            | None => false,
         };
         let (now, later) = if early { (Some(done), None) } else { (None, Some(done)) };
         lock(&self.queue).push_back(Queued { key, op, done: later });

@@ -254,6 +254,7 @@ impl Host {
         let known = home.disk.replicas().await?.into_iter().find(|(k, _)| *k == key);
         match known {
             Some((_, ReplicaState::Deleted)) => return Err(io::Error::other("removed for ever")),
+            Some((_, ReplicaState::Fenced(_))) => return Err(io::Error::other("fenced for ever")),
             Some((_, ReplicaState::Live(_))) => {}
             None => write_synced(&*home.disk, key, LogOp::Created(PARTITION)).await?,
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     disk::Platter,
+    plant::Plant,
     trace,
     trace::short,
     world::{World, lock},
@@ -18,7 +19,15 @@ use taffrail_node::{
     },
     store::machine::StoreMachine,
 };
-use taffrail_proto::peer::CatchUpChunk;
+use taffrail_proto::{
+    peer::CatchUpChunk,
+    storage::{self as pb, entry::Payload},
+};
+
+/// The replica of the planted defect, one of the first members.
+const ODD: ReplicaId = ReplicaId::new(2);
+/// It passes over commands at multiples of this index.
+const PASSED_OVER: u64 = 16;
 
 /// See the module.
 pub struct Watched {
@@ -70,6 +79,21 @@ impl Watched {
         self.world.require(same);
     }
 
+    /// What a replica with the planted defect applies instead.
+    fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
+        if self.world.options.plant != Some(Plant::OneAppliesDifferently) || self.replica != ODD {
+            return Ok(None);
+        }
+        let other = |entry: &Entry| {
+            let mut wire = codec::entry_to(entry);
+            if entry.log_id.index.is_multiple_of(PASSED_OVER) && matches!(wire.payload, Some(Payload::Command(_))) {
+                wire.payload = Some(Payload::Blank(pb::Blank {}));
+            }
+            codec::entry_from(wire)
+        };
+        entries.iter().map(other).collect::<Result<_, _>>().map(Some).map_err(|e| MachineError::Corrupt(e.to_string()))
+    }
+
     fn note_entry(&self, entry: &Entry, reply: &Reply) {
         let content = short(&codec::entry_to(entry).encode_to_vec());
         trace!(self.world, "apply r{} {} {content:08x}", self.replica, entry.log_id);
@@ -95,7 +119,10 @@ impl Machine for Watched {
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
-        let replies = self.inner.apply(entries)?;
+        let replies = match self.planted(entries)? {
+            Some(others) => self.inner.apply(&others)?,
+            None => self.inner.apply(entries)?,
+        };
         for (entry, reply) in entries.iter().zip(&replies) {
             self.note_entry(entry, reply);
         }

@@ -15,4 +15,6 @@ pub enum Plant {
     ForgedAnswer,
     /// Clients repeat an append of unknown outcome under new event ids of the same meaning.
     FreshIdsOnRetry,
+    /// One replica passes over now and then what the others apply.
+    OneAppliesDifferently,
 }

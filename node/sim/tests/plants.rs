@@ -38,6 +38,11 @@ fn a_hole_in_the_log_after_a_crash_is_found() {
 }
 
 #[test]
+fn a_replica_that_applies_something_else_is_found() {
+    assert_says(&found(Plant::OneAppliesDifferently, 3), "replica 2 has another digest than others");
+}
+
+#[test]
 fn a_retry_under_new_ids_is_found() {
     assert_says(&found(Plant::FreshIdsOnRetry, 10), "is refused");
 }

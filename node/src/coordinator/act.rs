@@ -1,18 +1,20 @@
 //! Carries out what was planned: proposals in order, everything else at the same time.
 
 use crate::{
-    node::{handler, member::Member},
+    failpoint,
+    node::{fence, handler, member::Member},
     peer::Request,
+    raft::log::LogKey,
 };
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::CatalogueOutcome,
     ids::{GroupId, NodeId, ReplicaId},
-    plan::{Action, LogPoint},
+    plan::{Action, Fence, LogPoint},
 };
 use taffrail_proto::{
-    peer::{FrameKind, HandOver},
+    peer::{Divergence, Fence as FenceAsk, FrameKind, HandOver, fence::Why},
     storage as pb,
 };
 use tokio::time::Instant;
@@ -33,7 +35,6 @@ pub async fn carry_out(member: &Arc<Member>, actions: Vec<Action>) {
     }
     let proposing = async {
         for kind in proposals {
-            crate::failpoint::reach("coordinator-propose");
             match member.propose_here(kind.clone(), Instant::now() + PROPOSE_TIMEOUT).await {
                 Ok(CatalogueOutcome::Refused(why)) => tracing::debug!(?kind, %why, "the catalogue refused a step"),
                 Ok(_) => {}
@@ -42,7 +43,6 @@ pub async fn carry_out(member: &Arc<Member>, actions: Vec<Action>) {
                     return;
                 }
             }
-            crate::failpoint::reach("coordinator-proposed");
         }
     };
     let slots = Arc::new(tokio::sync::Semaphore::new(PARALLEL_MAX));
@@ -51,14 +51,36 @@ pub async fn carry_out(member: &Arc<Member>, actions: Vec<Action>) {
     tokio::join!(proposing, acting);
 }
 
+/// Has the nodes of odd replicas end them. Whoever refuses or does not answer is met again in the next pass.
+pub async fn fence_all(member: &Arc<Member>, fences: Vec<Fence>) {
+    let asked = fences.into_iter().map(|fence| async move {
+        let Fence { group, replica, node, index, .. } = fence;
+        match fence_one(member, &fence).await {
+            Ok(()) => tracing::warn!(%group, %replica, %node, index, reason = fence::REASON, "a replica was fenced"),
+            Err(why) => tracing::debug!(%group, %replica, %node, index, %why, "a replica is not fenced yet"),
+        }
+    });
+    futures::future::join_all(asked).await;
+}
+
+async fn fence_one(member: &Arc<Member>, fence: &Fence) -> Result<(), String> {
+    let (digest, majority) = (fence.digest.0.to_vec().into(), fence.majority.0.to_vec().into());
+    let ask = FenceAsk { why: Some(Why::Divergence(Divergence { index: fence.index, digest, majority })) };
+    if fence.node == member.node() {
+        let key = LogKey { group: fence.group, replica: fence.replica };
+        return fence::fence(member, fence.node, key, &ask).await.map(drop).map_err(|e| e.to_string());
+    }
+    send(member, FrameKind::Fence, fence.group, fence.node, fence.replica, ask.encode_to_vec()).await
+}
+
 async fn act_in_turn(member: Arc<Member>, action: Action, slots: Arc<tokio::sync::Semaphore>) {
     let Ok(_slot) = slots.acquire().await else { return };
     let what = format!("{action:?}");
-    crate::failpoint::reach("coordinator-change");
+    failpoint::reach("coordinator-change");
     if let Err(why) = act(&member, action).await {
         tracing::debug!(%what, %why, "a step was not carried out");
     }
-    crate::failpoint::reach("coordinator-changed");
+    failpoint::reach("coordinator-changed");
 }
 
 async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {

@@ -1,5 +1,5 @@
 //! The coordinator: the part of the system group's leader that drives every group towards the catalogue. Level-triggered:
-//! poll the nodes, plan (pure, in core), act, show. Nothing is remembered between two passes but since when replicas have
+//! poll the nodes, plan (pure, in core), fence who is odd, act, show. Nothing is remembered between two passes but since when replicas have
 //! been close to their leaders.
 
 pub mod act;
@@ -55,7 +55,10 @@ async fn pass(member: &Arc<Member>, previous: Observed) -> (Observed, bool) {
     let plan = plan::plan(&catalogue, &observed);
     view::publish(member, &catalogue, &observed, &plan, &polled);
     member.passes.send_modify(|(begun, published)| *published = *begun);
-    let busy = !plan.actions.is_empty() || !plan.waiting.is_empty() || view::settling(&catalogue, &observed);
-    act::carry_out(member, plan.actions).await;
+    let busy = !plan.fences.is_empty()
+        || !plan.actions.is_empty()
+        || !plan.waiting.is_empty()
+        || view::settling(&catalogue, &observed);
+    tokio::join!(act::fence_all(member, plan.fences), act::carry_out(member, plan.actions));
     (observed, busy)
 }

@@ -95,6 +95,7 @@ impl Facade {
             ));
         }
         samples.push(sample(SYSTEM.into(), &member.system, crate::engine::StoreTotals::default()));
+        metrics.replicas_fenced.set(i64::try_from(member.fenced().len()).unwrap_or(i64::MAX));
         metrics.sample(member.system.leads(), &samples);
     }
 }

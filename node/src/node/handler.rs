@@ -1,6 +1,10 @@
 //! What peers ask of this node.
 
-use super::member::{CatalogueError, Member};
+use super::{
+    fence::{self, FenceError},
+    member::Member,
+    propose::CatalogueError,
+};
 use crate::{
     catalogue::{codec, machine as catalogue_machine},
     peer::{
@@ -12,6 +16,7 @@ use crate::{
     raft::{
         codec as raft_codec,
         group::Group,
+        log::{FenceMark, LogKey},
         status::{ProposeError, Status},
     },
     store::catch_up,
@@ -30,8 +35,9 @@ use taffrail_core::{
 };
 use taffrail_proto::{
     peer::{
-        CatchUpChunk, CatchUpRequest, FrameKind, HandOver, Identity, Matched, NodeReport, PeerAddress, Refusal,
-        RefusalKind, RegisterRequest, RegisterResponse, ReplicaKey, ReplicaReport, register_response::Answer,
+        CatchUpChunk, CatchUpRequest, Divergence, Fence, FenceResponse, FencedReplica, FrameKind, HandOver, Identity,
+        Matched, NodeReport, PeerAddress, Refusal, RefusalKind, RegisterRequest, RegisterResponse, ReplicaKey,
+        ReplicaReport, register_response::Answer,
     },
     storage as pb,
 };
@@ -156,6 +162,12 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
             hand_over(addressed(member, request)?.as_ref(), ReplicaId::new(to)).await?;
             Ok(Bytes::new())
         }
+        FrameKind::Fence => {
+            let ask = Fence::decode(request.payload.clone()).map_err(bad)?;
+            let key = LogKey { group: request.group, replica: request.to_replica };
+            let mark = fence::fence(member, from, key, &ask).await.map_err(not_fenced)?;
+            Ok(FenceResponse { divergence: Some(divergence(&mark)) }.encode_to_vec().into())
+        }
         FrameKind::Report => Ok(report(member).encode_to_vec().into()),
         FrameKind::Register => {
             let register = RegisterRequest::decode(request.payload.clone()).map_err(bad)?;
@@ -177,6 +189,21 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
     }
 }
 
+fn not_fenced(e: FenceError) -> Refusal {
+    let kind = match &e {
+        FenceError::NotCoordinator(_) | FenceError::Unconfirmed { .. } => RefusalKind::Rejected,
+        FenceError::NoSuchReplica(_) => RefusalKind::NoSuchReplica,
+        FenceError::BadEvidence(_) => RefusalKind::BadFrame,
+        FenceError::Io(_) => RefusalKind::Unavailable,
+    };
+    refusal(kind, e.to_string())
+}
+
+fn divergence(mark: &FenceMark) -> Divergence {
+    let (digest, majority) = (mark.digest.0.to_vec().into(), mark.majority.0.to_vec().into());
+    Divergence { index: mark.index, digest, majority }
+}
+
 fn bad(why: impl std::fmt::Display) -> Refusal {
     refusal(RefusalKind::BadFrame, why.to_string())
 }
@@ -185,8 +212,12 @@ fn bad(why: impl std::fmt::Display) -> Refusal {
 fn addressed(member: &Member, request: &Request) -> Result<Arc<Group>, Refusal> {
     let group = member.replica(request.group).filter(|g| g.key().replica == request.to_replica);
     group.ok_or_else(|| {
-        let message = format!("group {}: no replica {} here", request.group, request.to_replica);
-        refusal(RefusalKind::NoSuchReplica, message)
+        let (group, replica) = (request.group, request.to_replica);
+        if member.fence_of(LogKey { group, replica }).is_some() {
+            let message = format!("group {group}: replica {replica} is fenced ({})", fence::REASON);
+            return refusal(RefusalKind::Fenced, message);
+        }
+        refusal(RefusalKind::NoSuchReplica, format!("group {group}: no replica {replica} here"))
     })
 }
 
@@ -232,7 +263,8 @@ pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
 async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterResponse, Refusal> {
     let disk = DiskId::from_slice(&r.disk_id).ok_or_else(|| bad("disk_id: must have 16 bytes"))?;
     let kind = Kind::Register(Registration { disk, name: r.name, address: r.address, version: r.version });
-    let outcome = member.propose(kind, Instant::now() + WORK).await;
+    // Nodes ask this again all the time, to hear of their end.
+    let outcome = member.propose_if_needed(kind, Instant::now() + WORK).await;
     let outcome = outcome.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))?;
     let respond = |answer: Answer, node: NodeId| RegisterResponse { answer: answer.into(), node_id: node.get() };
     match outcome {
@@ -262,6 +294,15 @@ pub fn report(member: &Member) -> NodeReport {
             .deleted()
             .iter()
             .map(|(group, replica)| ReplicaKey { group: group.get(), replica: replica.get() })
+            .collect(),
+        fenced: member
+            .fenced()
+            .iter()
+            .map(|(key, mark)| FencedReplica {
+                group: key.group.get(),
+                replica: key.replica.get(),
+                divergence: Some(divergence(mark)),
+            })
             .collect(),
     }
 }

@@ -7,6 +7,7 @@
 //! node comes back as a new one. It never decides that alone: without an answer it waits, not ready.
 
 use super::{
+    fence,
     handler::{self, NodeHandler},
     member::{Member, Parts},
     ready, replicas,
@@ -290,6 +291,7 @@ impl Life {
             stop: shell.stop.clone(),
         };
         let member = Member::start(parts).await.map_err(failed)?;
+        fence::say_all(&member);
         shell.member.send_replace(Some(Arc::clone(&member)));
         rt::spawn(coordinator::run(Arc::clone(&member)));
         Ok(member)

@@ -2,33 +2,26 @@
 
 use super::{stop, timed::Timed};
 use crate::{
-    catalogue::{codec, machine::CatalogueMachine},
+    catalogue::machine::CatalogueMachine,
     metrics::Metrics,
-    peer::{CallError, Request, table::Table},
+    peer::table::Table,
     raft::{
         group::{Group, Home},
-        log::{LogKey, LogOp, ReplicaState, write_synced},
-        status::ProposeError,
-        types::Reply,
+        log::{FenceMark, LogKey, LogOp, ReplicaState, write_synced},
     },
-    rt,
     store::{db::StateDb, replica::Replica},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use taffrail_core::{
-    catalogue::{Catalogue, CatalogueOutcome, Command, Kind, RULES, Registration},
+    catalogue::{Catalogue, Registration},
     ids::{ClusterId, GroupId, NodeId, PartitionId, ReplicaId},
 };
-use taffrail_proto::{admin::ClusterView, peer::FrameKind};
-use tokio::{
-    sync::{Notify, watch},
-    time::Instant,
-};
+use taffrail_proto::admin::ClusterView;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A store replica that runs here.
@@ -68,6 +61,9 @@ pub struct Member {
     pub catalogue: watch::Receiver<Arc<Catalogue>>,
     running: Mutex<BTreeMap<GroupId, Running>>,
     deleted: Mutex<BTreeSet<(GroupId, ReplicaId)>>,
+    fenced: Mutex<BTreeMap<LogKey, FenceMark>>,
+    /// Whoever makes, fences or removes a replica here has it: no replica is made while it is being fenced.
+    pub(super) turn: tokio::sync::Mutex<()>,
     /// The coordinator's view while this node is it.
     pub view: watch::Sender<Option<Arc<ClusterView>>>,
     /// Asks the coordinator's loop here for another pass.
@@ -82,17 +78,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why a command for the catalogue has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
-    /// Nobody coordinates, or not reachable; not proposed.
-    #[error("there is no coordinator: {0}")]
-    NoCoordinator(String),
-    /// Proposed, perhaps.
-    #[error("outcome unknown: {0}")]
-    Unknown(String),
-}
-
 impl Member {
     /// Starts the system group's replica.
     ///
@@ -102,11 +87,12 @@ impl Member {
         let (published, catalogue) = watch::channel(Arc::new(Catalogue::default()));
         let machine = CatalogueMachine::open(Arc::clone(&parts.db), Arc::new(published)).map_err(io::Error::other)?;
         let key = LogKey { group: GroupId::SYSTEM, replica: ReplicaId::new(parts.home.node.get()) };
-        let mut deleted = BTreeSet::new();
+        let (mut deleted, mut fenced) = (BTreeSet::new(), BTreeMap::new());
         let mut known = false;
         for (found, state) in parts.home.disk.replicas().await? {
             match state {
                 ReplicaState::Deleted => drop(deleted.insert((found.group, found.replica))),
+                ReplicaState::Fenced(mark) => drop(fenced.insert(found, mark)),
                 ReplicaState::Live(_) => known |= found == key,
             }
         }
@@ -121,6 +107,8 @@ impl Member {
             catalogue,
             running: Mutex::default(),
             deleted: Mutex::new(deleted),
+            fenced: Mutex::new(fenced),
+            turn: tokio::sync::Mutex::default(),
             view: watch::channel(None).0,
             look: Notify::new(),
             passes: watch::channel((0, 0)).0,
@@ -143,14 +131,23 @@ impl Member {
     pub fn applied(&self) -> Arc<Catalogue> {
         Arc::clone(&self.catalogue.borrow())
     }
-    /// The store replica of a group, if it runs here.
+    /// The store replica of a group, if it runs here and may serve.
     #[must_use]
     pub fn running(&self, group: GroupId) -> Option<Running> {
-        lock(&self.running).get(&group).cloned()
+        self.not_ended(group).filter(|r| self.fence_of(r.group.key()).is_none())
     }
-    /// All store replicas that run here.
+    /// All store replicas that run here and may serve.
     #[must_use]
     pub fn all_running(&self) -> Vec<Running> {
+        let mut all = self.all_not_ended();
+        all.retain(|r| self.fence_of(r.group.key()).is_none());
+        all
+    }
+    /// The store replica of a group whose tasks have not ended, also if it is fenced.
+    pub(super) fn not_ended(&self, group: GroupId) -> Option<Running> {
+        lock(&self.running).get(&group).cloned()
+    }
+    pub(super) fn all_not_ended(&self) -> Vec<Running> {
         lock(&self.running).values().cloned().collect()
     }
     /// Replicas that were removed from here for ever.
@@ -169,6 +166,21 @@ impl Member {
     }
     pub(super) fn remember_deleted(&self, key: LogKey) {
         lock(&self.deleted).insert((key.group, key.replica));
+        lock(&self.fenced).remove(&key);
+    }
+    /// Replicas that never run again here, and whose data is still there.
+    #[must_use]
+    pub fn fenced(&self) -> BTreeMap<LogKey, FenceMark> {
+        lock(&self.fenced).clone()
+    }
+    /// Why a replica never runs again here; none while it may.
+    #[must_use]
+    pub fn fence_of(&self, key: LogKey) -> Option<FenceMark> {
+        lock(&self.fenced).get(&key).copied()
+    }
+    pub(super) fn remember_fenced(&self, key: LogKey, mark: FenceMark) {
+        lock(&self.fenced).insert(key, mark);
+        self.changed();
     }
     pub(super) fn is_deleted(&self, key: LogKey) -> bool {
         lock(&self.deleted).contains(&(key.group, key.replica))
@@ -185,70 +197,9 @@ impl Member {
         if group == GroupId::SYSTEM { Some(Arc::clone(&self.system)) } else { self.running(group).map(|r| r.group) }
     }
 
-    /// Proposes a command for the catalogue, here or one hop away, and tries again while nothing can have been proposed.
-    ///
-    /// # Errors
-    /// When there was no coordinator until the deadline, or the outcome is unknown.
-    pub async fn propose(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
-        loop {
-            let why = match self.try_propose(&kind, deadline).await {
-                Err(CatalogueError::NoCoordinator(why)) => why,
-                answer => return answer,
-            };
-            if Instant::now() >= deadline {
-                return Err(CatalogueError::NoCoordinator(why));
-            }
-            let pause = Duration::from_millis(20) + rt::jitter(Duration::from_millis(60));
-            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
-        }
-    }
-
-    /// Proposes here, if this node coordinates.
-    ///
-    /// # Errors
-    /// `NoCoordinator` when it does not.
-    pub async fn propose_here(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
-        let command = codec::encode_command(&Command { rules: RULES, stamp_us: rt::now_us(), kind });
-        match self.system.propose(command, deadline).await {
-            Ok(Reply::Catalogue(outcome)) => Ok(outcome),
-            Ok(reply) => Err(CatalogueError::Unknown(format!("unexpected reply {reply}"))),
-            Err(ProposeError::NotLeader(_)) => {
-                Err(CatalogueError::NoCoordinator("this node does not coordinate".into()))
-            }
-            Err(ProposeError::Unknown(why)) => Err(CatalogueError::Unknown(why.into())),
-            Err(e @ (ProposeError::Stopped(_) | ProposeError::Refused(_))) => {
-                Err(CatalogueError::NoCoordinator(e.to_string()))
-            }
-        }
-    }
-
-    async fn try_propose(&self, kind: &Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
-        if self.system.leads() {
-            return self.propose_here(kind.clone(), deadline).await;
-        }
-        let leader = self.system.leader().filter(|l| l.node != self.node());
-        let leader = leader.ok_or_else(|| CatalogueError::NoCoordinator("none is known".into()))?;
-        let command = codec::encode_command(&Command { rules: RULES, stamp_us: rt::now_us(), kind: kind.clone() });
-        let request = Request {
-            kind: FrameKind::Propose,
-            group: GroupId::SYSTEM,
-            from_replica: self.system.key().replica,
-            to_replica: leader.replica,
-            payload: command,
-        };
-        let ttl = deadline.saturating_duration_since(Instant::now());
-        match self.parts.home.transport.call(leader.node, request, ttl).await {
-            Ok(answer) => codec::decode_outcome(answer).map_err(|e| CatalogueError::Unknown(e.to_string())),
-            Err(e @ (CallError::Unreachable(_) | CallError::Refused(_))) => {
-                Err(CatalogueError::NoCoordinator(e.to_string()))
-            }
-            Err(CallError::NoAnswer(why)) => Err(CatalogueError::Unknown(why)),
-        }
-    }
-
     /// Stops all replicas, the system group's last; their data stays. Gives those that did not stop in time.
     pub async fn stop_replicas(&self) -> Vec<LogKey> {
-        let running: Vec<Arc<Group>> = self.all_running().into_iter().map(|r| r.group).collect();
+        let running: Vec<Arc<Group>> = self.all_not_ended().into_iter().map(|r| r.group).collect();
         let mut left = stop::replicas(&running).await;
         left.extend(stop::replicas(std::slice::from_ref(&self.system)).await);
         left

@@ -2,7 +2,7 @@
 //! for five minutes at most. Once passed it never closes again for a group's sake.
 
 use super::member::Member;
-use crate::health::Readiness;
+use crate::{health::Readiness, raft::log::LogKey};
 use std::{sync::Arc, time::Duration};
 use taffrail_core::catalogue::ReplicaState;
 use tokio::{sync::watch, time::Instant};
@@ -47,7 +47,11 @@ async fn behind(member: &Arc<Member>) -> usize {
     let mut missing = 0;
     let mut checks = Vec::new();
     for (id, group) in &catalogue.groups {
-        let mine = group.replicas.values().any(|r| r.node == here && r.state != ReplicaState::Leaving);
+        // A fenced one never comes: the others of its group do not need it, and neither does this barrier.
+        let mine = group.replicas.iter().any(|(replica, r)| {
+            let key = LogKey { group: *id, replica: *replica };
+            r.node == here && r.state != ReplicaState::Leaving && member.fence_of(key).is_none()
+        });
         match member.running(*id) {
             Some(running) => checks.push(running.group),
             None if mine => missing += 1,

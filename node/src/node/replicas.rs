@@ -2,6 +2,7 @@
 //! tombstone. Nothing is ever made because a message came, nor removed because something is merely missing.
 
 use super::{
+    fence,
     member::{Member, Running},
     stop,
     timed::Timed,
@@ -47,6 +48,7 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
     for (id, group) in &catalogue.groups {
         for (replica, r) in group.replicas.iter().filter(|(_, r)| r.node == here) {
             let key = LogKey { group: *id, replica: *replica };
+            let _turn = member.turn.lock().await;
             let done = match r.state {
                 ReplicaState::Joining | ReplicaState::Active => ensure(member, key, group).await,
                 ReplicaState::Leaving => remove(member, key, group.partition).await,
@@ -56,8 +58,9 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
             }
         }
     }
-    for running in member.all_running() {
+    for running in member.all_not_ended() {
         let key = running.group.key();
+        let _turn = member.turn.lock().await;
         let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
         if !named && let Err(error) = remove(member, key, running.partition).await {
             tracing::warn!(group = %key.group, replica = %key.replica, %error, "a replica could not be removed");
@@ -69,7 +72,10 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
     if member.is_deleted(key) {
         return Err(io::Error::other("the catalogue names a replica that was removed from here for ever"));
     }
-    if let Some(running) = member.running(key.group) {
+    if member.fence_of(key).is_some() {
+        return fence::end(member, key).await;
+    }
+    if let Some(running) = member.not_ended(key.group) {
         if let Some(why) = running.group.status().stopped {
             tracing::warn!(group = %key.group, replica = %key.replica, %why, "a stopped replica is started again");
             stop::replica(&running.group).await?;
@@ -134,7 +140,7 @@ fn say_who_leads(member: &Member, group: &Group) {
 }
 
 async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io::Result<()> {
-    if let Some(running) = member.running(key.group).filter(|r| r.group.key() == key) {
+    if let Some(running) = member.not_ended(key.group).filter(|r| r.group.key() == key) {
         // It stays in the list until it has ended: rows are never removed under a replica that may still write.
         stop::replica(&running.group).await?;
         member.remove(key.group);
@@ -161,9 +167,14 @@ async fn clear_rows(member: &Member, group: GroupId, partition: PartitionId) -> 
 pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
     let catalogue = member.applied();
     for (key, state) in member.parts.home.disk.replicas().await? {
-        let LogState::Live(partition) = state else { continue };
+        let partition = match state {
+            LogState::Live(partition) => partition,
+            LogState::Fenced(mark) => mark.partition,
+            LogState::Deleted => continue,
+        };
         let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
         if key.group != GroupId::SYSTEM && !named {
+            let _turn = member.turn.lock().await;
             remove(member, key, partition).await?;
         }
     }

@@ -2,9 +2,11 @@
 
 use super::{
     answer::CatchUp,
+    digests::Digests,
     follow::{ENDED, follow},
     log::{LogDisk, LogKey, rocks::OnFatal, store::LogStore},
     machine::Machine,
+    membership::Change,
     network::{CatchUpFrom, Network},
     state_machine::{Place, Shared, StateMachine},
     status::{ProposeError, ReadIndexError, Status},
@@ -13,6 +15,7 @@ use super::{
 };
 use crate::{
     engine::{Applied, LeaderHint},
+    failpoint,
     peer::{CallError, PeerTransport, Request},
     rt,
 };
@@ -51,7 +54,7 @@ pub struct Group {
     machine: Shared,
     transport: Arc<dyn PeerTransport>,
     progress: watch::Receiver<Applied>,
-    digests: watch::Receiver<(u64, Digest)>,
+    digests: Digests,
     stop: CancellationToken,
     /// openraft's task is gone; what its metrics said last is no longer true.
     ended: Arc<AtomicBool>,
@@ -86,7 +89,7 @@ impl Group {
     pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> io::Result<Arc<Self>> {
         let log = LogStore::open(Arc::clone(&home.disk), key).await?;
         let (progress_tx, progress) = watch::channel(machine.progress());
-        let (digests_tx, digests) = watch::channel((machine.progress().index, machine.digest()));
+        let digests = Digests::new(machine.progress().index, machine.digest());
         let (source, source_rx) = watch::channel(None);
         let stop = CancellationToken::new();
         let machine = Shared::new(machine, Arc::clone(&home.on_fatal));
@@ -98,7 +101,7 @@ impl Group {
             stop: stop.clone(),
             source: source_rx,
         };
-        let state = StateMachine::new(machine.clone(), place, Arc::new(progress_tx), Arc::new(digests_tx));
+        let state = StateMachine::new(machine.clone(), place, Arc::new(progress_tx), digests.clone());
         let network = Network { transport: Arc::clone(&home.transport), group: key.group, from: key.replica };
         let raft = Raft::new(key.replica.get(), config(&home.tuning, key)?, network, log.clone(), state)
             .await
@@ -150,7 +153,10 @@ impl Group {
             return Ok(());
         }
         let members: BTreeMap<u64, Host> = members.iter().map(|(r, n)| (r.get(), Host(*n))).collect();
-        match self.raft.initialize(members).await {
+        failpoint::reach("membership-first-write");
+        let first = self.raft.initialize(members).await;
+        failpoint::reach("membership-first-written");
+        match first {
             Ok(()) | Err(RaftError::APIError(openraft::error::InitializeError::NotAllowed(_))) => Ok(()),
             Err(e) => Err(io::Error::other(e.to_string())),
         }
@@ -284,15 +290,17 @@ impl Group {
     ) -> Result<(), ProposeError> {
         // Only learners are removed by name. A voter that leaves must stay in the node map while the joint configuration
         // still names it; openraft drops it with the uniform configuration that follows.
-        let now: BTreeSet<u64> = {
+        let membership = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            metrics.membership_config.membership().learner_ids().collect()
+            metrics.membership_config.membership().clone()
         };
+        let now: BTreeSet<u64> = membership.learner_ids().collect();
         let voters: BTreeSet<u64> = voters.iter().map(|r| r.get()).collect();
         let add: BTreeMap<u64, Host> = learners.iter().map(|(r, n)| (r.get(), Host(*n))).collect();
         let gone: BTreeSet<u64> =
             now.iter().copied().filter(|id| !voters.contains(id) && !add.contains_key(id)).collect();
+        let sort = Change::to(&membership, &voters, &add);
         let mut steps = Vec::new();
         if !add.is_empty() {
             steps.push(ChangeMembers::AddNodes(add));
@@ -302,6 +310,7 @@ impl Group {
             steps.push(ChangeMembers::RemoveNodes(gone));
         }
         let precondition = Precondition::LastMembershipLogId { last_membership_log_id: expected };
+        failpoint::reach(format_args!("membership-{sort}-write"));
         let change = self.raft.change_membership_if(ChangeMembers::Batch(steps), false, [precondition]);
         match tokio::time::timeout_at(deadline, change).await {
             Err(_) => Err(ProposeError::Unknown("the deadline passed during the membership change")),
@@ -343,7 +352,7 @@ impl Group {
     pub fn status(&self) -> Status {
         let metrics = self.raft.metrics();
         let m = metrics.borrow_watched().clone();
-        let (applied, digest) = *self.digests.borrow();
+        let (applied, digest) = self.digests.last();
         let ended = self.ended.load(Ordering::Relaxed);
         let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
         Status {
@@ -359,6 +368,12 @@ impl Group {
             quorum_acked_ago: m.last_quorum_acked.map(|at| (*at).elapsed()),
             stopped: m.running_state.err().map(|e| e.to_string()).or_else(|| ended.then(|| ENDED.to_owned())),
         }
+    }
+
+    /// The digest after applying up to `index`; none if this replica was not there, or not lately.
+    #[must_use]
+    pub fn digest_at(&self, index: u64) -> Option<Digest> {
+        self.digests.at(index)
     }
 
     /// Waits until openraft's view of this replica changes; false when it has stopped.

@@ -4,8 +4,9 @@
 //! - `log/`: the durable log and vote (`LogDisk`), and openraft's view of it.
 //! - `machine`: what a group replicates; `state_machine`: openraft's view of it.
 //! - `network`: openraft's RPCs as frames of a `PeerTransport`.
-//! - `group`: one running replica: propose, read index, membership; `answer`: what it answers to its peers; `status`: what
-//!   it says of itself; `follow`: what it learns from openraft meanwhile; `tuning`: its times and bounds.
+//! - `group`: one running replica: propose, read index, membership; `membership`: what a change of it does;
+//!   `answer`: what it answers to its peers; `status`: what it says of itself; `digests`: what it had at which index;
+//!   `follow`: what it learns from openraft meanwhile; `tuning`: its times and bounds.
 //!
 //! The guards against the known defects of the pinned openraft version stand in `tuning::config` (leader restore off),
 //! `log::store` and `network` (no append with a hole), `state_machine` (only what is flushed is called a snapshot),
@@ -13,10 +14,12 @@
 
 mod answer;
 pub mod codec;
+pub mod digests;
 mod follow;
 pub mod group;
 pub mod log;
 pub mod machine;
+mod membership;
 pub mod network;
 pub mod state_machine;
 pub mod status;

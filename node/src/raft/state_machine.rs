@@ -6,13 +6,16 @@
 //! names more than it knows of (`Told`): it would purge its log beyond the end of it.
 
 use super::{
+    digests::Digests,
     log::{LogKey, rocks::OnFatal},
     machine::{Machine, MachineError},
+    membership::Change,
     network::CatchUpFrom,
     types::{Entry, LogId, StoredMembership, TypeConfig},
 };
 use crate::{
     engine::Applied,
+    failpoint,
     peer::{CallError, PeerTransport},
     rt,
 };
@@ -116,18 +119,13 @@ pub struct StateMachine {
     machine: Shared,
     place: Place,
     progress: Arc<watch::Sender<Applied>>,
-    digests: Arc<watch::Sender<(u64, Digest)>>,
+    digests: Digests,
 }
 
 impl StateMachine {
     /// Wraps a machine of a replica.
     #[must_use]
-    pub fn new(
-        machine: Shared,
-        place: Place,
-        progress: Arc<watch::Sender<Applied>>,
-        digests: Arc<watch::Sender<(u64, Digest)>>,
-    ) -> Self {
+    pub fn new(machine: Shared, place: Place, progress: Arc<watch::Sender<Applied>>, digests: Digests) -> Self {
         let told = Arc::new(Mutex::new(machine.lock().applied()));
         Self { told, machine, place, progress, digests }
     }
@@ -135,9 +133,14 @@ impl StateMachine {
     async fn apply_slice(&self, slice: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
         let (mut entries, mut responders) = (Vec::with_capacity(slice.len()), Vec::with_capacity(slice.len()));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut changes = Vec::new();
         for (entry, responder) in slice {
             told.0 = Some(entry.log_id);
             if let EntryPayload::Membership(m) = &entry.payload {
+                // Whoever wrote it waits for the answer; the others only follow.
+                if responder.is_some() {
+                    changes.push(Change::between(told.1.membership(), m));
+                }
                 told.1 = StoredMembership::new(Some(entry.log_id), m.clone());
             }
             entries.push(entry);
@@ -160,6 +163,10 @@ impl StateMachine {
         }
         self.tell(told);
         self.publish(progress, digest);
+        // A joint configuration is applied, and what makes it uniform is not written before it is answered.
+        for change in changes {
+            failpoint::reach(format_args!("membership-{change}-written"));
+        }
         for (responder, reply) in responders.into_iter().zip(replies) {
             if let Some(responder) = responder {
                 responder.send(reply);
@@ -173,7 +180,7 @@ impl StateMachine {
     }
 
     fn publish(&self, progress: Applied, digest: Digest) {
-        self.digests.send_replace((progress.index, digest));
+        self.digests.put(progress.index, digest);
         self.progress.send_replace(progress);
     }
 

@@ -140,8 +140,8 @@ fn case(streams: Vec<Vec<Result<CatchUpChunk, CallError>>>) -> Case {
         stop: CancellationToken::new(),
         source: source_rx,
     };
-    let (progress, digests) = (watch::channel(Applied::default()).0, watch::channel((0, Digest::default())).0);
-    let state = StateMachine::new(machine, place, Arc::new(progress), Arc::new(digests));
+    let progress = watch::channel(Applied::default()).0;
+    let state = StateMachine::new(machine, place, Arc::new(progress), Digests::default());
     Case { state, notes, sources, fatal, source }
 }
 

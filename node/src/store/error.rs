@@ -103,6 +103,9 @@ pub enum Error {
     /// A replica that has not applied anything, or whose rows are gone.
     #[error("this replica has no state")]
     NothingApplied,
+    /// The replica was told to stop.
+    #[error("this replica has stopped")]
+    Stopped,
     /// A part of another replica's state is not what must come.
     #[error("catch-up: {0}")]
     Chunk(#[from] ChunkError),
@@ -162,7 +165,7 @@ fn class(e: &Error) -> Class {
         | Error::Command(_)
         | Error::Raft(_)
         | Error::Chunk(_) => Class::Corrupt,
-        Error::Installing | Error::Behind { .. } | Error::NothingApplied => Class::NotServing,
+        Error::Installing | Error::Behind { .. } | Error::NothingApplied | Error::Stopped => Class::NotServing,
     }
 }
 

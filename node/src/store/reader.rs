@@ -17,12 +17,14 @@ use taffrail_core::{
     names::StreamName,
     stream::{Block, StreamRow},
 };
+use tokio_util::sync::CancellationToken;
 
 /// See the module.
 pub struct Reader {
     db: Arc<StateDb>,
     group: GroupId,
     partition: PartitionId,
+    stop: CancellationToken,
 }
 
 /// A page under construction.
@@ -72,7 +74,13 @@ impl Reader {
     /// Reads the applied state of a partition.
     #[must_use]
     pub fn new(db: Arc<StateDb>, group: GroupId, partition: PartitionId) -> Self {
-        Self { db, group, partition }
+        Self { db, group, partition, stop: CancellationToken::new() }
+    }
+
+    /// From then on it reads no more: a read that has begun goes on with another replica, whatever rows are still here.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     fn group(&self, view: &View<'_>) -> Result<GroupState, Error> {
@@ -84,6 +92,9 @@ impl Reader {
     /// neither the old state nor the new one, and where there is no state at all: rows of a removed replica go between two
     /// pages, and what is gone must not read as an end.
     fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
         let row = view.get(Family::Meta, &schema::group_meta(self.group))?;
         let group = GroupState::decode(Some(row.as_deref().ok_or(Error::NothingApplied)?))?;
         if group.installing == 0 { Ok(group.generation) } else { Err(Error::Installing) }

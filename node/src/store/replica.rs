@@ -52,7 +52,7 @@ impl Replica {
     #[must_use]
     pub fn start(group: Arc<Group>, db: Arc<StateDb>, partition: PartitionId) -> Arc<Self> {
         let (queue, rx) = mpsc::channel(QUEUE_MAX);
-        let reader = Arc::new(Reader::new(db, group.group(), partition));
+        let reader = Arc::new(Reader::new(db, group.group(), partition).until(group.stopping()));
         rt::spawn(propose(Arc::clone(&group), rx));
         Arc::new(Self { group, reader, queue })
     }

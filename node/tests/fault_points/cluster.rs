@@ -22,6 +22,10 @@ use uuid::Uuid;
 
 const CALL: Duration = Duration::from_secs(20);
 const NAMESPACE: &str = "default";
+/// Who takes nodes away here.
+const HOLDER: &str = "operator";
+/// Longer than any step under a grant.
+const GRANT_MS: u64 = 600_000;
 
 /// What is to be in the end of a phase.
 #[derive(Clone, Debug)]
@@ -202,13 +206,43 @@ impl Cluster {
         .await;
     }
 
-    /// Drains whatever node has this name until there is none.
-    pub(crate) async fn drain(&mut self, name: &str) {
+    /// Asks for the right to take a node away until it is granted.
+    pub(crate) async fn acquire(&self, node_id: u64) {
+        let request = admin::AcquireDisruptionRequest { node_id, holder: HOLDER.into(), ttl_ms: GRANT_MS };
+        until("the disruption grant", async || {
+            let call = async |mut node: AdminClient<Channel>| node.acquire_disruption(request.clone()).await;
+            let answer = self.ask("a grant", call).await;
+            if answer.granted { Ok(()) } else { Err(answer.denied_by) }
+        })
+        .await;
+    }
+
+    /// Gives it back once the node has caught up, or is gone.
+    pub(crate) async fn release(&self, node_id: u64) {
+        let request = admin::ReleaseDisruptionRequest { node_id, holder: HOLDER.into() };
+        until("the end of the disruption", async || {
+            let call = async |mut node: AdminClient<Channel>| node.release_disruption(request.clone()).await;
+            let answer = self.ask("a release", call).await;
+            if answer.released { Ok(()) } else { Err(format!("node {node_id} has not caught up")) }
+        })
+        .await;
+    }
+
+    /// Drains whatever node has this name until there is none, and says whose grant is to be given back.
+    pub(crate) async fn drain(&mut self, name: &str) -> Option<u64> {
         let end = tokio::time::Instant::now() + PATIENCE;
+        let mut granted = None;
         loop {
             let view = self.view().await;
             let of_name = view.nodes.iter().filter_map(|n| n.node.as_ref()).find(|n| n.name == name);
-            let Some(node_id) = of_name.map(|n| n.node_id) else { return };
+            let Some(node_id) = of_name.map(|n| n.node_id) else { return granted };
+            if granted != Some(node_id) {
+                if let Some(before) = granted {
+                    self.release(before).await;
+                }
+                self.acquire(node_id).await;
+                granted = Some(node_id);
+            }
             let request = admin::DrainNodeRequest { node_id };
             let call = async |mut node: AdminClient<Channel>| node.drain_node(request).await;
             let answer = self.ask("a drain", call).await;
@@ -217,14 +251,30 @@ impl Cluster {
     }
 
     /// Replaces a lost node until it is done.
-    pub(crate) async fn replace(&self, old_node_id: u64, new_node_id: u64) {
-        let request = admin::ReplaceNodeRequest { old_node_id, new_node_id };
+    pub(crate) async fn replace(&self, old: u64, new: u64) {
         until("the replacement", async || {
-            let call = async |mut node: AdminClient<Channel>| node.replace_node(request).await;
-            let answer = self.ask("a replacement", call).await;
+            let answer = self.ask_to_replace(old, new).await;
             if answer.done { Ok(()) } else { Err(answer.waiting_for) }
         })
         .await;
+    }
+
+    /// While another node is out under a grant, no node is given up.
+    pub(crate) async fn replacement_is_held_up(&mut self, old: u64, new: u64) {
+        until("the replacement to wait for the grant", async || {
+            let answer = self.ask_to_replace(old, new).await;
+            assert!(!answer.done, "node {old} was replaced without a grant");
+            if answer.waiting_for.contains("grant") { Ok(()) } else { Err(answer.waiting_for) }
+        })
+        .await;
+        let view = self.view().await;
+        assert!(view.replacements.is_empty(), "replaced without a grant: {:?}", view.replacements);
+    }
+
+    async fn ask_to_replace(&self, old_node_id: u64, new_node_id: u64) -> admin::ReplaceNodeResponse {
+        let request = admin::ReplaceNodeRequest { old_node_id, new_node_id };
+        let call = async |mut node: AdminClient<Channel>| node.replace_node(request).await;
+        self.ask("a replacement", call).await
     }
 
     /// Removes a store with its data until it is gone from every node.
@@ -289,8 +339,8 @@ fn differs(view: &admin::ClusterView, wanted: &Wanted<'_>) -> Result<(), String>
         return Err(format!("{voters} system voters of {} nodes", names.len()));
     }
     let problems = view.status.as_ref().map(|s| s.problems.clone()).unwrap_or_default();
-    if !(view.replacements.is_empty() && problems.is_empty()) {
-        return Err(format!("{:?} {problems:?}", view.replacements));
+    if !(view.replacements.is_empty() && view.grants.is_empty() && problems.is_empty()) {
+        return Err(format!("{:?} {:?} {problems:?}", view.replacements, view.grants));
     }
     let mut stores = Vec::new();
     for seen in &view.stores {

@@ -23,8 +23,9 @@ use tokio::sync::watch;
 /// What must be the same whoever died.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Disks {
-    /// How many of the nodes that ever were are in each state.
-    nodes: BTreeMap<String, usize>,
+    /// Name of each node that ever was, and whether it was removed. How often is not said: a node whose drain is over may
+    /// come back as a new one before its process is stopped.
+    nodes: BTreeSet<(String, bool)>,
     /// Replicas that the catalogue names.
     named: usize,
     /// Names of stores, and how many are gone for good.
@@ -98,10 +99,8 @@ pub(crate) async fn inspect(cluster: &Cluster) -> Disks {
         assert_eq!(disk.partitions, partitions, "{name}: rows of stores that do not live here");
         holds.insert(name.clone(), (live.len(), disk.partitions.len()));
     }
-    let mut nodes: BTreeMap<String, usize> = BTreeMap::new();
-    for node in newest.nodes.values() {
-        *nodes.entry(format!("{} {:?}", node.name, node.state)).or_default() += 1;
-    }
+    let removed = |node: &taffrail_core::catalogue::Node| matches!(node.state, NodeState::Removed { .. });
+    let nodes = newest.nodes.values().map(|node| (node.name.clone(), removed(node))).collect();
     Disks {
         nodes,
         named: newest.groups.values().map(|g| g.replicas.len()).sum(),
@@ -165,6 +164,7 @@ fn ids_are_new(newest: &Catalogue, cluster: &Cluster, disks: &BTreeMap<String, D
             Some(ReplicaState::Live(_)) => {
                 assert!(named, "replica {replica} lives on node {node}, and nobody names it")
             }
+            Some(ReplicaState::Fenced(mark)) => panic!("replica {replica} on node {node} is fenced: {mark:?}"),
             Some(ReplicaState::Deleted) => assert!(!named, "replica {replica} is named, and removed from node {node}"),
             None => panic!("replica {replica} was seen on node {node}, and its disk does not know it"),
         }

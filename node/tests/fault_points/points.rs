@@ -1,37 +1,47 @@
-//! The file in which all processes of a run count the coordinator's writes.
+//! The file in which all processes of a run count the writes to the log.
+//!
+//! - `catalogue-KIND-write`, `catalogue-KIND-written`: before and after a command for the catalogue, whoever wants it.
+//! - `membership-CHANGE-write`, `membership-CHANGE-written`: before and after a change of a group's membership, at the
+//!   group's leader. A change of voters is two writes; between them lies `membership-joint-written`.
+//! - `coordinator-change`, `coordinator-changed`: before and after the coordinator's request for such a change, or for
+//!   another leader, wherever the group's leader is.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs,
     path::{Path, PathBuf},
 };
 
-/// Before and after a command for the catalogue, before and after a change of a membership or leadership.
-pub(crate) const POINTS: [&str; 4] =
-    ["coordinator-propose", "coordinator-proposed", "coordinator-change", "coordinator-changed"];
-
 /// Where somebody is to die.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fault {
-    pub(crate) point: &'static str,
+    pub(crate) point: String,
     pub(crate) n: u64,
 }
 
 /// How often each point was come to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reached([u64; POINTS.len()]);
+pub(crate) struct Reached(BTreeMap<String, u64>);
 
 impl Reached {
     pub(crate) fn of(&self, point: &str) -> u64 {
-        POINTS.iter().zip(self.0).find(|(name, _)| **name == point).map_or(0, |(_, n)| n)
+        self.0.get(point).copied().unwrap_or(0)
     }
     pub(crate) fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.values().sum()
+    }
+    /// Each arrival at each point.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Fault> {
+        self.0.iter().flat_map(|(point, last)| (1..=*last).map(|n| Fault { point: point.clone(), n }))
+    }
+    pub(crate) fn points(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
     }
 }
 
 impl fmt::Display for Reached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, n) in POINTS.iter().zip(self.0) {
+        for (name, n) in &self.0 {
             write!(f, "{name} {n} ")?;
         }
         Ok(())
@@ -51,7 +61,7 @@ impl Points {
     }
 
     /// Counts from zero, and lets somebody die at `fault`.
-    pub(crate) fn arm(&self, fault: Option<Fault>) {
+    pub(crate) fn arm(&self, fault: Option<&Fault>) {
         let armed = fault.map_or_else(|| "none".to_owned(), |fault| format!("{}:{}", fault.point, fault.n));
         // By renaming: a process that is counting at this moment does so in the file of the phase before.
         let aside = self.0.with_extension("new");
@@ -63,9 +73,7 @@ impl Points {
         let text = fs::read_to_string(&self.0).unwrap_or_default();
         let mut reached = Reached::default();
         for line in text.lines().skip(1) {
-            if let Some(at) = POINTS.iter().position(|point| *point == line) {
-                reached.0[at] += 1;
-            }
+            *reached.0.entry(line.to_owned()).or_default() += 1;
         }
         reached
     }

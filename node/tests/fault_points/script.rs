@@ -20,7 +20,7 @@ pub(crate) enum Phase {
     Grow,
     /// The fourth node is drained and removed; the small store gets one replica again.
     Shrink,
-    /// A node comes back with an empty disk and replaces the one that it was.
+    /// A node comes back with an empty disk and replaces the one that it was, once no other is out under a grant.
     Replace,
     /// The small store is removed with its data.
     Remove,
@@ -32,12 +32,16 @@ pub(crate) const PHASES: [Phase; 6] =
 
 const NAMES: [&str; 4] = ["main-0", "main-1", "main-2", "main-3"];
 const LOST: usize = 1;
+const OTHER: usize = 0;
 const EXTRA: usize = 3;
+
+/// Who dies where, by phase.
+pub(crate) type Faults = [Option<Fault>; PHASES.len()];
 
 /// What a run has shown.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// The coordinator's writes, by phase.
+    /// The writes to the log, by phase.
     pub(crate) reached: [Reached; PHASES.len()],
     /// Whether somebody died, by phase.
     pub(crate) died: [bool; PHASES.len()],
@@ -67,7 +71,7 @@ impl Drop for Root {
 }
 
 /// Runs all phases, dying in each as `faults` say.
-pub(crate) async fn run(label: &str, faults: &[Option<Fault>; PHASES.len()]) -> Done {
+pub(crate) async fn run(label: &str, faults: &Faults) -> Done {
     let dir =
         tempfile::Builder::new().prefix(&format!("fault-points-{label}-")).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
     let root = Root(Some(dir.unwrap()));
@@ -76,10 +80,10 @@ pub(crate) async fn run(label: &str, faults: &[Option<Fault>; PHASES.len()]) -> 
     let mut died = [false; PHASES.len()];
     for (n, (phase, fault)) in PHASES.into_iter().zip(faults).enumerate() {
         let before = life.cluster.deaths();
-        life.cluster.points.arm(*fault);
+        life.cluster.points.arm(fault.as_ref());
         life.pass(phase).await;
         reached[n] = life.cluster.points.reached();
-        died[n] = life.died(*fault, &reached[n], before).await;
+        died[n] = life.died(fault.as_ref(), &reached[n], before).await;
         life.writes_go_on().await;
     }
     let end = life.end().await;
@@ -110,8 +114,8 @@ impl Life {
     }
 
     /// Exactly one process died if the fault was come to, and none if not.
-    async fn died(&self, fault: Option<Fault>, reached: &Reached, before: usize) -> bool {
-        let died = fault.is_some_and(|fault| reached.of(fault.point) >= fault.n);
+    async fn died(&self, fault: Option<&Fault>, reached: &Reached, before: usize) -> bool {
+        let died = fault.is_some_and(|fault| reached.of(&fault.point) >= fault.n);
         let wanted = before + usize::from(died);
         until("the death to be noticed", async || match self.cluster.deaths() {
             now if now == wanted => Ok(()),
@@ -154,10 +158,13 @@ impl Life {
 
     async fn shrink(&mut self) {
         let stores = [("notes", 1), ("orders", 3)];
-        self.cluster.drain(NAMES[EXTRA]).await;
+        let drained = self.cluster.drain(NAMES[EXTRA]).await;
         self.cluster.slots[EXTRA].stop(true).await;
+        self.cluster.release(drained.unwrap()).await;
         // It may have come back as a new node just before it was stopped.
-        self.cluster.drain(NAMES[EXTRA]).await;
+        if let Some(drained) = self.cluster.drain(NAMES[EXTRA]).await {
+            self.cluster.release(drained).await;
+        }
         self.cluster.declare(&stores).await;
         self.cluster.settle(&Wanted { nodes: &NAMES[..EXTRA], stores: &stores }).await;
     }
@@ -169,12 +176,16 @@ impl Life {
         let wanted = Wanted { nodes: &NAMES[..EXTRA], stores: &stores };
         self.cluster.settle(&wanted).await;
         let old = self.cluster.status(LOST).await.node_id;
+        let other = self.cluster.status(OTHER).await.node_id;
+        self.cluster.acquire(other).await;
         let lost = &mut self.cluster.slots[LOST];
         lost.stop(false).await;
         std::fs::remove_dir_all(lost.data()).unwrap();
         lost.start();
         let new = self.cluster.join(LOST).await;
         assert_ne!(old, new, "an empty disk got the id of another one");
+        self.cluster.replacement_is_held_up(old, new).await;
+        self.cluster.release(other).await;
         self.cluster.replace(old, new).await;
         self.cluster.settle(&wanted).await;
     }

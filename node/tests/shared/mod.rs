@@ -1,6 +1,11 @@
 //! What tests of real processes have in common.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    fs::File,
+    net::{Ipv4Addr, TcpListener},
+    sync::Mutex,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Longer than a loaded machine needs for anything here.
@@ -31,11 +36,36 @@ pub(crate) struct Ports {
     pub(crate) http: u16,
 }
 
+/// Below the ports that a system gives to connections that go out, so that none of them is ever in the way.
+const FIRST_PORT: u16 = 10_000;
+/// Nodes that may have ports at the same time, four each.
+const NODES_MAX: u16 = 5_000;
+
+/// A lock for each node whose ports this process has, until it ends.
+static CLAIMS: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
 impl Ports {
-    /// Ports that were free a moment ago, for `nodes` nodes.
+    /// Ports of `nodes` nodes that no other test gets while this process lives: a node that is down for a while finds them
+    /// as it left them.
     pub(crate) fn free(nodes: usize) -> Vec<Self> {
-        let held: Vec<TcpListener> = (0..nodes * 4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = held.iter().map(|port| port.local_addr().unwrap().port()).collect();
-        ports.chunks(4).map(|p| Self { clients: p[0], peers: p[1], admin: p[2], http: p[3] }).collect()
+        (0..nodes).map(|_| Self::claim()).collect()
+    }
+
+    fn claim() -> Self {
+        let dir = std::env::temp_dir().join("taffrail-test-ports");
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut claims = CLAIMS.lock().unwrap();
+        let begin = std::process::id() as usize * 64 + claims.len();
+        for n in 0..usize::from(NODES_MAX) {
+            let place = u16::try_from((begin + n) % usize::from(NODES_MAX)).unwrap();
+            let claim = File::create(dir.join(place.to_string())).unwrap();
+            let first = FIRST_PORT + place * 4;
+            let unused = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            if claim.try_lock().is_ok() && (first..first + 4).all(unused) {
+                claims.push(claim);
+                return Self { clients: first, peers: first + 1, admin: first + 2, http: first + 3 };
+            }
+        }
+        panic!("all ports from {FIRST_PORT} on are taken");
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod apply;
 mod digest;
+mod kinds;
 pub mod model;
 
 pub use apply::{ApplyError, apply};

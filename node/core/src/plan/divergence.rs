@@ -1,9 +1,9 @@
 //! Replicas of one group that have applied the same entries must have the same digest. One that has not is odd: its data
-//! is not the group's, however far its log is.
+//! is not the group's, however far its log is. It is fenced, and then replaced like a lost one.
 
-use super::{Fence, Observed, Plan};
+use super::{Fence, GroupObservation, Observed, Plan};
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, ReplicaState, StoreState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 type Votes = BTreeMap<[u8; 32], BTreeSet<ReplicaId>>;
 
 /// What replicas say that have applied the same index. A report takes index and digest together, so two of one index can
-/// be compared although they were taken at different moments.
-fn votes(o: &Observed, group: GroupId) -> Vec<Votes> {
+/// be compared although they were taken at different moments. Only indexes at which they do not agree.
+fn votes(o: &Observed, group: GroupId) -> BTreeMap<u64, Votes> {
     let mut by_index: BTreeMap<u64, Votes> = BTreeMap::new();
     for node in o.nodes.values().filter(|n| n.reachable) {
         let range = (group, ReplicaId::new(0))..=(group, ReplicaId::new(u64::MAX));
@@ -24,16 +24,17 @@ fn votes(o: &Observed, group: GroupId) -> Vec<Votes> {
             }
         }
     }
-    by_index.into_values().filter(|v| v.len() > 1).collect()
+    by_index.retain(|_, votes| votes.len() > 1);
+    by_index
 }
 
 /// Replicas that contradict more than half of those that have applied the same index.
 pub(super) fn odd_ones(o: &Observed) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     let mut odd: BTreeMap<GroupId, BTreeSet<ReplicaId>> = BTreeMap::new();
     for group in o.groups.keys() {
-        for votes in votes(o, *group) {
+        for votes in votes(o, *group).values() {
             let all: usize = votes.values().map(BTreeSet::len).sum();
-            // Without a majority nobody can say who is right, and nobody is fenced.
+            // Without a majority nobody can say who is right, and nobody is odd.
             if let Some(most) = votes.values().find(|v| v.len() * 2 > all) {
                 odd.entry(*group).or_default().extend(votes.values().filter(|v| *v != most).flatten());
             }
@@ -42,23 +43,64 @@ pub(super) fn odd_ones(o: &Observed) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     odd
 }
 
-/// Fences the odd ones, and says so; where nobody is in the majority it only says so.
+/// Says who is odd and fences it; where nobody is in the majority it only says so.
 pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
     let odd = odd_ones(o);
-    for group in o.groups.keys() {
+    for (group, seen) in &o.groups {
         let store = c.groups.get(group).map(|g| g.store);
         for replica in odd.get(group).into_iter().flatten() {
             let Some(node) = host(o, *group, *replica) else { continue };
             let sentence = format!("replica {replica} on node {node} has applied the same entries to another end");
-            plan.wait(store, Some(node), "ReplicaInconsistent", sentence.clone());
-            plan.fences.push(Fence { group: *group, replica: *replica, node, reason: sentence });
+            plan.wait(store, Some(node), "ReplicaInconsistent", sentence);
         }
-        if !odd.contains_key(group) && !votes(o, *group).is_empty() {
+        let votes = votes(o, *group);
+        if !odd.contains_key(group) && !votes.is_empty() {
             let sentence =
                 "replicas have applied the same entries to different ends, and no majority says which is right";
             plan.wait(store, None, "ReplicaInconsistent", sentence.into());
         }
+        plan.fences.extend(fence(c, o, *group, seen, &votes));
     }
+}
+
+/// The next replica to fence. It contradicts a majority of the voters, not merely of those that were heard: what is left
+/// is then the group's data, and enough to go on. In the system group the replica is its node, which only a person
+/// replaces.
+fn fence(
+    c: &Catalogue,
+    o: &Observed,
+    group: GroupId,
+    seen: &GroupObservation,
+    votes: &BTreeMap<u64, Votes>,
+) -> Option<Fence> {
+    let record = c.groups.get(&group)?;
+    let removing = c.stores.get(&record.store).is_none_or(|s| s.state == StoreState::Removing);
+    if removing || seen.joint() || !seen.quorum {
+        return None;
+    }
+    let voters = seen.voters();
+    // One at a time, a voter that is still to be replaced counted. A learner costs nobody a vote, and a new replica that
+    // is odd must not keep the old one's place open.
+    let out = |r: &ReplicaId| {
+        let leaves = record.replicas.get(r).is_none_or(|x| x.state == ReplicaState::Leaving);
+        leaves || seen.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))
+    };
+    let (voter_out, learner_out) = (voters.iter().any(out), seen.learners().iter().any(out));
+    for (index, votes) in votes {
+        let most = votes.iter().find(|(_, who)| who.intersection(&voters).count() * 2 > voters.len());
+        let Some((majority, right)) = most else { continue };
+        for (digest, who) in votes {
+            let next = who.iter().find(|r| {
+                let taken = if voters.contains(r) { voter_out } else { learner_out };
+                !right.contains(r) && seen.hosts.contains_key(r) && !taken
+            });
+            if let Some((replica, node)) = next.and_then(|r| Some((*r, host(o, group, *r)?))) {
+                let (digest, majority) = (Digest(*digest), Digest(*majority));
+                return Some(Fence { group, replica, node, index: *index, digest, majority });
+            }
+        }
+    }
+    None
 }
 
 fn host(o: &Observed, group: GroupId, replica: ReplicaId) -> Option<NodeId> {

@@ -18,6 +18,10 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan
         }
         return;
     }
+    for (replica, r) in group.replicas.iter().filter(|(r, x)| fenced(o, id, **r, x)) {
+        let sentence = format!("replica {replica} on node {} is fenced; a new one takes its place", r.node);
+        plan.wait(Some(group.store), Some(r.node), "ReplicaInconsistent", sentence);
+    }
     let Some(seen) = o.groups.get(&id) else {
         plan.wait(Some(group.store), None, "NoLeader", leaderless(o, group));
         return;
@@ -32,7 +36,7 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan
     if retire_tombstoned(o, id, group, plan) {
         return;
     }
-    let Some(target) = target(c, o, group, seen, store.replicas as usize) else {
+    let Some(target) = target(c, o, id, group, seen, store.replicas as usize) else {
         let sentence = format!("{} replicas need as many nodes that take replicas", store.replicas);
         let leaving = group.nodes().find(|n| c.nodes.get(n).is_some_and(|n| n.state == NodeState::Draining));
         let reason = if leaving.is_some() { "ScaleDownBlocked" } else { "NotEnoughNodes" };
@@ -58,11 +62,17 @@ fn leaderless(o: &Observed, group: &Group) -> String {
     }
 }
 
+/// A replica that never runs again, while the catalogue still counts on it.
+fn fenced(o: &Observed, id: GroupId, replica: ReplicaId, r: &Replica) -> bool {
+    r.state != ReplicaState::Leaving && o.fenced(id, replica, r.node)
+}
+
 /// The nodes that are to vote: those that have a voter and may keep it, then those that have a replica, then the emptiest.
-/// `None`: not enough nodes.
+/// A node whose replica is fenced counts as one that has none yet. `None`: not enough nodes.
 fn target(
     c: &Catalogue,
     o: &Observed,
+    id: GroupId,
     group: &Group,
     seen: &GroupObservation,
     wanted: usize,
@@ -71,7 +81,7 @@ fn target(
     let voters = seen.voters();
     let mut ranked: Vec<(u8, NodeId)> = Vec::new();
     for (replica, r) in &group.replicas {
-        if r.state == ReplicaState::Leaving || !stays(&r.node) {
+        if r.state == ReplicaState::Leaving || !stays(&r.node) || fenced(o, id, *replica, r) {
             continue;
         }
         // Of too many, those that are not reachable go first, and the leader goes last.
@@ -94,7 +104,8 @@ fn target(
         if !o.reachable(n) {
             // A replica there would never catch up: only if there is no other node.
             7
-        } else if still_leaves(group, n) {
+        } else if still_leaves(group, n) || group.on(n).is_some() {
+            // What is there must go first.
             5
         } else if Some(n) == successor {
             3
@@ -134,6 +145,7 @@ fn place(
     let mut wanted: BTreeSet<ReplicaId> = BTreeSet::new();
     for node in target {
         match group.on(*node) {
+            Some(replica) if o.fenced(id, replica, *node) => retire_fenced(o, id, group, seen, replica, *node, plan),
             Some(replica) => {
                 wanted.insert(replica);
             }
@@ -285,6 +297,27 @@ fn retire_tombstoned(o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) 
         any = true;
     }
     any
+}
+
+/// There is no other node for the replica that takes its place, so the fenced data goes first. It contradicts the
+/// majority, which must be whole without it.
+fn retire_fenced(
+    o: &Observed,
+    id: GroupId,
+    group: &Group,
+    seen: &GroupObservation,
+    replica: ReplicaId,
+    node: NodeId,
+    plan: &mut Plan,
+) {
+    let voters = seen.voters();
+    let whole = voters.iter().filter(|v| o.close(id, **v)).count();
+    if whole * 2 > voters.len() {
+        plan.propose(Kind::RetireReplica { group: id, replica });
+    } else {
+        let sentence = format!("too few replicas are caught up to remove the fenced one on node {node}");
+        plan.wait(Some(group.store), None, "NoQuorum", sentence);
+    }
 }
 
 fn drop_leaving(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) {

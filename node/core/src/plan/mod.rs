@@ -3,6 +3,7 @@
 //! as it should be there is nothing to do.
 
 mod divergence;
+pub mod grants;
 pub mod groups;
 pub mod guard;
 pub mod observed;
@@ -14,7 +15,7 @@ pub use observed::{CommitMark, GroupObservation, NodeObservation, Observed, Repl
 
 use crate::{
     catalogue::{Catalogue, Kind},
-    ids::{GroupId, NodeId, ReplicaId, StoreId},
+    ids::{Digest, GroupId, NodeId, ReplicaId, StoreId},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +55,7 @@ pub enum Action {
     },
 }
 
-/// A replica that must serve no more: its state contradicts the majority of its group.
+/// A replica that must serve no more: its state contradicts what a majority of the voters has. The evidence goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The group.
@@ -63,8 +64,12 @@ pub struct Fence {
     pub replica: ReplicaId,
     /// Where it lives.
     pub node: NodeId,
-    /// One sentence.
-    pub reason: String,
+    /// All of them have applied up to here.
+    pub index: u64,
+    /// What the replica has there.
+    pub digest: Digest,
+    /// What the majority has there.
+    pub majority: Digest,
 }
 
 /// Something that is not as it should be, and what it waits for.
@@ -85,7 +90,7 @@ pub struct Waiting {
 pub struct Plan {
     /// What to do now, in order.
     pub actions: Vec<Action>,
-    /// Replicas to be fenced. They count as not caught up already.
+    /// Replicas to be fenced, at most one of a group. They count as not caught up already.
     pub fences: Vec<Fence>,
     /// What stands still, and why.
     pub waiting: Vec<Waiting>,
@@ -112,6 +117,7 @@ pub fn plan(catalogue: &Catalogue, observed: &Observed) -> Plan {
     groups::stores(catalogue, &mut plan);
     system::departures(catalogue, observed, &mut plan);
     divergence::plan(catalogue, observed, &mut plan);
+    grants::plan(catalogue, observed, &mut plan);
     if plan.actions.is_empty() && catalogue.live_grant(observed.now_us).is_none() {
         groups::balance(catalogue, observed, &mut plan);
     }

@@ -111,6 +111,8 @@ pub struct NodeObservation {
     pub replicas: BTreeMap<(GroupId, ReplicaId), ReplicaReport>,
     /// Replicas that it has removed for ever.
     pub deleted: BTreeSet<(GroupId, ReplicaId)>,
+    /// Replicas that it has fenced: they never run again, and their data is still there.
+    pub fenced: BTreeSet<(GroupId, ReplicaId)>,
 }
 
 /// Everything the coordinator has seen.
@@ -135,9 +137,13 @@ pub struct Observed {
 impl Observed {
     /// Carries over since when replicas have been close and nodes silent, and forgets those that no longer are.
     pub fn settle(&mut self, previous: &Self) {
-        for (node, _) in self.nodes.iter().filter(|(_, n)| !n.reachable) {
+        for (node, seen) in self.nodes.iter_mut().filter(|(_, n)| !n.reachable) {
             let since = previous.silent_since_us.get(node).copied().unwrap_or(self.now_us);
             self.silent_since_us.insert(*node, since);
+            // Fenced is fenced for ever: its replacement does not turn back because its node is away for a moment.
+            if let Some(before) = previous.nodes.get(node) {
+                seen.fenced.clone_from(&before.fenced);
+            }
         }
         for (group, seen) in &self.groups {
             let mark = previous.marks.get(group).map_or_else(
@@ -199,6 +205,12 @@ impl Observed {
     #[must_use]
     pub fn tombstoned(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.reachable && n.deleted.contains(&(group, replica)))
+    }
+
+    /// The node has fenced the replica.
+    #[must_use]
+    pub fn fenced(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|n| n.fenced.contains(&(group, replica)))
     }
 
     /// The node has removed the replica, or there is no such node any more.

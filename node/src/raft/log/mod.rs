@@ -9,7 +9,7 @@ pub mod store;
 use super::types::{LogId, Vote};
 use bytes::Bytes;
 use std::io;
-use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
+use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
 
 /// One replica of one group: the owner of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,8 @@ pub enum LogOp {
     Truncate(u64),
     /// Removes all entries up to and including this one.
     Purge(LogId),
+    /// The replica never runs again; what it has stays until the tombstone.
+    Fenced(FenceMark),
     /// Tombstone: the replica was removed and never comes back; everything else of it goes.
     Deleted,
 }
@@ -51,11 +53,26 @@ pub struct Recovered {
     pub entries: Vec<(u64, Bytes)>,
 }
 
+/// Why a replica never runs again: it has applied the same entries to another end than a majority of its group's voters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceMark {
+    /// What is cleared away when it is removed.
+    pub partition: PartitionId,
+    /// Up to here the entries were the same.
+    pub index: u64,
+    /// The digest that this replica had there.
+    pub digest: Digest,
+    /// The digest that the majority had there.
+    pub majority: Digest,
+}
+
 /// Whether a replica may exist here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
     /// Created and not removed; its partition.
     Live(PartitionId),
+    /// Not removed yet, and never opened again.
+    Fenced(FenceMark),
     /// Removed for ever.
     Deleted,
 }

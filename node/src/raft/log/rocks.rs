@@ -3,7 +3,7 @@
 //!
 //! Keys (big-endian): kind, group u64, replica u64 [, index u64]. Kinds are listed in `Kind`.
 
-use super::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
+use super::{Done, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
 use crate::{
     raft::{codec, types::LogId},
     rt,
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
 use std::{io, path::Path, sync::Arc};
-use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
+use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
 use taffrail_proto::storage as pb;
 use tokio::sync::mpsc;
 
@@ -35,6 +35,8 @@ enum Kind {
 const LIVE: u8 = 1;
 /// Value of a removed replica.
 const DELETED: u8 = 2;
+/// Value of a fenced replica: this byte, the partition, the index, its digest there and the majority's. More may follow.
+const FENCED: u8 = 3;
 
 fn key(kind: Kind, of: LogKey) -> [u8; 17] {
     let mut k = [0; 17];
@@ -167,6 +169,7 @@ fn stage(batch: &mut WriteBatch, of: LogKey, op: LogOp) {
             batch.put(key(Kind::Purged, of), codec::log_id_to(&id).encode_to_vec());
             batch.delete_range(entry_key(of, 0), entry_key(of, id.index + 1));
         }
+        LogOp::Fenced(mark) => batch.put(key(Kind::Replica, of), encode_mark(&mark)),
         LogOp::Deleted => {
             batch.put(key(Kind::Replica, of), [DELETED]);
             batch.delete(key(Kind::Vote, of));
@@ -174,6 +177,28 @@ fn stage(batch: &mut WriteBatch, of: LogKey, op: LogOp) {
             batch.delete_range(entry_key(of, 0), entry_key(of, u64::MAX));
         }
     }
+}
+
+fn encode_mark(mark: &FenceMark) -> Vec<u8> {
+    let mut value = vec![FENCED];
+    value.extend_from_slice(&mark.partition.get().to_be_bytes());
+    value.extend_from_slice(&mark.index.to_be_bytes());
+    value.extend_from_slice(&mark.digest.0);
+    value.extend_from_slice(&mark.majority.0);
+    value
+}
+
+fn decode_mark(value: &[u8]) -> io::Result<FenceMark> {
+    let digest_at = |at: usize| {
+        let part = value.get(at..at + 32).and_then(|b| b.try_into().ok());
+        part.map(Digest).ok_or_else(|| corrupt("fence mark", "too short"))
+    };
+    Ok(FenceMark {
+        partition: PartitionId::new(u64_at(value, 1)?),
+        index: u64_at(value, 9)?,
+        digest: digest_at(17)?,
+        majority: digest_at(49)?,
+    })
 }
 
 fn entries(db: &DB, of: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
@@ -220,6 +245,7 @@ fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         let state = match v.first() {
             Some(&LIVE) => ReplicaState::Live(PartitionId::new(u64_at(&v, 1)?)),
             Some(&DELETED) => ReplicaState::Deleted,
+            Some(&FENCED) => ReplicaState::Fenced(decode_mark(&v)?),
             other => return Err(corrupt("replica", format!("unknown state {other:?}"))),
         };
         out.push((key, state));
@@ -254,6 +280,43 @@ impl LogDisk for RocksLog {
 mod tests {
     use super::*;
     use crate::raft::log::write_synced;
+
+    fn mark() -> FenceMark {
+        let (digest, majority) = (Digest([0xaa; 32]), Digest([0xbb; 32]));
+        FenceMark { partition: PartitionId::new(0x0102), index: 0x0304, digest, majority }
+    }
+
+    /// These bytes are on disks: they are read as they are, for ever.
+    #[test]
+    fn the_bytes_of_a_fence_mark_are_these() {
+        let mut golden = vec![3, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4];
+        golden.extend_from_slice(&[0xaa; 32]);
+        golden.extend_from_slice(&[0xbb; 32]);
+        assert_eq!(encode_mark(&mark()), golden);
+        assert_eq!(decode_mark(&golden).unwrap(), mark());
+        assert!(decode_mark(&golden[..golden.len() - 1]).is_err());
+        golden.push(9);
+        assert_eq!(decode_mark(&golden).unwrap(), mark(), "what a later version adds is passed over");
+    }
+
+    #[tokio::test]
+    async fn a_fence_outlives_the_process_keeps_the_log_and_ends_with_the_tombstone() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+        let log = open();
+        write_synced(&log, key, LogOp::Created(mark().partition)).await.unwrap();
+        write_synced(&log, key, LogOp::Append(vec![(1, Bytes::from_static(b"entry"))])).await.unwrap();
+        write_synced(&log, key, LogOp::Fenced(mark())).await.unwrap();
+        rt::blocking(move || log.close()).await.unwrap();
+        let log = open();
+        assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Fenced(mark()))]);
+        assert_eq!(log.read(key, 0, 9, usize::MAX).await.unwrap().len(), 1);
+        write_synced(&log, key, LogOp::Deleted).await.unwrap();
+        assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Deleted)]);
+        assert!(log.read(key, 0, 9, usize::MAX).await.unwrap().is_empty());
+        rt::blocking(move || log.close()).await.unwrap();
+    }
 
     #[tokio::test]
     async fn a_closed_log_has_what_was_submitted_before_and_refuses_the_rest() {

@@ -1,8 +1,13 @@
 //! What counts as close, caught up and odd.
 
 use super::super::*;
-use crate::{catalogue::Catalogue, ids::Digest};
+use crate::{
+    catalogue::{Catalogue, Group, GroupPhase, Replica, ReplicaState, Store, StoreState},
+    ids::{Digest, PartitionId},
+    names::StoreName,
+};
 use observed::{CAUGHT_UP_US, CLOSE_US};
+use uuid::Uuid;
 
 const GROUP: GroupId = GroupId::new(7);
 
@@ -30,6 +35,18 @@ fn look(now_us: u64, committed: u64, matched: &[u64]) -> Observed {
     seen.configs = vec![seen.hosts.keys().copied().collect()];
     o.groups.insert(GROUP, seen);
     o
+}
+
+/// The group as `look` sees it.
+fn catalogue(replicas: u64) -> Catalogue {
+    let (store, partition) = (StoreId::new(Uuid::from_u128(1)), PartitionId::new(1));
+    let place = |n| (replica(n), Replica { node: NodeId::new(n), state: ReplicaState::Active });
+    let group = Group { store, partition, phase: GroupPhase::Formed, replicas: (1..=replicas).map(place).collect() };
+    let name = StoreName::new("default", "orders").unwrap();
+    let (state, declared_by) = (StoreState::Active, String::new());
+    let record =
+        Store { name, replicas: u32::try_from(replicas).unwrap(), state, partition, group: GROUP, declared_by };
+    Catalogue { groups: [(GROUP, group)].into(), stores: [(store, record)].into(), ..Catalogue::default() }
 }
 
 fn report(o: &mut Observed, n: u64) -> &mut ReplicaReport {
@@ -94,9 +111,16 @@ fn the_odd_one_of_equal_index_is_fenced_and_not_caught_up() {
     report(&mut o, 3).digest = Digest([2; 32]);
     let o = settled([o]);
     assert!(o.close(GROUP, replica(2)) && !o.close(GROUP, replica(3)));
-    let plan = plan(&Catalogue::default(), &o);
-    let fenced: Vec<(ReplicaId, NodeId)> = plan.fences.iter().map(|f| (f.replica, f.node)).collect();
-    assert_eq!(fenced, [(replica(3), NodeId::new(3))]);
+    let plan = plan(&catalogue(3), &o);
+    let evidence = Fence {
+        group: GROUP,
+        replica: replica(3),
+        node: NodeId::new(3),
+        index: 100,
+        digest: Digest([2; 32]),
+        majority: Digest([1; 32]),
+    };
+    assert_eq!(plan.fences, [evidence]);
     assert!(plan.waiting.iter().any(|w| w.reason == "ReplicaInconsistent" && w.node == Some(NodeId::new(3))));
 }
 
@@ -105,11 +129,11 @@ fn nobody_is_fenced_without_a_majority_or_at_another_index() {
     let mut two = look(0, 100, &[100, 100]);
     report(&mut two, 2).digest = Digest([2; 32]);
     let two = settled([two]);
-    let split = plan(&Catalogue::default(), &two);
+    let split = plan(&catalogue(2), &two);
     assert!(split.fences.is_empty() && two.close(GROUP, replica(2)));
     assert!(split.waiting.iter().any(|w| w.reason == "ReplicaInconsistent"), "but it is said");
     let mut behind = look(0, 100, &[100, 100, 99]);
     report(&mut behind, 3).digest = Digest([2; 32]);
-    let plan = plan(&Catalogue::default(), &settled([behind]));
+    let plan = plan(&catalogue(3), &settled([behind]));
     assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != "ReplicaInconsistent"));
 }

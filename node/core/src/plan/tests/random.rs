@@ -24,6 +24,10 @@ enum Disturb {
     Lose(u64),
     /// A node removes a replica that it should have kept.
     Forget(u8, u64),
+    /// The data of a replica becomes another one than the group's.
+    Spoil(u8, u64),
+    /// Nobody writes for a while, or somebody does again: only replicas at one index can be compared.
+    Write(bool),
     /// The coordinator dies after so many actions.
     Pass(usize),
     /// And inside every change of the voters.
@@ -45,6 +49,8 @@ fn disturb() -> impl Strategy<Value = Disturb> {
         1 => Just(Disturb::Silence),
         1 => (1u64..8).prop_map(Disturb::Lose),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Forget(s, n)),
+        1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Spoil(s, n)),
+        1 => any::<bool>().prop_map(Disturb::Write),
         6 => (0usize..8).prop_map(Disturb::Pass),
         3 => (1usize..4).prop_map(Disturb::PassHalf),
     ]
@@ -90,6 +96,8 @@ impl Story {
             Disturb::Silence => toy.be_silent(),
             Disturb::Lose(n) => self.lose(NodeId::new(n)),
             Disturb::Forget(s, n) => self.forget(s, NodeId::new(n)),
+            Disturb::Spoil(s, n) => self.spoil(s, NodeId::new(n)),
+            Disturb::Write(writing) => toy.writing = writing,
             Disturb::Pass(n) => drop(toy.pass_until(n, Carry::Whole)),
             Disturb::PassHalf(n) => drop(toy.pass_until(n, Carry::ToTheJointState)),
         }
@@ -126,20 +134,37 @@ impl Story {
     }
 
     fn forget(&mut self, store: u8, node: NodeId) {
+        if let Some(key) = self.spare(store, node) {
+            self.toy.deleted.insert(key);
+        }
+    }
+
+    /// One that is odd already is one too many: two of three that are wrong are in the majority, whatever they have.
+    fn spoil(&mut self, store: u8, node: NodeId) {
+        let Some(key) = self.spare(store, node) else { return };
+        let odd_too = |(group, replica): &&(GroupId, ReplicaId)| {
+            *group == key.0 && self.toy.groups[group].hosts.contains_key(replica)
+        };
+        if self.toy.odd.iter().find(odd_too).is_none() {
+            self.toy.odd.insert(key);
+        }
+    }
+
+    /// A replica that its group can do without.
+    fn spare(&mut self, store: u8, node: NodeId) -> Option<(GroupId, ReplicaId)> {
         let toy = &mut self.toy;
-        let Some(id) = toy.find(&format!("s{store}")) else { return };
-        let group = toy.c.stores[&id].group;
-        let Some(replica) = toy.c.groups[&group].on(node) else { return };
+        let group = toy.c.stores[&toy.find(&format!("s{store}"))?].group;
+        let replica = toy.c.groups[&group].on(node)?;
         let o = toy.observe();
         let spare = o.groups.get(&group).is_some_and(|s| s.voters().len() > 2 && s.voters().contains(&replica));
-        if spare && toy.c.groups[&group].phase == GroupPhase::Formed && guard(&toy.c, &o, node).is_ok() {
-            toy.deleted.insert((group, replica));
-        }
+        let formed = toy.c.groups[&group].phase == GroupPhase::Formed;
+        (spare && formed && guard(&toy.c, &o, node).is_ok()).then_some((group, replica))
     }
 
     /// The operator replaces what was lost, one node after the other.
     fn repair(&mut self) {
         self.toy.down = self.toy.lost.clone();
+        self.toy.writing = true;
         self.toy.settle();
         // Level-triggered, as the operator: what was refused because another replacement ran is asked for again.
         for _ in 0..=self.toy.lost.len() {
@@ -147,6 +172,9 @@ impl Story {
                 self.replace(old);
             }
         }
+        // Now nobody writes, so everyone can be compared with everyone.
+        self.toy.writing = false;
+        self.toy.settle();
     }
 
     fn replace(&mut self, old: NodeId) {
@@ -191,6 +219,8 @@ impl Story {
             prop_assert_eq!(seen.hosts.len(), store.replicas as usize, "members of store {}", id);
             prop_assert!(group.replicas.values().all(|r| r.state == ReplicaState::Active));
             prop_assert_eq!(&group.phase, &GroupPhase::Formed);
+            let odd = known_odd(&self.toy, store.group);
+            prop_assert!(odd * 2 >= seen.hosts.len() || odd == 0, "an odd replica of store {} is still there", id);
         }
         if all_fit {
             let staying = c.nodes.values().all(|n| matches!(n.state, NodeState::Member | NodeState::Removed { .. }));
@@ -201,6 +231,11 @@ impl Story {
         }
         Ok(())
     }
+}
+
+/// Members of a group whose data is not the group's.
+fn known_odd(toy: &Toy, group: GroupId) -> usize {
+    toy.groups[&group].hosts.keys().filter(|r| toy.odd.contains(&(group, **r))).count()
 }
 
 fn group_id(c: &Catalogue, store: StoreId) -> GroupId {

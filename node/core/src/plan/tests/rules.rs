@@ -324,22 +324,123 @@ fn the_guard_ignores_single_voters_and_refuses_the_unknown() {
 
 #[test]
 fn an_odd_replica_is_fenced_and_counts_for_nothing() {
-    let mut toy = Toy::new(3);
-    toy.declare("a", 3);
-    toy.settle();
-    toy.writing = false;
-    let group = toy.group("a");
+    let (mut toy, group, odd) = odd_one(3);
     let leader = toy.groups[&group].leader;
-    let odd = *toy.groups[&group].configs[0].iter().find(|r| **r != leader).unwrap();
-    toy.odd.insert((group, odd));
-    for _ in 0..6 {
-        toy.pass();
-    }
     let o = toy.observe();
     let plan = plan(&toy.c, &o);
     assert!(plan.actions.is_empty());
     assert_eq!(plan.fences.iter().map(|f| (f.group, f.replica)).collect::<Vec<_>>(), [(group, odd)]);
     assert!(guard(&toy.c, &o, toy.groups[&group].hosts[&leader]).is_err());
+}
+
+/// A store of three replicas, all caught up, one of which is odd; on so many nodes.
+fn odd_one(nodes: u64) -> (Toy, GroupId, ReplicaId) {
+    let mut toy = Toy::new(nodes);
+    toy.declare("a", 3);
+    toy.settle();
+    toy.writing = false;
+    toy.quiet_down();
+    let group = toy.group("a");
+    let leader = toy.groups[&group].leader;
+    let odd = *toy.groups[&group].configs[0].iter().find(|r| **r != leader).unwrap();
+    toy.odd.insert((group, odd));
+    (toy, group, odd)
+}
+
+#[test]
+fn a_fenced_replica_is_replaced_where_there_is_room_and_goes_afterwards() {
+    let (mut toy, group, odd) = odd_one(4);
+    let old = toy.groups[&group].hosts[&odd];
+    let version = toy.groups[&group].version;
+    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
+    while toy.voters("a").contains(&old.get()) {
+        assert!(toy.pass() > 0 || !toy.is_quiet(), "nobody takes its place");
+        let (kept, voters) = (!toy.deleted.contains(&(group, odd)), toy.groups[&group].configs[0].len());
+        assert!(kept && voters == 3, "its data goes last, and the number of voters does not fall");
+    }
+    toy.settle();
+    assert_eq!(toy.groups[&group].version, version + 2, "it learns, then one change");
+    assert!(toy.deleted.contains(&(group, odd)) && !toy.c.groups[&group].replicas.contains_key(&odd));
+}
+
+#[test]
+fn a_fenced_replica_is_replaced_on_its_own_node_if_there_is_no_other() {
+    let (mut toy, group, odd) = odd_one(3);
+    let old = toy.groups[&group].hosts[&odd];
+    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
+    assert!(waits(&mut toy, "ReplicaInconsistent").unwrap().sentence.contains("fenced"));
+    toy.settle();
+    assert_eq!(toy.voters("a").into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
+    assert!(toy.c.groups[&group].on(old).is_some_and(|new| new != odd), "a new lifetime, a new id");
+    assert!(toy.last.close(group, toy.c.groups[&group].on(old).unwrap()));
+}
+
+#[test]
+fn nobody_else_is_fenced_until_the_first_one_is_replaced() {
+    let mut toy = Toy::new(5);
+    toy.declare("a", 5);
+    toy.settle();
+    toy.writing = false;
+    toy.quiet_down();
+    let group = toy.group("a");
+    let odd: Vec<ReplicaId> = toy.groups[&group].configs[0].iter().copied().take(2).collect();
+    toy.odd.extend(odd.iter().map(|r| (group, *r)));
+    let mut both = 0;
+    for _ in 0..100 {
+        toy.pass();
+        let voters = &toy.groups[&group].configs[0];
+        both = both.max(toy.fenced.iter().filter(|(_, r)| voters.contains(r)).count());
+    }
+    assert_eq!((both, toy.fenced.len()), (1, 2), "one after the other, and both");
+    assert!(toy.is_quiet() && odd.iter().all(|r| toy.deleted.contains(&(group, *r))));
+}
+
+#[test]
+fn a_leader_that_is_odd_is_fenced_too() {
+    let (mut toy, group, _) = odd_one(3);
+    let leader = toy.groups[&group].leader;
+    toy.odd = [(group, leader)].into();
+    toy.settle();
+    assert!(toy.fenced.contains(&(group, leader)) && toy.deleted.contains(&(group, leader)));
+    assert_eq!(toy.voters("a").into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
+}
+
+#[test]
+fn a_fenced_replica_keeps_its_data_while_too_few_others_are_caught_up() {
+    let (mut toy, group, odd) = odd_one(3);
+    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
+    let leader = toy.groups[&group].leader;
+    let other = *toy.groups[&group].configs[0].iter().find(|r| **r != leader && **r != odd).unwrap();
+    let mut o = toy.observe();
+    let retired = Action::Propose(Kind::RetireReplica { group, replica: odd });
+    assert!(plan(&toy.c, &o).actions.contains(&retired));
+    o.close_since_us.remove(&(group, other));
+    let plan = plan(&toy.c, &o);
+    assert!(plan.actions.is_empty() && plan.waiting.iter().any(|w| w.reason == "NoQuorum"));
+}
+
+#[test]
+fn two_of_three_voters_are_needed_to_call_the_third_odd() {
+    let (mut toy, group, odd) = odd_one(4);
+    let leader = toy.groups[&group].leader;
+    let away = *toy.groups[&group].configs[0].iter().find(|r| **r != leader && **r != odd).unwrap();
+    toy.down.insert(toy.groups[&group].hosts[&away]);
+    for _ in 0..10 {
+        toy.pass();
+    }
+    assert!(toy.fenced.is_empty(), "one against one");
+    // A replica that is no voter agrees with the leader: two against one, and yet not two of the three that vote.
+    let mut o = toy.observe();
+    let fourth = ReplicaId::new(odd.get() + 1_000);
+    let (node, report) =
+        (NodeId::new(4), o.nodes[&toy.groups[&group].hosts[&leader]].replicas[&(group, leader)].clone());
+    o.nodes.get_mut(&node).unwrap().replicas.insert((group, fourth), report);
+    o.groups.get_mut(&group).unwrap().hosts.insert(fourth, node);
+    let planned = plan(&toy.c, &o);
+    assert!(planned.fences.is_empty() && planned.waiting.iter().any(|w| w.reason == "ReplicaInconsistent"));
+    toy.down.clear();
+    toy.settle();
+    assert!(toy.fenced.contains(&(group, odd)));
 }
 
 fn leaders(toy: &Toy) -> Vec<usize> {

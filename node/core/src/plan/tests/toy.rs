@@ -49,6 +49,7 @@ pub(super) struct Toy {
     /// Replicas that run but get nothing, and those whose data is not the group's.
     pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) odd: BTreeSet<(GroupId, ReplicaId)>,
+    pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) writing: bool,
     ids: BTreeMap<ReplicaId, (GroupId, NodeId)>,
     tick: u64,
@@ -68,6 +69,7 @@ impl Toy {
             lost: BTreeSet::new(),
             stalled: BTreeSet::new(),
             odd: BTreeSet::new(),
+            fenced: BTreeSet::new(),
             writing: true,
             ids: BTreeMap::new(),
             tick: 0,
@@ -121,7 +123,8 @@ impl Toy {
     }
 
     fn alive(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
-        !self.down.contains(&node) && !self.deleted.contains(&(group, replica))
+        let key = (group, replica);
+        !self.down.contains(&node) && !self.deleted.contains(&key) && !self.fenced.contains(&key)
     }
 
     pub(super) fn majority(&self, group: GroupId) -> bool {
@@ -193,7 +196,8 @@ impl Toy {
         let mut o = Observed { now_us: self.now_us, ..Observed::default() };
         for id in self.c.nodes.keys() {
             let (reachable, deleted) = (!self.down.contains(id), self.deleted.clone());
-            o.nodes.insert(*id, NodeObservation { reachable, deleted, ..NodeObservation::default() });
+            let fenced = if reachable { self.fenced_on(*id) } else { BTreeSet::new() };
+            o.nodes.insert(*id, NodeObservation { reachable, deleted, fenced, ..NodeObservation::default() });
         }
         for (id, m) in &self.groups {
             for (replica, node) in m.hosts.iter().filter(|(r, n)| self.alive(*id, **r, **n)) {
@@ -229,6 +233,30 @@ impl Toy {
         o.settle(&self.last);
         self.last = o.clone();
         o
+    }
+
+    fn fenced_on(&self, node: NodeId) -> BTreeSet<(GroupId, ReplicaId)> {
+        let here = |(group, replica): &&(GroupId, ReplicaId)| {
+            let r = self.c.groups.get(group).and_then(|g| g.replicas.get(replica));
+            r.is_some_and(|r| r.node == node) && !self.deleted.contains(&(*group, *replica))
+        };
+        self.fenced.iter().filter(here).copied().collect()
+    }
+
+    /// Whoever is left without the fenced one is a majority of one mind.
+    fn fence(&mut self, fence: &Fence) {
+        let key = (fence.group, fence.replica);
+        assert!(self.odd.contains(&key), "{fence:?} is as the others are");
+        assert_ne!(fence.digest, fence.majority);
+        assert_ne!(fence.group, GroupId::SYSTEM);
+        assert!(self.fenced.insert(key), "{fence:?} is fenced already");
+        let voters = &self.groups[&fence.group].configs[0];
+        let m = &self.groups[&fence.group];
+        let good = |r: &&ReplicaId| {
+            let key = (fence.group, **r);
+            self.alive(fence.group, **r, m.hosts[r]) && !self.odd.contains(&key)
+        };
+        assert!(voters.iter().filter(good).count() * 2 > voters.len(), "{fence:?} leaves no majority");
     }
 
     fn act(&mut self, action: Action, carry: Carry) {
@@ -312,7 +340,10 @@ impl Toy {
                 assert!(moving.insert(*group), "two steps of group {group} at the same time");
             }
         }
-        let n = plan.actions.len();
+        let n = plan.actions.len() + plan.fences.len();
+        for fence in plan.fences.iter().take(actions) {
+            self.fence(fence);
+        }
         for action in plan.actions.into_iter().take(actions) {
             self.act(action, carry);
         }
@@ -362,6 +393,13 @@ impl Toy {
         }
         let o = self.observe();
         panic!("does not settle: {:#?}\n{:#?}", plan(&self.c, &o), self.c);
+    }
+
+    /// Everyone has applied everything that was written.
+    pub(super) fn quiet_down(&mut self) {
+        for _ in 0..6 {
+            self.pass();
+        }
     }
 
     /// Nothing to do now, nor later.

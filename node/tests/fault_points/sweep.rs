@@ -1,0 +1,125 @@
+//! Which deaths are tried together. A run takes one of each phase; what a phase does not come to because of the death in an
+//! earlier one is tried once more in another run.
+
+use crate::{
+    points::Fault,
+    script::{self, Done, Faults, PHASES},
+};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
+use tokio::task::JoinSet;
+
+/// Runs at the same time: most of a run is waiting for replicas to have been caught up for a while.
+const AT_ONCE: usize = 4;
+/// Of this many deaths one may be missed: a write that was there only because of the moment, as when a leadership moved.
+const MISSED_ONE_IN: usize = 10;
+
+/// These deaths, and all of them happen.
+pub(crate) async fn some_writes<const N: usize>(calm: Rc<Done>, choice: [Faults; N]) {
+    let mut runs = JoinSet::new();
+    for (n, faults) in choice.into_iter().enumerate() {
+        let calm = Rc::clone(&calm);
+        runs.spawn_local(async move {
+            let label = format!("choice-{n}");
+            for ((phase, died), fault) in PHASES.iter().zip(one(&label, &calm, &faults).await.died).zip(&faults) {
+                assert!(died, "{label}: nobody died in {phase:?}: {fault:?}");
+            }
+        });
+    }
+    while let Some(run) = runs.join_next().await {
+        run.unwrap();
+    }
+}
+
+/// A run with deaths ends as the calm one.
+async fn one(label: &str, calm: &Done, faults: &Faults) -> Done {
+    let done = script::run(label, faults).await;
+    assert_eq!(done.end, calm.end, "{label}: {faults:?}");
+    done
+}
+
+/// A death to be tried, for the first or the second time.
+struct Try {
+    fault: Fault,
+    again: bool,
+}
+
+/// What is to be tried, by phase, and what came of it.
+struct Sweep {
+    waiting: [VecDeque<Try>; PHASES.len()],
+    runs: usize,
+    deaths: BTreeMap<String, usize>,
+    missed: Vec<String>,
+}
+
+impl Sweep {
+    fn new(calm: &Done) -> Self {
+        let waiting = std::array::from_fn(|phase| {
+            let all = calm.reached[phase].all();
+            all.map(|fault| Try { fault, again: false }).collect()
+        });
+        Self { waiting, runs: 0, deaths: BTreeMap::new(), missed: Vec::new() }
+    }
+
+    /// The next run: one death of each phase that has any left.
+    fn take(&mut self) -> Option<(String, [Option<Try>; PHASES.len()])> {
+        let next: [Option<Try>; PHASES.len()] = std::array::from_fn(|phase| self.waiting[phase].pop_front());
+        if next.iter().all(Option::is_none) {
+            return None;
+        }
+        self.runs += 1;
+        Some((format!("sweep-{}", self.runs), next))
+    }
+
+    fn note(&mut self, label: &str, tried: [Option<Try>; PHASES.len()], done: &Done) {
+        let mut deaths = Vec::new();
+        for (phase, tried) in tried.into_iter().enumerate() {
+            let Some(Try { fault, again }) = tried else { continue };
+            let what = format!("{:?} {}:{}", PHASES[phase], fault.point, fault.n);
+            if done.died[phase] {
+                *self.deaths.entry(fault.point).or_default() += 1;
+                deaths.push(what);
+            } else if again {
+                self.missed.push(what);
+            } else {
+                self.waiting[phase].push_back(Try { fault, again: true });
+            }
+        }
+        println!("{label}: {}", deaths.join(", "));
+    }
+}
+
+/// Every arrival at every point that the calm run had.
+pub(crate) async fn every_write(calm: Rc<Done>) {
+    let wanted: usize = calm.reached.iter().map(|reached| reached.all().count()).sum();
+    let sweep = Rc::new(RefCell::new(Sweep::new(&calm)));
+    let mut workers = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (calm, sweep) = (Rc::clone(&calm), Rc::clone(&sweep));
+        workers.spawn_local(async move {
+            loop {
+                let next = sweep.borrow_mut().take();
+                let Some((label, tried)) = next else { return };
+                let faults = std::array::from_fn(|phase| tried[phase].as_ref().map(|t| t.fault.clone()));
+                let done = one(&label, &calm, &faults).await;
+                sweep.borrow_mut().note(&label, tried, &done);
+            }
+        });
+    }
+    while let Some(worker) = workers.join_next().await {
+        worker.unwrap();
+    }
+    let sweep = sweep.borrow();
+    for (point, deaths) in &sweep.deaths {
+        println!("{point}: {deaths} deaths");
+    }
+    let deaths: usize = sweep.deaths.values().sum();
+    println!("{deaths} deaths of {wanted} writes in {} runs; not come to again: {:?}", sweep.runs, sweep.missed);
+    assert!(sweep.missed.len() * MISSED_ONE_IN <= wanted, "missed {:?}", sweep.missed);
+    for point in calm.reached.iter().flat_map(crate::points::Reached::points) {
+        assert!(sweep.deaths.contains_key(point), "{point}: nobody died there");
+    }
+}

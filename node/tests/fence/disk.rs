@@ -1,0 +1,42 @@
+//! The disk of a node that does not run.
+
+use std::{path::Path, sync::Arc};
+use taffrail_core::ids::{Digest, GroupId};
+use taffrail_node::{
+    raft::log::{LogDisk, LogKey, ReplicaState, rocks::RocksLog},
+    store::{
+        codec,
+        db::{Batch, Place, StateDb},
+        schema::{self, Family},
+    },
+};
+
+/// Replicas that ever lived there.
+pub(crate) async fn replicas(data: &Path) -> Vec<(LogKey, ReplicaState)> {
+    let log = RocksLog::open(&data.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let log = Arc::new(log);
+    let replicas = log.replicas().await.unwrap();
+    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
+    replicas
+}
+
+/// Makes the only store's replica one that has applied something else; gives the digest before and after, as read back.
+pub(crate) async fn spoil(data: &Path) -> (Digest, Digest) {
+    let live = replicas(data).await.into_iter().find_map(|(key, state)| match state {
+        ReplicaState::Live(partition) if key.group != GroupId::SYSTEM => Some(partition),
+        ReplicaState::Live(_) | ReplicaState::Fenced(_) | ReplicaState::Deleted => None,
+    });
+    let key = schema::partition_meta(live.unwrap());
+    let read = |db: &StateDb| codec::decode_partition(&db.get(Family::Meta, &key).unwrap().unwrap()).unwrap();
+    let db = StateDb::open(&data.join("state"), &Place::Disk).unwrap();
+    let mut meta = read(&db);
+    let before = meta.digest;
+    meta.digest.0[0] ^= 1;
+    let mut batch = Batch::default();
+    batch.put(Family::Meta, key, codec::encode_partition(&meta));
+    db.write(batch).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let db = StateDb::open(&data.join("state"), &Place::Disk).unwrap();
+    (before, read(&db).digest)
+}
