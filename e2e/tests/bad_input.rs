@@ -8,17 +8,21 @@
     reason = "a test ends at the first thing that is not as it must be"
 )]
 
+#[path = "bad_input/classes.rs"]
+mod classes;
+#[path = "bad_input/names.rs"]
+mod names;
 #[path = "../../crds/tests/table/mod.rs"]
 mod table;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 use table::{merged, table};
 use taffrail_e2e::{
     kubectl::{Kubectl, condition_is_true},
-    scene::{self, MINUTE, Scene, cluster, store},
+    scene::{self, MINUTE, Scene},
     wait,
 };
 use tokio::time::Instant;
@@ -167,25 +171,6 @@ async fn says(s: &Scene, object: &str, reason: &str, words: &[&str]) -> anyhow::
     Ok(start.elapsed())
 }
 
-/// A Service with the store's name that is somebody else's. The store itself exists; only its address waits.
-async fn taken_name(s: &Scene) -> anyhow::Result<()> {
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders"},
-        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}});
-    s.apply(service.to_string()).await?;
-    let before = s.get("svc/orders").await?;
-    s.apply(cluster(1) + &store("orders", 1, "")).await?;
-    s.stable(&["tfc/main"], MINUTE).await?;
-    let took = says(s, "evs/orders", "NameTaken", &["Service orders", "rename or delete it", "main-clients"]).await?;
-    let after = s.get("svc/orders").await?;
-    ensure!(after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"], "it was changed: {after}");
-    s.kubectl.delete(["svc/orders"]).await?;
-    let mended = s.stable(&["evs/orders"], MINUTE).await?;
-    let ours = s.get("svc/orders").await?;
-    ensure!(ours["spec"]["selector"]["app"].is_null(), "not ours: {ours}");
-    println!("j: a taken name was told after {took:?}; after the Service went, Stable within {mended:?}");
-    Ok(())
-}
-
 /// A Cluster with these further fields in its spec.
 fn blocked(name: &str, replicas: u32, more: &Value) -> Value {
     let base = json!({"apiVersion": "taffrail.io/v1alpha1", "kind": "Cluster", "metadata": {"name": name},
@@ -233,35 +218,8 @@ async fn pods_that_cannot_run(s: &Scene) -> anyhow::Result<()> {
     patch(s, "tfc/noimage", &json!({"spec": {"image": null}})).await?;
     let image = s.stable(&["tfc/noimage"], MINUTE * 2).await?;
     println!("j: put right: scheduled and Stable within {place:?}, pulled and Stable within {image:?}");
-    class_appears(s).await
-}
-
-/// The class of a Cluster cannot be changed, but it can be made: as a copy of the default one.
-async fn class_appears(s: &Scene) -> anyhow::Result<()> {
-    nothing_half_done(s, "noclass").await?;
-    let classes = s.get("storageclasses").await?;
-    let classes = classes["items"].as_array().context("no StorageClasses")?;
-    let is_default = |c: &&Value| c["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true";
-    let mut class = classes.iter().find(is_default).context("no default StorageClass")?.clone();
-    let default = class["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    class["metadata"] = json!({"name": NO_CLASS});
-    s.apply(class.to_string()).await?;
-    let mended = async {
-        if s.kube().is_ok() {
-            // Our own cluster makes no volumes on demand: one that is free goes over to the new class.
-            let volumes = s.get("persistentvolumes").await?;
-            let volumes = volumes["items"].as_array().context("no volumes")?;
-            let free = |v: &&Value| v["status"]["phase"] == "Available" && v["spec"]["storageClassName"] == *default;
-            let free = volumes.iter().find(free).context("no free volume")?;
-            let name = free["metadata"]["name"].as_str().context("a volume without name")?;
-            patch(s, &format!("pv/{name}"), &json!({"spec": {"storageClassName": NO_CLASS}})).await?;
-        }
-        s.stable(&["tfc/noclass"], MINUTE * 2).await
-    };
-    let mended = mended.await;
-    s.kubectl.delete(["storageclass", NO_CLASS]).await?;
-    println!("j: the class appeared: Stable within {:?}", mended?);
-    Ok(())
+    classes::a_class_appears(s).await?;
+    classes::no_default(s).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +228,9 @@ async fn what_is_wrong_is_refused_or_named_and_put_right_goes_on() {
         rules(&s.kubectl).await?;
         shapes(&s.kubectl).await?;
         remove_rows(&s.kubectl).await?;
-        taken_name(s).await?;
+        names::of_a_store(s).await?;
+        names::of_a_cluster(s).await?;
+        names::of_a_namespace_that_ends(s).await?;
         pods_that_cannot_run(s).await
     })
     .await

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::resources::{hash, labels};
+use crate::taken::Taken;
 
 /// Field manager of owned objects.
 pub const MANAGER: &str = "taffrail-operator";
@@ -97,7 +98,7 @@ impl Writer {
             &live
         };
         if !is_owned(present, owner.uid) {
-            return Err(Error::NameTaken { kind, name });
+            return Err(Error::NameTaken { objects: vec![Taken::of::<K>(present)] });
         }
         if includes(&to_json(present)?, &wanted) {
             return Ok(false);
@@ -148,7 +149,8 @@ impl Writer {
         };
         let patch: kube::core::params::Patch<()> = Patch::Json(
             serde_json::from_value(json!([
-                {"op": "test", "path": "/metadata/resourceVersion", "value": present.resource_version()},
+                // Not a "test": one that fails is answered as an invalid object, this as the conflict that it is.
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": present.resource_version()},
                 change,
             ]))
             .map_err(render_error)?,

@@ -10,23 +10,32 @@ use crate::error::Class;
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+/// Conflicts in a row that are looked at soon; whoever loses more often than this has a rival that does not give way.
+const CONFLICTS_SOON: u32 = 10;
 
 /// Failures in a row, by object.
 #[derive(Debug, Default)]
 pub struct Backoffs {
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, Row>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    conflicts: u32,
+    others: u32,
 }
 
 impl Backoffs {
     /// Counts a failure and says how long to wait. `dice` is uniform in 0..1 and spreads the retries of many objects.
     pub fn failed(&self, uid: &str, class: Class, dice: f64) -> Duration {
-        if class == Class::Conflict {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = failures.entry(uid.to_owned()).or_default();
+        if class == Class::Conflict && row.conflicts < CONFLICTS_SOON {
+            row.conflicts += 1;
             return AFTER_CONFLICT;
         }
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(uid.to_owned()).or_insert(0);
-        *count = count.saturating_add(1);
-        delay(*count).mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))
+        row.others = row.others.saturating_add(1);
+        delay(row.others).mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))
     }
 
     /// The object succeeded, or is gone.
@@ -55,11 +64,14 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_is_looked_at_soon_and_not_counted() {
+    fn a_conflict_is_looked_at_soon_unless_it_never_ends() {
         let backoffs = Backoffs::default();
-        for _ in 0..9 {
+        for _ in 0..CONFLICTS_SOON {
             assert_eq!(backoffs.failed("a", Class::Conflict, 0.0), AFTER_CONFLICT);
         }
         assert_eq!(backoffs.failed("a", Class::Transient, 0.5).as_secs(), 1);
+        assert_eq!(backoffs.failed("a", Class::Conflict, 0.5).as_secs(), 2);
+        backoffs.reset("a");
+        assert_eq!(backoffs.failed("a", Class::Conflict, 0.5), AFTER_CONFLICT);
     }
 }

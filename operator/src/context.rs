@@ -20,6 +20,7 @@ use crate::events::Events;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::node_admin::NodeAdmin;
+use crate::taken::Waits;
 use crate::watch::Guarded;
 
 /// Settings of the process.
@@ -41,6 +42,8 @@ pub struct Context {
     pub admin: NodeAdmin,
     /// Streams of views.
     pub hub: Hub,
+    /// Waits for names that something else has.
+    pub waits: Waits,
     /// Events.
     pub events: Events,
     /// Metrics.

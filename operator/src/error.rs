@@ -5,6 +5,7 @@ use std::time::Duration;
 use taffrail_crds::Reason;
 
 use crate::node_admin;
+use crate::taken::{self, Taken};
 
 /// A pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +19,11 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// An object of a name that we need exists and is not ours. Nothing is seized.
-    #[error("{kind} {name} exists and belongs to something else; rename or delete it")]
+    /// Objects of names that we need exist and are not ours. Nothing is seized.
+    #[error("{}", taken::sentence(.objects))]
     NameTaken {
-        /// Kind of the object.
-        kind: String,
-        /// Its name.
-        name: String,
+        /// The objects that are in the way.
+        objects: Vec<Taken>,
     },
     /// A node refused or did not answer.
     #[error("{doing}: {source}")]

@@ -24,6 +24,7 @@ use crate::events::Events;
 use crate::hub::{Hub, Triggers};
 use crate::metrics::Metrics;
 use crate::node_admin::NodeAdmin;
+use crate::taken::Waits;
 use crate::watch::Guarded;
 
 #[derive(Default)]
@@ -121,6 +122,7 @@ impl FakeApi {
         let triggers = Triggers { clusters: to_clusters, stores: to_stores };
         Context {
             writer: Writer::new(client.clone(), metrics.clone()),
+            waits: Waits::new(client.clone(), triggers.clone()),
             hub: Hub::new(admin.clone(), triggers, event_stores.clone()),
             admin,
             events: Events::new(client.clone()),
@@ -203,7 +205,10 @@ fn decide(
             let prefix = format!("{plural}/");
             let items: Vec<&Value> =
                 state.objects.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, object)| object).collect();
-            (StatusCode::OK, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+            (
+                StatusCode::OK,
+                json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}),
+            )
         }
         Method::GET => state.objects.get(&key).map_or_else(not_found, |object| (StatusCode::OK, object.clone())),
         Method::POST if sub.as_deref() == Some("eviction") => {

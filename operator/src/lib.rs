@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod node_admin;
 pub mod resources;
 pub mod runtime;
+pub mod taken;
 pub mod watch;
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ impl Metrics {
         registry.register(Box::new(reconcile_seconds.clone()))?;
         let condition = IntGaugeVec::new(
             Opts::new("condition", "Condition of an object: 1 true, 0 false, -1 unknown."),
-            &["kind", "namespace", "name", "type"],
+            // Not "namespace": discovery attaches the one of the operator's own pod under that name.
+            &["kind", "resource_namespace", "name", "type"],
         )?;
         registry.register(Box::new(condition.clone()))?;
         let crds_ready = IntGauge::new("crds_ready", "1 once the API server serves both kinds.")?;
@@ -160,7 +161,7 @@ mod tests {
             text.contains("taffrail_operator_reconcile_errors_total{class=\"transient\",kind=\"Cluster\"} 1"),
             "{text}"
         );
-        assert!(text.contains("name=\"main\",namespace=\"ns\",type=\"Stable\"} 0"), "{text}");
+        assert!(text.contains("name=\"main\",resource_namespace=\"ns\",type=\"Stable\"} 0"), "{text}");
         metrics.forget(
             "Cluster",
             "ns",

@@ -7,6 +7,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use taffrail_proto::admin::admin_client::AdminClient;
 use taffrail_proto::admin::{
     AcquireDisruptionRequest, AcquireDisruptionResponse, BootstrapRequest, CancelDrainRequest, CloseStoreRequest,
@@ -14,6 +16,7 @@ use taffrail_proto::admin::{
     JoinRequest, NodeStatus, ReleaseDisruptionRequest, ReplaceNodeRequest, ReplaceNodeResponse, StatusRequest,
     StoreDeclaration, TransferLeadersRequest, ViewRequest,
 };
+use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status, Streaming};
 
@@ -25,6 +28,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const LOCAL_DEADLINE: Duration = Duration::from_secs(2);
 /// A command goes through the log of the system group, perhaps over an election.
 const CLUSTER_DEADLINE: Duration = Duration::from_secs(5);
+/// A read that has taken this long is put to the next node as well.
+const NEXT_AFTER: Duration = Duration::from_millis(500);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A view grows with the stores; 10,000 of them are a few megabytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -174,6 +179,40 @@ fn classify(at: &str, status: &Status) -> Error {
     }
 }
 
+/// Puts a question that only reads: to the first node, and to the next one as well when the answer takes long or fails.
+/// The first answer counts, a refusal included; all of it takes no longer than one call may.
+async fn first<T, F, Fut>(addresses: Vec<String>, ask: F) -> Result<T, Error>
+where
+    F: Fn(String) -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    let until = Instant::now() + CLUSTER_DEADLINE;
+    let mut rest = addresses.into_iter();
+    let mut asking = FuturesUnordered::new();
+    let mut last = Error::Nobody;
+    loop {
+        match rest.next() {
+            Some(address) => asking.push(ask(address)),
+            None if asking.is_empty() => return Err(last),
+            None => {}
+        }
+        let patience = if rest.len() == 0 { until } else { until.min(Instant::now() + NEXT_AFTER) };
+        match tokio::time::timeout_at(patience, asking.next()).await {
+            Ok(Some(Err(error @ Error::Unreachable { .. }))) => last = error,
+            Ok(Some(answer)) => return answer,
+            Ok(None) => {}
+            Err(_) if Instant::now() >= until => {
+                let message = format!("no member answers within {} s", CLUSTER_DEADLINE.as_secs());
+                return Err(match last {
+                    Error::Nobody => Error::Unreachable { address: "the cluster".to_owned(), message },
+                    last => last,
+                });
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 /// The members of one cluster, any of which answers for all.
 #[derive(Clone)]
 pub struct Members {
@@ -205,7 +244,11 @@ impl Members {
     /// # Errors
     /// No member answers, or there is no quorum.
     pub async fn view(&self) -> Result<ClusterView, Error> {
-        self.any("View", |mut node| async move { node.view(ViewRequest {}).await }).await
+        let ask = |address: String| async move {
+            let view = |mut node: AdminClient<Channel>| async move { node.view(ViewRequest {}).await };
+            self.admin.call("View", &address, CLUSTER_DEADLINE, view).await
+        };
+        first(self.addresses.clone(), ask).await
     }
 
     /// States that these stores exist. One result for each, in order.
@@ -313,6 +356,28 @@ mod tests {
     fn addresses_of_both_families_are_written_as_authorities() {
         assert_eq!(address("10.1.2.3"), "10.1.2.3:2115");
         assert_eq!(address("fd00::1"), "[fd00::1]:2115");
+    }
+
+    async fn answers(address: String) -> Result<u8, Error> {
+        match address.as_str() {
+            "hangs" => std::future::pending().await,
+            "refuses" => Err(Error::Refused { address, message: String::new() }),
+            "breaks" => Err(Error::Unreachable { address, message: String::new() }),
+            _ => Ok(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_goes_to_the_next_node_while_the_first_hangs_or_when_it_breaks() {
+        let ask = |nodes: &[&str]| first(nodes.iter().map(|node| (*node).to_owned()).collect(), answers);
+        let start = Instant::now();
+        assert!(matches!(ask(&["breaks", "answers"]).await, Ok(1)));
+        assert!(start.elapsed() < NEXT_AFTER);
+        assert!(matches!(ask(&["hangs", "answers"]).await, Ok(1)));
+        assert!(matches!(ask(&["hangs", "refuses", "answers"]).await, Err(Error::Refused { .. })));
+        assert!(start.elapsed() < CLUSTER_DEADLINE);
+        assert!(matches!(ask(&["breaks"]).await, Err(Error::Unreachable { .. })));
+        assert!(matches!(ask(&[]).await, Err(Error::Nobody)));
     }
 
     #[test]

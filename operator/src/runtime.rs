@@ -4,7 +4,6 @@
 //! the process ends when it is lost. Safety does not rest on it: what disturbs a node needs a grant of the coordinator.
 
 use std::collections::HashSet;
-use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::apply::Writer;
 use crate::args::{LogFormat, Logging, RunArgs};
 use crate::backoff::Backoffs;
 use crate::context::{Caches, Context, Filling, Options};
+use crate::controllers::pass::{self, Reconciled};
 use crate::controllers::publish::StatusGate;
 use crate::controllers::{cluster, event_store};
 use crate::events::Events;
@@ -31,6 +31,7 @@ use crate::health::Health;
 use crate::hub::{Hub, Triggers};
 use crate::metrics::Metrics;
 use crate::node_admin::NodeAdmin;
+use crate::taken::Waits;
 use crate::watch::{Guarded, api, follow, follow_changes};
 use crate::{domain, error};
 
@@ -274,6 +275,7 @@ fn scope(
         client: shared.client.clone(),
         writer: Writer::new(shared.client.clone(), shared.metrics.clone()),
         admin: shared.admin.clone(),
+        waits: Waits::new(shared.client.clone(), triggers.clone()),
         hub: Hub::new(shared.admin.clone(), triggers, event_stores.clone()),
         events: shared.events.clone(),
         metrics: shared.metrics.clone(),
@@ -318,7 +320,7 @@ fn scope(
         .reconcile_on(ReceiverStream::new(cluster_triggers))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(cluster::reconcile, cluster::error_policy, context.clone());
-    tasks.spawn(named("controller of Clusters", drive("Cluster", shared.metrics.clone(), cluster_controller)));
+    tasks.spawn(named("controller of Clusters", drive::<Cluster, _>(context.clone(), cluster_controller)));
 
     let known_stores = event_stores.clone();
     let store_controller = Controller::for_stream(store_stream, event_stores)
@@ -337,7 +339,7 @@ fn scope(
         .reconcile_on(ReceiverStream::new(store_triggers))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(event_store::reconcile, event_store::error_policy, context.clone());
-    tasks.spawn(named("controller of EventStores", drive("EventStore", shared.metrics.clone(), store_controller)));
+    tasks.spawn(named("controller of EventStores", drive::<EventStore, _>(context.clone(), store_controller)));
 
     let (health, stop) = (health.clone(), stop.clone());
     tasks.spawn(named("caches", async move {
@@ -372,31 +374,32 @@ fn by_label<K: ResourceExt>(object: K) -> Option<ObjectRef<Guarded<Cluster>>> {
 }
 
 /// Drives a controller to its end and counts what it reports.
-async fn drive<K>(
-    kind: &'static str,
-    metrics: Metrics,
-    controller: impl Stream<
-        Item = Result<
-            (ObjectRef<K>, kube::runtime::controller::Action),
-            kube::runtime::controller::Error<error::Error, watcher::Error>,
-        >,
-    > + Send,
-) where
-    K: Resource,
-    K::DynamicType: Debug + Eq + Hash + Clone,
+async fn drive<K: Reconciled, S>(ctx: Arc<Context>, controller: S)
+where
+    S: Stream<
+            Item = Result<
+                (ObjectRef<Guarded<K>>, kube::runtime::controller::Action),
+                kube::runtime::controller::Error<error::Error, watcher::Error>,
+            >,
+        > + Send,
 {
     use kube::runtime::controller::Error;
+    let kind = K::kind(&());
+    let kind = kind.as_ref();
     let mut controller = std::pin::pin!(controller);
     while let Some(pass) = controller.next().await {
         match pass {
             Ok(_) => {}
-            // Ordinary after a deletion.
-            Err(Error::ObjectNotFound(_)) => {}
+            // Ordinary after a deletion, and the only word of it: no pass is run for an object that is in no cache.
+            Err(Error::ObjectNotFound(object)) => {
+                let namespace = object.namespace.as_deref().unwrap_or_default();
+                pass::gone::<K>(&ctx, namespace, &object.name, object.extra.uid.as_deref());
+            }
             Err(Error::ReconcilerFailed(error, object)) => {
                 tracing::warn!(kind, object = %object, class = error.class().as_str(), %error, "a pass failed");
             }
             Err(error) => {
-                metrics.queue_error(kind);
+                ctx.metrics.queue_error(kind);
                 tracing::warn!(kind, %error, "the work queue failed");
             }
         }

@@ -3,5 +3,5 @@
 
 pub mod cluster;
 pub mod event_store;
-mod pass;
+pub(crate) mod pass;
 pub mod publish;

@@ -86,6 +86,16 @@ async fn run_within<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, within: 
     result
 }
 
+/// The object is gone: drops all that is remembered of it.
+pub(crate) fn gone<K: Reconciled>(ctx: &Context, namespace: &str, name: &str, uid: Option<&str>) {
+    if let Some(uid) = uid {
+        ctx.gate.forget(uid);
+        ctx.backoffs.reset(uid);
+    }
+    ctx.metrics.forget(&K::kind(&()), namespace, name, K::SUBJECT.types().iter().map(|type_| type_.as_str()));
+    K::forget(ctx, namespace, name);
+}
+
 /// When to try again after a failure.
 pub(crate) fn again<K: Reconciled>(guarded: &Guarded<K>, error: &Error, ctx: &Context) -> Action {
     let uid = guarded.meta().uid.as_deref().unwrap_or_default();
@@ -105,11 +115,7 @@ async fn pass<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &Pro
     progress.at(format!("reading the {kind}"));
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(object) = api.get_opt(&name).await.map_err(Error::api(format!("reading the {kind}")))? else {
-        let uid = guarded.meta().uid.as_deref().unwrap_or_default();
-        ctx.gate.forget(uid);
-        ctx.backoffs.reset(uid);
-        ctx.metrics.forget(&kind, &namespace, &name, K::SUBJECT.types().iter().map(|type_| type_.as_str()));
-        K::forget(ctx, &namespace, &name);
+        gone::<K>(ctx, &namespace, &name, guarded.meta().uid.as_deref());
         return Ok(Action::await_change());
     };
     match Box::pin(object.work(ctx, progress)).await {

@@ -58,6 +58,11 @@ impl Actor<'_> {
     }
 
     async fn all(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
+        self.progress.at("looking whether the names of its objects are free");
+        let taken = self.names_taken(plan).await?;
+        if !taken.is_empty() {
+            return Err(Error::NameTaken { objects: taken });
+        }
         self.progress.at("writing the objects of the Cluster");
         // The record of the size goes before the StatefulSet, and everything else after the objects.
         for action in &plan.actions {
@@ -81,7 +86,7 @@ impl Actor<'_> {
     fn cluster_id(&self) -> Option<&str> {
         match &self.observed.seen.recorded {
             Recorded::Identity(identity) => Some(&identity.cluster_id),
-            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(_) => None,
+            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(..) => None,
         }
     }
 

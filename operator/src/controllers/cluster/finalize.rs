@@ -24,12 +24,14 @@ pub(super) enum Course {
     Go(Option<bool>),
 }
 
-/// Decides. A paused Cluster is left as it is, a deletion is held as long as the pause lasts.
+/// Decides. A paused Cluster is left as it is, a deletion is held as long as the pause lasts: but not against the end of
+/// its namespace. Kubernetes takes everything in it whatever we do, and a finalizer would only leave the namespace hanging.
 pub(super) fn course(wish: &Wish, held: bool, has_stores: bool, namespace_terminating: bool) -> Course {
     match (wish.deleting, wish.paused) {
         (true, _) if !held => Course::Ignore,
+        (true, _) if namespace_terminating => Course::Release,
         (_, true) => Course::Go(None),
-        (true, false) if !has_stores || namespace_terminating => Course::Release,
+        (true, false) if !has_stores => Course::Release,
         (true, false) => Course::Go(None),
         (false, false) => Course::Go(Some(has_stores)),
     }
@@ -96,10 +98,18 @@ mod tests {
     #[test]
     fn a_pause_leaves_the_finalizer_alone_and_holds_a_deletion() {
         for has_stores in [true, false] {
-            for terminating in [true, false] {
-                assert_eq!(course(&wish(false, true), true, has_stores, terminating), Course::Go(None));
-                assert_eq!(course(&wish(true, true), true, has_stores, terminating), Course::Go(None));
+            for deleting in [true, false] {
+                assert_eq!(course(&wish(deleting, true), true, has_stores, false), Course::Go(None));
             }
+        }
+    }
+
+    #[test]
+    fn a_pause_does_not_hold_up_the_end_of_the_namespace() {
+        for has_stores in [true, false] {
+            assert_eq!(course(&wish(true, true), true, has_stores, true), Course::Release);
+            // The namespace controller deletes the object in its turn; until then it is left alone.
+            assert_eq!(course(&wish(false, true), true, has_stores, true), Course::Go(None));
         }
     }
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::StreamExt;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -14,15 +13,12 @@ use taffrail_crds::{Cluster, Reason};
 use taffrail_proto::admin::Lifecycle;
 
 use super::seen::{PodSeen, Recorded, Report, Seen, SetSeen, StoreSeen, Trouble};
-use super::trouble;
+use super::{poll, trouble};
 use crate::apply::is_owned;
 use crate::context::Context;
 use crate::error::Error;
 use crate::node_admin;
 use crate::resources::{identity, labels, names, stateful_set};
-
-/// How many nodes are asked at once.
-const ASKED_AT_ONCE: usize = 32;
 
 /// What was read: what the planner sees, and the objects that the writes are compared with.
 pub(super) struct Observed {
@@ -106,19 +102,42 @@ async fn look_at_pods(
     pods: Vec<Pod>,
     claims: &[Arc<PersistentVolumeClaim>],
 ) -> BTreeMap<i32, PodSeen> {
-    let ask = |(ordinal, pod): (i32, Pod)| async move {
+    let ours = pods.into_iter().filter(|pod| is_of_set(pod, cluster));
+    let look = |pod: Pod| {
+        let ordinal = names::ordinal(cluster, &pod.name_any())?;
         let claim = claims.iter().find(|claim| claim.name_any() == names::claim(cluster, ordinal));
-        let mut seen = look_at_pod(&pod, claim.map(Arc::as_ref));
-        if let (Some(address), true) = (&seen.address, seen.running) {
-            seen.report = match ctx.admin.status(address).await {
-                Ok(status) => Report::Node(Box::new(status)),
-                Err(error) => Report::Silent(error.to_string()),
-            };
-        }
-        (ordinal, seen)
+        Some((ordinal, look_at_pod(&pod, claim.map(Arc::as_ref))))
     };
-    let ours = pods.into_iter().filter_map(|pod| Some((names::ordinal(cluster, &pod.name_any())?, pod)));
-    futures::stream::iter(ours).map(ask).buffer_unordered(ASKED_AT_ONCE).collect().await
+    let mut seen: BTreeMap<i32, PodSeen> = ours.filter_map(look).collect();
+    let asked: Vec<(i32, String)> = seen
+        .iter()
+        .filter(|(_, pod)| pod.running)
+        .filter_map(|(ordinal, pod)| Some((*ordinal, pod.address.clone()?)))
+        .collect();
+    let question = |(ordinal, address): &(i32, String)| {
+        let (ordinal, address) = (*ordinal, address.clone());
+        (ordinal, async move { ctx.admin.status(&address).await })
+    };
+    let mut answers = poll::all(asked.iter().map(question)).await;
+    for (ordinal, address) in asked {
+        let report = match answers.remove(&ordinal) {
+            Some(Ok(status)) => Report::Node(Box::new(status)),
+            Some(Err(error)) => Report::Silent(error.to_string()),
+            None => Report::Silent(format!("{address} does not answer in time")),
+        };
+        if let Some(pod) = seen.get_mut(&ordinal) {
+            pod.report = report;
+        }
+    }
+    seen
+}
+
+/// The labels alone make no pod ours: one that another controller has is left alone. A pod without any is one that lost
+/// its StatefulSet, and the next one of that name takes it over.
+fn is_of_set(pod: &Pod, cluster: &str) -> bool {
+    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+    let controller = owners.iter().find(|owner| owner.controller == Some(true));
+    controller.is_none_or(|owner| owner.kind == "StatefulSet" && owner.name == names::set(cluster))
 }
 
 fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
@@ -178,9 +197,8 @@ fn recorded(
         return identity::parse(map).map_or_else(
             || {
                 let name = names::identity(cluster);
-                Recorded::Conflict(format!(
-                    "ConfigMap {name} holds no cluster id, so it is not ours; rename or delete it"
-                ))
+                let message = format!("ConfigMap {name} holds no cluster id, so it is not ours; rename or delete it");
+                Recorded::Conflict(Reason::NameTaken, message)
             },
             Recorded::Identity,
         );
@@ -192,11 +210,14 @@ fn recorded(
     match (each.next(), each.next()) {
         (None, _) => Recorded::Nowhere,
         (Some(id), None) => Recorded::Annotations((*id).clone()),
-        (Some(one), Some(other)) => Recorded::Conflict(format!(
-            "volumes of this name are annotated with more than one cluster ({one}, {other}, ...) and the ConfigMap {} \
-             that would tell which is right is gone; restore it, or remove the volumes that do not belong here",
-            names::identity(cluster)
-        )),
+        (Some(one), Some(other)) => Recorded::Conflict(
+            Reason::ForeignVolumes,
+            format!(
+                "volumes of this name are annotated with more than one cluster ({one}, {other}, ...) and the ConfigMap \
+                 {} that would tell which is right is gone; restore it, or remove the volumes that do not belong here",
+                names::identity(cluster)
+            ),
+        ),
     }
 }
 

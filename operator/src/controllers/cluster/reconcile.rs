@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
 use crate::controllers::publish::publish;
 use crate::error::Error;
+use crate::taken::Waiter;
 use crate::watch::Guarded;
 
 /// While something is waited for that may not trigger: a pod's events, a coordinator's second thought.
@@ -49,6 +50,7 @@ impl Reconciled for Cluster {
 
     fn forget(ctx: &Context, namespace: &str, name: &str) {
         ctx.hub.forget(namespace, name);
+        ctx.waits.forget(&Waiter::cluster(namespace, name));
     }
 }
 
@@ -87,11 +89,18 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
     let plan = plan(&wish, &observed.seen, now);
     let actor = Actor { ctx, cluster, observed: &observed, progress };
     let outcome = if wish.paused { Outcome::default() } else { actor.act(&plan).await };
+    let waiter = Waiter::cluster(&namespace, &wish.name);
+    if let Some(Error::NameTaken { objects }) = &outcome.error {
+        // Where it cannot be watched, the backoff of the failed pass looks again.
+        let _watched = ctx.waits.wait(&waiter, &cluster.uid().unwrap_or_default(), objects);
+    } else {
+        ctx.waits.forget(&waiter);
+    }
     let status = status::status(&wish, generation, &old, &observed.seen, &plan, &outcome, now);
     progress.at("writing the status");
     let held_back = publish(ctx, cluster, status).await;
     progress.reported();
-    let again = next_look(&plan, &outcome);
+    let again = next_look(&wish, &plan, &outcome);
     if let Some(error) = outcome.error {
         return Err(error);
     }
@@ -101,15 +110,17 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
 async fn finalizer(ctx: &Context, cluster: &Cluster, namespace: &str, wish: &Wish) -> Result<Course, Error> {
     let held = finalize::is_held(cluster);
     let known = !ctx.caches.stores_of(namespace, &wish.name).is_empty();
-    let leaving = wish.deleting && held && !wish.paused;
-    // Letting go rests on a live list: a cache that is behind would take the nodes from a store that needs them.
-    let has_stores = known || (leaving && finalize::has_stores(ctx, namespace, &wish.name).await?);
+    let leaving = wish.deleting && held;
+    // Letting go rests on a live list, also while nothing is deleted yet: a cache that is behind would take the nodes from
+    // a store that needs them.
+    let has_stores = known || (held && !wish.paused && finalize::has_stores(ctx, namespace, &wish.name).await?);
     let terminating = leaving && finalize::namespace_terminating(ctx, namespace).await?;
     Ok(finalize::course(wish, held, has_stores, terminating))
 }
 
-fn next_look(plan: &Plan, outcome: &Outcome) -> Duration {
-    let settled = plan.steps.is_empty() && plan.changing.is_none();
+fn next_look(wish: &Wish, plan: &Plan, outcome: &Outcome) -> Duration {
+    // A deletion that is held waits for the end of a namespace, too, and no watch tells of that.
+    let settled = plan.steps.is_empty() && plan.changing.is_none() && !wish.deleting;
     let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * rand::random::<f64>()) } else { UNSETTLED };
     [plan.recheck, outcome.recheck].into_iter().flatten().fold(longest, Duration::min)
 }

@@ -59,8 +59,8 @@ pub enum Recorded {
     Identity(Identity),
     /// Only in annotations of StatefulSet and volumes: the ConfigMap is lost.
     Annotations(String),
-    /// Several identities, or a ConfigMap of that name that is not ours.
-    Conflict(String),
+    /// Several identities (`ForeignVolumes`), or a ConfigMap of that name that is not ours (`NameTaken`).
+    Conflict(Reason, String),
 }
 
 /// The StatefulSet.

@@ -35,7 +35,7 @@ pub(super) fn status(
         observed_generation: generation,
         cluster_id: match &seen.recorded {
             Recorded::Identity(identity) => identity.cluster_id.parse().ok(),
-            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(_) => None,
+            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(..) => None,
         },
         replicas: count(seen.pods.len()),
         ready_replicas: ready,
@@ -223,8 +223,11 @@ fn degraded(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<Trouble>) -> 
         };
         return Some(Finding::yes(T::Degraded, blocked.map_or(Reason::PodsNotReady, |b| b.reason), message));
     }
-    let known: BTreeSet<i32> =
-        seen.pods.iter().filter(|(_, pod)| seen.node_of(pod).is_some()).map(|(n, _)| *n).collect();
+    // One that is merely silent in this pass is told by its disk no more, but its name still stands in the catalogue.
+    let is_known = |pod: &PodSeen| {
+        seen.node_of(pod).is_some() || (pod.node().is_none() && seen.nodes_named(&pod.name).next().is_some())
+    };
+    let known: BTreeSet<i32> = seen.pods.iter().filter(|(_, pod)| is_known(pod)).map(|(n, _)| *n).collect();
     let missing = (0..size).find(|ordinal| seen.view.is_some() && !known.contains(ordinal));
     missing.map(|ordinal| {
         Finding::yes(T::Degraded, Reason::NodeLost, format!("{} is not a member yet", wish.pod(ordinal)))

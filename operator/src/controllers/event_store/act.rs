@@ -11,6 +11,7 @@ use crate::controllers::pass::Progress;
 use crate::error::Error;
 use crate::node_admin::Members;
 use crate::resources::services;
+use crate::taken::Taken;
 
 /// An object declares one store; more than one is left only by an adoption that was broken off.
 const CLOSED_AT_ONCE: usize = 4;
@@ -23,7 +24,7 @@ pub(super) struct Outcome {
     /// The first error.
     pub(super) error: Option<Error>,
     /// What already has the name of our Service. The store is served all the same.
-    pub(super) name_taken: Option<String>,
+    pub(super) name_taken: Option<Taken>,
     /// What the coordinator said to the declaration.
     pub(super) declared: Option<DeclareResult>,
 }
@@ -41,7 +42,7 @@ pub(super) async fn act(ctx: &Context, store: &EventStore, next: Next, progress:
     progress.at("writing the Service");
     match service(ctx, store).await {
         Ok(()) => {}
-        Err(Error::NameTaken { kind, name }) => outcome.name_taken = Some(format!("{kind} {name}")),
+        Err(Error::NameTaken { objects }) => outcome.name_taken = objects.into_iter().next(),
         Err(error) => {
             outcome.error.get_or_insert(error);
         }

@@ -74,7 +74,7 @@ pub(super) async fn live(ctx: &Context, store: &EventStore) -> Result<Live, Erro
         Recorded::Identity(identity) if !identity.formed && !traced => (ClusterSeen::Unformed, None),
         Recorded::Identity(identity) => (ClusterSeen::Known, Some(identity.cluster_id)),
         // Until it is settled which nodes these are, none of them is asked.
-        Recorded::Annotations(_) | Recorded::Conflict(_) => (ClusterSeen::Unreachable, None),
+        Recorded::Annotations(_) | Recorded::Conflict(..) => (ClusterSeen::Unreachable, None),
     };
     Ok(Live { cluster, paused: found.spec.paused, cluster_id })
 }

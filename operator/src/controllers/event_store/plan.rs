@@ -104,8 +104,9 @@ pub enum Cleanup {
 /// release cannot be taken back.
 pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -> Cleanup {
     match cluster {
-        _ if wish.paused => Cleanup::Held,
+        // Before the pause: a finalizer keeps nothing in a namespace that ends, it only leaves it hanging.
         _ if namespace_terminating => Cleanup::Release,
+        _ if wish.paused => Cleanup::Held,
         ClusterSeen::Missing | ClusterSeen::Unformed => Cleanup::Release,
         ClusterSeen::Unreachable => Cleanup::Wait,
         ClusterSeen::Known => Cleanup::Ask(match wish.policy {
@@ -174,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_holds_every_deletion() {
+    fn a_pause_holds_every_deletion_but_that_of_the_namespace() {
         for policy in [DeletionPolicy::Retain, DeletionPolicy::Delete] {
             let paused = Wish { paused: true, ..wish(policy) };
             for cluster in [ClusterSeen::Unformed, ClusterSeen::Unreachable, ClusterSeen::Known] {
-                for terminating in [true, false] {
-                    assert_eq!(cleanup(&paused, cluster, terminating), Cleanup::Held);
-                }
+                assert_eq!(cleanup(&paused, cluster, false), Cleanup::Held);
+                // The namespace ends whatever we do.
+                assert_eq!(cleanup(&paused, cluster, true), Cleanup::Release);
             }
             let known = seen(ClusterSeen::Known, None);
             assert_eq!(plan(&paused, &known), Plan { paused: true, ..plan(&wish(policy), &known) });

@@ -17,6 +17,7 @@ use crate::controllers::cluster::finalize;
 use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
 use crate::controllers::publish::publish;
 use crate::error::Error;
+use crate::taken::Waiter;
 use crate::watch::Guarded;
 
 /// While the coordinator refuses, or the nodes do not answer.
@@ -63,7 +64,9 @@ impl Reconciled for EventStore {
         }
     }
 
-    fn forget(_: &Context, _: &str, _: &str) {}
+    fn forget(ctx: &Context, namespace: &str, name: &str) {
+        ctx.waits.forget(&Waiter::event_store(namespace, name));
+    }
 }
 
 /// Returns when to look again.
@@ -86,7 +89,15 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progres
         return Err(error);
     }
     let refused = outcome.declared.is_some_and(|result| !result.reason.is_empty());
-    let again = next_look(plan, refused || outcome.name_taken.is_some());
+    let waiter = Waiter::event_store(&store.namespace().unwrap_or_default(), &store.name_any());
+    let unwatched = match &outcome.name_taken {
+        Some(taken) => !ctx.waits.wait(&waiter, &store.uid().unwrap_or_default(), std::slice::from_ref(taken)),
+        None => {
+            ctx.waits.forget(&waiter);
+            false
+        }
+    };
+    let again = next_look(plan, refused || unwatched);
     Ok(held_back?.map_or(again, |wait| again.min(wait)))
 }
 

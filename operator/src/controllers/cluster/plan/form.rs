@@ -22,8 +22,8 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
         Recorded::Nowhere => None,
         Recorded::Identity(identity) => Some(identity.cluster_id.clone()),
         Recorded::Annotations(id) => Some(id.clone()),
-        Recorded::Conflict(message) => {
-            plan.stalled = Some((Reason::ForeignVolumes, message.clone()));
+        Recorded::Conflict(reason, message) => {
+            plan.stalled = Some((*reason, message.clone()));
             return plan;
         }
     };
@@ -68,7 +68,7 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
                 plan.actions.push(Action::Record { cluster_id: None, formed: false, nodes: wish.replicas });
             }
         }
-        Recorded::Conflict(_) => {}
+        Recorded::Conflict(..) => {}
     }
     say(&mut plan, wish, seen);
     // A Cluster whose first template cannot run is repaired by correcting it, as one that was formed long ago.

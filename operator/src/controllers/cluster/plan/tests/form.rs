@@ -111,7 +111,9 @@ fn volumes_of_the_recorded_cluster_are_adopted_and_all_others_stop() {
 /// Nothing is drained while the record is lost, so nothing that may hold data is taken away.
 #[test]
 fn the_set_never_shrinks_while_the_record_is_lost() {
-    for recorded in [Recorded::Annotations(ID.to_owned()), Recorded::Conflict("two ids".to_owned())] {
+    for recorded in
+        [Recorded::Annotations(ID.to_owned()), Recorded::Conflict(Reason::ForeignVolumes, "two ids".to_owned())]
+    {
         let mut seen = forming([member(0, ID), member(1, ID), member(2, ID)], recorded);
         seen.set.as_mut().unwrap().replicas = 3;
         assert_eq!(plan(&wish(1), &seen, at(1)).size, 3);
