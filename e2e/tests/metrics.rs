@@ -1,5 +1,6 @@
-//! What a Prometheus sees that selects the pods by their labels and ports is what happened: every event counted once, every
-//! replica with all of them, one leader, the one that the store itself names; and the operator's work.
+//! What a Prometheus sees that finds the pods by Kubernetes discovery and selects them by their labels and ports is what
+//! happened: every event counted once, every replica with all of them, one leader, the one that the store itself names; and
+//! the operator's work. Pods that come and go are followed.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,12 +15,11 @@ use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
     path::Path,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use taffrail_client::{Client, Error, EventBuilder, Expected};
 use taffrail_e2e::{
-    kubectl::Kubectl,
-    prometheus::{Prometheus, Target, get, lint},
+    prometheus::{Access, Prometheus, Target, get, lint},
     scene::{self, MINUTE, Scene, cluster, store},
     wait,
 };
@@ -30,8 +30,11 @@ const BATCHES: usize = 40;
 const BATCH: usize = 5;
 const PAYLOAD: &str = "counted";
 const EVENTS: usize = BATCHES * BATCH;
-/// Three nodes and the operator.
-const TARGETS: usize = 4;
+const NODES: usize = 3;
+/// The nodes and the operator.
+const TARGETS: usize = NODES + 1;
+/// How many nodes there are after the scale-out.
+const MORE_NODES: usize = 5;
 
 /// Appends every batch once, through each pod in turn, so that most of them reach the leader by way of another node,
 /// and through each pod one that is refused; says how many calls went to each pod.
@@ -60,11 +63,12 @@ async fn append(s: &Scene) -> anyhow::Result<BTreeMap<String, usize>> {
     Ok(sent)
 }
 
-async fn all_up(prometheus: &Prometheus) -> anyhow::Result<Vec<Target>> {
-    let up = wait::until("three nodes and the operator to be up", MINUTE, || async {
+/// Waits until exactly these are targets and all are up: so many nodes, and the operator.
+async fn all_up(prometheus: &Prometheus, nodes: usize) -> anyhow::Result<Vec<Target>> {
+    let up = wait::until(&format!("{nodes} nodes and the operator to be up"), MINUTE, || async {
         let targets = prometheus.targets().await.map_err(|e| e.to_string())?;
         let of = |component: &str| targets.iter().filter(|t| t.component == component).count();
-        let right = targets.len() == TARGETS && of("node") == 3 && of("operator") == 1;
+        let right = targets.len() == nodes + 1 && of("node") == nodes && of("operator") == 1;
         if right && targets.iter().all(|t| t.problem.is_none()) { Ok(targets) } else { Err(format!("{targets:?}")) }
     })
     .await?;
@@ -121,6 +125,7 @@ async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize
     exactly(prometheus, &format!("sum(taffrail_store_leader{orders})"), 1).await?;
     exactly(prometheus, "sum(taffrail_coordinator)", 1).await?;
     exactly(prometheus, "sum(taffrail_ready)", 3).await?;
+    exactly(prometheus, "sum(taffrail_replicas_fenced)", 0).await?;
     let leads = prometheus.query(&format!("taffrail_store_leader{orders} == 1")).await?;
     let named = leads.first().and_then(|l| l.labels.get("pod")).context("the leader has no pod")?;
     let leader = scene::leader(s, "orders").await?;
@@ -139,8 +144,21 @@ async fn operator(s: &Scene, prometheus: &Prometheus) -> anyhow::Result<()> {
         at_least_one(prometheus, &format!("sum(taffrail_operator_reconciles_total{of})")).await?;
     }
     at_least_one(prometheus, "sum(taffrail_operator_status_writes_total{component=\"operator\"})").await?;
-    let stable = format!("sum(taffrail_operator_condition{{namespace=\"{}\",type=\"Stable\"}})", s.namespace);
+    // The namespace of the object beside that of the operator's pod, which discovery attaches.
+    let stable = format!(
+        "sum(taffrail_operator_condition{{namespace=\"{OPERATOR_NAMESPACE}\",resource_namespace=\"{}\",type=\"Stable\"}})",
+        s.namespace
+    );
     becomes(prometheus, &stable, 2).await
+}
+
+/// No label of ours has a name that discovery gives: Prometheus would have renamed it.
+async fn no_label_clashes(prometheus: &Prometheus) -> anyhow::Result<()> {
+    let series = prometheus.query("{__name__=~\"taffrail_.+\"}").await?;
+    let renamed: Vec<_> = series.iter().filter(|s| s.labels.keys().any(|l| l.starts_with("exported_"))).collect();
+    println!("i: {} series, {} with a renamed label", series.len(), renamed.len());
+    ensure!(!series.is_empty() && renamed.is_empty(), "{renamed:?}");
+    Ok(())
 }
 
 /// Names, units and help as `promtool` wants them, on every page.
@@ -163,40 +181,94 @@ async fn pages(targets: &[Target]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// New pods become targets and deleted ones are none any more, with the configuration that was there from the start.
+async fn follow(s: &Scene, prometheus: &Prometheus, before: &[Target]) -> anyhow::Result<()> {
+    let configured = prometheus.configured_at().await?;
+    let started = Instant::now();
+    s.kubectl.run(["scale", "tfc/main", &format!("--replicas={MORE_NODES}")]).await?;
+    let grown = all_up(prometheus, MORE_NODES).await?;
+    let new: Vec<&Target> = grown.iter().filter(|t| !before.contains(t)).collect();
+    println!("i: {} ms after the scale-out there are new targets: {new:?}", started.elapsed().as_millis());
+    ensure!(new.len() == MORE_NODES - NODES, "{new:?} came after {before:?}");
+    s.stable(&["tfc/main", "evs/orders"], 2 * MINUTE).await?;
+    let joined = format!("sum(taffrail_ready{{namespace=\"{}\",cluster=\"main\"}})", s.namespace);
+    becomes(prometheus, &joined, MORE_NODES).await?;
+
+    let lost = new.last().context("no new target")?;
+    s.kubectl.delete(["pod", &lost.pod]).await?;
+    let deleted = Instant::now();
+    let uid = wait::until("the deleted pod to be no target", MINUTE, || async {
+        let targets = prometheus.targets().await.map_err(|e| e.to_string())?;
+        let stays = targets.iter().any(|t| t.uid == lost.uid);
+        let next = targets.into_iter().find(|t| t.pod == lost.pod && t.uid != lost.uid);
+        // There may be a moment without either: the pod of the same name is another one, with an address of its own.
+        match next {
+            Some(next) if !stays => Ok(next.uid),
+            next => Err(format!("the old one stays: {stays}; the next one: {next:?}")),
+        }
+    })
+    .await?;
+    println!("i: {} ms after the end of {} its next pod {uid} is the target", deleted.elapsed().as_millis(), lost.pod);
+    all_up(prometheus, MORE_NODES).await?;
+    let now = prometheus.configured_at().await?;
+    ensure!(now == configured, "the configuration was read again, at {now} after {configured}");
+    Ok(())
+}
+
 async fn scrape(s: &Scene, prometheus: &Prometheus) -> anyhow::Result<()> {
-    let targets = all_up(prometheus).await?;
+    let targets = all_up(prometheus, NODES).await?;
     for target in &targets {
         println!("i: {} {} is up at {}", target.component, target.pod, target.url);
+        ensure!(!target.uid.is_empty(), "{target:?} was not found by discovery");
     }
     let sent = append(s).await?;
     fresh(prometheus).await?;
     nodes(s, prometheus, &sent).await?;
     operator(s, prometheus).await?;
-    pages(&targets).await
+    no_label_clashes(prometheus).await?;
+    pages(&targets).await?;
+    follow(s, prometheus, &targets).await
+}
+
+/// Prometheus looks at pods with rights of its own, which are those and no more.
+async fn with_rights(s: &Scene, access: &Access, directory: &Path) -> anyhow::Result<()> {
+    for (verb, resource, wanted) in [("watch", "pods", true), ("delete", "pods", false), ("list", "secrets", false)] {
+        let may = Access::may(&s.kubectl, &s.namespace, verb, resource).await?;
+        ensure!(may == wanted, "whether Prometheus may {verb} {resource} is {may}");
+    }
+    let prometheus = Prometheus::start(access, directory).await?;
+    println!("i: Prometheus answers at {}", prometheus.address());
+    let done = scrape(s, &prometheus).await;
+    // Also after a failure, so that nothing writes to the directory when it is removed.
+    prometheus.end().await?;
+    done
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_sees_what_happened_on_every_pod() {
     scene::run("metrics", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
-        s.apply(cluster(3) + &store("orders", 3, "")).await?;
+        s.apply(cluster(u32::try_from(NODES)?) + &store("orders", 3, "")).await?;
         s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
         let directory = tempfile::tempdir()?;
-        let prometheus = Prometheus::start(&s.kubectl, directory.path(), &[&s.namespace, OPERATOR_NAMESPACE]).await?;
-        println!("i: Prometheus answers at {}", prometheus.address());
-        let done = scrape(s, &prometheus).await;
-        // Also after a failure, so that nothing writes to the directory when it is removed.
-        prometheus.end().await?;
+        let access = Access::grant(&s.kubectl, directory.path(), &[&s.namespace, OPERATOR_NAMESPACE]).await?;
+        let done = with_rights(s, &access, directory.path()).await;
+        access.revoke(&s.kubectl).await?;
         done
     })
     .await
     .unwrap();
 }
 
-/// A test that panics must not leave a Prometheus behind.
+/// A test that panics must not leave a Prometheus behind. One that reaches no API server answers all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prometheus_ends_with_its_value() {
     let directory = tempfile::tempdir().unwrap();
-    let prometheus = Prometheus::start(&Kubectl::new("kubectl".into(), None), directory.path(), &[]).await.unwrap();
+    let [authority, token] = ["authority.pem", "token"].map(|name| directory.path().join(name));
+    let signed = rcgen::generate_simple_self_signed(["nobody".to_owned()]).unwrap();
+    std::fs::write(&authority, signed.cert.pem()).unwrap();
+    std::fs::write(&token, "nobody's").unwrap();
+    let access = Access { server: "https://127.0.0.1:1".into(), authority, token, namespaces: vec!["default".into()] };
+    let prometheus = Prometheus::start(&access, directory.path()).await.unwrap();
     let ready = format!("http://{}/-/ready", prometheus.address());
     get(&ready).await.unwrap();
     let fails = async move {
