@@ -25,6 +25,10 @@ deps: ## install missing Debian packages (root)
 tools: ## build Kubernetes, helm, etcd and CoreDNS once into the cache
 	@scripts/k8s-tools.sh >/dev/null
 
+.PHONY: prometheus
+prometheus: ## build Prometheus with its Kubernetes discovery once into the cache, for e2e-long
+	@scripts/prometheus.sh >/dev/null
+
 .PHONY: build
 build: ## the binaries, for tests and the local Kubernetes
 	@$(CARGO) build --workspace --bins
@@ -65,7 +69,7 @@ check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts and 
 
 .PHONY: lint
 lint: deps ## clippy over everything, tests included; a warning is an error
-	@$(CARGO) clippy -q --workspace --all-targets --features taffrail-e2e/e2e -- -D warnings
+	@$(CARGO) clippy -q --workspace --all-targets --features taffrail-e2e/e2e,taffrail-e2e/bench -- -D warnings
 
 .PHONY: docs
 docs: deps ## the documentation of all code builds and every link in it leads somewhere
@@ -92,6 +96,11 @@ sim: ## simulated faults, one seed decides everything: make sim FROM=70000 SEEDS
 fault-points: ## a process dies before and after each write to the log, one after the other
 	@TAFFRAIL_ALL_FAULT_POINTS=1 $(CARGO) test --workspace --test fault_points -- --nocapture
 
+.PHONY: bench
+bench: deps ## the hot paths against references, release profile, about 5 minutes: make bench BENCH_SECONDS=1 BENCH_ROUNDS=5
+	@$(CARGO) build --release -p taffrail-node -p taffrail-e2e --features taffrail-e2e/bench --bin taffrail --bin hot-paths
+	@$(CARGO_TARGET_DIR)/release/hot-paths
+
 .PHONY: integration
 integration: ## all tests that need no Kubernetes, 200 simulated seeds included
 	@$(CARGO) test --workspace --lib --bins --tests
@@ -102,9 +111,9 @@ e2e: tools build ## from helm install to a stable store and a quiet minute, on a
 	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test cluster -- --test-threads=1 from_helm
 
 .PHONY: e2e-long
-e2e-long: tools build ## the local Kubernetes itself, and every scenario on it, faults included
+e2e-long: tools prometheus build ## the local Kubernetes itself, and every scenario on it, faults included
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
-	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
+	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
 test: ## what CI runs: check, every test that needs no Kubernetes, and the main job on a real Kubernetes (e2e-long has the rest)

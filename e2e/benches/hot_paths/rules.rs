@@ -1,0 +1,98 @@
+//! Apply without storage: what the rules cost by themselves. Rows are dropped: keeping them is the database's work.
+
+use super::harness::{Case, passes};
+use anyhow::ensure;
+use std::{collections::BTreeMap, convert::Infallible, hint::black_box};
+use taffrail_core::{
+    ids::{Revision, StreamNo},
+    names::StreamName,
+    stream::{self, Block, Command, Kind, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
+};
+use taffrail_node::store::codec;
+use tokio::time::Instant;
+
+/// What apply wrote.
+pub enum Written {
+    Block(Block),
+    Repeat(RepeatKey, RepeatRow),
+}
+
+/// A state that remembers streams, because apply asks for them, and of the rest only what it is told to. No id of the
+/// corpus repeats, so there is never a block or a repeat row to be found.
+#[derive(Default)]
+pub struct Streams {
+    rows: BTreeMap<StreamName, StreamRow>,
+    /// What was written, if anyone wants to know.
+    pub written: Option<Vec<Written>>,
+}
+
+impl Streams {
+    fn write(&mut self, what: Written) {
+        match &mut self.written {
+            Some(written) => written.push(what),
+            None => drop(black_box(what)),
+        }
+    }
+}
+
+impl State for Streams {
+    type Error = Infallible;
+    fn stream(&mut self, name: &StreamName) -> Result<Option<StreamRow>, Infallible> {
+        Ok(self.rows.get(name).copied())
+    }
+    fn block_at(&mut self, _: StreamNo, _: Revision) -> Result<Option<Block>, Infallible> {
+        Ok(None)
+    }
+    fn repeat(&mut self, _: &RepeatKey) -> Result<Option<RepeatRow>, Infallible> {
+        Ok(None)
+    }
+    fn put_block(&mut self, block: Block) {
+        self.rows.insert(block.stream.clone(), StreamRow { no: block.stream_no, last: block.last_revision() });
+        self.write(Written::Block(block));
+    }
+    fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow) {
+        self.write(Written::Repeat(key, row));
+    }
+    fn drop_repeats(&mut self, _: u64, _: u64) {}
+}
+
+fn events(commands: &[Command]) -> u64 {
+    let of = |command: &Command| match &command.kind {
+        Kind::Appends(appends) => appends.iter().map(|a| a.append.events.len() as u64).sum(),
+        Kind::Settings { .. } | Kind::RaiseRules(_) => 0,
+    };
+    commands.iter().map(of).sum()
+}
+
+/// Applying against encoding.
+pub fn case<'a>(path: &str, commands: &'a [Command]) -> Case<'a> {
+    let all = events(commands);
+    Case {
+        path: path.to_owned(),
+        unit: "events",
+        ours: Box::new(move |time| {
+            passes(time, || {
+                let (mut meta, mut streams) = (PartitionMeta::default(), Streams::default());
+                let start = Instant::now();
+                for command in commands {
+                    black_box(stream::apply(&mut meta, &mut streams, command)?);
+                }
+                let took = start.elapsed();
+                ensure!(meta.events == all, "{} of {all} events were accepted", meta.events);
+                Ok((all, took))
+            })
+        }),
+        references: vec![(
+            "the same events encoded",
+            Box::new(move |time| {
+                passes(time, || {
+                    let start = Instant::now();
+                    for command in commands {
+                        black_box(codec::encode_command(command));
+                    }
+                    Ok((all, start.elapsed()))
+                })
+            }),
+        )],
+    }
+}

@@ -1,0 +1,234 @@
+//! A real node over gRPC: appends until acknowledged, events until delivered, and both ways to get what is stored.
+
+use super::{
+    corpus,
+    harness::{Case, Side, Turn, histogram, micros, passes},
+    node::Node,
+    state::Filled,
+};
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use std::{
+    fs::File,
+    future::Future,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use taffrail_client::{
+    Client, EventBuilder, Expected, Item, Subscription,
+    v1::{self, read_request, selector, subscribe_request},
+};
+use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
+
+/// Writers that share one connection.
+const WRITERS_A_CONNECTION: usize = 16;
+/// Connections in all.
+const CONNECTIONS: usize = 4;
+/// Writes of the bare disk: what one append takes in the log, rounded up to a page.
+const SYNC_BYTES: usize = 4096;
+/// Places that they go to in turn.
+const SYNC_PAGES: u64 = 4096;
+/// Events that reads and catch-ups go through.
+const HISTORY: u64 = 20_000;
+
+/// The node's clients and what they are compared with.
+pub struct Wire<'a> {
+    runtime: &'a Runtime,
+    clients: Vec<Client>,
+    scratch: PathBuf,
+}
+
+fn event(n: u64) -> v1::NewEvent {
+    EventBuilder::new("OrderPlaced").bytes("", corpus::payload(n)).build()
+}
+
+fn select(kind: selector::Kind) -> Option<v1::Selector> {
+    Some(v1::Selector { kind: Some(kind) })
+}
+
+/// One append after the other to one stream, until `end` or for `count` times.
+async fn append(client: Client, stream: String, end: Instant, count: u64) -> Result<Histogram<u64>> {
+    let mut calls = histogram()?;
+    for n in 0..count {
+        let start = Instant::now();
+        if start >= end {
+            break;
+        }
+        client.append(&stream, Expected::Any, vec![event(n)]).await?;
+        calls.saturating_record(micros(start));
+    }
+    Ok(calls)
+}
+
+/// The next event of a subscription.
+async fn delivered(subscription: &mut Subscription) -> Result<Box<v1::RecordedEvent>> {
+    loop {
+        if let Item::Event(event) = subscription.next().await?.context("the subscription has ended")? {
+            return Ok(event);
+        }
+    }
+}
+
+/// Repeats a call until the time is over.
+async fn repeat<F: Future<Output = Result<()>>>(time: Duration, mut call: impl FnMut(u64) -> F) -> Result<Turn> {
+    let (start, mut calls) = (Instant::now(), histogram()?);
+    while start.elapsed() < time {
+        let called = Instant::now();
+        call(calls.len()).await?;
+        calls.saturating_record(micros(called));
+    }
+    Ok(Turn { units: calls.len(), took: start.elapsed(), calls: Some(calls) })
+}
+
+impl<'a> Wire<'a> {
+    /// Connects.
+    pub fn new(runtime: &'a Runtime, node: &Node, scratch: &Path) -> Result<Self> {
+        let entered = runtime.enter();
+        let clients = (0..CONNECTIONS).map(|_| node.client()).collect::<Result<_>>()?;
+        drop(entered);
+        Ok(Self { runtime, clients, scratch: scratch.to_path_buf() })
+    }
+
+    /// `writers` at once, each with its own stream.
+    fn append_side(&self, writers: usize, time: Duration, count: u64) -> Result<Turn> {
+        self.runtime.block_on(async {
+            let start = Instant::now();
+            let mut tasks = JoinSet::new();
+            for writer in 0..writers {
+                let client = self.clients[writer / WRITERS_A_CONNECTION % CONNECTIONS].clone();
+                tasks.spawn(append(client, format!("order-{writer}"), start + time, count));
+            }
+            let mut calls = histogram()?;
+            while let Some(ended) = tasks.join_next().await {
+                calls.add(ended??)?;
+            }
+            Ok(Turn { units: calls.len(), took: start.elapsed(), calls: Some(calls) })
+        })
+    }
+
+    /// Appends what reads and catch-ups go through, one event an append.
+    pub fn fill(&self) -> Result<()> {
+        let writers = CONNECTIONS * WRITERS_A_CONNECTION;
+        let each = HISTORY.div_ceil(writers as u64);
+        let stored = self.append_side(writers, Duration::from_secs(600), each)?.units;
+        ensure!(stored >= HISTORY, "only {stored} events were stored");
+        Ok(())
+    }
+
+    /// Acknowledged appends against what the disk could sync if nothing else were done.
+    pub fn append_case(&self, writers: usize) -> Result<Case<'_>> {
+        // Written before, so that a sync is the disk's work and not that of the file system's journal.
+        let file = File::create(self.scratch.join("syncs"))?;
+        let page = [b'x'; SYNC_BYTES];
+        for at in 0..SYNC_PAGES {
+            file.write_all_at(&page, at * SYNC_BYTES as u64)?;
+        }
+        file.sync_all()?;
+        let syncs: Side<'_> = Box::new(move |time| {
+            let (start, mut units) = (Instant::now(), 0);
+            while start.elapsed() < time {
+                file.write_all_at(&page, units % SYNC_PAGES * SYNC_BYTES as u64)?;
+                file.sync_data()?;
+                units += 1;
+            }
+            Ok(Turn { units, took: start.elapsed(), calls: None })
+        });
+        Ok(Case {
+            path: format!("append over gRPC, {writers} {}", if writers == 1 { "writer" } else { "writers" }),
+            unit: "appends",
+            ours: Box::new(move |time| self.append_side(writers, time, u64::MAX)),
+            references: vec![("fdatasync of 4 KiB, one after the other", syncs)],
+        })
+    }
+
+    /// From the call of an append to its event at a subscriber, against the acknowledgement alone.
+    pub fn delivery_case(&self) -> Result<Case<'_>> {
+        let client = &self.clients[0];
+        let mut subscription = self.runtime.block_on(async {
+            let request = v1::SubscribeRequest {
+                selector: select(selector::Kind::Stream("delivered".to_owned())),
+                start: Some(subscribe_request::Start::FromEnd(v1::Unit {})),
+            };
+            // On a connection of its own, as a subscriber is another process.
+            let mut subscription = self.clients[1].subscribe(request).await?;
+            while !matches!(subscription.next().await?, Some(Item::Confirmed(_))) {}
+            anyhow::Ok(subscription)
+        })?;
+        let ours: Side<'_> = Box::new(move |time| {
+            self.runtime.block_on(async {
+                let (start, mut calls) = (Instant::now(), histogram()?);
+                while start.elapsed() < time {
+                    let called = Instant::now();
+                    let sent = event(calls.len());
+                    let id = sent.id.clone();
+                    let append = client.append("delivered", Expected::Any, vec![sent]);
+                    let (_, got) =
+                        tokio::try_join!(async { Ok(append.await?) }, async { delivered(&mut subscription).await })?;
+                    ensure!(got.id == id, "event {} was delivered, {id} was appended", got.id);
+                    calls.saturating_record(micros(called));
+                }
+                Ok(Turn { units: calls.len(), took: start.elapsed(), calls: Some(calls) })
+            })
+        });
+        let acknowledged: Side<'_> = Box::new(move |time| {
+            self.runtime.block_on(repeat(time, async |n| {
+                client.append("acknowledged", Expected::Any, vec![event(n)]).await?;
+                Ok(())
+            }))
+        });
+        Ok(Case {
+            path: "append to delivery over gRPC, 1 writer".to_owned(),
+            unit: "events",
+            ours,
+            references: vec![("append to acknowledgement", acknowledged)],
+        })
+    }
+
+    /// Stored events to a client, by a read and by a new subscription.
+    pub fn history_cases<'c>(&'c self, filled: &'c Filled) -> [Case<'c>; 2] {
+        let read = async || {
+            let start = Instant::now();
+            let request = v1::ReadRequest {
+                selector: select(selector::Kind::All(v1::Unit {})),
+                start: Some(read_request::Start::FromStart(v1::Unit {})),
+                limit: HISTORY,
+                ..v1::ReadRequest::default()
+            };
+            let (mut events, mut count) = (self.clients[0].read(request).await?, 0);
+            while events.next().await?.is_some() {
+                count += 1;
+            }
+            ensure!(count == HISTORY, "{count} events were read");
+            Ok((count, start.elapsed()))
+        };
+        let follow = async || {
+            let start = Instant::now();
+            let request = v1::SubscribeRequest {
+                selector: select(selector::Kind::All(v1::Unit {})),
+                start: Some(subscribe_request::Start::FromStart(v1::Unit {})),
+            };
+            let mut subscription = self.clients[0].subscribe(request).await?;
+            for _ in 0..HISTORY {
+                delivered(&mut subscription).await?;
+            }
+            Ok((HISTORY, start.elapsed()))
+        };
+        let case = |path: &str, ours| Case {
+            path: path.to_owned(),
+            unit: "events",
+            ours,
+            references: vec![filled.walk_side(HISTORY)],
+        };
+        [
+            case(
+                "read of $all over gRPC",
+                Box::new(move |time| passes(time, || self.runtime.block_on(read()))) as Side<'_>,
+            ),
+            case(
+                "subscription catching up over gRPC",
+                Box::new(move |time| passes(time, || self.runtime.block_on(follow()))),
+            ),
+        ]
+    }
+}
