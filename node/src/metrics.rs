@@ -1,10 +1,13 @@
 //! Metrics of one node. A value, not a global: many nodes may live in one process.
 
+mod runtime;
+
 use crate::{engine::StoreTotals, store::db::Figures};
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Registry, TextEncoder, core::Collector,
 };
+use runtime::Runtime;
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
@@ -34,8 +37,7 @@ pub struct Metrics {
     pub apply_seconds: Histogram,
     /// Calls by method and code.
     pub calls: IntCounterVec,
-    /// Rejected appends by reason.
-    pub rejected: IntCounterVec,
+    rejected: IntCounterVec,
     /// Events accepted here as leader, by store.
     pub appended_events: IntCounterVec,
     /// Payload bytes accepted here as leader, by store.
@@ -64,6 +66,7 @@ pub struct Metrics {
     state_memtable_bytes: IntGauge,
     state_pending_compaction_bytes: IntGauge,
     clock: Gauge,
+    runtime: Runtime,
 }
 
 /// What a scrape shows of one local replica.
@@ -85,6 +88,16 @@ pub struct StoreSample {
     pub quorum: bool,
     /// Leader: entries that the slowest replica lacks.
     pub worst_lag: u64,
+}
+
+/// The reasons that a store's appends were refused for.
+fn reasons_of(rejected: &IntCounterVec, store: &str) -> Vec<String> {
+    let families = rejected.collect();
+    let label = |metric: &prometheus::proto::Metric, name: &str| {
+        metric.get_label().iter().find(|l| l.name() == name).map(|l| l.value().to_owned())
+    };
+    let series = families.iter().flat_map(|family| family.get_metric());
+    series.filter(|m| label(m, "store").as_deref() == Some(store)).filter_map(|m| label(m, "reason")).collect()
 }
 
 fn signed(n: u64) -> i64 {
@@ -139,7 +152,11 @@ impl Metrics {
                 "From recording an event to handing it to a caught-up subscriber.",
             )?,
             calls: counters("calls_total", "Calls by method and gRPC code.", &["method", "code"])?,
-            rejected: counters("appends_rejected_total", "Rejected appends by reason.", &["reason"])?,
+            rejected: counters(
+                "appends_rejected_total",
+                "Appends refused for what they ask, or because too many wait, by reason; counted once, where it is decided.",
+                &["store", "reason"],
+            )?,
             appended_events: counters("appended_events_total", "Events accepted by this node as leader.", &["store"])?,
             appended_bytes: counters(
                 "appended_bytes_total",
@@ -171,6 +188,7 @@ impl Metrics {
                 "State that compaction has to rewrite, as RocksDB estimates.",
             )?,
             clock,
+            runtime: Runtime::register(&r)?,
             stores: Mutex::default(),
             registry: r,
         };
@@ -202,6 +220,12 @@ impl Metrics {
         "other".to_owned()
     }
 
+    /// Counts an append to an existing store that was refused: nothing of it is stored, and that is no matter of who leads
+    /// or of time.
+    pub fn reject(&self, store: &str, reason: &str) {
+        self.rejected.with_label_values(&[self.store_label(store).as_str(), reason]).inc();
+    }
+
     /// Forgets the labels and the series of all stores but these, so that new stores can have labels of their own.
     pub fn retain_stores(&self, live: &BTreeSet<String>) {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
@@ -212,6 +236,9 @@ impl Metrics {
             drop(self.appended_events.remove_label_values(&[&store]));
             drop(self.appended_bytes.remove_label_values(&[&store]));
             drop(self.subscribers.remove_label_values(&[&store]));
+            for reason in reasons_of(&self.rejected, &store) {
+                drop(self.rejected.remove_label_values(&[&store, &reason]));
+            }
         }
     }
 
@@ -256,6 +283,7 @@ impl Metrics {
     /// The text exposition.
     #[must_use]
     pub fn render(&self) -> String {
+        self.runtime.sample();
         let mut out = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
             tracing::warn!(%error, "metrics could not be rendered");
@@ -301,6 +329,8 @@ mod tests {
             metrics.appended_events.with_label_values(&[&label]).inc_by(3);
             metrics.appended_bytes.with_label_values(&[&label]).inc_by(3);
             metrics.subscribers.with_label_values(&[&label]).inc();
+            metrics.reject(&format!("s{i}"), "WRONG_REVISION");
+            metrics.reject(&format!("s{i}"), "OVERLOADED");
         }
         let live = (1..=STORES_MAX).map(|i| format!("s{i}")).collect();
         metrics.retain_stores(&live);
@@ -308,6 +338,10 @@ mod tests {
         assert!(!text.contains("store=\"s0\""), "series of a store that is gone");
         assert!(text.contains("taffrail_appended_events_total{store=\"s1\"} 3"));
         assert!(text.contains("taffrail_appended_events_total{store=\"other\"} 3"), "what was shared stays");
+        for store in ["s1", "other"] {
+            let rejected = format!("taffrail_appends_rejected_total{{reason=\"OVERLOADED\",store=\"{store}\"}} 1");
+            assert!(text.contains(&rejected), "{rejected}");
+        }
         assert_eq!(metrics.store_label(&format!("s{STORES_MAX}")), format!("s{STORES_MAX}"), "there is room again");
         assert_eq!(metrics.store_label("one-more"), "other");
     }

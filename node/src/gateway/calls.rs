@@ -1,6 +1,7 @@
 //! Every call of the native services is counted, timed and has a span of its own, in this one place.
 
-use super::{Shared, forward};
+use super::{Shared, deadlines::Limit, forward};
+use crate::metrics::Metrics;
 use std::future::Future;
 use taffrail_core::names::StoreName;
 use tonic::{Code, Request, Response, Status};
@@ -26,14 +27,40 @@ impl Shared {
         if let Ok(value) = request_id.parse() {
             request.metadata_mut().insert(forward::REQUEST_ID, value);
         }
+        let limit = Limit::asked(request.extensions()).cloned();
+        let counted = Counted { metrics: &self.metrics, method, limit, code: None };
         let span = tracing::info_span!("call", method, request_id, store = field::Empty);
         // A call that its client gave up is timed too: the timer reports when it is dropped.
         let timer = self.metrics.call_seconds.with_label_values(&[method]).start_timer();
         let answer = async { call(request).await }.instrument(span).await;
         timer.observe_duration();
-        let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-        self.metrics.calls.with_label_values(&[method, &format!("{code:?}")]).inc();
+        counted.ended(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
         answer
+    }
+}
+
+/// Counts a call at its end, also when it is dropped in the middle.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    method: &'static str,
+    limit: Option<Limit>,
+    code: Option<Code>,
+}
+
+impl Counted<'_> {
+    fn ended(mut self, code: Code) {
+        self.code = Some(code);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        // Dropped without an answer: its time was over, or its client has left.
+        let code = self.code.unwrap_or_else(|| match &self.limit {
+            Some(limit) if limit.passed() => Code::DeadlineExceeded,
+            Some(_) | None => Code::Cancelled,
+        });
+        self.metrics.calls.with_label_values(&[self.method, &format!("{code:?}")]).inc();
     }
 }
 

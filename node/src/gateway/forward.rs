@@ -9,32 +9,20 @@ use tonic::{
     metadata::{MetadataMap, MetadataValue},
 };
 
+/// Digits of a timeout, as gRPC has it.
+const TIMEOUT_DIGITS_MAX: usize = 8;
+
 /// Metadata of a call that was passed on.
 pub const HOP: &str = "taffrail-hop";
 /// Metadata that follows a call through logs.
 pub const REQUEST_ID: &str = "taffrail-request-id";
 
-/// The longest deadline that is kept.
-const DEADLINE_MAX: Duration = Duration::from_secs(3600);
-/// Part of a client's deadline that is kept for the answer: one that comes when the client has just left says nothing.
-const ANSWER_TIME_MAX: Duration = Duration::from_millis(50);
-
-/// The deadline that the client set, a little earlier so that our own answer arrives before it; `None` if it set none.
-#[must_use]
-pub fn asked_deadline(metadata: &MetadataMap) -> Option<Instant> {
-    let asked = metadata.get("grpc-timeout").and_then(|v| v.to_str().ok()).and_then(parse_timeout)?.min(DEADLINE_MAX);
-    Some(Instant::now() + (asked - (asked / 10).min(ANSWER_TIME_MAX)))
-}
-
-/// The deadline of a call: the client's, else `default` from now.
-#[must_use]
-pub fn deadline(metadata: &MetadataMap, default: Duration) -> Instant {
-    asked_deadline(metadata).unwrap_or_else(|| Instant::now() + default)
-}
-
-/// gRPC's form of a timeout: up to eight digits and a unit.
+/// gRPC's form of a timeout: up to eight digits and a unit. More digits are no timeout: they would overflow.
 pub(super) fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > TIMEOUT_DIGITS_MAX || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
     let n: u64 = digits.parse().ok()?;
     Some(match unit {
         "H" => Duration::from_secs(n * 3600),
@@ -81,7 +69,8 @@ mod tests {
         assert_eq!(parse_timeout("10S"), Some(Duration::from_secs(10)));
         assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
         assert_eq!(parse_timeout("5u"), Some(Duration::from_micros(5)));
-        for bad in ["", "S", "10", "x1S", "10s"] {
+        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for bad in ["", "S", "10", "x1S", "10s", "+1S", "100000000n", "18446744073709551615H"] {
             assert_eq!(parse_timeout(bad), None, "{bad}");
         }
     }

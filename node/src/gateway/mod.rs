@@ -1,17 +1,23 @@
 //! The native gateway, `taffrail.v1`: decode and check, find the store, serve here or one hop away, answer.
 //!
-//! - `native/`: one file a service. `resolve`: which store a call means. `decode`/`encode`: wire to domain and back.
+//! - `native/`: one file a service. `resolve`: which store a call means. `names`: whether a bare name can mean one store only.
+//! - `decode`/`encode`: wire to domain and back.
 //! - `forward`: calls passed on, one hop. `relay`: reads, here or through a peer. `follow`: subscriptions, likewise.
 //! - `status`: domain errors to gRPC codes and reasons, in one place. `refusals`: the same for what tonic itself refuses.
+//!   `deadlines`: the same for calls that have no answer when their time is over.
+//! - `inflow`: how many bytes of messages may be under way.
 //! - `calls`: counts, times and names calls. `readers`: the bounded pool of blocking reads. `health`: gRPC health of services and stores.
 //! - `server`: the routers of the client port and of the peer port.
 
 pub mod calls;
+pub mod deadlines;
 pub mod decode;
 pub mod encode;
 pub mod follow;
 pub mod forward;
 pub mod health;
+pub mod inflow;
+pub mod names;
 pub mod native;
 pub mod readers;
 pub mod refusals;
@@ -37,7 +43,8 @@ pub struct GatewayConfig {
     pub domains: Vec<String>,
     /// Store of calls that name none.
     pub default_store: Option<String>,
-    /// Whether stores of other namespaces are allowed: a bare store name in an address is ambiguous then.
+    /// Whether stores of other namespaces are allowed: any bare store name in an address is ambiguous then. Where they are
+    /// not, it is ambiguous only while stores of several namespaces have it.
     pub other_namespaces: bool,
     /// Data and metadata of one event, bytes.
     pub event_bytes_max: usize,

@@ -1,16 +1,10 @@
 //! Names what tonic itself refuses before a service sees the call: messages that do not decode (a text that is no UTF-8,
-//! say), messages above the size limit, and deadlines that have passed. They get the code and the reason that our own checks would give.
+//! say) and messages above the size limit. They get the code and the reason that our own checks would give.
 
-use super::{
-    forward::parse_timeout,
-    status::{Problem, Reason},
-};
+use super::status::{Problem, Reason};
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::task::{Context, Poll};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
@@ -18,9 +12,6 @@ use tower::{Layer, Service};
 const NO_DECODE: &str = "failed to decode Protobuf message";
 /// Stands in the text of every size error.
 const TOO_LARGE: &str = "message length too large";
-
-/// Nothing is read, synced or answered in less: a call with less time left has none.
-const USABLE_TIME_MIN: Duration = Duration::from_millis(1);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -55,12 +46,6 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // Said at once: tonic's own timer would otherwise answer first, without a reason.
-        let timeout = request.headers().get("grpc-timeout").and_then(|v| v.to_str().ok()).and_then(parse_timeout);
-        if timeout.is_some_and(|t| t < USABLE_TIME_MIN) {
-            let status: Status = Problem::new(Reason::Deadline, "the deadline passed before the call arrived").into();
-            return Box::pin(std::future::ready(Ok(status.into_http())));
-        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;

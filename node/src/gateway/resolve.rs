@@ -10,11 +10,22 @@ use tonic::metadata::MetadataMap;
 /// Metadata that names the store: `name` or `namespace/name`.
 pub const STORE: &str = "taffrail-store";
 
+/// The store that a call means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Meant {
+    /// This one.
+    Store(StoreName),
+    /// A bare name in the address: this one, unless a store of another namespace has the name too (`names`).
+    Bare(StoreName),
+}
+
 /// What an authority (host part) says of the store.
 #[derive(Debug, PartialEq, Eq)]
 enum Authority {
     /// This store.
     Store(StoreName),
+    /// A bare name: this store, if no other one has it.
+    Bare(StoreName),
     /// An address or a name of the Cluster itself: no store.
     Own,
     /// A bare store name, where it could be of several namespaces.
@@ -57,7 +68,10 @@ fn authority(config: &GatewayConfig, authority: &str) -> Authority {
     match labels.as_slice() {
         [name] if own_service(name) || own_pod(name) => Authority::Own,
         [name] if config.other_namespaces => Authority::Ambiguous((*name).to_owned()),
-        [name] => parse(&config.namespace, name),
+        [name] => match parse(&config.namespace, name) {
+            Authority::Store(store) => Authority::Bare(store),
+            other @ (Authority::Bare(_) | Authority::Own | Authority::Ambiguous(_) | Authority::Other(_)) => other,
+        },
         [name, namespace] if *namespace == config.namespace && own_service(name) => Authority::Own,
         [pod, service, ..] if own_pod(pod) && own_service(service) => Authority::Own,
         [name, namespace] => parse(namespace, name),
@@ -69,13 +83,14 @@ fn authority(config: &GatewayConfig, authority: &str) -> Authority {
 ///
 /// # Errors
 /// `STORE_REQUIRED`, `STORE_AMBIGUOUS`, `STORE_NOT_FOUND` for a name that cannot be a store, `INVALID_ARGUMENT` for malformed metadata.
-pub fn store_of(config: &GatewayConfig, metadata: &MetadataMap, authority_text: &str) -> Result<StoreName, Problem> {
+pub fn store_of(config: &GatewayConfig, metadata: &MetadataMap, authority_text: &str) -> Result<Meant, Problem> {
     if let Some(value) = metadata.get(STORE) {
         let text = value.to_str().map_err(|_| Problem::field("taffrail-store", "must be text"))?;
-        return named(config, text);
+        return named(config, text).map(Meant::Store);
     }
     match authority(config, authority_text) {
-        Authority::Store(store) => Ok(store),
+        Authority::Store(store) => Ok(Meant::Store(store)),
+        Authority::Bare(store) => Ok(Meant::Bare(store)),
         Authority::Ambiguous(name) => {
             let message = format!("{name} names no namespace, and stores of several are allowed here");
             Err(Problem::new(Reason::StoreAmbiguous, message).with("store", name))
@@ -85,7 +100,7 @@ pub fn store_of(config: &GatewayConfig, metadata: &MetadataMap, authority_text: 
             Err(Problem::new(Reason::StoreNotFound, message).with("store", name))
         }
         Authority::Own => match &config.default_store {
-            Some(name) => named(config, name),
+            Some(name) => named(config, name).map(Meant::Store),
             None => Err(Problem::new(Reason::StoreRequired, "the call names no store and there is no default store")),
         },
     }
@@ -124,7 +139,15 @@ mod tests {
         if let Some(h) = header {
             metadata.insert(STORE, h.parse().unwrap());
         }
-        store_of(&config(default), &metadata, authority).map(|s| s.to_string()).map_err(|p| p.reason())
+        store_of(&config(default), &metadata, authority).map(shown).map_err(|p| p.reason())
+    }
+
+    /// `name?` where the name is bare.
+    fn shown(meant: Meant) -> String {
+        match meant {
+            Meant::Store(store) => store.to_string(),
+            Meant::Bare(store) => format!("{store}?"),
+        }
     }
 
     #[test]
@@ -134,7 +157,8 @@ mod tests {
         assert_eq!(resolve(Some("d"), None, "orders.default.svc:2113").unwrap(), "default/orders");
         assert_eq!(resolve(Some("d"), None, "orders.team-b.svc.cluster.local").unwrap(), "team-b/orders");
         assert_eq!(resolve(Some("d"), None, "orders.events.example.com").unwrap(), "default/orders");
-        assert_eq!(resolve(Some("d"), None, "orders").unwrap(), "default/orders");
+        assert_eq!(resolve(Some("d"), None, "orders").unwrap(), "default/orders?", "bare");
+        assert_eq!(resolve(Some("d"), Some("orders"), "x").unwrap(), "default/orders", "metadata is never ambiguous");
     }
 
     #[test]
@@ -157,9 +181,9 @@ mod tests {
         let config = GatewayConfig { other_namespaces: true, ..config(Some("d")) };
         let of = |authority: &str| store_of(&config, &MetadataMap::new(), authority).map_err(|p| p.reason());
         assert_eq!(of("orders:2113").unwrap_err(), Reason::StoreAmbiguous);
-        assert_eq!(of("orders.team-b:2113").unwrap().to_string(), "team-b/orders");
-        assert_eq!(of("main-clients:2113").unwrap().to_string(), "default/d");
-        assert_eq!(of("main-0:2113").unwrap().to_string(), "default/d");
+        assert_eq!(of("orders.team-b:2113").map(shown).unwrap(), "team-b/orders");
+        assert_eq!(of("main-clients:2113").map(shown).unwrap(), "default/d");
+        assert_eq!(of("main-0:2113").map(shown).unwrap(), "default/d");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The gRPC servers: port 2113 for clients, and the same services for calls passed on by peers on port 2114.
 
 use super::{
-    Origin, Shared, health,
+    Origin, Shared,
+    deadlines::KeepDeadlines,
+    health,
+    inflow::{BoundInflow, INFLOW_BYTES_MAX},
+    names::Names,
     native::{cluster, stores, streams, subscriptions},
     refusals::NameRefusals,
 };
@@ -73,9 +77,12 @@ where
     }
 }
 
+/// What every call of a port goes through, the first last.
+pub type Layers = Stack<BoundInflow, Stack<NameRefusals, Stack<KeepDeadlines, Stack<KeepAuthority, Identity>>>>;
+
 /// A server with the transport settings of every port.
 #[must_use]
-pub fn server() -> Server<Stack<NameRefusals, Stack<KeepAuthority, Identity>>> {
+pub fn server() -> Server<Layers> {
     let fifth = CONNECTION_AGE / 5;
     let age = CONNECTION_AGE - fifth + crate::rt::jitter(fifth * 2);
     Server::builder()
@@ -86,22 +93,25 @@ pub fn server() -> Server<Stack<NameRefusals, Stack<KeepAuthority, Identity>>> {
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_connection_age(age)
         .layer(KeepAuthority)
+        .layer(KeepDeadlines)
         .layer(NameRefusals)
+        .layer(BoundInflow::new(INFLOW_BYTES_MAX))
 }
 
 /// Adds the services of `taffrail.v1`.
 pub fn add_native(routes: &mut RoutesBuilder, shared: &Shared) {
+    let names = Names::default();
     routes
         .add_service(
-            StreamsServer::new(streams::Service(shared.clone()))
+            StreamsServer::new(streams::Service(shared.clone(), names.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            SubscriptionsServer::new(subscriptions::Service(shared.clone()))
+            SubscriptionsServer::new(subscriptions::Service(shared.clone(), names.clone()))
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
         )
-        .add_service(StoresServer::new(stores::Service(shared.clone())))
+        .add_service(StoresServer::new(stores::Service(shared.clone(), names)))
         .add_service(ClusterServer::new(cluster::Service(shared.clone())));
 }
 

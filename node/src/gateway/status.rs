@@ -1,7 +1,7 @@
 //! Domain errors as gRPC status: one code, one stable reason, details as key-values. The only place that chooses them.
 
 use crate::engine::{AppendError, LeaderHint, ReadError, ResolveError};
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 use taffrail_core::{append::Rejected, ids::NodeId, names::NameError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -54,7 +54,7 @@ reasons! {
     StreamNotFound = "STREAM_NOT_FOUND", NotFound, "The stream has no events.", "Check the name; a stream begins with its first append.";
     StoreNotFound = "STORE_NOT_FOUND", NotFound, "No such store; `nearest` lists similar names.", "Check `taffrail-store` or the address.";
     StoreRequired = "STORE_REQUIRED", InvalidArgument, "The call names no store and there is no default.", "Set metadata `taffrail-store`, or spec.defaultStore of the Cluster.";
-    StoreAmbiguous = "STORE_AMBIGUOUS", InvalidArgument, "A bare store name, where several namespaces are allowed.", "Give `namespace/name`.";
+    StoreAmbiguous = "STORE_AMBIGUOUS", InvalidArgument, "A bare store name in the address, which stores of several namespaces have; `candidates` lists them.", "Address `name.namespace`, or set metadata `taffrail-store`.";
     StoreRetained = "STORE_RETAINED", FailedPrecondition, "The store's declaration is gone; its data is only kept.", "Declare an EventStore with this storeId to serve it again.";
     StoreRemoving = "STORE_REMOVING", FailedPrecondition, "The store is being removed.", "Use another store.";
     NotLeader = "NOT_LEADER", Unavailable, "This replica does not lead; nothing was proposed.", "Call the node in `leader_node`, or any node again.";
@@ -129,7 +129,9 @@ impl From<NameError> for Problem {
 
 impl From<Problem> for Status {
     fn from(p: Problem) -> Self {
-        let mut metadata: HashMap<String, String> = p.details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        #[expect(clippy::disallowed_types, reason = "what tonic takes; nothing hangs on its order")]
+        let mut metadata: std::collections::HashMap<String, String> =
+            p.details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         if p.reason.code() == Code::Unavailable {
             metadata.entry("proposed".into()).or_insert_with(|| "false".into());
         }

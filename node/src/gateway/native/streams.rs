@@ -1,11 +1,14 @@
 //! `taffrail.v1.Streams`.
 
 use crate::{
-    engine::{AppendError, Consistency, ReadError, ResolveError, Route, StoreRef},
+    engine::{AppendError, Consistency, ReadError, ResolveError, Route, StoreRef, StoreReplica},
     gateway::{
-        Origin, Shared, calls, decode, encode, forward,
+        Origin, Shared, calls,
+        deadlines::{Limit, Proposing},
+        decode, encode, forward,
+        names::Names,
         relay::{self, Cursor},
-        resolve,
+        resolve::{self, Meant},
         status::{Problem, Proof, Reason, proof},
     },
     rt,
@@ -13,7 +16,7 @@ use crate::{
 use futures::Stream;
 use std::{pin::Pin, time::Duration};
 use taffrail_core::{
-    append::Append,
+    append::{Append, Appended},
     ids::NodeId,
     names::{StoreName, StreamName},
 };
@@ -23,15 +26,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 
-/// Pages that wait for a slow reader.
-const PAGES_MAX: usize = 4;
+/// Pages that wait for a slow reader. Few: a connection may have thousands of reads, and each holds this much.
+const PAGES_MAX: usize = 2;
 /// Streams of one listing, default and most.
 const LIST_DEFAULT: usize = 1_000;
 const LIST_MAX: usize = 10_000;
 
 /// See the module.
 #[derive(Clone)]
-pub struct Service(pub Shared);
+pub struct Service(pub Shared, pub Names);
 
 /// What every call has: its store, its deadline, its id.
 pub struct Call {
@@ -43,23 +46,30 @@ pub struct Call {
     pub deadline_asked: bool,
     /// Follows it through logs.
     pub request_id: String,
+    /// What is to be said if its time is over before its answer is there.
+    pub proposing: Proposing,
 }
 
 /// Reads what a call says of itself.
 ///
 /// # Errors
-/// When it names no store or its deadline has passed.
-pub fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
+/// When it names no store, or one of several, or its deadline has passed.
+pub async fn call<T>(shared: &Shared, names: &Names, request: &Request<T>) -> Result<Call, Problem> {
     let authority = request.extensions().get::<super::super::server::Authority>().map_or("", |a| &a.0);
-    let store = resolve::store_of(&shared.config, request.metadata(), authority)?;
-    let asked = forward::asked_deadline(request.metadata());
-    let deadline = asked.unwrap_or_else(|| Instant::now() + shared.config.timeout);
+    let meant = resolve::store_of(&shared.config, request.metadata(), authority)?;
+    let limit = Limit::asked(request.extensions());
+    let deadline = limit.map_or_else(|| Instant::now() + shared.config.timeout, |limit| limit.answer_by);
+    let (deadline_asked, proposing) = (limit.is_some(), limit.map(|l| l.proposing.clone()).unwrap_or_default());
     if deadline <= Instant::now() {
         return Err(Problem::new(Reason::Deadline, "the deadline passed before the call arrived"));
     }
-    calls::of_store(&store);
     let request_id = forward::request_id(request.metadata());
-    Ok(Call { store, deadline, deadline_asked: asked.is_some(), request_id })
+    let store = match meant {
+        Meant::Store(store) => store,
+        Meant::Bare(store) => names.only(&*shared.node, store, deadline).await?,
+    };
+    calls::of_store(&store);
+    Ok(Call { store, deadline, deadline_asked, request_id, proposing })
 }
 
 impl Service {
@@ -74,7 +84,7 @@ impl Service {
                 Err(e) => return Err(Problem::from(e).into()),
             };
             match self.0.node.route_write(&store) {
-                Route::Local(replica) => match replica.append(append.clone(), call.deadline).await {
+                Route::Local(replica) => match self.append_here(&*replica, append, call).await {
                     Ok(appended) => {
                         self.count(&store, append, appended.repeated);
                         return Ok(encode::appended(&appended));
@@ -88,8 +98,11 @@ impl Service {
                         last = Some(Problem::from(e).with_leader_node(store.leader));
                     }
                     Err(e) => {
+                        let refused = matches!(e, AppendError::Rejected(_) | AppendError::Overloaded);
                         let problem = Problem::from(e).with_leader_node(store.leader);
-                        self.0.metrics.rejected.with_label_values(&[problem.reason().as_str()]).inc();
+                        if refused {
+                            self.0.metrics.reject(&store.name.to_string(), problem.reason().as_str());
+                        }
                         return Err(problem.into());
                     }
                 },
@@ -115,6 +128,20 @@ impl Service {
         Err(last.unwrap_or_else(|| Problem::new(Reason::Deadline, "the deadline passed")).into())
     }
 
+    async fn append_here(
+        &self,
+        replica: &dyn StoreReplica,
+        append: &Append,
+        call: &Call,
+    ) -> Result<Appended, AppendError> {
+        call.proposing.begins();
+        let outcome = replica.append(append.clone(), call.deadline).await;
+        if !matches!(outcome, Ok(_) | Err(AppendError::Unknown(_))) {
+            call.proposing.was_not();
+        }
+        outcome
+    }
+
     /// Waits a little before the next try: at once after the first miss, then up to 100 ms.
     async fn pause(&self, tries: usize, deadline: Instant) {
         let pause = Duration::from_millis(5 * (tries as u64).min(20));
@@ -133,6 +160,7 @@ impl Service {
         let channel = self.0.node.peer_channel(node).ok_or_else(|| again("the leader's node cannot be reached"))?;
         let mut client = StreamsClient::new(channel).max_encoding_message_size(super::super::server::MESSAGE_BYTES_MAX);
         let request = forward::request(encode::append(append), &store.name, &call.request_id, Some(call.deadline));
+        call.proposing.begins();
         let status = match client.append(request).await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => status,
@@ -140,6 +168,7 @@ impl Service {
         match proof(&status) {
             Proof::Final => Err(Passed::Final(status)),
             Proof::NotProposed => {
+                call.proposing.was_not();
                 let leader = status
                     .get_details_error_info()
                     .and_then(|i| i.metadata.get("leader_node").and_then(|n| n.parse().ok()))
@@ -163,6 +192,15 @@ impl Service {
         self.0.metrics.appended_events.with_label_values(&[&label]).inc_by(append.events.len() as u64);
         let bytes: usize = append.events.iter().map(taffrail_core::event::NewEvent::size).sum();
         self.0.metrics.appended_bytes.with_label_values(&[&label]).inc_by(bytes as u64);
+    }
+
+    /// Counts what a check of the gateway's own refused. It never reaches a leader, which counts the rest.
+    async fn count_refused(&self, call: &Call, problem: &Problem) {
+        // Only the catalogue that is applied here is asked, with no time for more: a name that it does not know gets no
+        // label, and the answer waits for nobody.
+        if let Ok(store) = self.0.node.resolve(&call.store, Instant::now()).await {
+            self.0.metrics.reject(&store.name.to_string(), problem.reason().as_str());
+        }
     }
 
     async fn list_here(&self, call: &Call, request: v1::ListRequest) -> Result<v1::ListResponse, Status> {
@@ -231,13 +269,19 @@ type Pages = Pin<Box<dyn Stream<Item = Result<v1::ReadResponse, Status>> + Send>
 
 impl Service {
     async fn append_call(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
-        let call = call(&self.0, &request)?;
-        let append = decode::append(&self.0.config, request.into_inner())?;
+        let call = call(&self.0, &self.1, &request).await?;
+        let append = match decode::append(&self.0.config, request.into_inner()) {
+            Ok(append) => append,
+            Err(problem) => {
+                self.count_refused(&call, &problem).await;
+                return Err(problem.into());
+            }
+        };
         self.append_once_or_again(&append, &call).await.map(Response::new)
     }
 
     async fn read_call(&self, request: Request<v1::ReadRequest>) -> Result<Response<Pages>, Status> {
-        let call = call(&self.0, &request)?;
+        let call = call(&self.0, &self.1, &request).await?;
         let request = request.into_inner();
         let (source, direction) = decode::read(&request)?;
         let consistency = match request.consistency() {
@@ -272,7 +316,7 @@ impl Service {
     }
 
     async fn list_call(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
-        let call = call(&self.0, &request)?;
+        let call = call(&self.0, &self.1, &request).await?;
         self.list_here(&call, request.into_inner()).await.map(Response::new)
     }
 }

@@ -1,7 +1,7 @@
 //! What holds for every call: stores by name and address, health, reflection, refusals of tonic, deadlines.
 
 use super::harness::{Cluster, config};
-use crate::gateway::{GatewayConfig, refusals::NameRefusals};
+use crate::gateway::{GatewayConfig, deadlines::KeepDeadlines};
 use std::time::Duration;
 use taffrail_client::{Error, v1};
 use tonic::{Code, Request, Status, transport::Endpoint};
@@ -32,9 +32,11 @@ async fn the_address_names_the_store() {
         let endpoint = Endpoint::from_shared(address.clone()).unwrap().origin(origin.parse().unwrap());
         let client = taffrail_client::Client::from_channel(endpoint.connect().await.unwrap());
         let answer = client.list_streams(v1::ListRequest::default()).await;
-        let reason = answer.err().map(|e| match e {
-            Error::Invalid { reason: Some(reason), .. } | Error::NotFound { reason, .. } => reason,
-            other => panic!("{other:?}"),
+        let reason = answer.err().map(|e| {
+            let (Error::Invalid { reason: Some(reason), .. } | Error::NotFound { reason, .. }) = e else {
+                panic!("{e:?}")
+            };
+            reason
         });
         assert_eq!(reason.as_deref(), wanted, "{origin}");
     }
@@ -120,9 +122,11 @@ async fn a_deadline_that_has_passed_is_said_before_any_work() {
     let error = client.list_streams(v1::ListRequest::default()).await.unwrap_err();
     assert!(matches!(error, Error::Deadline { .. }), "{error:?}");
     // The server's own word: over a connection the client's clock, which runs out at the same time, may be faster.
-    let never = tower::service_fn(|_: http::Request<()>| async { Err::<http::Response<()>, _>("it was called") });
+    let never = tower::service_fn(|_: http::Request<()>| async {
+        Err::<http::Response<tonic::body::Body>, _>("it was called")
+    });
     let request = http::Request::builder().header("grpc-timeout", "0n").body(()).unwrap();
-    let answer = NameRefusals.layer(never).oneshot(request).await.unwrap();
+    let answer = KeepDeadlines.layer(never).oneshot(request).await.unwrap();
     let status = Status::from_header_map(answer.headers()).unwrap();
     assert_eq!(status.get_details_error_info().map(|i| i.reason), Some("DEADLINE".to_owned()), "{status:?}");
 }

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 use taffrail_core::{
@@ -194,6 +194,8 @@ pub(super) struct FakeReplica {
     applied: Mutex<Option<watch::Sender<Applied>>>,
     /// Answers of the next appends that are not the store's own.
     script: Mutex<VecDeque<AppendError>>,
+    /// Answers nothing, whatever deadline it is given.
+    hangs: AtomicBool,
     /// Appends that were asked for.
     pub(super) asked: AtomicUsize,
 }
@@ -208,6 +210,15 @@ impl FakeReplica {
     pub(super) fn next_append(&self, error: AppendError) {
         self.script.lock().unwrap().push_back(error);
     }
+    /// From now on nothing is answered.
+    pub(super) fn hang(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
+    }
+    async fn hangs(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
     fn serving(&self) -> bool {
         self.applied.lock().unwrap().is_some()
     }
@@ -220,6 +231,7 @@ impl FakeReplica {
 impl StoreReplica for FakeReplica {
     async fn append(&self, append: Append, _: Instant) -> Result<Appended, AppendError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        self.hangs().await;
         if let Some(error) = self.script.lock().unwrap().pop_front() {
             return Err(error);
         }
@@ -232,6 +244,7 @@ impl StoreReplica for FakeReplica {
         Ok(self.data.append(append)?)
     }
     async fn read_index(&self, _: Instant) -> Result<(), ReadError> {
+        self.hangs().await;
         if self.serving() { Ok(()) } else { Err(ReadError::NotServing("stopped".into())) }
     }
     fn reader(&self) -> Arc<dyn StoreReader> {
@@ -261,6 +274,8 @@ pub(super) struct FakeNode {
     /// Nodes with a replica.
     holders: Vec<NodeId>,
     peers: Mutex<BTreeMap<NodeId, Channel>>,
+    namespaces: Arc<Mutex<Vec<String>>>,
+    changes: watch::Sender<u64>,
 }
 
 /// What the nodes of one made-up cluster share.
@@ -269,9 +284,20 @@ pub(super) struct World {
     /// The events of its store.
     pub(super) data: Arc<Data>,
     leader: Arc<Mutex<Option<NodeId>>>,
+    /// Namespaces that have a store of the same name.
+    namespaces: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
+    /// A store of the same name is declared in another namespace.
+    pub(super) fn declare_in(&self, namespace: &str) {
+        self.namespaces.lock().unwrap().push(namespace.to_owned());
+    }
+    /// The stores of all other namespaces are gone.
+    pub(super) fn remove_others(&self) {
+        self.namespaces.lock().unwrap().clear();
+    }
+
     /// Makes a node lead, or none.
     pub(super) fn lead(&self, node: Option<u64>) {
         *self.leader.lock().unwrap() = node.map(NodeId::new);
@@ -288,6 +314,7 @@ impl World {
                 leader: Arc::clone(&self.leader),
                 applied: Mutex::new(Some(watch::channel(Applied::default()).0)),
                 script: Mutex::default(),
+                hangs: AtomicBool::new(false),
                 asked: AtomicUsize::new(0),
             });
             replica.tell(self.data.events.lock().unwrap().len() as u64);
@@ -302,6 +329,8 @@ impl World {
             replica: Mutex::new(replica),
             holders,
             peers: Mutex::default(),
+            namespaces: Arc::clone(&self.namespaces),
+            changes: watch::channel(0).0,
         })
     }
 }
@@ -363,13 +392,16 @@ impl Node for FakeNode {
         self.peers.lock().unwrap().get(&node).cloned()
     }
     async fn stores(&self) -> Vec<v1::Store> {
-        let store = |name: &str, state: v1::StoreState| v1::Store {
-            namespace: "default".into(),
+        let store = |namespace: &str, name: &str, state: v1::StoreState| v1::Store {
+            namespace: namespace.into(),
             name: name.into(),
             state: state.into(),
             ..v1::Store::default()
         };
-        vec![store("old", v1::StoreState::Retained), store("orders", v1::StoreState::Active)]
+        let mut stores =
+            vec![store("default", "old", v1::StoreState::Retained), store("default", "orders", v1::StoreState::Active)];
+        stores.extend(self.namespaces.lock().unwrap().iter().map(|n| store(n, "orders", v1::StoreState::Active)));
+        stores
     }
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<v1::Store, ResolveError> {
         self.resolve(name, deadline).await?;
@@ -380,7 +412,7 @@ impl Node for FakeNode {
         v1::ClusterStatus { answered_by: self.id.get(), ..v1::ClusterStatus::default() }
     }
     fn cluster_changes(&self) -> watch::Receiver<u64> {
-        watch::channel(0).1
+        self.changes.subscribe()
     }
     fn node_id(&self) -> Option<NodeId> {
         Some(self.id)

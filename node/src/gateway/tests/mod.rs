@@ -2,7 +2,11 @@
 
 mod append;
 mod calls;
+mod deadlines;
 mod fake;
 mod harness;
+mod inflow;
+mod names;
 mod read;
+mod rejections;
 mod subscribe;

@@ -25,9 +25,9 @@ const END: Start = Start::FromEnd(v1::Unit {});
 async fn next(subscription: &mut Subscription) -> Item {
     loop {
         let item = tokio::time::timeout(PATIENCE, subscription.next()).await.expect("the next item comes in time");
-        match item.unwrap().unwrap() {
-            Item::Checkpoint(_) => {}
-            item => return item,
+        let item = item.unwrap().unwrap();
+        if !matches!(item, Item::Checkpoint(_)) {
+            return item;
         }
     }
 }
@@ -55,7 +55,7 @@ async fn stored_events_come_first_then_the_mark_then_live_ones() {
             match next(&mut subscription).await {
                 Item::Event(event) => seen.push(event.revision),
                 Item::CaughtUp(_) => break,
-                other => panic!("{other:?}"),
+                other @ (Item::Confirmed(_) | Item::Checkpoint(_) | Item::FellBehind(_)) => panic!("{other:?}"),
             }
         }
         let live = cluster.world.data.append_one("s");
