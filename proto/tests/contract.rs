@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract.txt");
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the scalars of protobuf are foreign, and all spelled alike")]
 fn kind(kind: &Kind) -> String {
     match kind {
         Kind::Message(m) => m.full_name().to_owned(),

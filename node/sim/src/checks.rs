@@ -217,9 +217,9 @@ fn streams(member: &Hosted, events: &[RecordedEvent]) -> Result<(), String> {
 pub fn nothing_left_behind(world: &World, hosts: &Hosts) {
     let roster = lock(&world.facts).roster.clone();
     for host in &hosts.0 {
-        for replica in host.platter.live() {
+        for replica in host.platter.kept() {
             if roster.get(&replica) != Some(&host.node) {
-                world.fail(format!("r{replica} still lives on n{} and is no member", host.node));
+                world.fail(format!("r{replica} is still on n{} and is no member", host.node));
             }
         }
     }

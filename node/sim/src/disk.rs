@@ -94,12 +94,12 @@ impl Platter {
         *lock(&self.slow_until) = until;
     }
 
-    /// Replicas that were made here and not removed.
+    /// Replicas that were made here and not removed; what a fenced one has is still there.
     #[must_use]
-    pub fn live(&self) -> Vec<ReplicaId> {
+    pub fn kept(&self) -> Vec<ReplicaId> {
         let logs = lock(&self.logs);
-        let live = logs.iter().filter(|(_, log)| matches!(log.state, Some(ReplicaState::Live(_))));
-        live.map(|(key, _)| key.replica).collect()
+        let kept = |log: &Log| matches!(log.state, Some(ReplicaState::Live(_) | ReplicaState::Fenced(_)));
+        logs.iter().filter(|(_, log)| kept(log)).map(|(key, _)| key.replica).collect()
     }
 
     /// True when the entry could be read back after a crash of everything, or is part of what was purged.

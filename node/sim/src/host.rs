@@ -18,13 +18,14 @@ use std::{
     sync::{Arc, Mutex, Weak},
     time::Duration,
 };
-use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_core::ids::{Digest, NodeId, ReplicaId};
 use taffrail_node::{
     engine::LeaderHint,
     peer::server::Service,
     raft::{
         group::{Group, Home},
-        log::{LogDisk, LogKey, LogOp, ReplicaState, write_synced},
+        log::{FenceMark, LogDisk, LogKey, LogOp, ReplicaState, write_synced},
+        status::Status,
         types::LogId,
     },
     rt::{self, Clock, Scope},
@@ -262,13 +263,44 @@ impl Host {
         let machine = Watched::new(machine, replica, Arc::clone(&self.world), Arc::clone(&self.platter))
             .map_err(io::Error::other)?;
         let group = Group::start(&home, key, Box::new(machine)).await?;
-        if replica.get() == 1 {
-            group.initialize(&first_members()).await?;
+        let first = first_members();
+        if first.contains_key(&replica) && self.world.options.formers.include(replica) {
+            group.initialize(&first).await?;
         }
         rt::spawn(watch(Arc::clone(&self.world), self.node, Arc::clone(&group)));
         let store = Replica::start(Arc::clone(&group), db, PARTITION);
         *lock(&running.hosted) = Some(Arc::new(Hosted { group, store }));
         trace!(self.world, "replica n{} r{replica}", self.node);
+        Ok(())
+    }
+
+    /// Has the running node fence a replica: a synced mark first, then it ends, and what it has stays.
+    pub fn fence(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
+        let (this, running) = (Arc::clone(self), self.running()?);
+        let scope = Arc::clone(&running.scope);
+        Some(scope.spawn(async move { this.end_for_ever(&running, replica).await }))
+    }
+
+    async fn end_for_ever(&self, running: &Arc<Running>, replica: ReplicaId) -> io::Result<()> {
+        let _turn = running.turn.lock().await;
+        let home = lock(&running.home).clone().ok_or_else(|| io::Error::other("this node is not up yet"))?;
+        let key = LogKey { group: GROUP, replica };
+        let fenced = |known: &(LogKey, ReplicaState)| known.0 == key && matches!(known.1, ReplicaState::Fenced(_));
+        if home.disk.replicas().await?.iter().any(fenced) {
+            return Ok(());
+        }
+        let hosted = running.replica().filter(|h| h.replica_id() == replica);
+        let hosted = hosted.ok_or_else(|| io::Error::other("the replica does not run yet"))?;
+        let Status { applied: index, digest, .. } = hosted.group.status();
+        if index == 0 {
+            // Nobody is odd before anything was applied, and a group whose first member went before may never form.
+            return Err(io::Error::other("the replica has applied nothing yet"));
+        }
+        let mark = FenceMark { partition: PARTITION, index, digest, majority: Digest::default() };
+        write_synced(&*home.disk, key, LogOp::Fenced(mark)).await?;
+        lock(&running.hosted).take_if(|h| h.replica_id() == replica);
+        hosted.group.stop().await;
+        trace!(self.world, "fenced n{} r{replica}", self.node);
         Ok(())
     }
 
@@ -347,7 +379,7 @@ impl Hosts {
     #[must_use]
     pub fn majority_has(&self, id: LogId, facts: &Facts) -> bool {
         let has = |host: &&Arc<Host>| {
-            let mut replicas = host.platter.live().into_iter();
+            let mut replicas = host.platter.kept().into_iter();
             replicas.any(|r| host.platter.has(r, id) || facts.persisted_next(r) > id.index)
         };
         self.0.iter().filter(has).count() >= 2

@@ -2,7 +2,11 @@
 
 use clap::{Parser, ValueEnum};
 use std::process::ExitCode;
-use taffrail_sim::{options::Options, plant::Plant, range::run_range};
+use taffrail_sim::{
+    options::{Formers, Options},
+    plant::Plant,
+    range::run_range,
+};
 
 // As in the node: consensus sets rings aside that stay untouched, and other allocators fill them.
 #[global_allocator]
@@ -32,6 +36,12 @@ struct Args {
     /// Plants a defect in the surroundings, which the checks must find.
     #[arg(long)]
     plant: Option<Plant>,
+    /// Which replicas make the first membership.
+    #[arg(long, default_value = "one")]
+    formers: Formers,
+    /// Fences replicas that are to move.
+    #[arg(long)]
+    fences: bool,
 }
 
 fn main() -> ExitCode {
@@ -41,6 +51,8 @@ fn main() -> ExitCode {
         stretch: args.stretch.max(1),
         fault_seconds: args.fault_seconds,
         plant: args.plant,
+        formers: args.formers,
+        fences: args.fences,
     };
     let jobs = if args.trace { 1 } else { args.jobs };
     let mut failed = Vec::new();
@@ -73,6 +85,12 @@ fn varied(options: &Options) -> String {
     }
     if let Some(plant) = options.plant.and_then(|p| p.to_possible_value()) {
         out.push_str(&format!(" --plant {}", plant.get_name()));
+    }
+    if let Some(formers) = Some(options.formers).filter(|f| *f != usual.formers).and_then(|f| f.to_possible_value()) {
+        out.push_str(&format!(" --formers {}", formers.get_name()));
+    }
+    if options.fences {
+        out.push_str(" --fences");
     }
     out
 }

@@ -63,6 +63,20 @@ async fn make(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: 
     }
 }
 
+/// Ends a replica for ever where it is; the others go on without it until the new one votes.
+async fn fence(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: NodeId) {
+    loop {
+        let fencing = hosts.get(node).and_then(|h| h.fence(replica));
+        if let Some(fencing) = fencing
+            && matches!(fencing.await, Ok(Ok(())))
+        {
+            world.count("fences");
+            return;
+        }
+        world.pause(20, 100).await;
+    }
+}
+
 /// From a random member to the spare node.
 fn plan(world: &World, new: ReplicaId) -> Option<Move> {
     let roster = lock(&world.facts).roster.clone();
@@ -74,6 +88,9 @@ fn plan(world: &World, new: ReplicaId) -> Option<Move> {
 }
 
 async fn carry_out(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) {
+    if world.options.fences && world.chance(500) {
+        fence(world, hosts, planned.old.0, planned.old.1).await;
+    }
     make(world, hosts, planned.new.0, planned.new.1).await;
     while !step(world, hosts, planned).await {
         world.pause(20, 200).await;

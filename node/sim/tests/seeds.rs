@@ -1,7 +1,10 @@
 //! Seeds hold, and the faults that they are about did happen.
 
 use std::{collections::BTreeMap, thread};
-use taffrail_sim::{options::Options, range::run_range};
+use taffrail_sim::{
+    options::{Formers, Options},
+    range::run_range,
+};
 
 // As in the node: consensus sets rings aside that stay untouched, and other allocators fill them.
 #[global_allocator]
@@ -65,6 +68,21 @@ fn found_seeds_hold() {
     hold(70591, 1, Options { fault_seconds: 8, ..Options::default() });
     // The source of a catch-up is removed in the middle of it, and the next leader still has the log.
     hold(1144, 1, Options { fault_seconds: 10, ..Options::default() });
+}
+
+/// Whoever makes the first membership, and however many do so at once, before or after a group was formed without them.
+#[test]
+fn groups_hold_whoever_forms_them() {
+    for formers in [Formers::All, Formers::Others] {
+        hold(3000, 30, Options { formers, ..Options::default() });
+    }
+}
+
+/// A fenced replica stays fenced through every crash, also one that comes between its mark and its end, and the others go on.
+#[test]
+fn groups_hold_that_have_lost_a_replica_to_a_fence() {
+    let counts = hold(4000, 40, Options { fences: true, ..Options::default() });
+    assert!(counts.get("fences").is_some_and(|n| *n > 0), "nobody was fenced: {counts:?}");
 }
 
 #[test]

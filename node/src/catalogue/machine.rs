@@ -11,6 +11,7 @@ use crate::{
     store::{
         catch_up::{self, Chunks},
         db::{Batch, StateDb},
+        install::ChunkError,
         machine::{Error as StoreError, GroupState},
         schema::{self, Family},
     },
@@ -81,6 +82,12 @@ impl CatalogueMachine {
     fn take_over(&mut self, group: &[u8]) -> Result<(), MachineError> {
         let rows = self.incoming.take().unwrap_or_default();
         let state = GroupState { installing: 0, ..GroupState::decode(Some(group))? };
+        // A source may be behind this replica. What was published never goes back: nodes make and remove replicas by it, and
+        // a removed one never comes back.
+        if state.next_index() < self.state.next_index() {
+            let (source_index, index) = (state.applied_index(), self.state.applied_index());
+            return Err(StoreError::from(ChunkError::Older { source_index, index }).into());
+        }
         let catalogue = codec::from_rows(rows.iter().map(|(kind, _, value)| (*kind, value.as_ref())))?;
         let mut batch = Batch::default();
         let (from, to) = schema::catalogue_bounds();
@@ -182,7 +189,7 @@ impl Machine for CatalogueMachine {
     }
 
     fn progress(&self) -> Applied {
-        Applied { index: self.state.applied_index(), position: Position::START, rules: catalogue::RULES }
+        Applied { index: self.state.applied_index(), position: Position::START, rules: catalogue::RULES_IN_FORCE }
     }
 
     fn digest(&self) -> Digest {

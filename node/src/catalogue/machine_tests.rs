@@ -53,3 +53,37 @@ fn an_entry_that_does_not_follow_is_refused_and_changes_nothing() {
     assert!(replies.iter().all(|r| matches!(r, Reply::Catalogue(CatalogueOutcome::Node(_)))), "{replies:?}");
     assert_eq!(machine.catalogue.nodes.len(), 4);
 }
+
+#[tokio::test]
+async fn an_older_catalogue_is_refused_and_the_next_one_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| Arc::new(StateDb::open(&dir.path().join(name), &Place::Disk).unwrap());
+    let log = log();
+    let applied = |name: &str, entries: &[Entry]| {
+        let db = at(name);
+        let (mut machine, seen) = open(&db);
+        machine.apply(entries).unwrap();
+        (db, machine, seen)
+    };
+    let (older, ..) = applied("older", &log[..2]);
+    let (newer, whole, _) = applied("newer", &log);
+    let (_, mut machine, seen) = applied("own", &log[..3]);
+    let before = (machine.digest(), machine.applied().0, Arc::clone(&seen.borrow()));
+    let mut take = async |from: &Arc<StateDb>| {
+        machine.begin_install().unwrap();
+        let mut chunks = send(Arc::clone(from));
+        let mut taken = Ok(());
+        while let Some(chunk) = chunks.recv().await {
+            taken = taken.and_then(|()| machine.install(chunk.unwrap()));
+        }
+        machine.abort_install().unwrap();
+        (taken, machine.digest(), machine.applied().0)
+    };
+    let (taken, digest, index) = take(&older).await;
+    assert!(matches!(taken, Err(MachineError::Corrupt(_))), "{taken:?}");
+    assert_eq!((digest, index, Arc::clone(&seen.borrow())), before, "what was seen of it never goes back");
+    let (taken, digest, index) = take(&newer).await;
+    assert!(taken.is_ok(), "{taken:?}");
+    assert_eq!((digest, index), (whole.digest(), whole.applied().0));
+    assert_eq!(seen.borrow().nodes.len(), 4);
+}

@@ -21,11 +21,13 @@ use tokio::time::Instant;
 
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Changes of membership and leadership that run at the same time.
+/// How long all fences of one pass may take. A node carries out what was begun, and the next pass sees it.
+pub const FENCE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Fences and changes of membership and leadership that run at the same time.
 const PARALLEL_MAX: usize = 16;
 
-/// Carries out the actions of one pass. What fails is met again in the next one.
-pub async fn carry_out(member: &Arc<Member>, actions: Vec<Action>) {
+/// Fences and carries out the actions of one pass. What fails is met again in the next one.
+pub async fn carry_out(member: &Arc<Member>, fences: Vec<Fence>, actions: Vec<Action>) {
     let (mut proposals, mut others) = (Vec::new(), Vec::new());
     for action in actions {
         match action {
@@ -46,16 +48,24 @@ pub async fn carry_out(member: &Arc<Member>, actions: Vec<Action>) {
         }
     };
     let slots = Arc::new(tokio::sync::Semaphore::new(PARALLEL_MAX));
+    let fencing = fence_all(member, fences, &slots);
     let acting =
         futures::future::join_all(others.into_iter().map(|a| act_in_turn(Arc::clone(member), a, Arc::clone(&slots))));
-    tokio::join!(proposing, acting);
+    // The fences come first to the slots.
+    tokio::join!(fencing, proposing, acting);
 }
 
 /// Has the nodes of odd replicas end them. Whoever refuses or does not answer is met again in the next pass.
-pub async fn fence_all(member: &Arc<Member>, fences: Vec<Fence>) {
+async fn fence_all(member: &Arc<Member>, fences: Vec<Fence>, slots: &tokio::sync::Semaphore) {
+    let until = Instant::now() + FENCE_TIMEOUT;
     let asked = fences.into_iter().map(|fence| async move {
         let Fence { group, replica, node, index, .. } = fence;
-        match fence_one(member, &fence).await {
+        let asking = async {
+            let _slot = slots.acquire().await.map_err(|e| e.to_string())?;
+            fence_one(member, &fence).await
+        };
+        let answer = tokio::time::timeout_at(until, asking).await;
+        match answer.unwrap_or_else(|_| Err("no answer in time".into())) {
             Ok(()) => tracing::warn!(%group, %replica, %node, index, reason = fence::REASON, "a replica was fenced"),
             Err(why) => tracing::debug!(%group, %replica, %node, index, %why, "a replica is not fenced yet"),
         }
@@ -70,7 +80,8 @@ async fn fence_one(member: &Arc<Member>, fence: &Fence) -> Result<(), String> {
         let key = LogKey { group: fence.group, replica: fence.replica };
         return fence::fence(member, fence.node, key, &ask).await.map(drop).map_err(|e| e.to_string());
     }
-    send(member, FrameKind::Fence, fence.group, fence.node, fence.replica, ask.encode_to_vec()).await
+    let (group, node, replica) = (fence.group, fence.node, fence.replica);
+    send(member, FrameKind::Fence, group, node, replica, ask.encode_to_vec(), FENCE_TIMEOUT).await
 }
 
 async fn act_in_turn(member: Arc<Member>, action: Action, slots: Arc<tokio::sync::Semaphore>) {
@@ -96,7 +107,16 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
                 let here = local(member, group, leader)?;
                 return handler::change_membership(&here, &change).await.map_err(|no| no.message);
             }
-            send(member, FrameKind::ChangeMembership, group, leader_node, leader, change.encode_to_vec()).await
+            send(
+                member,
+                FrameKind::ChangeMembership,
+                group,
+                leader_node,
+                leader,
+                change.encode_to_vec(),
+                CHANGE_TIMEOUT,
+            )
+            .await
         }
         Action::Transfer { group, leader_node, leader, to } => {
             if leader_node == member.node() {
@@ -104,7 +124,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
                 return handler::hand_over(&here, to).await.map_err(|no| no.message);
             }
             let hand_over = HandOver { to_replica: to.get() }.encode_to_vec();
-            send(member, FrameKind::HandOver, group, leader_node, leader, hand_over).await
+            send(member, FrameKind::HandOver, group, leader_node, leader, hand_over, CHANGE_TIMEOUT).await
         }
     }
 }
@@ -129,6 +149,7 @@ async fn send(
     node: NodeId,
     replica: ReplicaId,
     payload: Vec<u8>,
+    ttl: Duration,
 ) -> Result<(), String> {
     let request = Request {
         kind,
@@ -137,7 +158,7 @@ async fn send(
         to_replica: replica,
         payload: payload.into(),
     };
-    let answer = member.parts.home.transport.call(node, request, CHANGE_TIMEOUT).await;
+    let answer = member.parts.home.transport.call(node, request, ttl).await;
     answer.map(drop).map_err(|e| e.to_string())
 }
 

@@ -1,6 +1,7 @@
 //! The coordinator: the part of the system group's leader that drives every group towards the catalogue. Level-triggered:
-//! poll the nodes, plan (pure, in core), fence who is odd, act, show. Nothing is remembered between two passes but since when replicas have
-//! been close to their leaders.
+//! poll the nodes, plan (pure, in core), fence who is odd, act, show. Nothing is remembered between two passes but since when
+//! replicas have been close to their leaders, nodes silent, and where replicas were fenced within the hour; another
+//! coordinator begins all of that anew.
 
 pub mod act;
 pub mod observe;
@@ -59,6 +60,6 @@ async fn pass(member: &Arc<Member>, previous: Observed) -> (Observed, bool) {
         || !plan.actions.is_empty()
         || !plan.waiting.is_empty()
         || view::settling(&catalogue, &observed);
-    tokio::join!(act::fence_all(member, plan.fences), act::carry_out(member, plan.actions));
+    act::carry_out(member, plan.fences, plan.actions).await;
     (observed, busy)
 }

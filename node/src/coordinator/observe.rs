@@ -89,6 +89,8 @@ fn replica(r: &WireReport) -> ReplicaReport {
         log_end: r.log_end,
         applied: r.applied,
         digest: r.digest.as_ref().try_into().map(Digest).unwrap_or_default(),
+        // What does not decode is no mark.
+        marks: r.marks.iter().filter_map(|m| Some((m.index, Digest(m.digest.as_ref().try_into().ok()?)))).collect(),
         stopped: (!r.stopped.is_empty()).then(|| r.stopped.clone()),
     }
 }

@@ -142,7 +142,10 @@ impl Node for Facade {
                     Ok(()) => Self::find(&member.applied(), &member, name),
                     Err(_) => match miss {
                         ResolveError::NotFound { .. } => Err(ResolveError::Unconfirmed("no coordinator answers")),
-                        other => Err(other),
+                        other @ (ResolveError::Retained(_)
+                        | ResolveError::Removing(_)
+                        | ResolveError::Unconfirmed(_)
+                        | ResolveError::NotServing(_)) => Err(other),
                     },
                 }
             }

@@ -3,7 +3,10 @@
 //! data stays until the coordinator has found another replica for its place; then it goes under the usual tombstone.
 
 use super::{member::Member, stop};
-use crate::raft::log::{FenceMark, LogKey, LogOp, write_synced};
+use crate::{
+    raft::log::{FenceMark, LogKey, LogOp, write_synced},
+    rt,
+};
 use std::{io, sync::Arc};
 use taffrail_core::ids::{Digest, GroupId, NodeId};
 use taffrail_proto::peer::{self as pb, fence::Why};
@@ -35,7 +38,8 @@ pub enum FenceError {
 }
 
 /// Fences a replica of this node on the coordinator's word, if the replica's own digest bears it out. Asked again, it says
-/// the same.
+/// the same. Whoever asks may give up at any moment: what was begun goes on to its end without it, since a replica whose mark
+/// is on the disk must not go on in memory.
 ///
 /// # Errors
 /// When the evidence does not hold here, or the disk fails.
@@ -56,23 +60,32 @@ pub async fn fence(member: &Arc<Member>, from: NodeId, key: LogKey, ask: &pb::Fe
     if own == majority {
         return Err(FenceError::BadEvidence("both digests are the same"));
     }
-    let _turn = member.turn.lock().await;
-    if let Some(mark) = member.fence_of(key) {
-        end(member, key).await?;
-        return Ok(mark);
-    }
-    let running = member.not_ended(key.group).filter(|r| r.group.key() == key);
-    let running = running.ok_or(FenceError::NoSuchReplica(key))?;
-    if running.group.digest_at(index) != Some(own) {
-        return Err(FenceError::Unconfirmed { index });
-    }
-    let mark = FenceMark { partition: running.partition, index, digest: own, majority };
-    write_synced(&*member.parts.home.disk, key, LogOp::Fenced(mark)).await?;
-    member.remember_fenced(key, mark);
-    say(key, &mark);
-    end(member, key).await?;
-    member.look.notify_one();
-    Ok(mark)
+    // The turn goes with the work, so there is never more than one that nobody waits for.
+    let turn = Arc::clone(&member.turn).lock_owned().await;
+    let (before, mark) = match member.fence_of(key) {
+        Some(mark) => (true, mark),
+        None => {
+            let running = member.not_ended(key.group).filter(|r| r.group.key() == key);
+            let running = running.ok_or(FenceError::NoSuchReplica(key))?;
+            if running.group.digest_at(index) != Some(own) {
+                return Err(FenceError::Unconfirmed { index });
+            }
+            (false, FenceMark { partition: running.partition, index, digest: own, majority })
+        }
+    };
+    let member = Arc::clone(member);
+    let work = rt::spawn(async move {
+        let _turn = turn;
+        if !before {
+            write_synced(&*member.parts.home.disk, key, LogOp::Fenced(mark)).await?;
+            member.remember_fenced(key, mark);
+            say(key, &mark);
+        }
+        end(&member, key).await?;
+        member.look.notify_one();
+        Ok(mark)
+    });
+    work.await.map_err(io::Error::other)?
 }
 
 /// Says which replica is fenced and why.

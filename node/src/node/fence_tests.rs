@@ -1,7 +1,9 @@
 use super::*;
 use crate::{
+    coordinator::act,
     metrics::Metrics,
     node::{
+        deadline::Deadline,
         handler::NodeHandler,
         member::{Member, Parts},
         replicas,
@@ -22,6 +24,7 @@ use taffrail_core::{
     catalogue::{CatalogueOutcome, Declaration, Kind, Registration},
     ids::{ClusterId, DiskId, ReplicaId, StoreId},
     names::StoreName,
+    plan,
 };
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, FrameKind, RefusalKind};
 use tokio::{
@@ -50,6 +53,23 @@ impl PeerTransport for Alone {
     }
 }
 
+/// Peers that take everything and answer nothing.
+struct Silent;
+
+impl PeerTransport for Silent {
+    fn call(&self, _: NodeId, _: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let late = CallError::NoAnswer("none in time".into());
+        tokio::time::sleep(ttl).map(|()| Err(late)).boxed()
+    }
+    fn catch_up(
+        &self,
+        to: NodeId,
+        _: CatchUpRequest,
+    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
+        std::future::ready(Err(CallError::Unreachable(to))).boxed()
+    }
+}
+
 struct Node {
     member: Arc<Member>,
     log: Arc<RocksLog>,
@@ -57,13 +77,17 @@ struct Node {
 
 impl Node {
     async fn start(dir: &Path) -> Self {
+        Self::start_among(dir, Arc::new(Alone)).await
+    }
+
+    async fn start_among(dir: &Path, transport: Arc<dyn PeerTransport>) -> Self {
         let log = RocksLog::open(&dir.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
         let log = Arc::new(log);
         let home = Home {
             cluster: CLUSTER,
             node: HERE,
             disk: Arc::clone(&log) as Arc<dyn LogDisk>,
-            transport: Arc::new(Alone),
+            transport,
             tuning: Tuning::default(),
             on_fatal: Arc::new(|e| panic!("{e}")),
         };
@@ -118,7 +142,7 @@ impl Node {
 
     /// Ends it and waits until nobody holds its databases any more: they are opened again.
     async fn end(self) {
-        assert!(self.member.stop_replicas().await.is_empty());
+        assert!(self.member.stop_replicas(Deadline::after(Duration::from_secs(30))).await.is_empty());
         let (db, log) = (Arc::downgrade(&self.member.parts.db), Arc::downgrade(&self.log));
         let closing = Arc::clone(&self.log);
         drop(self);
@@ -221,5 +245,45 @@ async fn evidence_that_does_not_hold_here_fences_nobody() {
     let nothing = pb::Fence::default().encode_to_vec();
     assert_eq!(node.frame(FrameKind::Fence, HERE, key, nothing).await, Err(RefusalKind::BadFrame));
     assert!(node.member.fenced().is_empty() && node.member.running(key.group).is_some());
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_fence_that_was_begun_is_carried_out_also_if_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, key) = with_a_store(dir.path()).await;
+    let (index, own) = position(&node, key).await;
+    let mut changes = node.member.changes.subscribe();
+    let other = Digest([9; 32]);
+    // Whoever asked gives up right after the first step, which the log's own thread has yet to carry out.
+    let mut asking = Box::pin(node.ask(HERE, key, index, own, other));
+    assert!(futures::poll!(&mut asking).is_pending());
+    drop(asking);
+    let fenced = async {
+        while node.member.fence_of(key).is_none() || node.member.not_ended(key.group).is_some() {
+            changes.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), fenced).await.expect("it is fenced and ended");
+    node.end().await;
+}
+
+#[tokio::test]
+async fn peers_that_do_not_answer_hold_a_pass_of_the_coordinator_up_for_a_short_time_however_many() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_among(dir.path(), Arc::new(Silent)).await;
+    let fence = |n| plan::Fence {
+        group: GroupId::new(n),
+        replica: ReplicaId::new(1000 + n),
+        node: NodeId::new(2),
+        index: 5,
+        digest: Digest([1; 32]),
+        majority: Digest([2; 32]),
+    };
+    tokio::time::pause();
+    let begun = Instant::now();
+    act::carry_out(&node.member, (1..=200).map(fence).collect(), Vec::new()).await;
+    assert!(begun.elapsed() <= act::FENCE_TIMEOUT + Duration::from_millis(100), "{:?}", begun.elapsed());
+    tokio::time::resume();
     node.end().await;
 }

@@ -19,6 +19,7 @@ use crate::{
         log::{FenceMark, LogKey},
         status::{ProposeError, Status},
     },
+    rt,
     store::catch_up,
 };
 use bytes::Bytes;
@@ -36,7 +37,7 @@ use taffrail_core::{
 use taffrail_proto::{
     peer::{
         CatchUpChunk, CatchUpRequest, Divergence, Fence, FenceResponse, FencedReplica, FrameKind, HandOver, Identity,
-        Matched, NodeReport, PeerAddress, Refusal, RefusalKind, RegisterRequest, RegisterResponse, ReplicaKey,
+        Mark, Matched, NodeReport, PeerAddress, Refusal, RefusalKind, RegisterRequest, RegisterResponse, ReplicaKey,
         ReplicaReport, register_response::Answer,
     },
     storage as pb,
@@ -45,6 +46,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long this node works on a request whose caller did not say.
 const WORK: Duration = Duration::from_secs(10);
@@ -107,7 +109,7 @@ impl Handler for NodeHandler {
             let digest = digest.map_err(|_| refusal(RefusalKind::BadFrame, "a digest has 32 bytes"))?;
             let wanted =
                 catch_up::Wanted { group, partition: running.partition, next_position: request.next_position, digest };
-            Ok(catch_up::send(db, wanted))
+            Ok(until_stopped(catch_up::send(db, wanted), running.group.stopping()))
         }
         .boxed()
     }
@@ -119,6 +121,27 @@ impl Handler for NodeHandler {
     fn peers(&self) -> Vec<PeerAddress> {
         self.table.addresses()
     }
+}
+
+/// Passes a state on until its replica stops: one that was fenced gives its data to nobody, not even the rest of it. The
+/// receiver sees a stream that ends early, and asks another replica.
+fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch_up::Chunks {
+    let (tx, rx) = mpsc::channel(1);
+    rt::spawn(async move {
+        let pass_on = async {
+            while let Some(chunk) = chunks.recv().await {
+                if tx.send(chunk).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = pass_on => {}
+        }
+    });
+    rx
 }
 
 /// The identity that a handshake shows.
@@ -274,7 +297,10 @@ async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterRe
             // It was removed only after every group had its voters elsewhere: nothing names it any more.
             Ok(respond(Answer::ForcedWhole, node))
         }
-        other => Err(refusal(RefusalKind::Rejected, format!("unexpected answer {other:?}"))),
+        other @ (CatalogueOutcome::Done
+        | CatalogueOutcome::Store(_)
+        | CatalogueOutcome::Replica(_)
+        | CatalogueOutcome::Refused(_)) => Err(refusal(RefusalKind::Rejected, format!("unexpected answer {other:?}"))),
     }
 }
 
@@ -320,6 +346,7 @@ fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
         committed: s.committed,
         applied: s.applied,
         digest: s.digest.0.to_vec().into(),
+        marks: s.marks.iter().map(|(index, d)| Mark { index: *index, digest: d.0.to_vec().into() }).collect(),
         stopped: s.stopped.unwrap_or_default(),
         membership: if s.leads {
             raft_codec::stored_membership_to(&s.membership).encode_to_vec().into()
@@ -328,5 +355,23 @@ fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
         },
         matched: s.matched.iter().map(|(replica, index)| Matched { replica: *replica, index: *index }).collect(),
         quorum,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_state_that_is_being_sent_ends_with_its_replica() {
+        let (source, chunks) = mpsc::channel(4);
+        let stop = CancellationToken::new();
+        let mut passed_on = until_stopped(chunks, stop.clone());
+        source.send(Ok(CatchUpChunk::default())).await.unwrap();
+        assert!(passed_on.recv().await.is_some());
+        stop.cancel();
+        // The source would go on for ever.
+        assert!(passed_on.recv().await.is_none());
+        source.closed().await;
     }
 }

@@ -7,6 +7,7 @@
 //! node comes back as a new one. It never decides that alone: without an answer it waits, not ready.
 
 use super::{
+    deadline::Deadline,
     fence,
     handler::{self, NodeHandler},
     member::{Member, Parts},
@@ -351,7 +352,10 @@ impl Life {
                 tracing::error!(told = response.node_id, is = %member.node(), "the cluster knows this disk under another id");
                 None
             }
-            answer => Some(answer),
+            answer
+            @ (Answer::Unspecified | Answer::Member | Answer::Drained | Answer::Forced | Answer::ForcedWhole) => {
+                Some(answer)
+            }
         }
     }
 
@@ -398,7 +402,7 @@ impl Life {
     async fn retire(&mut self, member: &Arc<Member>) -> Result<(), End> {
         self.shell.handler.fence("this disk was removed from the cluster; its data is retired");
         self.shell.readiness.send_replace(Readiness::Fenced { reason: "removed from the cluster".into() });
-        if !member.stop_replicas().await.is_empty() {
+        if !member.stop_replicas(Deadline::after(self.shell.config.grace)).await.is_empty() {
             // Its data is not moved under a replica that may still write; the next start is told the same and moves it.
             return Err(failed(
                 "this disk was removed from the cluster, and a replica did not stop; the next start retires it",

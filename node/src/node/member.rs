@@ -1,6 +1,10 @@
 //! A node that knows its cluster and its id.
 
-use super::{stop, timed::Timed};
+use super::{
+    deadline::{Deadline, Phase},
+    stop,
+    timed::Timed,
+};
 use crate::{
     catalogue::machine::CatalogueMachine,
     metrics::Metrics,
@@ -21,7 +25,10 @@ use taffrail_core::{
     ids::{ClusterId, GroupId, NodeId, PartitionId, ReplicaId},
 };
 use taffrail_proto::admin::ClusterView;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A store replica that runs here.
@@ -33,6 +40,8 @@ pub struct Running {
     pub replica: Arc<Replica>,
     /// Where its rows are.
     pub partition: PartitionId,
+    /// When it was started.
+    pub since: Instant,
 }
 
 /// What a member is made of.
@@ -63,7 +72,7 @@ pub struct Member {
     deleted: Mutex<BTreeSet<(GroupId, ReplicaId)>>,
     fenced: Mutex<BTreeMap<LogKey, FenceMark>>,
     /// Whoever makes, fences or removes a replica here has it: no replica is made while it is being fenced.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// The coordinator's view while this node is it.
     pub view: watch::Sender<Option<Arc<ClusterView>>>,
     /// Asks the coordinator's loop here for another pass.
@@ -108,7 +117,7 @@ impl Member {
             running: Mutex::default(),
             deleted: Mutex::new(deleted),
             fenced: Mutex::new(fenced),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             view: watch::channel(None).0,
             look: Notify::new(),
             passes: watch::channel((0, 0)).0,
@@ -198,10 +207,10 @@ impl Member {
     }
 
     /// Stops all replicas, the system group's last; their data stays. Gives those that did not stop in time.
-    pub async fn stop_replicas(&self) -> Vec<LogKey> {
+    pub async fn stop_replicas(&self, deadline: Deadline) -> Vec<LogKey> {
         let running: Vec<Arc<Group>> = self.all_not_ended().into_iter().map(|r| r.group).collect();
-        let mut left = stop::replicas(&running).await;
-        left.extend(stop::replicas(std::slice::from_ref(&self.system)).await);
+        let mut left = stop::replicas(&running, deadline.of(Phase::Replicas)).await;
+        left.extend(stop::replicas(std::slice::from_ref(&self.system), deadline.of(Phase::System)).await);
         left
     }
 

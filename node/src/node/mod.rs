@@ -5,9 +5,11 @@
 //! - `replicas`: makes and removes replicas as the catalogue says. `fence`: ends one whose data is not its group's.
 //!   `handler`: frames of peers.
 //! - `facade`: the node as the gateway sees it. `ready`: the start barrier. `life`: from a blank disk to a member.
-//! - `run`: the process: servers, signals, the order of stopping. `stop`: its bounds. `timed`: state machines with a watch.
+//! - `run`: the process: servers, signals, the order of stopping. `deadline`: what its phases share. `stop`: ends replicas.
+//!   `timed`: state machines with a watch.
 
 pub mod admin;
+pub mod deadline;
 pub mod facade;
 pub mod fence;
 pub mod handler;

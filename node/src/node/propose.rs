@@ -11,7 +11,7 @@ use crate::{
 };
 use std::time::Duration;
 use taffrail_core::{
-    catalogue::{Catalogue, CatalogueOutcome, Command, Kind, RULES, apply},
+    catalogue::{Catalogue, CatalogueOutcome, Command, Kind, RULES_IN_FORCE, apply},
     ids::GroupId,
 };
 use taffrail_proto::peer::FrameKind;
@@ -29,7 +29,15 @@ pub enum CatalogueError {
 }
 
 fn now(kind: Kind) -> Command {
-    Command { rules: RULES, stamp_us: rt::now_us(), kind }
+    Command { rules: RULES_IN_FORCE, stamp_us: rt::now_us(), kind }
+}
+
+/// How long to look whether a command is needed. A command too many is better than none.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// Until when to look, so that most of the time is left for the proposal.
+fn look_until(now: Instant, deadline: Instant) -> Instant {
+    now + LOOK_MAX.min(deadline.saturating_duration_since(now) / 3)
 }
 
 /// What a command would be answered that would change nothing; none if it would change something.
@@ -66,7 +74,7 @@ impl Member {
     /// # Errors
     /// As `propose`.
     pub async fn propose_if_needed(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
-        if self.system.read_index(deadline).await.is_ok()
+        if self.system.read_index(look_until(Instant::now(), deadline)).await.is_ok()
             && let Some(outcome) = foretold(&self.applied(), &kind)
         {
             return Ok(outcome);
@@ -141,6 +149,22 @@ mod tests {
             minted: StoreId::new(Uuid::from_u128(5)),
             declared_by: String::new(),
         })
+    }
+
+    #[test]
+    fn commands_are_proposed_under_the_rules_in_force_not_the_newest_known() {
+        // The number itself: no command raises it yet, so a member of the first version must understand all of them.
+        assert_eq!(now(Kind::StoreGone(StoreId::new(Uuid::from_u128(1)))).rules, 1);
+    }
+
+    #[test]
+    fn the_look_leaves_most_of_the_time_to_the_proposal() {
+        let now = Instant::now();
+        let s = Duration::from_secs;
+        for (left, looks) in [(s(60), LOOK_MAX), (s(10), s(1)), (s(1), s(1) / 3), (s(0), s(0))] {
+            assert_eq!(look_until(now, now + left) - now, looks);
+        }
+        assert_eq!(look_until(now + s(1), now), now + s(1), "too late already");
     }
 
     #[test]

@@ -23,9 +23,13 @@ use taffrail_core::{
     catalogue::{Catalogue, Group as Record, GroupPhase, ReplicaState},
     ids::{GroupId, NodeId, PartitionId, ReplicaId},
 };
+use tokio::time::Instant;
 
 /// The safety net between two changes of the catalogue.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long each further replica waits for those before it to form their group: longer than a group needs on a machine with
+/// much else to do, since several at once would only make elections longer.
+const FORM_AFTER: Duration = Duration::from_secs(10);
 
 /// Follows the catalogue until the member stops.
 pub async fn follow(member: Arc<Member>) {
@@ -81,7 +85,7 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
             stop::replica(&running.group).await?;
             member.remove(key.group);
         } else {
-            return initialize(&running.group, record).await;
+            return initialize(&running.group, record, running.since.elapsed()).await;
         }
     }
     let parts = &member.parts;
@@ -98,23 +102,39 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
         .map_err(io::Error::other)?;
     let machine = Timed::new(machine, parts.metrics.apply_seconds.clone());
     let group = Group::start(&parts.home, key, Box::new(machine)).await?;
-    initialize(&group, record).await?;
+    initialize(&group, record, Duration::ZERO).await?;
     let replica = Replica::start(Arc::clone(&group), Arc::clone(&parts.db), record.partition);
-    member.insert(Running { group: Arc::clone(&group), replica, partition: record.partition });
+    let since = Instant::now();
+    member.insert(Running { group: Arc::clone(&group), replica, partition: record.partition, since });
     rt::spawn(report_changes(Arc::clone(member), group));
     member.look.notify_one();
     Ok(())
 }
 
-/// The one replica that the catalogue names makes the first membership, once.
-async fn initialize(group: &Group, record: &Record) -> io::Result<()> {
-    let GroupPhase::Creating { initial, initializer } = &record.phase else { return Ok(()) };
-    if group.key().replica != *initializer {
-        return Ok(());
+/// Makes the first membership, once, if it is this replica's turn.
+async fn initialize(group: &Group, record: &Record, waited: Duration) -> io::Result<()> {
+    match turn(record, group.key().replica, waited) {
+        Some(members) if group.leader().is_none() => group.initialize(&members).await,
+        Some(_) | None => Ok(()),
     }
-    let members: BTreeMap<ReplicaId, NodeId> =
-        initial.iter().filter_map(|id| record.replicas.get(id).map(|r| (*id, r.node))).collect();
-    group.initialize(&members).await
+}
+
+/// The first membership, if this replica is to make it now: the one that the catalogue names at once; the others in turn,
+/// should that one be lost before it could.
+///
+/// This is safe whatever the others have done, heard of or not. All make the same membership, so any two majorities share a
+/// voter. A replica that has an entry or a vote of a term makes none. And what is made here has term 0: whatever was ever
+/// acknowledged is followed by an entry of a later term on a majority, whose votes this replica does not get before it has
+/// that entry too.
+fn turn(record: &Record, own: ReplicaId, waited: Duration) -> Option<BTreeMap<ReplicaId, NodeId>> {
+    let GroupPhase::Creating { initial, initializer } = &record.phase else { return None };
+    let others = initial.iter().filter(|r| *r != initializer);
+    let before = std::iter::once(initializer).chain(others).position(|r| *r == own)?;
+    if waited < FORM_AFTER * u32::try_from(before).unwrap_or(u32::MAX) {
+        return None;
+    }
+    // All of them or none: with fewer it would be another membership.
+    initial.iter().map(|id| Some((*id, record.replicas.get(id)?.node))).collect()
 }
 
 async fn report_changes(member: Arc<Member>, group: Arc<Group>) {
@@ -179,4 +199,49 @@ pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use taffrail_core::{catalogue::Replica as Named, ids::StoreId};
+    use uuid::Uuid;
+
+    fn id(n: u64) -> ReplicaId {
+        ReplicaId::new(n)
+    }
+
+    fn record(replicas: u64, initializer: u64) -> Record {
+        let initial: BTreeSet<ReplicaId> = (1..=replicas).map(id).collect();
+        let named = |r: &ReplicaId| (*r, Named { node: NodeId::new(r.get() + 10), state: ReplicaState::Active });
+        Record {
+            store: StoreId::new(Uuid::from_u128(1)),
+            partition: PartitionId::new(1),
+            replicas: initial.iter().map(named).collect(),
+            phase: GroupPhase::Creating { initial, initializer: id(initializer) },
+        }
+    }
+
+    #[test]
+    fn the_named_replica_forms_the_group_at_once_and_the_others_in_turn_and_alike() {
+        let three = record(3, 2);
+        let turns = |waited| (1..=4).filter(|r| turn(&three, id(*r), waited).is_some()).collect::<Vec<_>>();
+        assert_eq!(turns(Duration::ZERO), [2]);
+        assert_eq!(turns(FORM_AFTER - Duration::from_millis(1)), [2]);
+        assert_eq!(turns(FORM_AFTER), [1, 2]);
+        assert_eq!(turns(FORM_AFTER * 2), [1, 2, 3], "and nobody who is not one of the first");
+        let made = turn(&three, id(2), Duration::ZERO);
+        assert_eq!(made, Some((1..=3).map(|r| (id(r), NodeId::new(r + 10))).collect()));
+        assert_eq!(turn(&three, id(3), FORM_AFTER * 2), made, "all make the same");
+    }
+
+    #[test]
+    fn a_membership_is_made_whole_or_not_at_all_and_never_of_a_formed_group() {
+        let mut three = record(3, 1);
+        three.replicas.remove(&id(3));
+        assert_eq!(turn(&three, id(1), FORM_AFTER), None);
+        let formed = Record { phase: GroupPhase::Formed, ..record(3, 1) };
+        assert_eq!(turn(&formed, id(1), FORM_AFTER * 9), None);
+    }
 }

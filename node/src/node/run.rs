@@ -2,11 +2,11 @@
 
 use super::{
     admin,
+    deadline::{Deadline, Phase},
     facade::Facade,
     handler::NodeHandler,
     life::{DiskStatus, End, Life, Shell},
     member::Member,
-    stop,
 };
 use crate::{
     config::{Config, Discovery},
@@ -26,14 +26,13 @@ use crate::{
     rt,
     store::db::{Place, StateDb},
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 use taffrail_proto::{admin::admin_server::AdminServer, peer::peer_server::PeerServer};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
@@ -42,8 +41,6 @@ use tracing::Instrument;
 
 /// Requests to the life of the node that may wait.
 const TOLD_MAX: usize = 16;
-/// How long calls that are under way may take once nothing new is accepted.
-const DRAIN_CALLS: Duration = Duration::from_secs(10);
 
 fn end(code: Code, why: impl std::fmt::Display) -> End {
     End { code, why: why.to_string() }
@@ -73,8 +70,12 @@ impl Listeners {
     }
 }
 
-fn open_databases(dir: &DataDir, metrics: &Arc<Metrics>) -> Result<(Arc<StateDb>, Arc<RocksLog>), End> {
-    let db = StateDb::open(&dir.state_path(), &Place::Disk).map_err(|e| end(Code::Disk, e))?;
+fn open_databases(
+    dir: &DataDir,
+    memory_bytes: usize,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<StateDb>, Arc<RocksLog>), End> {
+    let db = StateDb::open_within(&dir.state_path(), &Place::Disk, memory_bytes).map_err(|e| end(Code::Disk, e))?;
     let sync = metrics.log_sync_seconds.clone();
     let log =
         RocksLog::open(&dir.log_path(), Arc::new(|e| disk_failed(e)), Arc::new(move |seconds| sync.observe(seconds)))
@@ -121,16 +122,23 @@ fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) -> Join
     })
 }
 
-/// Runs a node until it is told to stop. Everything that it logs names it: by its id too, once it has one.
-///
-/// # Errors
-/// Why it could not start, or had to end.
-pub async fn run(config: Config) -> Result<(), End> {
-    let span = logging::node_span(&config.name);
-    in_span(config).instrument(span).await
+/// How a node has ended.
+pub struct Ended {
+    /// Told to, or why it could not start or had to end.
+    pub how: Result<(), End>,
+    /// What is left for the process to end in.
+    pub deadline: Deadline,
 }
 
-async fn in_span(config: Config) -> Result<(), End> {
+/// Runs a node until it is told to stop. Everything that it logs names it: by its id too, once it has one.
+pub async fn run(config: Config) -> Ended {
+    let (span, grace) = (logging::node_span(&config.name), config.grace);
+    let mut deadline = None;
+    let how = in_span(config, &mut deadline).instrument(span).await;
+    Ended { how, deadline: deadline.unwrap_or_else(|| Deadline::after(grace)) }
+}
+
+async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), End> {
     logging::show(&config);
     // First of all: the first process of a container has no default action, so a signal that comes while the databases are
     // opened would be lost, and the pod killed at the end of its grace period.
@@ -140,7 +148,7 @@ async fn in_span(config: Config) -> Result<(), End> {
     metrics.started(rt::now_us());
     let dir = DataDir::open(&config.data_dir, rt::new_uuid, rt::random_u64()).map_err(End::from)?;
     let listeners = Listeners::open(&config).await?;
-    let (db, log) = open_databases(&dir, &metrics)?;
+    let (db, log) = open_databases(&dir, config.state_memory_bytes, &metrics)?;
 
     // Three signs to stop: streams end, then servers, then everything.
     let (streams, servers, all) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -206,25 +214,26 @@ async fn in_span(config: Config) -> Result<(), End> {
 
     let life = rt::spawn(Life::new(shell, dir, told).run());
     tracing::info!(clients = %config.listen_clients, "serving");
-    let ended = wait(&config, &mut signals, life, &readiness, &member, [&streams, &servers]).await;
+    let (ended, deadline) = wait(&config, &mut signals, life, &readiness, &member).await;
+    *stopping = Some(deadline);
     streams.cancel();
     servers.cancel();
-    let grace = Instant::now() + DRAIN_CALLS.min(config.grace);
     // Calls under way may have been passed on: links and the peer port stay until they have ended.
     tokio::select! {
         biased;
         () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
-        ended = tokio::time::timeout_at(grace, &mut clients) => if ended.is_err() {
+        ended = tokio::time::timeout_at(deadline.of(Phase::Calls), &mut clients) => if ended.is_err() {
             tracing::warn!("calls did not end in time");
         },
     }
     all.cancel();
+    let until = deadline.of(Phase::Servers);
     for task in tasks {
-        if tokio::time::timeout_at(grace, task).await.is_err() {
+        if tokio::time::timeout_at(until, task).await.is_err() {
             tracing::warn!("a server did not end in time");
         }
     }
-    close(&member, log).await;
+    close(&member, log, deadline).await;
     drop(keep);
     ended
 }
@@ -288,57 +297,58 @@ impl Signals {
     }
 }
 
-/// Waits for a signal or the end of the node's life, then goes through the order of stopping: not ready and leaderships
-/// handed over, still accepting for a while; streams end; nothing new is accepted. A second signal skips ahead.
+/// Waits for a signal or the end of the node's life, then begins to stop: not ready and leaderships handed over, still
+/// accepting for a while. A second signal skips ahead. From here on everything shares the deadline.
 async fn wait(
     config: &Config,
     signals: &mut Signals,
     mut life: JoinHandle<Result<(), End>>,
     readiness: &watch::Sender<Readiness>,
     member: &watch::Receiver<Option<Arc<Member>>>,
-    [streams, servers]: [&CancellationToken; 2],
-) -> Result<(), End> {
+) -> (Result<(), End>, Deadline) {
     tokio::select! {
         biased;
-        ended = &mut life => return ended.unwrap_or_else(|e| Err(end(Code::Failed, e))),
+        ended = &mut life => {
+            let ended = ended.unwrap_or_else(|e| Err(end(Code::Failed, e)));
+            return (ended, Deadline::after(config.grace));
+        }
         () = signals.next() => {}
     }
+    let deadline = Deadline::after(config.grace);
     tracing::info!("stopping: not ready, leaderships are handed over");
     readiness.send_replace(Readiness::ShuttingDown);
-    let ordered = async {
+    let hand_over = async {
         let member = member.borrow().clone();
         if let Some(member) = member {
             member.hand_over().await;
         }
-        tokio::time::sleep(config.drain_delay).await;
-        streams.cancel();
-        servers.cancel();
     };
+    let hand_over = tokio::time::timeout_at(deadline.of(Phase::HandOver), hand_over);
     tokio::select! {
         biased;
         () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
-        done = tokio::time::timeout(config.grace, ordered) => if done.is_err() {
-            tracing::warn!("the grace period is over");
+        (handed, ()) = async { tokio::join!(hand_over, tokio::time::sleep(config.drain_delay)) } => if handed.is_err() {
+            tracing::warn!("leaderships were not handed over in time; they go by election");
         },
     }
-    Ok(())
+    (Ok(()), deadline)
 }
 
 /// Stops consensus, flushes state so that the next start is short, ends the log writer.
-async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Arc<RocksLog>) {
+async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Arc<RocksLog>, deadline: Deadline) {
     let member = member.borrow().clone();
     let mut left = Vec::new();
     if let Some(member) = member {
-        left = member.stop_replicas().await;
+        left = member.stop_replicas(deadline).await;
         let db = Arc::clone(&member.parts.db);
-        match tokio::time::timeout(stop::FLUSH_MAX, rt::blocking(move || db.flush())).await {
+        match tokio::time::timeout_at(deadline.of(Phase::Flush), rt::blocking(move || db.flush())).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
             Ok(Err(error)) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
             Err(_) => tracing::warn!("state was not flushed in time; the log will rebuild it"),
         }
     }
-    if tokio::time::timeout(stop::LOG_MAX, rt::blocking(move || log.close())).await.is_err() {
+    if tokio::time::timeout_at(deadline.of(Phase::Log), rt::blocking(move || log.close())).await.is_err() {
         tracing::warn!("the log writer did not end in time");
     }
     tracing::info!(replicas_left = left.len(), "stopped");

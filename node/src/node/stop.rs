@@ -1,24 +1,20 @@
-//! Ends replicas, and whatever else ends with a node, within bounds. A part that hangs is named and left behind: the log
+//! Ends replicas within bounds. A part that hangs is named and left behind: the log
 //! and the state are safe at any moment, and a pod that does not end is killed without a word.
 
 use crate::raft::{group::Group, log::LogKey};
 use std::{future::Future, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
-/// How long consensus of one replica may take to end. It only has to finish what it is at, one batch of entries at most.
-/// This and the two bounds below fit into the ten seconds that the operator leaves between the end of `shutdown.grace` and
-/// the kill.
-pub const REPLICA_MAX: Duration = Duration::from_secs(3);
-/// How long the last flush of the state may take; without it the next start applies more of the log.
-pub const FLUSH_MAX: Duration = Duration::from_secs(5);
-/// How long the log writer may take to end; everything acknowledged is synced already.
-pub const LOG_MAX: Duration = Duration::from_secs(1);
+/// How long consensus of one replica may take to end while the node goes on. It only has to finish what it is at, one batch
+/// of entries at most. What a node that stops may take is in `deadline`.
+const REPLICA_MAX: Duration = Duration::from_secs(3);
 
 /// Stops one replica.
 ///
 /// # Errors
 /// `TimedOut`: it may still be at work, and nothing of it may be touched.
 pub async fn replica(group: &Group) -> std::io::Result<()> {
-    match within(REPLICA_MAX, [(group.key(), group.stop())]).await.first() {
+    match within(Instant::now() + REPLICA_MAX, [(group.key(), group.stop())]).await.first() {
         None => Ok(()),
         Some(key) => {
             let why = format!("replica {} of group {} did not stop in {REPLICA_MAX:?}", key.replica, key.group);
@@ -27,19 +23,19 @@ pub async fn replica(group: &Group) -> std::io::Result<()> {
     }
 }
 
-/// Stops replicas at the same time; gives those that did not stop in time, which are logged.
-pub async fn replicas(groups: &[Arc<Group>]) -> Vec<LogKey> {
-    let left = within(REPLICA_MAX, groups.iter().map(|g| (g.key(), g.stop()))).await;
+/// Stops replicas at the same time; gives those that did not stop until then, which are logged.
+pub async fn replicas(groups: &[Arc<Group>], until: Instant) -> Vec<LogKey> {
+    let left = within(until, groups.iter().map(|g| (g.key(), g.stop()))).await;
     for key in &left {
         tracing::warn!(group = %key.group, replica = %key.replica, "a replica did not stop in time and is left behind");
     }
     left
 }
 
-async fn within<F: Future<Output = ()>>(limit: Duration, stops: impl IntoIterator<Item = (LogKey, F)>) -> Vec<LogKey> {
+async fn within<F: Future<Output = ()>>(until: Instant, stops: impl IntoIterator<Item = (LogKey, F)>) -> Vec<LogKey> {
     let stops = stops.into_iter().map(|(key, stop)| async move {
-        // Each has the whole limit: they run side by side.
-        tokio::time::timeout(limit, stop).await.is_err().then_some(key)
+        // Each has the whole time: they run side by side.
+        tokio::time::timeout_at(until, stop).await.is_err().then_some(key)
     });
     futures::future::join_all(stops).await.into_iter().flatten().collect()
 }
@@ -59,7 +55,7 @@ mod tests {
             (key(3), std::future::ready(()).boxed()),
             (key(4), std::future::pending().boxed()),
         ];
-        let left = within(Duration::from_millis(10), stops);
+        let left = within(Instant::now() + Duration::from_millis(10), stops);
         let left = tokio::time::timeout(REPLICA_MAX * 10, left).await.expect("it has a bound");
         assert_eq!(left, [key(2), key(4)]);
     }

@@ -68,12 +68,21 @@ impl Group {
             FrameKind::ReadIndex => {
                 let read = self.lead_read_index().await.map_err(|e| match e {
                     ReadIndexError::NoLeader => self.not_leader(),
-                    e => unavailable(e),
+                    e @ (ReadIndexError::NoQuorum | ReadIndexError::Deadline | ReadIndexError::Stopped(_)) => {
+                        unavailable(e)
+                    }
                 })?;
                 let answer = pb::ReadIndexResponse { read: Some(codec::log_id_to(&read)) };
                 Ok(answer.encode_to_vec().into())
             }
-            kind => Err(bad(format!("{} is not for a replica", kind.as_str_name()))),
+            kind @ (FrameKind::Unspecified
+            | FrameKind::ChangeMembership
+            | FrameKind::Report
+            | FrameKind::Register
+            | FrameKind::Propose
+            | FrameKind::HandOver
+            | FrameKind::Admin
+            | FrameKind::Fence) => Err(bad(format!("{} is not for a replica", kind.as_str_name()))),
         }
     }
 

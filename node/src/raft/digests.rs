@@ -1,4 +1,4 @@
-//! What a replica had at the indexes where it last paused. The claim that it is odd speaks of an index at which it was
+//! What a replica had at the indexes where it last paused, and at marks that all replicas take. The claim that it is odd speaks of an index at which it was
 //! when it was asked, and by now it may have applied more.
 
 use std::{
@@ -9,10 +9,36 @@ use taffrail_core::ids::Digest;
 
 /// More than are applied between a report and the claim that follows from it, at a write a millisecond.
 const KEPT: usize = 256;
+/// At every multiple of this index every replica takes its digest: under load two of them are hardly ever seen at one index.
+pub const MARK_EVERY: u64 = 256;
+/// Marks that are kept, and those that are told: two replicas of which one is a little behind have one in common.
+const MARKS_KEPT: usize = 16;
+const MARKS_TOLD: usize = 2;
+
+#[derive(Default)]
+struct Kept {
+    pauses: VecDeque<(u64, Digest)>,
+    marks: VecDeque<(u64, Digest)>,
+}
+
+impl Kept {
+    fn put(&mut self, index: u64, digest: Digest) {
+        let push = |kept: &mut VecDeque<_>, most| {
+            if kept.len() == most {
+                kept.pop_front();
+            }
+            kept.push_back((index, digest));
+        };
+        push(&mut self.pauses, KEPT);
+        if index > 0 && index.is_multiple_of(MARK_EVERY) {
+            push(&mut self.marks, MARKS_KEPT);
+        }
+    }
+}
 
 /// The last digests and the indexes they belong to. Cheap to clone: all clones are the same.
 #[derive(Clone, Default)]
-pub struct Digests(Arc<Mutex<VecDeque<(u64, Digest)>>>);
+pub struct Digests(Arc<Mutex<Kept>>);
 
 impl Digests {
     /// Begins with what was there when the replica was opened.
@@ -23,29 +49,42 @@ impl Digests {
         this
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Digest)>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The replica has applied up to `index`.
     pub fn put(&self, index: u64, digest: Digest) {
+        self.lock().put(index, digest);
+    }
+
+    /// The replica has taken over another one's state: what it had before says nothing of it any more.
+    pub fn begin_anew(&self, index: u64, digest: Digest) {
         let mut kept = self.lock();
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((index, digest));
+        *kept = Kept::default();
+        kept.put(index, digest);
     }
 
     /// The newest index and the digest there.
     #[must_use]
     pub fn last(&self) -> (u64, Digest) {
-        self.lock().back().copied().unwrap_or_default()
+        self.lock().pauses.back().copied().unwrap_or_default()
+    }
+
+    /// The newest marks, the oldest of them first.
+    #[must_use]
+    pub fn marks(&self) -> Vec<(u64, Digest)> {
+        let kept = self.lock();
+        let skipped = kept.marks.len().saturating_sub(MARKS_TOLD);
+        kept.marks.iter().skip(skipped).copied().collect()
     }
 
     /// The digest at an index; none if it is not known, or not any more.
     #[must_use]
     pub fn at(&self, index: u64) -> Option<Digest> {
-        self.lock().iter().rev().find(|(i, _)| *i == index).map(|(_, digest)| *digest)
+        let kept = self.lock();
+        let newest_first = kept.pauses.iter().rev().chain(kept.marks.iter().rev());
+        newest_first.into_iter().find(|(i, _)| *i == index).map(|(_, digest)| *digest)
     }
 }
 
@@ -57,11 +96,26 @@ mod tests {
     fn the_last_ones_are_known_and_no_more() {
         let digests = Digests::new(0, Digest([7; 32]));
         let of = |n: u64| Digest([u8::try_from(n % 251).unwrap_or_default(); 32]);
-        let end = 2 * KEPT as u64;
+        let end = 2 * KEPT as u64 + 7;
         (1..=end).for_each(|n| digests.put(n, of(n)));
         assert_eq!(digests.last(), (end, of(end)));
         assert_eq!(digests.at(end - 1), Some(of(end - 1)));
         assert_eq!(digests.at(end - KEPT as u64 + 1), Some(of(end - KEPT as u64 + 1)));
         assert_eq!((digests.at(end - KEPT as u64), digests.at(end + 1)), (None, None));
+    }
+
+    #[test]
+    fn marks_are_known_longer_and_go_with_the_state_that_they_are_of() {
+        let digests = Digests::default();
+        let of = |n: u64| Digest([u8::try_from(n % 251).unwrap_or_default(); 32]);
+        let newest = MARK_EVERY * (MARKS_KEPT as u64 + 3);
+        (1..=newest + 9).for_each(|n| digests.put(n, of(n)));
+        let oldest = newest - MARK_EVERY * (MARKS_KEPT as u64 - 1);
+        assert_eq!((digests.at(oldest), digests.at(oldest - MARK_EVERY)), (Some(of(oldest)), None));
+        let before = newest - MARK_EVERY;
+        assert_eq!(digests.marks(), [(before, of(before)), (newest, of(newest))]);
+        digests.begin_anew(newest + 20, of(1));
+        assert_eq!((digests.last(), digests.marks()), ((newest + 20, of(1)), Vec::new()));
+        assert_eq!((digests.at(newest), digests.at(newest + 9)), (None, None));
     }
 }

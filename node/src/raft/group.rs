@@ -363,6 +363,7 @@ impl Group {
             committed: index(&m.local_committed),
             applied,
             digest,
+            marks: self.digests.marks(),
             membership: (*m.membership_config).clone(),
             matched: m.replication.iter().flatten().map(|(id, matched)| (*id, index(matched))).collect(),
             quorum_acked_ago: m.last_quorum_acked.map(|at| (*at).elapsed()),

@@ -6,7 +6,7 @@
 //! names more than it knows of (`Told`): it would purge its log beyond the end of it.
 
 use super::{
-    digests::Digests,
+    digests::{Digests, MARK_EVERY},
     log::{LogKey, rocks::OnFatal},
     machine::{Machine, MachineError},
     membership::Change,
@@ -31,7 +31,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use taffrail_core::ids::{ClusterId, Digest, NodeId, ReplicaId};
+use taffrail_core::ids::{ClusterId, NodeId, ReplicaId};
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -146,15 +146,20 @@ impl StateMachine {
             entries.push(entry);
             responders.push(responder);
         }
-        let (known, replies, progress, digest) = self
+        let (known, replies, progress, digests) = self
             .machine
             .with(move |m| {
                 // State taken over from another replica may already hold the first entries; nobody here waits for them.
                 let done = m.applied().0;
                 let known = entries.partition_point(|e| done.is_some_and(|d| e.log_id.index <= d.index));
                 let new = entries.get(known..).unwrap_or_default();
-                let replies = if new.is_empty() { Vec::new() } else { m.apply(new)? };
-                Ok((known, replies, m.progress(), m.digest()))
+                let (mut replies, mut digests) = (Vec::with_capacity(new.len()), Vec::new());
+                // However the entries came, all replicas pause at the same marks.
+                for part in new.chunk_by(|entry, _| !entry.log_id.index.is_multiple_of(MARK_EVERY)) {
+                    replies.extend(m.apply(part)?);
+                    digests.push((m.progress().index, m.digest()));
+                }
+                Ok((known, replies, m.progress(), digests))
             })
             .await?;
         let responders = responders.split_off(known);
@@ -162,7 +167,8 @@ impl StateMachine {
             return Err(io::Error::other("the state machine gave another number of replies than entries"));
         }
         self.tell(told);
-        self.publish(progress, digest);
+        digests.into_iter().for_each(|(index, digest)| self.digests.put(index, digest));
+        self.progress.send_replace(progress);
         // A joint configuration is applied, and what makes it uniform is not written before it is answered.
         for change in changes {
             failpoint::reach(format_args!("membership-{change}-written"));
@@ -177,11 +183,6 @@ impl StateMachine {
 
     fn tell(&self, told: Told) {
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
-    }
-
-    fn publish(&self, progress: Applied, digest: Digest) {
-        self.digests.put(progress.index, digest);
-        self.progress.send_replace(progress);
     }
 
     async fn applied(&self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -287,9 +288,10 @@ enum FetchError {
 impl FetchError {
     /// Of an error while a chunk was taken: only what our own storage says is about us.
     fn of_a_chunk(e: io::Error) -> Self {
-        match e.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::Unsupported => Self::Broken(e),
-            _ => Self::Local(e),
+        if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Unsupported) {
+            Self::Broken(e)
+        } else {
+            Self::Local(e)
         }
     }
 }
@@ -349,7 +351,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                 Ok(()) => {
                     let (applied, progress, digest) =
                         self.machine.with(|m| Ok((m.applied().0, m.progress(), m.digest()))).await?;
-                    self.publish(progress, digest);
+                    // A claim of before would fence a replica that is healed.
+                    self.digests.begin_anew(progress.index, digest);
+                    self.progress.send_replace(progress);
                     if applied >= meta.last_log_id {
                         break;
                     }

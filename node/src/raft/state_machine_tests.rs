@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::atomic::{AtomicBool, Ordering},
 };
-use taffrail_core::ids::GroupId;
+use taffrail_core::ids::{Digest, GroupId};
 use uuid::Uuid;
 
 /// What a chunk does to the machine below, by its family.
@@ -22,6 +22,10 @@ const BREAKS_THE_DISK: u32 = 3;
 
 fn log_id(index: u64) -> LogId {
     LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }
+}
+
+fn of(index: u64) -> Digest {
+    Digest([u8::try_from(index % 251).unwrap(); 32])
 }
 
 /// Notes what is asked of it; its last chunk brings it to entry 10.
@@ -44,17 +48,18 @@ impl Machine for Noting {
     fn persisted(&self) -> Result<(Option<LogId>, StoredMembership), MachineError> {
         Ok(self.applied())
     }
-    fn apply(&mut self, _: &[Entry]) -> Result<Vec<Reply>, MachineError> {
-        Ok(Vec::new())
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
+        self.applied = entries.last().map(|entry| entry.log_id);
+        Ok(vec![Reply::default(); entries.len()])
     }
     fn flush(&mut self) -> Result<(), MachineError> {
         Ok(())
     }
     fn progress(&self) -> Applied {
-        Applied::default()
+        Applied { index: self.applied.map_or(0, |id| id.index), ..Applied::default() }
     }
     fn digest(&self) -> Digest {
-        Digest::default()
+        of(self.applied.map_or(0, |id| id.index))
     }
     fn catch_up_point(&self) -> CatchUpPoint {
         CatchUpPoint::default()
@@ -121,6 +126,7 @@ struct Case {
     notes: Arc<Mutex<Vec<&'static str>>>,
     sources: Arc<Sources>,
     fatal: Arc<AtomicBool>,
+    digests: Digests,
     source: watch::Sender<Option<CatchUpFrom>>,
 }
 
@@ -141,8 +147,9 @@ fn case(streams: Vec<Vec<Result<CatchUpChunk, CallError>>>) -> Case {
         source: source_rx,
     };
     let progress = watch::channel(Applied::default()).0;
-    let state = StateMachine::new(machine, place, Arc::new(progress), Digests::default());
-    Case { state, notes, sources, fatal, source }
+    let digests = Digests::default();
+    let state = StateMachine::new(machine, place, Arc::new(progress), digests.clone());
+    Case { state, notes, sources, fatal, digests, source }
 }
 
 impl Case {
@@ -204,4 +211,28 @@ async fn a_replica_that_stops_ends_its_wait() {
     let mut case = case(Vec::new());
     case.state.place.stop.cancel();
     assert_eq!(case.install().await.unwrap_err().kind(), io::ErrorKind::Interrupted);
+}
+
+#[tokio::test]
+async fn what_a_replica_had_before_it_took_over_another_ones_state_is_forgotten() {
+    let mut case = case(vec![vec![chunk(FITS, true)]]);
+    for index in [3, 5] {
+        case.digests.put(index, Digest([9; 32]));
+    }
+    case.install().await.unwrap();
+    assert_eq!((case.digests.at(3), case.digests.at(5)), (None, None));
+    assert_eq!(case.digests.last(), (10, of(10)));
+}
+
+#[tokio::test]
+async fn all_replicas_pause_at_the_same_marks_however_the_entries_came() {
+    let entry = |index| Entry { log_id: log_id(index), payload: EntryPayload::Blank };
+    for parts in [vec![1..=600], vec![1..=MARK_EVERY, MARK_EVERY + 1..=MARK_EVERY + 1, MARK_EVERY + 2..=600]] {
+        let case = case(Vec::new());
+        for part in parts {
+            case.state.apply_slice(part.map(|index| (entry(index), None)).collect()).await.unwrap();
+        }
+        let marks = [MARK_EVERY, 2 * MARK_EVERY].map(|index| (index, of(index)));
+        assert_eq!((case.digests.marks(), case.digests.last()), (marks.to_vec(), (600, of(600))));
+    }
 }

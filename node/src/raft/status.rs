@@ -56,6 +56,8 @@ pub struct Status {
     pub applied: u64,
     /// Digest at `applied` (the two are taken together).
     pub digest: Digest,
+    /// Digests at the last indexes at which every replica takes one.
+    pub marks: Vec<(u64, Digest)>,
     /// Effective membership and the log id that set it.
     pub membership: StoredMembership,
     /// The leader only: how far each replica's log matches.

@@ -140,10 +140,10 @@ impl Cluster {
         let channel = endpoint.connect().await.map_err(|e| e.to_string())?;
         match call(AdminClient::new(channel)).await {
             Ok(answer) => Ok(answer.into_inner()),
-            Err(status) => match status.code() {
-                Code::InvalidArgument | Code::Unimplemented => panic!("{}: {status:?}", slot.name),
-                _ => Err(format!("{:?}: {}", status.code(), status.message())),
-            },
+            Err(status) if matches!(status.code(), Code::InvalidArgument | Code::Unimplemented) => {
+                panic!("{}: {status:?}", slot.name)
+            }
+            Err(status) => Err(format!("{:?}: {}", status.code(), status.message())),
         }
     }
 

@@ -22,6 +22,7 @@ mod script;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod sweep;
+mod unborn;
 
 use points::Fault;
 use script::{Done, PHASES};

@@ -52,7 +52,7 @@ impl Slot {
              [peer]\nadvertise = \"127.0.0.1:{own}\"\n\
              [discovery]\nkind = \"static\"\npeers = [{peers}]\n\
              [shutdown]\ndrain_delay_ms = 0\ngrace_ms = 20000\n\
-             [log]\nlevel = \"info,taffrail_node::coordinator=debug\"\n",
+             [log]\nfilter = \"taffrail_node::coordinator=debug\"\n",
             data = dir.join("data").display(),
             clients = ports.clients,
             own = ports.peers,

@@ -16,6 +16,9 @@ use crate::{
 
 /// The rules that this version knows.
 pub const RULES: u32 = 1;
+/// The rules in force: those that every catalogue begins under. Whoever coordinates proposes under them, not under the
+/// newest that it knows, which would stop the members of an older version. No command raises them yet.
+pub const RULES_IN_FORCE: u32 = 1;
 
 /// A command of the system group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -78,7 +78,7 @@ pub enum GroupPhase {
     Creating {
         /// The first voters.
         initial: BTreeSet<ReplicaId>,
-        /// Who calls initialize.
+        /// Who calls initialize; should it be lost before, the others do, with the same replicas.
         initializer: ReplicaId,
     },
     /// It had a leader once; never initialised again.

@@ -11,16 +11,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Digests of one group at one index, and who has each.
 type Votes = BTreeMap<[u8; 32], BTreeSet<ReplicaId>>;
 
-/// What replicas say that have applied the same index. A report takes index and digest together, so two of one index can
-/// be compared although they were taken at different moments. Only indexes at which they do not agree.
+/// What replicas say that have applied the same index: the one where they are now, and the marks that all of them pass. A
+/// report takes index and digest together, so two of one index can be compared although they were taken at different
+/// moments. Only indexes at which they do not agree.
 fn votes(o: &Observed, group: GroupId) -> BTreeMap<u64, Votes> {
     let mut by_index: BTreeMap<u64, Votes> = BTreeMap::new();
     for node in o.nodes.values().filter(|n| n.reachable) {
         let range = (group, ReplicaId::new(0))..=(group, ReplicaId::new(u64::MAX));
         for ((_, replica), report) in node.replicas.range(range) {
+            let now = (report.applied, report.digest);
             // An empty digest says nothing: no command was applied under it.
-            if report.applied > 0 && report.digest != Digest::default() {
-                by_index.entry(report.applied).or_default().entry(report.digest.0).or_default().insert(*replica);
+            let said = report.marks.iter().copied().chain([now]).filter(|(i, d)| *i > 0 && *d != Digest::default());
+            for (index, digest) in said {
+                by_index.entry(index).or_default().entry(digest.0).or_default().insert(*replica);
             }
         }
     }
@@ -59,24 +62,52 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
                 "replicas have applied the same entries to different ends, and no majority says which is right";
             plan.wait(store, None, "ReplicaInconsistent", sentence.into());
         }
-        plan.fences.extend(fence(c, o, *group, seen, &votes));
+        let able = able(c, o, *group, seen, &votes);
+        match able.iter().map(|fence| held_back(c, o, fence)).position(|held| held.is_none()) {
+            Some(n) => plan.fences.extend(able.into_iter().nth(n)),
+            None => {
+                for fence in able {
+                    if let Some(sentence) = held_back(c, o, &fence) {
+                        plan.wait(store, Some(fence.node), "ReplicaInconsistent", sentence);
+                    }
+                }
+            }
+        }
     }
 }
 
-/// The next replica to fence. It contradicts a majority of the voters, not merely of those that were heard: what is left
-/// is then the group's data, and enough to go on. In the system group the replica is its node, which only a person
-/// replaces.
-fn fence(
+/// Why a replica is not fenced now although it may be. Whoever has the disruption grant may be out at any moment, so the
+/// group would live on what is left without both; the grant's own node is out anyway. And a binary that applies otherwise
+/// than the others would be given one new replica after the other.
+fn held_back(c: &Catalogue, o: &Observed, fence: &Fence) -> Option<String> {
+    let Fence { replica, node, .. } = fence;
+    if let Some(grant) = c.live_grant(o.now_us).filter(|g| g.node != *node) {
+        let (other, holder) = (grant.node, &grant.holder);
+        return Some(format!(
+            "replica {replica} on node {node} is not fenced while {holder} may take node {other} away"
+        ));
+    }
+    o.fenced_lately(fence.group, *node).then(|| {
+        format!(
+            "replica {replica} on node {node} took the place of one that was fenced within the hour, and is odd too"
+        )
+    })
+}
+
+/// The replicas that may be fenced. Each contradicts a majority of the voters, not merely of those that were heard, and one
+/// that runs and is caught up: what is left is then the group's data, and enough to go on. In the system group the replica
+/// is its node, which only a person replaces.
+fn able(
     c: &Catalogue,
     o: &Observed,
     group: GroupId,
     seen: &GroupObservation,
     votes: &BTreeMap<u64, Votes>,
-) -> Option<Fence> {
-    let record = c.groups.get(&group)?;
+) -> Vec<Fence> {
+    let Some(record) = c.groups.get(&group) else { return Vec::new() };
     let removing = c.stores.get(&record.store).is_none_or(|s| s.state == StoreState::Removing);
     if removing || seen.joint() || !seen.quorum {
-        return None;
+        return Vec::new();
     }
     let voters = seen.voters();
     // One at a time, a voter that is still to be replaced counted. A learner costs nobody a vote, and a new replica that
@@ -86,21 +117,23 @@ fn fence(
         leaves || seen.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))
     };
     let (voter_out, learner_out) = (voters.iter().any(out), seen.learners().iter().any(out));
+    let whole = |who: &BTreeSet<ReplicaId>| who.intersection(&voters).filter(|r| o.close(group, **r)).count();
+    let mut able = Vec::new();
     for (index, votes) in votes {
-        let most = votes.iter().find(|(_, who)| who.intersection(&voters).count() * 2 > voters.len());
+        let most = votes.iter().find(|(_, who)| whole(who) * 2 > voters.len());
         let Some((majority, right)) = most else { continue };
         for (digest, who) in votes {
-            let next = who.iter().find(|r| {
+            let odd = who.iter().filter(|r| {
                 let taken = if voters.contains(r) { voter_out } else { learner_out };
                 !right.contains(r) && seen.hosts.contains_key(r) && !taken
             });
-            if let Some((replica, node)) = next.and_then(|r| Some((*r, host(o, group, *r)?))) {
+            for (replica, node) in odd.filter_map(|r| Some((*r, host(o, group, *r)?))) {
                 let (digest, majority) = (Digest(*digest), Digest(*majority));
-                return Some(Fence { group, replica, node, index: *index, digest, majority });
+                able.push(Fence { group, replica, node, index: *index, digest, majority });
             }
         }
     }
-    None
+    able
 }
 
 fn host(o: &Observed, group: GroupId, replica: ReplicaId) -> Option<NodeId> {

@@ -10,12 +10,21 @@ pub const REPLACEMENT: &str = "replacement";
 /// How long it may hold it, in microseconds: a log of any length must be fetched within it.
 pub const REPLACEMENT_TTL_US: u64 = 600_000_000;
 
-/// Gives it back once the lost node is out of the catalogue. Not earlier: between the grant and the command that it was
-/// asked for the node is a member still.
+/// How long between the grant and the command that it was asked for, in microseconds: longer than any proposal may take, and
+/// than whoever asks for a replacement pauses before it asks again.
+const ASKED_US: u64 = 60_000_000;
+
+/// Gives it back once the lost node is out of the catalogue, or when nobody asks any more: the command did not come, and
+/// asking again would have begun its time anew.
 pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
     let Some(grant) = c.live_grant(o.now_us).filter(|g| g.holder == REPLACEMENT) else { return };
-    let gone = c.nodes.get(&grant.node).is_none_or(|n| matches!(n.state, NodeState::Removed { .. }));
-    if gone {
+    let asked_ago = o.now_us.saturating_add(REPLACEMENT_TTL_US).saturating_sub(grant.until_us);
+    let over = c.nodes.get(&grant.node).is_none_or(|n| match n.state {
+        NodeState::Removed { .. } => true,
+        NodeState::Member | NodeState::Draining => asked_ago >= ASKED_US,
+        NodeState::Replacing { .. } => false,
+    });
+    if over {
         plan.propose(Kind::ReleaseGrant { node: grant.node, holder: grant.holder.clone() });
     }
 }
@@ -33,13 +42,17 @@ mod tests {
     const LOST: NodeId = NodeId::new(2);
 
     fn planned(holder: &str, until_us: u64, state: NodeState) -> Vec<Action> {
+        planned_at(100, holder, until_us, state)
+    }
+
+    fn planned_at(now_us: u64, holder: &str, until_us: u64, state: NodeState) -> Vec<Action> {
         let grant = Grant { node: LOST, holder: holder.into(), until_us };
         let mut c = Catalogue { clock_us: 100, grant: Some(grant), ..Catalogue::default() };
         let disk = DiskId::new(Uuid::from_u128(2));
         let (name, address, version) = (String::new(), String::new(), String::new());
         c.nodes.insert(LOST, Node { disk, name, address, version, state });
         let mut planned = Plan::default();
-        plan(&c, &Observed { now_us: 100, ..Observed::default() }, &mut planned);
+        plan(&c, &Observed { now_us, ..Observed::default() }, &mut planned);
         planned.actions
     }
 
@@ -47,11 +60,24 @@ mod tests {
     fn a_replacement_gives_its_grant_back_when_the_lost_node_is_gone_and_not_earlier() {
         let gone = NodeState::Removed { forced: true };
         let release = Action::Propose(Kind::ReleaseGrant { node: LOST, holder: REPLACEMENT.into() });
-        assert_eq!(planned(REPLACEMENT, 200, gone), [release]);
+        let until = 100 + REPLACEMENT_TTL_US;
+        assert_eq!(planned(REPLACEMENT, until, gone), [release]);
         for state in [NodeState::Member, NodeState::Draining, NodeState::Replacing { by: None }] {
-            assert_eq!(planned(REPLACEMENT, 200, state), []);
+            assert_eq!(planned(REPLACEMENT, until, state), []);
         }
         assert_eq!(planned("operator", 200, gone), [], "another holder gives back its own");
         assert_eq!(planned(REPLACEMENT, 100, gone), [], "one that has run out is none");
+    }
+
+    #[test]
+    fn a_replacement_that_nobody_asks_for_any_more_gives_its_grant_back_long_before_it_runs_out() {
+        let release = Action::Propose(Kind::ReleaseGrant { node: LOST, holder: REPLACEMENT.into() });
+        let until = 100 + REPLACEMENT_TTL_US;
+        for state in [NodeState::Member, NodeState::Draining] {
+            assert_eq!(planned_at(99 + ASKED_US, REPLACEMENT, until, state), [], "the command may still come");
+            assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), std::slice::from_ref(&release));
+        }
+        let state = NodeState::Replacing { by: None };
+        assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), [], "it goes on");
     }
 }

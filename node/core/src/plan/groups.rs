@@ -36,15 +36,22 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan
     if retire_tombstoned(o, id, group, plan) {
         return;
     }
-    let Some(target) = target(c, o, id, group, seen, store.replicas as usize) else {
+    let stays = |n: NodeId| c.nodes.get(&n).is_some_and(|n| n.state == NodeState::Member);
+    let Some(to) = target(c, o, id, group, seen, store.replicas as usize, &stays) else {
         let sentence = format!("{} replicas need as many nodes that take replicas", store.replicas);
         let leaving = group.nodes().find(|n| c.nodes.get(n).is_some_and(|n| n.state == NodeState::Draining));
         let reason = if leaving.is_some() { "ScaleDownBlocked" } else { "NotEnoughNodes" };
         plan.wait(Some(group.store), leaving, reason, sentence);
-        finish_joint(id, group, seen, plan);
+        // What never runs again is replaced all the same: until there are nodes enough, those that leave keep what they
+        // have.
+        let keeps = |n: NodeId| stays(n) || c.nodes.get(&n).is_some_and(|n| n.state == NodeState::Draining);
+        match target(c, o, id, group, seen, store.replicas as usize, &keeps).filter(|_| lacks(o, id, group, seen)) {
+            Some(to) => place(c, o, id, group, seen, &to, plan),
+            None => finish_joint(id, group, seen, plan),
+        }
         return;
     };
-    place(c, o, id, group, seen, &target, plan);
+    place(c, o, id, group, seen, &to, plan);
 }
 
 /// Why a group has no leader, as far as the nodes tell.
@@ -55,6 +62,9 @@ fn leaderless(o: &Observed, group: &Group) -> String {
         GroupPhase::Formed => None,
     };
     match first {
+        Some(node) if !o.reachable(node) && group.replicas.len() > 1 => {
+            format!("node {node}, which forms the group, does not answer; another one does it in its place")
+        }
         Some(node) if !o.reachable(node) => format!("node {node}, which forms the group, does not answer"),
         Some(_) => "the group is being formed".to_owned(),
         None if silent.is_empty() => "the group has no leader".to_owned(),
@@ -67,8 +77,18 @@ fn fenced(o: &Observed, id: GroupId, replica: ReplicaId, r: &Replica) -> bool {
     r.state != ReplicaState::Leaving && o.fenced(id, replica, r.node)
 }
 
-/// The nodes that are to vote: those that have a voter and may keep it, then those that have a replica, then the emptiest.
-/// A node whose replica is fenced counts as one that has none yet. `None`: not enough nodes.
+/// A voter never runs again, since it is fenced or the catalogue has given it up; or the catalogue does not know yet that
+/// the one in its place votes.
+fn lacks(o: &Observed, id: GroupId, group: &Group, seen: &GroupObservation) -> bool {
+    let runs = |replica: &ReplicaId| {
+        let r = group.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
+        r.is_some_and(|r| !fenced(o, id, *replica, r))
+    };
+    !seen.voters().iter().all(runs)
+}
+
+/// The nodes that are to vote: of those that stay those that have a voter, then those that have a replica, then the emptiest
+/// of all members. A node whose replica is fenced counts as one that has none yet. `None`: not enough nodes.
 fn target(
     c: &Catalogue,
     o: &Observed,
@@ -76,20 +96,22 @@ fn target(
     group: &Group,
     seen: &GroupObservation,
     wanted: usize,
+    stays: &dyn Fn(NodeId) -> bool,
 ) -> Option<BTreeSet<NodeId>> {
-    let stays = |n: &NodeId| c.nodes.get(n).is_some_and(|n| n.state == NodeState::Member);
     let voters = seen.voters();
     let mut ranked: Vec<(u8, NodeId)> = Vec::new();
     for (replica, r) in &group.replicas {
-        if r.state == ReplicaState::Leaving || !stays(&r.node) || fenced(o, id, *replica, r) {
+        if r.state == ReplicaState::Leaving || !stays(r.node) || fenced(o, id, *replica, r) {
             continue;
         }
-        // Of too many, those that are not reachable go first, and the leader goes last.
+        // Of too many, those that are not reachable go first, and the leader goes last. One that learns beside as many
+        // voters as are wanted takes the place of a voter that was fenced or lost. Another coordinator does not know that
+        // while the voter's node is away, and must not turn back.
         let rank = match (voters.contains(replica), o.reachable(r.node)) {
             (true, true) if *replica == seen.leader => 0,
             (true, true) => 1,
-            (true, false) => 2,
-            (false, true) => 3,
+            (false, true) => 2,
+            (true, false) => 3,
             (false, false) => 6,
         };
         ranked.push((rank, r.node));

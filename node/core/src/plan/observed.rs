@@ -16,6 +16,9 @@ pub const CLOSE_US: u64 = 250_000;
 /// How long a node must be silent before its drain goes on without it, microseconds: longer than a restart takes.
 pub const SILENT_US: u64 = 60_000_000;
 
+/// How long after a fence nobody of the same group is fenced on the same node again, microseconds.
+pub const FENCE_AGAIN_US: u64 = 3_600_000_000;
+
 /// One replica, as its node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaReport {
@@ -29,6 +32,8 @@ pub struct ReplicaReport {
     pub applied: u64,
     /// Digest at `applied`.
     pub digest: Digest,
+    /// Its digests at the last indexes at which every replica takes one.
+    pub marks: Vec<(u64, Digest)>,
     /// Why it no longer runs.
     pub stopped: Option<String>,
 }
@@ -132,6 +137,8 @@ pub struct Observed {
     pub marks: BTreeMap<GroupId, CommitMark>,
     /// Since when each node that does not answer has not, as far as this coordinator knows.
     pub silent_since_us: BTreeMap<NodeId, u64>,
+    /// When this coordinator first saw that a replica of the group is fenced on the node. Another one begins anew.
+    pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
 }
 
 impl Observed {
@@ -143,6 +150,14 @@ impl Observed {
             // Fenced is fenced for ever: its replacement does not turn back because its node is away for a moment.
             if let Some(before) = previous.nodes.get(node) {
                 seen.fenced.clone_from(&before.fenced);
+            }
+        }
+        let now = self.now_us;
+        let lately = previous.fenced_since_us.iter().filter(|(_, since)| now.saturating_sub(**since) < FENCE_AGAIN_US);
+        self.fenced_since_us = lately.map(|(key, since)| (*key, *since)).collect();
+        for (node, seen) in &self.nodes {
+            for (group, _) in &seen.fenced {
+                self.fenced_since_us.entry((*group, *node)).or_insert(now);
             }
         }
         for (group, seen) in &self.groups {
@@ -211,6 +226,12 @@ impl Observed {
     #[must_use]
     pub fn fenced(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.fenced.contains(&(group, replica)))
+    }
+
+    /// A replica of the group was fenced on the node a short time ago.
+    #[must_use]
+    pub fn fenced_lately(&self, group: GroupId, node: NodeId) -> bool {
+        self.fenced_since_us.contains_key(&(group, node))
     }
 
     /// The node has removed the replica, or there is no such node any more.

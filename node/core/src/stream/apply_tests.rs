@@ -222,6 +222,12 @@ fn unknown_rules_stop_the_replica() {
 }
 
 #[test]
+fn every_partition_begins_under_the_first_rules_whatever_this_version_knows() {
+    // The number itself: a version that knows more must not change what the logs of older ones mean.
+    assert_eq!((PartitionMeta::default().rules, crate::stream::FIRST_RULES), (1, 1));
+}
+
+#[test]
 fn an_append_without_events_stops_the_replica() {
     let mut s = Store::default();
     let command = Command { rules: RULES, kind: Kind::Appends(vec![stamped("a", ANY, &[], 0)]) };

@@ -12,6 +12,9 @@ use crate::append::Append;
 
 /// The rules that this version knows. Apply keeps old rules; the number rises by a logged command.
 pub const RULES: u32 = 1;
+/// The rules that every partition begins under, whatever version makes it: what an entry does must follow from the log
+/// alone, and replicas of one log may be made by different versions.
+pub const FIRST_RULES: u32 = 1;
 
 /// One append with the proposer's clock, microseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::{
 /// Counters and settings of a partition; written with every batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionMeta {
-    /// Rules in force.
+    /// Rules in force; they begin at `FIRST_RULES` and rise only by a command of the log.
     pub rules: u32,
     /// The position that the next event gets; from 1.
     pub next_position: u64,
@@ -35,7 +35,7 @@ pub struct PartitionMeta {
 impl Default for PartitionMeta {
     fn default() -> Self {
         Self {
-            rules: super::RULES,
+            rules: super::FIRST_RULES,
             next_position: 1,
             next_stream_no: 1,
             last_recorded_at_us: 0,

@@ -54,10 +54,7 @@ impl Service {
         let disk = self.disk.borrow().clone();
         let readiness = self.readiness.borrow().clone();
         let member = self.member.borrow().clone();
-        let fenced = match &readiness {
-            Readiness::Fenced { reason } => reason.clone(),
-            _ => String::new(),
-        };
+        let fenced = if let Readiness::Fenced { reason } = &readiness { reason.clone() } else { String::new() };
         let lifecycle = if !fenced.is_empty() {
             Lifecycle::Fenced
         } else if disk.node.is_some() {

@@ -41,10 +41,10 @@ pub(super) async fn cancel_drain(
     request: pb::CancelDrainRequest,
 ) -> Result<pb::CancelDrainResponse, Status> {
     let id = node(request.node_id)?;
-    match propose_if_needed(member, Kind::CancelDrain(id)).await? {
-        CatalogueOutcome::Refused(why) => Err(refused(&why)),
-        _ => Ok(pb::CancelDrainResponse {}),
+    if let CatalogueOutcome::Refused(why) = propose_if_needed(member, Kind::CancelDrain(id)).await? {
+        return Err(refused(&why));
     }
+    Ok(pb::CancelDrainResponse {})
 }
 
 /// Gives a lost node up, under the disruption grant; asked again until it is done.

@@ -66,7 +66,10 @@ async fn declare_one(member: &Member, parsed: Parsed) -> Result<pb::DeclareResul
             }
             (result.reason, result.message) = (reason(&why).into(), why.to_string());
         }
-        other => return Err(Status::internal(format!("unexpected answer {other:?}"))),
+        other @ (CatalogueOutcome::Done
+        | CatalogueOutcome::Node(_)
+        | CatalogueOutcome::NodeRemoved { .. }
+        | CatalogueOutcome::Replica(_)) => return Err(Status::internal(format!("unexpected answer {other:?}"))),
     }
     Ok(result)
 }

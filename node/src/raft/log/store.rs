@@ -190,12 +190,23 @@ impl RaftLogReader<TypeConfig> for LogStore {
         Ok(out)
     }
 
-    /// Replication does not check where the answer starts: when the head of the range is purged meanwhile, the answer
-    /// becomes an append with a hole, which `network` refuses; that ends the session and the next one sends a snapshot.
+    /// Replication does not check where the answer starts: when the head of the range is purged meanwhile, or all of it, the
+    /// answer becomes an append with a hole, which `network` refuses; that ends the session and the next one sends a snapshot.
     /// (Answering nothing instead would keep a session alive that never advances.)
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        let (first, _) = self.bounds();
-        self.entries(start.max(first), end, READ_BYTES_MAX).await
+        loop {
+            let (first, after) = self.bounds();
+            let (from, to) = if start < first { (first, end.max(first + 1)) } else { (start, end) };
+            if start < first && first >= after {
+                let why = format!("log of group {}: {start}..{end} is purged, and nothing follows", self.key.group);
+                return Err(io::Error::new(io::ErrorKind::NotFound, why));
+            }
+            let out = self.entries(from, to, READ_BYTES_MAX).await?;
+            // Nothing because it was purged in between is no answer either.
+            if !out.is_empty() || self.bounds().0 <= from {
+                return Ok(out);
+            }
+        }
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -263,5 +274,44 @@ pub fn payload_len(entry: &Entry) -> usize {
     match &entry.payload {
         EntryPayload::Normal(command) => command.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{log::rocks::RocksLog, types::LeaderId};
+    use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
+
+    fn id(index: u64) -> LogId {
+        LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }
+    }
+
+    #[tokio::test]
+    async fn what_was_purged_is_answered_with_a_hole_or_an_error_and_never_with_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+        let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };
+        let bytes = |index| {
+            let entry = Entry { log_id: id(index), payload: EntryPayload::Blank };
+            (index, Bytes::from(codec::entry_to(&entry).encode_to_vec()))
+        };
+        for op in [LogOp::Created(PartitionId::new(1)), LogOp::Append((0..=10).map(bytes).collect())] {
+            write_synced(&*disk, key, op).await.unwrap();
+        }
+        let mut log = LogStore::open(Arc::clone(&disk) as Arc<dyn LogDisk>, key).await.unwrap();
+        log.purge(id(6)).await.unwrap();
+        for (start, end, answer) in
+            [(7, 9, vec![7, 8]), (3, 9, vec![7, 8]), (3, 7, vec![7]), (2, 5, vec![7]), (11, 12, vec![])]
+        {
+            let entries = log.limited_get_log_entries(start, end).await.unwrap();
+            let indexes: Vec<u64> = entries.iter().map(|e| e.log_id.index).collect();
+            assert_eq!(indexes, answer, "{start}..{end}");
+            let before = start.checked_sub(1).map(id);
+            let refused = codec::check_consecutive(before.as_ref(), &entries).is_err();
+            assert_eq!(refused, start < 7, "a hole is refused where it would be sent");
+        }
+        log.purge(id(10)).await.unwrap();
+        assert_eq!(log.limited_get_log_entries(3, 5).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

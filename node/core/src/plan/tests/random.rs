@@ -5,6 +5,7 @@ use super::toy::{Carry, Toy, registration};
 use crate::catalogue::{
     CatalogueOutcome, CloseMode, GroupPhase, NodeState, ReplicaState, StoreState, model::system_voters,
 };
+use observed::FENCE_AGAIN_US;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ enum Disturb {
     Forget(u8, u64),
     /// The data of a replica becomes another one than the group's.
     Spoil(u8, u64),
+    /// The operator may take the node away for a while.
+    Grant(u64),
     /// Nobody writes for a while, or somebody does again: only replicas at one index can be compared.
     Write(bool),
     /// The coordinator dies after so many actions.
@@ -50,6 +53,7 @@ fn disturb() -> impl Strategy<Value = Disturb> {
         1 => (1u64..8).prop_map(Disturb::Lose),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Forget(s, n)),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Spoil(s, n)),
+        1 => (1u64..8).prop_map(Disturb::Grant),
         1 => any::<bool>().prop_map(Disturb::Write),
         6 => (0usize..8).prop_map(Disturb::Pass),
         3 => (1usize..4).prop_map(Disturb::PassHalf),
@@ -97,6 +101,7 @@ impl Story {
             Disturb::Lose(n) => self.lose(NodeId::new(n)),
             Disturb::Forget(s, n) => self.forget(s, NodeId::new(n)),
             Disturb::Spoil(s, n) => self.spoil(s, NodeId::new(n)),
+            Disturb::Grant(n) => self.grant(NodeId::new(n)),
             Disturb::Write(writing) => toy.writing = writing,
             Disturb::Pass(n) => drop(toy.pass_until(n, Carry::Whole)),
             Disturb::PassHalf(n) => drop(toy.pass_until(n, Carry::ToTheJointState)),
@@ -130,6 +135,13 @@ impl Story {
         if bearable {
             toy.lost.insert(node);
             toy.down.insert(node);
+        }
+    }
+
+    fn grant(&mut self, node: NodeId) {
+        let o = self.toy.observe();
+        if guard(&self.toy.c, &o, node).is_ok() {
+            self.toy.run(Kind::AcquireGrant { node, holder: "o".into(), ttl_us: 10_000_000 });
         }
     }
 
@@ -172,8 +184,9 @@ impl Story {
                 self.replace(old);
             }
         }
-        // Now nobody writes, so everyone can be compared with everyone.
+        // Now nobody writes, so everyone can be compared with everyone, and what was fenced a while ago counts no more.
         self.toy.writing = false;
+        self.toy.now_us += FENCE_AGAIN_US;
         self.toy.settle();
     }
 
@@ -198,12 +211,12 @@ impl Story {
         let all_fit = c.stores.values().all(|s| s.replicas as usize <= members);
         let gone = |n: &NodeId| matches!(c.nodes[n].state, NodeState::Removed { .. });
         if !self.toy.lost.iter().all(gone) {
-            // A store that was declared when its initializer's disk, or a majority of its disks, was lost already cannot
-            // form, and nobody can prove that nothing was written there: it waits for a person, and so do its nodes.
+            // A store that was declared when a majority of its disks was lost already cannot form, and nobody can prove that
+            // nothing was written there: it waits for a person, and so do its nodes.
             let unborn = c.groups.values().any(|g| match &g.phase {
-                GroupPhase::Creating { initial, initializer } => {
+                GroupPhase::Creating { initial, .. } => {
                     let lost = |r: &ReplicaId| g.replicas.get(r).is_some_and(|r| self.toy.lost.contains(&r.node));
-                    lost(initializer) || initial.iter().filter(|r| lost(r)).count() * 2 >= initial.len()
+                    initial.iter().filter(|r| lost(r)).count() * 2 >= initial.len()
                 }
                 GroupPhase::Formed => false,
             });

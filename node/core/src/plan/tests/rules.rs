@@ -5,6 +5,7 @@ use super::{
     toy::{Carry, Toy, registration},
 };
 use crate::catalogue::{CatalogueOutcome, CloseMode, GroupPhase, NodeState, ReplicaState};
+use observed::FENCE_AGAIN_US;
 
 fn waits(toy: &mut Toy, reason: &str) -> Option<Waiting> {
     let o = toy.observe();
@@ -210,18 +211,41 @@ fn without_a_majority_nothing_is_touched() {
 
 #[test]
 fn a_group_that_cannot_be_formed_names_the_node_that_is_to_form_it() {
-    let mut toy = Toy::new(3);
-    toy.declare("a", 3);
-    let group = toy.c.groups[&toy.group("a")].clone();
+    for (replicas, in_its_place) in [(3, "; another one does it in its place"), (1, "")] {
+        let mut toy = Toy::new(3);
+        toy.declare("a", replicas);
+        let node = forms(&toy, "a");
+        toy.down.extend(toy.c.groups[&toy.group("a")].nodes());
+        toy.pass();
+        let sentence = waits(&mut toy, "NoLeader").unwrap().sentence;
+        assert_eq!(sentence, format!("node {node}, which forms the group, does not answer{in_its_place}"));
+        toy.down.clear();
+        toy.settle();
+        assert_eq!(toy.voters("a").len(), replicas as usize);
+    }
+}
+
+/// The node that is to form a store's group.
+fn forms(toy: &Toy, store: &str) -> NodeId {
+    let group = &toy.c.groups[&toy.group(store)];
     let GroupPhase::Creating { initializer, .. } = &group.phase else { panic!("it is formed already") };
-    let node = group.replicas[initializer].node;
-    toy.down.insert(node);
-    toy.pass();
-    let sentence = waits(&mut toy, "NoLeader").unwrap().sentence;
-    assert_eq!(sentence, format!("node {node}, which forms the group, does not answer"));
-    toy.down.clear();
+    group.replicas[initializer].node
+}
+
+#[test]
+fn a_node_that_is_lost_before_it_formed_a_group_is_replaced_there_like_anywhere() {
+    let mut toy = Toy::new(4);
+    toy.declare("a", 3);
+    let lost = forms(&toy, "a");
+    toy.down.insert(lost);
+    toy.lost.insert(lost);
     toy.settle();
-    assert_eq!(toy.voters("a").len(), 3);
+    assert_eq!(toy.c.groups[&toy.group("a")].phase, GroupPhase::Formed);
+    toy.run(Kind::Replace { old: lost, new: None });
+    toy.settle();
+    assert_eq!(toy.c.nodes[&lost].state, NodeState::Removed { forced: true });
+    let voters = toy.voters("a");
+    assert!(voters.len() == 3 && !voters.contains(&lost.get()), "{voters:?}");
 }
 
 #[test]
@@ -441,6 +465,113 @@ fn two_of_three_voters_are_needed_to_call_the_third_odd() {
     toy.down.clear();
     toy.settle();
     assert!(toy.fenced.contains(&(group, odd)));
+}
+
+#[test]
+fn nobody_is_fenced_while_another_node_may_be_taken_away() {
+    let (mut toy, group, odd) = odd_one(4);
+    let node = toy.groups[&group].hosts[&odd];
+    let other = NodeId::new(toy.voters("a").into_iter().find(|n| *n != node.get()).unwrap());
+    let grant = |node| Kind::AcquireGrant { node, holder: "o".into(), ttl_us: 60_000_000 };
+    assert_eq!(toy.run(grant(other)), CatalogueOutcome::Done);
+    for _ in 0..10 {
+        toy.pass();
+        assert!(toy.fenced.is_empty());
+    }
+    let o = toy.observe();
+    let sentences: Vec<String> = plan(&toy.c, &o).waiting.into_iter().map(|w| w.sentence).collect();
+    assert!(sentences.iter().any(|s| s.contains("is not fenced while o may take")), "{sentences:?}");
+    toy.run(Kind::ReleaseGrant { node: other, holder: "o".into() });
+    // The odd one's own node is out already, and would never count as caught up.
+    assert_eq!(toy.run(grant(node)), CatalogueOutcome::Done);
+    toy.settle();
+    assert!(toy.fenced.contains(&(group, odd)) && toy.voters("a").len() == 3);
+}
+
+#[test]
+fn only_voters_that_run_and_are_caught_up_call_another_one_odd() {
+    let (mut toy, group, odd) = odd_one(3);
+    let m = &toy.groups[&group];
+    let other = *m.configs[0].iter().find(|r| **r != m.leader && **r != odd).unwrap();
+    let node = m.hosts[&other];
+    let mut o = toy.observe();
+    assert_eq!(plan(&toy.c, &o).fences.len(), 1);
+    // It says what it had, and that it has stopped.
+    o.nodes.get_mut(&node).unwrap().replicas.get_mut(&(group, other)).unwrap().stopped = Some("gone".into());
+    o.close_since_us.clear();
+    o.settle(&Observed::default());
+    assert_eq!(plan(&toy.c, &o).fences, []);
+}
+
+#[test]
+fn replicas_that_are_never_at_one_index_are_compared_at_the_marks_that_they_passed() {
+    let (mut toy, group, odd) = odd_one(3);
+    toy.odd.clear();
+    let mut o = toy.observe();
+    for (n, node) in (0..).zip(o.nodes.values_mut()) {
+        for ((_, replica), report) in node.replicas.iter_mut().filter(|((g, _), _)| *g == group) {
+            report.applied += n;
+            report.marks = vec![(1, Digest([1; 32])), (2, Digest([2 + u8::from(*replica == odd); 32]))];
+        }
+    }
+    o.settle(&toy.last);
+    let fences = plan(&toy.c, &o).fences;
+    assert_eq!(fences.iter().map(|f| (f.replica, f.index)).collect::<Vec<_>>(), [(odd, 2)]);
+}
+
+#[test]
+fn a_node_that_makes_one_odd_replica_after_the_other_is_given_one_an_hour() {
+    let (mut toy, group, odd) = odd_one(3);
+    let node = toy.groups[&group].hosts[&odd];
+    toy.settle();
+    for (n, wait) in [(1, FENCE_AGAIN_US / 2), (2, FENCE_AGAIN_US)] {
+        let next = toy.c.groups[&group].on(node).unwrap();
+        toy.odd.insert((group, next));
+        for _ in 0..40 {
+            toy.pass();
+        }
+        assert_eq!((toy.fenced.len(), toy.c.groups[&group].on(node)), (1, Some(next)), "{n}");
+        let o = toy.observe();
+        assert!(plan(&toy.c, &o).waiting.iter().any(|w| w.sentence.contains("within the hour")));
+        toy.now_us += wait;
+    }
+    toy.settle();
+    assert_eq!(toy.fenced.len(), 2, "the hour is over");
+}
+
+#[test]
+fn a_fenced_replica_is_replaced_while_another_nodes_drain_is_blocked() {
+    let (mut toy, group, odd) = odd_one(3);
+    let (node, leader) = (toy.groups[&group].hosts[&odd], toy.groups[&group].leader);
+    let drained = toy.groups[&group].hosts[&leader];
+    toy.run(Kind::Drain(drained));
+    for _ in 0..60 {
+        toy.pass();
+        assert_eq!(toy.groups[&group].configs[0].len(), 3, "the voters never fall");
+    }
+    assert!(toy.deleted.contains(&(group, odd)) && toy.c.groups[&group].on(node).is_some_and(|new| new != odd));
+    assert!(toy.c.groups[&group].replicas.values().all(|r| r.state == ReplicaState::Active) && toy.is_quiet());
+    assert_eq!(toy.c.nodes[&drained].state, NodeState::Draining);
+    assert!(waits(&mut toy, "ScaleDownBlocked").is_some());
+}
+
+#[test]
+fn the_replacement_of_a_fenced_replica_goes_on_under_another_coordinator_while_its_node_is_away() {
+    let (mut toy, group, odd) = odd_one(4);
+    let old = toy.groups[&group].hosts[&odd];
+    while toy.groups[&group].hosts.len() < 4 {
+        assert!(toy.pass() > 0 || !toy.is_quiet(), "nobody begins to learn");
+    }
+    let new = toy.groups[&group]
+        .hosts
+        .values()
+        .copied()
+        .find(|n| toy.groups[&group].configs[0].iter().all(|v| toy.groups[&group].hosts[v] != *n))
+        .unwrap();
+    toy.down.insert(old);
+    toy.last = Observed::default();
+    toy.settle();
+    assert!(toy.voters("a").contains(&new.get()) && !toy.voters("a").contains(&old.get()));
 }
 
 fn leaders(toy: &Toy) -> Vec<usize> {

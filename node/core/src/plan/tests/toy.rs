@@ -151,14 +151,16 @@ impl Toy {
                     if group.replicas[replica].state == ReplicaState::Leaving {
                         self.deleted.insert((*id, *replica));
                     }
+                    // Another one does it in its place if it is away.
+                    let away = |r: &ReplicaId| group.replicas.get(r).is_none_or(|r| self.down.contains(&r.node));
                     if let GroupPhase::Creating { initial, initializer } = &group.phase
-                        && initializer == replica
+                        && (initializer == replica || (away(initializer) && initial.contains(replica)))
                         && !self.deleted.contains(&(*id, *replica))
                         && !self.groups.contains_key(id)
                         && self.c.groups.contains_key(id)
                     {
                         let hosts = group.replicas.iter().map(|(r, x)| (*r, x.node)).collect();
-                        self.groups.insert(*id, Members::new(initial.clone(), hosts, *initializer));
+                        self.groups.insert(*id, Members::new(initial.clone(), hosts, *replica));
                     }
                 }
             }
@@ -243,7 +245,7 @@ impl Toy {
         self.fenced.iter().filter(here).copied().collect()
     }
 
-    /// Whoever is left without the fenced one is a majority of one mind.
+    /// Whoever is left without the fenced one, and without the node that may be taken away, is a majority of one mind.
     fn fence(&mut self, fence: &Fence) {
         let key = (fence.group, fence.replica);
         assert!(self.odd.contains(&key), "{fence:?} is as the others are");
@@ -252,9 +254,10 @@ impl Toy {
         assert!(self.fenced.insert(key), "{fence:?} is fenced already");
         let voters = &self.groups[&fence.group].configs[0];
         let m = &self.groups[&fence.group];
+        let granted = self.c.live_grant(self.now_us).map(|g| g.node);
         let good = |r: &&ReplicaId| {
             let key = (fence.group, **r);
-            self.alive(fence.group, **r, m.hosts[r]) && !self.odd.contains(&key)
+            self.alive(fence.group, **r, m.hosts[r]) && !self.odd.contains(&key) && granted != Some(m.hosts[r])
         };
         assert!(voters.iter().filter(good).count() * 2 > voters.len(), "{fence:?} leaves no majority");
     }
