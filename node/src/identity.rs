@@ -127,13 +127,13 @@ pub struct DataDir {
     _lock: File,
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "foreign and open-ended; what the system said is the best there is")]
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "give the user of this process write access (in Kubernetes: fsGroup)"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space, or grow the volume",
-        // Foreign and open-ended; what the system said is the best there is.
         _ => "check the volume and its mount",
     }
 }

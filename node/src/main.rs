@@ -7,15 +7,18 @@ use taffrail_node::{
     cli,
     config::{Config, args::ServeArgs},
     exit::{Code, last_words},
-    logging, node, rt,
+    logging,
+    node::{self, deadline::Phase},
+    rt,
 };
+use tokio::time::Instant;
 
 /// openraft pre-allocates rings per group; with this allocator they stay virtual until they are used.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How long tasks and blocking work may take to end once everything was told to.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
+/// How long tasks and blocking work of a client command may take to end.
+const COMMAND_END_MAX: Duration = Duration::from_secs(3);
 
 /// A Kubernetes-native event store.
 #[derive(Parser)]
@@ -49,17 +52,20 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match arguments.command {
+    let (code, rest) = match arguments.command {
         Command::Serve(args) => serve(&runtime, &args),
-        Command::Client(command) => ExitCode::from(runtime.block_on(cli::run(command, &arguments.global))),
+        Command::Client(command) => {
+            (ExitCode::from(runtime.block_on(cli::run(command, &arguments.global))), COMMAND_END_MAX)
+        }
     };
     // The databases close with the last task, before the process ends and takes RocksDB's statics away from under them.
     // Not for ever: dropped, it would wait without end for blocking work that hangs, a flush on a dead disk for example.
-    runtime.shutdown_timeout(SHUTDOWN_MAX);
+    runtime.shutdown_timeout(rest);
     code
 }
 
-fn serve(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> ExitCode {
+/// Serves until it is told to stop; says too how long the rest of the process may take to end.
+fn serve(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> (ExitCode, Duration) {
     // Not `vars()`, which panics on a variable of anybody's that is not UTF-8.
     let config = match Config::load(args, std::env::vars_os()) {
         Ok(config) => config,
@@ -69,23 +75,25 @@ fn serve(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> ExitCode {
                 eprintln!("taffrail: configuration: {line}");
             }
             last_words(Code::Config, &format!("configuration: {}", lines.join("; ")));
-            return ExitCode::from(Code::Config as u8);
+            return (ExitCode::from(Code::Config as u8), Duration::ZERO);
         }
     };
     if args.check {
         println!("{config:#?}");
-        return ExitCode::SUCCESS;
+        return (ExitCode::SUCCESS, Duration::ZERO);
     }
     logging::install(&config);
     let scope = rt::Scope::production();
-    match runtime.block_on(scope.run(node::run::run(config))) {
+    let node::run::Ended { how, deadline } = runtime.block_on(scope.run(node::run::run(config)));
+    let code = match how {
         Ok(()) => ExitCode::SUCCESS,
         Err(end) => {
             last_words(end.code, &end.why);
             eprintln!("taffrail: {}", end.why);
             ExitCode::from(end.code as u8)
         }
-    }
+    };
+    (code, deadline.of(Phase::Exit).saturating_duration_since(Instant::now()))
 }
 
 #[cfg(test)]

@@ -111,7 +111,13 @@ fn last_word(expected: Expected, unknown: Option<String>, error: Error) -> Error
         Error::Rejected(rejection) if expected.refused_for_good(&rejection) => Error::Rejected(rejection),
         Error::Rejected(rejection) => Error::OutcomeUnknown { message: format!("{message}; then: {rejection}") },
         Error::OutcomeUnknown { message } => Error::OutcomeUnknown { message },
-        other => Error::OutcomeUnknown { message: format!("{message}; then: {other}") },
+        other @ (Error::InvalidEndpoint { .. }
+        | Error::Invalid { .. }
+        | Error::NotFound { .. }
+        | Error::Unavailable { .. }
+        | Error::Deadline { .. }
+        | Error::Denied { .. }
+        | Error::Failed(_)) => Error::OutcomeUnknown { message: format!("{message}; then: {other}") },
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an answer proves. Codes alone do not say whether an append is stored; `google.rpc.ErrorInfo` of our domain does.
 
-use std::{collections::HashMap, error::Error as _, time::Duration};
+use std::{collections::BTreeMap, error::Error as _, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -37,7 +37,7 @@ pub enum Rejection {
         /// One sentence.
         message: String,
         /// Details as the server gave them.
-        details: HashMap<String, String>,
+        details: BTreeMap<String, String>,
     },
 }
 
@@ -211,7 +211,11 @@ impl Error {
                 message,
             },
             Code::FailedPrecondition | Code::AlreadyExists | Code::ResourceExhausted => {
-                Self::Rejected(Rejection::Other { reason: info.reason, message, details: info.metadata })
+                Self::Rejected(Rejection::Other {
+                    reason: info.reason,
+                    message,
+                    details: info.metadata.into_iter().collect(),
+                })
             }
             Code::DeadlineExceeded => Self::Deadline { message },
             Code::PermissionDenied | Code::Unauthenticated => Self::Denied { message },
@@ -295,8 +299,11 @@ mod tests {
     use super::*;
     use tonic_types::ErrorDetails;
 
+    const NONE: [(String, String); 0] = [];
+
     fn status(code: Code, reason: &str, details: &[(&str, &str)]) -> Status {
-        let details: HashMap<String, String> =
+        #[expect(clippy::disallowed_types, reason = "what tonic takes; nothing hangs on its order")]
+        let details: std::collections::HashMap<String, String> =
             details.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Status::with_error_details(code, "m", ErrorDetails::with_error_info(reason, DOMAIN, details))
     }
@@ -314,7 +321,7 @@ mod tests {
         for code in [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded, Code::Unknown, Code::Internal] {
             let error = Error::of_append(Status::new(code, "x"));
             assert!(matches!(error, Error::OutcomeUnknown { .. }), "{code:?}: {error:?}");
-            let foreign = ErrorDetails::with_error_info("NOT_LEADER", "example.com", HashMap::new());
+            let foreign = ErrorDetails::with_error_info("NOT_LEADER", "example.com", NONE);
             let error = Error::of_append(Status::with_error_details(code, "x", foreign));
             assert!(matches!(error, Error::OutcomeUnknown { .. }), "{code:?}: {error:?}");
         }
@@ -325,7 +332,7 @@ mod tests {
         let mut details = ErrorDetails::with_error_info(
             "NOT_LEADER",
             DOMAIN,
-            HashMap::from([("leader_node".to_owned(), "4".to_owned()), ("proposed".to_owned(), "false".to_owned())]),
+            [("leader_node".to_owned(), "4".to_owned()), ("proposed".to_owned(), "false".to_owned())],
         );
         details.set_retry_info(Some(Duration::from_millis(200)));
         let error = Error::of_append(Status::with_error_details(Code::Unavailable, "x", details));

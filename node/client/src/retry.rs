@@ -22,6 +22,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The pause before attempt `attempt` (from 1), at least what the server asked for, with jitter so that many callers
     /// do not come back together.
+    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; no outcome hangs on the jitter")]
     pub(crate) fn pause(&self, attempt: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.pause_min.saturating_mul(1_u32 << attempt.min(16)).min(self.pause_max);
         let wanted = doubled.max(asked.unwrap_or_default().min(self.pause_max));

@@ -150,7 +150,13 @@ fn failed(address: &str, status: tonic::Status) -> Failure {
         Error::Unavailable { message, .. } | Error::Deadline { message } => {
             Failure::Unavailable(format!("{address}: {message}"))
         }
-        other => Failure::Refused(format!("{address}: {other}")),
+        other @ (Error::InvalidEndpoint { .. }
+        | Error::Invalid { .. }
+        | Error::Rejected(_)
+        | Error::NotFound { .. }
+        | Error::OutcomeUnknown { .. }
+        | Error::Denied { .. }
+        | Error::Failed(_)) => Failure::Refused(format!("{address}: {other}")),
     }
 }
 

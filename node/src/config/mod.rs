@@ -2,12 +2,21 @@
 //!
 //! Every key has one name: `section.key` in the file, `TAFFRAIL_SECTION_KEY` in the environment. Unknown keys are errors,
 //! and all problems are reported at once.
+//!
+//! - `keys`: every key, its type, default and meaning. `file`, `env`, `args`: where values come from. `values`: what they
+//!   are until they are checked. `check`: from them to `Config`. `load`: all of it in order.
 
 pub mod args;
+mod check;
+mod env;
+mod file;
+mod keys;
 pub mod load;
+mod values;
 
 use crate::raft::tuning::Tuning;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use tracing::level_filters::LevelFilter;
 
 /// How peers are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +79,8 @@ pub struct Config {
     pub event_bytes_max: usize,
     /// One append, bytes.
     pub batch_bytes_max: usize,
+    /// What the state database may hold in memory, bytes.
+    pub state_memory_bytes: usize,
     /// Times and bounds of consensus.
     pub raft: Tuning,
     /// How long a node that stops still accepts calls.
@@ -78,6 +89,11 @@ pub struct Config {
     pub grace: Duration,
     /// Log lines.
     pub log_format: LogFormat,
-    /// Log filter.
-    pub log_level: String,
+    /// How much is logged; see `logging::filter`.
+    pub log_level: LevelFilter,
+    /// Further directives, checked, which win over the level.
+    pub log_filter: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,7 +121,18 @@ pub(super) fn walk(
     if wanted.next_position > counters.next_position {
         return Err(Error::Behind { end: counters.next_position, wanted: wanted.next_position });
     }
-    let from = if agrees(&view, &wanted)? { wanted.next_position.max(1) } else { 1 };
+    let from = if agrees(&view, &wanted)? {
+        wanted.next_position.max(1)
+    } else {
+        // One of the two is not as the group is, and this is the last moment at which the receiver's events can be looked
+        // at: they give way to these.
+        let (group, partition, upto) = (wanted.group, wanted.partition, wanted.next_position - 1);
+        tracing::error!(
+            %group, %partition, upto, theirs = %wanted.digest, reason = "ReplicaInconsistent",
+            "a replica that catches up has other events than this one up to the same position; all of them are sent anew"
+        );
+        1
+    };
     let mut sender = Sender { chunk_bytes_max, sink };
     let (start, end) = schema::data_from(wanted.partition, from);
     if !sender.rows(Family::Data, schema::PARTITION_LEN, from, view.scan(Family::Data, &start, &end)?)? {

@@ -12,10 +12,8 @@ use std::{path::Path, sync::Arc};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
-/// Blocks read from files, and the write buffers: both are charged to this budget.
+/// Blocks read from files, and the write buffers, where nobody says how much they may take.
 const MEMORY_BYTES: usize = 384 << 20;
-/// The part of it that unflushed writes of all families may take.
-const WRITE_BUFFERS_BYTES: usize = 192 << 20;
 /// Compaction and flush write at most this much a second, so that they leave the disk to the log.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 128 << 20;
 /// What a scan of a whole partition reads ahead.
@@ -65,6 +63,15 @@ impl StateDb {
     /// # Errors
     /// When RocksDB refuses.
     pub fn open(path: &Path, place: &Place) -> Result<Self, Error> {
+        Self::open_within(path, place, MEMORY_BYTES)
+    }
+
+    /// As `open`, with so many bytes for blocks read from files and unflushed writes together; of these the writes of all
+    /// families may take half.
+    ///
+    /// # Errors
+    /// When RocksDB refuses.
+    pub fn open_within(path: &Path, place: &Place, memory_bytes: usize) -> Result<Self, Error> {
         // The crate has no setter for it. With the default, closing flushes, and a simulated crash would lose nothing.
         let mut options =
             Options::default().get_options_from_string("avoid_flush_during_shutdown=true").map_err(failed)?;
@@ -73,14 +80,14 @@ impl StateDb {
         options.set_atomic_flush(true);
         options.set_keep_log_file_num(4);
         options.set_max_open_files(2048);
-        let cache = Cache::new_lru_cache(MEMORY_BYTES);
+        let cache = Cache::new_lru_cache(memory_bytes);
         match place {
             Place::Disk => {
                 options.set_max_background_jobs(2);
                 options.set_bytes_per_sync(1 << 20);
                 options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, 100_000, 10);
                 options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager_with_cache(
-                    WRITE_BUFFERS_BYTES,
+                    memory_bytes / 2,
                     false,
                     cache.clone(),
                 ));

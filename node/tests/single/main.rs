@@ -10,9 +10,11 @@
 
 mod calls;
 mod deadlines;
+mod gateway;
 mod node;
 mod raw;
 mod restart;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod starts;
+mod stops;

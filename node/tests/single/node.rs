@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 use taffrail_client::{Client, ConnectOptions};
 use tokio::{
@@ -134,6 +135,16 @@ impl Node {
         let status = self.child.wait().await.unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}: {}", self.said());
         self.calm();
+    }
+
+    /// SIGTERM; how the process ended, and how long that took.
+    pub(crate) async fn terminate(mut self) -> (ExitStatus, Duration, String) {
+        let pid = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.try_into().unwrap())).unwrap();
+        let begun = Instant::now();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("the node does not end").unwrap();
+        self.calm();
+        (status, begun.elapsed(), self.said())
     }
 
     /// Nothing panicked so far, and the process lives.

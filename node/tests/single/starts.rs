@@ -144,15 +144,17 @@ async fn a_bad_configuration_is_refused_before_anything_is_opened() {
     let (file, data) = (dir.path().join("node.toml"), dir.path().join("data"));
     let path = file.display().to_string();
     let head = format!("[node]\ndata_dir = {:?}\ncluster = \"main\"\n[discovery]\nkind = \"single\"\n", data.display());
-    let cases: [(&[u8], &[&str]); 9] = [
+    let cases: [(&[u8], &[&str]); 11] = [
         (b"[listen]\nclientz = \"127.0.0.1:1\"\n", &["listen.clientz", "no such key", "did you mean listen.clients"]),
         (b"[nonsense]\nkey = 1\n", &["nonsense.key", "no such key", "docs/CONFIG.md"]),
-        (b"[raft]\nheartbeat_ms = \"soon\"\n", &["raft.heartbeat_ms", "must be a whole number", "soon"]),
-        (b"[raft]\nheartbeat_ms = 1.5\n", &["raft.heartbeat_ms", "must be a text, a whole number"]),
+        (b"[raft]\nheartbeat_ms = \"150\"\n", &["raft.heartbeat_ms", "must be a whole number, is the text \"150\""]),
+        (b"[raft]\nheartbeat_ms = 1.5\n", &["raft.heartbeat_ms", "must be a whole number, is the number 1.5"]),
         (b"[raft]\nheartbeat_ms = 0\n", &["raft.heartbeat_ms", "must be 10 to 10000, is 0"]),
-        (b"[listen]\nclients = [\"a\", 1]\n", &["listen.clients", "list of texts"]),
+        (b"[listen]\nclients = 2113\n", &["listen.clients", "must be a text, is the whole number 2113"]),
         (b"[listen]\nclients = \"here\"\n", &["listen.clients", "must be IP:PORT", "here"]),
         (b"[listen\n", &["--config", "is no TOML: line 6"]),
+        (b"[log]\nlevel = \"loud\"\n", &["log.level", "must be off, error, warn, info, debug or trace", "loud"]),
+        (b"[log]\nfilter = \"h2=loud\"\n", &["log.filter", "h2=loud", "is no directive"]),
         (b"[log]\nlevel = \"\xff\"\n", &["--config", "UTF-8", "must be a readable file in TOML"]),
     ];
     for (body, words) in cases {

@@ -5,4 +5,5 @@ mod catch_up;
 mod codec;
 mod harness;
 mod machine;
+mod older;
 mod reader;

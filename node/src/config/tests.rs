@@ -1,0 +1,181 @@
+use super::{
+    Config, Discovery,
+    args::ServeArgs,
+    load::{KEYS, Problem},
+};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+use taffrail_core::limits;
+use tracing::level_filters::LevelFilter;
+
+fn load(file: &str, env: &[(&str, &str)], args: ServeArgs) -> Result<Config, Vec<Problem>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    std::fs::write(&path, file).unwrap();
+    let env = env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect::<Vec<_>>();
+    Config::load(&ServeArgs { config: Some(path), ..args }, env.into_iter())
+}
+
+const GOOD: &str = "[node]\ndata_dir = \"/d\"\ncluster = \"main\"\n[discovery]\nservice = \"main-peers\"\n";
+
+#[test]
+fn flags_beat_environment_beats_file_beats_default() {
+    let env = [("TAFFRAIL_LISTEN_CLIENTS", "0.0.0.0:1"), ("TAFFRAIL_NODE_DATA_DIR", "/e"), ("POD_IP", "10.0.0.9")];
+    let args = ServeArgs { listen_clients: Some("0.0.0.0:2".into()), ..ServeArgs::default() };
+    let config = load(GOOD, &env, args).unwrap();
+    assert_eq!(config.listen_clients.port(), 2);
+    assert_eq!(config.data_dir, PathBuf::from("/e"));
+    assert_eq!(config.cluster, "main");
+    assert_eq!(config.listen_admin.port(), 2115);
+    assert_eq!(config.advertise, "10.0.0.9:2114");
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_key_and_origin() {
+    let file = "[node]\ncluster = \"main\"\n[listen]\nclients = \"here\"\nclientz = 1\n[limits]\nevent_bytes_max = 0\n";
+    let problems = load(file, &[("TAFFRAIL_RAFT_HEARTBEAT", "1")], ServeArgs::default()).unwrap_err();
+    let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
+    for key in [
+        "node.data_dir",
+        "listen.clients",
+        "listen.clientz",
+        "limits.event_bytes_max",
+        "raft.heartbeat",
+        "discovery.service",
+    ] {
+        assert!(keys.contains(&key), "{key} missing in {keys:?}");
+    }
+    assert!(problems.iter().any(|p| p.key == "raft.heartbeat" && p.origin == "TAFFRAIL_RAFT_HEARTBEAT"));
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_one_line_that_names_the_line() {
+    let problems = load("[node]\ncluster = \"main\"\ndata_dir = /d\n", &[], ServeArgs::default()).unwrap_err();
+    let first = problems[0].to_string();
+    assert!(first.contains("line 3") && !first.contains('\n'), "{first}");
+}
+
+#[test]
+fn our_variables_must_be_utf8_and_others_may_be_anything() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = || OsString::from_vec(vec![b'x', 0xff]);
+    let args = ServeArgs { single: true, data_dir: Some("/d".into()), ..ServeArgs::default() };
+    assert!(Config::load(&args, [("LANG".into(), odd()), (odd(), "x".into())].into_iter()).is_ok());
+    let problems = Config::load(&args, [("TAFFRAIL_NODE_NAME".into(), odd())].into_iter()).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!((problems[0].key.as_str(), problems[0].origin.as_str()), ("node.name", "TAFFRAIL_NODE_NAME"));
+    let args = ServeArgs { data_dir: Some(odd().into()), ..args };
+    assert!(Config::load(&args, std::iter::empty()).is_err());
+}
+
+/// The operator's own golden files: what it renders is compared with them there, and parsed here.
+#[test]
+fn what_the_operator_renders_is_understood() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/tests/golden");
+    for (name, default_store, grace) in [("minimal.yaml", None, 110), ("full.yaml", Some("orders"), 80)] {
+        let text = std::fs::read_to_string(golden.join(name)).unwrap();
+        let block = text.lines().skip_while(|l| l.trim() != "node.toml: |").skip(1);
+        let block = block.take_while(|l| l.is_empty() || l.starts_with("    "));
+        let file: String = block.map(|l| format!("{}\n", l.trim_start())).collect();
+        assert!(file.contains("[discovery]"), "{name} has no node.toml: {file}");
+        let pod = [("POD_NAME", "main-0"), ("POD_NAMESPACE", "default"), ("POD_IP", "10.0.0.7"), ("POD_UID", "u")];
+        let config = load(&file, &pod, ServeArgs::default()).unwrap_or_else(|p| panic!("{name}: {p:?}"));
+        assert_eq!((config.cluster.as_str(), config.namespace.as_str()), ("main", "default"));
+        assert_eq!(config.discovery, Discovery::Kubernetes { service: "main-peers".into() });
+        assert_eq!(config.data_dir, std::path::Path::new("/var/lib/taffrail/data"));
+        let ports = [config.listen_clients, config.listen_peers, config.listen_admin, config.listen_http];
+        assert_eq!(ports.map(|a| a.port()), [2113, 2114, 2115, 9090]);
+        assert_eq!(config.default_store.as_deref(), default_store);
+        assert_eq!(config.grace, Duration::from_secs(grace));
+    }
+}
+
+#[test]
+fn addresses_of_peers_are_checked() {
+    let file = "[node]\ndata_dir = \"/d\"\ncluster = \"main\"\n[peer]\nadvertise = \"no-port\"\n\
+                [discovery]\nkind = \"static\"\npeers = [\"ok:1\", \"[::1]:2\", \"bad\", \"h:0\"]\n";
+    let problems = load(file, &[], ServeArgs::default()).unwrap_err();
+    let keys: Vec<&str> = problems.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys.iter().filter(|k| **k == "discovery.peers").count(), 2, "{problems:?}");
+    assert_eq!(keys.iter().filter(|k| **k == "peer.advertise").count(), 1, "{problems:?}");
+}
+
+#[test]
+fn sizes_are_bounded_by_the_limits_that_the_schema_of_cluster_has_too() {
+    let (event, batch) = (limits::EVENT_BYTES_MAX, limits::BATCH_BYTES_MAX);
+    let sized = |event: usize, batch: usize| {
+        let file = format!("{GOOD}[limits]\nevent_bytes_max = {event}\nbatch_bytes_max = {batch}\n");
+        load(&file, &[], ServeArgs::default()).map_err(|p| p.into_iter().map(|p| p.key).collect::<Vec<_>>())
+    };
+    let largest = sized(event, batch).unwrap();
+    assert_eq!((largest.event_bytes_max, largest.batch_bytes_max), (event, batch));
+    assert_eq!(sized(event + 1, batch).unwrap_err(), ["limits.event_bytes_max"]);
+    assert_eq!(sized(event, batch + 1).unwrap_err(), ["limits.batch_bytes_max"]);
+    for (name, max) in [("limits.event_bytes_max", event), ("limits.batch_bytes_max", batch)] {
+        let rule = KEYS.iter().find(|k| k.name == name).unwrap().help;
+        assert!(rule.contains(&format!(" to {max};")), "{name} says {rule:?}");
+    }
+}
+
+#[test]
+fn service_links_are_not_settings() {
+    let env = [("TAFFRAIL_SERVICE_HOST", "1"), ("TAFFRAIL_PORT_8080_TCP", "x"), ("TAFFRAIL_ENDPOINT", "y")];
+    assert!(load(GOOD, &env, ServeArgs::default()).is_ok());
+}
+
+#[test]
+fn single_needs_nothing_but_a_directory() {
+    let args = ServeArgs { single: true, data_dir: Some("/d".into()), ..ServeArgs::default() };
+    let config = Config::load(&args, std::iter::empty()).unwrap();
+    assert_eq!(config.discovery, Discovery::Single);
+    assert_eq!(config.default_store.as_deref(), Some("default"));
+    assert!(config.listen_clients.ip().is_loopback());
+}
+
+#[test]
+fn the_log_is_told_by_one_level_and_by_directives_that_must_be_such() {
+    let config = load(GOOD, &[], ServeArgs::default()).unwrap();
+    assert_eq!((config.log_level, config.log_filter.as_str()), (LevelFilter::INFO, ""));
+    let lines = format!("{GOOD}[log]\nlevel = \"off\"\nfilter = \"openraft=debug, taffrail_node::raft=trace\"\n");
+    let config = load(&lines, &[], ServeArgs::default()).unwrap();
+    assert_eq!(config.log_level, LevelFilter::OFF);
+    for (name, value, key, words) in [
+        ("TAFFRAIL_LOG_LEVEL", "loud", "log.level", "must be off, error, warn, info, debug or trace, is \"loud\""),
+        ("TAFFRAIL_LOG_LEVEL", "info,openraft=debug", "log.level", "directives go into log.filter"),
+        ("TAFFRAIL_LOG_LEVEL", "3", "log.level", "must be off"),
+        ("TAFFRAIL_LOG_FILTER", "openraft=info,h2=loud", "log.filter", "\"h2=loud\" is no directive"),
+        ("TAFFRAIL_LOG_FILTER", "[span", "log.filter", "\"[span\" is no directive"),
+    ] {
+        let problems = load(GOOD, &[(name, value)], ServeArgs::default()).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!((problems[0].key.as_str(), problems[0].origin.as_str()), (key, name));
+        assert!(problems[0].rule.contains(words), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_required_key_of_another_type_is_one_problem() {
+    let problems = load("[node]\ndata_dir = 5\ncluster = \"main\"\n", &[], ServeArgs::default()).unwrap_err();
+    let of_it: Vec<String> = problems.iter().filter(|p| p.key == "node.data_dir").map(|p| p.rule.clone()).collect();
+    assert_eq!(of_it, ["must be a text, is the whole number 5"]);
+}
+
+#[test]
+fn a_number_that_is_out_of_its_bounds_is_told_so_whatever_its_sign() {
+    for (value, says) in [("-5", "must be 10 to 10000, is -5"), ("10001", "is 10001"), ("1e3", "a whole number")] {
+        let problems = load(GOOD, &[("TAFFRAIL_RAFT_HEARTBEAT_MS", value)], ServeArgs::default()).unwrap_err();
+        assert!(problems.iter().any(|p| p.key == "raft.heartbeat_ms" && p.rule.contains(says)), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_state_database_gets_two_fifths_of_the_memory() {
+    let state = |mib: &str| {
+        let config = load(GOOD, &[("TAFFRAIL_LIMITS_MEMORY_MIB", mib)], ServeArgs::default());
+        config.map(|c| c.state_memory_bytes >> 20).map_err(|p| p.into_iter().map(|p| p.key).collect::<Vec<_>>())
+    };
+    assert_eq!(load(GOOD, &[], ServeArgs::default()).unwrap().state_memory_bytes >> 20, 384);
+    assert_eq!((state("64"), state("8192")), (Ok(25), Ok(3276)));
+    for bad in ["63", "1048577", "1Gi"] {
+        assert_eq!(state(bad), Err(vec!["limits.memory_mib".to_owned()]), "{bad}");
+    }
+}
