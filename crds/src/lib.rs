@@ -9,6 +9,7 @@
 //! * no `nullable`, no float, no unsigned format in the exported schema, and a description on every field;
 //! * every rule has a value that it accepts and one that it refuses.
 
+#![deny(missing_docs)]
 #![allow(unreachable_pub, reason = "KubeSchema repeats each struct as a `pub` type inside a function")]
 
 pub mod cluster;

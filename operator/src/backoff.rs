@@ -1,7 +1,7 @@
 //! Waiting longer after each failure of the same object. The controller runtime hears of failures only, so the count
 //! lives here, by UID: a new object of an old name starts afresh.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const CONFLICTS_SOON: u32 = 10;
 /// Failures in a row, by object.
 #[derive(Debug, Default)]
 pub struct Backoffs {
-    failures: Mutex<HashMap<String, Row>>,
+    failures: Mutex<BTreeMap<String, Row>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -91,6 +91,7 @@ impl Error {
     }
 
     /// What the error calls for.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of kube are foreign and open-ended")]
     pub fn class(&self) -> Class {
         match self {
             Self::Api { source, .. } => match source.as_ref() {
@@ -105,6 +106,7 @@ impl Error {
     }
 
     /// The reason of the condition that reports this error.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of kube are foreign and open-ended")]
     pub fn reason(&self) -> Reason {
         match self {
             Self::Api { source, .. } => match source.as_ref() {

@@ -47,6 +47,7 @@ pub(crate) struct FakeApi {
 }
 
 impl FakeApi {
+    #[expect(clippy::disallowed_methods, reason = "the set owns these tasks")]
     pub(crate) async fn start() -> Self {
         // Another test may have been first.
         let _installed = rustls::crypto::ring::default_provider().install_default();

@@ -19,6 +19,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 
 use crate::args::TestArgs;
+use crate::outside;
 use crate::resources::services::CLIENT_PORT;
 use crate::resources::{labels, names};
 use crate::runtime;
@@ -84,6 +85,14 @@ pub enum Error {
     /// The test's own objects are malformed.
     #[error("the objects of the test: {0}")]
     Objects(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// Whether nobody answered, which may be over in a moment.
+    fn is_of_the_moment(&self) -> bool {
+        matches!(self, Self::Connect { .. })
+            || matches!(self, Self::Store { source, .. } if source.code() == tonic::Code::Unavailable)
+    }
 }
 
 /// Runs the test.
@@ -177,25 +186,38 @@ impl Test {
             store.status.as_ref().map(|status| status.conditions.as_slice())
         })
         .await?;
-        self.append_and_read().await
+        say("appending and reading");
+        let address = format!("http://{}.{}.svc:{CLIENT_PORT}", names::clients(name), self.args.namespace);
+        self.append_and_read(&address, deadline).await
     }
 
-    async fn append_and_read(&self) -> Result<(), Error> {
-        let (name, namespace) = (&self.args.name, &self.args.namespace);
-        let address = format!("http://{}.{namespace}.svc:{CLIENT_PORT}", names::clients(name));
-        say("appending and reading");
-        let connect = |source| Error::Connect { address: address.clone(), source };
-        let endpoint = Endpoint::from_shared(address.clone())
+    /// Tries again while nobody answers: the Service of a pod that is Ready is known to every machine only a moment later.
+    async fn append_and_read(&self, address: &str, deadline: Deadline) -> Result<(), Error> {
+        // The same id every time, so that an append whose answer was lost is not stored twice.
+        let id = outside::new_id();
+        loop {
+            match self.append_and_read_once(address, &id).await {
+                Err(error) if error.is_of_the_moment() && Instant::now() < deadline.until => {
+                    tracing::warn!(%error, "helm test: trying again");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn append_and_read_once(&self, address: &str, id: &str) -> Result<(), Error> {
+        let connect = |source| Error::Connect { address: address.to_owned(), source };
+        let endpoint = Endpoint::from_shared(address.to_owned())
             .map_err(connect)?
             .connect_timeout(CALL_DEADLINE)
             .timeout(CALL_DEADLINE);
         let mut streams = StreamsClient::new(endpoint.connect().await.map_err(connect)?);
-        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
         let append = AppendRequest {
             stream: STREAM.to_owned(),
             expected: Some(ExpectedRevision { kind: Some(expected_revision::Kind::Any(Unit {})) }),
             events: vec![NewEvent {
-                id: id.clone(),
+                id: id.to_owned(),
                 r#type: "Tested".to_owned(),
                 content_type: "application/json".to_owned(),
                 data: br#"{"ok":true}"#.to_vec().into(),
@@ -321,5 +343,24 @@ mod tests {
             assert!(writes.iter().any(|write| write == made), "{made}: {writes:?}");
         }
         assert_eq!(api.names(), Vec::<String>::new());
+    }
+
+    /// As with a Service that does not lead to its pod yet.
+    #[tokio::test]
+    async fn an_address_where_nobody_answers_yet_is_tried_again() {
+        let api = FakeApi::start().await;
+        let args =
+            TestArgs { namespace: "ns".to_owned(), name: "t".to_owned(), timeout_seconds: 0, cleanup_seconds: 0 };
+        let test = Test { client: api.client(), args };
+        let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let url = format!("http://{address}");
+        let mut running = std::pin::pin!(test.append_and_read(&url, Deadline::after(60)));
+        let refused = tokio::time::timeout(LOOK_AGAIN / 2, &mut running).await;
+        assert!(refused.is_err(), "ended at the first refusal: {refused:?}");
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        tokio::select! {
+            ended = running => panic!("ended without another attempt: {ended:?}"),
+            accepted = listener.accept() => assert!(accepted.is_ok(), "{accepted:?}"),
+        }
     }
 }

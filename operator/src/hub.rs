@@ -1,7 +1,7 @@
 //! One long-lived stream of views for each Cluster, so that what happens among the nodes triggers a pass at once. The
 //! last view is kept for readers that license no disruption with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ struct Inner {
     admin: NodeAdmin,
     triggers: Triggers,
     stores: Store<Guarded<EventStore>>,
-    followers: Mutex<HashMap<(String, String), Follower>>,
+    followers: Mutex<BTreeMap<(String, String), Follower>>,
 }
 
 struct Follower {

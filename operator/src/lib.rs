@@ -21,6 +21,7 @@ pub mod helm_test;
 pub mod hub;
 pub mod metrics;
 pub mod node_admin;
+pub(crate) mod outside;
 pub mod resources;
 pub mod runtime;
 pub mod taken;

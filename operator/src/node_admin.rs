@@ -2,7 +2,7 @@
 //!
 //! Plaintext today. TLS comes with the certificates of the operator: it changes `NodeAdmin::connect` alone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -68,7 +68,7 @@ pub fn address(pod_ip: &str) -> String {
 /// Calls nodes.
 #[derive(Clone)]
 pub struct NodeAdmin {
-    channels: Arc<Mutex<HashMap<String, Channel>>>,
+    channels: Arc<Mutex<BTreeMap<String, Channel>>>,
     metrics: Metrics,
 }
 
@@ -171,11 +171,11 @@ impl NodeAdmin {
 fn classify(at: &str, status: &Status) -> Error {
     let address = at.to_owned();
     let message = status.message().to_owned();
-    match status.code() {
-        tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown => {
-            Error::Unreachable { address, message }
-        }
-        _ => Error::Refused { address, message },
+    use tonic::Code::{Cancelled, DeadlineExceeded, Unavailable, Unknown};
+    if matches!(status.code(), Unavailable | DeadlineExceeded | Cancelled | Unknown) {
+        Error::Unreachable { address, message }
+    } else {
+        Error::Refused { address, message }
     }
 }
 
@@ -205,7 +205,7 @@ where
                 let message = format!("no member answers within {} s", CLUSTER_DEADLINE.as_secs());
                 return Err(match last {
                     Error::Nobody => Error::Unreachable { address: "the cluster".to_owned(), message },
-                    last => last,
+                    last @ (Error::Unreachable { .. } | Error::Refused { .. }) => last,
                 });
             }
             Err(_) => {}

@@ -3,7 +3,7 @@
 //! There is one replica and no lease yet. Its seam is [`run`]: with a lease, the controllers start when it is held, and
 //! the process ends when it is lost. Safety does not rest on it: what disturbs a node needs a grant of the coordinator.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,6 +105,7 @@ pub async fn client() -> Result<Client, Error> {
 ///
 /// # Errors
 /// It cannot start, or a part of it ended by itself; a restart is the only clean state then.
+#[expect(clippy::disallowed_methods, reason = "the seam is the node's; `run` owns these tasks and waits for them")]
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     let client = client().await?;
     let metrics = Metrics::new()?;
@@ -175,7 +176,7 @@ async fn kinds_served(client: &Client, stop: &CancellationToken) -> bool {
     loop {
         let missing = match client.list_api_group_resources(GROUP_VERSION).await {
             Ok(list) => {
-                let served: HashSet<&str> = list.resources.iter().map(|resource| resource.name.as_str()).collect();
+                let served: BTreeSet<&str> = list.resources.iter().map(|resource| resource.name.as_str()).collect();
                 let missing = ["clusters", "eventstores"].into_iter().find(|kind| !served.contains(kind));
                 missing.map(|kind| format!("{kind}.taffrail.io is not served"))
             }
@@ -214,6 +215,7 @@ fn of_stores() -> watcher::Config {
 }
 
 /// Starts both controllers for one namespace, or for all.
+#[expect(clippy::disallowed_methods, reason = "the seam is the node's; `run` owns these tasks and waits for them")]
 fn scope(
     shared: &Shared,
     namespace: Option<String>,

@@ -4,7 +4,7 @@
 //! Owner: [`Waits`], one task for each object of ours that is blocked. Bounded by [`WATCHES_MAX`]: beyond it an object is
 //! looked at again on its timer only. There is no watch at all while no name is taken.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +59,7 @@ pub(crate) fn sentence(objects: &[Taken]) -> String {
 }
 
 /// The object of ours that needs the names.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Waiter {
     /// A Cluster.
     Cluster {
@@ -112,7 +112,7 @@ impl Waiter {
 pub struct Waits {
     client: Client,
     triggers: Triggers,
-    waiting: Arc<Mutex<HashMap<Waiter, Wait>>>,
+    waiting: Arc<Mutex<BTreeMap<Waiter, Wait>>>,
 }
 
 struct Wait {

@@ -1,7 +1,7 @@
 //! Watches with a backoff of their own. The controller runtime merges all triggers into one stream with one shared
 //! backoff, so an error of one watch would pause all others: errors are logged, counted and dropped here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use futures::{Stream, StreamExt};
@@ -91,7 +91,7 @@ pub fn follow_changes<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let mut known: HashMap<(Option<String>, Option<String>), u64> = HashMap::new();
+    let mut known: BTreeMap<(Option<String>, Option<String>), u64> = BTreeMap::new();
     let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
     let mut first = First::new(filling, name);
     watcher(api, watcher::Config::default()).default_backoff().reflect(cache).filter_map(move |event| {

@@ -73,7 +73,7 @@ pub struct ClusterSpec {
     pub image: Option<String>,
     /// The volume of each node.
     pub storage: Storage,
-    /// CPU and memory of each node. The node derives its memory budgets from the memory limit.
+    /// CPU and memory of each node. With a memory limit, the node derives its memory budgets from it.
     #[serde(default, skip_serializing_if = "ComputeResources::is_empty")]
     pub resources: ComputeResources,
     /// Limits and delays of the nodes.

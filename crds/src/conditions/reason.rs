@@ -88,7 +88,7 @@ reasons! {
     NotEnoughNodes: "The store asks for more voters than the Cluster has nodes.",
         "Scale the Cluster up, or lower `spec.replicas`; it goes on by itself.";
     RetainedDataExists: "A retained store of the same name holds events.",
-        "Set `spec.storeId` to take it over, or remove it with `taffrail stores purge ID --confirm`.";
+        "Set `spec.storeId` to take it over. To remove it for good, take it over with `spec.deletionPolicy: Delete` and delete the EventStore.";
     StoreNotFound: "`spec.storeId` names a store that the Cluster does not have.",
         "Correct or remove `spec.storeId`; see `taffrail stores list --retained`.";
     StoreInUse: "`spec.storeId` names a store that another EventStore has.", "Delete the other EventStore first, or remove `spec.storeId`.";
@@ -97,7 +97,6 @@ reasons! {
     UnderReplicated: "Fewer caught-up copies of the store than asked for.", "Wait for catching up, or bring the missing node back.";
     ReplicaInconsistent: "A replica has applied the same entries to another end than the others.",
         "Wait for its replacement; if the message says that no majority agrees, keep the volumes and report it.";
-    VotersShareHost: "Two voters of one store are on the same host.", "Add hosts, or set `spec.placement.antiAffinity` to Required.";
 }
 
 impl std::fmt::Display for Reason {

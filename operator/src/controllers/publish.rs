@@ -1,7 +1,7 @@
 //! Writing a status: only when it differs, condition changes first, and what changes by itself (leaders, terms) at most
 //! once a minute for an object and ten times a second for the operator.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::apply::{Owned, STATUS_MANAGER};
 use crate::context::Context;
 use crate::error::Error;
+use crate::outside;
 
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// A refresh waits this long after any write: leaders move together.
@@ -109,7 +110,7 @@ pub struct StatusGate {
 
 #[derive(Debug)]
 struct GateState {
-    objects: HashMap<String, Writes>,
+    objects: BTreeMap<String, Writes>,
     tokens: f64,
     filled: Instant,
 }
@@ -126,7 +127,7 @@ impl Default for StatusGate {
     fn default() -> Self {
         Self {
             state: Mutex::new(GateState {
-                objects: HashMap::new(),
+                objects: BTreeMap::new(),
                 tokens: REFRESHES_A_SECOND,
                 filled: Instant::now(),
             }),
@@ -232,7 +233,7 @@ pub async fn invalid<K: Reported>(
     let old = live.data.get("status").cloned().unwrap_or_default();
     let paused = live.data.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or_default();
     let message = format!("the object does not parse: {}", why.error);
-    let status = of_invalid(K::SUBJECT, &old, generation, paused, &message, Timestamp::now());
+    let status = of_invalid(K::SUBJECT, &old, generation, paused, &message, outside::now());
     if status == old {
         return Ok(());
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use taffrail_crds::labels::{APP, CLUSTER, COMPONENT, INSTANCE, MANAGED_BY, MANAGED_BY_OPERATOR, NAME, STORE};
+use taffrail_crds::labels::{
+    APP, APP_VERSION, CLUSTER, COMPONENT, INSTANCE, MANAGED_BY, MANAGED_BY_OPERATOR, NAME, STORE,
+};
 
 /// Component of a node pod.
 pub const NODE: &str = "node";
@@ -50,6 +52,16 @@ pub fn selector_text(cluster: &str) -> String {
     parts.join(",")
 }
 
+/// The label that says which version an object runs: the tag of the image, where it has one that can be a label. It changes,
+/// so it must not get into selectors or claims.
+pub fn version(image: &str) -> Option<(String, String)> {
+    let name = image.split('@').next()?.rsplit('/').next()?;
+    let (_, tag) = name.split_once(':')?;
+    // A tag is made of letters, digits, `_`, `.` and `-`; a label must not begin or end with the last three, or be longer.
+    let edges = [tag.bytes().next()?, tag.bytes().last()?];
+    (tag.len() <= 63 && edges.iter().all(u8::is_ascii_alphanumeric)).then(|| (APP_VERSION.to_owned(), tag.to_owned()))
+}
+
 /// The selector of everything that the operator manages.
 pub fn managed() -> String {
     format!("{MANAGED_BY}={MANAGED_BY_OPERATOR}")
@@ -57,4 +69,21 @@ pub fn managed() -> String {
 
 fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_tag_that_can_be_a_label() {
+        let tag = |image| version(image).map(|(_, tag)| tag);
+        assert_eq!(tag("registry.example.com:5000/a/taffrail:1.2.3-rc.1").as_deref(), Some("1.2.3-rc.1"));
+        assert_eq!(tag("taffrail:dev@sha256:0123").as_deref(), Some("dev"));
+        let long = format!("taffrail:{}", "a".repeat(64));
+        for none in ["registry.example.com:5000/taffrail", "taffrail@sha256:0123", "taffrail:_x", "taffrail:x-", &long]
+        {
+            assert_eq!(tag(none), None, "{none}");
+        }
+    }
 }

@@ -10,9 +10,10 @@ use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
     DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
     ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile,
-    SecurityContext, ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
-    VolumeProjection, VolumeResourceRequirements, WeightedPodAffinityTerm,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceFieldSelector,
+    ResourceRequirements, SeccompProfile, SecurityContext, ServiceAccountTokenProjection, Toleration,
+    TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements,
+    WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -29,6 +30,8 @@ pub const TEMPLATE_VERSION: i32 = 1;
 pub const CONTAINER: &str = "node";
 /// User and group of the image.
 const USER: i64 = 65_532;
+/// The node's setting `limits.memory_mib`.
+const MEMORY_VARIABLE: &str = "TAFFRAIL_LIMITS_MEMORY_MIB";
 const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// A log of any length may have to be replayed before the node answers: ten minutes.
 const START_SECONDS_MAX: i32 = 600;
@@ -57,6 +60,7 @@ pub fn render(frame: Frame<'_>, inputs: &Inputs<'_>) -> StatefulSet {
         annotations.insert(labels::CLUSTER_ID.to_owned(), id.to_owned());
     }
     metadata.annotations = Some(annotations);
+    metadata.labels.get_or_insert_default().extend(labels::version(inputs.image));
     StatefulSet {
         metadata,
         spec: Some(StatefulSetSpec {
@@ -106,6 +110,7 @@ fn template(frame: Frame<'_>, inputs: &Inputs<'_>) -> PodTemplateSpec {
     let wanted = &frame.cluster.spec.pod_template;
     let mut pod_labels = wanted.labels.clone();
     pod_labels.extend(labels::of_cluster(frame.name()));
+    pod_labels.extend(labels::version(inputs.image));
     let mut annotations = wanted.annotations.clone();
     annotations.insert(labels::CONFIG_HASH.to_owned(), inputs.config_hash.to_owned());
     PodTemplateSpec {
@@ -218,6 +223,10 @@ fn environment(frame: Frame<'_>) -> Vec<EnvVar> {
         field("POD_IP", "status.podIP"),
         field("POD_UID", "metadata.uid"),
     ];
+    // Of a container without a limit this would be the memory of the machine.
+    if frame.cluster.spec.resources.limits.as_ref().is_some_and(|limits| limits.memory.is_some()) {
+        all.push(memory_limit());
+    }
     let ours: Vec<String> = all.iter().map(|variable| variable.name.clone()).collect();
     let wanted = frame.cluster.spec.pod_template.env.iter();
     all.extend(wanted.filter(|variable| !ours.contains(&variable.name)).map(|variable| EnvVar {
@@ -226,6 +235,20 @@ fn environment(frame: Frame<'_>) -> Vec<EnvVar> {
         value_from: None,
     }));
     all
+}
+
+/// The node derives its budgets from the limit of its container, in MiB.
+fn memory_limit() -> EnvVar {
+    let limit = ResourceFieldSelector {
+        container_name: Some(CONTAINER.to_owned()),
+        resource: "limits.memory".to_owned(),
+        divisor: Some(Quantity("1Mi".to_owned())),
+    };
+    EnvVar {
+        name: MEMORY_VARIABLE.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource { resource_field_ref: Some(limit), ..EnvVarSource::default() }),
+    }
 }
 
 fn resources(frame: Frame<'_>) -> ResourceRequirements {

@@ -19,6 +19,7 @@ use crate::context::{Context, cached};
 use crate::controllers::pass::Progress;
 use crate::error::Error;
 use crate::node_admin::Members;
+use crate::outside;
 use crate::resources::identity::Identity;
 use crate::resources::{Frame, config, disruption_budget, hash, identity, labels, names, rbac, services, stateful_set};
 
@@ -275,7 +276,7 @@ fn doing(action: &Action) -> String {
 
 /// A new identity: random, so that no two Clusters ever share one.
 fn new_id() -> String {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
+    outside::new_id()
 }
 
 fn manager() -> PatchParams {

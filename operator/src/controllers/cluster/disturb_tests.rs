@@ -37,6 +37,7 @@ impl Coordinator {
     }
 
     /// Serves on a port of its own until the set is dropped.
+    #[expect(clippy::disallowed_methods, reason = "the set of the test owns this task")]
     async fn serve(&self, tasks: &mut JoinSet<()>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();

@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
 use crate::controllers::publish::publish;
 use crate::error::Error;
+use crate::outside;
 use crate::taken::Waiter;
 use crate::watch::Guarded;
 
@@ -85,7 +86,7 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
     if let (Recorded::Identity(identity), false) = (&observed.seen.recorded, observed.members.is_empty()) {
         ctx.hub.follow(&namespace, &wish.name, &identity.cluster_id, observed.members.clone());
     }
-    let now = Timestamp::now();
+    let now = outside::now();
     let plan = plan(&wish, &observed.seen, now);
     let actor = Actor { ctx, cluster, observed: &observed, progress };
     let outcome = if wish.paused { Outcome::default() } else { actor.act(&plan).await };
@@ -121,6 +122,6 @@ async fn finalizer(ctx: &Context, cluster: &Cluster, namespace: &str, wish: &Wis
 fn next_look(wish: &Wish, plan: &Plan, outcome: &Outcome) -> Duration {
     // A deletion that is held waits for the end of a namespace, too, and no watch tells of that.
     let settled = plan.steps.is_empty() && plan.changing.is_none() && !wish.deleting;
-    let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * rand::random::<f64>()) } else { UNSETTLED };
+    let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * outside::dice()) } else { UNSETTLED };
     [plan.recheck, outcome.recheck].into_iter().flatten().fold(longest, Duration::min)
 }

@@ -157,7 +157,17 @@ fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) ->
         let answered = match planned.step {
             Step::RestartPod | Step::ReplaceNode => outcome.waiting.as_deref(),
             Step::DrainNode => outcome.blocked.as_deref().or(outcome.waiting.as_deref()),
-            _ => None,
+            Step::ApplyObject
+            | Step::WaitForPods
+            | Step::Bootstrap
+            | Step::AdoptVolumes
+            | Step::AddNode
+            | Step::RemoveNode
+            | Step::DeclareStore
+            | Step::AddReplica
+            | Step::RemoveReplica
+            | Step::RetainStore
+            | Step::DeleteStore => None,
         };
         PlanStep::new(planned.step, &planned.target, planned.waiting_for.as_deref().or(answered), now)
     });
@@ -270,13 +280,22 @@ fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> V
     });
     let ready = ready_pods(seen, i32::MAX);
     all.push(if ready > 0 {
-        Finding::yes(T::Ready, Reason::AsExpected, "clients are served")
+        Finding::yes(T::Ready, Reason::AsExpected, served(wish.replicas))
     } else {
         let service = names::clients(&wish.name);
         let message = blocked.map_or_else(|| format!("no ready pod behind Service {service}"), |b| b.message.clone());
         Finding::no(T::Ready, blocked.map_or(Reason::NoEndpoint, |b| b.reason), message)
     });
     all
+}
+
+/// Below three nodes there is no majority without each of them, and no disruption budget that could hold a drain up.
+const fn served(replicas: i32) -> &'static str {
+    if replicas < 3 {
+        "clients are served; with fewer than three nodes, draining or restarting one interrupts writes"
+    } else {
+        "clients are served"
+    }
 }
 
 /// The first pod that does not run, and why.

@@ -17,6 +17,7 @@ use crate::controllers::cluster::finalize;
 use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
 use crate::controllers::publish::publish;
 use crate::error::Error;
+use crate::outside;
 use crate::taken::Waiter;
 use crate::watch::Guarded;
 
@@ -81,7 +82,7 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progres
         finalize::hold(ctx, store, plan.hold).await?;
         act::act(ctx, store, plan.next, progress).await
     };
-    let status = status::status(store, &seen, plan, &outcome, &ctx.options.cluster_domain, Timestamp::now());
+    let status = status::status(store, &seen, plan, &outcome, &ctx.options.cluster_domain, outside::now());
     progress.at("writing the status");
     let held_back = publish(ctx, store, status).await;
     progress.reported();
@@ -102,7 +103,7 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progres
 }
 
 fn next_look(plan: Plan, refused: bool) -> Duration {
-    let jittered = REQUEUE.mul_f64(0.8 + 0.4 * rand::random::<f64>());
+    let jittered = REQUEUE.mul_f64(0.8 + 0.4 * outside::dice());
     if refused || plan.next != Next::Nothing { REFUSED } else { jittered }
 }
 
@@ -133,7 +134,7 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
         return Ok(REQUEUE);
     };
     progress.at("writing the status");
-    let status = status::deleting(store, step(wish.policy), &waiting, Timestamp::now());
+    let status = status::deleting(store, step(wish.policy), &waiting, outside::now());
     let published = publish(ctx, store, status).await;
     progress.reported();
     published?;
@@ -144,7 +145,7 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
 async fn held(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
     let seen = observe::observe(ctx, store);
     let plan = plan(wish, &seen);
-    let status = status::held(store, &seen, plan, step(wish.policy), &ctx.options.cluster_domain, Timestamp::now());
+    let status = status::held(store, &seen, plan, step(wish.policy), &ctx.options.cluster_domain, outside::now());
     progress.at("writing the status");
     let held_back = publish(ctx, store, status).await;
     progress.reported();

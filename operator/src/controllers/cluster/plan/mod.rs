@@ -201,7 +201,9 @@ pub fn plan(wish: &Wish, seen: &Seen, now: Timestamp) -> Plan {
         Recorded::Identity(identity) if identity.formed || form::is_formed(identity, seen) => {
             formed(wish, seen, identity, now)
         }
-        recorded => form::plan(wish, seen, recorded),
+        recorded @ (Recorded::Nowhere | Recorded::Identity(_) | Recorded::Annotations(_) | Recorded::Conflict(..)) => {
+            form::plan(wish, seen, recorded)
+        }
     };
     if wish.paused {
         pause(&mut plan, seen);

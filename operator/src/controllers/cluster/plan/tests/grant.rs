@@ -11,9 +11,9 @@ fn theirs(node_id: u64) -> Vec<Grant> {
 }
 
 fn released(plan: &Plan) -> Option<u64> {
-    plan.actions.iter().find_map(|action| match action {
-        Action::Release { node_id, .. } => Some(*node_id),
-        _ => None,
+    plan.actions.iter().find_map(|action| {
+        let Action::Release { node_id, .. } = action else { return None };
+        Some(*node_id)
     })
 }
 

@@ -133,8 +133,8 @@ fn outdated(seen: &mut Seen, ordinals: &[i32]) {
 }
 
 fn restarted(plan: &Plan) -> Option<&str> {
-    plan.actions.iter().find_map(|action| match action {
-        Action::Restart { pod, .. } => Some(pod.as_str()),
-        _ => None,
+    plan.actions.iter().find_map(|action| {
+        let Action::Restart { pod, .. } = action else { return None };
+        Some(pod.as_str())
     })
 }
