@@ -38,6 +38,19 @@ if ! kubectl wait --for=condition=Stable tfc/main evs/orders --timeout=5m; then
   exit 1
 fi
 
+step "pods, each on a node of its own"
+placed=$(kubectl get pods -l taffrail.io/cluster=main -o 'jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}')
+awk '{ print $1, ($3 == "True" ? "is Ready on" : "is NOT Ready on"), $2 }' <<<"$placed"
+# three of each, unless the Cluster was scaled since or the cluster of somebody else has fewer nodes
+replicas=$(kubectl get tfc/main -o 'jsonpath={.spec.replicas}')
+nodes=$(kubectl get nodes -o name | wc -l)
+ready=$(awk '$3 == "True"' <<<"$placed" | wc -l)
+apart=$(awk '$3 == "True" { print $2 }' <<<"$placed" | sort -u | wc -l)
+if [ "$ready" -ne "$replicas" ] || [ "$apart" -lt "$((replicas < nodes ? replicas : nodes))" ]; then
+  echo "up: $ready of $replicas pods are Ready, on $apart of $nodes nodes; 'kubectl describe pods -l taffrail.io/cluster=main' says why" >&2
+  exit 1
+fi
+
 step "an event from a pod"
 kubectl exec main-0 -- taffrail append orders-1 --store orders --type OrderPlaced --data '{"total": 42}'
 step "an event from the host"

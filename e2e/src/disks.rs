@@ -46,6 +46,15 @@ pub async fn empty(scene: &Scene, pod: &str) -> anyhow::Result<()> {
     swap(scene, pod, None).await
 }
 
+/// Whether the disk of a pod keeps what it was as this node, retired.
+///
+/// # Errors
+/// When the pod has no process.
+pub fn keeps_retired(pod: &str, node: u64) -> anyhow::Result<bool> {
+    let place = data_of(process_of(pod)?).join("retired").join(node.to_string());
+    Ok(place.join("state").is_dir() && place.join("log").is_dir())
+}
+
 /// Puts a copy of another pod's disk in place of a pod's own.
 ///
 /// # Errors

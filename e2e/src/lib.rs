@@ -10,6 +10,7 @@ pub mod disks;
 pub mod kubectl;
 pub mod localkube;
 pub mod members;
+pub mod probes;
 pub mod prometheus;
 pub mod scene;
 pub mod wait;

@@ -5,12 +5,13 @@
 
 use crate::{
     cluster::{self, FaultsUnavailable, TestCluster},
+    command::Run,
     kubectl::{Helm, Kubectl},
     localkube::{Config, LocalKube, NodeId},
     wait,
-    workload::{Target, Workload},
+    workload::{self, Target, Workload},
 };
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures::FutureExt;
 use serde_json::Value;
 use std::{
@@ -19,10 +20,13 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use taffrail_proto::v1;
 use tokio::{sync::Mutex, time::Instant};
 
 /// How long most things may take.
 pub const MINUTE: Duration = Duration::from_secs(60);
+/// The namespace of the operator.
+const OPERATOR: &str = "taffrail-system";
 /// How often a followed target is looked at: well below the time that a stopping pod still takes calls.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 /// Scenarios of one test binary take turns: they share the machine's cores, and figures are measured.
@@ -115,7 +119,7 @@ async fn install(helm: &Helm) -> anyhow::Result<()> {
         "taffrail",
         chart,
         "-n",
-        "taffrail-system",
+        OPERATOR,
         "--create-namespace",
         "--set",
         &repository,
@@ -245,15 +249,57 @@ impl Scene {
     /// # Errors
     /// When there is no such process, or it stays.
     pub async fn kill(&self, pod: &str) -> anyhow::Result<()> {
+        self.kill_all(&[pod]).await
+    }
+
+    /// The same with several pods at the same moment: all are sent the signal before any is waited for.
+    ///
+    /// # Errors
+    /// When one of them has no process, or it stays.
+    pub async fn kill_all(&self, pods: &[&str]) -> anyhow::Result<()> {
         self.kube()?;
-        let process = process_of(pod)?;
-        let gone = PathBuf::from(format!("/proc/{process}"));
-        rustix::process::kill_process(
-            rustix::process::Pid::from_raw(process).context("no process")?,
-            rustix::process::Signal::KILL,
-        )?;
-        wait::until("the killed process to be gone", Duration::from_secs(10), || async {
-            if gone.exists() { Err(format!("process {process} is still there")) } else { Ok(()) }
+        let processes = pods.iter().map(|pod| process_of(pod)).collect::<anyhow::Result<Vec<i32>>>()?;
+        for process in &processes {
+            rustix::process::kill_process(
+                rustix::process::Pid::from_raw(*process).context("no process")?,
+                rustix::process::Signal::KILL,
+            )?;
+        }
+        for process in processes {
+            let gone = PathBuf::from(format!("/proc/{process}"));
+            wait::until("the killed process to be gone", Duration::from_secs(10), || async {
+                if gone.exists() { Err(format!("process {process} is still there")) } else { Ok(()) }
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// `helm test` of the operator's release.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn helm_test(&self) -> anyhow::Result<()> {
+        let Err(failed) = self.cluster.helm().run(["test", "taffrail", "-n", OPERATOR, "--timeout", "4m"]).await else {
+            return Ok(());
+        };
+        // helm says only that the pod failed
+        let log = self.kubectl.run(["-n", OPERATOR, "logs", "taffrail-operator-test"]).await;
+        Err(failed).with_context(|| log.unwrap_or_else(|e| e.to_string()))
+    }
+
+    /// Runs as many operators as said, and waits until there are exactly so many pods, stopping ones included.
+    ///
+    /// # Errors
+    /// When there are not within a minute.
+    pub async fn scale_operator(&self, replicas: usize) -> anyhow::Result<()> {
+        let wanted = format!("--replicas={replicas}");
+        self.kubectl.run(["-n", OPERATOR, "scale", "deploy/taffrail-operator", &wanted]).await?;
+        wait::until(&format!("{replicas} operators"), MINUTE, || async {
+            let args = ["-n", OPERATOR, "get", "pods", "-l", "app.kubernetes.io/component=operator"];
+            let pods = self.kubectl.json(args).await.map_err(|e| e.to_string())?;
+            let found = pods["items"].as_array().map_or(0, Vec::len);
+            if found == replicas { Ok(()) } else { Err(format!("{found} pods")) }
         })
         .await?;
         Ok(())
@@ -264,7 +310,7 @@ impl Scene {
         for args in [
             vec!["get", "tfc,evs,pods,pvc", "-o", "wide"],
             vec!["describe", "tfc,evs"],
-            vec!["logs", "-n", "taffrail-system", "deploy/taffrail-operator", "--tail=40"],
+            vec!["logs", "-n", OPERATOR, "deploy/taffrail-operator", "--tail=40"],
             vec!["logs", "-l", "taffrail.io/cluster=main", "--tail=15", "--prefix"],
         ] {
             match self.kubectl.run(args).await {
@@ -334,13 +380,16 @@ pub async fn leader(scene: &Scene, store: &str) -> anyhow::Result<String> {
     anyhow::bail!("no leader is known")
 }
 
-/// Every pod with a replica has the same digest at the same index, and the same events.
+/// As many replicas as the store is to have, each with the same digest at the same index; and then every field of every
+/// event, read from each replica by itself, is the same.
 ///
 /// # Errors
-/// When they do not within a minute.
+/// When they do not agree within a minute, or an event differs.
 pub async fn replicas_agree(scene: &Scene, store: &str) -> anyhow::Result<()> {
+    let declared = scene.get(&format!("evs/{store}")).await?;
+    let replicas = usize::try_from(declared["spec"]["replicas"].as_u64().context("no replicas in the spec")?)?;
     let endpoints = scene.endpoints().await?;
-    wait::until("all replicas to agree", MINUTE, || async {
+    let holders = wait::until("all replicas to agree", MINUTE, || async {
         let mut digests = BTreeMap::new();
         for (pod, endpoint) in &endpoints {
             let client = taffrail_client::Client::connect(endpoint).await.map_err(|e| e.to_string())?;
@@ -350,14 +399,77 @@ pub async fn replicas_agree(scene: &Scene, store: &str) -> anyhow::Result<()> {
             }
         }
         let first = digests.values().next().cloned();
-        if digests.len() > 1 && digests.values().all(|d| Some(d) == first.as_ref()) {
-            Ok(())
+        if digests.len() == replicas && digests.values().all(|d| Some(d) == first.as_ref()) {
+            Ok(digests)
         } else {
-            Err(format!("{digests:?}"))
+            Err(format!("{digests:?}, {replicas} wanted"))
         }
     })
     .await?;
+    let mut first = None::<(&str, Vec<v1::RecordedEvent>)>;
+    for (pod, (_, _, count)) in &holders {
+        let client = taffrail_client::Client::connect(&endpoints[pod]).await?.with_store(store)?;
+        // Stale: what this replica has, without asking the leader.
+        let events = client.read(workload::everything(v1::Consistency::Stale)).await?.rest().await?;
+        ensure!(u64::try_from(events.len())? == *count, "{pod} has {count} events and answers {}", events.len());
+        match &first {
+            None => first = Some((pod, events)),
+            Some((other, theirs)) => {
+                let differs = events.iter().zip(theirs).find(|(one, two)| one != two);
+                ensure!(events.len() == theirs.len() && differs.is_none(), "{pod} and {other} differ: {differs:?}");
+            }
+        }
+    }
+    let events = first.map_or(0, |(_, events)| events.len());
+    println!("{store}: {replicas} replicas have the same {events} events");
     Ok(())
+}
+
+/// Appends an event through one pod and reads it back through the same.
+///
+/// # Errors
+/// When either fails, or something else is read.
+pub async fn append_and_read(endpoint: &str, store: &str) -> anyhow::Result<()> {
+    let client = taffrail_client::Client::connect(endpoint).await?.with_store(store)?;
+    let id = taffrail_client::new_id();
+    let stream = format!("through-{id}");
+    let appended = client.append(&stream, taffrail_client::Expected::NoStream, vec![workload::event(id)]).await?;
+    let read = client.read_stream(&stream, 0).await?;
+    let [event] = read.as_slice() else { anyhow::bail!("one event was appended, {} are read", read.len()) };
+    let id = id.to_string();
+    ensure!(
+        event.id == id && event.data == id.as_bytes() && event.position == appended.first_position,
+        "{id} was appended at {}, read is {event:?}",
+        appended.first_position
+    );
+    Ok(())
+}
+
+/// Waits until a node answers `/readyz` with 200.
+///
+/// # Errors
+/// When it does not within two minutes.
+pub async fn ready(endpoint: &str) -> anyhow::Result<()> {
+    let page = endpoint.replace(":2113", ":9090/readyz");
+    wait::until(&format!("200 of {page}"), MINUTE * 2, || async {
+        let args = ["--silent", "--show-error", "--fail", "--max-time", "5", &page];
+        Run::new("curl").args(args).output().await.map_err(|e| e.to_string())
+    })
+    .await?;
+    Ok(())
+}
+
+/// The node id of each pod, as its node itself says.
+///
+/// # Errors
+/// When one does not answer.
+pub async fn node_ids(scene: &Scene) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut ids = BTreeMap::new();
+    for (pod, endpoint) in scene.endpoints().await? {
+        let status = taffrail_client::Client::connect(&endpoint).await?.cluster_status().await?;
+        ids.insert(pod, status.answered_by);
+    }
+    Ok(ids)
 }
 
 /// Waits until a hundred more batches were acknowledged.

@@ -2,7 +2,11 @@
 //!
 //! Needs root and everything that `scripts/deps.sh` and `scripts/k8s-tools.sh` provide.
 
-#![allow(clippy::unwrap_used, reason = "a test ends at the first thing that is not as it must be")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends at the first thing that is not as it must be, and its time is real"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;

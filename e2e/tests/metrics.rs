@@ -117,7 +117,10 @@ async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize
     exactly(prometheus, &format!("sum(taffrail_appended_events_total{orders})"), EVENTS).await?;
     exactly(prometheus, &format!("sum(taffrail_appended_bytes_total{orders}) >= bool {}", EVENTS * PAYLOAD.len()), 1)
         .await?;
-    exactly(prometheus, "sum(taffrail_appends_rejected_total{reason=\"WRONG_REVISION\"})", sent.len()).await?;
+    let rejected = format!("component=\"node\",store=\"{}/orders\",reason=\"WRONG_REVISION\"", s.namespace);
+    exactly(prometheus, &format!("sum(taffrail_appends_rejected_total{{{rejected}}})"), sent.len()).await?;
+    exactly(prometheus, "sum(taffrail_appends_rejected_total)", sent.len()).await?;
+    at_least_one(prometheus, "min(taffrail_runtime_tasks)").await?;
     becomes(prometheus, &format!("count(taffrail_store_events{orders} == {EVENTS})"), 3).await?;
     becomes(prometheus, &format!("count(count_values(\"position\", taffrail_store_last_position{orders}))"), 1).await?;
     becomes(prometheus, &format!("sum(taffrail_store_quorum{orders})"), 3).await?;

@@ -64,6 +64,7 @@ impl Drop for Closing {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
 fn ours(runtime: &Runtime, groups: &mut Vec<Group>, command: &Bytes, time: Duration) -> Result<Turn> {
     runtime.block_on(async {
         let start = Instant::now();

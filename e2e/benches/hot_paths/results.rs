@@ -95,6 +95,7 @@ fn commit(root: &Path) -> String {
 }
 
 /// Writes the page.
+#[expect(clippy::disallowed_methods, reason = "the date of the page is that of the machine")]
 pub fn write(rows: &[Row], pace: Pace) -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     let mut page = HEAD.to_owned();

@@ -91,6 +91,7 @@ impl<'a> Wire<'a> {
     }
 
     /// `writers` at once, each with its own stream.
+    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
     fn append_side(&self, writers: usize, time: Duration, count: u64) -> Result<Turn> {
         self.runtime.block_on(async {
             let start = Instant::now();

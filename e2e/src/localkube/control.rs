@@ -189,7 +189,7 @@ pub(crate) async fn ask(socket: &Path, request: &Request) -> Result<Response, Er
     let answer = tokio::time::timeout(TIMEOUT, exchange(socket, request));
     match answer.await.unwrap_or_else(|_| Err(timed_out())).map_err(failed)? {
         Response::Failed { reason } => Err(Error::Refused { request: request.to_string(), reason }),
-        answer => Ok(answer),
+        answer @ (Response::Done | Response::Status(_) | Response::VolumeAdded { .. }) => Ok(answer),
     }
 }
 

@@ -1,26 +1,71 @@
 //! The judge.
 
-use super::{History, Outcome, Seen, Target};
+use super::{Expect, History, Outcome, Seen, Target};
 use anyhow::{Context, bail, ensure};
 use std::{collections::BTreeMap, time::Duration};
 use taffrail_proto::v1;
 use tokio::time::Instant;
 
-/// What was found to be true.
+/// Of 3,000 exact appends so many must be acknowledged where nothing is broken.
+const EXACT_MIN: usize = 450;
+
+/// What became of the appends of one kind of writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Tally {
     /// Batches acknowledged, and there.
     pub acknowledged: usize,
     /// Batches rejected, and absent.
     pub rejected: usize,
     /// Batches without any answer.
     pub unknown: usize,
+}
+
+impl Tally {
+    /// All batches.
+    #[must_use]
+    pub fn appends(&self) -> usize {
+        self.acknowledged + self.rejected + self.unknown
+    }
+}
+
+/// What was found to be true.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Of the writers with exact revisions.
+    pub exact: Tally,
+    /// Of the writers with `any`.
+    pub any: Tally,
     /// Retries that got the first answer.
     pub retried: usize,
     /// Events stored.
     pub events: usize,
     /// Subscribers that saw all of them once and in order.
     pub subscribers: usize,
+    /// How often one of them had to go on at another pod.
+    pub moved: usize,
+    /// Why attempts had to be made again, and how many.
+    pub waits: BTreeMap<String, usize>,
+    /// Such attempts without a name for the reason.
+    pub unnamed: Vec<String>,
+}
+
+impl Verdict {
+    /// Holds of a run of 500 appends a writer in which nothing was broken.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn undisturbed(&self, pods: usize) -> anyhow::Result<()> {
+        let Self { exact, any, .. } = self;
+        ensure!(any.appends() == 3_000 && exact.appends() == 3_000, "not 3,000 appends each way: {self:?}");
+        ensure!(any.acknowledged == 3_000, "an append that expects nothing was not acknowledged: {self:?}");
+        ensure!(exact.unknown == 0, "an append without an answer: {self:?}");
+        // In a race of six for a revision one wins: 500 of 3,000 if all keep in step, which they do not quite, and less by
+        // the races that an `any` writer wins.
+        ensure!(exact.acknowledged >= EXACT_MIN, "hardly any exact append came through: {self:?}");
+        ensure!(self.retried == 600, "not a tenth was sent again and answered as before: {self:?}");
+        ensure!(self.subscribers == pods && self.moved == 0, "a subscriber did not stay on its pod: {self:?}");
+        Ok(())
+    }
 }
 
 /// Reads the whole store, linearizably, from whichever pod answers.
@@ -44,9 +89,13 @@ pub async fn read_all(target: &Target, end: Instant) -> anyhow::Result<Vec<v1::R
 
 async fn read_from(target: &Target, pod: usize) -> anyhow::Result<Vec<v1::RecordedEvent>> {
     let client = target.client(pod).context("no pods")?;
+    Ok(client.read(everything(v1::Consistency::Linearizable)).await?.rest().await?)
+}
+
+/// The whole store, from its start.
+pub(crate) fn everything(consistency: v1::Consistency) -> v1::ReadRequest {
     let all = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
-    let request = v1::ReadRequest { selector: Some(all), ..v1::ReadRequest::default() };
-    Ok(client.read(request).await?.rest().await?)
+    v1::ReadRequest { selector: Some(all), consistency: consistency.into(), ..v1::ReadRequest::default() }
 }
 
 /// Holds what is stored, and what subscribers saw, against what writers were told.
@@ -61,6 +110,14 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Seen])
             bail!("contradiction: {contradiction}");
         }
         verdict.retried += history.retried;
+        for (why, times) in &history.waits {
+            *verdict.waits.entry(why.clone()).or_default() += times;
+        }
+        verdict.unnamed.extend_from_slice(&history.unnamed);
+        let tally = match history.expect {
+            Expect::Exact => &mut verdict.exact,
+            Expect::Any => &mut verdict.any,
+        };
         for record in &history.records {
             let found: Vec<Option<&v1::RecordedEvent>> =
                 record.ids.iter().map(|id| by_id.get(id.to_string().as_str()).copied()).collect();
@@ -73,7 +130,7 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Seen])
             );
             match record.outcome {
                 Outcome::Acknowledged { revision, position } => {
-                    verdict.acknowledged += 1;
+                    tally.acknowledged += 1;
                     ensure!(there > 0, "{}: acknowledged at revision {revision} and lost", record.stream);
                     for (n, event) in (0_u64..).zip(found.into_iter().flatten()) {
                         ensure!(
@@ -86,16 +143,17 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Seen])
                     }
                 }
                 Outcome::Rejected => {
-                    verdict.rejected += 1;
+                    tally.rejected += 1;
                     ensure!(there == 0, "{}: rejected, and stored: {:?}", record.stream, record.ids);
                 }
-                Outcome::Unknown => verdict.unknown += 1,
+                Outcome::Unknown => tally.unknown += 1,
             }
         }
     }
     let told: usize = histories.iter().flat_map(|h| &h.records).map(|r| r.ids.len()).sum();
     ensure!(stored.len() <= told, "{} events are stored, {told} were ever sent", stored.len());
     for subscriber in seen {
+        verdict.moved += subscriber.moves;
         compare(subscriber, stored)?;
     }
     Ok(verdict)
@@ -168,9 +226,10 @@ mod tests {
         let seen = |events: &[v1::RecordedEvent]| Seen {
             pod: 0,
             events: events.iter().map(|e| (e.position, e.stream.clone(), e.revision, e.id.clone())).collect(),
+            moves: 0,
         };
         let both = history(&[a, b], acknowledged(0));
-        assert_eq!(check(std::slice::from_ref(&both), &stored, &[seen(&stored)]).unwrap().acknowledged, 1);
+        assert_eq!(check(std::slice::from_ref(&both), &stored, &[seen(&stored)]).unwrap().any.acknowledged, 1);
         assert!(check(std::slice::from_ref(&both), &stored[..1], &[]).is_err(), "a batch in part");
         assert!(check(std::slice::from_ref(&both), &[], &[]).is_err(), "a lost batch");
         assert!(check(&[history(&[a, b], acknowledged(1))], &stored, &[]).is_err(), "another revision");
@@ -183,5 +242,28 @@ mod tests {
         );
         let twice = [event(0, a), event(0, a), event(1, b)];
         assert!(check(&[both], &stored, &[seen(&twice)]).is_err(), "a subscriber that saw one twice");
+    }
+
+    #[test]
+    fn an_undisturbed_run_has_every_append_and_every_retry() {
+        let good = Verdict {
+            exact: Tally { acknowledged: EXACT_MIN, rejected: 3_000 - EXACT_MIN, unknown: 0 },
+            any: Tally { acknowledged: 3_000, rejected: 0, unknown: 0 },
+            retried: 600,
+            subscribers: 3,
+            ..Verdict::default()
+        };
+        good.undisturbed(3).unwrap();
+        assert!(good.undisturbed(5).is_err(), "two pods without a subscriber");
+        let starved = Tally { acknowledged: 75, rejected: 2_925, unknown: 0 };
+        let unknown = Tally { acknowledged: 2_999, rejected: 0, unknown: 1 };
+        for bad in [
+            Verdict { exact: starved, ..good.clone() },
+            Verdict { any: unknown, ..good.clone() },
+            Verdict { retried: 599, ..good.clone() },
+            Verdict { moved: 1, ..good.clone() },
+        ] {
+            assert!(bad.undisturbed(3).is_err(), "{bad:?}");
+        }
     }
 }

@@ -8,9 +8,10 @@ mod check;
 mod subscriber;
 mod writer;
 
-pub use check::{Verdict, check, read_all};
+pub(crate) use check::everything;
+pub use check::{Tally, Verdict, check, read_all};
 pub use subscriber::Seen;
-pub use writer::{Expect, History, Outcome, Record};
+pub use writer::{Expect, History, Outcome, Record, event, name};
 
 use std::{
     collections::BTreeMap,
@@ -100,10 +101,11 @@ impl Progress {
 }
 
 impl Workload {
-    /// Six writers on one stream with exact revisions, six with `any`, three of them on that same stream; every tenth
-    /// append is sent again through another pod. A subscriber of `$all` on every pod of now. `appends` a writer, or
+    /// Six writers on one stream with exact revisions, and six with `any` on another, now and then on that same one; every
+    /// tenth append is sent again through another pod. A subscriber of `$all` on every pod of now. `appends` a writer, or
     /// endless.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
     pub fn start(target: &Target, appends: Option<usize>, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Progress::default();
@@ -127,8 +129,19 @@ impl Workload {
         this
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns this task")]
     fn subscribe(&mut self, pod: usize) {
         self.subscribers.spawn(subscriber::run(self.target.clone(), pod, Arc::clone(&self.last_subscriber)));
+    }
+
+    /// One more subscriber, on a pod that came later.
+    ///
+    /// # Errors
+    /// When the target does not have it.
+    pub fn subscribe_on(&mut self, pod: &str) -> anyhow::Result<()> {
+        let at = self.target.pods().iter().position(|p| p == pod);
+        self.subscribe(at.ok_or_else(|| anyhow::anyhow!("no pod {pod}"))?);
+        Ok(())
     }
 
     /// When appends were acknowledged.

@@ -18,6 +18,8 @@ pub struct Seen {
     pub pod: usize,
     /// In the order of arrival.
     pub events: Vec<(u64, String, u64, String)>,
+    /// How often it had to go on elsewhere.
+    pub moves: usize,
 }
 
 fn request(after: u64) -> v1::SubscribeRequest {
@@ -43,6 +45,7 @@ pub(super) async fn run(target: Target, pod: usize, last: Arc<AtomicU64>) -> See
         };
         let Ok(mut subscription) = client.subscribe(request(after)).await else {
             at += 1;
+            seen.moves += 1;
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -57,6 +60,7 @@ pub(super) async fn run(target: Target, pod: usize, last: Arc<AtomicU64>) -> See
                 Ok(Ok(Some(_))) => {}
                 Ok(Ok(None) | Err(_)) => {
                     at += 1;
+                    seen.moves += 1;
                     break;
                 }
             }

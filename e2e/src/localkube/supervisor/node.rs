@@ -157,8 +157,9 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 /// What a start without a kubelet or an answer would look like to a person.
 pub(super) fn describe(node: NodeId, error: &Error) -> String {
-    match error {
-        Error::Command(command::Error::Failed { output, .. }) => format!("{node}: {output}"),
-        other => format!("{node}: {other}"),
+    if let Error::Command(command::Error::Failed { output, .. }) = error {
+        format!("{node}: {output}")
+    } else {
+        format!("{node}: {error}")
     }
 }
