@@ -56,15 +56,17 @@ crds: ## write the CRDs, their chart templates and the table of conditions again
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
 
 .PHONY: charts
-charts: tools ## lint and render the charts
-	@charts/check.sh
+charts: tools ## the charts as packages: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
+	@helm dependency build charts/taffrail >/dev/null
+	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts and licences, without editing
+check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh
 	@shellcheck -S error scripts/*.sh charts/*.sh .ci/run
+	@scripts/paths.sh
 	@scripts/licences.sh
 
 .PHONY: lint
