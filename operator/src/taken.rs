@@ -1,7 +1,7 @@
 //! Names that we need and something else has. Nothing is seized; whoever needs the name says so, and looks again as soon
 //! as the other object goes.
 //!
-//! Owner: [`Waits`], one task for each object of ours that is blocked. Bounded by [`WATCHES_MAX`]: beyond it an object is
+//! Owner: [`Waits`], one task for each object of ours that is blocked. Bounded by `WATCHES_MAX`: beyond it an object is
 //! looked at again on its timer only. There is no watch at all while no name is taken.
 
 use std::collections::BTreeMap;

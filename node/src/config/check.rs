@@ -46,9 +46,10 @@ fn bytes(v: &mut Values, name: &str, min: usize, max: usize) -> usize {
     usize::try_from(v.number(name, min as u64, max as u64)).unwrap_or(max)
 }
 
-/// The rest is for the log, for messages under way, for replicas and their logs' tails, and for the allocator.
-fn state_memory_bytes(v: &mut Values) -> usize {
-    bytes(v, "limits.memory_mib", 64, 1 << 20).saturating_mul(1 << 20) / 5 * 2
+/// What the process may use, bytes. Two fifths are for the state database, a quarter for calls under way on both ports; the
+/// rest is for the log, replicas and their logs' tails, and the allocator.
+fn memory_bytes(v: &mut Values) -> usize {
+    bytes(v, "limits.memory_mib", 64, 1 << 20).saturating_mul(1 << 20)
 }
 
 fn log_format(v: &mut Values) -> LogFormat {
@@ -98,6 +99,8 @@ pub(super) fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
     let host = env.get("POD_IP").cloned().unwrap_or_else(|| "127.0.0.1".into());
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     let event_bytes_max = bytes(v, "limits.event_bytes_max", 1, limits::EVENT_BYTES_MAX);
+    let batch_bytes_max = bytes(v, "limits.batch_bytes_max", event_bytes_max, limits::BATCH_BYTES_MAX);
+    let memory_bytes = memory_bytes(v);
     let drain_ms = v.number("shutdown.drain_delay_ms", 0, 600_000);
     let log_level = log_level(v);
     let advertise = v.text("peer.advertise").unwrap_or_else(|| format!("{host}:{}", listen_peers.port()));
@@ -121,8 +124,10 @@ pub(super) fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
         domains: v.list("gateway.domains"),
         append_timeout: Duration::from_millis(v.number("gateway.append_timeout_ms", 1, 600_000)),
         event_bytes_max,
-        batch_bytes_max: bytes(v, "limits.batch_bytes_max", event_bytes_max, limits::BATCH_BYTES_MAX),
-        state_memory_bytes: state_memory_bytes(v),
+        batch_bytes_max,
+        // The largest append always fits, with what the wire adds to it.
+        inflow_bytes_max: (memory_bytes / 8).max(batch_bytes_max * 2),
+        state_memory_bytes: memory_bytes / 5 * 2,
         raft: tuning(v),
         drain_delay: Duration::from_millis(drain_ms),
         grace: Duration::from_millis(v.number("shutdown.grace_ms", drain_ms + 1, 3_600_000)),

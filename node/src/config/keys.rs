@@ -74,7 +74,7 @@ pub const KEYS: &[Key] = &[
     number(
         "limits.memory_mib",
         "960",
-        "64 to 1048576; memory of the process; two fifths of it are for blocks and unflushed writes of the state database",
+        "64 to 1048576; memory of the process: two fifths are for the state database, an eighth for calls under way on each port",
     ),
     number("raft.heartbeat_ms", "150", "10 to 10000; between two heartbeats of a leader"),
     number(

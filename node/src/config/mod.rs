@@ -79,6 +79,8 @@ pub struct Config {
     pub event_bytes_max: usize,
     /// One append, bytes.
     pub batch_bytes_max: usize,
+    /// What the calls under way on one port may hold in memory, bytes.
+    pub inflow_bytes_max: usize,
     /// What the state database may hold in memory, bytes.
     pub state_memory_bytes: usize,
     /// Times and bounds of consensus.

@@ -168,12 +168,13 @@ fn a_number_that_is_out_of_its_bounds_is_told_so_whatever_its_sign() {
 }
 
 #[test]
-fn the_state_database_gets_two_fifths_of_the_memory() {
+fn the_memory_is_shared_out() {
     let state = |mib: &str| {
         let config = load(GOOD, &[("TAFFRAIL_LIMITS_MEMORY_MIB", mib)], ServeArgs::default());
         config.map(|c| c.state_memory_bytes >> 20).map_err(|p| p.into_iter().map(|p| p.key).collect::<Vec<_>>())
     };
-    assert_eq!(load(GOOD, &[], ServeArgs::default()).unwrap().state_memory_bytes >> 20, 384);
+    let config = load(GOOD, &[], ServeArgs::default()).unwrap();
+    assert_eq!((config.state_memory_bytes >> 20, config.inflow_bytes_max >> 20), (384, 120));
     assert_eq!((state("64"), state("8192")), (Ok(25), Ok(3276)));
     for bad in ["63", "1048577", "1Gi"] {
         assert_eq!(state(bad), Err(vec!["limits.memory_mib".to_owned()]), "{bad}");

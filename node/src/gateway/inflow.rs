@@ -1,6 +1,6 @@
 //! Bytes of calls that are under way. A message is gathered in memory before a service sees it, and a connection may carry
 //! thousands of calls: without a bound over all of them, clients that send large messages slowly would take all memory.
-//! A call that brings the sum above the bound is refused; nothing waits, so that nobody can keep the others waiting.
+//! None may take for ever to arrive. A call that brings the sum above the bound is refused; nothing waits, so that nobody can keep the others waiting.
 
 use super::status::{Problem, Reason};
 use bytes::Bytes;
@@ -8,18 +8,22 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::{Frame, SizeHint};
 use std::{
+    future::Future,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-/// Bytes of all calls of one port: several of the largest messages, or thousands of usual ones.
-pub const INFLOW_BYTES_MAX: usize = 256 << 20;
+/// How long a message may take to arrive, however late its call's deadline is: the largest one at 1 MiB a second. A client
+/// that never sends the rest would hold its share for ever.
+const GATHER_MAX: Duration = Duration::from_secs(40);
 /// Only these carry what clients choose; peers' frames have bounds of their own and must not be refused for clients' sake.
 const OURS: &str = "/taffrail.v1.";
 
@@ -72,7 +76,7 @@ where
         }
         let share = Arc::new(Share { bound: self.bound.clone(), bytes: AtomicUsize::new(0) });
         let body = Arc::clone(&share);
-        let answer = self.inner.call(request.map(|inner| Body::new(Measured { inner, share: body })));
+        let answer = self.inner.call(request.map(|inner| Body::new(Measured::new(inner, body))));
         Box::pin(async move {
             let answer = answer.await;
             // The message lives as long as the call does, though its body has been read to the end long before.
@@ -112,6 +116,13 @@ impl Drop for Share {
 struct Measured {
     inner: Body,
     share: Arc<Share>,
+    end: Pin<Box<Sleep>>,
+}
+
+impl Measured {
+    fn new(inner: Body, share: Arc<Share>) -> Self {
+        Self { inner, share, end: Box::pin(sleep(GATHER_MAX)) }
+    }
 }
 
 impl hyper::body::Body for Measured {
@@ -119,7 +130,12 @@ impl hyper::body::Body for Measured {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            return self.end.as_mut().poll(cx).map(|()| {
+                let why = format!("the message was not there after {} s; nothing was proposed", GATHER_MAX.as_secs());
+                Some(Err(Problem::new(Reason::Deadline, why).into()))
+            });
+        };
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {

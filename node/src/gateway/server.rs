@@ -4,8 +4,7 @@ use super::{
     Origin, Shared,
     deadlines::KeepDeadlines,
     health,
-    inflow::{BoundInflow, INFLOW_BYTES_MAX},
-    names::Names,
+    inflow::BoundInflow,
     native::{cluster, stores, streams, subscriptions},
     refusals::NameRefusals,
 };
@@ -82,7 +81,7 @@ pub type Layers = Stack<BoundInflow, Stack<NameRefusals, Stack<KeepDeadlines, St
 
 /// A server with the transport settings of every port.
 #[must_use]
-pub fn server() -> Server<Layers> {
+pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
     let fifth = CONNECTION_AGE / 5;
     let age = CONNECTION_AGE - fifth + crate::rt::jitter(fifth * 2);
     Server::builder()
@@ -95,23 +94,22 @@ pub fn server() -> Server<Layers> {
         .layer(KeepAuthority)
         .layer(KeepDeadlines)
         .layer(NameRefusals)
-        .layer(BoundInflow::new(INFLOW_BYTES_MAX))
+        .layer(BoundInflow::new(inflow_bytes_max))
 }
 
 /// Adds the services of `taffrail.v1`.
 pub fn add_native(routes: &mut RoutesBuilder, shared: &Shared) {
-    let names = Names::default();
     routes
         .add_service(
-            StreamsServer::new(streams::Service(shared.clone(), names.clone()))
+            StreamsServer::new(streams::Service(shared.clone()))
                 .max_decoding_message_size(MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            SubscriptionsServer::new(subscriptions::Service(shared.clone(), names.clone()))
+            SubscriptionsServer::new(subscriptions::Service(shared.clone()))
                 .max_encoding_message_size(MESSAGE_BYTES_MAX),
         )
-        .add_service(StoresServer::new(stores::Service(shared.clone(), names)))
+        .add_service(StoresServer::new(stores::Service(shared.clone())))
         .add_service(ClusterServer::new(cluster::Service(shared.clone())));
 }
 

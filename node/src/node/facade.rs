@@ -190,6 +190,10 @@ impl Node for Facade {
         out
     }
 
+    fn namesakes(&self, name: &str) -> Vec<StoreName> {
+        self.now().map(|member| member.applied().namesakes(name)).unwrap_or_default()
+    }
+
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<v1::Store, ResolveError> {
         match self.resolve(name, deadline).await {
             Ok(_) | Err(ResolveError::Retained(_) | ResolveError::Removing(_)) => {}

@@ -108,14 +108,14 @@ fn candidates(
     }
 }
 
-/// Serves `routes` until `stop`, then lets calls that are under way end.
-fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) -> JoinHandle<()> {
+/// Serves `routes` until `stop`, then lets calls that are under way end. Together they hold `inflow_bytes_max` at most.
+fn serve(listener: TcpListener, routes: Routes, inflow_bytes_max: usize, stop: CancellationToken) -> JoinHandle<()> {
     rt::spawn(async move {
         // The server's own setting holds only for sockets that it binds itself; without it here an answer waits up to
         // 40 ms for the acknowledgement of the packet before it.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let served =
-            gateway::server::server().add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        let server = gateway::server::server(inflow_bytes_max).add_routes(routes);
+        let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "a gRPC server ended");
         }
@@ -200,10 +200,11 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
         table,
     };
     let client_routes = gateway::server::client_routes(&shared).map_err(|e| end(Code::Failed, e))?;
-    let mut clients = serve(listeners.clients, client_routes, servers.clone());
+    let inflow = config.inflow_bytes_max;
+    let mut clients = serve(listeners.clients, client_routes, inflow, servers.clone());
     let tasks = vec![
-        serve(listeners.peers, peer_routes(&shared, &admin, handler), all.clone()),
-        serve(listeners.admin, Routes::new(AdminServer::new(admin)), all.clone()),
+        serve(listeners.peers, peer_routes(&shared, &admin, handler), inflow, all.clone()),
+        serve(listeners.admin, Routes::new(AdminServer::new(admin)), inflow, all.clone()),
         rt::spawn(health::serve(
             listeners.http,
             readiness.subscribe(),

@@ -212,6 +212,18 @@ impl Catalogue {
         found
     }
 
+    /// The stores of this name in any namespace, by name, retained ones and those that are being removed aside: their data
+    /// is called by no one, and a name must not stay ambiguous because of a store that was deleted long ago.
+    #[must_use]
+    pub fn namesakes(&self, name: &str) -> Vec<StoreName> {
+        let called = |s: &&Store| match s.state {
+            StoreState::Active => s.name.name() == name,
+            StoreState::Retained { .. } | StoreState::Removing => false,
+        };
+        let found: BTreeSet<StoreName> = self.stores.values().filter(called).map(|s| s.name.clone()).collect();
+        found.into_iter().collect()
+    }
+
     /// Replicas per node that can take more, fewest first, then lowest id.
     #[must_use]
     pub fn by_load(&self) -> Vec<NodeId> {
@@ -230,5 +242,31 @@ impl Catalogue {
     #[must_use]
     pub fn live_grant(&self, now_us: u64) -> Option<&Grant> {
         self.grant.as_ref().filter(|g| g.until_us > now_us.max(self.clock_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn namesakes_are_the_stores_of_a_name_that_are_called() {
+        let mut c = Catalogue::default();
+        let mut put = |namespace: &str, name: &str, state: StoreState| {
+            let (partition, group) = (PartitionId::new(1), GroupId::new(1));
+            let name = StoreName::new(namespace, name).unwrap();
+            let store = Store { name, replicas: 1, state, partition, group, declared_by: String::new() };
+            c.stores.insert(StoreId::new(Uuid::from_u128(c.stores.len() as u128)), store);
+        };
+        put("team-b", "orders", StoreState::Active);
+        put("default", "orders", StoreState::Active);
+        put("team-c", "orders", StoreState::Removing);
+        put("team-d", "orders", StoreState::Retained { at_us: 1 });
+        put("default", "payments", StoreState::Active);
+        let of = |name: &str| c.namesakes(name).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(of("orders"), ["default/orders", "team-b/orders"]);
+        assert_eq!(of("payments"), ["default/payments"]);
+        assert!(of("nothing").is_empty());
     }
 }

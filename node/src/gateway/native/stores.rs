@@ -1,21 +1,21 @@
 //! `taffrail.v1.Stores`.
 
 use super::streams::call;
-use crate::gateway::{Shared, calls, deadlines::Limit, names::Names, resolve, status::Problem};
+use crate::gateway::{Shared, calls, deadlines::Limit, resolve, status::Problem};
 use taffrail_proto::v1::{self, stores_server::Stores};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// See the module.
 #[derive(Clone)]
-pub struct Service(pub Shared, pub Names);
+pub struct Service(pub Shared);
 
 impl Service {
     async fn get_call(&self, request: Request<v1::GetStoreRequest>) -> Result<Response<v1::Store>, Status> {
         let asked = Limit::asked(request.extensions()).map(|limit| limit.answer_by);
         let deadline = asked.unwrap_or_else(|| Instant::now() + self.0.config.timeout);
         let name = match request.get_ref().store.as_str() {
-            "" => call(&self.0, &self.1, &request).await?.store,
+            "" => call(&self.0, &request)?.store,
             name => resolve::named(&self.0.config, name)?,
         };
         calls::of_store(&name);

@@ -5,8 +5,7 @@ use crate::{
     gateway::{
         Origin, Shared, calls,
         deadlines::{Limit, Proposing},
-        decode, encode, forward,
-        names::Names,
+        decode, encode, forward, names,
         relay::{self, Cursor},
         resolve::{self, Meant},
         status::{Problem, Proof, Reason, proof},
@@ -34,7 +33,7 @@ const LIST_MAX: usize = 10_000;
 
 /// See the module.
 #[derive(Clone)]
-pub struct Service(pub Shared, pub Names);
+pub struct Service(pub Shared);
 
 /// What every call has: its store, its deadline, its id.
 pub struct Call {
@@ -54,7 +53,7 @@ pub struct Call {
 ///
 /// # Errors
 /// When it names no store, or one of several, or its deadline has passed.
-pub async fn call<T>(shared: &Shared, names: &Names, request: &Request<T>) -> Result<Call, Problem> {
+pub fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
     let authority = request.extensions().get::<super::super::server::Authority>().map_or("", |a| &a.0);
     let meant = resolve::store_of(&shared.config, request.metadata(), authority)?;
     let limit = Limit::asked(request.extensions());
@@ -66,7 +65,10 @@ pub async fn call<T>(shared: &Shared, names: &Names, request: &Request<T>) -> Re
     let request_id = forward::request_id(request.metadata());
     let store = match meant {
         Meant::Store(store) => store,
-        Meant::Bare(store) => names.only(&*shared.node, store, deadline).await?,
+        Meant::Bare(store) => {
+            let namesakes = shared.node.namesakes(store.name());
+            names::only(store, &namesakes)?
+        }
     };
     calls::of_store(&store);
     Ok(Call { store, deadline, deadline_asked, request_id, proposing })
@@ -269,7 +271,7 @@ type Pages = Pin<Box<dyn Stream<Item = Result<v1::ReadResponse, Status>> + Send>
 
 impl Service {
     async fn append_call(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
-        let call = call(&self.0, &self.1, &request).await?;
+        let call = call(&self.0, &request)?;
         let append = match decode::append(&self.0.config, request.into_inner()) {
             Ok(append) => append,
             Err(problem) => {
@@ -281,7 +283,7 @@ impl Service {
     }
 
     async fn read_call(&self, request: Request<v1::ReadRequest>) -> Result<Response<Pages>, Status> {
-        let call = call(&self.0, &self.1, &request).await?;
+        let call = call(&self.0, &request)?;
         let request = request.into_inner();
         let (source, direction) = decode::read(&request)?;
         let consistency = match request.consistency() {
@@ -316,7 +318,7 @@ impl Service {
     }
 
     async fn list_call(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
-        let call = call(&self.0, &self.1, &request).await?;
+        let call = call(&self.0, &request)?;
         self.list_here(&call, request.into_inner()).await.map(Response::new)
     }
 }

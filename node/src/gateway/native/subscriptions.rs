@@ -3,7 +3,7 @@
 use super::streams::call;
 use crate::{
     engine::Direction,
-    gateway::{Shared, decode, follow, names::Names, relay::Cursor, status::Problem},
+    gateway::{Shared, decode, follow, relay::Cursor, status::Problem},
     rt,
 };
 use futures::Stream;
@@ -19,13 +19,13 @@ const MESSAGES_MAX: usize = 2;
 
 /// See the module.
 #[derive(Clone)]
-pub struct Service(pub Shared, pub Names);
+pub struct Service(pub Shared);
 
 type Messages = Pin<Box<dyn Stream<Item = Result<v1::SubscribeResponse, Status>> + Send>>;
 
 impl Service {
     async fn subscribe_call(&self, request: Request<v1::SubscribeRequest>) -> Result<Response<Messages>, Status> {
-        let call = call(&self.0, &self.1, &request).await?;
+        let call = call(&self.0, &request)?;
         let source = decode::subscribe(request.get_ref())?;
         let store = self.0.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
         let label = self.0.metrics.store_label(&store.name.to_string());

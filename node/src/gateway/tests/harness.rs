@@ -60,7 +60,11 @@ impl Port {
         runtime.spawn(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tx.send(listener.local_addr().unwrap()).unwrap();
-            server::server().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+            server::server(64 << 20)
+                .add_routes(routes)
+                .serve_with_incoming(TcpListenerStream::new(listener))
+                .await
+                .unwrap();
         });
         Self { runtime: Some(runtime), address: format!("http://{}", rx.await.unwrap()), stopping, metrics }
     }

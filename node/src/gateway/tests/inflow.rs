@@ -62,3 +62,12 @@ async fn a_message_counts_until_its_call_has_ended() {
     let mut next = service.ready().await.unwrap().call(whole(APPEND, 500));
     assert!(futures::poll!(&mut next).is_pending());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_never_ends_is_given_up_and_gives_back_what_it_took() {
+    let service = BoundInflow::new(1000).layer(tower::service_fn(gather));
+    let status = service.clone().oneshot(stuck(600)).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    assert_eq!(status.get_details_error_info().unwrap().reason, "DEADLINE");
+    service.oneshot(whole(APPEND, 1000)).await.unwrap();
+}
