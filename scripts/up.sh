@@ -55,6 +55,11 @@ step "an event from a pod"
 kubectl exec main-0 -- taffrail append orders-1 --store orders --type OrderPlaced --data '{"total": 42}'
 step "an event from the host"
 endpoint="http://$(kubectl get svc main-clients -o 'jsonpath={.spec.clusterIP}'):2113"
+# a new Service is known to every machine only a moment after its pods are Ready; until then it refuses
+for _ in {1..20}; do
+  taffrail stores list --endpoint "$endpoint" >/dev/null 2>&1 && break
+  sleep 0.5
+done
 taffrail append orders-1 --endpoint "$endpoint" --store orders --type OrderPaid --data '{"total": 42}'
 step "all events of the stream, from the host and from a pod"
 taffrail read orders-1 --endpoint "$endpoint" --store orders --output jsonl

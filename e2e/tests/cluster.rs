@@ -24,6 +24,9 @@ use taffrail_e2e::{
 };
 use tokio::time::Instant;
 
+/// How long the address of a Service may lead nowhere after its pods became Ready.
+const ROUTED: Duration = Duration::from_secs(10);
+
 async fn scene(name: &str, test: impl AsyncFnOnce(&Scene) -> anyhow::Result<()>) {
     scene::run(name, Path::new(env!("CARGO_BIN_EXE_localkube")), test).await.unwrap();
 }
@@ -45,7 +48,9 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
         ensure!(nodes.len() == 3, "three pods on {nodes:?}");
         s.exec("main-0", &["taffrail", "append", "o-1", "--store", "orders", "--type", "T", "--data", "1"]).await?;
         let by_name = format!("http://orders.{}.svc:2113", s.namespace);
-        let read = s.exec("main-2", &["taffrail", "read", "o-1", "--endpoint", &by_name]).await?;
+        // A new Service is known to every machine only a moment after its pods are Ready; until then it refuses.
+        let read = ["taffrail", "read", "o-1", "--endpoint", &by_name];
+        let read = wait::until("the store's Service to lead to it", ROUTED, || s.exec("main-2", &read)).await?;
         ensure!(read.lines().count() == 1, "by the store's own name: {read}");
         let mut times = Vec::new();
         for n in 0..10 {
