@@ -239,7 +239,6 @@ mod tests {
             cluster_domain: "cluster.local".into(),
             domains: vec![],
             default_store: None,
-            other_namespaces: false,
             event_bytes_max: 8,
             batch_bytes_max: 12,
             timeout: std::time::Duration::from_secs(1),

@@ -43,9 +43,6 @@ pub struct GatewayConfig {
     pub domains: Vec<String>,
     /// Store of calls that name none.
     pub default_store: Option<String>,
-    /// Whether stores of other namespaces are allowed: any bare store name in an address is ambiguous then. Where they are
-    /// not, it is ambiguous only while stores of several namespaces have it.
-    pub other_namespaces: bool,
     /// Data and metadata of one event, bytes.
     pub event_bytes_max: usize,
     /// One append, bytes.

@@ -28,8 +28,6 @@ enum Authority {
     Bare(StoreName),
     /// An address or a name of the Cluster itself: no store.
     Own,
-    /// A bare store name, where it could be of several namespaces.
-    Ambiguous(String),
     /// A name of nothing we know.
     Other(String),
 }
@@ -67,10 +65,9 @@ fn authority(config: &GatewayConfig, authority: &str) -> Authority {
         |name: &str| name.strip_prefix(&format!("{}-", config.cluster)).is_some_and(|n| n.parse::<u32>().is_ok());
     match labels.as_slice() {
         [name] if own_service(name) || own_pod(name) => Authority::Own,
-        [name] if config.other_namespaces => Authority::Ambiguous((*name).to_owned()),
         [name] => match parse(&config.namespace, name) {
             Authority::Store(store) => Authority::Bare(store),
-            other @ (Authority::Bare(_) | Authority::Own | Authority::Ambiguous(_) | Authority::Other(_)) => other,
+            other @ (Authority::Bare(_) | Authority::Own | Authority::Other(_)) => other,
         },
         [name, namespace] if *namespace == config.namespace && own_service(name) => Authority::Own,
         [pod, service, ..] if own_pod(pod) && own_service(service) => Authority::Own,
@@ -82,7 +79,7 @@ fn authority(config: &GatewayConfig, authority: &str) -> Authority {
 /// The store of a call.
 ///
 /// # Errors
-/// `STORE_REQUIRED`, `STORE_AMBIGUOUS`, `STORE_NOT_FOUND` for a name that cannot be a store, `INVALID_ARGUMENT` for malformed metadata.
+/// `STORE_REQUIRED`, `STORE_NOT_FOUND` for a name that cannot be a store, `INVALID_ARGUMENT` for malformed metadata.
 pub fn store_of(config: &GatewayConfig, metadata: &MetadataMap, authority_text: &str) -> Result<Meant, Problem> {
     if let Some(value) = metadata.get(STORE) {
         let text = value.to_str().map_err(|_| Problem::field("taffrail-store", "must be text"))?;
@@ -91,10 +88,6 @@ pub fn store_of(config: &GatewayConfig, metadata: &MetadataMap, authority_text: 
     match authority(config, authority_text) {
         Authority::Store(store) => Ok(Meant::Store(store)),
         Authority::Bare(store) => Ok(Meant::Bare(store)),
-        Authority::Ambiguous(name) => {
-            let message = format!("{name} names no namespace, and stores of several are allowed here");
-            Err(Problem::new(Reason::StoreAmbiguous, message).with("store", name))
-        }
         Authority::Other(name) => {
             let message = format!("{name} names no store of cluster {}", config.cluster);
             Err(Problem::new(Reason::StoreNotFound, message).with("store", name))
@@ -127,7 +120,6 @@ mod tests {
             cluster_domain: "cluster.local".into(),
             domains: vec!["events.example.com".into()],
             default_store: default.map(ToOwned::to_owned),
-            other_namespaces: false,
             event_bytes_max: 1,
             batch_bytes_max: 1,
             timeout: Duration::from_secs(1),
@@ -177,13 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_name_is_ambiguous_where_other_namespaces_are_allowed() {
-        let config = GatewayConfig { other_namespaces: true, ..config(Some("d")) };
-        let of = |authority: &str| store_of(&config, &MetadataMap::new(), authority).map_err(|p| p.reason());
-        assert_eq!(of("orders:2113").unwrap_err(), Reason::StoreAmbiguous);
-        assert_eq!(of("orders.team-b:2113").map(shown).unwrap(), "team-b/orders");
-        assert_eq!(of("main-clients:2113").map(shown).unwrap(), "default/d");
-        assert_eq!(of("main-0:2113").map(shown).unwrap(), "default/d");
+    fn only_a_store_that_is_named_without_its_namespace_is_bare() {
+        let of = |authority: &str| resolve(Some("d"), None, authority).unwrap();
+        assert_eq!(of("orders:2113"), "default/orders?");
+        assert_eq!(of("orders.team-b:2113"), "team-b/orders");
+        assert_eq!(of("main-clients:2113"), "default/d");
+        assert_eq!(of("main-0:2113"), "default/d");
     }
 
     #[test]

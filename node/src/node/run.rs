@@ -246,7 +246,6 @@ fn gateway_config(config: &Config) -> GatewayConfig {
         cluster_domain: config.cluster_domain.clone(),
         domains: config.domains.clone(),
         default_store: config.default_store.clone(),
-        other_namespaces: false,
         event_bytes_max: config.event_bytes_max,
         batch_bytes_max: config.batch_bytes_max,
         timeout: config.append_timeout,

@@ -20,7 +20,6 @@ pub(super) fn config() -> GatewayConfig {
         cluster_domain: "cluster.local".into(),
         domains: vec![],
         default_store: Some("orders".into()),
-        other_namespaces: false,
         event_bytes_max: 1024,
         batch_bytes_max: 4096,
         timeout: Duration::from_secs(20),

@@ -1,5 +1,6 @@
 //! Tests of the planner: tables for what was observed, one test a rule on a toy cluster, and random disturbances.
 
+mod fences;
 mod observed;
 mod random;
 mod rules;
