@@ -104,7 +104,7 @@ pub const KEYS: &[Key] = &[
     text(
         "log.filter",
         "",
-        "further directives of tracing-subscriber, comma-separated, which win over log.level: openraft=debug,taffrail_node::raft=trace",
+        "further directives of tracing-subscriber, comma-separated, which win over log.level: openraft=debug,taffrail_raft=trace",
     ),
 ];
 

@@ -1,11 +1,6 @@
 //! Carries out what was planned: proposals in order, everything else at the same time.
 
-use crate::{
-    failpoint,
-    node::{fence, handler, member::Member},
-    peer::Request,
-    raft::log::LogKey,
-};
+use crate::member::{fence, member::Member, peer_handler};
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
@@ -17,6 +12,8 @@ use taffrail_proto::{
     peer::{Divergence, Fence as FenceAsk, FrameKind, HandOver, fence::Why},
     storage as pb,
 };
+use taffrail_raft::{log::LogKey, peer::Request};
+use taffrail_runtime::failpoint;
 use tokio::time::Instant;
 
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,7 +102,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
             };
             if leader_node == member.node() {
                 let here = local(member, group, leader)?;
-                return handler::change_membership(&here, &change).await.map_err(|no| no.message);
+                return peer_handler::change_membership(&here, &change).await.map_err(|no| no.message);
             }
             send(
                 member,
@@ -121,7 +118,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
         Action::Transfer { group, leader_node, leader, to } => {
             if leader_node == member.node() {
                 let here = local(member, group, leader)?;
-                return handler::hand_over(&here, to).await.map_err(|no| no.message);
+                return peer_handler::hand_over(&here, to).await.map_err(|no| no.message);
             }
             let hand_over = HandOver { to_replica: to.get() }.encode_to_vec();
             send(member, FrameKind::HandOver, group, leader_node, leader, hand_over, CHANGE_TIMEOUT).await
@@ -129,7 +126,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
     }
 }
 
-fn local(member: &Member, group: GroupId, replica: ReplicaId) -> Result<Arc<crate::raft::group::Group>, String> {
+fn local(member: &Member, group: GroupId, replica: ReplicaId) -> Result<Arc<taffrail_raft::group::Group>, String> {
     let here = member.replica(group).filter(|g| g.key().replica == replica);
     here.ok_or_else(|| "the leader's replica is no longer here".to_owned())
 }

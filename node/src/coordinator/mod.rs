@@ -7,7 +7,7 @@ pub mod act;
 pub mod observe;
 pub mod view;
 
-use crate::node::member::Member;
+use crate::member::member::Member;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::plan::{self, Observed};
 

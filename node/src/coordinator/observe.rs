@@ -1,11 +1,6 @@
 //! Asks every node how its replicas are.
 
-use crate::{
-    node::{handler, member::Member},
-    peer::Request,
-    raft::codec,
-    rt,
-};
+use crate::member::{member::Member, peer_handler};
 use bytes::Bytes;
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -18,6 +13,8 @@ use taffrail_proto::{
     peer::{FrameKind, NodeReport, ReplicaReport as WireReport},
     storage as pb,
 };
+use taffrail_raft::{codec, peer::Request};
+use taffrail_runtime as rt;
 
 /// How long a node may take to answer.
 const POLL_TIMEOUT: Duration = Duration::from_millis(700);
@@ -35,7 +32,7 @@ pub async fn poll(member: &Arc<Member>) -> Polled {
 
 async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeReport)> {
     if node == member.node() {
-        return Some((node, handler::report(&member)));
+        return Some((node, peer_handler::report(&member)));
     }
     let request = Request {
         kind: FrameKind::Report,

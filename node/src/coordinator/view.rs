@@ -1,7 +1,7 @@
 //! Shows what the coordinator sees to those who asked for it: the operator, the command line.
 
 use super::observe::Polled;
-use crate::node::member::Member;
+use crate::member::member::Member;
 use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, NodeState, StoreState},
