@@ -44,6 +44,7 @@ same "what is left out" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$container" | sort | tr '\n' ' ')"
 both "copyright files that stay" '(-type f ! -name copyright -delete)'
 both "licences that they refer to" '(cp -r /usr/share/common-licenses) '
+both "list of packages" '>"[^ ]*(/var/lib/dpkg/status\.d/\$\(dpkg-deb -f)'
 both "notices" 'scripts/notices\.py [^ ]*/(doc/THIRD-PARTY\.txt)'
 both "place of the notices" '/doc/?"? (/usr/share/doc/taffrail/)'
 same "flags of RocksDB" "$(first 'flags="(-m[^"]+)"' "$here/scripts/rocksdb-archive.sh")" \

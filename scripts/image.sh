@@ -20,7 +20,12 @@ if [ "$(cat "$root.recipe" 2>/dev/null)" != "$recipe" ]; then
   chmod 755 "$root"
   (cd "$cache/debs" && rm -f ./*.deb && apt-get download -q $packages >/dev/null 2>&1) ||
     { echo "image: apt-get download failed; run apt-get update first" >&2; exit 1; }
-  for deb in "$cache"/debs/*.deb; do dpkg-deb -x "$deb" "$root"; done
+  # Scanners of images look for the packages in status.d where there is no package manager.
+  mkdir -p "$root/var/lib/dpkg/status.d"
+  for deb in "$cache"/debs/*.deb; do
+    dpkg-deb -x "$deb" "$root"
+    dpkg-deb -f "$deb" >"$root/var/lib/dpkg/status.d/$(dpkg-deb -f "$deb" Package)"
+  done
   # Debian keeps certificates apart; programs look for one bundle.
   mkdir -p "$root/etc/ssl/certs"
   find "$root/usr/share/ca-certificates" -name '*.crt' -print0 | sort -z | xargs -0 cat >"$root/etc/ssl/certs/ca-certificates.crt"
