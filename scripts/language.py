@@ -14,7 +14,8 @@ inside a string is no comment. Lines inside code fences of documentation are lef
   vague   vague pronouns (VAGUE below) per 100 words of `///`, `//!` and `//` comments. A word starts with a letter; words in
           backticks count as well, and so does "that" as a conjunction.
   what    percentage of sentences that begin with a question word (QUESTION below). A sentence ends at `.`, `!` or `?`
-          followed by a space and a capital letter, at an empty comment line and at the end of the comment.
+          followed by a space and a capital letter, at an empty comment line and at the end of the comment. A heading is the
+          beginning of the sentence below the heading, as in the first measurement.
   short   percentage of non-empty lines of `///` and `//!` that have at most two words. Headings (`# Errors`) are no lines;
           `--headings` counts them, which adds about 5 percentage points.
   see     occurrences of "See the module." in every `.rs` file, tests included.
