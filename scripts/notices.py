@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True  # no __pycache__ in the checkout
 import licences
 
 BINARIES = ("taffrail-node", "taffrail-operator")
