@@ -396,5 +396,4 @@ fn acquire(c: &mut Catalogue, node: NodeId, holder: &str, ttl_us: u64, touched: 
 }
 
 #[cfg(test)]
-#[path = "apply_tests.rs"]
 mod tests;

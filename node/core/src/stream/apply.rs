@@ -275,5 +275,4 @@ fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, 
 }
 
 #[cfg(test)]
-#[path = "apply_tests.rs"]
 mod tests;
