@@ -1,7 +1,7 @@
 //! Replicas of one group that have applied the same entries must have the same digest. One that has not is odd: its data
 //! is not the group's, however far its log is. It is fenced, and then replaced like a lost one.
 
-use super::{Fence, GroupObservation, Observed, Plan};
+use super::{ClusterObservation, Fence, GroupObservation, Plan};
 use crate::{
     catalogue::{Catalogue, ReplicaState, StoreState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
@@ -14,7 +14,7 @@ type Votes = BTreeMap<[u8; 32], BTreeSet<ReplicaId>>;
 /// What replicas say that have applied the same index: the one where they are now, and the marks that all of them pass. A
 /// report takes index and digest together, so two of one index can be compared although they were taken at different
 /// moments. Only indexes at which they do not agree.
-fn votes(o: &Observed, group: GroupId) -> BTreeMap<u64, Votes> {
+fn votes(o: &ClusterObservation, group: GroupId) -> BTreeMap<u64, Votes> {
     let mut by_index: BTreeMap<u64, Votes> = BTreeMap::new();
     for node in o.nodes.values().filter(|n| n.reachable) {
         let range = (group, ReplicaId::new(0))..=(group, ReplicaId::new(u64::MAX));
@@ -32,7 +32,7 @@ fn votes(o: &Observed, group: GroupId) -> BTreeMap<u64, Votes> {
 }
 
 /// Replicas that contradict more than half of those that have applied the same index.
-pub(super) fn odd_ones(o: &Observed) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
+pub(super) fn odd_ones(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     let mut odd: BTreeMap<GroupId, BTreeSet<ReplicaId>> = BTreeMap::new();
     for group in o.groups.keys() {
         for votes in votes(o, *group).values() {
@@ -47,7 +47,7 @@ pub(super) fn odd_ones(o: &Observed) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
 }
 
 /// Says who is odd and fences it; where nobody is in the majority it only says so.
-pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let odd = odd_ones(o);
     for (group, seen) in &o.groups {
         let store = c.groups.get(group).map(|g| g.store);
@@ -79,7 +79,7 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
 /// Why a replica is not fenced now although it may be. Whoever has the disruption grant may be out at any moment, so the
 /// group would live on what is left without both; the grant's own node is out anyway. And a binary that applies otherwise
 /// than the others would be given one new replica after the other.
-fn held_back(c: &Catalogue, o: &Observed, fence: &Fence) -> Option<String> {
+fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<String> {
     let Fence { replica, node, .. } = fence;
     if let Some(grant) = c.live_grant(o.now_us).filter(|g| g.node != *node) {
         let (other, holder) = (grant.node, &grant.holder);
@@ -99,7 +99,7 @@ fn held_back(c: &Catalogue, o: &Observed, fence: &Fence) -> Option<String> {
 /// is its node, which only a person replaces.
 fn able(
     c: &Catalogue,
-    o: &Observed,
+    o: &ClusterObservation,
     group: GroupId,
     seen: &GroupObservation,
     votes: &BTreeMap<u64, Votes>,
@@ -136,6 +136,6 @@ fn able(
     able
 }
 
-fn host(o: &Observed, group: GroupId, replica: ReplicaId) -> Option<NodeId> {
+fn host(o: &ClusterObservation, group: GroupId, replica: ReplicaId) -> Option<NodeId> {
     o.nodes.iter().find(|(_, n)| n.replicas.contains_key(&(group, replica))).map(|(id, _)| *id)
 }

@@ -2,7 +2,7 @@
 //! other node is taken away while a group lives on what is left. It ends with the replacement; one that never ends keeps
 //! it for its time only, since what it waits for may need a grant itself.
 
-use super::{Observed, Plan};
+use super::{ClusterObservation, Plan};
 use crate::catalogue::{Catalogue, Kind, NodeState};
 
 /// Who holds the grant of a replacement.
@@ -16,7 +16,7 @@ const ASKED_US: u64 = 60_000_000;
 
 /// Gives it back once the lost node is out of the catalogue, or when nobody asks any more: the command did not come, and
 /// asking again would have begun its time anew.
-pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(grant) = c.live_grant(o.now_us).filter(|g| g.holder == REPLACEMENT) else { return };
     let asked_ago = o.now_us.saturating_add(REPLACEMENT_TTL_US).saturating_sub(grant.until_us);
     let over = c.nodes.get(&grant.node).is_none_or(|n| match n.state {
@@ -52,7 +52,7 @@ mod tests {
         let (name, address, version) = (String::new(), String::new(), String::new());
         c.nodes.insert(LOST, Node { disk, name, address, version, state });
         let mut planned = Plan::default();
-        plan(&c, &Observed { now_us, ..Observed::default() }, &mut planned);
+        plan(&c, &ClusterObservation { now_us, ..ClusterObservation::default() }, &mut planned);
         planned.actions
     }
 

@@ -1,6 +1,6 @@
 //! What the store groups need.
 
-use super::{Action, GroupObservation, Observed, Plan};
+use super::{Action, ClusterObservation, GroupObservation, Plan};
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Kind, NodeState, Replica, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId},
@@ -8,7 +8,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps for one group.
-pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) {
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) {
     drop_leaving(c, o, id, group, plan);
     let Some(store) = c.stores.get(&group.store) else { return };
     if store.state == StoreState::Removing {
@@ -55,7 +55,7 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan
 }
 
 /// Why a group has no leader, as far as the nodes tell.
-fn leaderless(o: &Observed, group: &Group) -> String {
+fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     let silent: Vec<String> = group.nodes().filter(|n| !o.reachable(*n)).map(|n| n.to_string()).collect();
     let first = match &group.phase {
         GroupPhase::Creating { initializer, .. } => group.replicas.get(initializer).map(|r| r.node),
@@ -73,13 +73,13 @@ fn leaderless(o: &Observed, group: &Group) -> String {
 }
 
 /// A replica that never runs again, while the catalogue still counts on it.
-fn fenced(o: &Observed, id: GroupId, replica: ReplicaId, r: &Replica) -> bool {
+fn fenced(o: &ClusterObservation, id: GroupId, replica: ReplicaId, r: &Replica) -> bool {
     r.state != ReplicaState::Leaving && o.fenced(id, replica, r.node)
 }
 
 /// A voter never runs again, since it is fenced or the catalogue has given it up; or the catalogue does not know yet that
 /// the one in its place votes.
-fn lacks(o: &Observed, id: GroupId, group: &Group, seen: &GroupObservation) -> bool {
+fn lacks(o: &ClusterObservation, id: GroupId, group: &Group, seen: &GroupObservation) -> bool {
     let runs = |replica: &ReplicaId| {
         let r = group.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
         r.is_some_and(|r| !fenced(o, id, *replica, r))
@@ -91,7 +91,7 @@ fn lacks(o: &Observed, id: GroupId, group: &Group, seen: &GroupObservation) -> b
 /// of all members. A node whose replica is fenced counts as one that has none yet. `None`: not enough nodes.
 fn target(
     c: &Catalogue,
-    o: &Observed,
+    o: &ClusterObservation,
     id: GroupId,
     group: &Group,
     seen: &GroupObservation,
@@ -152,7 +152,7 @@ fn still_leaves(group: &Group, node: NodeId) -> bool {
 /// One step from where the group is to where it is to be: replicas exist, learn, vote; others stop voting, then leave.
 fn place(
     c: &Catalogue,
-    o: &Observed,
+    o: &ClusterObservation,
     id: GroupId,
     group: &Group,
     seen: &GroupObservation,
@@ -249,7 +249,7 @@ fn finish_joint(id: GroupId, group: &Group, seen: &GroupObservation, plan: &mut 
 /// The leader is to leave: somebody who stays and is caught up leads first.
 fn transfer(
     c: &Catalogue,
-    o: &Observed,
+    o: &ClusterObservation,
     id: GroupId,
     seen: &GroupObservation,
     stay: &BTreeSet<ReplicaId>,
@@ -308,7 +308,7 @@ fn retire(id: GroupId, group: &Group, seen: &GroupObservation, wanted: &BTreeSet
 /// A replica that its node has removed for ever while the catalogue still counts on it: it never comes back under its id,
 /// so it leaves the catalogue at once, although the membership still names it. A new one then takes its place in one
 /// change, on the same node if there is no other, and the number of voters does not fall.
-fn retire_tombstoned(o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) -> bool {
+fn retire_tombstoned(o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) -> bool {
     let tombstoned =
         |(replica, r): &(&ReplicaId, &Replica)| r.state != ReplicaState::Leaving && o.tombstoned(id, **replica, r.node);
     let mut any = false;
@@ -324,7 +324,7 @@ fn retire_tombstoned(o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) 
 /// There is no other node for the replica that takes its place, so the fenced data goes first. It contradicts the
 /// majority, which must be whole without it.
 fn retire_fenced(
-    o: &Observed,
+    o: &ClusterObservation,
     id: GroupId,
     group: &Group,
     seen: &GroupObservation,
@@ -342,7 +342,7 @@ fn retire_fenced(
     }
 }
 
-fn drop_leaving(c: &Catalogue, o: &Observed, id: GroupId, group: &Group, plan: &mut Plan) {
+fn drop_leaving(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) {
     for (replica, r) in &group.replicas {
         if r.state == ReplicaState::Leaving && o.gone(c, id, *replica, r.node) {
             plan.propose(Kind::DropReplica { group: id, replica: *replica });
@@ -361,7 +361,7 @@ pub(super) fn stores(c: &Catalogue, plan: &mut Plan) {
 }
 
 /// One leader moves from the node that leads most to the one that leads least, if that evens out. Quiet when even.
-pub(super) fn balance(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let mut load: BTreeMap<NodeId, usize> = c.members().filter(|n| o.reachable(*n)).map(|n| (n, 0)).collect();
     let led = |id: &GroupId| o.groups.get(id);
     for seen in c.groups.keys().filter_map(led) {

@@ -1,6 +1,6 @@
 //! May a node go away for a while? Only if every group that it serves keeps a caught-up majority without it.
 
-use super::Observed;
+use super::ClusterObservation;
 use crate::{
     catalogue::{Catalogue, GroupPhase},
     ids::{GroupId, NodeId, ReplicaId},
@@ -21,7 +21,7 @@ pub struct Blocked {
 ///
 /// # Errors
 /// The first group that forbids it.
-pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result<(), Blocked> {
+pub fn guard(catalogue: &Catalogue, observed: &ClusterObservation, node: NodeId) -> Result<(), Blocked> {
     let system = (GroupId::SYSTEM, "the system group".to_owned());
     let stores = catalogue.groups.iter().filter(|(_, g)| g.phase == GroupPhase::Formed && g.nodes().any(|n| n == node));
     let named = stores.map(|(id, g)| {
@@ -61,7 +61,7 @@ pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result
 /// The system group of a cluster of two nodes, both voters caught up. It loses its majority while either of them is away,
 /// whatever anybody does; to refuse would mean that such a cluster can never be rolled. With a third node the same group is
 /// merely on its way to three voters, and a store group of two is always on its way: both grants wait for that.
-fn pair(c: &Catalogue, o: &Observed, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
+fn pair(c: &Catalogue, o: &ClusterObservation, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
     group == GroupId::SYSTEM
         && voters.len() == 2
         && c.present().count() == 2

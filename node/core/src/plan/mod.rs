@@ -6,12 +6,12 @@ mod divergence;
 pub mod grants;
 pub mod groups;
 pub mod guard;
-pub mod observed;
+pub mod observation;
+pub mod status;
 pub mod system;
-pub mod view;
 
 pub use guard::{Blocked, guard};
-pub use observed::{CommitMark, GroupObservation, NodeObservation, Observed, ReplicaReport};
+pub use observation::{ClusterObservation, CommitMark, GroupObservation, NodeObservation, ReplicaObservation};
 
 use crate::{
     catalogue::{Catalogue, Kind},
@@ -108,7 +108,7 @@ impl Plan {
 /// Decides the next steps. At most one membership change per group is ever in flight: a group gets none while its
 /// membership is joint or its last change was not observed yet.
 #[must_use]
-pub fn plan(catalogue: &Catalogue, observed: &Observed) -> Plan {
+pub fn plan(catalogue: &Catalogue, observed: &ClusterObservation) -> Plan {
     let mut plan = Plan::default();
     system::plan(catalogue, observed, &mut plan);
     for (id, group) in &catalogue.groups {

@@ -1,6 +1,6 @@
 //! What the system group and the nodes themselves need. In the system group the replica id is the node id.
 
-use super::{Action, Observed, Plan};
+use super::{Action, ClusterObservation, Plan};
 use crate::{
     catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState, model::system_voters},
     ids::{GroupId, NodeId, ReplicaId},
@@ -12,7 +12,7 @@ fn replica(node: NodeId) -> ReplicaId {
 }
 
 /// Learners for new nodes, promotion to the right number of voters, and the way out for nodes that leave.
-pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
     let change = |voters: BTreeSet<ReplicaId>, learners: BTreeMap<ReplicaId, NodeId>| Action::ChangeMembership {
         group: GroupId::SYSTEM,
@@ -107,7 +107,7 @@ pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
 /// Who votes: members that do so stay, the reachable and the lowest come first. A node that is on its way out but cannot go
 /// yet keeps its vote if no member can take it: a drain that is blocked must not cost the group a voter.
 fn wanted_voters(
-    o: &Observed,
+    o: &ClusterObservation,
     members: &BTreeSet<NodeId>,
     present: &BTreeSet<NodeId>,
     voters: &BTreeSet<ReplicaId>,
@@ -146,7 +146,7 @@ fn holds_nothing(c: &Catalogue, node: NodeId) -> bool {
 }
 
 /// The node is silent and every store has moved away from it: its drain does not wait for what only it could remove.
-fn given_up(c: &Catalogue, o: &Observed, node: NodeId) -> bool {
+fn given_up(c: &Catalogue, o: &ClusterObservation, node: NodeId) -> bool {
     o.silent(node) && unnamed(c, node)
 }
 
@@ -154,7 +154,7 @@ fn given_up(c: &Catalogue, o: &Observed, node: NodeId) -> bool {
 /// by force: the data stays under the names of replicas that are never used again, and its disk can only come back as a new
 /// node. Until then nothing of it is dropped from the catalogue, so a node that answers in time, or whose drain is taken
 /// back, removes its old data before it gets new.
-pub(super) fn departures(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+pub(super) fn departures(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
     // The catalogue takes one at a time.
     let mut replacing = c.nodes.values().any(|n| matches!(n.state, NodeState::Replacing { .. }));

@@ -2,7 +2,7 @@
 
 use super::{super::*, rules::waits, toy::Toy};
 use crate::catalogue::{CatalogueOutcome, NodeState, ReplicaState};
-use observed::FENCE_AGAIN_US;
+use observation::FENCE_AGAIN_US;
 
 #[test]
 fn an_odd_replica_is_fenced_and_counts_for_nothing() {
@@ -157,7 +157,7 @@ fn only_voters_that_run_and_are_caught_up_call_another_one_odd() {
     // It says what it had, and that it has stopped.
     o.nodes.get_mut(&node).unwrap().replicas.get_mut(&(group, other)).unwrap().stopped = Some("gone".into());
     o.close_since_us.clear();
-    o.settle(&Observed::default());
+    o.settle(&ClusterObservation::default());
     assert_eq!(plan(&toy.c, &o).fences, []);
 }
 
@@ -227,7 +227,7 @@ fn the_replacement_of_a_fenced_replica_goes_on_under_another_coordinator_while_i
         .find(|n| toy.groups[&group].configs[0].iter().all(|v| toy.groups[&group].hosts[v] != *n))
         .unwrap();
     toy.down.insert(old);
-    toy.last = Observed::default();
+    toy.last = ClusterObservation::default();
     toy.settle();
     assert!(toy.voters("a").contains(&new.get()) && !toy.voters("a").contains(&old.get()));
 }

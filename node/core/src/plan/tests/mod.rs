@@ -1,7 +1,7 @@
 //! Tests of the planner: tables for what was observed, one test a rule on a toy cluster, and random disturbances.
 
 mod fences;
-mod observed;
+mod observation;
 mod random;
 mod rules;
 mod toy;

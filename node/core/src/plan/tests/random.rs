@@ -5,7 +5,7 @@ use super::toy::{Carry, Toy, registration};
 use crate::catalogue::{
     CatalogueOutcome, CloseMode, GroupPhase, NodeState, ReplicaState, StoreState, model::system_voters,
 };
-use observed::FENCE_AGAIN_US;
+use observation::FENCE_AGAIN_US;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]

@@ -337,7 +337,7 @@ fn the_guard_ignores_single_voters_and_refuses_the_unknown() {
     toy.settle();
     let o = toy.observe();
     assert!(guard(&toy.c, &o, NodeId::new(toy.voters("a")[0])).is_ok());
-    assert_eq!(guard(&toy.c, &Observed::default(), NodeId::new(1)).unwrap_err().group, GroupId::SYSTEM);
+    assert_eq!(guard(&toy.c, &ClusterObservation::default(), NodeId::new(1)).unwrap_err().group, GroupId::SYSTEM);
     toy.declare("b", 3);
     toy.settle();
     let mut o = toy.observe();
@@ -387,20 +387,20 @@ fn views_say_what_is_and_what_it_waits_for() {
     let id = toy.find("a").unwrap();
     let o = toy.observe();
     let now = plan(&toy.c, &o);
-    let seen = view::store(&toy.c, &o, &now, id).unwrap();
+    let seen = status::store(&toy.c, &o, &now, id).unwrap();
     assert!(seen.quorum && seen.fully_replicated && seen.reason.is_empty() && seen.members.len() == 3);
-    let node = view::node(&toy.c, &o, &now, NodeId::new(1));
+    let node = status::node(&toy.c, &o, &now, NodeId::new(1));
     assert_eq!(node.named_by, [GroupId::SYSTEM, toy.group("a")]);
     assert!(node.caught_up && node.blocked_by.is_empty() && node.waiting_for.is_empty());
     toy.down.insert(NodeId::new(2));
     toy.pass();
     let o = toy.observe();
     let now = plan(&toy.c, &o);
-    let seen = view::store(&toy.c, &o, &now, id).unwrap();
+    let seen = status::store(&toy.c, &o, &now, id).unwrap();
     assert!(seen.quorum && !seen.fully_replicated);
     assert_eq!(seen.reason, "CatchingUp");
-    assert!(view::node(&toy.c, &o, &now, NodeId::new(1)).blocked_by.contains("caught-up"));
-    assert!(!view::node(&toy.c, &o, &now, NodeId::new(2)).caught_up);
+    assert!(status::node(&toy.c, &o, &now, NodeId::new(1)).blocked_by.contains("caught-up"));
+    assert!(!status::node(&toy.c, &o, &now, NodeId::new(2)).caught_up);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     ids::{ClusterId, Digest, DiskId},
     names::StoreName,
 };
-use observed::{CAUGHT_UP_US, SILENT_US};
+use observation::{CAUGHT_UP_US, SILENT_US};
 use uuid::Uuid;
 
 /// A group as its members know it.
@@ -54,7 +54,7 @@ pub(super) struct Toy {
     ids: BTreeMap<ReplicaId, (GroupId, NodeId)>,
     tick: u64,
     pub(super) now_us: u64,
-    pub(super) last: Observed,
+    pub(super) last: ClusterObservation,
     minted: u128,
 }
 
@@ -74,7 +74,7 @@ impl Toy {
             ids: BTreeMap::new(),
             tick: 0,
             now_us: 1,
-            last: Observed::default(),
+            last: ClusterObservation::default(),
             minted: 100,
         };
         let cluster = ClusterId::new(Uuid::from_u128(1));
@@ -194,8 +194,8 @@ impl Toy {
         }
     }
 
-    pub(super) fn observe(&mut self) -> Observed {
-        let mut o = Observed { now_us: self.now_us, ..Observed::default() };
+    pub(super) fn observe(&mut self) -> ClusterObservation {
+        let mut o = ClusterObservation { now_us: self.now_us, ..ClusterObservation::default() };
         for id in self.c.nodes.keys() {
             let (reachable, deleted) = (!self.down.contains(id), self.deleted.clone());
             let fenced = if reachable { self.fenced_on(*id) } else { BTreeSet::new() };
@@ -206,7 +206,7 @@ impl Toy {
                 let applied = m.matched.get(replica).copied().unwrap_or(0);
                 let mut digest = [u8::try_from(applied % 251).unwrap() + 1; 32];
                 digest[0] = u8::from(self.odd.contains(&(*id, *replica)));
-                let report = ReplicaReport { applied, digest: Digest(digest), ..ReplicaReport::default() };
+                let report = ReplicaObservation { applied, digest: Digest(digest), ..ReplicaObservation::default() };
                 if let Some(seen) = o.nodes.get_mut(node) {
                     seen.replicas.insert((*id, *replica), report);
                 }

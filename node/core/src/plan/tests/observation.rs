@@ -6,7 +6,7 @@ use crate::{
     ids::{Digest, PartitionId},
     names::StoreName,
 };
-use observed::{CAUGHT_UP_US, CLOSE_US};
+use observation::{CAUGHT_UP_US, CLOSE_US};
 use uuid::Uuid;
 
 const GROUP: GroupId = GroupId::new(7);
@@ -16,8 +16,8 @@ fn replica(n: u64) -> ReplicaId {
 }
 
 /// Replicas 1, 2, ... on nodes 1, 2, ...: how far each matches, and where the leader, replica 1, has committed.
-fn look(now_us: u64, committed: u64, matched: &[u64]) -> Observed {
-    let mut o = Observed { now_us, ..Observed::default() };
+fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
+    let mut o = ClusterObservation { now_us, ..ClusterObservation::default() };
     let mut seen = GroupObservation {
         leader: replica(1),
         leader_node: NodeId::new(1),
@@ -28,7 +28,7 @@ fn look(now_us: u64, committed: u64, matched: &[u64]) -> Observed {
     for (n, index) in (1..).zip(matched) {
         seen.hosts.insert(replica(n), NodeId::new(n));
         seen.matched.insert(replica(n), *index);
-        let report = ReplicaReport { applied: *index, digest: Digest([1; 32]), ..ReplicaReport::default() };
+        let report = ReplicaObservation { applied: *index, digest: Digest([1; 32]), ..ReplicaObservation::default() };
         let replicas = [((GROUP, replica(n)), report)].into();
         o.nodes.insert(NodeId::new(n), NodeObservation { reachable: true, replicas, ..NodeObservation::default() });
     }
@@ -49,12 +49,12 @@ fn catalogue(replicas: u64) -> Catalogue {
     Catalogue { groups: [(GROUP, group)].into(), stores: [(store, record)].into(), ..Catalogue::default() }
 }
 
-fn report(o: &mut Observed, n: u64) -> &mut ReplicaReport {
+fn report(o: &mut ClusterObservation, n: u64) -> &mut ReplicaObservation {
     o.nodes.get_mut(&NodeId::new(n)).unwrap().replicas.get_mut(&(GROUP, replica(n))).unwrap()
 }
 
-fn settled(looks: impl IntoIterator<Item = Observed>) -> Observed {
-    looks.into_iter().fold(Observed::default(), |previous, mut o| {
+fn settled(looks: impl IntoIterator<Item = ClusterObservation>) -> ClusterObservation {
+    looks.into_iter().fold(ClusterObservation::default(), |previous, mut o| {
         o.settle(&previous);
         o
     })

@@ -21,7 +21,7 @@ pub const FENCE_AGAIN_US: u64 = 3_600_000_000;
 
 /// One replica, as its node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplicaReport {
+pub struct ReplicaObservation {
     /// True while it leads.
     pub leads: bool,
     /// Its term.
@@ -113,7 +113,7 @@ pub struct NodeObservation {
     /// The disk that answers at this node's name, if it is another one.
     pub other_disk: Option<DiskId>,
     /// Replicas that it runs.
-    pub replicas: BTreeMap<(GroupId, ReplicaId), ReplicaReport>,
+    pub replicas: BTreeMap<(GroupId, ReplicaId), ReplicaObservation>,
     /// Replicas that it has removed for ever.
     pub deleted: BTreeSet<(GroupId, ReplicaId)>,
     /// Replicas that it has fenced: they never run again, and their data is still there.
@@ -122,7 +122,7 @@ pub struct NodeObservation {
 
 /// Everything the coordinator has seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
+pub struct ClusterObservation {
     /// Now, by the coordinator's clock.
     pub now_us: u64,
     /// The coordinator's node.
@@ -141,7 +141,7 @@ pub struct Observed {
     pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
 }
 
-impl Observed {
+impl ClusterObservation {
     /// Carries over since when replicas have been close and nodes silent, and forgets those that no longer are.
     pub fn settle(&mut self, previous: &Self) {
         for (node, seen) in self.nodes.iter_mut().filter(|(_, n)| !n.reachable) {

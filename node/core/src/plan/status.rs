@@ -1,6 +1,6 @@
 //! How stores and nodes look to those who asked for them.
 
-use super::{Observed, Plan, guard, system::unnamed};
+use super::{ClusterObservation, Plan, guard, system::unnamed};
 use crate::{
     catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId, StoreId},
@@ -8,7 +8,7 @@ use crate::{
 
 /// A store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreView {
+pub struct StoreStatus {
     /// Node of its leader.
     pub leader: Option<NodeId>,
     /// Its term.
@@ -27,7 +27,7 @@ pub struct StoreView {
 
 /// Looks at one store.
 #[must_use]
-pub fn store(c: &Catalogue, o: &Observed, plan: &Plan, id: StoreId) -> Option<StoreView> {
+pub fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Option<StoreStatus> {
     let store = c.stores.get(&id)?;
     let group = c.groups.get(&store.group)?;
     let seen = o.groups.get(&store.group);
@@ -52,7 +52,7 @@ pub fn store(c: &Catalogue, o: &Observed, plan: &Plan, id: StoreId) -> Option<St
         None if store.state == StoreState::Active && quorum && !full => ("CatchingUp", "replicas catch up".into()),
         None => ("", String::new()),
     };
-    Some(StoreView {
+    Some(StoreStatus {
         leader: seen.map(|s| s.leader_node),
         term: seen.map_or(0, |s| s.term),
         members,
@@ -65,7 +65,7 @@ pub fn store(c: &Catalogue, o: &Observed, plan: &Plan, id: StoreId) -> Option<St
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeView {
+pub struct NodeStatus {
     /// Groups whose membership, observed or recorded, names it; 0 is the system group.
     pub named_by: Vec<GroupId>,
     /// Every group that it hosts has caught up there.
@@ -82,7 +82,7 @@ pub struct NodeView {
 
 /// Looks at one node.
 #[must_use]
-pub fn node(c: &Catalogue, o: &Observed, plan: &Plan, id: NodeId) -> NodeView {
+pub fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: NodeId) -> NodeStatus {
     let mut named_by: Vec<GroupId> =
         o.groups.iter().filter(|(_, s)| s.hosts.values().any(|n| *n == id)).map(|(g, _)| *g).collect();
     if !unnamed(c, id) {
@@ -95,7 +95,7 @@ pub fn node(c: &Catalogue, o: &Observed, plan: &Plan, id: NodeId) -> NodeView {
         .iter()
         .all(|g| o.groups.get(g).is_some_and(|s| s.hosts.iter().any(|(r, n)| *n == id && o.caught_up(*g, *r))));
     let leads = o.groups.values().filter(|s| s.leader_node == id).count();
-    NodeView {
+    NodeStatus {
         caught_up: caught_up && o.reachable(id),
         blocked_by: guard(c, o, id).err().map(|b| b.sentence).unwrap_or_default(),
         waiting_for: plan.waiting.iter().find(|w| w.node == Some(id)).map(|w| w.sentence.clone()).unwrap_or_default(),
