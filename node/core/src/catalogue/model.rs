@@ -212,15 +212,16 @@ impl Catalogue {
         found
     }
 
-    /// The stores of this name in any namespace, by name, retained ones and those that are being removed aside: their data
-    /// is called by no one, and a name must not stay ambiguous because of a store that was deleted long ago.
+    /// Names of the active stores whose name within their namespace is `name`, in order. Retained stores and stores that
+    /// are being removed do not count: nobody calls them, and a name must not stay ambiguous because of a store that was
+    /// deleted long ago.
     #[must_use]
-    pub fn namesakes(&self, name: &str) -> Vec<StoreName> {
-        let called = |s: &&Store| match s.state {
+    pub fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
+        let active = |s: &&Store| match s.state {
             StoreState::Active => s.name.name() == name,
             StoreState::Retained { .. } | StoreState::Removing => false,
         };
-        let found: BTreeSet<StoreName> = self.stores.values().filter(called).map(|s| s.name.clone()).collect();
+        let found: BTreeSet<StoreName> = self.stores.values().filter(active).map(|s| s.name.clone()).collect();
         found.into_iter().collect()
     }
 
@@ -251,7 +252,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn namesakes_are_the_stores_of_a_name_that_are_called() {
+    fn stores_with_a_name_are_the_active_ones_in_any_namespace() {
         let mut c = Catalogue::default();
         let mut put = |namespace: &str, name: &str, state: StoreState| {
             let (partition, group) = (PartitionId::new(1), GroupId::new(1));
@@ -264,7 +265,7 @@ mod tests {
         put("team-c", "orders", StoreState::Removing);
         put("team-d", "orders", StoreState::Retained { at_us: 1 });
         put("default", "payments", StoreState::Active);
-        let of = |name: &str| c.namesakes(name).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let of = |name: &str| c.stores_with_name(name).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(of("orders"), ["default/orders", "team-b/orders"]);
         assert_eq!(of("payments"), ["default/payments"]);
         assert!(of("nothing").is_empty());
