@@ -1,8 +1,10 @@
 //! The rules of the catalogue.
 
 use super::{
-    Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, Node, NodeState,
-    RULES, Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched, digest,
+    command::{CloseMode, Command, Declaration, Kind, RULES, Registration},
+    digest,
+    model::{Catalogue, Grant, Group, GroupPhase, Node, NodeState, Replica, ReplicaState, Store, StoreState},
+    outcome::{CatalogueOutcome, Refused, Touched},
 };
 use crate::ids::{GroupId, NodeId, PartitionId, ReplicaId, StoreId};
 use std::collections::BTreeSet;

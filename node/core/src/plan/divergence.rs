@@ -1,7 +1,10 @@
 //! Replicas of one group that have applied the same entries must have the same digest. One that has not is odd: its data
 //! is not the group's, however far its log is. It is fenced, and then replaced like a lost one.
 
-use super::{ClusterObservation, Fence, GroupObservation, Plan};
+use super::{
+    action::{Fence, Plan},
+    observation::{ClusterObservation, GroupObservation},
+};
 use crate::{
     catalogue::{Catalogue, ReplicaState, StoreState},
     ids::{Digest, GroupId, NodeId, ReplicaId},

@@ -2,7 +2,7 @@
 //! other node is taken away while a group lives on what is left. It ends with the replacement; one that never ends keeps
 //! it for its time only, since what it waits for may need a grant itself.
 
-use super::{ClusterObservation, Plan};
+use super::{action::Plan, observation::ClusterObservation};
 use crate::catalogue::{Catalogue, Kind, NodeState};
 
 /// Who holds the grant of a replacement.

@@ -1,6 +1,9 @@
 //! What the store groups need.
 
-use super::{Action, ClusterObservation, GroupObservation, Plan};
+use super::{
+    action::{Action, Plan},
+    observation::{ClusterObservation, GroupObservation},
+};
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Kind, NodeState, Replica, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId},

@@ -1,6 +1,6 @@
 //! May a node go away for a while? Only if every group that it serves keeps a caught-up majority without it.
 
-use super::ClusterObservation;
+use super::observation::ClusterObservation;
 use crate::{
     catalogue::{Catalogue, GroupPhase},
     ids::{GroupId, NodeId, ReplicaId},

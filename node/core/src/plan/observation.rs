@@ -1,11 +1,13 @@
 //! What the coordinator has seen.
 
-use super::{LogPoint, divergence};
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, NodeState},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A log id as the planner compares it: term, leader, index.
+pub type LogPoint = (u64, u64, u64);
 
 /// How long a replica must stay close to its leader before it counts as caught up, microseconds.
 pub const CAUGHT_UP_US: u64 = 1_000_000;
@@ -15,9 +17,6 @@ pub const CLOSE_US: u64 = 250_000;
 
 /// How long a node must be silent before its drain goes on without it, microseconds: longer than a restart takes.
 pub const SILENT_US: u64 = 60_000_000;
-
-/// How long after a fence nobody of the same group is fenced on the same node again, microseconds.
-pub const FENCE_AGAIN_US: u64 = 3_600_000_000;
 
 /// One replica, as its node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,11 +92,11 @@ pub struct CommitMark {
 
 impl CommitMark {
     /// The first look at a group: nothing older is known, so all that is committed counts.
-    fn first(now_us: u64, committed: u64) -> Self {
+    pub(super) fn first(now_us: u64, committed: u64) -> Self {
         Self { since_us: now_us, committed, before: committed }
     }
 
-    fn next(self, now_us: u64, committed: u64) -> Self {
+    pub(super) fn next(self, now_us: u64, committed: u64) -> Self {
         if now_us.saturating_sub(self.since_us) < CLOSE_US {
             return self;
         }
@@ -142,47 +141,6 @@ pub struct ClusterObservation {
 }
 
 impl ClusterObservation {
-    /// Carries over since when replicas have been close and nodes silent, and forgets those that no longer are.
-    pub fn settle(&mut self, previous: &Self) {
-        for (node, seen) in self.nodes.iter_mut().filter(|(_, n)| !n.reachable) {
-            let since = previous.silent_since_us.get(node).copied().unwrap_or(self.now_us);
-            self.silent_since_us.insert(*node, since);
-            // Fenced is fenced for ever: its replacement does not turn back because its node is away for a moment.
-            if let Some(before) = previous.nodes.get(node) {
-                seen.fenced.clone_from(&before.fenced);
-            }
-        }
-        let now = self.now_us;
-        let lately = previous.fenced_since_us.iter().filter(|(_, since)| now.saturating_sub(**since) < FENCE_AGAIN_US);
-        self.fenced_since_us = lately.map(|(key, since)| (*key, *since)).collect();
-        for (node, seen) in &self.nodes {
-            for (group, _) in &seen.fenced {
-                self.fenced_since_us.entry((*group, *node)).or_insert(now);
-            }
-        }
-        for (group, seen) in &self.groups {
-            let mark = previous.marks.get(group).map_or_else(
-                || CommitMark::first(self.now_us, seen.committed),
-                |mark| mark.next(self.now_us, seen.committed),
-            );
-            self.marks.insert(*group, mark);
-            for (replica, node) in &seen.hosts {
-                let matches = seen.matched.get(replica).is_some_and(|m| *m >= mark.before && *m > 0);
-                let close = *replica == seen.leader || matches;
-                if close && self.runs(*node, *group, *replica) {
-                    let key = (*group, *replica);
-                    let since = previous.close_since_us.get(&key).copied().unwrap_or(self.now_us);
-                    self.close_since_us.insert(key, since);
-                }
-            }
-        }
-        for (group, odd) in divergence::odd_ones(self) {
-            for replica in odd {
-                self.close_since_us.remove(&(group, replica));
-            }
-        }
-    }
-
     /// The node answers and says that the replica runs there. What is not known counts as no.
     #[must_use]
     pub fn runs(&self, node: NodeId, group: GroupId, replica: ReplicaId) -> bool {
@@ -237,7 +195,6 @@ impl ClusterObservation {
     /// The node has removed the replica, or there is no such node any more.
     #[must_use]
     pub fn gone(&self, catalogue: &Catalogue, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
-        use crate::catalogue::NodeState;
         match catalogue.nodes.get(&node).map(|n| n.state) {
             None | Some(NodeState::Removed { .. }) => true,
             Some(NodeState::Member | NodeState::Draining | NodeState::Replacing { .. }) => {

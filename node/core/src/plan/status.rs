@@ -1,6 +1,6 @@
 //! How stores and nodes look to those who asked for them.
 
-use super::{ClusterObservation, Plan, guard, system::unnamed};
+use super::{action::Plan, guard::guard, observation::ClusterObservation, system::unnamed};
 use crate::{
     catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId, StoreId},

@@ -1,8 +1,11 @@
 //! What the system group and the nodes themselves need. In the system group the replica id is the node id.
 
-use super::{Action, ClusterObservation, Plan};
+use super::{
+    action::{Action, Plan},
+    observation::ClusterObservation,
+};
 use crate::{
-    catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState, model::system_voters},
+    catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState, system_voters},
     ids::{GroupId, NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};

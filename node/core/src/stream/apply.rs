@@ -1,8 +1,10 @@
 //! The rules. Deterministic: the state, the command, nothing else.
 
 use super::{
-    Command, Kind, RULES, Stamped, digest,
-    state::{Block, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
+    block::Block,
+    command::{Command, Kind, RULES, Stamped},
+    digest,
+    state::{PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
 };
 use crate::{
     append::{Append, Appended, ExpectedRevision, Outcome, Rejected, Tail},

@@ -1,7 +1,7 @@
 //! Running digests. The bytes that go in are spelled here and nowhere else; they are part of the disk contract, because
 //! replicas of different versions compare digests.
 
-use super::state::Block;
+use super::block::Block;
 use crate::{
     append::{Appended, ExpectedRevision, Rejected, Tail},
     ids::{Digest, EventId},
@@ -24,7 +24,7 @@ fn expectation(h: &mut blake3::Hasher, expected: ExpectedRevision) {
 
 /// Hash of the ids of a batch, in order.
 #[must_use]
-pub fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
+pub(super) fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
     let mut h = blake3::Hasher::new();
     for id in ids {
         h.update(&id.to_bytes());
@@ -34,7 +34,7 @@ pub fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
 
 /// The event digest after `block` was stored. (Its own `event_digest` is not looked at.)
 #[must_use]
-pub fn events(before: &Digest, block: &Block) -> Digest {
+pub(super) fn events(before: &Digest, block: &Block) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     text(&mut h, block.stream.as_str().as_bytes());
@@ -55,9 +55,17 @@ pub fn events(before: &Digest, block: &Block) -> Digest {
     Digest(*h.finalize().as_bytes())
 }
 
+impl Block {
+    /// True if its digest is that of these events after a history with the digest `before`.
+    #[must_use]
+    pub fn follows(&self, before: &Digest) -> bool {
+        events(before, self) == self.event_digest
+    }
+}
+
 /// The digest after an append was accepted or recognised.
 #[must_use]
-pub fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> Digest {
+pub(super) fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     h.update(&[1, u8::from(appended.repeated)]);
@@ -76,7 +84,7 @@ pub fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> 
 
 /// The digest after an append was rejected.
 #[must_use]
-pub fn rejected(before: &Digest, why: &Rejected) -> Digest {
+pub(super) fn rejected(before: &Digest, why: &Rejected) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     match why {
@@ -107,7 +115,7 @@ pub fn rejected(before: &Digest, why: &Rejected) -> Digest {
 
 /// The digest after settings changed.
 #[must_use]
-pub fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest {
+pub(super) fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     h.update(&[6, u8::from(closed)]);
@@ -117,7 +125,7 @@ pub fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest 
 
 /// The digest after other rules came into force.
 #[must_use]
-pub fn rules(before: &Digest, rules: u32) -> Digest {
+pub(super) fn rules(before: &Digest, rules: u32) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     h.update(&[7]);

@@ -1,7 +1,7 @@
 //! The rows that apply reads and writes.
 
+use super::{block::Block, command::FIRST_RULES};
 use crate::{
-    event::NewEvent,
     ids::{Digest, EventId, Position, Revision, StreamNo},
     limits::REPEAT_WINDOW_US,
     names::StreamName,
@@ -35,7 +35,7 @@ pub struct PartitionMeta {
 impl Default for PartitionMeta {
     fn default() -> Self {
         Self {
-            rules: super::FIRST_RULES,
+            rules: FIRST_RULES,
             next_position: 1,
             next_stream_no: 1,
             last_recorded_at_us: 0,
@@ -64,46 +64,6 @@ pub struct StreamRow {
     pub no: StreamNo,
     /// Revision of its last event.
     pub last: Revision,
-}
-
-/// Consecutive events of one append.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// `PartitionMeta::event_digest` after these events.
-    pub event_digest: Digest,
-    /// The stream's number.
-    pub stream_no: StreamNo,
-    /// The stream's name.
-    pub stream: StreamName,
-    /// Revision of the first event.
-    pub first_revision: Revision,
-    /// Position of the first event.
-    pub first_position: Position,
-    /// Unix time of all of them, microseconds.
-    pub recorded_at_us: u64,
-    /// The events, in order; never empty.
-    pub events: Vec<NewEvent>,
-}
-
-impl Block {
-    /// Revision of its last event.
-    #[must_use]
-    pub fn last_revision(&self) -> Revision {
-        let more = (self.events.len() as u64).saturating_sub(1);
-        Revision::new(self.first_revision.get().saturating_add(more)).unwrap_or(Revision::MAX)
-    }
-
-    /// The position after its last event.
-    #[must_use]
-    pub fn next_position(&self) -> u64 {
-        self.first_position.get().saturating_add(self.events.len() as u64)
-    }
-
-    /// True if its digest is that of these events after a history with the digest `before`.
-    #[must_use]
-    pub fn follows(&self, before: &Digest) -> bool {
-        super::digest::events(before, self) == self.event_digest
-    }
 }
 
 /// Finds an append by its first event.

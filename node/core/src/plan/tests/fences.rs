@@ -1,8 +1,12 @@
-//! One test a rule of replicas that have applied the same entries to another end than the others.
+//! Fences of replicas whose state differs from the majority's, one test a rule.
 
-use super::{super::*, rules::waits, toy::Toy};
-use crate::catalogue::{CatalogueOutcome, NodeState, ReplicaState};
-use observation::FENCE_AGAIN_US;
+use super::toy::Toy;
+use crate::{
+    catalogue::{CatalogueOutcome, Kind, NodeState, ReplicaState},
+    ids::{Digest, GroupId, NodeId, ReplicaId},
+    plan::{Action, ClusterObservation, guard, plan, settle::FENCE_AGAIN_US},
+};
+use std::collections::BTreeSet;
 
 #[test]
 fn an_odd_replica_is_fenced_and_counts_for_nothing() {
@@ -50,7 +54,7 @@ fn a_fenced_replica_is_replaced_on_its_own_node_if_there_is_no_other() {
     let (mut toy, group, odd) = odd_one(3);
     let old = toy.groups[&group].hosts[&odd];
     assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
-    assert!(waits(&mut toy, "ReplicaInconsistent").unwrap().sentence.contains("fenced"));
+    assert!(toy.waiting("ReplicaInconsistent").unwrap().sentence.contains("fenced"));
     toy.settle();
     assert_eq!(toy.voters("a").into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
     assert!(toy.c.groups[&group].on(old).is_some_and(|new| new != odd), "a new lifetime, a new id");
@@ -210,7 +214,7 @@ fn a_fenced_replica_is_replaced_while_another_nodes_drain_is_blocked() {
     assert!(toy.deleted.contains(&(group, odd)) && toy.c.groups[&group].on(node).is_some_and(|new| new != odd));
     assert!(toy.c.groups[&group].replicas.values().all(|r| r.state == ReplicaState::Active) && toy.is_quiet());
     assert_eq!(toy.c.nodes[&drained].state, NodeState::Draining);
-    assert!(waits(&mut toy, "ScaleDownBlocked").is_some());
+    assert!(toy.waiting("ScaleDownBlocked").is_some());
 }
 
 #[test]

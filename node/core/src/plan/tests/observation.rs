@@ -1,12 +1,15 @@
-//! What counts as close, caught up and odd.
+//! Replicas that are close, caught up, or differ from the majority.
 
-use super::super::*;
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Replica, ReplicaState, Store, StoreState},
-    ids::{Digest, PartitionId},
+    ids::{Digest, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
+    plan::{
+        ClusterObservation, Fence, GroupObservation, NodeObservation, ReplicaObservation,
+        observation::{CAUGHT_UP_US, CLOSE_US},
+        plan,
+    },
 };
-use observation::{CAUGHT_UP_US, CLOSE_US};
 use uuid::Uuid;
 
 const GROUP: GroupId = GroupId::new(7);

@@ -1,12 +1,15 @@
-//! Whatever happens, and wherever the coordinator dies.
+//! Random disturbances: the plan converges whatever happens, and wherever the coordinator dies.
 
-use super::super::*;
 use super::toy::{Carry, Toy, registration};
-use crate::catalogue::{
-    CatalogueOutcome, CloseMode, GroupPhase, NodeState, ReplicaState, StoreState, model::system_voters,
+use crate::{
+    catalogue::{
+        Catalogue, CatalogueOutcome, CloseMode, GroupPhase, Kind, NodeState, ReplicaState, StoreState, system_voters,
+    },
+    ids::{GroupId, NodeId, ReplicaId, StoreId},
+    plan::{guard, settle::FENCE_AGAIN_US},
 };
-use observation::FENCE_AGAIN_US;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug)]
 enum Disturb {

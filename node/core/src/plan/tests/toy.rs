@@ -1,16 +1,20 @@
 //! A toy cluster that carries out the plan, one action at a time. Its nodes hear of the catalogue late, its replicas need
 //! time to catch up, a change of membership may stop half way, and every step is checked against what must never happen.
 
-use super::super::*;
 use crate::{
     catalogue::{
-        self, CatalogueOutcome, Command, Declaration, GroupPhase, NodeState, Registration, ReplicaState, StoreState,
-        model::system_voters,
+        self, Catalogue, CatalogueOutcome, Command, Declaration, GroupPhase, Kind, NodeState, Registration,
+        ReplicaState, StoreState, system_voters,
     },
-    ids::{ClusterId, Digest, DiskId},
+    ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
+    plan::{
+        Action, ClusterObservation, Fence, GroupObservation, LogPoint, NodeObservation, ReplicaObservation, Waiting,
+        observation::{CAUGHT_UP_US, SILENT_US},
+        plan,
+    },
 };
-use observation::{CAUGHT_UP_US, SILENT_US};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// A group as its members know it.
@@ -88,6 +92,23 @@ impl Toy {
         toy
     }
 
+    /// A cluster of `nodes` nodes with a settled store `a`.
+    pub(super) fn with_store(nodes: u64, replicas: u32) -> Self {
+        let mut toy = Self::new(nodes);
+        toy.declare("a", replicas);
+        toy.settle();
+        toy
+    }
+
+    /// Takes the node of the last voter of store `a` down, drains the node and settles.
+    pub(super) fn drain_a_voter_that_is_down(&mut self) -> NodeId {
+        let node = NodeId::new(*self.voters("a").last().unwrap());
+        self.down.insert(node);
+        self.run(Kind::Drain(node));
+        self.settle();
+        node
+    }
+
     pub(super) fn run(&mut self, kind: Kind) -> CatalogueOutcome {
         let command = Command { rules: catalogue::RULES, stamp_us: self.now_us, kind };
         catalogue::apply(&mut self.c, &command).unwrap().0
@@ -120,6 +141,19 @@ impl Toy {
     pub(super) fn voters(&self, name: &str) -> Vec<u64> {
         let m = &self.groups[&self.group(name)];
         m.configs[0].iter().map(|r| m.hosts[r].get()).collect()
+    }
+
+    /// The node that is to form a store's group.
+    pub(super) fn initializer(&self, store: &str) -> NodeId {
+        let group = &self.c.groups[&self.group(store)];
+        let GroupPhase::Creating { initializer, .. } = &group.phase else { panic!("the group is formed already") };
+        group.replicas[initializer].node
+    }
+
+    /// The first entry of the plan that waits for this reason.
+    pub(super) fn waiting(&mut self, reason: &str) -> Option<Waiting> {
+        let o = self.observe();
+        plan(&self.c, &o).waiting.into_iter().find(|w| w.reason == reason)
     }
 
     fn alive(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
@@ -336,7 +370,7 @@ impl Toy {
             return 0;
         }
         let plan = plan(&self.c, &o);
-        assert_eq!(plan, super::super::plan(&self.c, &o), "planning is pure");
+        assert_eq!(plan, crate::plan::plan(&self.c, &o), "planning is pure");
         let mut moving = BTreeSet::new();
         for action in &plan.actions {
             if let Action::ChangeMembership { group, .. } | Action::Transfer { group, .. } = action {

@@ -1,0 +1,23 @@
+//! One pass of the planner, rule by rule.
+
+use super::{action::Plan, divergence, grants, groups, observation::ClusterObservation, system};
+use crate::catalogue::Catalogue;
+
+/// Decides the next steps. At most one membership change per group is ever in flight: a group gets none while its
+/// membership is joint or its last change was not observation yet.
+#[must_use]
+pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
+    let mut plan = Plan::default();
+    system::plan(catalogue, observation, &mut plan);
+    for (id, group) in &catalogue.groups {
+        groups::plan(catalogue, observation, *id, group, &mut plan);
+    }
+    groups::stores(catalogue, &mut plan);
+    system::departures(catalogue, observation, &mut plan);
+    divergence::plan(catalogue, observation, &mut plan);
+    grants::plan(catalogue, observation, &mut plan);
+    if plan.actions.is_empty() && catalogue.live_grant(observation.now_us).is_none() {
+        groups::balance(catalogue, observation, &mut plan);
+    }
+    plan
+}
