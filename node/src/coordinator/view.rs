@@ -6,7 +6,7 @@ use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, NodeState, StoreState},
     ids::{GroupId, NodeId, StoreId},
-    plan::{ClusterObservation, Plan, status},
+    plan::{ClusterObservation, Plan, WaitReason, status},
 };
 use taffrail_proto::{admin, v1};
 
@@ -157,7 +157,7 @@ fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Opt
         quorum: seen.quorum,
         fully_replicated: seen.fully_replicated,
         waiting_for: seen.waiting_for,
-        reason: seen.reason.to_owned(),
+        reason: seen.reason.map(WaitReason::name).unwrap_or_default().to_owned(),
         declared_by: record.declared_by.clone(),
         retained_at_us: match record.state {
             StoreState::Retained { at_us } => i64::try_from(at_us).unwrap_or(i64::MAX),

@@ -1,6 +1,6 @@
 //! The outcome of a pass: steps to carry out, replicas to fence, and what waits.
 
-use super::observation::LogPoint;
+use super::{observation::LogPoint, wait_reason::WaitReason};
 use crate::{
     catalogue::Kind,
     ids::{Digest, GroupId, NodeId, ReplicaId, StoreId},
@@ -64,8 +64,8 @@ pub struct Waiting {
     pub store: Option<StoreId>,
     /// The node, if it is about one.
     pub node: Option<NodeId>,
-    /// A stable reason, as conditions use them.
-    pub reason: &'static str,
+    /// The reason, as conditions name it.
+    pub reason: WaitReason,
     /// One sentence.
     pub sentence: String,
 }
@@ -86,13 +86,7 @@ impl Plan {
         self.actions.push(Action::Propose(kind));
     }
 
-    pub(super) fn wait(
-        &mut self,
-        store: Option<StoreId>,
-        node: Option<NodeId>,
-        reason: &'static str,
-        sentence: String,
-    ) {
+    pub(super) fn wait(&mut self, store: Option<StoreId>, node: Option<NodeId>, reason: WaitReason, sentence: String) {
         self.waiting.push(Waiting { store, node, reason, sentence });
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     action::{Fence, Plan},
     observation::{ClusterObservation, GroupObservation},
+    wait_reason::WaitReason,
 };
 use crate::{
     catalogue::{Catalogue, ReplicaState, StoreState},
@@ -57,13 +58,13 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
         for replica in odd.get(group).into_iter().flatten() {
             let Some(node) = host(o, *group, *replica) else { continue };
             let sentence = format!("replica {replica} on node {node} has applied the same entries to another end");
-            plan.wait(store, Some(node), "ReplicaInconsistent", sentence);
+            plan.wait(store, Some(node), WaitReason::ReplicaInconsistent, sentence);
         }
         let votes = votes(o, *group);
         if !odd.contains_key(group) && !votes.is_empty() {
             let sentence =
                 "replicas have applied the same entries to different ends, and no majority says which is right";
-            plan.wait(store, None, "ReplicaInconsistent", sentence.into());
+            plan.wait(store, None, WaitReason::ReplicaInconsistent, sentence.into());
         }
         let able = able(c, o, *group, seen, &votes);
         match able.iter().map(|fence| held_back(c, o, fence)).position(|held| held.is_none()) {
@@ -71,7 +72,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
             None => {
                 for fence in able {
                     if let Some(sentence) = held_back(c, o, &fence) {
-                        plan.wait(store, Some(fence.node), "ReplicaInconsistent", sentence);
+                        plan.wait(store, Some(fence.node), WaitReason::ReplicaInconsistent, sentence);
                     }
                 }
             }

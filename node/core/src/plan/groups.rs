@@ -3,6 +3,7 @@
 use super::{
     action::{Action, Plan},
     observation::{ClusterObservation, GroupObservation},
+    wait_reason::WaitReason,
 };
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Kind, NodeState, Replica, ReplicaState, StoreState},
@@ -17,20 +18,20 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
     if store.state == StoreState::Removing {
         if !group.replicas.is_empty() {
             let sentence = format!("{} nodes still remove their data", group.replicas.len());
-            plan.wait(Some(group.store), None, "Removing", sentence);
+            plan.wait(Some(group.store), None, WaitReason::Removing, sentence);
         }
         return;
     }
     for (replica, r) in group.replicas.iter().filter(|(r, x)| fenced(o, id, **r, x)) {
         let sentence = format!("replica {replica} on node {} is fenced; a new one takes its place", r.node);
-        plan.wait(Some(group.store), Some(r.node), "ReplicaInconsistent", sentence);
+        plan.wait(Some(group.store), Some(r.node), WaitReason::ReplicaInconsistent, sentence);
     }
     let Some(seen) = o.groups.get(&id) else {
-        plan.wait(Some(group.store), None, "NoLeader", leaderless(o, group));
+        plan.wait(Some(group.store), None, WaitReason::NoLeader, leaderless(o, group));
         return;
     };
     if !seen.quorum {
-        plan.wait(Some(group.store), None, "NoQuorum", "no majority of the voters answers".into());
+        plan.wait(Some(group.store), None, WaitReason::NoQuorum, "no majority of the voters answers".into());
         return;
     }
     if group.phase != GroupPhase::Formed {
@@ -43,7 +44,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
     let Some(to) = target(c, o, id, group, seen, store.replicas as usize, &stays) else {
         let sentence = format!("{} replicas need as many nodes that take replicas", store.replicas);
         let leaving = group.nodes().find(|n| c.nodes.get(n).is_some_and(|n| n.state == NodeState::Draining));
-        let reason = if leaving.is_some() { "ScaleDownBlocked" } else { "NotEnoughNodes" };
+        let reason = if leaving.is_some() { WaitReason::ScaleDownBlocked } else { WaitReason::NotEnoughNodes };
         plan.wait(Some(group.store), leaving, reason, sentence);
         // What never runs again is replaced all the same: until there are nodes enough, those that leave keep what they
         // have.
@@ -177,7 +178,7 @@ fn place(
             // Both lifetimes would have the same keys: the old data goes before the new comes.
             None if still_leaves(group, *node) => {
                 let sentence = format!("node {node} still removes its former replica");
-                plan.wait(Some(group.store), None, "Growing", sentence);
+                plan.wait(Some(group.store), None, WaitReason::Growing, sentence);
             }
             None => plan.propose(Kind::AddReplica { group: id, node: *node }),
         }
@@ -188,7 +189,7 @@ fn place(
         }
     }
     if wanted.len() < target.len() {
-        plan.wait(Some(group.store), None, "Growing", "replicas are being added".into());
+        plan.wait(Some(group.store), None, WaitReason::Growing, "replicas are being added".into());
         return;
     }
     if voters == wanted {
@@ -211,20 +212,20 @@ fn place(
         .collect();
     if learners.keys().any(|r| !seen.hosts.contains_key(r)) {
         plan.actions.push(change(voters, learners));
-        plan.wait(Some(group.store), None, "Growing", "new replicas begin to learn".into());
+        plan.wait(Some(group.store), None, WaitReason::Growing, "new replicas begin to learn".into());
         return;
     }
     let behind: Vec<ReplicaId> =
         wanted.iter().copied().filter(|r| !voters.contains(r) && !o.caught_up(id, *r)).collect();
     if let Some(replica) = behind.first() {
         let node = seen.hosts.get(replica).map_or(0, |n| n.get());
-        plan.wait(Some(group.store), None, "Growing", format!("the replica on node {node} catches up"));
+        plan.wait(Some(group.store), None, WaitReason::Growing, format!("the replica on node {node} catches up"));
         return;
     }
     // The new voters that are caught up must make a majority by themselves, and so must the old ones that answer.
     let sure = wanted.iter().filter(|r| o.close(id, **r)).count();
     if sure * 2 <= wanted.len() {
-        plan.wait(Some(group.store), None, "NoQuorum", "too few replicas are caught up for a change".into());
+        plan.wait(Some(group.store), None, WaitReason::NoQuorum, "too few replicas are caught up for a change".into());
         return;
     }
     if !wanted.contains(&seen.leader) {
@@ -232,7 +233,7 @@ fn place(
         return;
     }
     plan.actions.push(change(wanted, BTreeMap::new()));
-    plan.wait(Some(group.store), None, "Changing", "the voters change".into());
+    plan.wait(Some(group.store), None, WaitReason::Changing, "the voters change".into());
 }
 
 /// A change that its leader left half done: the newer set wins; it is the one that names replicas of the catalogue.
@@ -246,7 +247,7 @@ fn finish_joint(id: GroupId, group: &Group, seen: &GroupObservation, plan: &mut 
         voters: last.clone(),
         learners: BTreeMap::new(),
     });
-    plan.wait(Some(group.store), None, "Changing", "a change of the voters is being finished".into());
+    plan.wait(Some(group.store), None, WaitReason::Changing, "a change of the voters is being finished".into());
 }
 
 /// The leader is to leave: somebody who stays and is caught up leads first.
@@ -284,7 +285,7 @@ fn transfer(
         }
     }
     let store = c.groups.get(&id).map(|g| g.store);
-    plan.wait(store, None, "Changing", "the leader moves to a replica that stays".into());
+    plan.wait(store, None, WaitReason::Changing, "the leader moves to a replica that stays".into());
 }
 
 /// Voters are as wanted: whoever else there is leaves the membership, then the catalogue.
@@ -298,7 +299,7 @@ fn retire(id: GroupId, group: &Group, seen: &GroupObservation, wanted: &BTreeSet
             voters: wanted.clone(),
             learners: BTreeMap::new(),
         });
-        plan.wait(Some(group.store), None, "Changing", "replicas that no longer vote leave the group".into());
+        plan.wait(Some(group.store), None, WaitReason::Changing, "replicas that no longer vote leave the group".into());
         return;
     }
     for (replica, r) in &group.replicas {
@@ -318,7 +319,7 @@ fn retire_tombstoned(o: &ClusterObservation, id: GroupId, group: &Group, plan: &
     for (replica, r) in group.replicas.iter().filter(tombstoned) {
         plan.propose(Kind::RetireReplica { group: id, replica: *replica });
         let sentence = format!("node {} has removed its replica; a new one takes its place", r.node);
-        plan.wait(Some(group.store), None, "Growing", sentence);
+        plan.wait(Some(group.store), None, WaitReason::Growing, sentence);
         any = true;
     }
     any
@@ -341,7 +342,7 @@ fn retire_fenced(
         plan.propose(Kind::RetireReplica { group: id, replica });
     } else {
         let sentence = format!("too few replicas are caught up to remove the fenced one on node {node}");
-        plan.wait(Some(group.store), None, "NoQuorum", sentence);
+        plan.wait(Some(group.store), None, WaitReason::NoQuorum, sentence);
     }
 }
 

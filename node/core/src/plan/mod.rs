@@ -14,6 +14,7 @@ mod planner;
 mod settle;
 pub mod status;
 mod system;
+mod wait_reason;
 
 pub use action::{Action, Fence, Plan, Waiting};
 pub use guard::{Blocked, guard};
@@ -21,6 +22,7 @@ pub use observation::{
     ClusterObservation, CommitMark, GroupObservation, LogPoint, NodeObservation, ReplicaObservation,
 };
 pub use planner::plan;
+pub use wait_reason::WaitReason;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! How stores and nodes look to those who asked for them.
 
-use super::{action::Plan, guard::guard, observation::ClusterObservation, system::unnamed};
+use super::{action::Plan, guard::guard, observation::ClusterObservation, system::unnamed, wait_reason::WaitReason};
 use crate::{
     catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId, StoreId},
@@ -21,8 +21,8 @@ pub struct StoreStatus {
     pub fully_replicated: bool,
     /// Why it is not where it should be; empty when it is.
     pub waiting_for: String,
-    /// The reason of it.
-    pub reason: &'static str,
+    /// The reason of it; `None` when it is.
+    pub reason: Option<WaitReason>,
 }
 
 /// Looks at one store.
@@ -48,9 +48,11 @@ pub fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) ->
     let full = voters == store.replicas as usize && all_close && quiet && seen.is_some_and(|s| !s.joint());
     let fully_replicated = quorum && full && store.state == StoreState::Active;
     let (reason, waiting_for) = match waiting {
-        Some(w) => (w.reason, w.sentence.clone()),
-        None if store.state == StoreState::Active && quorum && !full => ("CatchingUp", "replicas catch up".into()),
-        None => ("", String::new()),
+        Some(w) => (Some(w.reason), w.sentence.clone()),
+        None if store.state == StoreState::Active && quorum && !full => {
+            (Some(WaitReason::CatchingUp), "replicas catch up".into())
+        }
+        None => (None, String::new()),
     };
     Some(StoreStatus {
         leader: seen.map(|s| s.leader_node),

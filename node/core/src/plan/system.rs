@@ -3,6 +3,7 @@
 use super::{
     action::{Action, Plan},
     observation::ClusterObservation,
+    wait_reason::WaitReason,
 };
 use crate::{
     catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState, system_voters},
@@ -172,10 +173,10 @@ pub(super) fn departures(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan)
             NodeState::Replacing { .. } if unnamed(c, *id) && !named => plan.propose(Kind::Replaced(*id)),
             NodeState::Draining if !o.reachable(*id) => {
                 let sentence = format!("the node does not answer; {}", remaining(c, *id));
-                plan.wait(None, Some(*id), "Draining", sentence);
+                plan.wait(None, Some(*id), WaitReason::Draining, sentence);
             }
-            NodeState::Draining => plan.wait(None, Some(*id), "Draining", remaining(c, *id)),
-            NodeState::Replacing { .. } => plan.wait(None, Some(*id), "Replacing", remaining(c, *id)),
+            NodeState::Draining => plan.wait(None, Some(*id), WaitReason::Draining, remaining(c, *id)),
+            NodeState::Replacing { .. } => plan.wait(None, Some(*id), WaitReason::Replacing, remaining(c, *id)),
             NodeState::Member | NodeState::Removed { .. } => {}
         }
     }

@@ -4,6 +4,7 @@ use super::toy::Toy;
 use crate::{
     catalogue::{CloseMode, Kind, NodeState, ReplicaState},
     ids::{GroupId, NodeId},
+    plan::WaitReason,
 };
 
 #[test]
@@ -48,8 +49,8 @@ fn a_drain_that_does_not_fit_waits_and_goes_on_by_itself() {
     toy.run(Kind::Drain(node));
     toy.settle();
     assert_eq!(toy.c.nodes[&node].state, NodeState::Draining);
-    assert_eq!(toy.waiting("ScaleDownBlocked").unwrap().store, toy.find("a"));
-    let draining = toy.waiting("Draining").unwrap().sentence;
+    assert_eq!(toy.waiting(WaitReason::ScaleDownBlocked).unwrap().store, toy.find("a"));
+    let draining = toy.waiting(WaitReason::Draining).unwrap().sentence;
     assert_eq!(draining, "store default/a has a replica on the node");
     toy.declare("a", 1);
     toy.settle();
@@ -90,7 +91,7 @@ fn the_drain_of_a_dead_node_ends_without_it() {
 fn a_draining_node_that_comes_back_removes_its_data_itself() {
     let mut toy = Toy::with_store(4, 3);
     let node = toy.drain_a_voter_that_is_down();
-    assert!(toy.waiting("Draining").unwrap().sentence.starts_with("the node does not answer; "));
+    assert!(toy.waiting(WaitReason::Draining).unwrap().sentence.starts_with("the node does not answer; "));
     toy.down.clear();
     toy.settle();
     assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });

@@ -4,7 +4,7 @@ use super::toy::Toy;
 use crate::{
     catalogue::{CatalogueOutcome, Kind, NodeState, ReplicaState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{Action, ClusterObservation, guard, plan, settle::FENCE_AGAIN_US},
+    plan::{Action, ClusterObservation, WaitReason, guard, plan, settle::FENCE_AGAIN_US},
 };
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ fn a_fenced_replica_is_replaced_on_its_own_node_if_there_is_no_other() {
     let (mut toy, group, odd) = odd_one(3);
     let old = toy.groups[&group].hosts[&odd];
     assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
-    assert!(toy.waiting("ReplicaInconsistent").unwrap().sentence.contains("fenced"));
+    assert!(toy.waiting(WaitReason::ReplicaInconsistent).unwrap().sentence.contains("fenced"));
     toy.settle();
     assert_eq!(toy.voters("a").into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
     assert!(toy.c.groups[&group].on(old).is_some_and(|new| new != odd), "a new lifetime, a new id");
@@ -102,7 +102,7 @@ fn a_fenced_replica_keeps_its_data_while_too_few_others_are_caught_up() {
     assert!(plan(&toy.c, &o).actions.contains(&retired));
     o.close_since_us.remove(&(group, other));
     let plan = plan(&toy.c, &o);
-    assert!(plan.actions.is_empty() && plan.waiting.iter().any(|w| w.reason == "NoQuorum"));
+    assert!(plan.actions.is_empty() && plan.waiting.iter().any(|w| w.reason == WaitReason::NoQuorum));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn two_of_three_voters_are_needed_to_call_the_third_odd() {
     o.nodes.get_mut(&node).unwrap().replicas.insert((group, fourth), report);
     o.groups.get_mut(&group).unwrap().hosts.insert(fourth, node);
     let planned = plan(&toy.c, &o);
-    assert!(planned.fences.is_empty() && planned.waiting.iter().any(|w| w.reason == "ReplicaInconsistent"));
+    assert!(planned.fences.is_empty() && planned.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent));
     toy.down.clear();
     toy.settle();
     assert!(toy.fenced.contains(&(group, odd)));
@@ -214,7 +214,7 @@ fn a_fenced_replica_is_replaced_while_another_nodes_drain_is_blocked() {
     assert!(toy.deleted.contains(&(group, odd)) && toy.c.groups[&group].on(node).is_some_and(|new| new != odd));
     assert!(toy.c.groups[&group].replicas.values().all(|r| r.state == ReplicaState::Active) && toy.is_quiet());
     assert_eq!(toy.c.nodes[&drained].state, NodeState::Draining);
-    assert!(toy.waiting("ScaleDownBlocked").is_some());
+    assert!(toy.waiting(WaitReason::ScaleDownBlocked).is_some());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::toy::{Carry, Toy};
 use crate::{
     catalogue::{CatalogueOutcome, Kind, ReplicaState},
     ids::{GroupId, NodeId},
-    plan::{Action, guard, plan},
+    plan::{Action, WaitReason, guard, plan},
 };
 
 #[test]
@@ -68,7 +68,7 @@ fn a_replica_that_is_behind_is_not_promoted() {
         toy.pass();
     }
     assert_eq!(toy.voters("a").len(), 1);
-    let waiting = toy.waiting("Growing").unwrap();
+    let waiting = toy.waiting(WaitReason::Growing).unwrap();
     assert!(waiting.sentence.contains("catches up"), "{}", waiting.sentence);
     toy.stalled.clear();
     toy.settle();
@@ -101,7 +101,7 @@ fn without_a_majority_nothing_is_touched() {
         toy.pass();
     }
     assert_eq!((toy.groups[&group].version, toy.c.groups[&group].clone()), before);
-    let sentence = toy.waiting("NoLeader").unwrap().sentence;
+    let sentence = toy.waiting(WaitReason::NoLeader).unwrap().sentence;
     assert!(sentence.contains(&format!("no answer from node {}, {}", voters[0], voters[1])), "{sentence}");
 }
 
@@ -113,7 +113,7 @@ fn a_group_that_cannot_be_formed_names_the_node_that_is_to_form_it() {
         let node = toy.initializer("a");
         toy.down.extend(toy.c.groups[&toy.group("a")].nodes());
         toy.pass();
-        let sentence = toy.waiting("NoLeader").unwrap().sentence;
+        let sentence = toy.waiting(WaitReason::NoLeader).unwrap().sentence;
         assert_eq!(sentence, format!("node {node}, which forms the group, does not answer{in_its_place}"));
         toy.down.clear();
         toy.settle();

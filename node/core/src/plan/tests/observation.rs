@@ -5,7 +5,7 @@ use crate::{
     ids::{Digest, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
     plan::{
-        ClusterObservation, Fence, GroupObservation, NodeObservation, ReplicaObservation,
+        ClusterObservation, Fence, GroupObservation, NodeObservation, ReplicaObservation, WaitReason,
         observation::{CAUGHT_UP_US, CLOSE_US},
         plan,
     },
@@ -124,7 +124,7 @@ fn the_odd_one_of_equal_index_is_fenced_and_not_caught_up() {
         majority: Digest([1; 32]),
     };
     assert_eq!(plan.fences, [evidence]);
-    assert!(plan.waiting.iter().any(|w| w.reason == "ReplicaInconsistent" && w.node == Some(NodeId::new(3))));
+    assert!(plan.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent && w.node == Some(NodeId::new(3))));
 }
 
 #[test]
@@ -134,9 +134,9 @@ fn nobody_is_fenced_without_a_majority_or_at_another_index() {
     let two = settled([two]);
     let split = plan(&catalogue(2), &two);
     assert!(split.fences.is_empty() && two.close(GROUP, replica(2)));
-    assert!(split.waiting.iter().any(|w| w.reason == "ReplicaInconsistent"), "but it is said");
+    assert!(split.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent), "but it is said");
     let mut behind = look(0, 100, &[100, 100, 99]);
     report(&mut behind, 3).digest = Digest([2; 32]);
     let plan = plan(&catalogue(3), &settled([behind]));
-    assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != "ReplicaInconsistent"));
+    assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != WaitReason::ReplicaInconsistent));
 }

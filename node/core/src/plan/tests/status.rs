@@ -3,7 +3,7 @@
 use super::toy::Toy;
 use crate::{
     ids::{GroupId, NodeId},
-    plan::{plan, status},
+    plan::{WaitReason, plan, status},
 };
 
 #[test]
@@ -13,7 +13,7 @@ fn status_of_stores_and_nodes_says_what_they_wait_for() {
     let o = toy.observe();
     let now = plan(&toy.c, &o);
     let seen = status::store(&toy.c, &o, &now, id).unwrap();
-    assert!(seen.quorum && seen.fully_replicated && seen.reason.is_empty() && seen.members.len() == 3);
+    assert!(seen.quorum && seen.fully_replicated && seen.reason.is_none() && seen.members.len() == 3);
     let node = status::node(&toy.c, &o, &now, NodeId::new(1));
     assert_eq!(node.named_by, [GroupId::SYSTEM, toy.group("a")]);
     assert!(node.caught_up && node.blocked_by.is_empty() && node.waiting_for.is_empty());
@@ -23,7 +23,7 @@ fn status_of_stores_and_nodes_says_what_they_wait_for() {
     let now = plan(&toy.c, &o);
     let seen = status::store(&toy.c, &o, &now, id).unwrap();
     assert!(seen.quorum && !seen.fully_replicated);
-    assert_eq!(seen.reason, "CatchingUp");
+    assert_eq!(seen.reason, Some(WaitReason::CatchingUp));
     assert!(status::node(&toy.c, &o, &now, NodeId::new(1)).blocked_by.contains("caught-up"));
     assert!(!status::node(&toy.c, &o, &now, NodeId::new(2)).caught_up);
 }

@@ -9,7 +9,8 @@ use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
     plan::{
-        Action, ClusterObservation, Fence, GroupObservation, LogPoint, NodeObservation, ReplicaObservation, Waiting,
+        Action, ClusterObservation, Fence, GroupObservation, LogPoint, NodeObservation, ReplicaObservation, WaitReason,
+        Waiting,
         observation::{CAUGHT_UP_US, SILENT_US},
         plan,
     },
@@ -151,7 +152,7 @@ impl Toy {
     }
 
     /// The first entry of the plan that waits for this reason.
-    pub(super) fn waiting(&mut self, reason: &str) -> Option<Waiting> {
+    pub(super) fn waiting(&mut self, reason: WaitReason) -> Option<Waiting> {
         let o = self.observe();
         plan(&self.c, &o).waiting.into_iter().find(|w| w.reason == reason)
     }
