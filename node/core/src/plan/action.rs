@@ -1,6 +1,9 @@
 //! The outcome of a pass: steps to carry out, replicas to fence, and what waits.
 
-use super::{observation::LogPoint, wait_reason::WaitReason};
+use super::{
+    observation::{GroupObservation, LogPoint},
+    wait_reason::WaitReason,
+};
 use crate::{
     catalogue::Kind,
     ids::{Digest, GroupId, NodeId, ReplicaId, StoreId},
@@ -38,6 +41,30 @@ pub enum Action {
         /// The next leader.
         to: ReplicaId,
     },
+}
+
+impl Action {
+    /// A change of an observed group to these voters and learners.
+    pub(super) fn change_membership(
+        group: GroupId,
+        observed: &GroupObservation,
+        voters: BTreeSet<ReplicaId>,
+        learners: BTreeMap<ReplicaId, NodeId>,
+    ) -> Self {
+        Self::ChangeMembership {
+            group,
+            leader_node: observed.leader_node,
+            leader: observed.leader,
+            expected: observed.membership,
+            voters,
+            learners,
+        }
+    }
+
+    /// A transfer of the leadership of an observed group.
+    pub(super) fn transfer(group: GroupId, observed: &GroupObservation, to: ReplicaId) -> Self {
+        Self::Transfer { group, leader_node: observed.leader_node, leader: observed.leader, to }
+    }
 }
 
 /// A replica that must serve no more: its state contradicts what a majority of the voters has. The evidence goes with it.

@@ -5,11 +5,16 @@
 //! a cluster that is as declared gets an empty [`Plan`].
 
 mod action;
+mod departures;
 mod divergence;
 pub mod grants;
+mod group_view;
 mod groups;
 mod guard;
+mod leadership;
+mod membership;
 mod observation;
+mod placement;
 mod planner;
 mod settle;
 pub mod status;
@@ -18,6 +23,7 @@ mod wait_reason;
 
 pub use action::{Action, Fence, Plan, Waiting};
 pub use guard::{Blocked, guard};
+pub use leadership::{Candidate, best_candidate, can_take_over};
 pub use observation::{
     ClusterObservation, CommitMark, GroupObservation, LogPoint, NodeObservation, ReplicaObservation,
 };

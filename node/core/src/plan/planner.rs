@@ -1,6 +1,8 @@
 //! One pass of the planner, rule by rule.
 
-use super::{action::Plan, divergence, grants, groups, observation::ClusterObservation, system};
+use super::{
+    action::Plan, departures, divergence, grants, groups, leadership, observation::ClusterObservation, system,
+};
 use crate::catalogue::Catalogue;
 
 /// Decides the next steps. At most one membership change per group is ever in flight: a group gets none while its
@@ -12,12 +14,12 @@ pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
     for (id, group) in &catalogue.groups {
         groups::plan(catalogue, observation, *id, group, &mut plan);
     }
-    groups::stores(catalogue, &mut plan);
-    system::departures(catalogue, observation, &mut plan);
+    groups::forget_removed_stores(catalogue, &mut plan);
+    departures::plan(catalogue, observation, &mut plan);
     divergence::plan(catalogue, observation, &mut plan);
     grants::plan(catalogue, observation, &mut plan);
     if plan.actions.is_empty() && catalogue.live_grant(observation.now_us).is_none() {
-        groups::balance(catalogue, observation, &mut plan);
+        leadership::balance(catalogue, observation, &mut plan);
     }
     plan
 }

@@ -1,6 +1,8 @@
 //! How stores and nodes look to those who asked for them.
 
-use super::{action::Plan, guard::guard, observation::ClusterObservation, system::unnamed, wait_reason::WaitReason};
+use super::{
+    action::Plan, departures::unnamed, guard::guard, observation::ClusterObservation, wait_reason::WaitReason,
+};
 use crate::{
     catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId, StoreId},
