@@ -1,4 +1,4 @@
-//! Validated names.
+//! Names of streams, event types and stores, checked when they are made.
 
 use std::{fmt, sync::Arc};
 
@@ -35,10 +35,10 @@ macro_rules! text_name {
             /// The longest allowed, in bytes.
             pub const MAX_BYTES: usize = $max;
 
-            /// Checks and wraps.
+            /// Checks and wraps a name.
             ///
             /// # Errors
-            /// `NameError` for empty, too long, or control characters.
+            /// [`NameError`] if the name is empty, too long or holds control characters.
             pub fn new(name: &str) -> Result<Self, NameError> {
                 bounded($field, name, Self::MAX_BYTES)?;
                 Ok(Self(name.into()))
@@ -63,11 +63,19 @@ macro_rules! text_name {
 }
 
 text_name!(
-    /// Name of a stream, 1 to 512 bytes, no control characters. Names that start with `$` are the store's own.
+    /// Name of a stream: 1 to 512 bytes, no control characters. Names that start with `$` are the store's own.
+    ///
+    /// ```
+    /// use taffrail_core::names::StreamName;
+    ///
+    /// let stream = StreamName::new("orders-1").unwrap();
+    /// assert_eq!(stream.as_str(), "orders-1");
+    /// assert_eq!(StreamName::new("").unwrap_err().to_string(), "stream: must not be empty");
+    /// ```
     StreamName, "stream", 512
 );
 text_name!(
-    /// Event type, 1 to 255 bytes, no control characters.
+    /// Type of an event, such as `OrderPlaced`: 1 to 255 bytes, no control characters.
     EventType, "type", 255
 );
 
@@ -79,7 +87,15 @@ impl StreamName {
     }
 }
 
-/// (namespace, name) of a store; each a DNS label, the name at most 40 characters, the namespace at most 63.
+/// Namespace and name of a store, each a DNS label: at most 63 and at most 40 characters.
+///
+/// ```
+/// use taffrail_core::names::StoreName;
+///
+/// let store = StoreName::new("default", "orders").unwrap();
+/// assert_eq!(store.to_string(), "default/orders");
+/// assert!(StoreName::new("default", "Orders").is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreName {
     namespace: Arc<str>,
@@ -96,10 +112,10 @@ fn dns_label(field: &'static str, s: &str, max: usize) -> Result<(), NameError> 
 }
 
 impl StoreName {
-    /// Checks and wraps.
+    /// Checks and wraps the two parts.
     ///
     /// # Errors
-    /// `NameError` naming the part and the rule.
+    /// [`NameError`] with the part and the rule that it breaks.
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         dns_label("namespace", namespace, 63)?;
         dns_label("store", name, 40)?;
