@@ -134,12 +134,12 @@ fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &Polled, id:
 fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Option<admin::StoreView> {
     let record = c.stores.get(&id)?;
     let seen = status::store(c, o, plan, id)?;
-    let members = seen.members.iter().map(|(replica, node, voter, leader, caught_up)| v1::Replica {
-        replica_id: replica.get(),
-        node_id: node.get(),
-        voter: *voter,
-        leader: *leader,
-        caught_up: *caught_up,
+    let members = seen.members.iter().map(|m| v1::Replica {
+        replica_id: m.replica.get(),
+        node_id: m.node.get(),
+        voter: m.voter,
+        leader: m.leader,
+        caught_up: m.caught_up,
     });
     Some(admin::StoreView {
         store: Some(v1::Store {

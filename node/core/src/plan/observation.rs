@@ -1,4 +1,4 @@
-//! What the coordinator has seen.
+//! Observations: what the nodes of a cluster have reported to the coordinator, and since when.
 
 use crate::{
     catalogue::{Catalogue, NodeState},
@@ -6,7 +6,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A log id as the planner compares it: term, leader, index.
+/// Log id of a membership: term, leader, index.
 pub type LogPoint = (u64, u64, u64);
 
 /// How long a replica must stay close to its leader before it counts as caught up, microseconds.
@@ -15,15 +15,15 @@ pub const CAUGHT_UP_US: u64 = 1_000_000;
 /// at any load, and finds a replica that stands still in a group that has seen few entries.
 pub const CLOSE_US: u64 = 250_000;
 
-/// How long a node must be silent before its drain goes on without it, microseconds: longer than a restart takes.
+/// How long a node must not answer before its drain goes on without it, microseconds: longer than a restart takes.
 pub const SILENT_US: u64 = 60_000_000;
 
-/// One replica, as its node reports it.
+/// A replica, as its node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaObservation {
-    /// True while it leads.
+    /// True while the replica leads.
     pub leads: bool,
-    /// Its term.
+    /// Term of the replica.
     pub term: u64,
     /// Index after its last log entry.
     pub log_end: u64,
@@ -31,47 +31,47 @@ pub struct ReplicaObservation {
     pub applied: u64,
     /// Digest at `applied`.
     pub digest: Digest,
-    /// Its digests at the last indexes at which every replica takes one.
+    /// Digests at the last indexes at which every replica takes one.
     pub marks: Vec<(u64, Digest)>,
-    /// Why it no longer runs.
+    /// Why the replica no longer runs; `None` while it runs.
     pub stopped: Option<String>,
 }
 
 /// A group, as its leader reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupObservation {
-    /// The leader.
+    /// Replica that leads.
     pub leader: ReplicaId,
-    /// Its node.
+    /// Node of the leader.
     pub leader_node: NodeId,
-    /// Its term.
+    /// Term of the leader.
     pub term: u64,
     /// Log id of the membership.
     pub membership: Option<LogPoint>,
     /// One set of voters, or two while a change is going on.
     pub configs: Vec<BTreeSet<ReplicaId>>,
-    /// Everyone in the membership, and where.
+    /// Voters and learners, each with its node.
     pub hosts: BTreeMap<ReplicaId, NodeId>,
-    /// How far each replica's log matches the leader's.
+    /// Index up to which each replica's log matches the leader's.
     pub matched: BTreeMap<ReplicaId, u64>,
     /// Committed index.
     pub committed: u64,
-    /// A majority answered lately.
+    /// True if a majority of the voters has answered the leader lately.
     pub quorum: bool,
 }
 
 impl GroupObservation {
-    /// Everyone who votes now, in either set.
+    /// Voters, in either set.
     #[must_use]
     pub fn voters(&self) -> BTreeSet<ReplicaId> {
         self.configs.iter().flatten().copied().collect()
     }
-    /// True while a change is going on.
+    /// True while a change of the voters is in flight.
     #[must_use]
     pub fn joint(&self) -> bool {
         self.configs.len() > 1
     }
-    /// Everyone who does not vote.
+    /// Members that do not vote.
     #[must_use]
     pub fn learners(&self) -> BTreeSet<ReplicaId> {
         let voters = self.voters();
@@ -82,16 +82,16 @@ impl GroupObservation {
 /// How far a group had committed at two moments that are at least `CLOSE_US` apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommitMark {
-    /// When the later one was taken.
+    /// Time of the later moment.
     pub since_us: u64,
-    /// Committed then.
+    /// Committed index at the later moment.
     pub committed: u64,
-    /// Committed at the earlier one: what a close replica must have.
+    /// Committed index at the earlier moment: what a close replica must have.
     pub before: u64,
 }
 
 impl CommitMark {
-    /// The first look at a group: nothing older is known, so all that is committed counts.
+    /// The mark of a group that was not observed before: nothing older is known, so all that is committed counts.
     pub(super) fn first(now_us: u64, committed: u64) -> Self {
         Self { since_us: now_us, committed, before: committed }
     }
@@ -104,39 +104,39 @@ impl CommitMark {
     }
 }
 
-/// A node.
+/// A node, as it reports itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeObservation {
-    /// Answered the last poll.
+    /// True if the node answered the last poll.
     pub reachable: bool,
     /// The disk that answers at this node's name, if it is another one.
     pub other_disk: Option<DiskId>,
-    /// Replicas that it runs.
+    /// Replicas that the node runs.
     pub replicas: BTreeMap<(GroupId, ReplicaId), ReplicaObservation>,
-    /// Replicas that it has removed for ever.
+    /// Replicas that the node has removed for ever.
     pub deleted: BTreeSet<(GroupId, ReplicaId)>,
-    /// Replicas that it has fenced: they never run again, and their data is still there.
+    /// Replicas that the node has fenced: they never run again, and their data is kept.
     pub fenced: BTreeSet<(GroupId, ReplicaId)>,
 }
 
-/// Everything the coordinator has seen.
+/// The whole cluster, as the coordinator observes it: the input of the planner beside the catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterObservation {
-    /// Now, by the coordinator's clock.
+    /// Time of the observation by the coordinator's clock, Unix time in microseconds.
     pub now_us: u64,
     /// The coordinator's node.
     pub coordinator: NodeId,
-    /// Nodes.
+    /// Nodes of the catalogue.
     pub nodes: BTreeMap<NodeId, NodeObservation>,
     /// Groups that have a leader, the system group among them.
     pub groups: BTreeMap<GroupId, GroupObservation>,
     /// Since when each replica has been close to its leader without a break.
     pub close_since_us: BTreeMap<(GroupId, ReplicaId), u64>,
-    /// How far each group had committed a little earlier.
+    /// Committed indexes of each group a little earlier.
     pub marks: BTreeMap<GroupId, CommitMark>,
-    /// Since when each node that does not answer has not, as far as this coordinator knows.
+    /// Since when each unreachable node has not answered, as far as this coordinator knows.
     pub silent_since_us: BTreeMap<NodeId, u64>,
-    /// When this coordinator first saw that a replica of the group is fenced on the node. Another one begins anew.
+    /// When this coordinator first observed that a replica of the group is fenced on the node. A new coordinator begins anew.
     pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
 }
 

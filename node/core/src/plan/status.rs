@@ -1,4 +1,4 @@
-//! How stores and nodes look to those who asked for them.
+//! Status of stores and nodes, as the operator and the command line show them.
 
 use super::{
     action::Plan, departures::unnamed, guard::guard, observation::ClusterObservation, wait_reason::WaitReason,
@@ -8,83 +8,102 @@ use crate::{
     ids::{GroupId, NodeId, ReplicaId, StoreId},
 };
 
-/// A store.
+/// Status of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreStatus {
-    /// Node of its leader.
+    /// Node of the leader; `None` without one.
     pub leader: Option<NodeId>,
-    /// Its term.
+    /// Term of the leader; 0 without one.
     pub term: u64,
-    /// Replica, node, votes, leads, caught up.
-    pub members: Vec<(ReplicaId, NodeId, bool, bool, bool)>,
-    /// A leader is known and a majority answers.
+    /// Members of the store's group, by replica id.
+    pub members: Vec<MemberStatus>,
+    /// True if a leader is known and a majority answers it.
     pub quorum: bool,
-    /// As many caught-up voters as declared, and nothing in flight.
+    /// True if there are as many caught-up voters as declared, and nothing is in flight.
     pub fully_replicated: bool,
-    /// Why it is not where it should be; empty when it is.
+    /// What the store waits for; empty if it is as declared.
     pub waiting_for: String,
-    /// The reason of it; `None` when it is.
+    /// Why the store waits; `None` if it is as declared.
     pub reason: Option<WaitReason>,
 }
 
-/// Looks at one store.
+/// Status of one member of a store's group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Its node.
+    pub node: NodeId,
+    /// True if the replica votes.
+    pub voter: bool,
+    /// True if the replica leads.
+    pub leader: bool,
+    /// True if the replica is close to the leader. Guards ask for more: [`ClusterObservation::caught_up`].
+    pub caught_up: bool,
+}
+
+/// The status of one store; `None` if the catalogue does not have the store.
 #[must_use]
 pub fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Option<StoreStatus> {
     let store = c.stores.get(&id)?;
     let group = c.groups.get(&store.group)?;
-    let seen = o.groups.get(&store.group);
-    let waiting = plan.waiting.iter().find(|w| w.store == Some(id));
-    let mut members = Vec::new();
-    if let Some(seen) = seen {
-        let voters = seen.voters();
-        for (replica, node) in &seen.hosts {
-            // Close is enough to be shown: the guards ask for more.
-            let close = o.close(store.group, *replica);
-            members.push((*replica, *node, voters.contains(replica), *replica == seen.leader, close));
-        }
-    }
-    let voters = members.iter().filter(|m| m.2).count();
-    let all_close = members.iter().filter(|m| m.2).all(|m| m.4);
-    let quiet = group.replicas.values().all(|r| r.state == ReplicaState::Active) && group.phase == GroupPhase::Formed;
-    let quorum = seen.is_some_and(|s| s.quorum);
-    let full = voters == store.replicas as usize && all_close && quiet && seen.is_some_and(|s| !s.joint());
-    let fully_replicated = quorum && full && store.state == StoreState::Active;
-    let (reason, waiting_for) = match waiting {
+    let observed = o.groups.get(&store.group);
+    let members = members(o, store.group);
+    let mut voters = members.iter().filter(|m| m.voter);
+    let full = voters.clone().count() == store.replicas as usize && voters.all(|m| m.caught_up);
+    let changing = group.replicas.values().any(|r| r.state != ReplicaState::Active)
+        || group.phase != GroupPhase::Formed
+        || observed.is_none_or(|s| s.joint());
+    let settled = full && !changing;
+    let quorum = observed.is_some_and(|s| s.quorum);
+    let active = store.state == StoreState::Active;
+    let (reason, waiting_for) = match plan.waiting.iter().find(|w| w.store == Some(id)) {
         Some(w) => (Some(w.reason), w.sentence.clone()),
-        None if store.state == StoreState::Active && quorum && !full => {
-            (Some(WaitReason::CatchingUp), "replicas catch up".into())
-        }
+        None if active && quorum && !settled => (Some(WaitReason::CatchingUp), "replicas catch up".into()),
         None => (None, String::new()),
     };
     Some(StoreStatus {
-        leader: seen.map(|s| s.leader_node),
-        term: seen.map_or(0, |s| s.term),
+        leader: observed.map(|s| s.leader_node),
+        term: observed.map_or(0, |s| s.term),
         members,
         quorum,
-        fully_replicated,
+        fully_replicated: active && quorum && settled,
         waiting_for,
         reason,
     })
 }
 
-/// A node.
+fn members(o: &ClusterObservation, group: GroupId) -> Vec<MemberStatus> {
+    let Some(observed) = o.groups.get(&group) else { return Vec::new() };
+    let voters = observed.voters();
+    let status = |(replica, node): (&ReplicaId, &NodeId)| MemberStatus {
+        replica: *replica,
+        node: *node,
+        voter: voters.contains(replica),
+        leader: *replica == observed.leader,
+        caught_up: o.close(group, *replica),
+    };
+    observed.hosts.iter().map(status).collect()
+}
+
+/// Status of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
-    /// Groups whose membership, observed or recorded, names it; 0 is the system group.
+    /// Groups whose membership, observed or recorded, names the node; 0 is the system group.
     pub named_by: Vec<GroupId>,
-    /// Every group that it hosts has caught up there.
+    /// True if the node answers and its replica of every such group is caught up.
     pub caught_up: bool,
-    /// What forbids to take it away for a while; empty for nothing.
+    /// Why the node may not be taken away for a while; empty if it may.
     pub blocked_by: String,
-    /// What its departure waits for; empty when it is not leaving.
+    /// What the departure of the node waits for; empty if the node does not leave.
     pub waiting_for: String,
-    /// Groups it hosts.
+    /// Number of groups in `named_by`.
     pub groups: u32,
-    /// Groups it leads.
+    /// Number of groups whose leader is on the node.
     pub leaders: u32,
 }
 
-/// Looks at one node.
+/// The status of one node.
 #[must_use]
 pub fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: NodeId) -> NodeStatus {
     let mut named_by: Vec<GroupId> =
