@@ -2,27 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-/// Why a name was refused: the field and the rule.
+/// Reason why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
 pub struct NameError {
-    /// The field that held it.
+    /// Field that holds the name.
     pub field: &'static str,
-    /// The rule it broke.
+    /// Rule that the name breaks.
     pub rule: String,
-}
-
-fn bounded(field: &'static str, s: &str, max_bytes: usize) -> Result<(), NameError> {
-    if s.is_empty() {
-        return Err(NameError { field, rule: "must not be empty".into() });
-    }
-    if s.len() > max_bytes {
-        return Err(NameError { field, rule: format!("must be at most {max_bytes} bytes, is {}", s.len()) });
-    }
-    if s.chars().any(char::is_control) {
-        return Err(NameError { field, rule: "must not hold control characters".into() });
-    }
-    Ok(())
 }
 
 macro_rules! text_name {
@@ -32,7 +19,7 @@ macro_rules! text_name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The longest allowed, in bytes.
+            /// Longest allowed length, bytes.
             pub const MAX_BYTES: usize = $max;
 
             /// Checks and wraps a name.
@@ -43,7 +30,7 @@ macro_rules! text_name {
                 bounded($field, name, Self::MAX_BYTES)?;
                 Ok(Self(name.into()))
             }
-            /// The text.
+            /// The name as a string slice.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -80,7 +67,7 @@ text_name!(
 );
 
 impl StreamName {
-    /// Streams of the store itself start with `$`.
+    /// True for a stream of the store itself, whose name starts with `$`.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
@@ -100,15 +87,6 @@ impl StreamName {
 pub struct StoreName {
     namespace: Arc<str>,
     name: Arc<str>,
-}
-
-fn dns_label(field: &'static str, s: &str, max: usize) -> Result<(), NameError> {
-    bounded(field, s, max)?;
-    let inner = s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !inner || s.starts_with('-') || s.ends_with('-') {
-        return Err(NameError { field, rule: "must be lower-case letters, digits and inner dashes".into() });
-    }
-    Ok(())
 }
 
 impl StoreName {
@@ -142,6 +120,28 @@ impl fmt::Debug for StoreName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreName({self})")
     }
+}
+
+fn dns_label(field: &'static str, s: &str, max: usize) -> Result<(), NameError> {
+    bounded(field, s, max)?;
+    let inner = s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !inner || s.starts_with('-') || s.ends_with('-') {
+        return Err(NameError { field, rule: "must be lower-case letters, digits and inner dashes".into() });
+    }
+    Ok(())
+}
+
+fn bounded(field: &'static str, s: &str, max_bytes: usize) -> Result<(), NameError> {
+    if s.is_empty() {
+        return Err(NameError { field, rule: "must not be empty".into() });
+    }
+    if s.len() > max_bytes {
+        return Err(NameError { field, rule: format!("must be at most {max_bytes} bytes, is {}", s.len()) });
+    }
+    if s.chars().any(char::is_control) {
+        return Err(NameError { field, rule: "must not hold control characters".into() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

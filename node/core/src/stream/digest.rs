@@ -1,26 +1,11 @@
-//! Running digests. The bytes that go in are spelled here and nowhere else; they are part of the disk contract, because
-//! replicas of different versions compare digests.
+//! Running digests of a partition. This file alone defines the bytes that are hashed. The bytes are part of the disk contract,
+//! because replicas of different versions compare digests.
 
 use super::block::Block;
 use crate::{
     append::{Appended, ExpectedRevision, Rejected, Tail},
     ids::{Digest, EventId},
 };
-
-fn text(h: &mut blake3::Hasher, s: &[u8]) {
-    h.update(&(s.len() as u64).to_be_bytes());
-    h.update(s);
-}
-
-/// Spelled here, not by `Display`: a message may be reworded, these bytes may not.
-fn expectation(h: &mut blake3::Hasher, expected: ExpectedRevision) {
-    match expected {
-        ExpectedRevision::Any => text(h, b"any"),
-        ExpectedRevision::NoStream => text(h, b"no_stream"),
-        ExpectedRevision::StreamExists => text(h, b"stream_exists"),
-        ExpectedRevision::Exact(r) => text(h, r.get().to_string().as_bytes()),
-    }
-}
 
 /// Hash of the ids of a batch, in order.
 #[must_use]
@@ -32,7 +17,7 @@ pub(super) fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
     Digest(*h.finalize().as_bytes())
 }
 
-/// The event digest after `block` was stored. (Its own `event_digest` is not looked at.)
+/// The event digest after `block` was stored. `block.event_digest` is not read.
 #[must_use]
 pub(super) fn events(before: &Digest, block: &Block) -> Digest {
     let mut h = blake3::Hasher::new();
@@ -56,7 +41,7 @@ pub(super) fn events(before: &Digest, block: &Block) -> Digest {
 }
 
 impl Block {
-    /// True if its digest is that of these events after a history with the digest `before`.
+    /// True if the block's digest is that of its events after a history with the digest `before`.
     #[must_use]
     pub fn follows(&self, before: &Digest) -> bool {
         events(before, self) == self.event_digest
@@ -131,4 +116,19 @@ pub(super) fn rules(before: &Digest, rules: u32) -> Digest {
     h.update(&[7]);
     h.update(&rules.to_be_bytes());
     Digest(*h.finalize().as_bytes())
+}
+
+fn text(h: &mut blake3::Hasher, s: &[u8]) {
+    h.update(&(s.len() as u64).to_be_bytes());
+    h.update(s);
+}
+
+/// Hashes an expectation. Not by its `Display`: a message may be reworded, these bytes may not.
+fn expectation(h: &mut blake3::Hasher, expected: ExpectedRevision) {
+    match expected {
+        ExpectedRevision::Any => text(h, b"any"),
+        ExpectedRevision::NoStream => text(h, b"no_stream"),
+        ExpectedRevision::StreamExists => text(h, b"stream_exists"),
+        ExpectedRevision::Exact(r) => text(h, r.get().to_string().as_bytes()),
+    }
 }
