@@ -20,7 +20,7 @@ macro_rules! text_name {
 
         impl $name {
             /// Longest allowed length, bytes.
-            pub const MAX_BYTES: usize = $max;
+            const MAX_BYTES: usize = $max;
 
             /// Checks and wraps a name.
             ///

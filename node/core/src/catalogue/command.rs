@@ -5,144 +5,144 @@ use crate::{
     names::StoreName,
 };
 
-/// The rules that this version knows.
+/// Newest rules that this version knows.
 pub const RULES: u32 = 1;
-/// The rules in force: those that every catalogue begins under. Whoever coordinates proposes under them, not under the
-/// newest that it knows, which would stop the members of an older version. No command raises them yet.
+/// Rules in force: those that every catalogue begins under. The coordinator proposes under these rules, not under the newest
+/// that it knows, which would stop the members of an older version. No command raises them yet.
 pub const RULES_IN_FORCE: u32 = 1;
 
 /// A command of the system group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The rules it was proposed under.
+    /// Rules that the command was proposed under.
     pub rules: u32,
-    /// The proposer's clock, Unix time in microseconds; never goes back in the catalogue.
+    /// Clock of the proposer, Unix time in microseconds. The catalogue's clock never goes back.
     pub stamp_us: u64,
-    /// What it does.
+    /// Kind of the command.
     pub kind: Kind,
 }
 
-/// What a node says of itself.
+/// Registration of a node, as the node describes itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registration {
-    /// Its disk.
+    /// Disk of the node.
     pub disk: DiskId,
     /// Pod or host name.
     pub name: String,
     /// Address for peers, `host:port`.
     pub address: String,
-    /// Version of its binary.
+    /// Version of the node's binary.
     pub version: String,
 }
 
-/// A store as somebody wants it.
+/// Declaration of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
-    /// Its name.
+    /// Name of the store.
     pub name: StoreName,
-    /// Voters: 1, 3, 5 or 7.
+    /// Number of voters: 1, 3, 5 or 7.
     pub replicas: u32,
-    /// Adopts this retained store.
+    /// Retained store to adopt.
     pub adopt: Option<StoreId>,
-    /// The id of a new store, minted by the proposer.
+    /// Id of the store if it is new, minted by the proposer.
     pub minted: StoreId,
-    /// Who declares it (a UID); empty for nobody in particular.
+    /// UID of the declarer; empty for nobody in particular.
     pub declared_by: String,
 }
 
-/// What becomes of a closed store's data.
+/// Fate of a closed store's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseMode {
-    /// Kept, not served.
+    /// The data is kept, not served.
     Retain,
-    /// Removed from every node.
+    /// Every node removes the data.
     Delete,
 }
 
-/// What a command does.
+/// Kinds of commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The first command of a cluster: its id and its first node.
+    /// Starts the cluster: the first command of its log.
     Init {
-        /// The cluster.
+        /// Id of the cluster.
         cluster: ClusterId,
-        /// The first node; it gets id 1.
+        /// First node; it gets id 1.
         first: Registration,
     },
-    /// A node id for a disk.
+    /// Gives a disk its node id.
     Register(Registration),
-    /// A store is wanted, new or changed.
+    /// Creates, changes or adopts a store.
     Declare(Declaration),
-    /// The group's first leader was seen.
+    /// Records that the group had its first leader.
     GroupFormed(GroupId),
-    /// A further replica of a group.
+    /// Adds a replica to a group.
     AddReplica {
         /// The group.
         group: GroupId,
-        /// Where.
+        /// Node of the new replica.
         node: NodeId,
     },
-    /// The replica votes.
+    /// Records that the replica votes.
     ReplicaActive {
         /// The group.
         group: GroupId,
         /// The replica.
         replica: ReplicaId,
     },
-    /// No membership names the replica any more: its node removes its data.
+    /// Retires a replica that no membership names any more: its node removes the data.
     RetireReplica {
         /// The group.
         group: GroupId,
         /// The replica.
         replica: ReplicaId,
     },
-    /// Its node removed the data, or is gone for good.
+    /// Forgets a replica whose node has removed the data, or is gone for good.
     DropReplica {
         /// The group.
         group: GroupId,
         /// The replica.
         replica: ReplicaId,
     },
-    /// A store is no longer declared.
+    /// Closes a store that is no longer declared.
     Close {
         /// The store.
         store: StoreId,
-        /// What becomes of its data.
+        /// Fate of the data.
         mode: CloseMode,
-        /// Who declared it; empty: whoever.
+        /// Declarer that the store must have; empty: any.
         declared_by: String,
     },
-    /// All data of a store that is being removed is gone.
+    /// Forgets a store whose data is gone from every node.
     StoreGone(StoreId),
-    /// Empty a node.
+    /// Moves all replicas away from a node, and then removes the node.
     Drain(NodeId),
-    /// Do not empty it after all.
+    /// Cancels a drain.
     CancelDrain(NodeId),
-    /// No group names the node any more.
+    /// Removes a drained node that no group names any more.
     Drained(NodeId),
-    /// One node takes the place of another in every group.
+    /// Replaces a lost node in every group.
     Replace {
         /// The lost node.
         old: NodeId,
-        /// Its successor; none: wherever there is room.
+        /// The successor; `None`: any node that has room.
         new: Option<NodeId>,
     },
-    /// No group names the lost node any more.
+    /// Removes a lost node that no group names any more.
     Replaced(NodeId),
-    /// Somebody wants to take a node away for a while.
+    /// Acquires or renews the disruption grant for a node.
     AcquireGrant {
         /// The node.
         node: NodeId,
-        /// Who.
+        /// Name of the holder.
         holder: String,
-        /// For how long at most, microseconds.
+        /// Longest time of the grant, microseconds.
         ttl_us: u64,
     },
-    /// The node is back.
+    /// Releases the disruption grant: the node is back.
     ReleaseGrant {
         /// The node.
         node: NodeId,
-        /// Who had it.
+        /// Name of the holder.
         holder: String,
     },
 }

@@ -2,35 +2,35 @@
 
 use crate::ids::{GroupId, NodeId, ReplicaId, StoreId};
 
-/// What apply answers.
+/// Outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogueOutcome {
-    /// Done, or nothing was to be done.
+    /// The command is carried out, or was carried out before.
     Done,
-    /// The node's id.
+    /// Id of the node.
     Node(NodeId),
-    /// The disk's node was removed; by force or after a drain.
+    /// The node of the disk was removed, by force or after a drain.
     NodeRemoved {
-        /// Its data may be the only copy until its groups are whole elsewhere.
+        /// True for removed by force: the disk may hold the only copy of data until its groups are whole elsewhere.
         forced: bool,
-        /// The id it had.
+        /// Id that the node had.
         node: NodeId,
     },
-    /// The store's id.
+    /// Id of the store.
     Store(StoreId),
-    /// The new replica's id.
+    /// Id of the new replica.
     Replica(ReplicaId),
-    /// Refused, and nothing has changed.
+    /// The command is refused, and has changed nothing.
     Refused(Refused),
 }
 
-/// Why a command changed nothing.
+/// Reason why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Another cluster's id, or a command before `Init`.
+    /// The command names another cluster, or comes before [`Kind::Init`](super::Kind::Init).
     #[error("the catalogue belongs to another cluster")]
     WrongCluster,
-    /// Fewer member nodes than replicas.
+    /// There are fewer member nodes than replicas.
     #[error("{wanted} replicas need {wanted} nodes, there are {have}")]
     NotEnoughNodes {
         /// Replicas asked for.
@@ -41,41 +41,41 @@ pub enum Refused {
     /// A retained store has this name.
     #[error("store {id} of this name is retained since {at_us}")]
     RetainedDataExists {
-        /// Its id.
+        /// Id of the retained store.
         id: StoreId,
-        /// Since when, Unix time in microseconds.
+        /// Time of the close, Unix time in microseconds.
         at_us: u64,
     },
-    /// Another declarer has this name.
+    /// A store of another declarer has this name.
     #[error("the name is declared by {by}")]
     NameTaken {
-        /// Who.
+        /// UID of the other declarer.
         by: String,
     },
-    /// No such store.
+    /// There is no such store.
     #[error("no store {0}")]
     StoreNotFound(StoreId),
     /// The store is being removed.
     #[error("store {0} is being removed")]
     StoreRemoving(StoreId),
-    /// Not 1, 3, 5 or 7.
+    /// The number of replicas is not 1, 3, 5 or 7.
     #[error("replicas must be 1, 3, 5 or 7, is {0}")]
     InvalidReplicas(u32),
-    /// No such node, or it is not in the state for this.
+    /// There is no such node, or its state does not allow the command.
     #[error("node {0} is not there or not in the state for this")]
     BadNode(NodeId),
-    /// No such group or replica, or not in the state for this.
+    /// There is no such group or replica, or its state does not allow the command.
     #[error("group {0}: no such replica, or not in the state for this")]
     BadReplica(GroupId),
     /// A group still names the node.
     #[error("group {0} still names the node")]
     StillNamed(GroupId),
-    /// Another node is out under a grant.
+    /// Another holder has the disruption grant.
     #[error("node {node} is out under a grant of {holder}")]
     GrantHeld {
-        /// The node.
+        /// Node of the grant.
         node: NodeId,
-        /// Who holds it.
+        /// Name of the holder.
         holder: String,
     },
 }
@@ -83,7 +83,7 @@ pub enum Refused {
 /// A row that a command has changed or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touched {
-    /// Counters, cluster id, clock, digest, grant.
+    /// The header: counters, cluster id, clock, digest and grant.
     Header,
     /// A node.
     Node(NodeId),
@@ -91,6 +91,6 @@ pub enum Touched {
     Store(StoreId),
     /// A group.
     Group(GroupId),
-    /// The id of a store that is gone.
+    /// The id of a store that was removed.
     RemovedStore(StoreId),
 }

@@ -10,27 +10,27 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One thing to do.
+/// One step of the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// A command for the catalogue.
+    /// Propose a command for the catalogue.
     Propose(Kind),
-    /// Change who votes and who learns, if the membership is still `expected`.
+    /// Change the voters and learners of a group, if its membership is still `expected`.
     ChangeMembership {
         /// The group.
         group: GroupId,
-        /// Node of its leader.
+        /// Node of the leader.
         leader_node: NodeId,
-        /// Its leader.
+        /// Leader of the group.
         leader: ReplicaId,
-        /// Log id of the membership that this was decided from.
+        /// Log id of the membership that the change was decided from.
         expected: Option<LogPoint>,
         /// All voters afterwards.
         voters: BTreeSet<ReplicaId>,
-        /// All learners afterwards, and where they live.
+        /// All learners afterwards, each with its node.
         learners: BTreeMap<ReplicaId, NodeId>,
     },
-    /// Hand leadership to another caught-up voter.
+    /// Hand leadership over to another caught-up voter.
     Transfer {
         /// The group.
         group: GroupId,
@@ -67,44 +67,44 @@ impl Action {
     }
 }
 
-/// A replica that must serve no more: its state contradicts what a majority of the voters has. The evidence goes with it.
+/// A replica that must serve no more, since its state contradicts the state of a majority of the voters, with the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The group.
     pub group: GroupId,
     /// The replica.
     pub replica: ReplicaId,
-    /// Where it lives.
+    /// Node of the replica.
     pub node: NodeId,
-    /// All of them have applied up to here.
+    /// Index that the replica and the majority have applied.
     pub index: u64,
-    /// What the replica has there.
+    /// Digest of the replica at `index`.
     pub digest: Digest,
-    /// What the majority has there.
+    /// Digest of the majority at `index`.
     pub majority: Digest,
 }
 
-/// Something that is not as it should be, and what it waits for.
+/// A deviation from what is declared, and what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The store, if it is about one.
+    /// Store that deviates; `None` if no store does.
     pub store: Option<StoreId>,
-    /// The node, if it is about one.
+    /// Node that deviates; `None` if no node does.
     pub node: Option<NodeId>,
     /// The reason, as conditions name it.
     pub reason: WaitReason,
-    /// One sentence.
+    /// What the store or node waits for, in one sentence.
     pub sentence: String,
 }
 
-/// The outcome of one pass.
+/// Outcome of one pass of the planner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What to do now, in order.
+    /// Steps to take now, in order.
     pub actions: Vec<Action>,
-    /// Replicas to be fenced, at most one of a group. They count as not caught up already.
+    /// Replicas to fence, at most one of a group. They count as not caught up already.
     pub fences: Vec<Fence>,
-    /// What stands still, and why.
+    /// Deviations that wait, and for what.
     pub waiting: Vec<Waiting>,
 }
 

@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 
 /// The group that forbids to take a node away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
+pub(super) struct Blocked {
     /// The group.
-    pub group: GroupId,
+    pub(super) group: GroupId,
     /// Why, in one sentence that names the store or the system group.
-    pub sentence: String,
+    pub(super) sentence: String,
 }
 
 /// Checks whether a node may be taken away for a while. What is not known counts as no.
@@ -24,7 +24,7 @@ pub struct Blocked {
 ///
 /// # Errors
 /// [`Blocked`] with the first group that forbids it.
-pub fn guard(catalogue: &Catalogue, observation: &ClusterObservation, node: NodeId) -> Result<(), Blocked> {
+pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, node: NodeId) -> Result<(), Blocked> {
     let system = (GroupId::SYSTEM, "the system group".to_owned());
     let stores = catalogue.groups.iter().filter(|(_, g)| g.phase == GroupPhase::Formed && g.nodes().any(|n| n == node));
     let named = stores.map(|(id, g)| {

@@ -22,7 +22,6 @@ mod system;
 mod wait_reason;
 
 pub use action::{Action, Fence, Plan, Waiting};
-pub use guard::{Blocked, guard};
 pub use leadership::{Candidate, best_candidate, can_take_over};
 pub use observation::{
     ClusterObservation, CommitMark, GroupObservation, LogPoint, NodeObservation, ReplicaObservation,

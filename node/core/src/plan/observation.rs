@@ -10,13 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub type LogPoint = (u64, u64, u64);
 
 /// How long a replica must stay close to its leader before it counts as caught up, microseconds.
-pub const CAUGHT_UP_US: u64 = 1_000_000;
+pub(super) const CAUGHT_UP_US: u64 = 1_000_000;
 /// What was committed this long ago must be in the log of a replica that is close, microseconds. A distance in time holds
 /// at any load, and finds a replica that stands still in a group that has seen few entries.
-pub const CLOSE_US: u64 = 250_000;
+pub(super) const CLOSE_US: u64 = 250_000;
 
 /// How long a node must not answer before its drain goes on without it, microseconds: longer than a restart takes.
-pub const SILENT_US: u64 = 60_000_000;
+pub(super) const SILENT_US: u64 = 60_000_000;
 
 /// A replica, as its node reports it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,13 +67,11 @@ impl GroupObservation {
         self.configs.iter().flatten().copied().collect()
     }
     /// True while a change of the voters is in flight.
-    #[must_use]
-    pub fn joint(&self) -> bool {
+    pub(super) fn joint(&self) -> bool {
         self.configs.len() > 1
     }
     /// Members that do not vote.
-    #[must_use]
-    pub fn learners(&self) -> BTreeSet<ReplicaId> {
+    pub(super) fn learners(&self) -> BTreeSet<ReplicaId> {
         let voters = self.voters();
         self.hosts.keys().copied().filter(|r| !voters.contains(r)).collect()
     }
@@ -142,8 +140,7 @@ pub struct ClusterObservation {
 
 impl ClusterObservation {
     /// The node answers and says that the replica runs there. What is not known counts as no.
-    #[must_use]
-    pub fn runs(&self, node: NodeId, group: GroupId, replica: ReplicaId) -> bool {
+    pub(super) fn runs(&self, node: NodeId, group: GroupId, replica: ReplicaId) -> bool {
         let node = self.nodes.get(&node).filter(|n| n.reachable);
         node.and_then(|n| n.replicas.get(&(group, replica))).is_some_and(|r| r.stopped.is_none())
     }
@@ -156,45 +153,38 @@ impl ClusterObservation {
     }
 
     /// The replica is close to its leader now.
-    #[must_use]
-    pub fn close(&self, group: GroupId, replica: ReplicaId) -> bool {
+    pub(super) fn close(&self, group: GroupId, replica: ReplicaId) -> bool {
         self.close_since_us.contains_key(&(group, replica))
     }
 
     /// The node answered the last poll.
-    #[must_use]
-    pub fn reachable(&self, node: NodeId) -> bool {
+    pub(super) fn reachable(&self, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.reachable)
     }
 
     /// The node has not answered for so long that what leaves it need not wait for it.
-    #[must_use]
-    pub fn silent(&self, node: NodeId) -> bool {
+    pub(super) fn silent(&self, node: NodeId) -> bool {
         let since = self.silent_since_us.get(&node);
         since.is_some_and(|s| self.now_us.saturating_sub(*s) >= SILENT_US)
     }
 
     /// The node says that it has removed the replica for ever.
-    #[must_use]
-    pub fn tombstoned(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+    pub(super) fn tombstoned(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.reachable && n.deleted.contains(&(group, replica)))
     }
 
     /// The node has fenced the replica.
-    #[must_use]
-    pub fn fenced(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+    pub(super) fn fenced(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.fenced.contains(&(group, replica)))
     }
 
     /// A replica of the group was fenced on the node a short time ago.
-    #[must_use]
-    pub fn fenced_lately(&self, group: GroupId, node: NodeId) -> bool {
+    pub(super) fn fenced_lately(&self, group: GroupId, node: NodeId) -> bool {
         self.fenced_since_us.contains_key(&(group, node))
     }
 
     /// The node has removed the replica, or there is no such node any more.
-    #[must_use]
-    pub fn gone(&self, catalogue: &Catalogue, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+    pub(super) fn gone(&self, catalogue: &Catalogue, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         match catalogue.nodes.get(&node).map(|n| n.state) {
             None | Some(NodeState::Removed { .. }) => true,
             Some(NodeState::Member | NodeState::Draining | NodeState::Replacing { .. }) => {

@@ -13,7 +13,7 @@ macro_rules! wait_reasons {
 
         impl WaitReason {
             /// All reasons.
-            pub const ALL: &'static [Self] = &[$(Self::$reason),*];
+            const ALL: &'static [Self] = &[$(Self::$reason),*];
 
             /// The name in conditions and on the wire.
             #[must_use]

@@ -2,42 +2,42 @@
 
 use crate::append::Append;
 
-/// The rules that this version knows. Apply keeps old rules; the number rises by a logged command.
+/// Newest rules that this version knows. Old rules stay known; the number in force rises by a logged command.
 pub const RULES: u32 = 1;
-/// The rules that every partition begins under, whatever version makes it: what an entry does must follow from the log
-/// alone, and replicas of one log may be made by different versions.
-pub const FIRST_RULES: u32 = 1;
+/// Rules that every partition begins under, whichever version creates it: the effect of an entry must follow from the log
+/// alone, and the replicas of one log may be created by different versions.
+pub(super) const FIRST_RULES: u32 = 1;
 
 /// One append with the proposer's clock, microseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
-    /// What to append.
+    /// The append.
     pub append: Append,
-    /// The proposer's clock; apply stores the larger of it and the last recorded time.
+    /// Clock of the proposer. The larger of the stamp and the last recorded time is stored.
     pub stamp_us: u64,
 }
 
 /// A command of a store's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The rules it was proposed under.
+    /// Rules that the command was proposed under.
     pub rules: u32,
-    /// What it does.
+    /// Kind of the command.
     pub kind: Kind,
 }
 
-/// What a command does.
+/// Kinds of commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Appends of several clients, in order, each all or nothing.
     Appends(Vec<Stamped>),
-    /// Changes what shapes outcomes; proposed by the coordinator.
+    /// Changes settings that outcomes depend on; proposed by the coordinator.
     Settings {
         /// How long repeats are recognised, microseconds.
         repeat_window_us: u64,
-        /// Refuse all new appends.
+        /// True to refuse all new appends.
         closed: bool,
     },
-    /// Every member's binary knows these rules: they are in force from here. Never lowers them.
+    /// Puts these rules, which every member's binary knows, in force from here on. Never lowers them.
     RaiseRules(u32),
 }

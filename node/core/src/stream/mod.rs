@@ -9,5 +9,5 @@ mod state;
 
 pub use apply::{ApplyError, apply};
 pub use block::Block;
-pub use command::{Command, FIRST_RULES, Kind, RULES, Stamped};
+pub use command::{Command, Kind, RULES, Stamped};
 pub use state::{PartitionMeta, RepeatKey, RepeatRow, State, StreamRow};

@@ -4,7 +4,7 @@ use super::toy::Toy;
 use crate::{
     catalogue::{CatalogueOutcome, Kind, NodeState, ReplicaState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{Action, ClusterObservation, WaitReason, guard, plan, settle::FENCE_AGAIN_US},
+    plan::{Action, ClusterObservation, WaitReason, guard::guard, plan, settle::FENCE_AGAIN_US},
 };
 use std::collections::BTreeSet;
 

@@ -4,7 +4,7 @@ use super::toy::{Carry, Toy};
 use crate::{
     catalogue::{CatalogueOutcome, Kind, ReplicaState},
     ids::{GroupId, NodeId},
-    plan::{Action, WaitReason, guard, plan},
+    plan::{Action, WaitReason, guard::guard, plan},
 };
 
 #[test]

@@ -4,7 +4,7 @@ use super::toy::{Toy, registration};
 use crate::{
     catalogue::Kind,
     ids::{GroupId, NodeId},
-    plan::{ClusterObservation, guard},
+    plan::{ClusterObservation, guard::guard},
 };
 
 #[test]

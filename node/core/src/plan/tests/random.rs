@@ -6,7 +6,7 @@ use crate::{
         Catalogue, CatalogueOutcome, CloseMode, GroupPhase, Kind, NodeState, ReplicaState, StoreState, system_voters,
     },
     ids::{GroupId, NodeId, ReplicaId, StoreId},
-    plan::{guard, settle::FENCE_AGAIN_US},
+    plan::{guard::guard, settle::FENCE_AGAIN_US},
 };
 use proptest::prelude::*;
 use std::collections::BTreeSet;
