@@ -1,5 +1,5 @@
-//! Ids, revisions, positions and digests. Each is a type of its own, so that a replica id cannot be passed where a node id is
-//! meant.
+//! Ids, revisions, positions and digests. Each is a type of its own, so that a replica id cannot be passed where a node
+//! id is meant.
 
 use std::fmt;
 use uuid::Uuid;
@@ -103,8 +103,8 @@ number_id!(
     NodeId
 );
 number_id!(
-    /// One replica of one group on one node for one lifetime; never reused. Raft knows the replica by this number. In the
-    /// system group the number equals the [`NodeId`].
+    /// One replica of one group on one node for one lifetime; never reused. Raft knows the replica by this number. In
+    /// the system group the number equals the [`NodeId`].
     ReplicaId
 );
 number_id!(
@@ -155,8 +155,8 @@ macro_rules! event_index {
 }
 
 event_index!(
-    /// Index of an event in its stream: from 0, without gaps. The largest revision is one below the number that KurrentDB
-    /// clients read as "end".
+    /// Index of an event in its stream: from 0, without gaps. The largest revision is one below the number that
+    /// KurrentDB clients read as "end".
     ///
     /// ```
     /// use taffrail_core::ids::Revision;

@@ -165,7 +165,8 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Store(id))
 }
 
-/// Store, partition, group, replicas and their places, all at once: the nodes with the fewest replicas, lowest id first.
+/// Store, partition, group, replicas and their places, all at once: the nodes with the fewest replicas, lowest id
+/// first.
 fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     check_replicas(c, d.replicas)?;
     // An id names one store for ever: a minted one that is taken would put two stores under one name.

@@ -7,8 +7,8 @@ use crate::{
 
 /// Newest rules that this version knows.
 pub const RULES: u32 = 1;
-/// Rules in force: those that every catalogue begins under. The coordinator proposes under these rules, not under the newest
-/// that it knows, which would stop the members of an older version. No command raises them yet.
+/// Rules in force: those that every catalogue begins under. The coordinator proposes under these rules, not under the
+/// newest that it knows, which would stop the members of an older version. No command raises them yet.
 pub const RULES_IN_FORCE: u32 = 1;
 
 /// A command of the system group's log.

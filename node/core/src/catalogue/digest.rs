@@ -1,5 +1,5 @@
-//! The running digest of the catalogue. It is chained over bytes that this file alone defines, never over a printed form
-//! or a wire format: replicas of different versions compare it, so it may only grow with new tags.
+//! The running digest of the catalogue. It is chained over bytes that this file alone defines, never over a printed
+//! form or a wire format: replicas of different versions compare it, so it may only grow with new tags.
 
 use super::{
     command::{CloseMode, Command, Declaration, Kind, Registration},

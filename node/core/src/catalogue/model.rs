@@ -171,7 +171,8 @@ pub struct Catalogue {
     pub grant: Option<Grant>,
 }
 
-/// Number of voters of the system group, by the number of nodes. An even number would gain nothing but a larger majority.
+/// Number of voters of the system group, by the number of nodes. An even number would gain nothing but a larger
+/// majority.
 #[must_use]
 pub fn system_voters(nodes: usize) -> usize {
     match nodes {
@@ -210,9 +211,9 @@ impl Catalogue {
         found
     }
 
-    /// Names of the active stores whose name within their namespace is `name`, in order. Retained stores and stores that
-    /// are being removed do not count: nobody calls them, and a name must not stay ambiguous because of a store that was
-    /// deleted long ago.
+    /// Names of the active stores whose name within their namespace is `name`, in order. Retained stores and stores
+    /// that are being removed do not count: nobody calls them, and a name must not stay ambiguous because of a store
+    /// that was deleted long ago.
     #[must_use]
     pub fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
         let active = |s: &&Store| match s.state {

@@ -5,7 +5,7 @@ use crate::ids::{GroupId, NodeId, ReplicaId, StoreId};
 /// Outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogueOutcome {
-    /// The command is carried out, or was carried out before.
+    /// The command is carried out, or there was nothing to do.
     Done,
     /// Id of the node.
     Node(NodeId),

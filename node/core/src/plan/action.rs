@@ -67,7 +67,8 @@ impl Action {
     }
 }
 
-/// A replica that must serve no more, since its state contradicts the state of a majority of the voters, with the evidence.
+/// A replica that must serve no more, since its state contradicts the state of a majority of the voters, with the
+/// evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
     /// The group.

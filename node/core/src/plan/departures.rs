@@ -8,9 +8,10 @@ use crate::{
 
 /// Plans the end of nodes that no group names any more.
 ///
-/// A drained node that has never said that its data is gone leaves by force: the data stays under the names of replicas that
-/// are never used again, and its disk can only come back as a new node. Until then none of its replicas is dropped from the
-/// catalogue, so a node that answers in time, or whose drain is cancelled, removes its old data before it gets new data.
+/// A drained node that has never said that its data is gone leaves by force: the data stays under the names of replicas
+/// that are never used again, and its disk can only come back as a new node. Until then none of its replicas is dropped
+/// from the catalogue, so a node that answers in time, or whose drain is cancelled, removes its old data before it gets
+/// new data.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(observed) = o.groups.get(&GroupId::SYSTEM) else { return };
     // The catalogue takes one at a time.

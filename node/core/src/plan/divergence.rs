@@ -1,6 +1,6 @@
-//! Divergence: replicas of one group that have applied the same log must have the same digest. A replica with another digest
-//! than the majority is divergent: its data is not the group's, however far its log is. The planner has it fenced, and then
-//! replaces it like a lost one.
+//! Divergence: replicas of one group that have applied the same log must have the same digest. A replica with another
+//! digest than the majority is divergent: its data is not the group's, however far its log is. The planner has it
+//! fenced, and then replaces it like a lost one.
 
 use super::{
     action::{Fence, Plan},
@@ -54,8 +54,8 @@ fn fence_one(c: &Catalogue, o: &ClusterObservation, fences: Vec<Fence>, plan: &m
 
 /// Why a permitted fence must wait; `None` if it need not.
 ///
-/// - The node of the disruption grant may be out at any moment, so the group would live on what is left without both nodes.
-///   The grant's own node counts as out anyway.
+/// - The node of the disruption grant may be out at any moment, so the group would live on what is left without both
+///   nodes. The grant's own node counts as out anyway.
 /// - A binary that applies the log differently than the others would be given one new replica after the other.
 fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<String> {
     let Fence { replica, node, .. } = fence;
@@ -67,14 +67,14 @@ fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<Str
     }
     o.fenced_lately(fence.group, *node).then(|| {
         format!(
-            "replica {replica} on node {node} replaced one that was fenced within the hour, and reached a different state, too"
+            "replica {replica} on node {node} replaced one that was fenced within the hour, and reached a different state"
         )
     })
 }
 
-/// The fences that a group permits: each replica contradicts a majority of all voters, not merely of those that answered,
-/// and that majority runs and is close to the leader. What is left is then the group's data, and enough to go on. In the
-/// system group the replica is its node, which only a person replaces.
+/// The fences that a group permits: each replica contradicts a majority of all voters, not merely of those that
+/// answered, and that majority runs and is close to the leader. What is left is then the group's data, and enough to go
+/// on. In the system group the replica is its node, which only a person replaces.
 fn permitted(
     c: &Catalogue,
     o: &ClusterObservation,
@@ -88,8 +88,8 @@ fn permitted(
         return Vec::new();
     }
     let voters = observed.voters();
-    // One at a time, and a voter that is still to be replaced counts. A learner costs the group no vote, and a divergent new
-    // replica must not keep the old one's place open.
+    // One at a time, and a voter that is still to be replaced counts. A learner costs the group no vote, and a
+    // divergent new replica must not keep the old one's place open.
     let out = |r: &ReplicaId| {
         let leaves = record.replicas.get(r).is_none_or(|x| x.state == ReplicaState::Leaving);
         leaves || observed.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))

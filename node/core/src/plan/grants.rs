@@ -1,6 +1,6 @@
-//! The disruption grant of a replacement. A lost node is replaced under the grant, held by a name of its own, so that no other
-//! node is taken away while a group lives on what is left. The grant ends with the replacement, or with its time: a
-//! replacement that never ends may wait for something that needs the grant.
+//! The disruption grant of a replacement. A lost node is replaced under the grant, held by a name of its own, so that
+//! no other node is taken away while a group lives on what is left. The grant ends with the replacement, or with its
+//! time: a replacement that never ends may wait for something that needs the grant.
 
 use super::{action::Plan, observation::ClusterObservation};
 use crate::catalogue::{Catalogue, Kind, NodeState};
@@ -10,12 +10,12 @@ pub const REPLACEMENT: &str = "replacement";
 /// Longest time of a replacement's grant, microseconds: the logs of all groups must be fetched within it.
 pub const REPLACEMENT_TTL_US: u64 = 600_000_000;
 
-/// Longest time between the grant and the command that starts the replacement, microseconds: longer than a proposal may take,
-/// and longer than the operator pauses before it asks again.
+/// Longest time between the grant and the command that starts the replacement, microseconds: longer than a proposal may
+/// take, and longer than the operator pauses before it asks again.
 const ASKED_US: u64 = 60_000_000;
 
-/// Releases the grant once the lost node is out of the catalogue, or when the replacement is not asked for any more: its
-/// command did not come, and asking again would have renewed the grant.
+/// Releases the grant once the lost node is out of the catalogue, or when the replacement is not asked for any more:
+/// its command did not come, and asking again would have renewed the grant.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(grant) = c.live_grant(o.now_us).filter(|g| g.holder == REPLACEMENT) else { return };
     let asked_ago = o.now_us.saturating_add(REPLACEMENT_TTL_US).saturating_sub(grant.until_us);

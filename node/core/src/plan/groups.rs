@@ -73,11 +73,12 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     }
 }
 
-/// Retires replicas that their nodes have removed for ever while the catalogue still counts on them; true if there are any.
+/// Retires replicas that their nodes have removed for ever while the catalogue still counts on them; true if there are
+/// any.
 ///
-/// Such a replica never comes back under its id, so it leaves the catalogue at once, although the membership still names it.
-/// A new one then takes its place in one change, on the same node if there is no other, and the number of voters does not
-/// fall.
+/// Such a replica never comes back under its id, so it leaves the catalogue at once, although the membership still
+/// names it. A new one then takes its place in one change, on the same node if there is no other, and the number of
+/// voters does not fall.
 fn retire_tombstoned(o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) -> bool {
     let tombstoned =
         |(replica, r): &(&_, &Replica)| r.state != ReplicaState::Leaving && o.tombstoned(id, **replica, r.node);
@@ -103,8 +104,8 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     let leaving = g.record.nodes().find(|n| state(*n) == Some(NodeState::Draining));
     let reason = if leaving.is_some() { WaitReason::ScaleDownBlocked } else { WaitReason::NotEnoughNodes };
     plan.wait(Some(g.record.store), leaving, reason, sentence);
-    // A replica that never runs again is replaced all the same: until there are enough nodes, nodes that leave keep their
-    // replicas.
+    // A replica that never runs again is replaced all the same: until there are enough nodes, nodes that leave keep
+    // their replicas.
     let keeps = |n: NodeId| stays(n) || state(n) == Some(NodeState::Draining);
     match target(g, replicas as usize, &keeps).filter(|_| lacks_a_voter(g)) {
         Some(to) => approach(g, &to, plan),
@@ -112,8 +113,8 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     }
 }
 
-/// A voter never runs again, since it is fenced or the catalogue has given it up; or the catalogue does not know yet that
-/// the replica in its place votes.
+/// A voter never runs again, since it is fenced or the catalogue has given it up; or the catalogue does not know yet
+/// that the replica in its place votes.
 fn lacks_a_voter(g: &GroupView) -> bool {
     let runs = |replica| {
         let r = g.record.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);

@@ -1,5 +1,5 @@
-//! The disruption guard: a node may go away for a while only if every group that it serves keeps a caught-up majority without
-//! it.
+//! The disruption guard: a node may go away for a while only if every group that it serves keeps a caught-up majority
+//! without it.
 
 use super::observation::ClusterObservation;
 use crate::{
@@ -61,9 +61,10 @@ pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, nod
     Ok(())
 }
 
-/// The group is the system group of a cluster of two nodes, and both voters are caught up. The group loses its majority while either of them is away,
-/// in any case; to refuse would mean that such a cluster can never be rolled. With a third node the same group is
-/// merely on its way to three voters, and a store group of two is always on its way: both grants wait for that.
+/// The group is the system group of a cluster of two nodes, and both voters are caught up. The group loses its majority
+/// while either of them is away, in any case; to refuse would mean that such a cluster can never be rolled. With a
+/// third node the same group is merely on its way to three voters, and a store group of two is always on its way: both
+/// grants wait for that.
 fn is_caught_up_pair(c: &Catalogue, o: &ClusterObservation, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
     group == GroupId::SYSTEM
         && voters.len() == 2

@@ -2,7 +2,8 @@
 //!
 //! Three parties move leadership, and each knows something else:
 //! - A leader that stops, or that was asked to hand over, has its own log at hand: [`can_take_over`].
-//! - A node that gives all its leaderships away chooses from an observation that is a moment old: [`best_candidate`] alone.
+//! - A node that gives all its leaderships away chooses from an observation that is a moment old: [`best_candidate`]
+//!   alone.
 //!   The leader then checks the choice with [`can_take_over`].
 //! - The planner has time, and waits until a replica has been close to the leader for a while
 //!   ([`ClusterObservation::caught_up`]), a stricter rule.
@@ -28,9 +29,9 @@ pub struct Candidate {
     pub matched: u64,
 }
 
-/// Whether a replica may take leadership over from `leader`, which has committed up to index `committed`: the replica is
-/// another voter, and lacks at most the last committed entry. A replica that lacks more would have to fetch it while nobody
-/// leads.
+/// Whether a replica may take leadership over from `leader`, which has committed up to index `committed`: the replica
+/// is another voter, and lacks at most the last committed entry. A replica that lacks more would have to fetch it while
+/// nobody leads.
 ///
 /// ```
 /// use taffrail_core::{ids::ReplicaId, plan::{Candidate, can_take_over}};
@@ -56,7 +57,8 @@ fn is_other_voter(leader: ReplicaId, candidate: Candidate) -> bool {
     candidate.voter && candidate.replica != leader
 }
 
-/// The replica that leads after a leader that does not stay: a caught-up voter among `stay`, the one with the lowest id.
+/// The replica that leads after a leader that does not stay: a caught-up voter among `stay`, the one with the lowest
+/// id.
 pub(super) fn successor(
     o: &ClusterObservation,
     group: GroupId,

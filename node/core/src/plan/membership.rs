@@ -51,8 +51,8 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
     found
 }
 
-/// Retires a fenced replica whose node must take its successor, since there is no other node. The fenced state contradicts
-/// the majority, which must be whole without it.
+/// Retires a fenced replica whose node must take its successor, since there is no other node. The fenced state
+/// contradicts the majority, which must be whole without it.
 fn retire_fenced(g: &GroupView, replica: ReplicaId, node: NodeId, plan: &mut Plan) {
     if g.majority_close(&g.observed.voters()) {
         plan.propose(Kind::RetireReplica { group: g.id, replica });

@@ -1,8 +1,8 @@
-//! The coordinator's planner: decides from the [`Catalogue`](crate::catalogue::Catalogue) and a [`ClusterObservation`] which
-//! steps to take next.
+//! The coordinator's planner: decides from the [`Catalogue`](crate::catalogue::Catalogue) and a [`ClusterObservation`]
+//! which steps to take next.
 //!
-//! The planner is pure and level-triggered: any pass may be the first after a crash, a half-done step is a normal input, and
-//! a cluster that is as declared gets an empty [`Plan`].
+//! The planner is pure and level-triggered: any pass may be the first after a crash, a half-done step is a normal
+//! input, and a cluster that is as declared gets an empty [`Plan`].
 
 mod action;
 mod departures;

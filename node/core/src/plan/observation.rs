@@ -11,8 +11,8 @@ pub type LogPoint = (u64, u64, u64);
 
 /// How long a replica must stay close to its leader before it counts as caught up, microseconds.
 pub(super) const CAUGHT_UP_US: u64 = 1_000_000;
-/// What was committed this long ago must be in the log of a replica that is close, microseconds. A distance in time holds
-/// at any load, and finds a replica that stands still in a group that has seen few entries.
+/// What was committed this long ago must be in the log of a replica that is close, microseconds. A distance in time
+/// holds at any load, and finds a replica that stands still in a group that has seen few entries.
 pub(super) const CLOSE_US: u64 = 250_000;
 
 /// How long a node must not answer before its drain goes on without it, microseconds: longer than a restart takes.
@@ -134,7 +134,8 @@ pub struct ClusterObservation {
     pub marks: BTreeMap<GroupId, CommitMark>,
     /// Since when each unreachable node has not answered, as far as this coordinator knows.
     pub silent_since_us: BTreeMap<NodeId, u64>,
-    /// When this coordinator first observed that a replica of the group is fenced on the node. A new coordinator begins anew.
+    /// When this coordinator first observed that a replica of the group is fenced on the node. A new coordinator begins
+    /// anew.
     pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
 }
 

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 /// Preference of a node as the place of a voter, best first.
 ///
 /// Of too many voters the unreachable ones go first and the leader goes last. A reachable learner comes before an
-/// unreachable voter: a replica that learns beside as many voters as are wanted takes the place of a voter that was fenced or
-/// lost, and another coordinator, which does not know that while the voter's node is away, must not turn back.
+/// unreachable voter: a replica that learns beside as many voters as are wanted takes the place of a voter that was
+/// fenced or lost, and another coordinator, which does not know that while the voter's node is away, must not turn
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Leader,
@@ -29,9 +30,9 @@ enum Rank {
     Unreachable,
 }
 
-/// The nodes that are to vote, of the nodes that `stays` accepts and of all members: nodes with a voter before nodes with
-/// another replica, and then the emptiest. A node whose replica is fenced counts as a node without one. `None`: there are
-/// fewer than `wanted` nodes.
+/// The nodes that are to vote, of the nodes that `stays` accepts and of all members: nodes with a voter before nodes
+/// with another replica, and then the emptiest. A node whose replica is fenced counts as a node without one. `None`:
+/// there are fewer than `wanted` nodes.
 pub(super) fn target(g: &GroupView, wanted: usize, stays: &dyn Fn(NodeId) -> bool) -> Option<BTreeSet<NodeId>> {
     let mut ranked = nodes_with_replica(g, stays);
     let taken: BTreeSet<NodeId> = ranked.iter().map(|(_, n)| *n).collect();

@@ -7,8 +7,8 @@ use crate::catalogue::Catalogue;
 
 /// Decides the next steps from the catalogue and an observation.
 ///
-/// At most one membership change per group is ever in flight: a group whose membership is joint, or whose last change was
-/// not observed yet, gets none.
+/// At most one membership change per group is ever in flight: a group whose membership is joint, or whose last change
+/// was not observed yet, gets none.
 #[must_use]
 pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
     let mut plan = Plan::default();

@@ -1,5 +1,5 @@
-//! Time in observations. Three timers survive a pass: close to the leader since, silent since, and fenced within the hour. A
-//! new coordinator starts from zero.
+//! Time in observations. Three timers survive a pass: close to the leader since, silent since, and fenced within the
+//! hour. A new coordinator starts from zero.
 
 use super::{
     divergence::divergent,

@@ -1,5 +1,5 @@
-//! The membership of the system group: nodes that join learn, the right number of them votes, and nodes that leave go. In
-//! the system group the replica id is the node id.
+//! The membership of the system group: nodes that join learn, the right number of them votes, and nodes that leave go.
+//! In the system group the replica id is the node id.
 
 use super::{
     action::{Action, Plan},
@@ -58,16 +58,16 @@ impl<'a> SystemGroup<'a> {
         Some(self.change(last.clone(), learners.map(|(r, n)| (*r, *n)).collect()))
     }
 
-    /// Nodes that are not in the group yet. A node that is drained right after it came must still hear of what was placed on
-    /// it, so it learns too.
+    /// Nodes that are not in the group yet. A node that is drained right after it came must still hear of what was
+    /// placed on it, so it learns too.
     fn newcomers(&self) -> BTreeMap<ReplicaId, NodeId> {
         let replacing = |n: &NodeId| matches!(self.catalogue.nodes[n].state, NodeState::Replacing { .. });
         let nodes = self.staying.iter().map(|n| (replica(*n), *n));
         nodes.filter(|(r, n)| !self.observed.hosts.contains_key(r) && !replacing(n)).collect()
     }
 
-    /// Changes the voters, or removes nodes that leave, once every new voter is caught up and a majority of the new voters
-    /// is close to the leader.
+    /// Changes the voters, or removes nodes that leave, once every new voter is caught up and a majority of the new
+    /// voters is close to the leader.
     fn change_voters(&self) -> Option<Action> {
         let voters = self.observed.voters();
         let wanted = self.wanted_voters();
@@ -89,8 +89,9 @@ impl<'a> SystemGroup<'a> {
         self.move_leader(wanted)
     }
 
-    /// The voters: members that vote keep their vote, and reachable nodes and low ids come first. A node that is to leave but
-    /// cannot go yet keeps its vote if no member can take it: a drain that is blocked must not cost the group a voter.
+    /// The voters: members that vote keep their vote, and reachable nodes and low ids come first. A node that is to
+    /// leave but cannot go yet keeps its vote if no member can take it: a drain that is blocked must not cost the group
+    /// a voter.
     fn wanted_voters(&self) -> BTreeSet<ReplicaId> {
         let voters = self.observed.voters();
         let mut ranked: Vec<(VoterRank, NodeId)> = self
@@ -115,8 +116,8 @@ impl<'a> SystemGroup<'a> {
         ranked.into_iter().take(number).map(|(_, n)| replica(n)).collect()
     }
 
-    /// The leader is to stop voting: a caught-up voter that stays leads first. If there is none, the new voters vote beside
-    /// the leader first.
+    /// The leader is to stop voting: a caught-up voter that stays leads first. If there is none, the new voters vote
+    /// beside the leader first.
     fn move_leader(&self, wanted: BTreeSet<ReplicaId>) -> Option<Action> {
         if let Some(to) = successor(self.cluster, GroupId::SYSTEM, self.observed, &wanted) {
             return Some(Action::transfer(GroupId::SYSTEM, self.observed, to));

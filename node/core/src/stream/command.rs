@@ -4,8 +4,8 @@ use crate::append::Append;
 
 /// Newest rules that this version knows. Old rules stay known; the number in force rises by a logged command.
 pub const RULES: u32 = 1;
-/// Rules that every partition begins under, whichever version creates it: the effect of an entry must follow from the log
-/// alone, and the replicas of one log may be created by different versions.
+/// Rules that every partition begins under, whichever version creates it: the effect of an entry must follow from the
+/// log alone, and the replicas of one log may be created by different versions.
 pub(super) const FIRST_RULES: u32 = 1;
 
 /// One append with the proposer's clock, microseconds since the Unix epoch.

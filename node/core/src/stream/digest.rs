@@ -1,5 +1,5 @@
-//! Running digests of a partition. This file alone defines the bytes that are hashed. The bytes are part of the disk contract,
-//! because replicas of different versions compare digests.
+//! Running digests of a partition. This file alone defines the bytes that are hashed. The bytes are part of the disk
+//! contract, because replicas of different versions compare digests.
 
 use super::block::Block;
 use crate::{

@@ -214,8 +214,8 @@ impl Story {
         let all_fit = c.stores.values().all(|s| s.replicas as usize <= members);
         let gone = |n: &NodeId| matches!(c.nodes[n].state, NodeState::Removed { .. });
         if !self.toy.lost.iter().all(gone) {
-            // A store that was declared when a majority of its disks was lost already cannot form, and nobody can prove that
-            // nothing was written there: it waits for a person, and so do its nodes.
+            // A store that was declared when a majority of its disks was lost already cannot form, and nobody can prove
+            // that nothing was written there: it waits for a person, and so do its nodes.
             let unborn = c.groups.values().any(|g| match &g.phase {
                 GroupPhase::Creating { initial, .. } => {
                     let lost = |r: &ReplicaId| g.replicas.get(r).is_some_and(|r| self.toy.lost.contains(&r.node));

@@ -1,5 +1,6 @@
-//! A toy cluster that carries out the plan, one action at a time. Its nodes hear of the catalogue late, its replicas need
-//! time to catch up, a change of membership may stop half way, and every step is checked against what must never happen.
+//! A toy cluster that carries out the plan, one action at a time. Its nodes hear of the catalogue late, its replicas
+//! need time to catch up, a change of membership may stop half way, and every step is checked against what must never
+//! happen.
 
 use crate::{
     catalogue::{
