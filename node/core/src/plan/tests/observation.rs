@@ -109,7 +109,7 @@ fn a_replica_that_does_not_run_is_not_close() {
 }
 
 #[test]
-fn the_odd_one_of_equal_index_is_fenced_and_not_caught_up() {
+fn the_divergent_replica_of_equal_index_is_fenced_and_not_caught_up() {
     let mut o = look(0, 100, &[100, 100, 100]);
     report(&mut o, 3).digest = Digest([2; 32]);
     let o = settled([o]);

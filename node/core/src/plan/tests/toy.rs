@@ -54,7 +54,7 @@ pub(super) struct Toy {
     pub(super) lost: BTreeSet<NodeId>,
     /// Replicas that run but get nothing, and those whose data is not the group's.
     pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
-    pub(super) odd: BTreeSet<(GroupId, ReplicaId)>,
+    pub(super) divergent: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) writing: bool,
     ids: BTreeMap<ReplicaId, (GroupId, NodeId)>,
@@ -74,7 +74,7 @@ impl Toy {
             down: BTreeSet::new(),
             lost: BTreeSet::new(),
             stalled: BTreeSet::new(),
-            odd: BTreeSet::new(),
+            divergent: BTreeSet::new(),
             fenced: BTreeSet::new(),
             writing: true,
             ids: BTreeMap::new(),
@@ -241,7 +241,7 @@ impl Toy {
             for (replica, node) in m.hosts.iter().filter(|(r, n)| self.alive(*id, **r, **n)) {
                 let applied = m.matched.get(replica).copied().unwrap_or(0);
                 let mut digest = [u8::try_from(applied % 251).unwrap() + 1; 32];
-                digest[0] = u8::from(self.odd.contains(&(*id, *replica)));
+                digest[0] = u8::from(self.divergent.contains(&(*id, *replica)));
                 let report = ReplicaObservation { applied, digest: Digest(digest), ..ReplicaObservation::default() };
                 if let Some(seen) = o.nodes.get_mut(node) {
                     seen.replicas.insert((*id, *replica), report);
@@ -284,7 +284,7 @@ impl Toy {
     /// Whoever is left without the fenced one, and without the node that may be taken away, is a majority of one mind.
     fn fence(&mut self, fence: &Fence) {
         let key = (fence.group, fence.replica);
-        assert!(self.odd.contains(&key), "{fence:?} is as the others are");
+        assert!(self.divergent.contains(&key), "{fence:?} is as the others are");
         assert_ne!(fence.digest, fence.majority);
         assert_ne!(fence.group, GroupId::SYSTEM);
         assert!(self.fenced.insert(key), "{fence:?} is fenced already");
@@ -293,7 +293,7 @@ impl Toy {
         let granted = self.c.live_grant(self.now_us).map(|g| g.node);
         let good = |r: &&ReplicaId| {
             let key = (fence.group, **r);
-            self.alive(fence.group, **r, m.hosts[r]) && !self.odd.contains(&key) && granted != Some(m.hosts[r])
+            self.alive(fence.group, **r, m.hosts[r]) && !self.divergent.contains(&key) && granted != Some(m.hosts[r])
         };
         assert!(voters.iter().filter(good).count() * 2 > voters.len(), "{fence:?} leaves no majority");
     }
