@@ -30,7 +30,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
+use taffrail_core::{
+    ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId},
+    plan::{Candidate, best_candidate, can_take_over},
+};
 use taffrail_proto::{
     peer::{FrameKind, RefusalKind},
     storage as pb,
@@ -333,16 +336,15 @@ impl Group {
             return false;
         }
         let voters: BTreeSet<u64> = status.membership.voter_ids().collect();
-        let best = status
-            .matched
-            .iter()
-            .filter(|(id, _)| **id != self.key.replica.get() && voters.contains(id))
-            .max_by_key(|(_, matched)| **matched);
-        let Some((to, matched)) = best else { return false };
-        if *matched + 1 < status.committed {
-            return false;
-        }
-        self.transfer_leader(ReplicaId::new(*to)).await.is_ok()
+        let replicas = status.matched.iter().map(|(id, matched)| Candidate {
+            replica: ReplicaId::new(*id),
+            voter: voters.contains(id),
+            matched: *matched,
+        });
+        let leader = self.key.replica;
+        let best = best_candidate(leader, replicas).filter(|c| can_take_over(leader, *c, status.committed));
+        let Some(to) = best else { return false };
+        self.transfer_leader(to.replica).await.is_ok()
     }
 
     /// How this replica is.

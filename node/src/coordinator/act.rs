@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::CatalogueOutcome,
     ids::{GroupId, NodeId, ReplicaId},
-    plan::{Action, Fence, LogPoint},
+    plan::{Action, Candidate, Fence, LogPoint, best_candidate},
 };
 use taffrail_proto::{
     peer::{Divergence, Fence as FenceAsk, FrameKind, HandOver, fence::Why},
@@ -180,8 +180,13 @@ pub async fn transfer_all(member: &Arc<Member>, node: NodeId) -> u32 {
 
 async fn hand_on(member: &Arc<Member>, group: GroupId, seen: &taffrail_core::plan::GroupObservation) -> bool {
     let voters = seen.voters();
-    let best = voters.iter().filter(|v| **v != seen.leader).max_by_key(|v| seen.matched.get(v).copied().unwrap_or(0));
-    let Some(to) = best.copied() else { return voters.len() == 1 };
+    // The observation is a moment old: the leader itself checks whether the replica can take over.
+    let replicas = voters.iter().map(|v| Candidate {
+        replica: *v,
+        voter: true,
+        matched: seen.matched.get(v).copied().unwrap_or(0),
+    });
+    let Some(to) = best_candidate(seen.leader, replicas).map(|c| c.replica) else { return voters.len() == 1 };
     let transfer = Action::Transfer { group, leader_node: seen.leader_node, leader: seen.leader, to };
     act(member, transfer).await.is_ok()
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{GroupObservation, NodeObservation, Observed, ReplicaReport},
+    plan::{ClusterObservation, GroupObservation, NodeObservation, ReplicaObservation},
 };
 use taffrail_proto::{
     peer::{FrameKind, NodeReport, ReplicaReport as WireReport},
@@ -47,8 +47,9 @@ async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeRepo
 
 /// What the planner sees.
 #[must_use]
-pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> Observed {
-    let mut observed = Observed { now_us: rt::now_us(), coordinator: member.node(), ..Observed::default() };
+pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> ClusterObservation {
+    let mut observed =
+        ClusterObservation { now_us: rt::now_us(), coordinator: member.node(), ..ClusterObservation::default() };
     for id in catalogue.nodes.keys() {
         observed.nodes.insert(*id, node(polled.get(id)));
     }
@@ -79,8 +80,8 @@ fn key(group: u64, replica: u64) -> (GroupId, ReplicaId) {
     (GroupId::new(group), ReplicaId::new(replica))
 }
 
-fn replica(r: &WireReport) -> ReplicaReport {
-    ReplicaReport {
+fn replica(r: &WireReport) -> ReplicaObservation {
+    ReplicaObservation {
         leads: r.leads,
         term: r.term,
         log_end: r.log_end,

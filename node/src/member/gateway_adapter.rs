@@ -190,8 +190,8 @@ impl Node for Facade {
         out
     }
 
-    fn namesakes(&self, name: &str) -> Vec<StoreName> {
-        self.now().map(|member| member.applied().namesakes(name)).unwrap_or_default()
+    fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
+        self.now().map(|member| member.applied().stores_with_name(name)).unwrap_or_default()
     }
 
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<v1::Store, ResolveError> {

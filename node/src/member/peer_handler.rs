@@ -16,6 +16,7 @@ use std::{
 use taffrail_core::{
     catalogue::{CatalogueOutcome, Kind, Registration},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+    plan::{Candidate, can_take_over},
 };
 use taffrail_proto::{
     peer::{
@@ -274,7 +275,7 @@ pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
     }
     let voter = status.membership.voter_ids().any(|v| v == to.get());
     let matched = status.matched.get(&to.get()).copied().unwrap_or(0);
-    if to == group.key().replica || !voter || matched + 1 < status.committed {
+    if !can_take_over(group.key().replica, Candidate { replica: to, voter, matched }, status.committed) {
         return Err(refusal(
             RefusalKind::Rejected,
             format!("replica {to} cannot take over: not another caught-up voter"),

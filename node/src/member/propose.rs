@@ -41,8 +41,8 @@ fn look_until(now: Instant, deadline: Instant) -> Instant {
     now + LOOK_MAX.min(deadline.saturating_duration_since(now) / 3)
 }
 
-/// What a command would be answered that would change nothing; none if it would change something.
-fn foretold(catalogue: &Catalogue, kind: &Kind) -> Option<CatalogueOutcome> {
+/// The outcome of a command that would leave the catalogue unchanged; `None` if the command would change it.
+fn dry_run(catalogue: &Catalogue, kind: &Kind) -> Option<CatalogueOutcome> {
     let mut copy = catalogue.clone();
     let (outcome, _) = apply(&mut copy, &now(kind.clone())).ok()?;
     // What every command leaves behind is no change.
@@ -76,7 +76,7 @@ impl Member {
     /// As `propose`.
     pub async fn propose_if_needed(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
         if self.system.read_index(look_until(Instant::now(), deadline)).await.is_ok()
-            && let Some(outcome) = foretold(&self.applied(), &kind)
+            && let Some(outcome) = dry_run(&self.applied(), &kind)
         {
             return Ok(outcome);
         }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changes_nothing_is_foretold() {
+    fn a_dry_run_answers_only_commands_that_change_nothing() {
         let mut catalogue = Catalogue::default();
         let disk = |n: u128| Registration {
             disk: DiskId::new(Uuid::from_u128(n)),
@@ -182,22 +182,22 @@ mod tests {
         run(Kind::Register(disk(2)));
         let two = NodeId::new(2);
         let drain = Kind::Drain(two);
-        assert_eq!(foretold(&catalogue, &Kind::Register(disk(2))), Some(CatalogueOutcome::Node(two)));
-        assert_eq!(foretold(&catalogue, &Kind::Register(disk(3))), None);
-        assert_eq!(foretold(&catalogue, &drain), None);
+        assert_eq!(dry_run(&catalogue, &Kind::Register(disk(2))), Some(CatalogueOutcome::Node(two)));
+        assert_eq!(dry_run(&catalogue, &Kind::Register(disk(3))), None);
+        assert_eq!(dry_run(&catalogue, &drain), None);
         assert_eq!(catalogue.nodes[&two].state, NodeState::Member, "looking changes nothing");
         apply(&mut catalogue, &now(drain.clone())).unwrap();
-        assert_eq!(foretold(&catalogue, &drain), Some(CatalogueOutcome::Done));
+        assert_eq!(dry_run(&catalogue, &drain), Some(CatalogueOutcome::Done));
         let unknown = NodeId::new(7);
         let refused = CatalogueOutcome::Refused(Refused::BadNode(unknown));
-        assert_eq!(foretold(&catalogue, &Kind::Drain(unknown)), Some(refused));
+        assert_eq!(dry_run(&catalogue, &Kind::Drain(unknown)), Some(refused));
         let grant = Kind::AcquireGrant { node: two, holder: "o".into(), ttl_us: 1_000_000 };
-        assert_eq!(foretold(&catalogue, &grant), None, "a grant touches no row but the header");
+        assert_eq!(dry_run(&catalogue, &grant), None, "a grant touches no row but the header");
         apply(&mut catalogue, &now(declared("orders"))).unwrap();
         let id = catalogue.stores.keys().next().copied().unwrap();
         let close = Kind::Close { store: id, mode: CloseMode::Delete, declared_by: String::new() };
-        assert_eq!(foretold(&catalogue, &close), None);
+        assert_eq!(dry_run(&catalogue, &close), None);
         apply(&mut catalogue, &now(close.clone())).unwrap();
-        assert_eq!(foretold(&catalogue, &close), Some(CatalogueOutcome::Done));
+        assert_eq!(dry_run(&catalogue, &close), Some(CatalogueOutcome::Done));
     }
 }

@@ -251,7 +251,7 @@ pub trait Node: Send + Sync + 'static {
     /// All stores of the applied catalogue (retained and removing ones too), as the wire shows them.
     async fn stores(&self) -> Vec<taffrail_proto::v1::Store>;
     /// The stores of this name in any namespace that serve or are about to, as the applied catalogue has them, by name.
-    fn namesakes(&self, name: &str) -> Vec<StoreName>;
+    fn stores_with_name(&self, name: &str) -> Vec<StoreName>;
     /// One store with what this node knows of it.
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<taffrail_proto::v1::Store, ResolveError>;
     /// Cluster status.

@@ -64,8 +64,8 @@ pub fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
     let store = match meant {
         Meant::Store(store) => store,
         Meant::Bare(store) => {
-            let namesakes = shared.node.namesakes(store.name());
-            names::only(store, &namesakes)?
+            let stores_with_name = shared.node.stores_with_name(store.name());
+            names::only(store, &stores_with_name)?
         }
     };
     calls::of_store(&store);

@@ -403,7 +403,7 @@ impl Node for FakeNode {
         stores.extend(self.namespaces.lock().unwrap().iter().map(|n| store(n, "orders", v1::StoreState::Active)));
         stores
     }
-    fn namesakes(&self, name: &str) -> Vec<StoreName> {
+    fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
         let namespaces = self.namespaces.lock().unwrap();
         let all = [self.store.namespace()].into_iter().chain(namespaces.iter().map(String::as_str));
         all.filter(|_| name == self.store.name()).map(|n| StoreName::new(n, name).unwrap()).collect()

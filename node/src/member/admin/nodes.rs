@@ -9,6 +9,7 @@ use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, CatalogueOutcome, Kind, NodeState},
     ids::NodeId,
+    plan::WaitReason,
 };
 use taffrail_proto::admin::{self as pb, ClusterView};
 use tonic::Status;
@@ -24,11 +25,15 @@ pub(super) async fn drain(
     }
     let view = view::fresh(member).await?;
     let done = gone(&member.applied(), id);
-    let blocked = view.stores.iter().find(|s| s.reason == "ScaleDownBlocked").filter(|_| !done);
+    let blocked = view
+        .stores
+        .iter()
+        .find(|s| WaitReason::from_name(&s.reason) == Some(WaitReason::ScaleDownBlocked))
+        .filter(|_| !done);
     let (reason, waiting_for) = match blocked {
         Some(store) => {
             let name = store.store.as_ref().map_or("", |s| s.name.as_str());
-            ("ScaleDownBlocked".to_owned(), format!("store {name}: {}", store.waiting_for))
+            (store.reason.clone(), format!("store {name}: {}", store.waiting_for))
         }
         None => (String::new(), view::of_node(&view, id).map(|n| n.waiting_for.clone()).unwrap_or_default()),
     };

@@ -1,12 +1,15 @@
-//! What counts as close, caught up and odd.
+//! Replicas that are close, caught up, or differ from the majority.
 
-use super::super::*;
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Replica, ReplicaState, Store, StoreState},
-    ids::{Digest, PartitionId},
+    ids::{Digest, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
+    plan::{
+        ClusterObservation, Fence, GroupObservation, NodeObservation, ReplicaObservation, WaitReason,
+        observation::{CAUGHT_UP_US, CLOSE_US},
+        plan,
+    },
 };
-use observed::{CAUGHT_UP_US, CLOSE_US};
 use uuid::Uuid;
 
 const GROUP: GroupId = GroupId::new(7);
@@ -16,8 +19,8 @@ fn replica(n: u64) -> ReplicaId {
 }
 
 /// Replicas 1, 2, ... on nodes 1, 2, ...: how far each matches, and where the leader, replica 1, has committed.
-fn look(now_us: u64, committed: u64, matched: &[u64]) -> Observed {
-    let mut o = Observed { now_us, ..Observed::default() };
+fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
+    let mut o = ClusterObservation { now_us, ..ClusterObservation::default() };
     let mut seen = GroupObservation {
         leader: replica(1),
         leader_node: NodeId::new(1),
@@ -28,7 +31,7 @@ fn look(now_us: u64, committed: u64, matched: &[u64]) -> Observed {
     for (n, index) in (1..).zip(matched) {
         seen.hosts.insert(replica(n), NodeId::new(n));
         seen.matched.insert(replica(n), *index);
-        let report = ReplicaReport { applied: *index, digest: Digest([1; 32]), ..ReplicaReport::default() };
+        let report = ReplicaObservation { applied: *index, digest: Digest([1; 32]), ..ReplicaObservation::default() };
         let replicas = [((GROUP, replica(n)), report)].into();
         o.nodes.insert(NodeId::new(n), NodeObservation { reachable: true, replicas, ..NodeObservation::default() });
     }
@@ -49,12 +52,12 @@ fn catalogue(replicas: u64) -> Catalogue {
     Catalogue { groups: [(GROUP, group)].into(), stores: [(store, record)].into(), ..Catalogue::default() }
 }
 
-fn report(o: &mut Observed, n: u64) -> &mut ReplicaReport {
+fn report(o: &mut ClusterObservation, n: u64) -> &mut ReplicaObservation {
     o.nodes.get_mut(&NodeId::new(n)).unwrap().replicas.get_mut(&(GROUP, replica(n))).unwrap()
 }
 
-fn settled(looks: impl IntoIterator<Item = Observed>) -> Observed {
-    looks.into_iter().fold(Observed::default(), |previous, mut o| {
+fn settled(looks: impl IntoIterator<Item = ClusterObservation>) -> ClusterObservation {
+    looks.into_iter().fold(ClusterObservation::default(), |previous, mut o| {
         o.settle(&previous);
         o
     })
@@ -106,7 +109,7 @@ fn a_replica_that_does_not_run_is_not_close() {
 }
 
 #[test]
-fn the_odd_one_of_equal_index_is_fenced_and_not_caught_up() {
+fn the_divergent_replica_of_equal_index_is_fenced_and_not_caught_up() {
     let mut o = look(0, 100, &[100, 100, 100]);
     report(&mut o, 3).digest = Digest([2; 32]);
     let o = settled([o]);
@@ -121,7 +124,7 @@ fn the_odd_one_of_equal_index_is_fenced_and_not_caught_up() {
         majority: Digest([1; 32]),
     };
     assert_eq!(plan.fences, [evidence]);
-    assert!(plan.waiting.iter().any(|w| w.reason == "ReplicaInconsistent" && w.node == Some(NodeId::new(3))));
+    assert!(plan.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent && w.node == Some(NodeId::new(3))));
 }
 
 #[test]
@@ -131,9 +134,9 @@ fn nobody_is_fenced_without_a_majority_or_at_another_index() {
     let two = settled([two]);
     let split = plan(&catalogue(2), &two);
     assert!(split.fences.is_empty() && two.close(GROUP, replica(2)));
-    assert!(split.waiting.iter().any(|w| w.reason == "ReplicaInconsistent"), "but it is said");
+    assert!(split.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent), "but it is said");
     let mut behind = look(0, 100, &[100, 100, 99]);
     report(&mut behind, 3).digest = Digest([2; 32]);
     let plan = plan(&catalogue(3), &settled([behind]));
-    assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != "ReplicaInconsistent"));
+    assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != WaitReason::ReplicaInconsistent));
 }

@@ -224,7 +224,7 @@ fn unknown_rules_stop_the_replica() {
 #[test]
 fn every_partition_begins_under_the_first_rules_whatever_this_version_knows() {
     // The number itself: a version that knows more must not change what the logs of older ones mean.
-    assert_eq!((PartitionMeta::default().rules, crate::stream::FIRST_RULES), (1, 1));
+    assert_eq!((PartitionMeta::default().rules, crate::stream::command::FIRST_RULES), (1, 1));
 }
 
 #[test]

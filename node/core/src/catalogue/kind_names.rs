@@ -1,6 +1,6 @@
-//! What each command is called: in logs and at the places where a test lets a coordinator die.
+//! Names of the kinds of commands, for logs and for the places where a test ends a coordinator.
 
-use super::Kind;
+use super::command::Kind;
 
 /// Says each name once, so that a kind without one does not compile and none is missing from the list.
 macro_rules! kinds {
