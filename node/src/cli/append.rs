@@ -8,6 +8,7 @@ use super::{
     output::Printer,
 };
 use bytes::Bytes;
+use serde::Serialize;
 use std::{
     io::{BufRead as _, Read as _, Write as _},
     time::Duration,
@@ -104,18 +105,30 @@ fn describe(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
     )
 }
 
+/// A stored batch as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    events: usize,
+    first_revision: u64,
+    last_revision: u64,
+    first_position: u64,
+    last_position: u64,
+    repeated: bool,
+    recorded_at: String,
+}
+
 fn json(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
-    format!(
-        "{{\"stream\":{},\"events\":{count},\"first_revision\":{},\"last_revision\":{},\"first_position\":{},\
-         \"last_position\":{},\"repeated\":{},\"recorded_at\":{}}}",
-        json_text::string(stream),
-        a.first_revision,
-        a.last_revision,
-        a.first_position,
-        a.last_position,
-        a.repeated,
-        json_text::string(&event_json::time(a.recorded_at.as_ref())),
-    )
+    json_text::line(&Line {
+        stream,
+        events: count,
+        first_revision: a.first_revision,
+        last_revision: a.last_revision,
+        first_position: a.first_position,
+        last_position: a.last_position,
+        repeated: a.repeated,
+        recorded_at: event_json::time(a.recorded_at.as_ref()),
+    })
 }
 
 async fn single(args: &Args) -> Result<v1::NewEvent, Failure> {
@@ -259,6 +272,23 @@ mod tests {
                 return Ok(sizes);
             }
         }
+    }
+
+    #[test]
+    fn a_stored_batch_has_the_fixed_form() {
+        let answer = v1::AppendResponse {
+            first_revision: 1,
+            last_revision: 2,
+            first_position: 10,
+            last_position: 11,
+            repeated: true,
+            recorded_at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 1_000 }),
+        };
+        assert_eq!(
+            json("a\"b", 2, &answer),
+            "{\"stream\":\"a\\\"b\",\"events\":2,\"first_revision\":1,\"last_revision\":2,\"first_position\":10,\
+             \"last_position\":11,\"repeated\":true,\"recorded_at\":\"2023-11-14T22:13:20.000001Z\"}"
+        );
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@
 use super::json_text;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use taffrail_client::v1;
 
 const JSON: &str = "application/json";
@@ -21,45 +23,82 @@ pub fn time(at: Option<&prost_types::Timestamp>) -> String {
     at.and_then(|t| jiff::Timestamp::new(t.seconds, t.nanos).ok()).map_or_else(String::new, |t| format!("{t:.6}"))
 }
 
-/// Appends `"name":value`, or `"name":"...","name_encoding":"base64"`.
-fn payload(out: &mut String, name: &str, bytes: &[u8], json: bool) {
-    let text = if json { std::str::from_utf8(bytes).ok().filter(|t| json_text::is_json(t.as_bytes())) } else { None };
-    out.push_str(&match text {
-        Some(text) => format!(",\"{name}\":{}", json_text::compact(text)),
-        None => format!(",\"{name}\":\"{}\",\"{name}_encoding\":\"base64\"", STANDARD.encode(bytes)),
-    });
+/// The fields of a line of JSON, in the order in which they are written.
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    revision: u64,
+    position: u64,
+    id: &'a str,
+    r#type: &'a str,
+    content_type: &'a str,
+    data: Payload,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_encoding: Option<&'static str>,
+    metadata: Payload,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    causation_id: &'a str,
+    recorded_at: String,
 }
 
-/// One line of JSON.
-#[must_use]
-pub fn encode(e: &v1::RecordedEvent) -> String {
-    let s = json_text::string;
-    let mut out = format!(
-        "{{\"stream\":{},\"revision\":{},\"position\":{},\"id\":{},\"type\":{},\"content_type\":{}",
-        s(&e.stream),
-        e.revision,
-        e.position,
-        s(&e.id),
-        s(&e.r#type),
-        s(&e.content_type),
-    );
-    payload(&mut out, "data", &e.data, says_json(&e.content_type));
-    if e.metadata.is_empty() {
-        out.push_str(",\"metadata\":null");
-    } else {
-        payload(&mut out, "metadata", &e.metadata, true);
+/// A payload as a JSON value.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Payload {
+    /// No bytes: `null`.
+    Absent,
+    /// The payload itself, without white space between tokens.
+    Json(Box<RawValue>),
+    /// The payload in base64.
+    Base64(String),
+}
+
+impl Payload {
+    /// A payload that is called JSON. Bytes that are not JSON despite the name become base64.
+    fn json(bytes: &[u8]) -> Self {
+        std::str::from_utf8(bytes).ok().and_then(json_text::compact).map_or_else(|| Self::base64(bytes), Self::Json)
     }
-    if !e.tags.is_empty() {
-        let tags: Vec<String> = e.tags.iter().map(|t| s(t)).collect();
-        out.push_str(&format!(",\"tags\":[{}]", tags.join(",")));
+
+    fn base64(bytes: &[u8]) -> Self {
+        Self::Base64(STANDARD.encode(bytes))
     }
-    for (name, value) in [("correlation_id", &e.correlation_id), ("causation_id", &e.causation_id)] {
-        if !value.is_empty() {
-            out.push_str(&format!(",\"{name}\":{}", s(value)));
+
+    /// The value of the field `..._encoding` beside the payload.
+    fn encoding(&self) -> Option<&'static str> {
+        match self {
+            Self::Absent | Self::Json(_) => None,
+            Self::Base64(_) => Some("base64"),
         }
     }
-    out.push_str(&format!(",\"recorded_at\":{}}}", s(&time(e.recorded_at.as_ref()))));
-    out
+}
+
+/// Writes an event as one line of JSON.
+#[must_use]
+pub fn encode(e: &v1::RecordedEvent) -> String {
+    let data = if says_json(&e.content_type) { Payload::json(&e.data) } else { Payload::base64(&e.data) };
+    let metadata = if e.metadata.is_empty() { Payload::Absent } else { Payload::json(&e.metadata) };
+    json_text::line(&Line {
+        stream: &e.stream,
+        revision: e.revision,
+        position: e.position,
+        id: &e.id,
+        r#type: &e.r#type,
+        content_type: &e.content_type,
+        data_encoding: data.encoding(),
+        data,
+        metadata_encoding: metadata.encoding(),
+        metadata,
+        tags: &e.tags,
+        correlation_id: &e.correlation_id,
+        causation_id: &e.causation_id,
+        recorded_at: time(e.recorded_at.as_ref()),
+    })
 }
 
 /// What a line lacks.
@@ -160,6 +199,34 @@ mod tests {
              \"type\":\"Placed\",\"content_type\":\"application/json\",\"data\":{\"total\":12345678901234567890123,\"b\":1.10},\
              \"metadata\":null,\"recorded_at\":\"2023-11-14T22:13:20.123456Z\"}"
         );
+    }
+
+    #[test]
+    fn optional_fields_have_a_fixed_place() {
+        let event = v1::RecordedEvent {
+            stream: "a\"\u{1}/é".into(),
+            content_type: String::new(),
+            data: Bytes::new(),
+            metadata: Bytes::from_static(b"\xff"),
+            tags: vec!["t".into(), "\n".into()],
+            correlation_id: "c".into(),
+            causation_id: "d".into(),
+            recorded_at: None,
+            ..recorded()
+        };
+        assert_eq!(
+            encode(&event),
+            "{\"stream\":\"a\\\"\\u0001/é\",\"revision\":3,\"position\":42,\"id\":\"6f9b1a52-2b1c-4d6f-9c57-3b9d1f2a7c10\",\
+             \"type\":\"Placed\",\"content_type\":\"\",\"data\":\"\",\"data_encoding\":\"base64\",\
+             \"metadata\":\"/w==\",\"metadata_encoding\":\"base64\",\"tags\":[\"t\",\"\\n\"],\"correlation_id\":\"c\",\
+             \"causation_id\":\"d\",\"recorded_at\":\"\"}"
+        );
+    }
+
+    #[test]
+    fn the_last_of_repeated_fields_counts() {
+        let event = decode("{\"type\":\"A\",\"data\":1,\"type\":\"B\",\"data\":2.0}", &Defaults::default()).unwrap();
+        assert_eq!((event.r#type.as_str(), &event.data[..]), ("B", &b"2.0"[..]));
     }
 
     #[test]
