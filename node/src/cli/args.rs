@@ -1,6 +1,7 @@
 //! Flags that every client command has, and the values that flags take.
 
 use super::failure::Failure;
+use jiff::fmt::friendly::SpanParser;
 use std::time::Duration;
 use taffrail_client::{Client, ConnectOptions, Expected};
 
@@ -49,27 +50,21 @@ impl GlobalArgs {
     }
 }
 
-/// `250ms`, `10s`, `5m`, `1h`.
+/// Parses a time as [jiff's friendly format](jiff::fmt::friendly) spells it: `250ms`, `10s`, `5m`, `1h`, `1m30s`, `1.5s`.
 ///
 /// # Errors
-/// What a time looks like.
+/// A sentence without the name of the flag, which clap adds: `text` is not a time, the time is zero, or its milliseconds
+/// do not fit in 64 bits.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time such as 250ms, 10s, 5m or 1h");
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let ms = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    match ms {
-        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
-        Some(_) => Err("must be more than nothing".to_owned()),
-        None => Err(wrong()),
+    let time = SpanParser::new().parse_unsigned_duration(text).map_err(|_| wrong())?;
+    if u64::try_from(time.as_millis()).is_err() {
+        return Err(wrong());
     }
+    if time.is_zero() {
+        return Err("must be more than nothing".to_owned());
+    }
+    Ok(time)
 }
 
 /// `any`, `no-stream`, `exists` or a revision.
@@ -120,9 +115,15 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "10", "s", "1.5s", "0s", "10 s", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(duration(bad).is_err(), "{bad}");
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("18446744073709551615ms"), Ok(Duration::from_millis(u64::MAX)));
+        for bad in ["", "10", "s", "10x", "-10s", "10s ago", "1mo", "99999999999999999999s", "18446744073709551615h"] {
+            assert_eq!(duration(bad), Err(format!("{bad:?} is no time such as 250ms, 10s, 5m or 1h")));
         }
+        assert_eq!(duration("0s"), Err("must be more than nothing".to_owned()));
+        assert!(duration("9223372036854775807s").is_err(), "more milliseconds than 64 bits hold");
     }
 
     #[test]
