@@ -146,7 +146,7 @@ fn timed<T>(message: T, timeout: Duration) -> Request<T> {
 }
 
 fn failed(address: &str, status: tonic::Status) -> Failure {
-    match Error::of_read(status) {
+    match Error::from_status(status) {
         Error::Unavailable { message, .. } | Error::Deadline { message } => {
             Failure::Unavailable(format!("{address}: {message}"))
         }
