@@ -1,11 +1,11 @@
-//! Flags that every client command has, and the values that flags take.
+//! Flags of every client command, and parsers of flag values.
 
 use super::failure::Failure;
 use jiff::fmt::friendly::SpanParser;
 use std::time::Duration;
 use taffrail_client::{Client, ConnectOptions, Expected};
 
-/// Form of the output.
+/// Format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// Columns for people.
@@ -35,10 +35,10 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
-    /// A client of the endpoint and store.
+    /// Creates a client of the endpoint and store.
     ///
     /// # Errors
-    /// When the endpoint or the store name cannot be used.
+    /// [`Failure::Client`] if the endpoint or the name of the store is not valid.
     pub fn client(&self) -> Result<Client, Failure> {
         let options =
             ConnectOptions { connect_timeout: self.timeout.min(Duration::from_secs(5)), ..Default::default() };
@@ -67,10 +67,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// `any`, `no-stream`, `exists` or a revision.
+/// Parses `any`, `no-stream`, `exists` or a revision.
 ///
 /// # Errors
-/// What is allowed.
+/// A sentence with the allowed values.
 pub fn expected(text: &str) -> Result<Expected, String> {
     match text {
         "any" => Ok(Expected::Any),
@@ -83,26 +83,28 @@ pub fn expected(text: &str) -> Result<Expected, String> {
     }
 }
 
-/// Where to start.
+/// Start of a read or a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum StartAt {
     /// Before the first event.
     Start,
     /// After the last event.
     End,
     /// At this revision (stream) or position (all), inclusive.
-    At(u64),
+    Number(u64),
 }
 
-/// `start`, `end` or a number.
+/// Parses `start`, `end` or a number.
 ///
 /// # Errors
-/// What is allowed.
-pub fn from(text: &str) -> Result<From, String> {
+/// A sentence with the allowed values.
+pub fn start_at(text: &str) -> Result<StartAt, String> {
     match text {
-        "start" => Ok(From::Start),
-        "end" => Ok(From::End),
-        number => number.parse().map(From::At).map_err(|_| format!("{text:?} is none of start, end, or a number")),
+        "start" => Ok(StartAt::Start),
+        "end" => Ok(StartAt::End),
+        number => {
+            number.parse().map(StartAt::Number).map_err(|_| format!("{text:?} is none of start, end, or a number"))
+        }
     }
 }
 
@@ -137,9 +139,9 @@ mod tests {
 
     #[test]
     fn starts_parse() {
-        assert_eq!(from("start"), Ok(From::Start));
-        assert_eq!(from("end"), Ok(From::End));
-        assert_eq!(from("12"), Ok(From::At(12)));
-        assert!(from("begin").is_err());
+        assert_eq!(start_at("start"), Ok(StartAt::Start));
+        assert_eq!(start_at("end"), Ok(StartAt::End));
+        assert_eq!(start_at("12"), Ok(StartAt::Number(12)));
+        assert!(start_at("begin").is_err());
     }
 }

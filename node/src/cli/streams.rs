@@ -1,10 +1,10 @@
-//! `taffrail streams`.
+//! `taffrail streams`: the streams of a store.
 
 use super::{args::GlobalArgs, failure::Failure, json_text, output::Printer};
 use serde::Serialize;
 use taffrail_client::v1;
 
-/// Commands about streams.
+/// Commands of `taffrail streams`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Streams by name.
@@ -18,10 +18,10 @@ pub enum Command {
     },
 }
 
-/// Runs it.
+/// Runs a command of `taffrail streams`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`super::run`] reports.
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let Command::List { prefix, limit } = command;
     let client = globals.client()?;
