@@ -73,7 +73,7 @@ enum Payload {
 }
 
 impl Payload {
-    /// A payload that is called JSON. Bytes that are not JSON despite the name become base64.
+    /// Encodes a payload that should be JSON: its text, or base64 if the bytes are not JSON.
     fn json(bytes: &[u8]) -> Self {
         std::str::from_utf8(bytes).ok().and_then(json_text::compact).map_or_else(|| Self::base64(bytes), Self::Json)
     }
@@ -82,7 +82,7 @@ impl Payload {
         Self::Base64(STANDARD.encode(bytes))
     }
 
-    /// The value of the field `..._encoding` beside the payload.
+    /// Returns the value of the field `data_encoding` or `metadata_encoding`.
     fn encoding(&self) -> Option<&'static str> {
         match self {
             Self::Absent | Self::Json(_) => None,
