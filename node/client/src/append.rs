@@ -30,20 +30,6 @@ impl From<Expected> for v1::ExpectedRevision {
     }
 }
 
-impl Expected {
-    /// Returns true if an append that was refused with `rejection` cannot be accepted later, whatever else is appended.
-    /// Otherwise an earlier attempt that is still on its way could be accepted after the refusal of a later attempt.
-    fn is_final_refusal(self, rejection: &Rejection) -> bool {
-        match (self, rejection) {
-            (_, Rejection::Other { .. }) | (Self::NoStream, Rejection::WrongRevision { .. }) => true,
-            (Self::Exact(expected), Rejection::WrongRevision { actual, .. }) => {
-                actual.parse::<u64>().is_ok_and(|actual| actual > expected)
-            }
-            (Self::Any | Self::StreamExists, Rejection::WrongRevision { .. }) => false,
-        }
-    }
-}
-
 impl Client {
     /// Appends one batch to one stream atomically, with a single attempt.
     ///
@@ -146,6 +132,20 @@ fn combined_error(expected: Expected, unknown: Option<String>, error: Error) -> 
         | Error::Deadline { .. }
         | Error::Denied { .. }
         | Error::Failed(_)) => Error::OutcomeUnknown { message: format!("{message}; then: {other}") },
+    }
+}
+
+impl Expected {
+    /// Returns true if an append that was refused with `rejection` cannot be accepted later, whatever else is appended.
+    /// Otherwise an earlier attempt that is still on its way could be accepted after the refusal of a later attempt.
+    fn is_final_refusal(self, rejection: &Rejection) -> bool {
+        match (self, rejection) {
+            (_, Rejection::Other { .. }) | (Self::NoStream, Rejection::WrongRevision { .. }) => true,
+            (Self::Exact(expected), Rejection::WrongRevision { actual, .. }) => {
+                actual.parse::<u64>().is_ok_and(|actual| actual > expected)
+            }
+            (Self::Any | Self::StreamExists, Rejection::WrongRevision { .. }) => false,
+        }
     }
 }
 
