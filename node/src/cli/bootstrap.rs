@@ -1,6 +1,6 @@
 //! `taffrail cluster bootstrap` forms a cluster of blank nodes, once, outside Kubernetes.
 //!
-//! The command reads the status of all nodes before it changes any node. [`plan`] refuses everything that could join two
+//! The command reads the status of all nodes before it changes any node. `plan` refuses everything that could join two
 //! clusters, or bootstrap a disk that has held data. The same command completes an interrupted run.
 
 use super::{args::GlobalArgs, failure::Failure, output::Printer};
