@@ -1,4 +1,4 @@
-//! `taffrail append`. Attempts that may help are repeated with the same ids within `--timeout`, so nothing is stored twice.
+//! `taffrail append`. The command retries with the same event ids within `--timeout`, so no event is stored twice.
 
 use super::{
     args::{GlobalArgs, expected},
@@ -8,6 +8,7 @@ use super::{
     output::Printer,
 };
 use bytes::Bytes;
+use serde::Serialize;
 use std::{
     io::{BufRead as _, Read as _, Write as _},
     time::Duration,
@@ -16,12 +17,12 @@ use taffrail_client::{Client, Expected, RetryPolicy, v1};
 use tokio::{io::AsyncReadExt as _, sync::mpsc};
 use uuid::Uuid;
 
-/// Longest line of --jsonl: the largest event in base64 with room to spare.
+/// Maximum length of a line of `--jsonl`: the largest event in base64, rounded up.
 const LINE_BYTES_MAX: u64 = 64 << 20;
-/// Lines that wait to be appended.
+/// Maximum number of lines read ahead.
 const LINES_MAX: usize = 64;
-/// A batch that is not full goes out when stdin is silent for this long.
-const QUIET: Duration = Duration::from_millis(20);
+/// Time to wait for the next line before an incomplete batch is sent.
+const LINE_WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// Flags of `append`.
 #[derive(Clone, Debug, clap::Args)]
@@ -57,10 +58,10 @@ pub struct Args {
     batch: u32,
 }
 
-/// Runs it.
+/// Runs `taffrail append`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`super::run`] reports.
 pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let appender = Appender {
         client: globals.client()?,
@@ -68,12 +69,13 @@ pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Re
         policy: RetryPolicy { total: globals.timeout, ..RetryPolicy::default() },
     };
     if args.jsonl {
-        return lines(args, &appender, read_lines(std::io::stdin())?, printer).await;
+        return append_lines(args, &appender, read_lines(std::io::stdin())?, printer).await;
     }
-    let event = single(args).await?;
+    let event = event_of_flags(args).await?;
     appender.append(args.expect, vec![event], printer).await.map(|_| ())
 }
 
+/// Appends batches to one stream and prints their results.
 struct Appender {
     client: Client,
     stream: String,
@@ -104,21 +106,34 @@ fn describe(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
     )
 }
 
-fn json(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
-    format!(
-        "{{\"stream\":{},\"events\":{count},\"first_revision\":{},\"last_revision\":{},\"first_position\":{},\
-         \"last_position\":{},\"repeated\":{},\"recorded_at\":{}}}",
-        json_text::string(stream),
-        a.first_revision,
-        a.last_revision,
-        a.first_position,
-        a.last_position,
-        a.repeated,
-        json_text::string(&event_json::time(a.recorded_at.as_ref())),
-    )
+/// A stored batch as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    events: usize,
+    first_revision: u64,
+    last_revision: u64,
+    first_position: u64,
+    last_position: u64,
+    repeated: bool,
+    recorded_at: String,
 }
 
-async fn single(args: &Args) -> Result<v1::NewEvent, Failure> {
+fn json(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
+    json_text::line(&Line {
+        stream,
+        events: count,
+        first_revision: a.first_revision,
+        last_revision: a.last_revision,
+        first_position: a.first_position,
+        last_position: a.last_position,
+        repeated: a.repeated,
+        recorded_at: event_json::time(a.recorded_at.as_ref()),
+    })
+}
+
+/// Builds the event that the flags describe.
+async fn event_of_flags(args: &Args) -> Result<v1::NewEvent, Failure> {
     let data = match args.data.as_deref() {
         None => Bytes::new(),
         Some("-") => {
@@ -153,10 +168,11 @@ async fn single(args: &Args) -> Result<v1::NewEvent, Failure> {
     })
 }
 
-async fn lines(
+/// Appends the lines of `input` in batches, in order, until the input ends or an append fails.
+async fn append_lines(
     args: &Args,
     appender: &Appender,
-    mut input: mpsc::Receiver<Line>,
+    mut input: mpsc::Receiver<InputLine>,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let defaults = Defaults { event_type: args.event_type.clone(), content_type: args.content_type.clone() };
@@ -166,7 +182,7 @@ async fn lines(
         if !batch.is_empty() {
             let events = batch.len();
             let last = appender.append(expect, batch, printer).await.inspect_err(|_| {
-                // Nothing is left to tell when stderr is gone as well.
+                // A failed write to stderr cannot be reported anywhere.
                 drop(writeln!(
                     std::io::stderr(),
                     "the first {done} events are stored; the next {events} are those that failed"
@@ -183,11 +199,11 @@ async fn lines(
     }
 }
 
-/// A line of input, or why there are no more.
-type Line = std::io::Result<Vec<u8>>;
+/// A line of input, or the error that ended the input.
+type InputLine = std::io::Result<Vec<u8>>;
 
-/// Reads lines on a thread of their own: a wait for stdin then keeps nothing else waiting, not even the end of the process.
-fn read_lines(input: impl std::io::Read + Send + 'static) -> Result<mpsc::Receiver<Line>, Failure> {
+/// Reads lines on a separate thread, because a blocking read of stdin would delay the end of the process.
+fn read_lines(input: impl std::io::Read + Send + 'static) -> Result<mpsc::Receiver<InputLine>, Failure> {
     let (tx, rx) = mpsc::channel(LINES_MAX);
     taffrail_runtime::thread("stdin", move || {
         let mut input = std::io::BufReader::new(input);
@@ -201,7 +217,7 @@ fn read_lines(input: impl std::io::Read + Send + 'static) -> Result<mpsc::Receiv
                     }
                 }
                 Err(e) => {
-                    // Nobody waits for it any more when it cannot be sent.
+                    // The receiver is gone if the error cannot be sent.
                     drop(tx.blocking_send(Err(e)));
                     return;
                 }
@@ -211,9 +227,10 @@ fn read_lines(input: impl std::io::Read + Send + 'static) -> Result<mpsc::Receiv
     Ok(rx)
 }
 
-/// Takes lines until a batch is full, stdin is silent, or it ends.
+/// Decodes lines until the batch has `most` events, no line arrives within [`LINE_WAIT_MAX`], or the input ends. Returns
+/// the batch and whether the input ended.
 async fn next_batch(
-    input: &mut mpsc::Receiver<Line>,
+    input: &mut mpsc::Receiver<InputLine>,
     number: &mut u64,
     most: usize,
     defaults: &Defaults,
@@ -223,7 +240,7 @@ async fn next_batch(
         let line = if batch.is_empty() {
             input.recv().await
         } else {
-            match tokio::time::timeout(QUIET, input.recv()).await {
+            match tokio::time::timeout(LINE_WAIT_MAX, input.recv()).await {
                 Ok(line) => line,
                 Err(_) => return Ok((batch, false)),
             }
@@ -259,6 +276,23 @@ mod tests {
                 return Ok(sizes);
             }
         }
+    }
+
+    #[test]
+    fn a_stored_batch_has_the_fixed_form() {
+        let answer = v1::AppendResponse {
+            first_revision: 1,
+            last_revision: 2,
+            first_position: 10,
+            last_position: 11,
+            repeated: true,
+            recorded_at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 1_000 }),
+        };
+        assert_eq!(
+            json("a\"b", 2, &answer),
+            "{\"stream\":\"a\\\"b\",\"events\":2,\"first_revision\":1,\"last_revision\":2,\"first_position\":10,\
+             \"last_position\":11,\"repeated\":true,\"recorded_at\":\"2023-11-14T22:13:20.000001Z\"}"
+        );
     }
 
     #[tokio::test]

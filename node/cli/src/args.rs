@@ -1,10 +1,11 @@
-//! Flags that every client command has, and the values that flags take.
+//! Flags of every client command, and parsers of flag values.
 
 use super::failure::Failure;
+use jiff::fmt::friendly::SpanParser;
 use std::time::Duration;
 use taffrail_client::{Client, ConnectOptions, Expected};
 
-/// Form of the output.
+/// Format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// Columns for people.
@@ -34,10 +35,10 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
-    /// A client of the endpoint and store.
+    /// Creates a client of the endpoint and store.
     ///
     /// # Errors
-    /// When the endpoint or the store name cannot be used.
+    /// [`Failure::Client`] if the endpoint or the name of the store is not valid.
     pub fn client(&self) -> Result<Client, Failure> {
         let options =
             ConnectOptions { connect_timeout: self.timeout.min(Duration::from_secs(5)), ..Default::default() };
@@ -49,33 +50,27 @@ impl GlobalArgs {
     }
 }
 
-/// `250ms`, `10s`, `5m`, `1h`.
+/// Parses a time as [jiff's friendly format](jiff::fmt::friendly) spells it: `250ms`, `10s`, `5m`, `1h`, `1m30s`, `1.5s`.
 ///
 /// # Errors
-/// What a time looks like.
+/// A sentence without the name of the flag, which clap adds: `text` is not a time, the time is zero, or its milliseconds
+/// do not fit in 64 bits.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time such as 250ms, 10s, 5m or 1h");
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let ms = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    match ms {
-        Some(ms) if ms > 0 => Ok(Duration::from_millis(ms)),
-        Some(_) => Err("must be more than nothing".to_owned()),
-        None => Err(wrong()),
+    let time = SpanParser::new().parse_unsigned_duration(text).map_err(|_| wrong())?;
+    if u64::try_from(time.as_millis()).is_err() {
+        return Err(wrong());
     }
+    if time.is_zero() {
+        return Err("must be more than nothing".to_owned());
+    }
+    Ok(time)
 }
 
-/// `any`, `no-stream`, `exists` or a revision.
+/// Parses `any`, `no-stream`, `exists` or a revision.
 ///
 /// # Errors
-/// What is allowed.
+/// A sentence with the allowed values.
 pub fn expected(text: &str) -> Result<Expected, String> {
     match text {
         "any" => Ok(Expected::Any),
@@ -88,26 +83,28 @@ pub fn expected(text: &str) -> Result<Expected, String> {
     }
 }
 
-/// Where to start.
+/// Start of a read or a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum StartAt {
     /// Before the first event.
     Start,
     /// After the last event.
     End,
     /// At this revision (stream) or position (all), inclusive.
-    At(u64),
+    Number(u64),
 }
 
-/// `start`, `end` or a number.
+/// Parses `start`, `end` or a number.
 ///
 /// # Errors
-/// What is allowed.
-pub fn from(text: &str) -> Result<From, String> {
+/// A sentence with the allowed values.
+pub fn start_at(text: &str) -> Result<StartAt, String> {
     match text {
-        "start" => Ok(From::Start),
-        "end" => Ok(From::End),
-        number => number.parse().map(From::At).map_err(|_| format!("{text:?} is none of start, end, or a number")),
+        "start" => Ok(StartAt::Start),
+        "end" => Ok(StartAt::End),
+        number => {
+            number.parse().map(StartAt::Number).map_err(|_| format!("{text:?} is none of start, end, or a number"))
+        }
     }
 }
 
@@ -120,9 +117,15 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "10", "s", "1.5s", "0s", "10 s", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(duration(bad).is_err(), "{bad}");
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("18446744073709551615ms"), Ok(Duration::from_millis(u64::MAX)));
+        for bad in ["", "10", "s", "10x", "-10s", "10s ago", "1mo", "99999999999999999999s", "18446744073709551615h"] {
+            assert_eq!(duration(bad), Err(format!("{bad:?} is no time such as 250ms, 10s, 5m or 1h")));
         }
+        assert_eq!(duration("0s"), Err("must be more than nothing".to_owned()));
+        assert!(duration("9223372036854775807s").is_err(), "more milliseconds than 64 bits hold");
     }
 
     #[test]
@@ -136,9 +139,9 @@ mod tests {
 
     #[test]
     fn starts_parse() {
-        assert_eq!(from("start"), Ok(From::Start));
-        assert_eq!(from("end"), Ok(From::End));
-        assert_eq!(from("12"), Ok(From::At(12)));
-        assert!(from("begin").is_err());
+        assert_eq!(start_at("start"), Ok(StartAt::Start));
+        assert_eq!(start_at("end"), Ok(StartAt::End));
+        assert_eq!(start_at("12"), Ok(StartAt::Number(12)));
+        assert!(start_at("begin").is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! `taffrail cluster bootstrap`: one cluster of blank nodes, once, where no operator does it.
+//! `taffrail cluster bootstrap` forms a cluster of blank nodes, once, outside Kubernetes.
 //!
-//! All nodes are looked at before any is touched. `plan` decides from what they say: everything that could join two
-//! clusters, or make one out of a disk that has held data, is refused. An interrupted run is finished by the same command.
+//! The command reads the status of all nodes before it changes any node. `plan` refuses everything that could join two
+//! clusters, or bootstrap a disk that has held data. The same command completes an interrupted run.
 
 use super::{args::GlobalArgs, failure::Failure, output::Printer};
 use std::{collections::BTreeSet, time::Duration};
@@ -14,6 +14,7 @@ use tonic::{
 };
 use uuid::Uuid;
 
+/// Interval between two looks at the status of the nodes.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Flags of `cluster bootstrap`.
@@ -30,16 +31,59 @@ pub struct Args {
     wait: Duration,
 }
 
-/// What is to be done, from what the nodes say.
+/// The steps that complete the bootstrap, given the status of the nodes.
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
-    /// All belong to this cluster already.
+    /// All nodes are members of this cluster already.
     Done(String),
-    /// Make the first one (by index) the first member, if it is none yet; tell the others.
+    /// Bootstrap a node (by index) as the first member unless a member exists, and let the others join.
     Act { cluster: String, bootstrap: Option<usize>, join: Vec<usize> },
 }
 
-/// Decides. `mint` is asked only for a new cluster.
+/// Runs `taffrail cluster bootstrap`.
+///
+/// # Errors
+/// The [`Failure`] that [`super::run`] reports.
+pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
+    let mut clients = Vec::with_capacity(args.admin.len());
+    for address in &args.admin {
+        clients.push((address.clone(), connect(address, globals.timeout)?));
+    }
+    let nodes = statuses(&mut clients, globals.timeout).await?;
+    let plan = plan(&nodes, args.cluster_id, taffrail_runtime::new_uuid).map_err(Failure::Refused)?;
+    let cluster = match plan {
+        Plan::Done(cluster) => cluster,
+        Plan::Act { cluster, bootstrap, join } => {
+            if let Some(first) = bootstrap {
+                let (address, client) = &mut clients[first];
+                let request =
+                    admin::BootstrapRequest { cluster_id: cluster.clone(), disk_id: nodes[first].1.disk_id.clone() };
+                client.bootstrap(with_timeout(request, globals.timeout)).await.map_err(|e| failure_of(address, e))?;
+            }
+            for other in join {
+                let (address, client) = &mut clients[other];
+                let request =
+                    admin::JoinRequest { cluster_id: cluster.clone(), disk_id: nodes[other].1.disk_id.clone() };
+                client.join(with_timeout(request, globals.timeout)).await.map_err(|e| failure_of(address, e))?;
+            }
+            cluster
+        }
+    };
+    let nodes = wait_for_members(&mut clients, &cluster, args.wait, globals.timeout).await?;
+    let rows = nodes.iter().map(|(address, n)| {
+        let json = serde_json::json!({
+            "cluster_id": n.cluster_id, "node_id": n.node_id, "name": n.name, "disk_id": n.disk_id, "admin": address,
+        });
+        let cells = vec![n.node_id.to_string(), n.name.clone(), address.clone(), n.cluster_id.clone()];
+        (cells, json.to_string())
+    });
+    Ok(printer.list(&["NODE", "NAME", "ADMIN", "CLUSTER"], rows.collect())?)
+}
+
+/// Chooses the steps. `mint` is called only for a new cluster.
+///
+/// # Errors
+/// The node and the rule that forbids the bootstrap.
 fn plan(
     nodes: &[(String, admin::NodeStatus)],
     wanted: Option<Uuid>,
@@ -83,52 +127,12 @@ fn plan(
         let all = blank.is_empty() && nodes.iter().all(|(_, n)| n.lifecycle() == admin::Lifecycle::Member);
         return Ok(if all { Plan::Done(cluster) } else { Plan::Act { cluster, bootstrap: None, join: blank } });
     }
-    // An earlier run got as far as telling ids. It told the first node first; that one is asked again, with the same id.
+    // An interrupted run bootstrapped the first node of its list first; that node must be first again, with the same cluster id.
     if blank.contains(&0) {
         let first = nodes.iter().find(|(_, n)| !n.cluster_id.is_empty()).map_or("", |(a, _)| a);
         return Err(format!("an earlier bootstrap of cluster {cluster} was interrupted; put {first} first in --admin"));
     }
     Ok(Plan::Act { cluster, bootstrap: Some(0), join: blank })
-}
-
-/// Runs it.
-///
-/// # Errors
-/// See `Failure`.
-pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
-    let mut clients = Vec::with_capacity(args.admin.len());
-    for address in &args.admin {
-        clients.push((address.clone(), connect(address, globals.timeout)?));
-    }
-    let nodes = statuses(&mut clients, globals.timeout).await?;
-    let plan = plan(&nodes, args.cluster_id, taffrail_runtime::new_uuid).map_err(Failure::Refused)?;
-    let cluster = match plan {
-        Plan::Done(cluster) => cluster,
-        Plan::Act { cluster, bootstrap, join } => {
-            if let Some(first) = bootstrap {
-                let (address, client) = &mut clients[first];
-                let request =
-                    admin::BootstrapRequest { cluster_id: cluster.clone(), disk_id: nodes[first].1.disk_id.clone() };
-                client.bootstrap(timed(request, globals.timeout)).await.map_err(|e| failed(address, e))?;
-            }
-            for other in join {
-                let (address, client) = &mut clients[other];
-                let request =
-                    admin::JoinRequest { cluster_id: cluster.clone(), disk_id: nodes[other].1.disk_id.clone() };
-                client.join(timed(request, globals.timeout)).await.map_err(|e| failed(address, e))?;
-            }
-            cluster
-        }
-    };
-    let nodes = members(&mut clients, &cluster, args.wait, globals.timeout).await?;
-    let rows = nodes.iter().map(|(address, n)| {
-        let json = serde_json::json!({
-            "cluster_id": n.cluster_id, "node_id": n.node_id, "name": n.name, "disk_id": n.disk_id, "admin": address,
-        });
-        let cells = vec![n.node_id.to_string(), n.name.clone(), address.clone(), n.cluster_id.clone()];
-        (cells, json.to_string())
-    });
-    Ok(printer.list(&["NODE", "NAME", "ADMIN", "CLUSTER"], rows.collect())?)
 }
 
 type Clients = Vec<(String, AdminClient<Channel>)>;
@@ -139,14 +143,15 @@ fn connect(address: &str, timeout: Duration) -> Result<AdminClient<Channel>, Fai
     Ok(AdminClient::new(endpoint.connect_timeout(timeout).connect_lazy()))
 }
 
-fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
 }
 
-fn failed(address: &str, status: tonic::Status) -> Failure {
-    match Error::of_read(status) {
+/// Converts the error of a node, and names the node.
+fn failure_of(address: &str, status: tonic::Status) -> Failure {
+    match Error::from_status(status) {
         Error::Unavailable { message, .. } | Error::Deadline { message } => {
             Failure::Unavailable(format!("{address}: {message}"))
         }
@@ -163,14 +168,15 @@ fn failed(address: &str, status: tonic::Status) -> Failure {
 async fn statuses(clients: &mut Clients, timeout: Duration) -> Result<Vec<(String, admin::NodeStatus)>, Failure> {
     let mut nodes = Vec::with_capacity(clients.len());
     for (address, client) in clients {
-        let status = client.status(timed(admin::StatusRequest {}, timeout)).await.map_err(|e| failed(address, e))?;
+        let status =
+            client.status(with_timeout(admin::StatusRequest {}, timeout)).await.map_err(|e| failure_of(address, e))?;
         nodes.push((address.clone(), status.into_inner()));
     }
     Ok(nodes)
 }
 
-/// Waits until every node is a member of the cluster.
-async fn members(
+/// Polls until every node is a member of the cluster, for at most `wait`.
+async fn wait_for_members(
     clients: &mut Clients,
     cluster: &str,
     wait: Duration,

@@ -1,4 +1,4 @@
-//! `taffrail cluster`.
+//! `taffrail cluster`: status of the cluster and its nodes.
 
 use super::{
     args::GlobalArgs,
@@ -9,7 +9,7 @@ use super::{
 use serde_json::json;
 use taffrail_client::v1;
 
-/// Commands about the cluster.
+/// Commands of `taffrail cluster`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// The cluster as the answering node sees it.
@@ -22,10 +22,10 @@ pub enum Command {
     Bootstrap(bootstrap::Args),
 }
 
-/// Runs it.
+/// Runs a command of `taffrail cluster`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`super::run`] reports.
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     match command {
         Command::Status => {

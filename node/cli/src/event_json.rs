@@ -1,68 +1,97 @@
-//! An event as JSON: `stream, revision, position, id, type, content_type, data, metadata, recorded_at`, and `tags`,
-//! `correlation_id`, `causation_id` where given. `data` is the JSON value itself, or base64 next to
-//! `"data_encoding": "base64"`; `metadata` likewise, `null` when empty. What `read` prints, `append --jsonl` takes.
+//! Events as JSON: the format that `read` prints and `append --jsonl` accepts.
+//!
+//! The fields are `stream, revision, position, id, type, content_type, data, metadata, recorded_at`, and if present `tags`,
+//! `correlation_id` and `causation_id`. `data` is the JSON value itself, or a base64 string beside
+//! `"data_encoding": "base64"`. The same holds for `metadata`, which is `null` if empty.
 
 use super::json_text;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use taffrail_client::v1;
 
 const JSON: &str = "application/json";
 
-/// True for content types whose payload is JSON.
-fn says_json(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case(JSON) || kind.to_ascii_lowercase().ends_with("+json")
-}
-
-/// RFC 3339 with microseconds.
-#[must_use]
-pub fn time(at: Option<&prost_types::Timestamp>) -> String {
-    at.and_then(|t| jiff::Timestamp::new(t.seconds, t.nanos).ok()).map_or_else(String::new, |t| format!("{t:.6}"))
-}
-
-/// Appends `"name":value`, or `"name":"...","name_encoding":"base64"`.
-fn payload(out: &mut String, name: &str, bytes: &[u8], json: bool) {
-    let text = if json { std::str::from_utf8(bytes).ok().filter(|t| json_text::is_json(t.as_bytes())) } else { None };
-    out.push_str(&match text {
-        Some(text) => format!(",\"{name}\":{}", json_text::compact(text)),
-        None => format!(",\"{name}\":\"{}\",\"{name}_encoding\":\"base64\"", STANDARD.encode(bytes)),
-    });
-}
-
-/// One line of JSON.
+/// Writes an event as one line of JSON.
 #[must_use]
 pub fn encode(e: &v1::RecordedEvent) -> String {
-    let s = json_text::string;
-    let mut out = format!(
-        "{{\"stream\":{},\"revision\":{},\"position\":{},\"id\":{},\"type\":{},\"content_type\":{}",
-        s(&e.stream),
-        e.revision,
-        e.position,
-        s(&e.id),
-        s(&e.r#type),
-        s(&e.content_type),
-    );
-    payload(&mut out, "data", &e.data, says_json(&e.content_type));
-    if e.metadata.is_empty() {
-        out.push_str(",\"metadata\":null");
-    } else {
-        payload(&mut out, "metadata", &e.metadata, true);
-    }
-    if !e.tags.is_empty() {
-        let tags: Vec<String> = e.tags.iter().map(|t| s(t)).collect();
-        out.push_str(&format!(",\"tags\":[{}]", tags.join(",")));
-    }
-    for (name, value) in [("correlation_id", &e.correlation_id), ("causation_id", &e.causation_id)] {
-        if !value.is_empty() {
-            out.push_str(&format!(",\"{name}\":{}", s(value)));
-        }
-    }
-    out.push_str(&format!(",\"recorded_at\":{}}}", s(&time(e.recorded_at.as_ref()))));
-    out
+    let data = if is_json_type(&e.content_type) { Payload::json(&e.data) } else { Payload::base64(&e.data) };
+    let metadata = if e.metadata.is_empty() { Payload::Absent } else { Payload::json(&e.metadata) };
+    json_text::line(&Line {
+        stream: &e.stream,
+        revision: e.revision,
+        position: e.position,
+        id: &e.id,
+        r#type: &e.r#type,
+        content_type: &e.content_type,
+        data_encoding: data.encoding(),
+        data,
+        metadata_encoding: metadata.encoding(),
+        metadata,
+        tags: &e.tags,
+        correlation_id: &e.correlation_id,
+        causation_id: &e.causation_id,
+        recorded_at: time(e.recorded_at.as_ref()),
+    })
 }
 
-/// What a line lacks.
+/// The fields of a line of JSON, in the order in which they are written.
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    revision: u64,
+    position: u64,
+    id: &'a str,
+    r#type: &'a str,
+    content_type: &'a str,
+    data: Payload,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_encoding: Option<&'static str>,
+    metadata: Payload,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tags: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    causation_id: &'a str,
+    recorded_at: String,
+}
+
+/// A payload as a JSON value.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Payload {
+    /// No bytes: `null`.
+    Absent,
+    /// The payload itself, without white space between tokens.
+    Json(Box<RawValue>),
+    /// The payload in base64.
+    Base64(String),
+}
+
+impl Payload {
+    /// Encodes a payload that should be JSON: its text, or base64 if the bytes are not JSON.
+    fn json(bytes: &[u8]) -> Self {
+        std::str::from_utf8(bytes).ok().and_then(json_text::compact).map_or_else(|| Self::base64(bytes), Self::Json)
+    }
+
+    fn base64(bytes: &[u8]) -> Self {
+        Self::Base64(STANDARD.encode(bytes))
+    }
+
+    /// Returns the value of the field `data_encoding` or `metadata_encoding`.
+    fn encoding(&self) -> Option<&'static str> {
+        match self {
+            Self::Absent | Self::Json(_) => None,
+            Self::Base64(_) => Some("base64"),
+        }
+    }
+}
+
+/// Values for fields that a line omits.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
     /// Event type.
@@ -71,10 +100,11 @@ pub struct Defaults {
     pub content_type: Option<String>,
 }
 
-/// One line of `append --jsonl`. What `read` adds of its own (stream, revision, position, recorded_at) is passed over.
+/// Decodes a line of `append --jsonl`. The fields that the server assigns (`stream`, `revision`, `position`,
+/// `recorded_at`) are ignored.
 ///
 /// # Errors
-/// The field and what is wrong with it.
+/// The field and the rule that its value breaks.
 pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
     let fields = json_text::fields(line).ok_or("is no JSON object")?;
     let mut event = v1::NewEvent::default();
@@ -122,6 +152,7 @@ pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
     Ok(event)
 }
 
+/// Returns the bytes of a payload: the text of the JSON value, or the decoded base64 string.
 fn bytes(name: &str, value: Option<&str>, encoding: Option<&str>) -> Result<Bytes, String> {
     let Some(value) = value else { return Ok(Bytes::new()) };
     match encoding {
@@ -134,88 +165,17 @@ fn bytes(name: &str, value: Option<&str>, encoding: Option<&str>) -> Result<Byte
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn recorded() -> v1::RecordedEvent {
-        v1::RecordedEvent {
-            id: "6f9b1a52-2b1c-4d6f-9c57-3b9d1f2a7c10".into(),
-            stream: "orders-1".into(),
-            revision: 3,
-            position: 42,
-            r#type: "Placed".into(),
-            content_type: JSON.into(),
-            data: Bytes::from_static(b"{ \"total\": 12345678901234567890123, \"b\": 1.10 }"),
-            recorded_at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 123_456_000 }),
-            ..v1::RecordedEvent::default()
-        }
-    }
-
-    #[test]
-    fn an_event_has_the_fixed_form() {
-        assert_eq!(
-            encode(&recorded()),
-            "{\"stream\":\"orders-1\",\"revision\":3,\"position\":42,\"id\":\"6f9b1a52-2b1c-4d6f-9c57-3b9d1f2a7c10\",\
-             \"type\":\"Placed\",\"content_type\":\"application/json\",\"data\":{\"total\":12345678901234567890123,\"b\":1.10},\
-             \"metadata\":null,\"recorded_at\":\"2023-11-14T22:13:20.123456Z\"}"
-        );
-    }
-
-    #[test]
-    fn what_is_no_json_is_base64() {
-        let event =
-            v1::RecordedEvent { content_type: "text/plain".into(), data: Bytes::from_static(b"hi"), ..recorded() };
-        assert!(encode(&event).contains("\"data\":\"aGk=\",\"data_encoding\":\"base64\""));
-        let broken = v1::RecordedEvent { data: Bytes::from_static(b"{"), ..recorded() };
-        assert!(encode(&broken).contains("\"data\":\"ew==\",\"data_encoding\":\"base64\""));
-    }
-
-    #[test]
-    fn what_read_prints_append_takes() {
-        for (content_type, data) in [(JSON, &b"{\"a\":1}"[..]), ("text/plain", b"\xff\x00"), ("", b""), (JSON, b"null")]
-        {
-            let event = v1::RecordedEvent {
-                content_type: content_type.into(),
-                data: Bytes::from_static(data),
-                metadata: Bytes::from_static(b"{\"user\":\"x\"}"),
-                tags: vec!["t".into()],
-                correlation_id: "c".into(),
-                ..recorded()
-            };
-            let back = decode(&encode(&event), &Defaults::default()).unwrap();
-            assert_eq!(
-                (&back.id, &back.r#type, &back.data, &back.metadata),
-                (&event.id, &event.r#type, &event.data, &event.metadata)
-            );
-            assert_eq!(
-                (&back.content_type, &back.tags, &back.correlation_id),
-                (&event.content_type, &event.tags, &event.correlation_id)
-            );
-        }
-    }
-
-    #[test]
-    fn bad_lines_name_the_field() {
-        let defaults = Defaults::default();
-        let err = |line: &str| decode(line, &defaults).unwrap_err();
-        assert_eq!(err("nope"), "is no JSON object");
-        assert_eq!(err("{\"data\":1}"), "type: is missing, and there is no --type");
-        assert_eq!(err("{\"type\":1}"), "type: must be a string");
-        assert_eq!(err("{\"type\":\"T\",\"typo\":1}"), "typo: unknown field");
-        assert_eq!(err("{\"type\":\"T\",\"tags\":\"x\"}"), "tags: must be a list of strings");
-        assert!(err("{\"type\":\"T\",\"data\":\"?\",\"data_encoding\":\"base64\"}").starts_with("data: "));
-        assert!(err("{\"type\":\"T\",\"data\":\"?\",\"data_encoding\":\"hex\"}").starts_with("data_encoding: "));
-    }
-
-    #[test]
-    fn a_line_gets_what_it_lacks() {
-        let defaults = Defaults { event_type: Some("T".into()), content_type: None };
-        let event = decode("{\"data\": {\"a\": 1}}", &defaults).unwrap();
-        assert_eq!(
-            (event.r#type.as_str(), event.content_type.as_str(), &event.data[..]),
-            ("T", JSON, &b"{\"a\": 1}"[..])
-        );
-        assert!(uuid::Uuid::parse_str(&event.id).is_ok());
-    }
+/// Returns true for content types of JSON payloads.
+fn is_json_type(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case(JSON) || kind.to_ascii_lowercase().ends_with("+json")
 }
+
+/// Formats a time as RFC 3339 with microseconds; empty if the time is absent or out of range.
+#[must_use]
+pub fn time(at: Option<&prost_types::Timestamp>) -> String {
+    at.and_then(|t| jiff::Timestamp::new(t.seconds, t.nanos).ok()).map_or_else(String::new, |t| format!("{t:.6}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,44 +1,44 @@
-//! Why a command failed: one sentence for a person, one exit code for a script.
+//! Failures of commands: one sentence for a person, one exit code for a script.
 
 use std::io;
 use taffrail_client::{Error, Rejection};
 use taffrail_proto::reason::Reason;
 
-/// See the module.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The flags or the input cannot be used.
+    /// The flags or the input break a rule.
     #[error("{0}")]
     Usage(String),
-    /// The server's answer, or none.
+    /// The client returned an error.
     #[error(transparent)]
     Client(#[from] Error),
-    /// Refused here, before anything was changed.
+    /// The command refused to act; nothing was changed.
     #[error("{0}")]
     Refused(String),
-    /// Nobody answered in time.
+    /// No node answered in time.
     #[error("{0}")]
     Unavailable(String),
-    /// A file, the terminal or this machine.
+    /// A file, the terminal or another resource of this machine failed.
     #[error("{0}")]
     Local(String),
-    /// The reader of the output went away, which is its right.
+    /// The reader of the output closed the pipe, as `head` does. This is no error.
     #[error("the reader of the output is gone")]
-    Closed,
+    OutputClosed,
 }
 
 impl From<io::Error> for Failure {
     fn from(e: io::Error) -> Self {
-        if e.kind() == io::ErrorKind::BrokenPipe { Self::Closed } else { Self::Local(e.to_string()) }
+        if e.kind() == io::ErrorKind::BrokenPipe { Self::OutputClosed } else { Self::Local(e.to_string()) }
     }
 }
 
 impl Failure {
-    /// See `cli::run`.
+    /// Returns the exit code, as listed at [`super::run`].
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Closed => 0,
+            Self::OutputClosed => 0,
             Self::Local(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused(_) => 3,
@@ -55,10 +55,11 @@ impl Failure {
         }
     }
 
-    /// The lines for stderr; `None` when there is nothing to say.
+    /// Returns the lines for stderr: the error, similar names, the stable reason and its remedy. `None` for
+    /// [`Failure::OutputClosed`].
     #[must_use]
     pub fn report(&self) -> Option<String> {
-        if matches!(self, Self::Closed) {
+        if matches!(self, Self::OutputClosed) {
             return None;
         }
         let mut text = format!("error: {self}");
@@ -78,7 +79,7 @@ impl Failure {
     }
 }
 
-/// The stable reason of an error, if it has one.
+/// Returns the stable reason of an error, as listed in `docs/ERRORS.md`.
 #[must_use]
 pub fn reason(error: &Error) -> Option<&str> {
     let reason = match error {
@@ -127,6 +128,6 @@ mod tests {
         let wrong = Rejection::WrongRevision { stream: "s".into(), expected: "1".into(), actual: "2".into() };
         let text = Failure::Client(Error::Rejected(wrong)).report().unwrap();
         assert!(text.starts_with("error: stream s is at 2, expected 1\nreason: WRONG_REVISION\nremedy: "), "{text}");
-        assert_eq!(Failure::Closed.report(), None);
+        assert_eq!(Failure::OutputClosed.report(), None);
     }
 }

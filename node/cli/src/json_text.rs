@@ -1,93 +1,100 @@
-//! JSON as text. Payloads go through the command line as they were written: numbers of any size, keys in their order;
-//! only white space between tokens may go. So values are cut out of and put into lines instead of being decoded.
+//! JSON that keeps its text. The command line never decodes a payload: numbers keep their digits and objects keep the order
+//! and the repetition of their keys. Only white space between tokens is removed, and only by [`compact`].
 
-/// True for a text that is one JSON value.
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// Writes a struct as JSON on one line, with its fields in the order of their declaration.
+#[must_use]
+pub fn line(fields: &impl Serialize) -> String {
+    serde_json::to_string(fields).expect("strings, numbers and lists of them have a JSON form")
+}
+
+/// Returns true if `text` is exactly one JSON value.
 #[must_use]
 pub fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// A JSON string literal.
+/// Removes the white space between the tokens of a JSON value, so that the value fits on one line; `None` if `json` is not
+/// exactly one JSON value.
+///
+/// `serde_json` has no such function: writing a decoded value spells numbers anew (`1.10` becomes `1.1`), and a [`RawValue`]
+/// is written as it was read.
 #[must_use]
-pub fn string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// The same value without white space between tokens: it fits on one line. `json` must be valid.
-#[must_use]
-pub fn compact(json: &str) -> String {
-    let (mut out, mut in_string, mut escaped) = (String::with_capacity(json.len()), false, false);
-    for c in json.chars() {
+pub fn compact(json: &str) -> Option<Box<RawValue>> {
+    let value: &RawValue = serde_json::from_str(json).ok()?;
+    let (mut in_string, mut escaped) = (false, false);
+    let mut text = value.get().to_owned();
+    text.retain(|c| {
         if in_string {
-            out.push(c);
             (in_string, escaped) = (escaped || c != '"', !escaped && c == '\\');
-        } else if !matches!(c, ' ' | '\t' | '\n' | '\r') {
-            in_string = c == '"';
-            out.push(c);
+            return true;
         }
-    }
-    out
+        in_string = c == '"';
+        !matches!(c, ' ' | '\t' | '\n' | '\r')
+    });
+    RawValue::from_string(text).ok()
 }
 
-/// The fields of a JSON object, each value as the text it was. `None` when `json` is no valid object.
+/// Splits a JSON object into its keys and the text of each value, in order and with repeated keys; `None` if `json` is not
+/// exactly one JSON object.
 #[must_use]
 pub fn fields(json: &str) -> Option<Vec<(String, &str)>> {
-    if !is_json(json.as_bytes()) {
-        return None;
-    }
-    let mut rest = json.trim().strip_prefix('{')?.trim_start();
-    let mut fields = Vec::new();
-    while !rest.starts_with('}') {
-        let (key, after) = value(rest)?;
-        rest = after.trim_start().strip_prefix(':')?.trim_start();
-        let (text, after) = value(rest)?;
-        fields.push((serde_json::from_str::<String>(key).ok()?, text));
-        rest = after.trim_start();
-        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
-    }
-    Some(fields)
+    serde_json::from_str(json).ok().map(|Fields(fields)| fields)
 }
 
-/// Cuts the value that starts valid JSON text from what follows it.
-fn value(text: &str) -> Option<(&str, &str)> {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for (at, c) in text.char_indices() {
-        if in_string {
-            if !escaped && c == '"' {
-                in_string = false;
-                if depth == 0 {
-                    return text.split_at_checked(at + 1);
-                }
-            }
-            escaped = !escaped && c == '\\';
-            continue;
-        }
-        match c {
-            '"' => in_string = true,
-            '{' | '[' => depth += 1,
-            '}' | ']' if depth == 0 => return text.split_at_checked(at),
-            '}' | ']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return text.split_at_checked(at + 1);
-                }
-            }
-            ',' | ':' | ' ' | '\t' | '\n' | '\r' if depth == 0 => return text.split_at_checked(at),
-            _ => {}
-        }
+/// The entries of a JSON object. A map type would drop repeated keys.
+struct Fields<'a>(Vec<(String, &'a str)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
     }
-    Some((text, ""))
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, &RawValue>()? {
+            fields.push((key, value.get()));
+        }
+        Ok(Fields(fields))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn compacted(json: &str) -> Option<String> {
+        compact(json).map(|value| value.get().to_owned())
+    }
+
     #[test]
     fn compacting_keeps_strings_and_numbers() {
         let json = "{ \"b\" : [1.10, 123456789012345678901234567890,\n \"a \\\" \\\\\" ] , \"a\": {} }";
-        assert_eq!(compact(json), r#"{"b":[1.10,123456789012345678901234567890,"a \" \\"],"a":{}}"#);
-        assert_eq!(compact(" \"x y\" "), "\"x y\"");
+        assert_eq!(compacted(json).as_deref(), Some(r#"{"b":[1.10,123456789012345678901234567890,"a \" \\"],"a":{}}"#));
+        assert_eq!(compacted(" \"x y\" ").as_deref(), Some("\"x y\""));
+    }
+
+    #[test]
+    fn compacting_refuses_what_is_not_one_value() {
+        for bad in ["", " ", "1 2", "{", "[1,]", "{} {}", "nul l"] {
+            assert_eq!(compacted(bad), None, "{bad}");
+        }
     }
 
     #[test]
@@ -107,6 +114,31 @@ mod tests {
                 ("k\"ey", "-5e3"),
             ]
         );
+    }
+
+    #[test]
+    fn repeated_keys_keep_their_order() {
+        assert_eq!(
+            fields(r#"{"a":1,"b":2,"a":3.0}"#).unwrap(),
+            [("a".to_owned(), "1"), ("b".to_owned(), "2"), ("a".to_owned(), "3.0")]
+        );
+    }
+
+    #[test]
+    fn numbers_and_escapes_keep_their_spelling() {
+        for text in ["1e400", "-0", "0.10", "1E+2", "184467440737095516150", r#""\ud800""#, r#""\u00e4\/""#] {
+            let line = format!("{{\"data\":{text}}}");
+            assert_eq!(fields(&line).unwrap(), [("data".to_owned(), text)]);
+            assert_eq!(compacted(text).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn nesting_has_no_limit() {
+        let deep = format!("{}{}", "[ ".repeat(100_000), "]".repeat(100_000));
+        assert!(is_json(deep.as_bytes()));
+        assert_eq!(compacted(&deep), Some(deep.replace(' ', "")));
+        assert_eq!(fields(&format!("{{\"data\":{deep}}}")).unwrap(), [("data".to_owned(), deep.as_str())]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The client commands of the binary `taffrail`. They use the Rust client as any application would.
+//! The client commands of the binary `taffrail`, built on the public API of [`taffrail_client`].
 //!
-//! - `args`: flags that every command has, and the values they take. `failure`: what went wrong, and the exit code.
-//! - `output`: table, JSON or JSON lines. `event_json`: an event as JSON, both ways, without touching its numbers.
-//! - one file a command; `load/` is the load generator.
+//! - [`args`]: flags of every command, and parsers of flag values. [`failure`]: error texts and exit codes.
+//! - [`output`]: table, JSON or JSON lines. [`event_json`]: encodes and decodes events; [`json_text`] keeps payloads as text.
+//! - One file per command; [`load`] is the load generator.
 
 pub mod append;
 pub mod args;
@@ -47,19 +47,29 @@ pub enum Command {
     Load(load::Command),
 }
 
-/// Runs one command and answers its exit code: 0 done, 1 failed here, 2 usage, 3 rejected, 4 not found, 5 unavailable,
-/// 6 outcome unknown, 7 denied. Says on stderr what went wrong.
+/// Runs a command, writes a failure to stderr, and returns the exit code:
+///
+/// | code | meaning |
+/// |---|---|
+/// | 0 | success |
+/// | 1 | local failure, or a failure of the server without a class of its own |
+/// | 2 | usage |
+/// | 3 | rejected |
+/// | 4 | not found |
+/// | 5 | unavailable, or the deadline passed |
+/// | 6 | outcome unknown |
+/// | 7 | denied |
 pub async fn run(command: Command, globals: &GlobalArgs) -> u8 {
     let mut printer = Printer::stdout(globals.output);
     let result = dispatch(command, globals, &mut printer).await;
-    // What was received before a failure is shown too.
+    // Items that arrived before a failure are printed as well.
     let finished = printer.finish();
     match result.and_then(|()| finished.map_err(Failure::from)) {
         Ok(()) => 0,
         Err(failure) => {
             if let Some(text) = failure.report() {
                 use std::io::Write as _;
-                // Nothing is left to tell when stderr is gone as well.
+                // A failed write to stderr cannot be reported anywhere.
                 drop(writeln!(std::io::stderr(), "{text}"));
             }
             failure.exit_code()

@@ -1,19 +1,19 @@
-//! Output: columns for people, one JSON document, or one JSON object a line. JSON comes as finished text, so that
-//! payloads keep their form.
+//! Output of commands: columns for people, one JSON document, or one JSON object per line. The printer takes JSON as text, so
+//! that payloads keep their spelling.
 
 use super::args::Output;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-/// Writes the answers of one command.
+/// Writes the results of one command.
 pub struct Printer {
     form: Output,
     out: Box<dyn Write + Send>,
-    /// Whether a JSON list was begun.
+    /// True while a JSON list is open.
     listing: bool,
 }
 
 impl Printer {
-    /// To stdout; without a form: table on a terminal, jsonl in a pipe.
+    /// Creates a printer to stdout. Without a `form` the output is a table on a terminal and JSON lines in a pipe.
     #[must_use]
     pub fn stdout(form: Option<Output>) -> Self {
         let terminal = io::stdout().is_terminal();
@@ -21,22 +21,22 @@ impl Printer {
         Self::new(form, Box::new(BufWriter::new(io::stdout())))
     }
 
-    /// To any writer.
+    /// Creates a printer to any writer.
     #[must_use]
     pub fn new(form: Output, out: Box<dyn Write + Send>) -> Self {
         Self { form, out, listing: false }
     }
 
-    /// The form in use.
+    /// Returns the format in use.
     #[must_use]
     pub fn form(&self) -> Output {
         self.form
     }
 
-    /// One of many, shown as it comes: a line of text, or JSON.
+    /// Prints an element of a list of unknown length: a line of text, or JSON.
     ///
     /// # Errors
-    /// When stdout fails.
+    /// The error of the writer.
     pub fn item(&mut self, table: impl FnOnce() -> String, json: impl FnOnce() -> String) -> io::Result<()> {
         match self.form {
             Output::Table => writeln!(self.out, "{}", table()),
@@ -49,10 +49,10 @@ impl Printer {
         }
     }
 
-    /// The only answer of a command.
+    /// Prints the single result of a command.
     ///
     /// # Errors
-    /// When stdout fails.
+    /// The error of the writer.
     pub fn one(&mut self, table: impl FnOnce() -> String, json: impl FnOnce() -> String) -> io::Result<()> {
         match self.form {
             Output::Table => writeln!(self.out, "{}", table()),
@@ -60,10 +60,10 @@ impl Printer {
         }
     }
 
-    /// A whole list: aligned columns, a JSON list, or a line each.
+    /// Prints a complete list: aligned columns, a JSON list, or a line per element.
     ///
     /// # Errors
-    /// When stdout fails.
+    /// The error of the writer.
     pub fn list(&mut self, header: &[&str], rows: Vec<(Vec<String>, String)>) -> io::Result<()> {
         match self.form {
             Output::Table => {
@@ -75,18 +75,18 @@ impl Printer {
         }
     }
 
-    /// Shows what was written so far.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// When stdout fails.
+    /// The error of the writer.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    /// Ends a list and shows everything.
+    /// Closes an open JSON list and flushes the output.
     ///
     /// # Errors
-    /// When stdout fails.
+    /// The error of the writer.
     pub fn finish(&mut self) -> io::Result<()> {
         if self.listing {
             self.listing = false;
@@ -96,7 +96,7 @@ impl Printer {
     }
 }
 
-/// Aligned columns, two spaces apart, without trailing spaces.
+/// Aligns columns two spaces apart, without trailing spaces.
 #[must_use]
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();

@@ -1,7 +1,7 @@
 //! `taffrail read`.
 
 use super::{
-    args::{From, GlobalArgs, from},
+    args::{GlobalArgs, StartAt, start_at},
     event_json,
     failure::Failure,
     output::Printer,
@@ -15,8 +15,8 @@ pub struct Args {
     #[command(flatten)]
     selector: Selector,
     /// Where to start, inclusive: start, end, a revision of the stream, or a position of --all.
-    #[arg(long, value_parser = from, value_name = "start|end|N")]
-    from: Option<From>,
+    #[arg(long, value_parser = start_at, value_name = "start|end|N")]
+    from: Option<StartAt>,
     /// From later to earlier events; starts at the end unless told otherwise.
     #[arg(long)]
     backward: bool,
@@ -31,15 +31,15 @@ pub struct Args {
 impl Args {
     fn request(&self) -> Result<v1::ReadRequest, Failure> {
         let start = self.from.map(|from| match from {
-            From::Start => Start::FromStart(v1::Unit {}),
-            From::End => Start::FromEnd(v1::Unit {}),
-            From::At(n) if self.selector.all => Start::FromPosition(n),
-            From::At(n) => Start::FromRevision(n),
+            StartAt::Start => Start::FromStart(v1::Unit {}),
+            StartAt::End => Start::FromEnd(v1::Unit {}),
+            StartAt::Number(n) if self.selector.all => Start::FromPosition(n),
+            StartAt::Number(n) => Start::FromRevision(n),
         });
         let direction = if self.backward { v1::Direction::Backward } else { v1::Direction::Forward };
         let consistency = if self.stale { v1::Consistency::Stale } else { v1::Consistency::Linearizable };
         Ok(v1::ReadRequest {
-            selector: Some(self.selector.wire()?),
+            selector: Some(self.selector.to_proto()?),
             direction: direction.into(),
             start,
             limit: self.limit,
@@ -48,14 +48,14 @@ impl Args {
     }
 }
 
-/// Runs it.
+/// Runs `taffrail read`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`super::run`] reports.
 pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let mut events = globals.client()?.read(args.request()?).await?;
     while let Some(event) = events.next().await? {
-        printer.item(|| select::line(&event), || event_json::encode(&event))?;
+        printer.item(|| select::summary(&event), || event_json::encode(&event))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Selectors: one stream, or the whole store.
+//! Selection of one stream or of the whole store, shared by `read` and `subscribe`.
 
 use super::failure::Failure;
 use taffrail_client::v1;
@@ -16,11 +16,11 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// For the wire.
+    /// Converts the flags to the message of the protocol.
     ///
     /// # Errors
-    /// `Usage` when neither is named.
-    pub fn wire(&self) -> Result<v1::Selector, Failure> {
+    /// [`Failure::Usage`] if neither a stream nor `--all` is given.
+    pub fn to_proto(&self) -> Result<v1::Selector, Failure> {
         let kind = match (&self.stream, self.all) {
             (Some(stream), _) => v1::selector::Kind::Stream(stream.clone()),
             (None, true) => v1::selector::Kind::All(v1::Unit {}),
@@ -30,9 +30,9 @@ impl Selector {
     }
 }
 
-/// One event as a line for people.
+/// Formats an event as a line for people. Payloads are cut at 120 characters; binary payloads are shown by their size.
 #[must_use]
-pub fn line(e: &v1::RecordedEvent) -> String {
+pub fn summary(e: &v1::RecordedEvent) -> String {
     const SHOWN: usize = 120;
     let data = match std::str::from_utf8(&e.data) {
         Ok(text) if !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t' && c != '\r') => {

@@ -1,10 +1,10 @@
-//! `taffrail stores`.
+//! `taffrail stores`: the stores of a cluster.
 
 use super::{args::GlobalArgs, failure::Failure, output::Printer};
 use serde_json::json;
 use taffrail_client::v1;
 
-/// Commands about stores.
+/// Commands of `taffrail stores`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// The stores of the cluster.
@@ -20,10 +20,10 @@ pub enum Command {
     },
 }
 
-/// Runs it.
+/// Runs a command of `taffrail stores`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`super::run`] reports.
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let client = globals.client()?;
     match command {

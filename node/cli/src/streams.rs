@@ -1,9 +1,10 @@
-//! `taffrail streams`.
+//! `taffrail streams`: the streams of a store.
 
 use super::{args::GlobalArgs, failure::Failure, json_text, output::Printer};
+use serde::Serialize;
 use taffrail_client::v1;
 
-/// Commands about streams.
+/// Commands of `taffrail streams`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Streams by name.
@@ -17,10 +18,10 @@ pub enum Command {
     },
 }
 
-/// Runs it.
+/// Runs a command of `taffrail streams`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`super::run`] reports.
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let Command::List { prefix, limit } = command;
     let client = globals.client()?;
@@ -39,12 +40,27 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
     Ok(printer.list(&["STREAM", "EVENTS", "LAST REVISION"], rows)?)
 }
 
+/// A stream as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    events: u64,
+    last_revision: u64,
+}
+
 fn row(s: v1::StreamInfo) -> (Vec<String>, String) {
-    let json = format!(
-        "{{\"stream\":{},\"events\":{},\"last_revision\":{}}}",
-        json_text::string(&s.stream),
-        s.events,
-        s.last_revision
-    );
+    let json = json_text::line(&Line { stream: &s.stream, events: s.events, last_revision: s.last_revision });
     (vec![s.stream, s.events.to_string(), s.last_revision.to_string()], json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_the_fixed_form() {
+        let (cells, json) = row(v1::StreamInfo { stream: "a\"b".into(), events: 3, last_revision: 2 });
+        assert_eq!(cells, ["a\"b", "3", "2"]);
+        assert_eq!(json, "{\"stream\":\"a\\\"b\",\"events\":3,\"last_revision\":2}");
+    }
 }

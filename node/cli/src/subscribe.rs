@@ -1,7 +1,7 @@
-//! `taffrail subscribe`. Resumes after a lost connection; Ctrl-C ends it with 0.
+//! `taffrail subscribe`. The command resumes after a lost connection; Ctrl-C ends the command with exit code 0.
 
 use super::{
-    args::{From, GlobalArgs, Output, duration, from},
+    args::{GlobalArgs, Output, StartAt, duration, start_at},
     event_json,
     failure::Failure,
     output::Printer,
@@ -19,8 +19,8 @@ pub struct Args {
     #[command(flatten)]
     selector: Selector,
     /// Where to start, inclusive: start, end, a revision of the stream, or a position of --all.
-    #[arg(long, value_parser = from, default_value = "start", value_name = "start|end|N")]
-    from: From,
+    #[arg(long, value_parser = start_at, default_value = "start", value_name = "start|end|N")]
+    from: StartAt,
     /// End after this many events.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -38,19 +38,19 @@ pub struct Args {
 impl Args {
     fn request(&self) -> Result<v1::SubscribeRequest, Failure> {
         let start = match self.from {
-            From::Start => Start::FromStart(v1::Unit {}),
-            From::End => Start::FromEnd(v1::Unit {}),
-            From::At(n) if self.selector.all => Start::FromPosition(n),
-            From::At(n) => Start::FromRevision(n),
+            StartAt::Start => Start::FromStart(v1::Unit {}),
+            StartAt::End => Start::FromEnd(v1::Unit {}),
+            StartAt::Number(n) if self.selector.all => Start::FromPosition(n),
+            StartAt::Number(n) => Start::FromRevision(n),
         };
-        Ok(v1::SubscribeRequest { selector: Some(self.selector.wire()?), start: Some(start) })
+        Ok(v1::SubscribeRequest { selector: Some(self.selector.to_proto()?), start: Some(start) })
     }
 }
 
-/// Runs it.
+/// Runs `taffrail subscribe`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`super::run`] reports.
 pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let policy = RetryPolicy { total: args.give_up_after, ..RetryPolicy::default() };
     let client = globals.client()?;
@@ -73,14 +73,14 @@ async fn follow(args: &Args, subscription: &mut Subscription, printer: &mut Prin
         match item {
             Item::Event(event) => {
                 left -= 1;
-                printer.item(|| select::line(&event), || event_json::encode(&event))?;
+                printer.item(|| select::summary(&event), || event_json::encode(&event))?;
             }
             Item::Confirmed(at) => mark(args, printer, "confirmed", at)?,
             Item::Checkpoint(at) => mark(args, printer, "checkpoint", at)?,
             Item::CaughtUp(at) => mark(args, printer, "caught_up", at)?,
             Item::FellBehind(at) => mark(args, printer, "fell_behind", at)?,
         }
-        // Someone is watching, or a pipe waits for the line.
+        // A person or the next command of a pipe waits for the line.
         printer.flush()?;
         if caught_up && args.until_caught_up {
             return Ok(());
@@ -89,7 +89,7 @@ async fn follow(args: &Args, subscription: &mut Subscription, printer: &mut Prin
     Ok(())
 }
 
-/// A mark: among the JSON, or beside the table.
+/// Prints a mark if `--marks` is set: among the JSON on stdout, or beside the table on stderr.
 fn mark(args: &Args, printer: &mut Printer, name: &str, position: u64) -> Result<(), Failure> {
     if !args.marks {
         return Ok(());

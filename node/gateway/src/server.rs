@@ -8,21 +8,20 @@ use super::{
     native::{cluster, stores, streams, subscriptions},
     refusals::NameRefusals,
 };
-use std::{
-    task::{Context, Poll},
-    time::Duration,
-};
+use http::Request;
+use std::time::Duration;
 use taffrail_proto::v1::{
     cluster_server::ClusterServer, stores_server::StoresServer, streams_server::StreamsServer,
     subscriptions_server::SubscriptionsServer,
 };
 use tonic::{
+    body::Body,
     service::{Routes, RoutesBuilder},
     transport::Server,
 };
 use tower::{
-    Layer, Service,
     layer::util::{Identity, Stack},
+    util::MapRequestLayer,
 };
 
 /// The largest message either way: the largest batch with its framing.
@@ -39,42 +38,19 @@ const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 #[derive(Clone, Debug)]
 pub struct Authority(pub String);
 
-/// Puts the authority where the services find it.
-#[derive(Clone, Debug, Default)]
-pub struct KeepAuthority;
-
-impl<S> Layer<S> for KeepAuthority {
-    type Service = WithAuthority<S>;
-    fn layer(&self, inner: S) -> Self::Service {
-        WithAuthority { inner }
-    }
+/// Stores the authority of a request as an [`Authority`] among its extensions. HTTP/2 carries the authority in the URI, HTTP/1
+/// in the header `host`.
+fn keep_authority(mut request: Request<Body>) -> Request<Body> {
+    let authority = request
+        .uri()
+        .authority()
+        .map(ToString::to_string)
+        .or_else(|| request.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()).map(ToOwned::to_owned));
+    request.extensions_mut().insert(Authority(authority.unwrap_or_default()));
+    request
 }
 
-/// See `KeepAuthority`.
-#[derive(Clone, Debug)]
-pub struct WithAuthority<S> {
-    inner: S,
-}
-
-impl<S, B> Service<http::Request<B>> for WithAuthority<S>
-where
-    S: Service<http::Request<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        let authority =
-            request.uri().authority().map(ToString::to_string).or_else(|| {
-                request.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()).map(ToOwned::to_owned)
-            });
-        request.extensions_mut().insert(Authority(authority.unwrap_or_default()));
-        self.inner.call(request)
-    }
-}
+type KeepAuthority = MapRequestLayer<fn(Request<Body>) -> Request<Body>>;
 
 /// What every call of a port goes through, the first last.
 pub type Layers = Stack<BoundInflow, Stack<NameRefusals, Stack<KeepDeadlines, Stack<KeepAuthority, Identity>>>>;
@@ -91,7 +67,7 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_connection_age(age)
-        .layer(KeepAuthority)
+        .layer(MapRequestLayer::new(keep_authority as fn(_) -> _))
         .layer(KeepDeadlines)
         .layer(NameRefusals)
         .layer(BoundInflow::new(inflow_bytes_max))

@@ -1,10 +1,10 @@
 //! `taffrail load append`.
 
 use super::{
-    Shape,
-    pace::Turn,
+    LoadProfile,
+    pace::ScheduledCall,
     report::Report,
-    workers::{self, Moved, Worker},
+    workers::{self, Transferred, Worker},
 };
 use crate::{GlobalArgs, failure::Failure, output::Printer};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ pub enum Expect {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    shape: Shape,
+    profile: LoadProfile,
     /// Streams that the appends go to, in turn.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     streams: u64,
@@ -47,58 +47,59 @@ pub struct Args {
     retry: Option<Duration>,
 }
 
-/// Runs it.
+/// Runs `taffrail load append`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`crate::cli::run`] reports.
 pub async fn run(args: Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
-    let concurrency = u64::from(args.shape.concurrency);
+    let concurrency = u64::from(args.profile.concurrency);
     if args.expect == Expect::Exact && args.streams < concurrency {
         let rule =
             format!("with --expect exact, --streams ({}) must be at least --concurrency ({concurrency})", args.streams);
         return Err(Failure::Usage(rule));
     }
     let settings = json!({
-        "load": "append", "loop": if args.shape.rate.is_some() { "open" } else { "closed" }, "rate": args.shape.rate,
-        "concurrency": concurrency, "connections": args.shape.connections, "streams": args.streams, "batch": args.batch,
+        "load": "append", "loop": if args.profile.rate.is_some() { "open" } else { "closed" }, "rate": args.profile.rate,
+        "concurrency": concurrency, "connections": args.profile.connections, "streams": args.streams, "batch": args.batch,
         "size": args.size, "expect": if args.expect == Expect::Exact { "exact" } else { "any" },
     });
-    let clients = workers::clients(&args.shape, globals)?;
+    let clients = workers::clients(&args.profile, globals)?;
     let args = Arc::new(args);
     let data: Bytes = (0..args.size).map(|i| b'a' + u8::try_from(i % 26).unwrap_or(0)).collect::<Vec<u8>>().into();
-    let workers = (0..concurrency).zip(clients.iter().cycle()).map(|(index, client)| Appends {
+    let workers = (0..concurrency).zip(clients.iter().cycle()).map(|(index, client)| AppendWorker {
         client: client.clone(),
         args: Arc::clone(&args),
         data: data.clone(),
-        own: own_streams(index, concurrency, args.streams),
+        assigned: assigned_streams(index, concurrency, args.streams),
         next: 0,
     });
-    let (tally, time) = workers::run(&args.shape, workers.collect()).await?;
+    let (tally, time) = workers::run(&args.profile, workers.collect()).await?;
     let report = Report { settings, tally, time };
     Ok(printer.one(|| report.text(), || report.json())?)
 }
 
-/// Where a worker's exact expectations stand: its streams by number.
-fn own_streams(index: u64, workers: u64, streams: u64) -> Vec<(u64, Expected)> {
+/// Returns the numbers of the streams that belong to worker `index` of `workers`, each with the revision that the next
+/// append expects.
+fn assigned_streams(index: u64, workers: u64, streams: u64) -> Vec<(u64, Expected)> {
     let step = usize::try_from(workers).unwrap_or(usize::MAX);
     (index..streams).step_by(step).map(|stream| (stream, Expected::NoStream)).collect()
 }
 
-struct Appends {
+struct AppendWorker {
     client: Client,
     args: Arc<Args>,
     data: Bytes,
-    own: Vec<(u64, Expected)>,
+    assigned: Vec<(u64, Expected)>,
     next: usize,
 }
 
-impl Worker for Appends {
-    async fn call(&mut self, turn: Turn) -> Result<Moved, Error> {
-        let slot = self.next % self.own.len().max(1);
+impl Worker for AppendWorker {
+    async fn call(&mut self, call: ScheduledCall) -> Result<Transferred, Error> {
+        let slot = self.next % self.assigned.len().max(1);
         self.next += 1;
         let (stream, expected) = match self.args.expect {
-            Expect::Any => (turn.number % self.args.streams, Expected::Any),
-            Expect::Exact => self.own.get(slot).copied().unwrap_or((0, Expected::Any)),
+            Expect::Any => (call.number % self.args.streams, Expected::Any),
+            Expect::Exact => self.assigned.get(slot).copied().unwrap_or((0, Expected::Any)),
         };
         let name = format!("{}{stream}", self.args.prefix);
         let events: Vec<v1::NewEvent> = (0..self.args.batch).map(|_| self.event()).collect();
@@ -117,17 +118,17 @@ impl Worker for Appends {
             }
             Err(_) => None,
         };
-        if let (Some(known), Some(own)) = (known, self.own.get_mut(slot)) {
-            own.1 = known;
+        if let (Some(known), Some(assigned)) = (known, self.assigned.get_mut(slot)) {
+            assigned.1 = known;
         }
-        answer.map(|_| Moved {
+        answer.map(|_| Transferred {
             events: u64::from(self.args.batch),
             bytes: u64::from(self.args.batch) * u64::from(self.args.size),
         })
     }
 }
 
-impl Appends {
+impl AppendWorker {
     fn event(&self) -> v1::NewEvent {
         v1::NewEvent {
             id: rt::new_uuid().to_string(),
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_stream_belongs_to_one_worker() {
-        let mut all: Vec<u64> = (0..3).flat_map(|w| own_streams(w, 3, 10)).map(|(stream, _)| stream).collect();
+        let mut all: Vec<u64> = (0..3).flat_map(|w| assigned_streams(w, 3, 10)).map(|(stream, _)| stream).collect();
         all.sort_unstable();
         assert_eq!(all, (0..10).collect::<Vec<_>>());
     }

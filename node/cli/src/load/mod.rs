@@ -1,6 +1,8 @@
-//! `taffrail load`: a load generator. Closed loop: each worker sends its next call when the last one is answered. Open
-//! loop (`--rate`): calls start on a schedule whether or not the last ones were answered, and a latency counts from the
-//! scheduled start, so that a stalled server is not flattered.
+//! `taffrail load`: a load generator.
+//!
+//! - Closed loop (default): each worker starts a call when its previous call has ended.
+//! - Open loop (`--rate`): calls start on a fixed schedule, whether or not earlier calls have ended. The latency of a call
+//!   counts from its scheduled start, so the time that calls wait behind a stalled server is part of the result.
 
 pub mod append;
 pub mod pace;
@@ -15,7 +17,7 @@ use super::{
 };
 use std::time::Duration;
 
-/// Kinds of load.
+/// Commands of `taffrail load`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Append batches.
@@ -24,9 +26,9 @@ pub enum Command {
     Read(read::Args),
 }
 
-/// How much, how fast, how long.
+/// Concurrency, rate and duration of a run.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Shape {
+pub struct LoadProfile {
     /// Calls under way at the same time.
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub concurrency: u32,
@@ -47,10 +49,10 @@ pub struct Shape {
     pub warmup: Option<Duration>,
 }
 
-/// Runs it.
+/// Runs a command of `taffrail load`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`crate::cli::run`] reports.
 pub async fn run(command: Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     match command {
         Command::Append(args) => append::run(args, globals, printer).await,

@@ -1,52 +1,52 @@
-//! When calls start, and when there are no more.
+//! Schedule of the calls of a run.
 
-use super::Shape;
+use super::LoadProfile;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use tokio::time::{Instant, sleep_until};
 
-/// Hands out starts to all workers.
+/// Distributes the starts of calls to all workers.
 pub struct Pace {
     begin: Instant,
     end: Option<Instant>,
-    /// Calls before this are not counted.
+    /// End of the warm-up.
     counted_from: Instant,
     rate: Option<u64>,
     count: u64,
     next: AtomicU64,
 }
 
-/// One call to make.
+/// A call that a worker is to make.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    /// The how-manieth call.
+pub struct ScheduledCall {
+    /// Index of the call in the run, from 0.
     pub number: u64,
-    /// From when its latency counts.
+    /// Time from which the latency of the call counts.
     pub start: Instant,
-    /// False during the warm-up.
+    /// False during the warm-up: the tally ignores the call.
     pub counted: bool,
 }
 
 impl Pace {
-    /// Starts the clock. With `count` the duration does not end the run.
+    /// Starts the clock. If `count` is set, the duration does not end the run.
     #[must_use]
-    pub fn new(shape: &Shape) -> Self {
+    pub fn new(profile: &LoadProfile) -> Self {
         let begin = Instant::now();
-        let warmup = shape.warmup.unwrap_or_default();
+        let warmup = profile.warmup.unwrap_or_default();
         Self {
             begin,
-            end: shape.count.is_none().then(|| begin + warmup + shape.duration),
+            end: profile.count.is_none().then(|| begin + warmup + profile.duration),
             counted_from: begin + warmup,
-            rate: shape.rate,
-            count: shape.count.unwrap_or(u64::MAX),
+            rate: profile.rate,
+            count: profile.count.unwrap_or(u64::MAX),
             next: AtomicU64::new(0),
         }
     }
 
-    /// The next call, at its time; `None` when the run is over.
-    pub async fn turn(&self) -> Option<Turn> {
+    /// Waits for the start of the next call; `None` at the end of the run.
+    pub async fn next_call(&self) -> Option<ScheduledCall> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if number >= self.count {
             return None;
@@ -62,21 +62,21 @@ impl Pace {
                 at
             }
         };
-        // A run that has time to end by ends then, whatever is still on the schedule.
+        // The end of the run may have passed while this call waited for its start.
         if self.end.is_some_and(|end| Instant::now() >= end) {
             return None;
         }
-        Some(Turn { number, start, counted: start >= self.counted_from })
+        Some(ScheduledCall { number, start, counted: start >= self.counted_from })
     }
 
-    /// How long calls have been counted.
+    /// Returns the time since the end of the warm-up.
     #[must_use]
     pub fn counted_for(&self) -> Duration {
         self.counted_from.elapsed()
     }
 }
 
-/// When call `number` of an open loop starts, after its begin: by its number alone, however late the calls before it are.
+/// Returns the start of call `number` of an open loop, relative to the start of the run. Late calls do not delay the start.
 fn scheduled(number: u64, rate: u64) -> Duration {
     let nanos = u128::from(number) * 1_000_000_000 / u128::from(rate);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2))
@@ -96,9 +96,9 @@ mod tests {
     }
 
     async fn calls(rate: Option<u64>, count: Option<u64>, duration: Duration) -> u64 {
-        let pace = Pace::new(&Shape { concurrency: 1, connections: 1, rate, duration, count, warmup: None });
+        let pace = Pace::new(&LoadProfile { concurrency: 1, connections: 1, rate, duration, count, warmup: None });
         let mut calls = 0;
-        while pace.turn().await.is_some() {
+        while pace.next_call().await.is_some() {
             calls += 1;
         }
         calls

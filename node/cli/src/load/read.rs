@@ -1,10 +1,10 @@
 //! `taffrail load read`.
 
 use super::{
-    Shape,
-    pace::Turn,
+    LoadProfile,
+    pace::ScheduledCall,
     report::Report,
-    workers::{self, Moved, Worker},
+    workers::{self, Transferred, Worker},
 };
 use crate::{GlobalArgs, failure::Failure, output::Printer};
 use serde_json::json;
@@ -15,7 +15,7 @@ use taffrail_client::{Client, Error, v1};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    shape: Shape,
+    profile: LoadProfile,
     /// Streams to read, in turn: those that `load append` wrote.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     streams: u64,
@@ -36,38 +36,38 @@ pub struct Args {
     stale: bool,
 }
 
-/// Runs it.
+/// Runs `taffrail load read`.
 ///
 /// # Errors
-/// See `Failure`.
+/// The [`Failure`] that [`crate::cli::run`] reports.
 pub async fn run(args: Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let settings = json!({
-        "load": "read", "loop": if args.shape.rate.is_some() { "open" } else { "closed" }, "rate": args.shape.rate,
-        "concurrency": args.shape.concurrency, "connections": args.shape.connections,
+        "load": "read", "loop": if args.profile.rate.is_some() { "open" } else { "closed" }, "rate": args.profile.rate,
+        "concurrency": args.profile.concurrency, "connections": args.profile.connections,
         "streams": if args.all { None } else { Some(args.streams) }, "all": args.all, "limit": args.limit,
         "direction": if args.backward { "backward" } else { "forward" }, "stale": args.stale,
     });
-    let clients = workers::clients(&args.shape, globals)?;
+    let clients = workers::clients(&args.profile, globals)?;
     let args = Arc::new(args);
-    let workers = (0..args.shape.concurrency)
+    let workers = (0..args.profile.concurrency)
         .zip(clients.iter().cycle())
-        .map(|(_, client)| Reads { client: client.clone(), args: Arc::clone(&args) });
-    let (tally, time) = workers::run(&args.shape, workers.collect()).await?;
+        .map(|(_, client)| ReadWorker { client: client.clone(), args: Arc::clone(&args) });
+    let (tally, time) = workers::run(&args.profile, workers.collect()).await?;
     let report = Report { settings, tally, time };
     Ok(printer.one(|| report.text(), || report.json())?)
 }
 
-struct Reads {
+struct ReadWorker {
     client: Client,
     args: Arc<Args>,
 }
 
-impl Worker for Reads {
-    async fn call(&mut self, turn: Turn) -> Result<Moved, Error> {
+impl Worker for ReadWorker {
+    async fn call(&mut self, call: ScheduledCall) -> Result<Transferred, Error> {
         let kind = if self.args.all {
             v1::selector::Kind::All(v1::Unit {})
         } else {
-            v1::selector::Kind::Stream(format!("{}{}", self.args.prefix, turn.number % self.args.streams))
+            v1::selector::Kind::Stream(format!("{}{}", self.args.prefix, call.number % self.args.streams))
         };
         let direction = if self.args.backward { v1::Direction::Backward } else { v1::Direction::Forward };
         let consistency = if self.args.stale { v1::Consistency::Stale } else { v1::Consistency::Linearizable };
@@ -79,11 +79,11 @@ impl Worker for Reads {
             ..v1::ReadRequest::default()
         };
         let mut events = self.client.read(request).await?;
-        let mut moved = Moved { events: 0, bytes: 0 };
+        let mut transferred = Transferred { events: 0, bytes: 0 };
         while let Some(event) = events.next().await? {
-            moved.events += 1;
-            moved.bytes += (event.data.len() + event.metadata.len()) as u64;
+            transferred.events += 1;
+            transferred.bytes += (event.data.len() + event.metadata.len()) as u64;
         }
-        Ok(moved)
+        Ok(transferred)
     }
 }

@@ -1,4 +1,4 @@
-//! What a run measured.
+//! Counters, latencies and the report of a run.
 
 use crate::failure::{Failure, reason};
 use hdrhistogram::Histogram;
@@ -6,10 +6,10 @@ use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 use taffrail_client::Error;
 
-/// Longest latency told apart, microseconds.
+/// Maximum recorded latency in microseconds; longer latencies count as this one.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
-/// Counters and latencies, of one worker or of all.
+/// Counters and latencies of one worker or of all workers.
 #[derive(Clone, Debug)]
 pub struct Tally {
     latency_us: Histogram<u64>,
@@ -20,16 +20,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing counted yet.
+    /// Creates an empty tally.
     ///
     /// # Errors
-    /// `Local` when the histogram cannot be made.
+    /// [`Failure::Local`] if the histogram cannot be created.
     pub fn new() -> Result<Self, Failure> {
         let latency_us = Histogram::new_with_max(LATENCY_MAX_US, 3).map_err(|e| Failure::Local(e.to_string()))?;
         Ok(Self { latency_us, calls: 0, events: 0, bytes: 0, failures: BTreeMap::new() })
     }
 
-    /// A call that was answered well.
+    /// Counts a successful call.
     pub fn done(&mut self, latency: Duration, events: u64, bytes: u64) {
         self.latency_us.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
         self.calls += 1;
@@ -37,13 +37,13 @@ impl Tally {
         self.bytes += bytes;
     }
 
-    /// A call that was not.
+    /// Counts a failed call by its stable reason.
     pub fn failed(&mut self, error: &Error) {
         let name = reason(error).map_or_else(|| "FAILED".to_owned(), ToOwned::to_owned);
         *self.failures.entry(name).or_default() += 1;
     }
 
-    /// Adds what another worker counted.
+    /// Adds the tally of another worker.
     pub fn add(&mut self, other: &Self) {
         self.latency_us.add(&other.latency_us).expect("both histograms were made by `new`, so the values fit");
         self.calls += other.calls;
@@ -57,11 +57,11 @@ impl Tally {
 
 /// The result of a run.
 pub struct Report {
-    /// What was asked for, as JSON.
+    /// The flags of the run, as JSON.
     pub settings: serde_json::Value,
-    /// What came of it.
+    /// The sum of all workers.
     pub tally: Tally,
-    /// How long.
+    /// Duration without the warm-up.
     pub time: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Report {
         ]
     }
 
-    /// For scripts.
+    /// Formats the report as one JSON object.
     #[must_use]
     pub fn json(&self) -> String {
         let latency: serde_json::Map<String, serde_json::Value> =
@@ -111,7 +111,7 @@ impl Report {
         .to_string()
     }
 
-    /// For people.
+    /// Formats the report as lines of text.
     #[must_use]
     pub fn text(&self) -> String {
         let t = &self.tally;

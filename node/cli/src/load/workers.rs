@@ -1,8 +1,8 @@
-//! Workers that make calls until the run is over, or Ctrl-C ends it early.
+//! Workers that make calls until the run ends or Ctrl-C stops it.
 
 use super::{
-    Shape,
-    pace::{Pace, Turn},
+    LoadProfile,
+    pace::{Pace, ScheduledCall},
     report::Tally,
 };
 use crate::{GlobalArgs, failure::Failure};
@@ -11,52 +11,54 @@ use taffrail_client::{Client, Error};
 use taffrail_runtime as rt;
 use tokio_util::sync::CancellationToken;
 
-/// What a good call moved.
-pub struct Moved {
-    /// Events.
+/// The volume of a successful call.
+pub struct Transferred {
+    /// Number of events.
     pub events: u64,
-    /// Payload bytes.
+    /// Bytes of payload.
     pub bytes: u64,
 }
 
-/// One worker: makes a call when it is its turn.
+/// A client of the run. Each worker has at most one call in flight.
 pub trait Worker: Send + 'static {
-    /// Makes one call.
-    fn call(&mut self, turn: Turn) -> impl Future<Output = Result<Moved, Error>> + Send;
+    /// Makes a call and returns its volume.
+    fn call(&mut self, call: ScheduledCall) -> impl Future<Output = Result<Transferred, Error>> + Send;
 }
 
-/// The connections of a run.
+/// Creates the clients of a run, one per connection.
 ///
 /// # Errors
-/// When the endpoint cannot be used.
-pub fn clients(shape: &Shape, globals: &GlobalArgs) -> Result<Vec<Client>, Failure> {
-    (0..shape.connections.min(shape.concurrency)).map(|_| globals.client()).collect()
+/// [`Failure::Client`] if the endpoint or the name of the store is not valid.
+pub fn clients(profile: &LoadProfile, globals: &GlobalArgs) -> Result<Vec<Client>, Failure> {
+    (0..profile.connections.min(profile.concurrency)).map(|_| globals.client()).collect()
 }
 
-/// Runs all workers and adds up what they counted. Pauses a worker shortly after a failed call, so that an unreachable
-/// server is not hammered.
+/// Runs all workers and adds up their tallies. A worker pauses for 10 ms after a failed call, so that the run does not flood
+/// an unreachable server.
 ///
 /// # Errors
-/// `Local` when a worker broke.
-pub async fn run<W: Worker>(shape: &Shape, workers: Vec<W>) -> Result<(Tally, Duration), Failure> {
+/// [`Failure::Local`] if a worker panicked.
+pub async fn run<W: Worker>(profile: &LoadProfile, workers: Vec<W>) -> Result<(Tally, Duration), Failure> {
     const PAUSE: Duration = Duration::from_millis(10);
-    let (pace, stop) = (Arc::new(Pace::new(shape)), CancellationToken::new());
+    let (pace, stop) = (Arc::new(Pace::new(profile)), CancellationToken::new());
     let mut tasks = Vec::with_capacity(workers.len());
     for mut worker in workers {
         let (pace, stop, mut tally) = (Arc::clone(&pace), stop.clone(), Tally::new()?);
         tasks.push(rt::spawn(async move {
             loop {
-                let turn = tokio::select! {
+                let call = tokio::select! {
                     biased;
                     () = stop.cancelled() => break,
-                    turn = pace.turn() => turn,
+                    call = pace.next_call() => call,
                 };
-                let Some(turn) = turn else { break };
-                match worker.call(turn).await {
-                    Ok(moved) if turn.counted => tally.done(turn.start.elapsed(), moved.events, moved.bytes),
+                let Some(call) = call else { break };
+                match worker.call(call).await {
+                    Ok(transferred) if call.counted => {
+                        tally.done(call.start.elapsed(), transferred.events, transferred.bytes)
+                    }
                     Ok(_) => {}
                     Err(error) => {
-                        if turn.counted {
+                        if call.counted {
                             tally.failed(&error);
                         }
                         tokio::time::sleep(PAUSE).await;

@@ -73,8 +73,8 @@ pub fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
 }
 
 impl Service {
-    /// One append: on the local leader, or one hop away. Tries again only while nothing can have been proposed.
-    async fn append_once_or_again(&self, append: &Append, call: &Call) -> Result<v1::AppendResponse, Status> {
+    /// Appends on the local leader, or forwards the append to another node. Retries only while no node can have proposed it.
+    async fn append_with_retry(&self, append: &Append, call: &Call) -> Result<v1::AppendResponse, Status> {
         let mut last: Option<Problem> = None;
         let mut hint: Option<NodeId> = None;
         let mut tries = 0_usize;
@@ -277,7 +277,7 @@ impl Service {
                 return Err(problem.into());
             }
         };
-        self.append_once_or_again(&append, &call).await.map(Response::new)
+        self.append_with_retry(&append, &call).await.map(Response::new)
     }
 
     async fn read_call(&self, request: Request<v1::ReadRequest>) -> Result<Response<Pages>, Status> {
