@@ -1,5 +1,5 @@
 //! The catalogue of a cluster, the state machine of the system group: nodes, stores, groups, placements, replacements
-//! and the one disruption grant. [`apply`] is deterministic: it decides, placement included, from the [`Catalogue`]
+//! and the one disruption grant. [`apply()`] is deterministic: it decides, placement included, from the [`Catalogue`]
 //! alone.
 
 mod apply;

@@ -140,7 +140,7 @@ pub struct Grant {
     pub until_us: u64,
 }
 
-/// The whole catalogue. [`apply`](super::apply) is the only writer.
+/// The whole catalogue. [`apply`](super::apply()) is the only writer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
     /// Id of the cluster; `None` before [`Kind::Init`](super::Kind::Init).

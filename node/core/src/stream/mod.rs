@@ -1,4 +1,4 @@
-//! The state machine of one partition of a store: [`apply`] turns a [`Command`] of the log into outcomes, and reads and
+//! The state machine of one partition of a store: [`apply()`] turns a [`Command`] of the log into outcomes, and reads and
 //! writes nothing but the partition's own [`State`].
 
 mod apply;
