@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::name_conflict::Taken;
 use crate::resources::{hash, labels};
-use crate::taken::Taken;
 
 /// Field manager of owned objects.
 pub const MANAGER: &str = "taffrail-operator";

@@ -15,12 +15,12 @@ use tokio::sync::watch;
 
 use crate::apply::Writer;
 use crate::backoff::Backoffs;
+use crate::cluster_views::Hub;
 use crate::controllers::publish::StatusGate;
 use crate::events::Events;
-use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::name_conflict::Waits;
 use crate::node_admin::NodeAdmin;
-use crate::taken::Waits;
 use crate::watch::Guarded;
 
 /// Settings of the process.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use taffrail_crds::Reason;
 
+use crate::name_conflict::{self, Taken};
 use crate::node_admin;
-use crate::taken::{self, Taken};
 
 /// A pass failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// Objects of names that we need exist and are not ours. Nothing is seized.
-    #[error("{}", taken::sentence(.objects))]
+    #[error("{}", name_conflict::sentence(.objects))]
     NameTaken {
         /// The objects that are in the way.
         objects: Vec<Taken>,

@@ -19,7 +19,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
 
 use crate::args::TestArgs;
-use crate::outside;
+use crate::clock;
 use crate::resources::services::CLIENT_PORT;
 use crate::resources::{labels, names};
 use crate::runtime;
@@ -194,7 +194,7 @@ impl Test {
     /// Tries again while nobody answers: the Service of a pod that is Ready is known to every machine only a moment later.
     async fn append_and_read(&self, address: &str, deadline: Deadline) -> Result<(), Error> {
         // The same id every time, so that an append whose answer was lost is not stored twice.
-        let id = outside::new_id();
+        let id = clock::new_id();
         loop {
             match self.append_and_read_once(address, &id).await {
                 Err(error) if error.is_of_the_moment() && Instant::now() < deadline.until => {
@@ -328,7 +328,7 @@ impl Test {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeApi;
+    use crate::fake_api::FakeApi;
 
     /// Nothing ever becomes Stable here, and there is no time to wait for it.
     #[tokio::test]

@@ -10,24 +10,24 @@
 pub mod apply;
 pub mod args;
 pub mod backoff;
+pub(crate) mod clock;
+pub mod cluster_domain;
+pub mod cluster_views;
 pub mod context;
 pub mod controllers;
-pub mod declare;
-pub mod domain;
+pub mod declare_batcher;
 pub mod error;
 pub mod events;
 pub mod health;
 pub mod helm_test;
-pub mod hub;
 pub mod metrics;
+pub mod name_conflict;
 pub mod node_admin;
-pub(crate) mod outside;
 pub mod resources;
 pub mod runtime;
-pub mod taken;
 pub mod watch;
 
 #[cfg(test)]
-mod fake;
+mod fake_api;
 
 pub use error::Error;

@@ -22,18 +22,18 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Writer;
 use crate::args::{LogFormat, Logging, RunArgs};
 use crate::backoff::Backoffs;
+use crate::cluster_views::{Hub, Triggers};
 use crate::context::{Caches, Context, Filling, Options};
-use crate::controllers::pass::{self, Reconciled};
 use crate::controllers::publish::StatusGate;
+use crate::controllers::reconcile_frame::{self, Reconciled};
 use crate::controllers::{cluster, event_store};
 use crate::events::Events;
 use crate::health::Health;
-use crate::hub::{Hub, Triggers};
 use crate::metrics::Metrics;
+use crate::name_conflict::Waits;
 use crate::node_admin::NodeAdmin;
-use crate::taken::Waits;
 use crate::watch::{Guarded, api, follow, follow_changes};
-use crate::{domain, error};
+use crate::{cluster_domain, error};
 
 /// Passes at once, for each kind.
 const CONCURRENCY: u16 = 16;
@@ -110,7 +110,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let client = client().await?;
     let metrics = Metrics::new()?;
     let scopes = args.scopes();
-    let options = Options { node_image: args.node_image.clone(), cluster_domain: domain::find(&args.cluster_domain) };
+    let options =
+        Options { node_image: args.node_image.clone(), cluster_domain: cluster_domain::find(&args.cluster_domain) };
     tracing::info!(?scopes, ?options, version = env!("CARGO_PKG_VERSION"), "starting");
     let health = Health::new(metrics.clone(), scopes.len());
     let address = args.listen;
@@ -395,7 +396,7 @@ where
             // Ordinary after a deletion, and the only word of it: no pass is run for an object that is in no cache.
             Err(Error::ObjectNotFound(object)) => {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
-                pass::gone::<K>(&ctx, namespace, &object.name, object.extra.uid.as_deref());
+                reconcile_frame::gone::<K>(&ctx, namespace, &object.name, object.extra.uid.as_deref());
             }
             Err(Error::ReconcilerFailed(error, object)) => {
                 tracing::warn!(kind, object = %object, class = error.class().as_str(), %error, "a pass failed");

@@ -3,5 +3,5 @@
 
 pub mod cluster;
 pub mod event_store;
-pub(crate) mod pass;
 pub mod publish;
+pub(crate) mod reconcile_frame;

@@ -16,9 +16,9 @@ use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreSta
 use tokio::time::Instant;
 
 use crate::apply::{Owned, STATUS_MANAGER};
+use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
-use crate::outside;
 
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 /// A refresh waits this long after any write: leaders move together.
@@ -233,7 +233,7 @@ pub async fn invalid<K: Reported>(
     let old = live.data.get("status").cloned().unwrap_or_default();
     let paused = live.data.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or_default();
     let message = format!("the object does not parse: {}", why.error);
-    let status = of_invalid(K::SUBJECT, &old, generation, paused, &message, outside::now());
+    let status = of_invalid(K::SUBJECT, &old, generation, paused, &message, clock::now());
     if status == old {
         return Ok(());
     }

@@ -11,15 +11,15 @@ use serde_json::json;
 use taffrail_crds::{Cluster, EventStore};
 use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
 
+use super::observation::{Recorded, Seen};
 use super::observe::Observed;
 use super::plan::{Action, Plan};
-use super::seen::{Recorded, Seen};
 use crate::apply::{MANAGER, Owner};
+use crate::clock;
 use crate::context::{Context, cached};
-use crate::controllers::pass::Progress;
+use crate::controllers::reconcile_frame::Progress;
 use crate::error::Error;
 use crate::node_admin::Members;
-use crate::outside;
 use crate::resources::identity::Identity;
 use crate::resources::{Frame, config, disruption_budget, hash, identity, labels, names, rbac, services, stateful_set};
 
@@ -276,7 +276,7 @@ fn doing(action: &Action) -> String {
 
 /// A new identity: random, so that no two Clusters ever share one.
 fn new_id() -> String {
-    outside::new_id()
+    clock::new_id()
 }
 
 fn manager() -> PatchParams {

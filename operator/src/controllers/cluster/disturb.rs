@@ -9,8 +9,8 @@ use taffrail_proto::v1::NodeState;
 use tokio::time::Instant;
 
 use super::act::{Actor, DENIED_AGAIN, HOLDER, Outcome, SOON};
+use super::observation;
 use super::plan::{Action, GRANT_TTL};
-use super::seen;
 use crate::error::Error;
 use crate::node_admin::Members;
 
@@ -43,7 +43,8 @@ impl Actor<'_> {
         }
         let answer = members.drain(node_id).await.map_err(Error::node(format!("draining {pod}")))?;
         // The call is repeated while it goes on; only its beginning is news.
-        let begins = |node: &NodeView| seen::id(node) == node_id && seen::state(node) == NodeState::Member;
+        let begins =
+            |node: &NodeView| observation::id(node) == node_id && observation::state(node) == NodeState::Member;
         if !answer.reason.is_empty() {
             outcome.blocked = Some(answer.waiting_for);
         } else if self.observed.seen.nodes().any(begins) {
@@ -127,5 +128,4 @@ fn only(uid: &str) -> DeleteParams {
 }
 
 #[cfg(test)]
-#[path = "disturb_tests.rs"]
 mod tests;

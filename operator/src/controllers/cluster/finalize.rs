@@ -7,7 +7,7 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 use taffrail_crds::EventStore;
 
-use super::seen::Wish;
+use super::observation::Wish;
 use crate::apply::Owned;
 use crate::context::Context;
 use crate::error::Error;

@@ -3,13 +3,13 @@
 pub mod act;
 mod disturb;
 pub(crate) mod finalize;
+mod name_conflict;
+pub mod observation;
 pub(in crate::controllers) mod observe;
 pub mod plan;
+mod pod_problem;
 mod poll;
 mod reconcile;
-pub mod seen;
 mod status;
-mod taken;
-mod trouble;
 
 pub use reconcile::{error_policy, reconcile};

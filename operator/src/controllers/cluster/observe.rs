@@ -12,8 +12,8 @@ use kube::api::{Api, ListParams};
 use taffrail_crds::{Cluster, Reason};
 use taffrail_proto::admin::Lifecycle;
 
-use super::seen::{PodSeen, Recorded, Report, Seen, SetSeen, StoreSeen, Trouble};
-use super::{poll, trouble};
+use super::observation::{PodSeen, Recorded, Report, Seen, SetSeen, StoreSeen, Trouble};
+use super::{pod_problem, poll};
 use crate::apply::is_owned;
 use crate::context::Context;
 use crate::error::Error;
@@ -162,7 +162,7 @@ fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
         terminating: pod.metadata.deletion_timestamp.is_some(),
         started: running.and_then(|running| running.started_at.as_ref()).map(|time| time.0),
         created: pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-        trouble: trouble::of_pod(pod, claim),
+        trouble: pod_problem::of_pod(pod, claim),
         report: Report::Silent(
             if running.is_some() { "the node has no address yet" } else { "the process does not run yet" }.to_owned(),
         ),

@@ -10,15 +10,15 @@ use taffrail_crds::{Cluster, ClusterStatus};
 
 use super::act::{Actor, Outcome};
 use super::finalize::{self, Course};
+use super::observation::{Recorded, Wish};
 use super::plan::{Plan, plan};
-use super::seen::{Recorded, Wish};
 use super::{observe, status};
+use crate::clock;
 use crate::context::Context;
-use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
 use crate::controllers::publish::publish;
+use crate::controllers::reconcile_frame::{self, Progress, REQUEUE, Reconciled};
 use crate::error::Error;
-use crate::outside;
-use crate::taken::Waiter;
+use crate::name_conflict::Waiter;
 use crate::watch::Guarded;
 
 /// While something is waited for that may not trigger: a pod's events, a coordinator's second thought.
@@ -29,12 +29,12 @@ const UNSETTLED: Duration = Duration::from_secs(15);
 /// # Errors
 /// A read or a write failed, or the pass hung; the status says so already.
 pub async fn reconcile(cluster: Arc<Guarded<Cluster>>, ctx: Arc<Context>) -> Result<Action, Error> {
-    pass::run(&cluster, &ctx).await
+    reconcile_frame::run(&cluster, &ctx).await
 }
 
 /// When to try again after a failure.
 pub fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Context>) -> Action {
-    pass::again(&cluster, error, &ctx)
+    reconcile_frame::again(&cluster, error, &ctx)
 }
 
 impl Reconciled for Cluster {
@@ -86,7 +86,7 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
     if let (Recorded::Identity(identity), false) = (&observed.seen.recorded, observed.members.is_empty()) {
         ctx.hub.follow(&namespace, &wish.name, &identity.cluster_id, observed.members.clone());
     }
-    let now = outside::now();
+    let now = clock::now();
     let plan = plan(&wish, &observed.seen, now);
     let actor = Actor { ctx, cluster, observed: &observed, progress };
     let outcome = if wish.paused { Outcome::default() } else { actor.act(&plan).await };
@@ -122,6 +122,6 @@ async fn finalizer(ctx: &Context, cluster: &Cluster, namespace: &str, wish: &Wis
 fn next_look(wish: &Wish, plan: &Plan, outcome: &Outcome) -> Duration {
     // A deletion that is held waits for the end of a namespace, too, and no watch tells of that.
     let settled = plan.steps.is_empty() && plan.changing.is_none() && !wish.deleting;
-    let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * outside::dice()) } else { UNSETTLED };
+    let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * clock::dice()) } else { UNSETTLED };
     [plan.recheck, outcome.recheck].into_iter().flatten().fold(longest, Duration::min)
 }

@@ -12,8 +12,8 @@ use taffrail_proto::admin::{ClusterView, Lifecycle};
 use taffrail_proto::v1::{NodeState, StoreState};
 
 use super::act::{self, Outcome};
+use super::observation::{self, PodSeen, Recorded, Report, Seen, Trouble, Wish};
 use super::plan::Plan;
-use super::seen::{self, PodSeen, Recorded, Report, Seen, Trouble, Wish};
 use crate::error::{Class, Error};
 use crate::resources::{labels, names, stateful_set};
 
@@ -114,7 +114,7 @@ fn member(seen: &Seen, pod: &PodSeen) -> Member {
     let view = seen.node_of(pod);
     let node = view.and_then(|view| view.node.as_ref());
     let fenced = pod.node().is_some_and(|node| node.lifecycle() == Lifecycle::Fenced);
-    let role = match (view.map(seen::state), node) {
+    let role = match (view.map(observation::state), node) {
         _ if fenced => Some(MemberRole::Fenced),
         (Some(NodeState::Draining), _) => Some(MemberRole::Draining),
         (_, Some(node)) if node.system_voter => Some(MemberRole::Voter),

@@ -7,11 +7,11 @@ use taffrail_proto::admin::{CloseMode, CloseStoreRequest, DeclareResult, StoreDe
 use super::plan::{Next, left};
 use crate::apply::Owner;
 use crate::context::{Context, cached};
-use crate::controllers::pass::Progress;
+use crate::controllers::reconcile_frame::Progress;
 use crate::error::Error;
+use crate::name_conflict::Taken;
 use crate::node_admin::Members;
 use crate::resources::services;
-use crate::taken::Taken;
 
 /// An object declares one store; more than one is left only by an adoption that was broken off.
 const CLOSED_AT_ONCE: usize = 4;

@@ -9,8 +9,8 @@ use taffrail_proto::v1::StoreState;
 
 use super::plan::{ClusterSeen, Seen};
 use crate::context::{Context, cached};
+use crate::controllers::cluster::observation::Recorded;
 use crate::controllers::cluster::observe::recorded_live;
-use crate::controllers::cluster::seen::Recorded;
 use crate::error::Error;
 use crate::watch::Guarded;
 

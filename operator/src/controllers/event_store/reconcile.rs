@@ -12,13 +12,13 @@ use taffrail_crds::{EventStore, EventStoreStatus, Step};
 use super::act::{self, Outcome};
 use super::plan::{Cleanup, Next, Plan, Wish, cleanup, plan};
 use super::{observe, status};
+use crate::clock;
 use crate::context::Context;
 use crate::controllers::cluster::finalize;
-use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
 use crate::controllers::publish::publish;
+use crate::controllers::reconcile_frame::{self, Progress, REQUEUE, Reconciled};
 use crate::error::Error;
-use crate::outside;
-use crate::taken::Waiter;
+use crate::name_conflict::Waiter;
 use crate::watch::Guarded;
 
 /// While the coordinator refuses, or the nodes do not answer.
@@ -31,12 +31,12 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// # Errors
 /// A read or a write failed, or the pass hung; the status says so already.
 pub async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Result<Action, Error> {
-    pass::run(&store, &ctx).await
+    reconcile_frame::run(&store, &ctx).await
 }
 
 /// When to try again after a failure.
 pub fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Context>) -> Action {
-    pass::again(&store, error, &ctx)
+    reconcile_frame::again(&store, error, &ctx)
 }
 
 impl Reconciled for EventStore {
@@ -82,7 +82,7 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progres
         finalize::hold(ctx, store, plan.hold).await?;
         act::act(ctx, store, plan.next, progress).await
     };
-    let status = status::status(store, &seen, plan, &outcome, &ctx.options.cluster_domain, outside::now());
+    let status = status::status(store, &seen, plan, &outcome, &ctx.options.cluster_domain, clock::now());
     progress.at("writing the status");
     let held_back = publish(ctx, store, status).await;
     progress.reported();
@@ -103,7 +103,7 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progres
 }
 
 fn next_look(plan: Plan, refused: bool) -> Duration {
-    let jittered = REQUEUE.mul_f64(0.8 + 0.4 * outside::dice());
+    let jittered = REQUEUE.mul_f64(0.8 + 0.4 * clock::dice());
     if refused || plan.next != Next::Nothing { REFUSED } else { jittered }
 }
 
@@ -134,7 +134,7 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
         return Ok(REQUEUE);
     };
     progress.at("writing the status");
-    let status = status::deleting(store, step(wish.policy), &waiting, outside::now());
+    let status = status::deleting(store, step(wish.policy), &waiting, clock::now());
     let published = publish(ctx, store, status).await;
     progress.reported();
     published?;
@@ -145,7 +145,7 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
 async fn held(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
     let seen = observe::observe(ctx, store);
     let plan = plan(wish, &seen);
-    let status = status::held(store, &seen, plan, step(wish.policy), &ctx.options.cluster_domain, outside::now());
+    let status = status::held(store, &seen, plan, step(wish.policy), &ctx.options.cluster_domain, clock::now());
     progress.at("writing the status");
     let held_back = publish(ctx, store, status).await;
     progress.reported();

@@ -3,7 +3,7 @@
 
 use super::{Action, Plan};
 use crate::controllers::cluster::act::HOLDER;
-use crate::controllers::cluster::seen::{self, Seen};
+use crate::controllers::cluster::observation::{self, Seen};
 use taffrail_proto::admin::Grant;
 
 /// The grants that live.
@@ -30,7 +30,7 @@ pub(super) fn taken_from_removed(seen: &Seen) -> Option<String> {
 }
 
 fn is_member(seen: &Seen, node_id: u64) -> bool {
-    seen.nodes().any(|node| seen::id(node) == node_id)
+    seen.nodes().any(|node| observation::id(node) == node_id)
 }
 
 fn name(seen: &Seen, node_id: u64) -> String {
@@ -55,9 +55,9 @@ pub(super) fn give_back(plan: &mut Plan, seen: &Seen) {
         | Action::DeleteBroken { .. }
         | Action::Release { .. } => false,
     });
-    let over = match seen.nodes().find(|node| seen::id(node) == node_id) {
+    let over = match seen.nodes().find(|node| observation::id(node) == node_id) {
         Some(node) => {
-            let pod = seen.pods.values().find(|pod| pod.name == seen::name(node));
+            let pod = seen.pods.values().find(|pod| pod.name == observation::name(node));
             node.caught_up && pod.is_some_and(|pod| pod.ready && !pod.terminating)
         }
         // Drained and removed: over once its pod has gone with the StatefulSet.

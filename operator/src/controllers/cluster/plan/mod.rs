@@ -3,7 +3,7 @@
 //!
 //! At most one step of a pass may disturb a node ([`Action::disturbs`]).
 
-mod form;
+mod bootstrap;
 mod grant;
 mod replace;
 mod roll;
@@ -17,7 +17,7 @@ use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
 
-use super::seen::{Recorded, Seen, Wish};
+use super::observation::{Recorded, Seen, Wish};
 use crate::resources::identity::Identity;
 
 /// How long a disruption may last before others may begin one; a log of any length must be replayed within it.
@@ -198,11 +198,11 @@ impl Plan {
 /// Decides.
 pub fn plan(wish: &Wish, seen: &Seen, now: Timestamp) -> Plan {
     let mut plan = match &seen.recorded {
-        Recorded::Identity(identity) if identity.formed || form::is_formed(identity, seen) => {
+        Recorded::Identity(identity) if identity.formed || bootstrap::is_formed(identity, seen) => {
             formed(wish, seen, identity, now)
         }
         recorded @ (Recorded::Nowhere | Recorded::Identity(_) | Recorded::Annotations(_) | Recorded::Conflict(..)) => {
-            form::plan(wish, seen, recorded)
+            bootstrap::plan(wish, seen, recorded)
         }
     };
     if wish.paused {
@@ -284,7 +284,7 @@ fn foreign(seen: &Seen, cluster_id: &str) -> Option<String> {
 
 fn all_blank(wish: &Wish, seen: &Seen, size: i32) -> bool {
     let expected: Vec<_> = (0..size).map(|ordinal| seen.pods.get(&ordinal)).collect();
-    !wish.deleting && size > 0 && expected.iter().all(|pod| pod.is_some_and(super::seen::PodSeen::is_blank))
+    !wish.deleting && size > 0 && expected.iter().all(|pod| pod.is_some_and(super::observation::PodSeen::is_blank))
 }
 
 fn wait_for_reports(plan: &mut Plan, seen: &Seen, size: i32, wish: &Wish) {
@@ -296,18 +296,18 @@ fn wait_for_reports(plan: &mut Plan, seen: &Seen, size: i32, wish: &Wish) {
             Some(pod) if pod.terminating => Some("the old pod is stopping".to_owned()),
             Some(pod) => match (&pod.trouble, &pod.report) {
                 (Some(trouble), _) => Some(trouble.message.clone()),
-                (None, super::seen::Report::Silent(why)) => {
+                (None, super::observation::Report::Silent(why)) => {
                     if pod.running {
                         plan.recheck_in(SOON);
                     }
                     Some(why.clone())
                 }
-                (None, super::seen::Report::Node(node)) if !pod.ready => Some(if node.ready_reason.is_empty() {
+                (None, super::observation::Report::Node(node)) if !pod.ready => Some(if node.ready_reason.is_empty() {
                     "the node is not ready".to_owned()
                 } else {
                     node.ready_reason.clone()
                 }),
-                (None, super::seen::Report::Node(_)) => None,
+                (None, super::observation::Report::Node(_)) => None,
             },
         };
         if let Some(waiting) = waiting {

@@ -9,7 +9,7 @@ use taffrail_proto::admin::NodeView;
 use taffrail_proto::v1::NodeState;
 
 use super::{Action, Plan};
-use crate::controllers::cluster::seen::{self, PodSeen, Seen, Wish};
+use crate::controllers::cluster::observation::{self, PodSeen, Seen, Wish};
 
 /// How long the pod must have reported the other disk. A process keeps its disk for life, so this is since its start.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ fn is_removed(seen: &Seen, pod: &PodSeen) -> bool {
     };
     let mut nodes = seen.view.iter().flat_map(|view| &view.nodes);
     nodes.any(|node| {
-        let removed = matches!(seen::state(node), NodeState::Drained | NodeState::Removed);
+        let removed = matches!(observation::state(node), NodeState::Drained | NodeState::Removed);
         removed && node.named_by_groups.is_empty() && node.node.as_ref().is_some_and(|n| n.disk_id == disk)
     })
 }
@@ -71,7 +71,7 @@ fn lost_nodes<'a>(seen: &'a Seen, pod: &'a PodSeen) -> impl Iterator<Item = &'a 
 }
 
 fn decide(plan: &mut Plan, seen: &Seen, pod: &PodSeen, lost: &NodeView, now: Timestamp) {
-    let old = seen::id(lost);
+    let old = observation::id(lost);
     let running = seen.view.iter().flat_map(|view| &view.replacements);
     let mut others = running.clone().filter(|r| r.old_node_id != old);
     let waiting = if let Some(this) = running.clone().find(|r| r.old_node_id == old) {
@@ -85,7 +85,7 @@ fn decide(plan: &mut Plan, seen: &Seen, pod: &PodSeen, lost: &NodeView, now: Tim
         Some(format!("{} has no caught-up majority without it", lost.disruption_blocked_by))
     } else if let Some(new) = seen.node_of(pod) {
         if !plan.is_disturbing() {
-            plan.actions.push(Action::Replace { old, new: seen::id(new), pod: pod.name.clone() });
+            plan.actions.push(Action::Replace { old, new: observation::id(new), pod: pod.name.clone() });
         }
         None
     } else {

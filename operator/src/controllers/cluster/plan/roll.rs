@@ -8,7 +8,7 @@ use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
 
 use super::{Action, Plan, grant};
-use crate::controllers::cluster::seen::{self, PodSeen, Seen};
+use crate::controllers::cluster::observation::{self, PodSeen, Seen};
 
 /// A restarted pod that is not back after this long has halted the rollout.
 const BACK_WITHIN: Duration = Duration::from_secs(300);
@@ -46,7 +46,7 @@ pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
     // Not ready ones first: they serve least. Then by leaders, the busiest last, and from the top down.
     waiting.sort_by_key(|pod| (pod.ready, leaders(seen, pod), std::cmp::Reverse(pod.name.clone())));
     let next = match grant::held(seen)
-        .and_then(|node_id| waiting.iter().find(|pod| seen.node_of(pod).map(seen::id) == Some(node_id)))
+        .and_then(|node_id| waiting.iter().find(|pod| seen.node_of(pod).map(observation::id) == Some(node_id)))
     {
         Some(held) => *held,
         None => waiting[0],
@@ -58,11 +58,11 @@ pub(super) fn plan(plan: &mut Plan, seen: &Seen, now: Timestamp) {
     if blocked.is_none() {
         let node = seen.node_of(next);
         plan.actions.push(Action::Restart {
-            node_id: node.map(seen::id),
+            node_id: node.map(observation::id),
             pod: next.name.clone(),
             uid: next.uid.clone(),
             ready: next.ready,
-            leads: node.map_or(0, |node| leads(seen, seen::id(node))),
+            leads: node.map_or(0, |node| leads(seen, observation::id(node))),
         });
     }
     plan.changing.get_or_insert_with(|| {
@@ -119,7 +119,7 @@ fn unsettled(seen: &Seen, next: &PodSeen) -> Option<String> {
     if let Some(node) = node.filter(|node| !node.disruption_blocked_by.is_empty()) {
         return Some(format!("{} would lose its caught-up majority", node.disruption_blocked_by));
     }
-    grant::taken(seen, node.map(seen::id))
+    grant::taken(seen, node.map(observation::id))
 }
 
 fn leaders(seen: &Seen, pod: &PodSeen) -> u32 {

@@ -7,7 +7,7 @@ use taffrail_proto::admin::NodeView;
 use taffrail_proto::v1::{NodeState, StoreState};
 
 use super::{Action, Plan, grant};
-use crate::controllers::cluster::seen::{self, Seen, Wish};
+use crate::controllers::cluster::observation::{self, Seen, Wish};
 use crate::resources::names;
 
 const NAMED_MAX: usize = 5;
@@ -26,15 +26,16 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish, seen: &Seen) {
 }
 
 fn ordinal(wish: &Wish, node: &NodeView) -> Option<i32> {
-    names::ordinal(&wish.name, seen::name(node))
+    names::ordinal(&wish.name, observation::name(node))
 }
 
 /// A reverted `replicas` takes the drain back.
 fn cancel_drains(plan: &mut Plan, wish: &Wish, seen: &Seen) {
     for node in seen.nodes() {
         let wanted = ordinal(wish, node).is_some_and(|ordinal| ordinal < wish.replicas);
-        if seen::state(node) == NodeState::Draining && wanted {
-            plan.actions.push(Action::CancelDrain { node_id: seen::id(node), pod: seen::name(node).to_owned() });
+        if observation::state(node) == NodeState::Draining && wanted {
+            plan.actions
+                .push(Action::CancelDrain { node_id: observation::id(node), pod: observation::name(node).to_owned() });
         }
     }
 }
@@ -71,7 +72,7 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
         match missing(wish, seen, last.min(plan.nodes)) {
             Some(missing) => {
                 let waiting = format!("{missing} to become a member");
-                plan.step(Step::DrainNode, seen::name(node), Some(waiting));
+                plan.step(Step::DrainNode, observation::name(node), Some(waiting));
             }
             None => drain(plan, seen, node),
         }
@@ -79,13 +80,15 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
     }
     // The proof: the catalogue has no such node any more, and no group names one that it had.
     let named = seen.view.iter().flat_map(|view| &view.nodes).find(|node| {
-        seen::name(node) == pod && !node.named_by_groups.is_empty() && seen::state(node) != NodeState::Removed
+        observation::name(node) == pod
+            && !node.named_by_groups.is_empty()
+            && observation::state(node) != NodeState::Removed
     });
     if let Some(node) = named {
         plan.step(
             Step::RemoveNode,
             pod,
-            Some(format!("{} groups name node {}", node.named_by_groups.len(), seen::id(node))),
+            Some(format!("{} groups name node {}", node.named_by_groups.len(), observation::id(node))),
         );
         return;
     }
@@ -114,18 +117,20 @@ fn ghosts<'a>(wish: &'a Wish, seen: &'a Seen, size: i32) -> impl Iterator<Item =
 }
 
 fn drain(plan: &mut Plan, seen: &Seen, node: &NodeView) {
-    let pod = seen::name(node).to_owned();
+    let pod = observation::name(node).to_owned();
     // A replacement of this very node, or another node being drained, comes first.
-    let other = seen.nodes().find(|n| seen::state(n) == NodeState::Draining && seen::id(n) != seen::id(node));
+    let other = seen
+        .nodes()
+        .find(|n| observation::state(n) == NodeState::Draining && observation::id(n) != observation::id(node));
     let held_up = match other {
-        Some(other) => Some(format!("{} is being drained", seen::name(other))),
-        None => grant::taken(seen, Some(seen::id(node))),
+        Some(other) => Some(format!("{} is being drained", observation::name(other))),
+        None => grant::taken(seen, Some(observation::id(node))),
     };
     if held_up.is_none() && !plan.is_disturbing() {
         // Where a group cannot do without the node (there are only two, or another is behind), no grant is to be had and
         // the drain is the remedy: it takes nothing before the copies are whole elsewhere. The grant follows when they are.
         let granted = node.disruption_blocked_by.is_empty();
-        plan.actions.push(Action::Drain { node_id: seen::id(node), pod: pod.clone(), granted });
+        plan.actions.push(Action::Drain { node_id: observation::id(node), pod: pod.clone(), granted });
     }
     let waiting = held_up.or_else(|| Some(node.waiting_for.clone()).filter(|text| !text.is_empty()));
     plan.step(Step::DrainNode, pod, waiting);

@@ -1,6 +1,6 @@
 //! Tables for single decisions, and a small world with random faults for what must hold in every one of them.
 
-mod form;
+mod bootstrap;
 mod grant;
 mod replace;
 mod roll;
@@ -15,7 +15,7 @@ use taffrail_proto::v1::{ClusterStatus, Node, Replica, Store};
 
 use super::*;
 use crate::controllers::cluster::act::HOLDER;
-use crate::controllers::cluster::seen::{self, PodSeen, Report, SetSeen, StoreSeen, Trouble};
+use crate::controllers::cluster::observation::{self, PodSeen, Report, SetSeen, StoreSeen, Trouble};
 use taffrail_proto::v1::NodeState;
 
 const ID: &str = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10";

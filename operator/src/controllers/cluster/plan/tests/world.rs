@@ -62,10 +62,11 @@ impl World {
                 status.cluster_id.clone_from(cluster);
                 status.blank = cluster.is_empty();
                 let known = self.seen.view.iter().flat_map(|view| &view.nodes).find(|node| {
-                    node.node.as_ref().is_some_and(|n| n.disk_id == *disk) && seen::state(node) == NodeState::Member
+                    node.node.as_ref().is_some_and(|n| n.disk_id == *disk)
+                        && observation::state(node) == NodeState::Member
                 });
                 if let Some(node) = known {
-                    status.node_id = seen::id(node);
+                    status.node_id = observation::id(node);
                     status.set_lifecycle(Lifecycle::Member);
                     pod.ready = true;
                 }
@@ -144,7 +145,7 @@ impl World {
     fn check(&self, plan: &Plan) {
         let disturbing = plan.actions.iter().filter(|action| action.disturbs()).count() + usize::from(plan.shrinks);
         assert!(disturbing <= 1, "two disturbances in one pass: {plan:?}");
-        let members: Vec<u64> = self.seen.nodes().map(seen::id).collect();
+        let members: Vec<u64> = self.seen.nodes().map(observation::id).collect();
         let grants = self.seen.view.iter().flat_map(|view| &view.grants).map(|grant| grant.node_id);
         let out: Vec<u64> = grants.filter(|id| members.contains(id)).collect();
         for action in &plan.actions {

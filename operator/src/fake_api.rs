@@ -19,12 +19,12 @@ use tokio::task::JoinSet;
 
 use crate::apply::Writer;
 use crate::backoff::Backoffs;
+use crate::cluster_views::{Hub, Triggers};
 use crate::context::{Caches, Context, Filling, Options};
 use crate::events::Events;
-use crate::hub::{Hub, Triggers};
 use crate::metrics::Metrics;
+use crate::name_conflict::Waits;
 use crate::node_admin::NodeAdmin;
-use crate::taken::Waits;
 use crate::watch::Guarded;
 
 #[derive(Default)]

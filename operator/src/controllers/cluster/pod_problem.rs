@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use taffrail_crds::Reason;
 
-use super::seen::Trouble;
+use super::observation::Trouble;
 
 /// A process that ended this often and is not ready is in a loop; one or two restarts happen.
 const RESTARTS_MIN: i32 = 3;

@@ -12,9 +12,9 @@ use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
 use super::publish::{self, Reported, publish};
+use crate::clock;
 use crate::context::Context;
 use crate::error::{Class, Error};
-use crate::outside;
 use crate::watch::Guarded;
 
 /// A safety net; triggers are the mechanism.
@@ -100,7 +100,7 @@ pub(crate) fn gone<K: Reconciled>(ctx: &Context, namespace: &str, name: &str, ui
 /// When to try again after a failure.
 pub(crate) fn again<K: Reconciled>(guarded: &Guarded<K>, error: &Error, ctx: &Context) -> Action {
     let uid = guarded.meta().uid.as_deref().unwrap_or_default();
-    Action::requeue(ctx.backoffs.failed(uid, error.class(), outside::dice()))
+    Action::requeue(ctx.backoffs.failed(uid, error.class(), clock::dice()))
 }
 
 async fn pass<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &Progress) -> Result<Action, Error> {
@@ -141,7 +141,7 @@ async fn report<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &P
         let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
         let read = api.get_opt(&name).await.map_err(Error::api("reading the object for the report"))?;
         let Some(object) = read else { return Ok(()) };
-        publish(ctx, &object, object.unfinished(error, outside::now())).await.map(drop)
+        publish(ctx, &object, object.unfinished(error, clock::now())).await.map(drop)
     };
     match tokio::time::timeout(REPORT_WITHIN, report).await {
         Ok(Ok(())) => {}
@@ -152,5 +152,4 @@ async fn report<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &P
 }
 
 #[cfg(test)]
-#[path = "pass_tests.rs"]
 mod tests;

@@ -15,8 +15,8 @@ use super::plan::Plan;
 use crate::apply::{Owned, Owner, is_owned};
 use crate::context::cached;
 use crate::error::Error;
+use crate::name_conflict::Taken;
 use crate::resources::{disruption_budget, identity, names};
-use crate::taken::Taken;
 
 impl Actor<'_> {
     /// The objects that have a name which this plan needs and that are not ours, always in the same order.
@@ -68,5 +68,4 @@ impl Actor<'_> {
 }
 
 #[cfg(test)]
-#[path = "taken_tests.rs"]
 mod tests;

@@ -19,7 +19,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio::task::JoinHandle;
 
 use crate::apply::{Owned, is_owned};
-use crate::hub::Triggers;
+use crate::cluster_views::Triggers;
 
 /// Watches at once, of single objects and their metadata only.
 const WATCHES_MAX: usize = 256;
@@ -213,7 +213,7 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeApi;
+    use crate::fake_api::FakeApi;
     use k8s_openapi::api::core::v1::Service;
     use kube::core::DeserializeGuard;
     use serde_json::json;

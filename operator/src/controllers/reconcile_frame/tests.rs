@@ -1,7 +1,7 @@
 //! Whole passes against an API server in memory: what is written on which path.
 
 use super::*;
-use crate::fake::FakeApi;
+use crate::fake_api::FakeApi;
 use serde_json::{Value, json};
 use taffrail_crds::{Cluster, EventStore};
 

@@ -8,7 +8,7 @@ use taffrail_crds::Cluster;
 
 use crate::controllers::cluster::reconcile;
 use crate::error::Error;
-use crate::fake::FakeApi;
+use crate::fake_api::FakeApi;
 
 /// Every object of a Cluster `main` of three nodes: plural, kind, name.
 const ALL: [(&str, &str, &str); 10] = [

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::declare::Lane;
+use crate::declare_batcher::Lane;
 use crate::node_admin::{self, Members, NodeAdmin};
 use crate::watch::Guarded;
 

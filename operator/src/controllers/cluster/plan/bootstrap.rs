@@ -4,7 +4,7 @@
 use taffrail_crds::{Reason, Step};
 
 use super::{Action, Plan, SOON};
-use crate::controllers::cluster::seen::{PodSeen, Recorded, Report, Seen, Wish};
+use crate::controllers::cluster::observation::{PodSeen, Recorded, Report, Seen, Wish};
 use crate::resources::identity::Identity;
 
 /// Whether a disk already carries the recorded identity: then the Cluster was formed, though nobody wrote it down.

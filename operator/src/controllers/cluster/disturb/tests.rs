@@ -13,10 +13,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use super::*;
+use crate::controllers::cluster::observation::Seen;
 use crate::controllers::cluster::observe::Observed;
-use crate::controllers::cluster::seen::Seen;
-use crate::controllers::pass::Progress;
-use crate::fake::FakeApi;
+use crate::controllers::reconcile_frame::Progress;
+use crate::fake_api::FakeApi;
 
 /// A coordinator that grants or not, and remembers what it was asked.
 #[derive(Clone, Default)]
