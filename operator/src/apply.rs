@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::name_conflict::Taken;
+use crate::name_conflict::NameConflict;
 use crate::resources::{hash, labels};
 
 /// Field manager of owned objects.
@@ -60,12 +60,12 @@ impl Writer {
         Self { client, metrics }
     }
 
-    /// Makes the object as `desired` says. `seen` is what a cache or a read knows of it. Returns whether it wrote.
+    /// Makes the object as `desired` says. `known` is what a cache or a read knows of it. Returns whether it wrote.
     ///
     /// # Errors
     /// The name is taken by somebody else, or the API server fails.
-    pub async fn ensure<K: Owned>(&self, owner: Owner<'_>, desired: &K, seen: Option<&K>) -> Result<bool, Error> {
-        self.ensure_at(owner, desired, seen, None).await
+    pub async fn ensure<K: Owned>(&self, owner: Owner<'_>, desired: &K, known: Option<&K>) -> Result<bool, Error> {
+        self.ensure_at(owner, desired, known, None).await
     }
 
     /// [`Self::ensure`], refused with a conflict if the object is not at `resource_version` any more.
@@ -76,7 +76,7 @@ impl Writer {
         &self,
         owner: Owner<'_>,
         desired: &K,
-        seen: Option<&K>,
+        known: Option<&K>,
         resource_version: Option<&str>,
     ) -> Result<bool, Error> {
         let kind = K::kind(&()).into_owned();
@@ -86,8 +86,8 @@ impl Writer {
         wanted["metadata"]["annotations"][labels::APPLIED] = json!(stamp);
 
         let live;
-        let present = if let Some(seen) = seen {
-            seen
+        let present = if let Some(known) = known {
+            known
         } else {
             if self.create::<K>(owner.namespace, &wanted, &kind, &name).await? {
                 return Ok(true);
@@ -98,7 +98,7 @@ impl Writer {
             &live
         };
         if !is_owned(present, owner.uid) {
-            return Err(Error::NameTaken { objects: vec![Taken::of::<K>(present)] });
+            return Err(Error::NameConflict { conflicts: vec![NameConflict::of::<K>(present)] });
         }
         if includes(&to_json(present)?, &wanted) {
             return Ok(false);
@@ -166,8 +166,8 @@ impl Writer {
     ///
     /// # Errors
     /// The API server fails.
-    pub async fn remove<K: Owned>(&self, owner: Owner<'_>, seen: Option<&K>) -> Result<bool, Error> {
-        let Some(object) = seen.filter(|object| is_owned(*object, owner.uid)) else {
+    pub async fn remove<K: Owned>(&self, owner: Owner<'_>, known: Option<&K>) -> Result<bool, Error> {
+        let Some(object) = known.filter(|object| is_owned(*object, owner.uid)) else {
             return Ok(false);
         };
         let params = DeleteParams {

@@ -15,11 +15,11 @@ use tokio::sync::watch;
 
 use crate::apply::Writer;
 use crate::backoff::Backoffs;
-use crate::cluster_views::Hub;
+use crate::cluster_views::ClusterViews;
 use crate::controllers::publish::StatusGate;
 use crate::events::Events;
 use crate::metrics::Metrics;
-use crate::name_conflict::Waits;
+use crate::name_conflict::ConflictWatches;
 use crate::node_admin::NodeAdmin;
 use crate::watch::Guarded;
 
@@ -41,9 +41,9 @@ pub struct Context {
     /// Calls to nodes.
     pub admin: NodeAdmin,
     /// Streams of views.
-    pub hub: Hub,
+    pub cluster_views: ClusterViews,
     /// Waits for names that something else has.
-    pub waits: Waits,
+    pub conflict_watches: ConflictWatches,
     /// Events.
     pub events: Events,
     /// Metrics.
@@ -61,7 +61,7 @@ pub struct Context {
 /// What the watches saw. Good for shape; nothing that disturbs a node is decided by it.
 pub struct Caches {
     /// Whether they have seen everything once.
-    pub filling: Filling,
+    pub cache_sync: CacheSync,
     /// Clusters.
     pub clusters: Store<Guarded<Cluster>>,
     /// EventStores.
@@ -94,24 +94,24 @@ const SLOW_CACHE: Duration = Duration::from_secs(10);
 /// Which caches have not seen their first full list. Every pass and the readiness wait for them; the wait of the cache
 /// itself serves one task only, because it wakes the last one that asked.
 #[derive(Clone, Debug)]
-pub struct Filling {
+pub struct CacheSync {
     waiting: watch::Sender<Vec<&'static str>>,
 }
 
-impl Default for Filling {
+impl Default for CacheSync {
     fn default() -> Self {
         Self { waiting: watch::Sender::new(Vec::new()) }
     }
 }
 
-impl Filling {
+impl CacheSync {
     /// One more cache is to be filled. All are named before the first wait.
     pub fn expect(&self, name: &'static str) {
         self.waiting.send_modify(|waiting| waiting.push(name));
     }
 
     /// A cache has seen its first full list.
-    pub fn filled(&self, name: &'static str) {
+    pub fn synced(&self, name: &'static str) {
         self.waiting.send_if_modified(|waiting| {
             let found = waiting.iter().position(|other| *other == name);
             found.map(|index| waiting.swap_remove(index)).is_some()
@@ -119,11 +119,11 @@ impl Filling {
     }
 
     /// Waits until all are filled.
-    pub async fn all(&self) {
+    pub async fn all_synced(&self) {
         let mut changes = self.waiting.subscribe();
         loop {
-            let filled = tokio::time::timeout(SLOW_CACHE, changes.wait_for(Vec::is_empty)).await.is_ok();
-            if filled {
+            let synced = tokio::time::timeout(SLOW_CACHE, changes.wait_for(Vec::is_empty)).await.is_ok();
+            if synced {
                 return;
             }
             tracing::warn!(caches = ?*self.waiting.borrow(), "still waiting for the first list");
@@ -160,19 +160,19 @@ mod tests {
 
     #[tokio::test]
     async fn everyone_who_waits_is_woken_when_the_last_cache_is_filled() {
-        let filling = Filling::default();
+        let cache_sync = CacheSync::default();
         // Two watches of one kind have one name.
         for name in ["a", "b", "b"] {
-            filling.expect(name);
+            cache_sync.expect(name);
         }
-        let (one, other) = (filling.clone(), filling.clone());
+        let (one, other) = (cache_sync.clone(), cache_sync.clone());
         let fill = async {
             for name in ["b", "a", "b"] {
                 tokio::task::yield_now().await;
-                filling.filled(name);
+                cache_sync.synced(name);
             }
         };
-        tokio::join!(one.all(), fill, other.all());
-        filling.all().await;
+        tokio::join!(one.all_synced(), fill, other.all_synced());
+        cache_sync.all_synced().await;
     }
 }

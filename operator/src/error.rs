@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use taffrail_crds::Reason;
 
-use crate::name_conflict::{self, Taken};
+use crate::name_conflict::{self, NameConflict};
 use crate::node_admin;
 
 /// A pass failed.
@@ -20,10 +20,10 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// Objects of names that we need exist and are not ours. Nothing is seized.
-    #[error("{}", name_conflict::sentence(.objects))]
-    NameTaken {
+    #[error("{}", name_conflict::sentence(.conflicts))]
+    NameConflict {
         /// The objects that are in the way.
-        objects: Vec<Taken>,
+        conflicts: Vec<NameConflict>,
     },
     /// A node refused or did not answer.
     #[error("{doing}: {source}")]
@@ -43,7 +43,7 @@ pub enum Error {
         message: String,
     },
     /// A pass took too long.
-    #[error("the pass hung for {} s in this step: {step}", .within.as_secs())]
+    #[error("reconcile exceeded {} s while {step}", .within.as_secs())]
     Deadline {
         /// How long it may take.
         within: Duration,
@@ -100,7 +100,7 @@ impl Error {
                 kube::Error::Api(status) if status.is_forbidden() || status.is_invalid() => Class::Lasting,
                 _ => Class::Transient,
             },
-            Self::NameTaken { .. } | Self::Render { .. } => Class::Lasting,
+            Self::NameConflict { .. } | Self::Render { .. } => Class::Lasting,
             Self::Node { .. } | Self::Deadline { .. } => Class::Transient,
         }
     }
@@ -114,7 +114,7 @@ impl Error {
                 kube::Error::Api(status) if status.is_invalid() => Reason::InvalidSpec,
                 _ => Reason::ApiUnavailable,
             },
-            Self::NameTaken { .. } => Reason::NameTaken,
+            Self::NameConflict { .. } => Reason::NameTaken,
             Self::Render { .. } => Reason::InvalidSpec,
             Self::Node { .. } => Reason::NodeUnreachable,
             Self::Deadline { .. } => Reason::DeadlineExceeded,

@@ -181,7 +181,7 @@ fn classify(at: &str, status: &Status) -> Error {
 
 /// Puts a question that only reads: to the first node, and to the next one as well when the answer takes long or fails.
 /// The first answer counts, a refusal included; all of it takes no longer than one call may.
-async fn first<T, F, Fut>(addresses: Vec<String>, ask: F) -> Result<T, Error>
+async fn first_answer<T, F, Fut>(addresses: Vec<String>, ask: F) -> Result<T, Error>
 where
     F: Fn(String) -> Fut,
     Fut: Future<Output = Result<T, Error>>,
@@ -248,7 +248,7 @@ impl Members {
             let view = |mut node: AdminClient<Channel>| async move { node.view(ViewRequest {}).await };
             self.admin.call("View", &address, CLUSTER_DEADLINE, view).await
         };
-        first(self.addresses.clone(), ask).await
+        first_answer(self.addresses.clone(), ask).await
     }
 
     /// States that these stores exist. One result for each, in order.
@@ -369,7 +369,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_goes_to_the_next_node_while_the_first_hangs_or_when_it_breaks() {
-        let ask = |nodes: &[&str]| first(nodes.iter().map(|node| (*node).to_owned()).collect(), answers);
+        let ask = |nodes: &[&str]| first_answer(nodes.iter().map(|node| (*node).to_owned()).collect(), answers);
         let start = Instant::now();
         assert!(matches!(ask(&["breaks", "answers"]).await, Ok(1)));
         assert!(start.elapsed() < NEXT_AFTER);

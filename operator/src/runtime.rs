@@ -22,15 +22,15 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Writer;
 use crate::args::{LogFormat, Logging, RunArgs};
 use crate::backoff::Backoffs;
-use crate::cluster_views::{Hub, Triggers};
-use crate::context::{Caches, Context, Filling, Options};
+use crate::cluster_views::{ClusterViews, Triggers};
+use crate::context::{CacheSync, Caches, Context, Options};
 use crate::controllers::publish::StatusGate;
 use crate::controllers::reconcile_frame::{self, Reconciled};
 use crate::controllers::{cluster, event_store};
 use crate::events::Events;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::name_conflict::Waits;
+use crate::name_conflict::ConflictWatches;
 use crate::node_admin::NodeAdmin;
 use crate::watch::{Guarded, api, follow, follow_changes};
 use crate::{cluster_domain, error};
@@ -225,7 +225,7 @@ fn scope(
     tasks: &mut JoinSet<String>,
 ) {
     let namespace = namespace.as_deref();
-    let filling = Filling::default();
+    let cache_sync = CacheSync::default();
     macro_rules! watch {
         ($kind:ty, $config:expr) => {{
             let (reader, writer) = reflector::store::<$kind>();
@@ -235,7 +235,7 @@ fn scope(
                 writer,
                 stringify!($kind),
                 shared.metrics.clone(),
-                filling.clone(),
+                cache_sync.clone(),
             );
             (reader, stream)
         }};
@@ -249,7 +249,7 @@ fn scope(
                 writer,
                 stringify!($kind),
                 shared.metrics.clone(),
-                filling.clone(),
+                cache_sync.clone(),
                 $fingerprint,
             );
             (reader, stream)
@@ -278,14 +278,14 @@ fn scope(
         client: shared.client.clone(),
         writer: Writer::new(shared.client.clone(), shared.metrics.clone()),
         admin: shared.admin.clone(),
-        waits: Waits::new(shared.client.clone(), triggers.clone()),
-        hub: Hub::new(shared.admin.clone(), triggers, event_stores.clone()),
+        conflict_watches: ConflictWatches::new(shared.client.clone(), triggers.clone()),
+        cluster_views: ClusterViews::new(shared.admin.clone(), triggers, event_stores.clone()),
         events: shared.events.clone(),
         metrics: shared.metrics.clone(),
         backoffs: Backoffs::default(),
         gate: shared.gate.clone(),
         caches: Caches {
-            filling,
+            cache_sync,
             clusters: clusters.clone(),
             event_stores: event_stores.clone(),
             sets,
@@ -347,7 +347,7 @@ fn scope(
     let (health, stop) = (health.clone(), stop.clone());
     tasks.spawn(named("caches", async move {
         tokio::select! {
-            () = context.caches.filling.all() => health.cache_filled(),
+            () = context.caches.cache_sync.all() => health.cache_filled(),
             () = stop.cancelled() => return,
         }
         stop.cancelled().await;

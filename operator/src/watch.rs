@@ -13,7 +13,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, core::DeserializeGuard};
 use serde::de::DeserializeOwned;
 
-use crate::context::Filling;
+use crate::context::CacheSync;
 use crate::metrics::Metrics;
 
 /// An object of ours that may not parse: one bad object must not stop the list of all others.
@@ -31,22 +31,22 @@ where
 }
 
 /// Tells when a watch has seen its first full list. It stands behind the cache, which has it by then.
-struct First {
-    filling: Option<Filling>,
+struct FirstList {
+    cache_sync: Option<CacheSync>,
     name: &'static str,
 }
 
-impl First {
-    fn new(filling: Filling, name: &'static str) -> Self {
-        filling.expect(name);
-        Self { filling: Some(filling), name }
+impl FirstList {
+    fn new(cache_sync: CacheSync, name: &'static str) -> Self {
+        cache_sync.expect(name);
+        Self { cache_sync: Some(cache_sync), name }
     }
 
-    fn look<K>(&mut self, event: &Result<watcher::Event<K>, watcher::Error>) {
+    fn note<K>(&mut self, event: &Result<watcher::Event<K>, watcher::Error>) {
         if matches!(event, Ok(watcher::Event::InitDone))
-            && let Some(filling) = self.filling.take()
+            && let Some(cache_sync) = self.cache_sync.take()
         {
-            filling.filled(self.name);
+            cache_sync.synced(self.name);
         }
     }
 }
@@ -58,14 +58,14 @@ pub fn follow<K>(
     cache: Writer<K>,
     name: &'static str,
     metrics: Metrics,
-    filling: Filling,
+    cache_sync: CacheSync,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let mut first = First::new(filling, name);
+    let mut first_list = FirstList::new(cache_sync, name);
     let events = watcher(api, config).default_backoff().reflect(cache);
-    events.inspect(move |event| first.look(event)).touched_objects().filter_map(move |touched| {
+    events.inspect(move |event| first_list.note(event)).touched_objects().filter_map(move |touched| {
         let touched = match touched {
             Ok(object) => Some(Ok(object)),
             Err(error) => {
@@ -85,7 +85,7 @@ pub fn follow_changes<K>(
     cache: Writer<K>,
     name: &'static str,
     metrics: Metrics,
-    filling: Filling,
+    cache_sync: CacheSync,
     fingerprint: impl Fn(&K) -> u64 + Send + 'static,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send
 where
@@ -93,9 +93,9 @@ where
 {
     let mut known: BTreeMap<(Option<String>, Option<String>), u64> = BTreeMap::new();
     let key = |object: &K| (object.meta().namespace.clone(), object.meta().name.clone());
-    let mut first = First::new(filling, name);
+    let mut first_list = FirstList::new(cache_sync, name);
     watcher(api, watcher::Config::default()).default_backoff().reflect(cache).filter_map(move |event| {
-        first.look(&event);
+        first_list.note(&event);
         let passed = match event {
             Ok(watcher::Event::Init) => {
                 known.clear();

@@ -26,7 +26,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 const REFRESHES_A_SECOND: f64 = 10.0;
 
 /// A kind that has a status.
-pub trait Reported: Owned {
+pub trait HasStatus: Owned {
     /// Its status.
     type Status: Clone + Default + PartialEq + Serialize + Send + Sync;
     /// Which conditions it shows.
@@ -36,10 +36,10 @@ pub trait Reported: Owned {
     /// The conditions of a status.
     fn conditions(status: &Self::Status) -> &[Condition];
     /// The status without what changes by itself.
-    fn steady(status: &Self::Status) -> Self::Status;
+    fn strip_volatile(status: &Self::Status) -> Self::Status;
 }
 
-impl Reported for Cluster {
+impl HasStatus for Cluster {
     type Status = ClusterStatus;
     const SUBJECT: Subject = Subject::Cluster;
 
@@ -51,17 +51,17 @@ impl Reported for Cluster {
         &status.conditions
     }
 
-    fn steady(status: &ClusterStatus) -> ClusterStatus {
-        let mut steady = status.clone();
-        for member in &mut steady.members {
+    fn strip_volatile(status: &ClusterStatus) -> ClusterStatus {
+        let mut stripped = status.clone();
+        for member in &mut stripped.members {
             (member.groups, member.leaders) = (0, 0);
         }
-        steady_texts(&mut steady.conditions, &mut steady.plan);
-        steady
+        strip_volatile_texts(&mut stripped.conditions, &mut stripped.plan);
+        stripped
     }
 }
 
-impl Reported for EventStore {
+impl HasStatus for EventStore {
     type Status = EventStoreStatus;
     const SUBJECT: Subject = Subject::EventStore;
 
@@ -73,16 +73,16 @@ impl Reported for EventStore {
         &status.conditions
     }
 
-    fn steady(status: &EventStoreStatus) -> EventStoreStatus {
-        let mut steady = status.clone();
-        (steady.leader, steady.term) = (None, None);
-        steady_texts(&mut steady.conditions, &mut steady.plan);
-        steady
+    fn strip_volatile(status: &EventStoreStatus) -> EventStoreStatus {
+        let mut stripped = status.clone();
+        (stripped.leader, stripped.term) = (None, None);
+        strip_volatile_texts(&mut stripped.conditions, &mut stripped.plan);
+        stripped
     }
 }
 
 /// Words of others that differ at every try, with ports, times and back-offs in them, while the reason stays.
-fn steady_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
+fn strip_volatile_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
     const FLICKERING: [Reason; 7] = [
         Reason::ImagePullFailed,
         Reason::CrashLooping,
@@ -178,7 +178,7 @@ impl StatusGate {
 ///
 /// # Errors
 /// The API server fails.
-pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) -> Result<Option<Duration>, Error> {
+pub async fn publish<K: HasStatus>(ctx: &Context, object: &K, status: K::Status) -> Result<Option<Duration>, Error> {
     let old = object.status().cloned().unwrap_or_default();
     let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
     let (namespace, uid) = (object.namespace().unwrap_or_default(), object.uid().unwrap_or_default());
@@ -186,7 +186,7 @@ pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) 
     if status == old {
         return Ok(None);
     }
-    let is_refresh = K::steady(&status) == K::steady(&old);
+    let is_refresh = K::strip_volatile(&status) == K::strip_volatile(&old);
     if is_refresh {
         let wait = ctx.gate.refresh(&uid, Instant::now());
         if !wait.is_zero() {
@@ -218,7 +218,7 @@ pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) 
 ///
 /// # Errors
 /// The API server fails.
-pub async fn invalid<K: Reported>(
+pub async fn publish_invalid<K: HasStatus>(
     ctx: &Context,
     namespace: &str,
     name: &str,
@@ -233,7 +233,7 @@ pub async fn invalid<K: Reported>(
     let old = live.data.get("status").cloned().unwrap_or_default();
     let paused = live.data.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or_default();
     let message = format!("the object does not parse: {}", why.error);
-    let status = of_invalid(K::SUBJECT, &old, generation, paused, &message, clock::now());
+    let status = invalid_status(K::SUBJECT, &old, generation, paused, &message, clock::now());
     if status == old {
         return Ok(());
     }
@@ -268,7 +268,7 @@ pub async fn invalid<K: Reported>(
 
 /// The status of an object that does not parse, in the raw: all that an earlier pass found stays, since nothing of it was
 /// undone, and an apply that leaves a field out would remove it. Only the conditions and the generation are new.
-fn of_invalid(
+fn invalid_status(
     subject: Subject,
     old: &Value,
     generation: Option<i64>,
@@ -294,7 +294,7 @@ fn of_invalid(
 }
 
 /// Events for aspects that turned good or bad.
-async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
+async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
     let about = object.object_ref(&());
     let mut said: Vec<String> = Vec::new();
     for type_ in [ConditionType::Stalled, ConditionType::Ready, ConditionType::Degraded] {
@@ -308,9 +308,9 @@ async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new
             Polarity::TrueIsNotable => ConditionStatus::False,
         };
         // What was never bad is no news when it is good, and what is not known yet is none either.
-        let quiet = now.status == ConditionStatus::Unknown
+        let is_no_news = now.status == ConditionStatus::Unknown
             || (before.is_none() && now.status == good && type_ != ConditionType::Ready);
-        if same || quiet || (now.status != good && said.contains(&now.reason)) {
+        if same || is_no_news || (now.status != good && said.contains(&now.reason)) {
             continue;
         }
         if now.status == good {
@@ -346,7 +346,7 @@ mod tests {
             "plan": [{"step": "AddNode", "target": "main-3", "since": "1970-01-01T00:00:01Z"}], "later": {"field": 1},
             "conditions": settle(Subject::Cluster, findings, &[], Some(1), now),
         });
-        let new = of_invalid(Subject::Cluster, &old, Some(2), true, "spec.x: nonsense", now);
+        let new = invalid_status(Subject::Cluster, &old, Some(2), true, "spec.x: nonsense", now);
         for field in ["clusterId", "replicas", "members", "plan", "later"] {
             assert_eq!(new[field], old[field], "{field}");
         }
@@ -358,7 +358,7 @@ mod tests {
         for type_ in [ConditionType::Stalled, ConditionType::Degraded, ConditionType::Paused] {
             assert_eq!(status(type_), Some(ConditionStatus::True), "{type_}");
         }
-        let again = of_invalid(Subject::Cluster, &new, Some(2), true, "spec.x: nonsense", now);
+        let again = invalid_status(Subject::Cluster, &new, Some(2), true, "spec.x: nonsense", now);
         assert_eq!(again, new, "nothing to write the second time");
     }
 

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{Frame, names};
+use super::{RenderTarget, names};
 
 /// Key in the ConfigMap.
 pub const KEY: &str = "node.toml";
@@ -69,14 +69,14 @@ struct Shutdown {
 ///
 /// # Errors
 /// A value has no TOML form; with the types of the spec that does not happen.
-pub fn render(frame: Frame<'_>) -> Result<String, toml::ser::Error> {
-    let spec = &frame.cluster.spec;
+pub fn render(target: RenderTarget<'_>) -> Result<String, toml::ser::Error> {
+    let spec = &target.cluster.spec;
     toml::to_string(&File {
-        node: Node { data_dir: format!("{VOLUME_MOUNT}/data"), cluster: frame.name(), namespace: frame.namespace() },
+        node: Node { data_dir: format!("{VOLUME_MOUNT}/data"), cluster: target.name(), namespace: target.namespace() },
         listen: Listen { clients: "[::]:2113", peers: "[::]:2114", admin: "[::]:2115", http: "[::]:9090" },
-        discovery: Discovery { kind: "kubernetes", service: &names::peers(frame.name()) },
+        discovery: Discovery { kind: "kubernetes", service: &names::peers(target.name()) },
         gateway: Gateway {
-            cluster_domain: frame.cluster_domain,
+            cluster_domain: target.cluster_domain,
             default_store: spec.default_store.as_ref().map(|name| name.as_str()),
             domains: &spec.gateway.domains,
         },

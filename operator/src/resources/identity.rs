@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use taffrail_crds::names::ClusterId;
 
-use super::{Frame, labels, names};
+use super::{RenderTarget, labels, names};
 
 const CLUSTER_ID_KEY: &str = "clusterId";
 
@@ -21,12 +21,12 @@ pub struct Identity {
 }
 
 /// The ConfigMap that records an identity.
-pub fn render(frame: Frame<'_>, identity: &Identity) -> ConfigMap {
+pub fn render(target: RenderTarget<'_>, identity: &Identity) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
-            name: Some(names::identity(frame.name())),
-            namespace: Some(frame.namespace().to_owned()),
-            labels: Some(labels::of_cluster(frame.name())),
+            name: Some(names::identity(target.name())),
+            namespace: Some(target.namespace().to_owned()),
+            labels: Some(labels::of_cluster(target.name())),
             annotations: Some(annotations(identity).into_iter().collect()),
             ..ObjectMeta::default()
         },

@@ -16,14 +16,14 @@ use taffrail_crds::Cluster;
 
 /// What the builders of a Cluster's objects need to know beside its spec.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
+pub struct RenderTarget<'a> {
     /// The Cluster, as read from the API server.
     pub cluster: &'a Cluster,
     /// DNS domain of the Kubernetes cluster.
     pub cluster_domain: &'a str,
 }
 
-impl Frame<'_> {
+impl RenderTarget<'_> {
     /// Name of the Cluster.
     pub fn name(&self) -> &str {
         self.cluster.metadata.name.as_deref().unwrap_or_default()

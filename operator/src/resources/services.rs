@@ -8,7 +8,7 @@ use kube::Resource;
 use taffrail_crds::EventStore;
 use taffrail_crds::event_store::ServiceType;
 
-use super::{Frame, labels, names};
+use super::{RenderTarget, labels, names};
 
 /// Port of clients.
 pub const CLIENT_PORT: i32 = 2113;
@@ -22,8 +22,8 @@ pub const HTTP_PORT: i32 = 9090;
 const H2C: &str = "kubernetes.io/h2c";
 
 /// The three Services of a Cluster.
-pub fn of_cluster(frame: Frame<'_>) -> [Service; 3] {
-    let name = frame.name();
+pub fn of_cluster(target: RenderTarget<'_>) -> [Service; 3] {
+    let name = target.name();
     let spec = |ports| ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
         ip_family_policy: Some("PreferDualStack".to_owned()),
@@ -33,7 +33,7 @@ pub fn of_cluster(frame: Frame<'_>) -> [Service; 3] {
     };
     let headless = |ports| ServiceSpec { cluster_ip: Some("None".to_owned()), ..spec(ports) };
     let service = |name: String, spec: ServiceSpec| Service {
-        metadata: frame.meta(name),
+        metadata: target.meta(name),
         spec: Some(spec),
         ..Service::default()
     };

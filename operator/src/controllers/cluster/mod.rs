@@ -4,6 +4,7 @@ pub mod act;
 mod disturb;
 pub(crate) mod finalize;
 mod name_conflict;
+mod node_view;
 pub mod observation;
 pub(in crate::controllers) mod observe;
 pub mod plan;

@@ -7,6 +7,7 @@ use taffrail_crds::Reason;
 use taffrail_proto::admin::{ClusterView, Lifecycle, NodeStatus, NodeView};
 use taffrail_proto::v1::NodeState;
 
+use super::node_view;
 use crate::resources::identity::Identity;
 use crate::resources::names;
 
@@ -32,21 +33,21 @@ impl Wish {
 
 /// Everything that a pass saw.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Observation {
     /// Where the identity of the data is recorded.
     pub recorded: Recorded,
     /// The StatefulSet, if there is one.
-    pub set: Option<SetSeen>,
+    pub set: Option<SetObservation>,
     /// The pods by ordinal.
-    pub pods: BTreeMap<i32, PodSeen>,
+    pub pods: BTreeMap<i32, PodObservation>,
     /// Why Kubernetes creates no pods, where it says so.
-    pub creation: Option<Trouble>,
+    pub creation: Option<PodProblem>,
     /// The cluster as the coordinator sees it, read in this pass; none when no member answers.
     pub view: Option<ClusterView>,
     /// Why there is no view.
     pub view_error: Option<String>,
     /// The EventStores of this Cluster.
-    pub stores: Vec<StoreSeen>,
+    pub stores: Vec<StoreObservation>,
 }
 
 /// Where the identity of the data is recorded.
@@ -65,7 +66,7 @@ pub enum Recorded {
 
 /// The StatefulSet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SetSeen {
+pub struct SetObservation {
     /// Pods that it is told to have.
     pub replicas: i32,
     /// Revision of its current template, once Kubernetes has computed it for the newest generation.
@@ -74,7 +75,7 @@ pub struct SetSeen {
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodSeen {
+pub struct PodObservation {
     /// Name.
     pub name: String,
     /// UID, so that only this very pod is ever deleted.
@@ -94,25 +95,25 @@ pub struct PodSeen {
     /// When the pod was made.
     pub created: Timestamp,
     /// What keeps it from running, in the words of Kubernetes.
-    pub trouble: Option<Trouble>,
+    pub problem: Option<PodProblem>,
     /// What the node said.
-    pub report: Report,
+    pub node: NodeObservation,
 }
 
 /// What a node said in this pass.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Report {
+pub enum NodeObservation {
     /// It did not answer, and why.
     Silent(String),
     /// Its status.
     Node(Box<NodeStatus>),
 }
 
-impl Eq for Report {}
+impl Eq for NodeObservation {}
 
 /// Something that keeps a pod from running.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct PodProblem {
     /// Reason of the condition.
     pub reason: Reason,
     /// What it is about, and the words of Kubernetes, with a remedy.
@@ -121,7 +122,7 @@ pub struct Trouble {
 
 /// An EventStore of the Cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreSeen {
+pub struct StoreObservation {
     /// UID of the object.
     pub uid: String,
     /// Its name.
@@ -130,18 +131,18 @@ pub struct StoreSeen {
     pub replicas: i32,
 }
 
-impl PodSeen {
+impl PodObservation {
     /// What the node said, if it said anything.
     pub fn node(&self) -> Option<&NodeStatus> {
-        match &self.report {
-            Report::Node(status) => Some(status),
-            Report::Silent(_) => None,
+        match &self.node {
+            NodeObservation::Status(status) => Some(status),
+            NodeObservation::Silent(_) => None,
         }
     }
 
     /// The node has never held data of any cluster. Before its data directory is open it shows no disk, and says nothing.
     pub fn is_blank(&self) -> bool {
-        self.node().is_some_and(|node| {
+        self.node_status().is_some_and(|node| {
             let says_so = node.lifecycle() == Lifecycle::Blank && node.blank && node.cluster_id.is_empty();
             says_so && !node.disk_id.is_empty()
         })
@@ -149,20 +150,20 @@ impl PodSeen {
 
     /// The cluster that the node's disk belongs to.
     pub fn cluster_id(&self) -> Option<&str> {
-        self.node().map(|node| node.cluster_id.as_str()).filter(|id| !id.is_empty())
+        self.node_status().map(|node| node.cluster_id.as_str()).filter(|id| !id.is_empty())
     }
 }
 
-impl Seen {
+impl Observation {
     /// Nodes of the catalogue that are of the cluster now, draining ones included.
     pub fn nodes(&self) -> impl Iterator<Item = &NodeView> {
         let all = self.view.iter().flat_map(|view| &view.nodes);
-        all.filter(|node| matches!(state(node), NodeState::Member | NodeState::Draining))
+        all.filter(|node| matches!(node_view::state(node), NodeState::Member | NodeState::Draining))
     }
 
     /// The node of the catalogue whose disk this pod has.
-    pub fn node_of(&self, pod: &PodSeen) -> Option<&NodeView> {
-        let disk = pod.node().map(|node| node.disk_id.as_str())?;
+    pub fn node_of(&self, pod: &PodObservation) -> Option<&NodeView> {
+        let disk = pod.node_status().map(|node| node.disk_id.as_str())?;
         self.nodes().find(|node| node.node.as_ref().is_some_and(|n| n.disk_id == disk))
     }
 
@@ -176,19 +177,4 @@ impl Seen {
         let nodes = self.view.iter().flat_map(|view| &view.nodes).filter_map(|node| node.node.as_ref());
         nodes.into_iter().find(|node| node.node_id == node_id).map(|node| node.name.as_str())
     }
-}
-
-/// State of a node in the catalogue.
-pub fn state(node: &NodeView) -> NodeState {
-    node.node.as_ref().map_or(NodeState::Unspecified, |n| n.state())
-}
-
-/// Id of a node in the catalogue.
-pub fn id(node: &NodeView) -> u64 {
-    node.node.as_ref().map_or(0, |n| n.node_id)
-}
-
-/// Pod name of a node in the catalogue.
-pub fn name(node: &NodeView) -> &str {
-    node.node.as_ref().map_or("", |n| n.name.as_str())
 }

@@ -3,18 +3,18 @@
 use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use taffrail_crds::Reason;
 
-use super::observation::Trouble;
+use super::observation::PodProblem;
 
 /// A process that ended this often and is not ready is in a loop; one or two restarts happen.
 const RESTARTS_MIN: i32 = 3;
 
 /// The first thing that keeps this pod from running.
-pub(super) fn of_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Trouble> {
+pub(super) fn of_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<PodProblem> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     unscheduled(pod, claim, name).or_else(|| container(pod, name))
 }
 
-fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> Option<Trouble> {
+fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> Option<PodProblem> {
     let conditions = pod.status.as_ref()?.conditions.as_deref()?;
     let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
     if scheduled.status != "False" {
@@ -29,7 +29,7 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
             || words.contains("storageclass");
         match class {
             None => {
-                return Some(Trouble {
+                return Some(PodProblem {
                     reason: Reason::VolumePending,
                     message: format!(
                         "claim {claim_name} is pending: no default StorageClass; create the Cluster with \
@@ -38,7 +38,7 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
                 });
             }
             Some(class) if about_volumes => {
-                return Some(Trouble {
+                return Some(PodProblem {
                     reason: Reason::VolumePending,
                     message: format!(
                         "claim {claim_name} of StorageClass {class} is pending: {words}; see that the class exists and \
@@ -50,7 +50,7 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
             Some(_) => {}
         }
     }
-    Some(Trouble {
+    Some(PodProblem {
         reason: Reason::Unschedulable,
         message: format!("{name}: {words}; add capacity, or relax spec.resources, spec.placement or spec.podTemplate"),
     })
@@ -60,10 +60,10 @@ fn phase(claim: &PersistentVolumeClaim) -> Option<&str> {
     claim.status.as_ref()?.phase.as_deref()
 }
 
-fn container(pod: &Pod, name: &str) -> Option<Trouble> {
+fn container(pod: &Pod, name: &str) -> Option<PodProblem> {
     let status = pod.status.as_ref()?.container_statuses.as_deref()?.first()?;
     let state = status.state.as_ref()?;
-    let crashing = |reason: &str, said: String| Trouble {
+    let crashing = |reason: &str, said: String| PodProblem {
         reason: Reason::CrashLooping,
         message: format!("{name}: {reason}: {said}; see the log of the pod"),
     };
@@ -77,7 +77,7 @@ fn container(pod: &Pod, name: &str) -> Option<Trouble> {
     let words = waiting.message.as_deref().unwrap_or_default();
     match reason {
         "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => {
-            Some(Trouble {
+            Some(PodProblem {
                 reason: Reason::ImagePullFailed,
                 message: format!(
                     "{name}: {reason}: {words}; correct spec.image or spec.version, or add \
@@ -170,7 +170,7 @@ mod tests {
             ),
         ];
         for (pod, claim, reason, words) in cases {
-            let found = of_pod(&pod, claim.as_ref()).expect("trouble");
+            let found = of_pod(&pod, claim.as_ref()).expect("a problem");
             assert_eq!(found.reason, reason);
             assert!(found.message.contains(words), "{}", found.message);
         }
@@ -186,7 +186,7 @@ mod tests {
             of_pod(&pod(json!({"containerStatuses": [status]})), None)
         };
         assert_eq!(looping(1), None);
-        assert_eq!(looping(3).map(|trouble| trouble.reason), Some(Reason::CrashLooping));
+        assert_eq!(looping(3).map(|problem| problem.reason), Some(Reason::CrashLooping));
     }
 
     #[test]

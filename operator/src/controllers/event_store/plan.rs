@@ -16,14 +16,14 @@ pub struct Wish {
     /// What becomes of the events.
     pub policy: DeletionPolicy,
     /// The object has our finalizer.
-    pub held: bool,
+    pub has_finalizer: bool,
     /// The Cluster is paused, and its stores with it: observe only.
     pub paused: bool,
 }
 
 /// What is known of the Cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClusterSeen {
+pub enum ClusterObservation {
     /// It does not exist.
     Missing,
     /// It has not been formed yet.
@@ -36,9 +36,9 @@ pub enum ClusterSeen {
 
 /// What a pass saw.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Observation {
     /// The Cluster.
-    pub cluster: ClusterSeen,
+    pub cluster: ClusterObservation,
     /// Pod names by node id.
     pub nodes: BTreeMap<u64, String>,
     /// The store that this object declared.
@@ -62,7 +62,7 @@ pub enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The object shall have our finalizer: only where its deletion must act.
-    pub hold: bool,
+    pub needs_finalizer: bool,
     /// What to do about the store.
     pub next: Next,
     /// Nothing of it is done; the status says what would be.
@@ -70,12 +70,12 @@ pub struct Plan {
 }
 
 /// Decides for an object that stays.
-pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
-    let next = match seen.cluster {
-        ClusterSeen::Missing => Next::NoCluster,
-        ClusterSeen::Unformed | ClusterSeen::Unreachable => Next::Wait,
-        ClusterSeen::Known => {
-            let store = seen.store.as_ref().and_then(|view| view.store.as_ref());
+pub fn plan(wish: &Wish, observation: &Observation) -> Plan {
+    let next = match observation.cluster {
+        ClusterObservation::Missing => Next::NoCluster,
+        ClusterObservation::Unformed | ClusterObservation::Unreachable => Next::Wait,
+        ClusterObservation::Known => {
+            let store = observation.store.as_ref().and_then(|view| view.store.as_ref());
             let as_asked = store.is_some_and(|store| {
                 matches!(store.state(), StoreState::Creating | StoreState::Active)
                     && store.replicas == wish.replicas
@@ -84,7 +84,7 @@ pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
             if as_asked { Next::Nothing } else { Next::Declare }
         }
     };
-    Plan { hold: wish.policy == DeletionPolicy::Delete, next, paused: wish.paused }
+    Plan { needs_finalizer: wish.policy == DeletionPolicy::Delete, next, paused: wish.paused }
 }
 
 /// What an object that is being deleted waits for.
@@ -102,14 +102,14 @@ pub enum Cleanup {
 
 /// Decides for an object that is being deleted and that we hold. What is known of the Cluster must have been read live: a
 /// release cannot be taken back.
-pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -> Cleanup {
+pub fn cleanup(wish: &Wish, cluster: ClusterObservation, namespace_terminating: bool) -> Cleanup {
     match cluster {
         // Before the pause: a finalizer keeps nothing in a namespace that ends, it only leaves it hanging.
         _ if namespace_terminating => Cleanup::Release,
         _ if wish.paused => Cleanup::Held,
-        ClusterSeen::Missing | ClusterSeen::Unformed => Cleanup::Release,
-        ClusterSeen::Unreachable => Cleanup::Wait,
-        ClusterSeen::Known => Cleanup::Ask(match wish.policy {
+        ClusterObservation::Missing | ClusterObservation::Unformed => Cleanup::Release,
+        ClusterObservation::Unreachable => Cleanup::Wait,
+        ClusterObservation::Known => Cleanup::Ask(match wish.policy {
             DeletionPolicy::Retain => CloseMode::Retain,
             DeletionPolicy::Delete => CloseMode::Delete,
         }),
@@ -118,7 +118,7 @@ pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -
 
 /// The store that is still to be closed before an object of this UID may go, in a view that was taken just now. Under
 /// Delete every store that the object ever declared goes; under Retain those that live are closed.
-pub fn left<'a>(view: &'a ClusterView, uid: &str, mode: CloseMode) -> Option<&'a Store> {
+pub fn store_to_close<'a>(view: &'a ClusterView, uid: &str, mode: CloseMode) -> Option<&'a Store> {
     let ours = view.stores.iter().filter(|view| view.declared_by == uid).filter_map(|view| view.store.as_ref());
     let mut open = ours.filter(|store| match mode {
         CloseMode::Retain => matches!(store.state(), StoreState::Creating | StoreState::Active),
@@ -132,11 +132,11 @@ mod tests {
     use super::*;
 
     fn wish(policy: DeletionPolicy) -> Wish {
-        Wish { replicas: 3, store_id: None, policy, held: true, paused: false }
+        Wish { replicas: 3, store_id: None, policy, has_finalizer: true, paused: false }
     }
 
-    fn seen(cluster: ClusterSeen, store: Option<(StoreState, u32)>) -> Seen {
-        Seen {
+    fn observation(cluster: ClusterObservation, store: Option<(StoreState, u32)>) -> Observation {
+        Observation {
             cluster,
             nodes: BTreeMap::new(),
             store: store.map(|(state, replicas)| StoreView {
@@ -149,41 +149,41 @@ mod tests {
     #[test]
     fn a_store_is_declared_until_the_view_shows_it_as_asked_for() {
         let cases = [
-            (seen(ClusterSeen::Missing, None), Next::NoCluster),
-            (seen(ClusterSeen::Unformed, None), Next::Wait),
-            (seen(ClusterSeen::Unreachable, Some((StoreState::Active, 1))), Next::Wait),
-            (seen(ClusterSeen::Known, None), Next::Declare),
-            (seen(ClusterSeen::Known, Some((StoreState::Active, 1))), Next::Declare),
-            (seen(ClusterSeen::Known, Some((StoreState::Retained, 3))), Next::Declare),
-            (seen(ClusterSeen::Known, Some((StoreState::Creating, 3))), Next::Nothing),
-            (seen(ClusterSeen::Known, Some((StoreState::Active, 3))), Next::Nothing),
+            (observation(ClusterObservation::Missing, None), Next::NoCluster),
+            (observation(ClusterObservation::Unformed, None), Next::Wait),
+            (observation(ClusterObservation::Unreachable, Some((StoreState::Active, 1))), Next::Wait),
+            (observation(ClusterObservation::Known, None), Next::Declare),
+            (observation(ClusterObservation::Known, Some((StoreState::Active, 1))), Next::Declare),
+            (observation(ClusterObservation::Known, Some((StoreState::Retained, 3))), Next::Declare),
+            (observation(ClusterObservation::Known, Some((StoreState::Creating, 3))), Next::Nothing),
+            (observation(ClusterObservation::Known, Some((StoreState::Active, 3))), Next::Nothing),
         ];
-        for (seen, next) in cases {
-            assert_eq!(plan(&wish(DeletionPolicy::Retain), &seen).next, next, "{seen:?}");
+        for (observation, next) in cases {
+            assert_eq!(plan(&wish(DeletionPolicy::Retain), &observation).next, next, "{observation:?}");
         }
         let mut adopting = wish(DeletionPolicy::Retain);
         adopting.store_id = Some("other".to_owned());
-        let active = seen(ClusterSeen::Known, Some((StoreState::Active, 3)));
+        let active = observation(ClusterObservation::Known, Some((StoreState::Active, 3)));
         assert_eq!(plan(&adopting, &active).next, Next::Declare);
     }
 
     #[test]
     fn only_deletion_that_must_act_holds_the_object() {
-        let known = seen(ClusterSeen::Known, None);
-        assert!(plan(&wish(DeletionPolicy::Delete), &known).hold);
-        assert!(!plan(&wish(DeletionPolicy::Retain), &known).hold);
+        let known = observation(ClusterObservation::Known, None);
+        assert!(plan(&wish(DeletionPolicy::Delete), &known).needs_finalizer);
+        assert!(!plan(&wish(DeletionPolicy::Retain), &known).needs_finalizer);
     }
 
     #[test]
     fn a_pause_holds_every_deletion_but_that_of_the_namespace() {
         for policy in [DeletionPolicy::Retain, DeletionPolicy::Delete] {
             let paused = Wish { paused: true, ..wish(policy) };
-            for cluster in [ClusterSeen::Unformed, ClusterSeen::Unreachable, ClusterSeen::Known] {
+            for cluster in [ClusterObservation::Unformed, ClusterObservation::Unreachable, ClusterObservation::Known] {
                 assert_eq!(cleanup(&paused, cluster, false), Cleanup::Held);
                 // The namespace ends whatever we do.
                 assert_eq!(cleanup(&paused, cluster, true), Cleanup::Release);
             }
-            let known = seen(ClusterSeen::Known, None);
+            let known = observation(ClusterObservation::Known, None);
             assert_eq!(plan(&paused, &known), Plan { paused: true, ..plan(&wish(policy), &known) });
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             ..StoreView::default()
         };
         let view = |stores| ClusterView { stores, ..ClusterView::default() };
-        let id = |view: &ClusterView, mode| left(view, "u", mode).map(|store| store.id.clone());
+        let id = |view: &ClusterView, mode| store_to_close(view, "u", mode).map(|store| store.id.clone());
         let others = view(vec![store("x", "other", StoreState::Active)]);
         for state in [StoreState::Creating, StoreState::Active, StoreState::Removing, StoreState::Retained] {
             let view = view(vec![store("x", "other", StoreState::Active), store("a", "u", state)]);
@@ -210,11 +210,14 @@ mod tests {
     #[test]
     fn cleanup_never_hangs_on_what_is_gone_and_never_deletes_under_retain() {
         let delete = wish(DeletionPolicy::Delete);
-        assert_eq!(cleanup(&delete, ClusterSeen::Missing, false), Cleanup::Release);
-        assert_eq!(cleanup(&delete, ClusterSeen::Unformed, false), Cleanup::Release);
-        assert_eq!(cleanup(&delete, ClusterSeen::Known, true), Cleanup::Release);
-        assert_eq!(cleanup(&delete, ClusterSeen::Unreachable, false), Cleanup::Wait);
-        assert_eq!(cleanup(&delete, ClusterSeen::Known, false), Cleanup::Ask(CloseMode::Delete));
-        assert_eq!(cleanup(&wish(DeletionPolicy::Retain), ClusterSeen::Known, false), Cleanup::Ask(CloseMode::Retain));
+        assert_eq!(cleanup(&delete, ClusterObservation::Missing, false), Cleanup::Release);
+        assert_eq!(cleanup(&delete, ClusterObservation::Unformed, false), Cleanup::Release);
+        assert_eq!(cleanup(&delete, ClusterObservation::Known, true), Cleanup::Release);
+        assert_eq!(cleanup(&delete, ClusterObservation::Unreachable, false), Cleanup::Wait);
+        assert_eq!(cleanup(&delete, ClusterObservation::Known, false), Cleanup::Ask(CloseMode::Delete));
+        assert_eq!(
+            cleanup(&wish(DeletionPolicy::Retain), ClusterObservation::Known, false),
+            Cleanup::Ask(CloseMode::Retain)
+        );
     }
 }

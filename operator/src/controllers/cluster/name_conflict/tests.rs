@@ -55,7 +55,10 @@ async fn nothing_is_made_while_any_name_is_taken_and_the_object_is_named() {
             api.put("clusters", &cluster());
             api.put(plural, &object(name, owner));
             let error = pass(&api).await.expect_err("the name is taken");
-            assert!(matches!(&error, Error::NameTaken { objects } if objects.len() == 1), "{kind} {name}: {error}");
+            assert!(
+                matches!(&error, Error::NameConflict { conflicts } if conflicts.len() == 1),
+                "{kind} {name}: {error}"
+            );
             assert_eq!(api.writes(), ["PATCH clusters/main/status"], "{kind} {name}");
             let main = api.get("clusters/main");
             let conditions = main["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -102,5 +105,5 @@ async fn objects_of_ours_that_no_cache_shows_yet_take_no_name() {
         assert_eq!(is_there, name != "main-identity", "{kind} {name}: {names:?}");
     }
     let again = pass(&api).await;
-    assert!(!matches!(again, Err(Error::NameTaken { .. })), "{again:?}");
+    assert!(!matches!(again, Err(Error::NameConflict { .. })), "{again:?}");
 }

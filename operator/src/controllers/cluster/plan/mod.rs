@@ -17,13 +17,13 @@ use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
 
-use super::observation::{Recorded, Seen, Wish};
+use super::observation::{NodeObservation, Observation, PodObservation, Recorded, Wish};
 use crate::resources::identity::Identity;
 
 /// How long a disruption may last before others may begin one; a log of any length must be replayed within it.
 pub const GRANT_TTL: Duration = Duration::from_secs(600);
 /// Pods that do not answer yet are asked again soon: their process tells nobody that its port is open.
-const SOON: Duration = Duration::from_millis(500);
+const SILENT_POD_RECHECK: Duration = Duration::from_millis(500);
 /// What every step of a paused Cluster waits for.
 pub(super) const PAUSED: &str = "spec.paused to be set to false";
 
@@ -80,7 +80,7 @@ pub enum Action {
         /// Its pod.
         pod: String,
         /// Ask for the right to take the node, or renew it, and drain only with it.
-        granted: bool,
+        needs_grant: bool,
     },
     /// Take a drain back.
     CancelDrain {
@@ -196,26 +196,26 @@ impl Plan {
 }
 
 /// Decides.
-pub fn plan(wish: &Wish, seen: &Seen, now: Timestamp) -> Plan {
-    let mut plan = match &seen.recorded {
-        Recorded::Identity(identity) if identity.formed || bootstrap::is_formed(identity, seen) => {
-            formed(wish, seen, identity, now)
+pub fn plan(wish: &Wish, observation: &Observation, now: Timestamp) -> Plan {
+    let mut plan = match &observation.recorded {
+        Recorded::Identity(identity) if identity.formed || bootstrap::is_formed(identity, observation) => {
+            formed(wish, observation, identity, now)
         }
         recorded @ (Recorded::Nowhere | Recorded::Identity(_) | Recorded::Annotations(_) | Recorded::Conflict(..)) => {
-            bootstrap::plan(wish, seen, recorded)
+            bootstrap::plan(wish, observation, recorded)
         }
     };
     if wish.paused {
-        pause(&mut plan, seen);
+        pause(&mut plan, observation);
     }
     plan
 }
 
 /// Nothing is done and nothing is changing; the plan still shows what would be done.
-fn pause(plan: &mut Plan, seen: &Seen) {
+fn pause(plan: &mut Plan, observation: &Observation) {
     plan.actions.clear();
     plan.shrinks = false;
-    plan.size = seen.set.as_ref().map_or(plan.size, |set| set.replicas);
+    plan.size = observation.set.as_ref().map_or(plan.size, |set| set.replicas);
     plan.changing = None;
     for step in &mut plan.steps {
         step.waiting_for.get_or_insert_with(|| PAUSED.to_owned());
@@ -223,8 +223,8 @@ fn pause(plan: &mut Plan, seen: &Seen) {
 }
 
 /// Decides for a Cluster that has been formed.
-fn formed(wish: &Wish, seen: &Seen, identity: &Identity, now: Timestamp) -> Plan {
-    let running = seen.set.as_ref().map(|set| set.replicas);
+fn formed(wish: &Wish, observation: &Observation, identity: &Identity, now: Timestamp) -> Plan {
+    let running = observation.set.as_ref().map(|set| set.replicas);
     let nodes = identity.nodes.or(running).unwrap_or(wish.replicas);
     let mut plan = Plan {
         // More pods than recorded (somebody scaled the StatefulSet) go one by one, as any others.
@@ -236,12 +236,12 @@ fn formed(wish: &Wish, seen: &Seen, identity: &Identity, now: Timestamp) -> Plan
     if !identity.formed || identity.nodes.is_none() {
         plan.actions.push(Action::MarkFormed { nodes });
     }
-    wait_for_reports(&mut plan, seen, nodes, wish);
-    if let Some(stranger) = foreign(seen, &identity.cluster_id) {
+    wait_for_reports(&mut plan, observation, nodes, wish);
+    if let Some(stranger) = foreign(observation, &identity.cluster_id) {
         plan.stalled = Some((Reason::ForeignVolumes, stranger));
         return plan;
     }
-    if all_blank(wish, seen, nodes) {
+    if all_blank(wish, observation, nodes) {
         plan.stalled = Some((
             Reason::NodeLost,
             format!(
@@ -253,26 +253,26 @@ fn formed(wish: &Wish, seen: &Seen, identity: &Identity, now: Timestamp) -> Plan
         ));
         return plan;
     }
-    join_blank(&mut plan, seen, nodes);
+    join_blank(&mut plan, observation, nodes);
     if !wish.deleting {
-        roll::delete_broken(&mut plan, seen);
+        roll::delete_broken(&mut plan, observation);
     }
-    if seen.view.is_none() {
+    if observation.view.is_none() {
         return plan;
     }
-    retain_orphans(&mut plan, seen);
+    retain_orphans(&mut plan, observation);
     if !wish.deleting {
-        replace::plan(&mut plan, wish, seen, now);
-        scale::plan(&mut plan, wish, seen);
-        roll::plan(&mut plan, seen, now);
+        replace::plan(&mut plan, wish, observation, now);
+        scale::plan(&mut plan, wish, observation);
+        roll::plan(&mut plan, observation, now);
     }
-    grant::give_back(&mut plan, seen);
+    grant::give_back(&mut plan, observation);
     plan
 }
 
 /// A node that carries data of another cluster.
-fn foreign(seen: &Seen, cluster_id: &str) -> Option<String> {
-    seen.pods.values().find_map(|pod| {
+fn foreign(observation: &Observation, cluster_id: &str) -> Option<String> {
+    observation.pods.values().find_map(|pod| {
         let other = pod.cluster_id().filter(|id| *id != cluster_id)?;
         Some(format!(
             "the volume of pod {} belongs to cluster {other}, this Cluster is {cluster_id}; give the pod its own \
@@ -282,32 +282,35 @@ fn foreign(seen: &Seen, cluster_id: &str) -> Option<String> {
     })
 }
 
-fn all_blank(wish: &Wish, seen: &Seen, size: i32) -> bool {
-    let expected: Vec<_> = (0..size).map(|ordinal| seen.pods.get(&ordinal)).collect();
-    !wish.deleting && size > 0 && expected.iter().all(|pod| pod.is_some_and(super::observation::PodSeen::is_blank))
+fn all_blank(wish: &Wish, observation: &Observation, size: i32) -> bool {
+    let expected: Vec<_> = (0..size).map(|ordinal| observation.pods.get(&ordinal)).collect();
+    !wish.deleting && size > 0 && expected.iter().all(|pod| pod.is_some_and(PodObservation::is_blank))
 }
 
-fn wait_for_reports(plan: &mut Plan, seen: &Seen, size: i32, wish: &Wish) {
+fn wait_for_reports(plan: &mut Plan, observation: &Observation, size: i32, wish: &Wish) {
     for ordinal in 0..size {
-        let waiting = match seen.pods.get(&ordinal) {
+        let waiting = match observation.pods.get(&ordinal) {
             None => Some(
-                seen.creation.as_ref().map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
+                observation
+                    .creation
+                    .as_ref()
+                    .map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
             ),
             Some(pod) if pod.terminating => Some("the old pod is stopping".to_owned()),
-            Some(pod) => match (&pod.trouble, &pod.report) {
-                (Some(trouble), _) => Some(trouble.message.clone()),
-                (None, super::observation::Report::Silent(why)) => {
+            Some(pod) => match (&pod.problem, &pod.node) {
+                (Some(problem), _) => Some(problem.message.clone()),
+                (None, NodeObservation::Silent(why)) => {
                     if pod.running {
-                        plan.recheck_in(SOON);
+                        plan.recheck_in(SILENT_POD_RECHECK);
                     }
                     Some(why.clone())
                 }
-                (None, super::observation::Report::Node(node)) if !pod.ready => Some(if node.ready_reason.is_empty() {
+                (None, NodeObservation::Status(node)) if !pod.ready => Some(if node.ready_reason.is_empty() {
                     "the node is not ready".to_owned()
                 } else {
                     node.ready_reason.clone()
                 }),
-                (None, super::observation::Report::Node(_)) => None,
+                (None, NodeObservation::Status(_)) => None,
             },
         };
         if let Some(waiting) = waiting {
@@ -318,9 +321,11 @@ fn wait_for_reports(plan: &mut Plan, seen: &Seen, size: i32, wish: &Wish) {
 
 /// A blank node never learns its cluster from a peer; the operator tells it. Pods that are about to be taken away are
 /// left blank.
-fn join_blank(plan: &mut Plan, seen: &Seen, size: i32) {
-    for (_, pod) in seen.pods.range(..size) {
-        if let (true, false, Some(address), Some(node)) = (pod.is_blank(), pod.terminating, &pod.address, pod.node()) {
+fn join_blank(plan: &mut Plan, observation: &Observation, size: i32) {
+    for (_, pod) in observation.pods.range(..size) {
+        if let (true, false, Some(address), Some(node)) =
+            (pod.is_blank(), pod.terminating, &pod.address, pod.node_status())
+        {
             plan.actions.push(Action::Join {
                 pod: pod.name.clone(),
                 address: address.clone(),
@@ -332,11 +337,11 @@ fn join_blank(plan: &mut Plan, seen: &Seen, size: i32) {
 }
 
 /// Stores whose declaring object is gone are closed and kept, never deleted. The object is read once more before that.
-fn retain_orphans(plan: &mut Plan, seen: &Seen) {
-    for view in seen.view.iter().flat_map(|view| &view.stores) {
+fn retain_orphans(plan: &mut Plan, observation: &Observation) {
+    for view in observation.view.iter().flat_map(|view| &view.stores) {
         let Some(store) = &view.store else { continue };
         let alive = matches!(store.state(), StoreState::Creating | StoreState::Active);
-        if alive && !view.declared_by.is_empty() && !seen.stores.iter().any(|s| s.uid == view.declared_by) {
+        if alive && !view.declared_by.is_empty() && !observation.stores.iter().any(|s| s.uid == view.declared_by) {
             plan.actions.push(Action::Retain {
                 store_id: store.id.clone(),
                 name: store.name.clone(),
