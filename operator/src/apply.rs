@@ -1,42 +1,20 @@
 //! Writing the objects that the operator owns: a plain create first, so that nothing of somebody else's is seized, then
 //! server-side apply that carries the UID, and no write at all when nothing differs.
 
-use std::fmt::Debug;
-
-use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::Resource;
 use kube::{Client, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::name_conflict::NameConflict;
+use crate::owned::{Owned, is_owned};
 use crate::resources::{hash, labels};
 
 /// Field manager of owned objects.
 pub const MANAGER: &str = "taffrail-operator";
 /// Field manager of the status of our kinds.
 pub const STATUS_MANAGER: &str = "taffrail-operator-status";
-
-/// Bounds that every object the operator writes meets.
-pub trait Owned:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync
-{
-}
-
-impl<K> Owned for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + Sync
-{
-}
 
 /// Who owns what is written.
 #[derive(Clone, Copy, Debug)]
@@ -188,12 +166,6 @@ impl Writer {
     fn api<K: Owned>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
-}
-
-/// Whether the controller of this object has this UID.
-pub fn is_owned<K: Resource>(object: &K, uid: &str) -> bool {
-    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
-    owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
 fn to_json<K: Owned>(object: &K) -> Result<Value, Error> {

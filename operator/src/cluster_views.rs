@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::runtime::reflector::{ObjectRef, Store};
-use taffrail_crds::{Cluster, EventStore};
+use taffrail_crds::EventStore;
 use taffrail_proto::admin::{ClusterView, DeclareResult, StoreDeclaration, StoreView};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::declare_batcher::DeclareBatcher;
 use crate::node_admin::{self, Members, NodeAdmin};
+use crate::triggers::Triggers;
 use crate::watch::Guarded;
 
 /// The first view must come within this time.
@@ -30,15 +31,6 @@ pub struct ViewObservation {
     pub view: Option<Arc<ClusterView>>,
     /// The view is current: its stream lives, or ended a moment ago.
     pub live: bool,
-}
-
-/// Where triggers go.
-#[derive(Clone)]
-pub struct Triggers {
-    /// To the controller of Clusters.
-    pub clusters: mpsc::Sender<ObjectRef<Guarded<Cluster>>>,
-    /// To the controller of EventStores.
-    pub stores: mpsc::Sender<ObjectRef<Guarded<EventStore>>>,
 }
 
 /// Follows the Clusters of one scope.

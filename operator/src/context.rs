@@ -1,7 +1,6 @@
 //! What every pass shares. One value for each scope (a namespace, or all of them).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
@@ -11,17 +10,16 @@ use kube::Client;
 use kube::core::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 use taffrail_crds::{Cluster, EventStore};
-use tokio::sync::watch;
 
 use crate::apply::Writer;
 use crate::backoff::Backoffs;
 use crate::cluster_views::ClusterViews;
-use crate::controllers::publish::StatusGate;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::name_conflict::ConflictWatches;
 use crate::node_admin::NodeAdmin;
-use crate::watch::Guarded;
+use crate::status_gate::StatusGate;
+use crate::watch::{CacheSync, Guarded};
 
 /// Settings of the process.
 #[derive(Clone, Debug)]
@@ -88,49 +86,6 @@ pub struct Caches {
     pub budgets: Store<PodDisruptionBudget>,
 }
 
-/// A first list that takes longer is worth a word.
-const SLOW_CACHE: Duration = Duration::from_secs(10);
-
-/// Which caches have not seen their first full list. Every pass and the readiness wait for them; the wait of the cache
-/// itself serves one task only, because it wakes the last one that asked.
-#[derive(Clone, Debug)]
-pub struct CacheSync {
-    waiting: watch::Sender<Vec<&'static str>>,
-}
-
-impl Default for CacheSync {
-    fn default() -> Self {
-        Self { waiting: watch::Sender::new(Vec::new()) }
-    }
-}
-
-impl CacheSync {
-    /// One more cache is to be filled. All are named before the first wait.
-    pub fn expect(&self, name: &'static str) {
-        self.waiting.send_modify(|waiting| waiting.push(name));
-    }
-
-    /// A cache has seen its first full list.
-    pub fn synced(&self, name: &'static str) {
-        self.waiting.send_if_modified(|waiting| {
-            let found = waiting.iter().position(|other| *other == name);
-            found.map(|index| waiting.swap_remove(index)).is_some()
-        });
-    }
-
-    /// Waits until all are filled.
-    pub async fn all_synced(&self) {
-        let mut changes = self.waiting.subscribe();
-        loop {
-            let synced = tokio::time::timeout(SLOW_CACHE, changes.wait_for(Vec::is_empty)).await.is_ok();
-            if synced {
-                return;
-            }
-            tracing::warn!(caches = ?*self.waiting.borrow(), "still waiting for the first list");
-        }
-    }
-}
-
 impl Caches {
     /// The EventStores of a Cluster.
     pub fn stores_of(&self, namespace: &str, cluster: &str) -> Vec<EventStore> {
@@ -152,27 +107,4 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     cache.get(&ObjectRef::<K>::new(name).within(namespace))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn everyone_who_waits_is_woken_when_the_last_cache_is_filled() {
-        let cache_sync = CacheSync::default();
-        // Two watches of one kind have one name.
-        for name in ["a", "b", "b"] {
-            cache_sync.expect(name);
-        }
-        let (one, other) = (cache_sync.clone(), cache_sync.clone());
-        let fill = async {
-            for name in ["b", "a", "b"] {
-                tokio::task::yield_now().await;
-                cache_sync.synced(name);
-            }
-        };
-        tokio::join!(one.all_synced(), fill, other.all_synced());
-        cache_sync.all_synced().await;
-    }
 }

@@ -19,13 +19,14 @@ use tokio::task::JoinSet;
 
 use crate::apply::Writer;
 use crate::backoff::Backoffs;
-use crate::cluster_views::{ClusterViews, Triggers};
-use crate::context::{CacheSync, Caches, Context, Options};
+use crate::cluster_views::ClusterViews;
+use crate::context::{Caches, Context, Options};
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::name_conflict::ConflictWatches;
 use crate::node_admin::NodeAdmin;
-use crate::watch::Guarded;
+use crate::triggers::Triggers;
+use crate::watch::{CacheSync, Guarded};
 
 #[derive(Default)]
 struct State {

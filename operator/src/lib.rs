@@ -23,8 +23,11 @@ pub mod helm_test;
 pub mod metrics;
 pub mod name_conflict;
 pub mod node_admin;
+pub(crate) mod owned;
 pub mod resources;
 pub mod runtime;
+pub(crate) mod status_gate;
+pub(crate) mod triggers;
 pub mod watch;
 
 #[cfg(test)]

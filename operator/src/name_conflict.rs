@@ -18,8 +18,8 @@ use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::task::JoinHandle;
 
-use crate::apply::{Owned, is_owned};
-use crate::cluster_views::Triggers;
+use crate::owned::{Owned, is_owned};
+use crate::triggers::Triggers;
 
 /// Watches at once, of single objects and their metadata only.
 const WATCHES_MAX: usize = 256;

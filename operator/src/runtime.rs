@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::Writer;
 use crate::args::{LogFormat, Logging, RunArgs};
 use crate::backoff::Backoffs;
-use crate::cluster_views::{ClusterViews, Triggers};
+use crate::cluster_views::ClusterViews;
 use crate::context::{CacheSync, Caches, Context, Options};
 use crate::controllers::publish::StatusGate;
 use crate::controllers::reconcile_frame::{self, Reconciled};
@@ -32,6 +32,7 @@ use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::name_conflict::ConflictWatches;
 use crate::node_admin::NodeAdmin;
+use crate::triggers::Triggers;
 use crate::watch::{Guarded, api, follow, follow_changes};
 use crate::{cluster_domain, error};
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
@@ -12,8 +13,8 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, core::DeserializeGuard};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
-use crate::context::CacheSync;
 use crate::metrics::Metrics;
 
 /// An object of ours that may not parse: one bad object must not stop the list of all others.
@@ -118,4 +119,70 @@ where
         };
         std::future::ready(passed)
     })
+}
+
+/// A first list that takes longer is worth a word.
+const SLOW_CACHE: Duration = Duration::from_secs(10);
+
+/// Which caches have not seen their first full list. Every pass and the readiness wait for them; the wait of the cache
+/// itself serves one task only, because it wakes the last one that asked.
+#[derive(Clone, Debug)]
+pub struct CacheSync {
+    waiting: watch::Sender<Vec<&'static str>>,
+}
+
+impl Default for CacheSync {
+    fn default() -> Self {
+        Self { waiting: watch::Sender::new(Vec::new()) }
+    }
+}
+
+impl CacheSync {
+    /// One more cache is to be filled. All are named before the first wait.
+    pub fn expect(&self, name: &'static str) {
+        self.waiting.send_modify(|waiting| waiting.push(name));
+    }
+
+    /// A cache has seen its first full list.
+    pub fn synced(&self, name: &'static str) {
+        self.waiting.send_if_modified(|waiting| {
+            let found = waiting.iter().position(|other| *other == name);
+            found.map(|index| waiting.swap_remove(index)).is_some()
+        });
+    }
+
+    /// Waits until all are filled.
+    pub async fn all_synced(&self) {
+        let mut changes = self.waiting.subscribe();
+        loop {
+            let synced = tokio::time::timeout(SLOW_CACHE, changes.wait_for(Vec::is_empty)).await.is_ok();
+            if synced {
+                return;
+            }
+            tracing::warn!(caches = ?*self.waiting.borrow(), "still waiting for the first list");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everyone_who_waits_is_woken_when_the_last_cache_is_filled() {
+        let cache_sync = CacheSync::default();
+        // Two watches of one kind have one name.
+        for name in ["a", "b", "b"] {
+            cache_sync.expect(name);
+        }
+        let (one, other) = (cache_sync.clone(), cache_sync.clone());
+        let fill = async {
+            for name in ["b", "a", "b"] {
+                tokio::task::yield_now().await;
+                cache_sync.synced(name);
+            }
+        };
+        tokio::join!(one.all_synced(), fill, other.all_synced());
+        cache_sync.all_synced().await;
+    }
 }

@@ -83,7 +83,7 @@ fn all(cluster: &Cluster, claim_size: Option<&str>) -> String {
     );
     let identity = identity::Identity { cluster_id: ID.to_owned(), formed: true, nodes: Some(3) };
     let mut documents = vec![
-        yaml(&target.node_config_map(text, "taffrail:0.1.0")),
+        yaml(&config::config_map(target, text, "taffrail:0.1.0")),
         yaml(&identity::render(target, &identity)),
         yaml(&rbac::service_account(target)),
         yaml(&rbac::role(target)),

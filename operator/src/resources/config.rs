@@ -1,9 +1,11 @@
 //! `node.toml`, as the node reads it. Keys are a contract with the node's parser; a test of the workspace renders this
 //! and parses it there.
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 
-use super::{RenderTarget, names};
+use super::render_target::RenderTarget;
+use super::{labels, names};
 
 /// Key in the ConfigMap.
 pub const KEY: &str = "node.toml";
@@ -89,4 +91,11 @@ pub fn render(target: RenderTarget<'_>) -> Result<String, toml::ser::Error> {
             grace_ms: spec.pod_template.termination_grace_period_seconds * 1000 - MARGIN_MS,
         },
     })
+}
+
+/// The ConfigMap that the nodes read: `text` as `node.toml`, and the default image that the Cluster was created with.
+pub fn config_map(target: RenderTarget<'_>, text: String, default_image: &str) -> ConfigMap {
+    let mut metadata = target.meta(names::config(target.name()));
+    metadata.annotations = Some([(labels::DEFAULT_IMAGE.to_owned(), default_image.to_owned())].into());
+    ConfigMap { metadata, data: Some([(KEY.to_owned(), text)].into()), ..ConfigMap::default() }
 }

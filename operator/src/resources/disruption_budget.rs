@@ -4,7 +4,8 @@
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{RenderTarget, labels, names};
+use super::render_target::RenderTarget;
+use super::{labels, names};
 
 /// The fewest nodes that have a budget.
 pub const NODES_MIN: i32 = 3;

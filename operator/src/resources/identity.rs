@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use taffrail_crds::names::ClusterId;
 
-use super::{RenderTarget, labels, names};
+use super::render_target::RenderTarget;
+use super::{labels, names};
 
 const CLUSTER_ID_KEY: &str = "clusterId";
 

@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 
-use super::{RenderTarget, names};
+use super::names;
+use super::render_target::RenderTarget;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 

@@ -8,7 +8,8 @@ use kube::Resource;
 use taffrail_crds::EventStore;
 use taffrail_crds::event_store::ServiceType;
 
-use super::{RenderTarget, labels, names};
+use super::render_target::RenderTarget;
+use super::{labels, names};
 
 /// Port of clients.
 pub const CLIENT_PORT: i32 = 2113;

@@ -20,8 +20,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taffrail_crds::cluster::{AntiAffinity, ComputeAmounts, TaintEffect, TolerationOperator};
 
+use super::render_target::RenderTarget;
 use super::services::{ADMIN_PORT, CLIENT_PORT, HTTP_PORT, PEER_PORT};
-use super::{RenderTarget, config, labels, names};
+use super::{config, labels, names};
 
 /// Version of this template. It rises when a change here would restart pods; the old form then stays renderable, so that
 /// an upgrade of the operator leaves running pods alone.

@@ -13,6 +13,7 @@ use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
 
 use super::observation::{Observation, Recorded};
 use super::observe::ReconcileInput;
+use super::plan::grant::HOLDER;
 use super::plan::{Action, Plan};
 use crate::apply::{MANAGER, Owner};
 use crate::clock;
@@ -25,9 +26,6 @@ use crate::resources::{
     RenderTarget, config, disruption_budget, hash, identity, labels, names, rbac, services, stateful_set,
 };
 
-/// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
-/// grant of its predecessor.
-pub const HOLDER: &str = "taffrail-operator";
 pub(super) const STEP_RECHECK: Duration = Duration::from_millis(300);
 pub(super) const DENIED_RETRY: Duration = Duration::from_secs(2);
 
@@ -112,7 +110,7 @@ impl Actor<'_> {
             config::render(target).map_err(|error| Error::Render { what: "node.toml", message: error.to_string() })?;
         let config_hash = hash::of(&text)
             .map_err(|error| Error::Render { what: "the hash of node.toml", message: error.to_string() })?;
-        writer.ensure(owner, &target.node_config_map(text, &image), map.as_deref()).await?;
+        writer.ensure(owner, &config::config_map(target, text, &image), map.as_deref()).await?;
         for service in services::of_cluster(target) {
             let known = cached(&caches.services, namespace, &service.name_any());
             writer.ensure(owner, &service, known.as_deref()).await?;

@@ -8,9 +8,10 @@ use taffrail_proto::admin::NodeView;
 use taffrail_proto::v1::NodeState;
 use tokio::time::Instant;
 
-use super::act::{Actor, DENIED_RETRY, HOLDER, Outcome, STEP_RECHECK};
+use super::act::{Actor, DENIED_RETRY, Outcome, STEP_RECHECK};
 use super::node_view;
-use super::plan::{Action, GRANT_TTL};
+use super::plan::Action;
+use super::plan::grant::{GRANT_TTL, HOLDER};
 use crate::error::Error;
 use crate::node_admin::Members;
 

@@ -8,9 +8,9 @@ use serde_json::json;
 use taffrail_crds::EventStore;
 
 use super::observation::Wish;
-use crate::apply::Owned;
 use crate::context::Context;
 use crate::error::Error;
+use crate::owned::Owned;
 use crate::resources::labels::FINALIZER;
 
 /// What a pass does first, as far as the finalizer of a Cluster decides it.

@@ -12,10 +12,11 @@ use kube::api::Api;
 
 use super::act::Actor;
 use super::plan::Plan;
-use crate::apply::{Owned, Owner, is_owned};
+use crate::apply::Owner;
 use crate::context::cached;
 use crate::error::Error;
 use crate::name_conflict::NameConflict;
+use crate::owned::{Owned, is_owned};
 use crate::resources::{disruption_budget, identity, names};
 
 impl Actor<'_> {

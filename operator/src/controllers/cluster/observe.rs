@@ -16,10 +16,10 @@ use super::observation::{
     NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation,
 };
 use super::{pod_problem, poll};
-use crate::apply::is_owned;
 use crate::context::Context;
 use crate::error::Error;
 use crate::node_admin;
+use crate::owned::is_owned;
 use crate::resources::{identity, labels, names, stateful_set};
 
 /// What was read: what the planner sees, and the objects that the writes are compared with.

@@ -3,7 +3,9 @@
 
 use taffrail_crds::{Reason, Step};
 
-use super::{Action, Plan, SILENT_POD_RECHECK};
+use super::action::Action;
+use super::decision::{Plan, SILENT_POD_RECHECK};
+use super::roll;
 use crate::controllers::cluster::observation::{NodeObservation, Observation, PodObservation, Recorded, Wish};
 use crate::resources::identity::Identity;
 
@@ -58,7 +60,7 @@ pub(super) fn plan(wish: &Wish, observation: &Observation, recorded: &Recorded) 
         }
         Recorded::Identity(_) => {
             if let Some(first) = every_blank(wish, observation) {
-                plan.actions.extend(bootstrap(first));
+                plan.actions.extend(bootstrap_action(first));
                 plan.actions.push(Action::MarkFormed { nodes: wish.replicas });
             }
         }
@@ -72,7 +74,7 @@ pub(super) fn plan(wish: &Wish, observation: &Observation, recorded: &Recorded) 
     }
     describe_steps(&mut plan, wish, observation);
     // A Cluster whose first template cannot run is repaired by correcting it, as one that was formed long ago.
-    super::roll::delete_broken(&mut plan, observation);
+    roll::delete_broken(&mut plan, observation);
     plan
 }
 
@@ -98,7 +100,7 @@ fn every_blank<'a>(wish: &Wish, observation: &'a Observation) -> Option<&'a PodO
     all.then(|| expected(0)).flatten()
 }
 
-fn bootstrap(first: &PodObservation) -> Option<Action> {
+fn bootstrap_action(first: &PodObservation) -> Option<Action> {
     Some(Action::Bootstrap {
         pod: first.name.clone(),
         address: first.address.clone()?,

@@ -1,11 +1,20 @@
 //! The one right to take a node away for a while, granted by the coordinator. It is asked for, and renewed, with each step
 //! that needs it, and given back as soon as no step does: a right that is merely kept would hold up everything else.
 
-use super::{Action, Plan};
-use crate::controllers::cluster::act::HOLDER;
+use std::time::Duration;
+
+use super::action::Action;
+use super::decision::Plan;
 use crate::controllers::cluster::node_view;
 use crate::controllers::cluster::observation::Observation;
 use taffrail_proto::admin::Grant;
+
+/// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
+/// grant of its predecessor.
+pub(in crate::controllers::cluster) const HOLDER: &str = "taffrail-operator";
+
+/// How long a disruption may last before others may begin one; a log of any length must be replayed within it.
+pub(in crate::controllers::cluster) const GRANT_TTL: Duration = Duration::from_secs(600);
 
 /// The grants that live.
 fn grants(observation: &Observation) -> impl Iterator<Item = &Grant> {

@@ -8,7 +8,8 @@ use taffrail_crds::{Reason, Step};
 use taffrail_proto::admin::NodeView;
 use taffrail_proto::v1::NodeState;
 
-use super::{Action, Plan};
+use super::action::Action;
+use super::decision::Plan;
 use crate::controllers::cluster::node_view;
 use crate::controllers::cluster::observation::{Observation, PodObservation, Wish};
 

@@ -7,7 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
 
-use super::{Action, Plan, grant};
+use super::action::Action;
+use super::decision::Plan;
+use super::grant;
 use crate::controllers::cluster::node_view;
 use crate::controllers::cluster::observation::{Observation, PodObservation};
 

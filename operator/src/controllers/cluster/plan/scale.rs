@@ -6,7 +6,9 @@ use taffrail_crds::{Reason, Step};
 use taffrail_proto::admin::NodeView;
 use taffrail_proto::v1::{NodeState, StoreState};
 
-use super::{Action, Plan, grant};
+use super::action::Action;
+use super::decision::Plan;
+use super::grant;
 use crate::controllers::cluster::node_view;
 use crate::controllers::cluster::observation::{Observation, Wish};
 use crate::resources::names;

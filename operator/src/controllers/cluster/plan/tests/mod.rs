@@ -10,16 +10,19 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use taffrail_proto::admin::{ClusterView, Grant, Lifecycle, NodeStatus, NodeView, StoreView};
-use taffrail_proto::v1::{ClusterStatus, Node, Replica, Store};
+use crate::resources::identity::Identity;
+use k8s_openapi::jiff::Timestamp;
+use taffrail_crds::{Reason, Step};
 
-use super::*;
-use crate::controllers::cluster::act::HOLDER;
+use taffrail_proto::admin::{ClusterView, Grant, Lifecycle, NodeStatus, NodeView, StoreView};
+use taffrail_proto::v1::{ClusterStatus, Node, NodeState, Replica, Store, StoreState};
+
+use super::grant::{GRANT_TTL, HOLDER};
+use super::{Action, Plan, plan};
 use crate::controllers::cluster::node_view;
 use crate::controllers::cluster::observation::{
-    NodeObservation, PodObservation, PodProblem, SetObservation, StoreObservation,
+    NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation, Wish,
 };
-use taffrail_proto::v1::NodeState;
 
 const ID: &str = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10";
 const OTHER: &str = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a11";
