@@ -26,9 +26,11 @@ pub mod node_admin;
 pub(crate) mod owned;
 pub mod resources;
 pub mod runtime;
+pub(crate) mod scope;
 pub(crate) mod status_gate;
 pub(crate) mod triggers;
 pub mod watch;
+pub(crate) mod watches;
 
 #[cfg(test)]
 mod fake_api;
