@@ -1,40 +1,43 @@
 //! Writing the objects that the operator owns: a plain create first, so that nothing of somebody else's is seized, then
 //! server-side apply that carries the UID, and no write at all when nothing differs.
 
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Client, ResourceExt};
+use crate::{
+    error::Error,
+    metrics::Metrics,
+    name_conflict::NameConflict,
+    owned::{Owned, is_owned},
+    resources::{hash, labels},
+};
+use kube::{
+    Client, ResourceExt,
+    api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
 use serde_json::{Value, json};
 
-use crate::error::Error;
-use crate::metrics::Metrics;
-use crate::name_conflict::NameConflict;
-use crate::owned::{Owned, is_owned};
-use crate::resources::{hash, labels};
-
 /// Field manager of owned objects.
-pub const MANAGER: &str = "taffrail-operator";
+pub(crate) const MANAGER: &str = "taffrail-operator";
 /// Field manager of the status of our kinds.
-pub const STATUS_MANAGER: &str = "taffrail-operator-status";
+pub(crate) const STATUS_MANAGER: &str = "taffrail-operator-status";
 
 /// Who owns what is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Owner<'a> {
+pub(crate) struct Owner<'a> {
     /// UID of the owning object.
-    pub uid: &'a str,
+    pub(crate) uid: &'a str,
     /// Namespace of both.
-    pub namespace: &'a str,
+    pub(crate) namespace: &'a str,
 }
 
 /// Writes owned objects.
 #[derive(Clone)]
-pub struct Writer {
+pub(crate) struct Writer {
     client: Client,
     metrics: Metrics,
 }
 
 impl Writer {
     /// A writer for all namespaces.
-    pub fn new(client: Client, metrics: Metrics) -> Self {
+    pub(crate) fn new(client: Client, metrics: Metrics) -> Self {
         Self { client, metrics }
     }
 
@@ -42,7 +45,12 @@ impl Writer {
     ///
     /// # Errors
     /// The name is taken by somebody else, or the API server fails.
-    pub async fn ensure<K: Owned>(&self, owner: Owner<'_>, desired: &K, known: Option<&K>) -> Result<bool, Error> {
+    pub(crate) async fn ensure<K: Owned>(
+        &self,
+        owner: Owner<'_>,
+        desired: &K,
+        known: Option<&K>,
+    ) -> Result<bool, Error> {
         self.ensure_at(owner, desired, known, None).await
     }
 
@@ -50,7 +58,7 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Self::ensure`].
-    pub async fn ensure_at<K: Owned>(
+    pub(crate) async fn ensure_at<K: Owned>(
         &self,
         owner: Owner<'_>,
         desired: &K,
@@ -144,7 +152,7 @@ impl Writer {
     ///
     /// # Errors
     /// The API server fails.
-    pub async fn remove<K: Owned>(&self, owner: Owner<'_>, known: Option<&K>) -> Result<bool, Error> {
+    pub(crate) async fn remove<K: Owned>(&self, owner: Owner<'_>, known: Option<&K>) -> Result<bool, Error> {
         let Some(object) = known.filter(|object| is_owned(*object, owner.uid)) else {
             return Ok(false);
         };

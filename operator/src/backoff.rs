@@ -1,11 +1,12 @@
 //! Waiting longer after each failure of the same object. The controller runtime hears of failures only, so the count
 //! lives here, by UID: a new object of an old name starts afresh.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use crate::error::Class;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -15,7 +16,7 @@ const CONFLICTS_SOON: u32 = 10;
 
 /// Failures in a row, by object.
 #[derive(Debug, Default)]
-pub struct Backoffs {
+pub(crate) struct Backoffs {
     failures: Mutex<BTreeMap<String, FailureCounts>>,
 }
 
@@ -27,7 +28,7 @@ struct FailureCounts {
 
 impl Backoffs {
     /// Counts a failure and says how long to wait. `random_fraction` is uniform in 0..1 and spreads the retries of many objects.
-    pub fn failed(&self, uid: &str, class: Class, random_fraction: f64) -> Duration {
+    pub(crate) fn failed(&self, uid: &str, class: Class, random_fraction: f64) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = failures.entry(uid.to_owned()).or_default();
         if class == Class::Conflict && counts.conflicts < CONFLICTS_SOON {
@@ -39,7 +40,7 @@ impl Backoffs {
     }
 
     /// The object succeeded, or is gone.
-    pub fn reset(&self, uid: &str) {
+    pub(crate) fn reset(&self, uid: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

@@ -1,21 +1,21 @@
 //! One long-lived stream of views for each Cluster, so that what happens among the nodes triggers a pass at once. The
 //! last view is kept for readers that license no disruption with it.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
+use crate::{
+    declare_batcher::DeclareBatcher,
+    node_admin::{self, Members, NodeAdmin},
+    triggers::Triggers,
+    watch::Guarded,
+};
 use kube::runtime::reflector::{ObjectRef, Store};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use taffrail_crds::EventStore;
 use taffrail_proto::admin::{ClusterView, DeclareResult, StoreDeclaration, StoreView};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
-
-use crate::declare_batcher::DeclareBatcher;
-use crate::node_admin::{self, Members, NodeAdmin};
-use crate::triggers::Triggers;
-use crate::watch::Guarded;
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 /// The first view must come within this time.
 const FIRST_VIEW_WITHIN: Duration = Duration::from_secs(5);
@@ -26,16 +26,16 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// What is known of a Cluster's stores and nodes.
 #[derive(Clone, Debug, Default)]
-pub struct ViewObservation {
+pub(crate) struct ViewObservation {
     /// The newest view.
-    pub view: Option<Arc<ClusterView>>,
+    pub(crate) view: Option<Arc<ClusterView>>,
     /// The view is current: its stream lives, or ended a moment ago.
-    pub live: bool,
+    pub(crate) live: bool,
 }
 
 /// Follows the Clusters of one scope.
 #[derive(Clone)]
-pub struct ClusterViews {
+pub(crate) struct ClusterViews {
     inner: Arc<Inner>,
 }
 
@@ -62,12 +62,12 @@ impl Drop for Follower {
 
 impl ClusterViews {
     /// Follows no Cluster yet.
-    pub fn new(admin: NodeAdmin, triggers: Triggers, stores: Store<Guarded<EventStore>>) -> Self {
+    pub(crate) fn new(admin: NodeAdmin, triggers: Triggers, stores: Store<Guarded<EventStore>>) -> Self {
         Self { inner: Arc::new(Inner { admin, triggers, stores, followers: Mutex::default() }) }
     }
 
     /// Follows a Cluster at these addresses from now on.
-    pub fn follow(&self, namespace: &str, cluster: &str, cluster_id: &str, addresses: Vec<String>) {
+    pub(crate) fn follow(&self, namespace: &str, cluster: &str, cluster_id: &str, addresses: Vec<String>) {
         let key = (namespace.to_owned(), cluster.to_owned());
         let mut followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(follower) = followers.get(&key).filter(|follower| follower.cluster_id == cluster_id) {
@@ -96,20 +96,20 @@ impl ClusterViews {
     }
 
     /// Stops following a Cluster.
-    pub fn forget(&self, namespace: &str, cluster: &str) {
+    pub(crate) fn forget(&self, namespace: &str, cluster: &str) {
         let key = (namespace.to_owned(), cluster.to_owned());
         self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     /// What is known of a Cluster; none if it is not followed, so not formed or not reached yet.
-    pub fn observation(&self, namespace: &str, cluster: &str) -> Option<ViewObservation> {
+    pub(crate) fn observation(&self, namespace: &str, cluster: &str) -> Option<ViewObservation> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         followers.get(&key).map(|follower| follower.observation.borrow().clone())
     }
 
     /// The members of a Cluster that is followed.
-    pub fn members(&self, namespace: &str, cluster: &str) -> Option<Members> {
+    pub(crate) fn members(&self, namespace: &str, cluster: &str) -> Option<Members> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         followers.get(&key).map(|follower| self.inner.admin.members(follower.addresses.borrow().clone()))
@@ -119,7 +119,7 @@ impl ClusterViews {
     ///
     /// # Errors
     /// The Cluster is not followed, or no member answers.
-    pub async fn declare(
+    pub(crate) async fn declare(
         &self,
         namespace: &str,
         cluster: &str,
@@ -320,8 +320,10 @@ fn changes(before: Option<&ClusterView>, now: &ClusterView) -> Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_proto::admin::NodeView;
-    use taffrail_proto::v1::{Node, Store as StoreMessage};
+    use taffrail_proto::{
+        admin::NodeView,
+        v1::{Node, Store as StoreMessage},
+    };
 
     fn view(terms: &[(&str, u64)]) -> ClusterView {
         let store = |(name, term): &(&str, u64)| StoreView {

@@ -4,23 +4,23 @@
 //! Owner: `ClusterViews`, one batcher for each Cluster that it follows. Bounded: a waiting declaration is a waiting pass, of which the
 //! controller runs a fixed number, and a call carries at most [`BATCH_MAX`].
 
-use std::collections::VecDeque;
-use std::future::Future;
-use std::sync::{Mutex, PoisonError};
-
+use crate::node_admin::Error;
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{Mutex, PoisonError},
+};
 use taffrail_proto::admin::{DeclareResult, StoreDeclaration};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::node_admin::Error;
-
 /// Declarations in one call. Each is a command in the log of the system group, and all must fit into one deadline.
-pub const BATCH_MAX: usize = 32;
+pub(crate) const BATCH_MAX: usize = 32;
 
 type Answer = Result<DeclareResult, Error>;
 
 /// The declarations of one Cluster.
 #[derive(Debug)]
-pub struct DeclareBatcher {
+pub(crate) struct DeclareBatcher {
     waiting: Mutex<VecDeque<(StoreDeclaration, oneshot::Sender<Answer>)>>,
     /// The right to call.
     call_permit: Semaphore,
@@ -37,7 +37,7 @@ impl DeclareBatcher {
     ///
     /// # Errors
     /// Those of `call`. A batch that is refused is taken apart, so that one malformed declaration harms no other.
-    pub async fn declare<F, Fut>(&self, store: StoreDeclaration, call: F) -> Answer
+    pub(crate) async fn declare<F, Fut>(&self, store: StoreDeclaration, call: F) -> Answer
     where
         F: Fn(Vec<StoreDeclaration>) -> Fut,
         Fut: Future<Output = Result<Vec<DeclareResult>, Error>>,
@@ -101,9 +101,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
     use futures::future::join_all;
+    use std::sync::Arc;
 
     fn store(name: &str) -> StoreDeclaration {
         StoreDeclaration { name: name.to_owned(), ..StoreDeclaration::default() }

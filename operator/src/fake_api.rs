@@ -1,32 +1,37 @@
 //! An API server for tests: objects in memory, over HTTP on the loopback. It knows no schema and no watch; it remembers
 //! every write, and can be told to leave requests unanswered.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-
+use crate::{
+    apply::Writer,
+    backoff::Backoffs,
+    cluster_views::ClusterViews,
+    context::{Caches, Context, Options},
+    events::Events,
+    metrics::Metrics,
+    name_conflict::ConflictWatches,
+    node_admin::NodeAdmin,
+    triggers::Triggers,
+    watch::{CacheSync, Guarded},
+};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
-use kube::Client;
-use kube::runtime::{reflector, watcher};
+use kube::{
+    Client,
+    runtime::{reflector, watcher},
+};
 use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
 use taffrail_crds::{Cluster, EventStore};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
-use crate::apply::Writer;
-use crate::backoff::Backoffs;
-use crate::cluster_views::ClusterViews;
-use crate::context::{Caches, Context, Options};
-use crate::events::Events;
-use crate::metrics::Metrics;
-use crate::name_conflict::ConflictWatches;
-use crate::node_admin::NodeAdmin;
-use crate::triggers::Triggers;
-use crate::watch::{CacheSync, Guarded};
+use tokio::{sync::mpsc, task::JoinSet};
 
 #[derive(Default)]
 struct State {
@@ -136,8 +141,6 @@ impl FakeApi {
                 cache_sync: CacheSync::default(),
                 clusters: cluster_cache,
                 event_stores,
-                sets: reflector::store().0,
-                pods: reflector::store().0,
                 claims: reflector::store().0,
                 config_maps: reflector::store().0,
                 services: reflector::store().0,

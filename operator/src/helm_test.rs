@@ -1,28 +1,27 @@
 //! `helm test`: a Cluster of one node and a store in it; an append, a read; both removed again with their volume. It works
 //! in one namespace, on objects of one name, and only on those that it made itself.
 
-use std::fmt::Debug;
-use std::time::Duration;
-
+use crate::{
+    args::TestArgs,
+    clock,
+    resources::{labels, names, services::CLIENT_PORT},
+    runtime,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::{
+    Client, Resource, ResourceExt,
+    api::{Api, DeleteParams, ListParams, PostParams},
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::{fmt::Debug, time::Duration};
 use taffrail_crds::{Cluster, Condition, ConditionType, EventStore};
-use taffrail_proto::v1::streams_client::StreamsClient;
 use taffrail_proto::v1::{
     AppendRequest, ExpectedRevision, NewEvent, ReadRequest, Selector, Unit, expected_revision, selector,
+    streams_client::StreamsClient,
 };
 use tokio::time::Instant;
-use tonic::metadata::MetadataValue;
-use tonic::transport::Endpoint;
-
-use crate::args::TestArgs;
-use crate::clock;
-use crate::resources::services::CLIENT_PORT;
-use crate::resources::{labels, names};
-use crate::runtime;
+use tonic::{metadata::MetadataValue, transport::Endpoint};
 
 /// Marks what the test made.
 const MADE_BY_TEST: &str = "taffrail.io/helm-test";

@@ -7,32 +7,30 @@
 //! All state is in the API server and with the nodes. What the process remembers is a cache: any pass may be the first
 //! after a crash.
 
-pub mod apply;
+mod apply;
 pub mod args;
-pub mod backoff;
-pub(crate) mod clock;
-pub mod cluster_domain;
-pub mod cluster_views;
-pub mod context;
-pub mod controllers;
-pub mod declare_batcher;
-pub mod error;
-pub mod events;
+mod backoff;
+mod clock;
+mod cluster_domain;
+mod cluster_views;
+mod context;
+mod controllers;
+mod declare_batcher;
+mod error;
+mod events;
 pub mod health;
 pub mod helm_test;
 pub mod metrics;
-pub mod name_conflict;
-pub mod node_admin;
-pub(crate) mod owned;
+mod name_conflict;
+mod node_admin;
+mod owned;
 pub mod resources;
 pub mod runtime;
-pub(crate) mod scope;
-pub(crate) mod status_gate;
-pub(crate) mod triggers;
-pub mod watch;
-pub(crate) mod watches;
+mod scope;
+mod status_gate;
+mod triggers;
+mod watch;
+mod watches;
 
 #[cfg(test)]
 mod fake_api;
-
-pub use error::Error;

@@ -4,29 +4,31 @@
 //! Owner: [`ConflictWatches`], one task for each object of ours that is blocked. Bounded by `WATCHES_MAX`: beyond it an object is
 //! looked at again on its timer only. There is no watch at all while no name is taken.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-
+use crate::{
+    owned::{Owned, is_owned},
+    triggers::Triggers,
+};
 use futures::StreamExt;
-use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::{PartialObjectMeta, Resource};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::{
+    Client,
+    api::{Api, ApiResource, DynamicObject},
+    core::{PartialObjectMeta, Resource},
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::task::JoinHandle;
-
-use crate::owned::{Owned, is_owned};
-use crate::triggers::Triggers;
 
 /// Watches at once, of single objects and their metadata only.
 const WATCHES_MAX: usize = 256;
 
 /// An object that has a name which we need, and is not ours.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NameConflict {
+pub(crate) struct NameConflict {
     resource: ApiResource,
     name: String,
     /// This very object: another one of the same name is news.
@@ -35,7 +37,7 @@ pub struct NameConflict {
 
 impl NameConflict {
     /// The object of kind `K` with this metadata.
-    pub fn of<K: Owned>(found: &impl Resource) -> Self {
+    pub(crate) fn of<K: Owned>(found: &impl Resource) -> Self {
         let meta = found.meta();
         Self {
             resource: ApiResource::erase::<K>(&()),
@@ -60,7 +62,7 @@ pub(crate) fn sentence(objects: &[NameConflict]) -> String {
 
 /// The object of ours that needs the names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Waiter {
+pub(crate) enum Waiter {
     /// A Cluster.
     Cluster {
         /// Its namespace.
@@ -79,12 +81,12 @@ pub enum Waiter {
 
 impl Waiter {
     /// A Cluster.
-    pub fn cluster(namespace: &str, name: &str) -> Self {
+    pub(crate) fn cluster(namespace: &str, name: &str) -> Self {
         Self::Cluster { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     /// An EventStore.
-    pub fn event_store(namespace: &str, name: &str) -> Self {
+    pub(crate) fn event_store(namespace: &str, name: &str) -> Self {
         Self::EventStore { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
@@ -109,7 +111,7 @@ impl Waiter {
 
 /// Waits for taken names to become free.
 #[derive(Clone)]
-pub struct ConflictWatches {
+pub(crate) struct ConflictWatches {
     client: Client,
     triggers: Triggers,
     watches: Arc<Mutex<BTreeMap<Waiter, ConflictWatch>>>,
@@ -128,13 +130,13 @@ impl Drop for ConflictWatch {
 
 impl ConflictWatches {
     /// Waits for nothing yet.
-    pub fn new(client: Client, triggers: Triggers) -> Self {
+    pub(crate) fn new(client: Client, triggers: Triggers) -> Self {
         Self { client, triggers, watches: Arc::default() }
     }
 
     /// Triggers a pass of `waiter`, whose UID is `uid`, as soon as any of these objects is gone, another one, or its own.
     /// False: too much is waited for already, so only a timer helps.
-    pub fn watch(&self, waiter: &Waiter, uid: &str, conflicts: &[NameConflict]) -> bool {
+    pub(crate) fn watch(&self, waiter: &Waiter, uid: &str, conflicts: &[NameConflict]) -> bool {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.retain(|_, watch| !watch.task.is_finished());
         if watches.get(waiter).is_some_and(|watch| watch.conflicts == conflicts) {
@@ -161,7 +163,7 @@ impl ConflictWatches {
     }
 
     /// Nothing is in the way any more, or nobody needs the names.
-    pub fn forget(&self, waiter: &Waiter) {
+    pub(crate) fn forget(&self, waiter: &Waiter) {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner).remove(waiter);
     }
 }
@@ -192,13 +194,13 @@ struct NameObservation {
 }
 
 impl NameObservation {
-    fn is_free(&mut self, event: &Event<PartialObjectMeta<DynamicObject>>) -> bool {
+    fn is_free(&mut self, event: &watcher::Event<PartialObjectMeta<DynamicObject>>) -> bool {
         match event {
-            Event::Init => {
+            watcher::Event::Init => {
                 self.present = false;
                 false
             }
-            Event::InitApply(found) | Event::Apply(found) => {
+            watcher::Event::InitApply(found) | watcher::Event::Apply(found) => {
                 // The selector is the server's business; that it is this name is ours.
                 if found.metadata.name.as_deref() != Some(&self.object.name) {
                     return false;
@@ -206,8 +208,8 @@ impl NameObservation {
                 self.present = true;
                 found.metadata.uid != self.object.uid || is_owned(found, &self.owner)
             }
-            Event::InitDone => !self.present,
-            Event::Delete(found) => found.metadata.name.as_deref() == Some(&self.object.name),
+            watcher::Event::InitDone => !self.present,
+            watcher::Event::Delete(found) => found.metadata.name.as_deref() == Some(&self.object.name),
         }
     }
 }
@@ -244,18 +246,18 @@ mod tests {
         };
         let mut there = observation();
         for event in [
-            Event::Init,
-            Event::InitApply(metadata("a", None)),
-            Event::InitDone,
-            Event::Apply(metadata("a", Some("b"))),
+            watcher::Event::Init,
+            watcher::Event::InitApply(metadata("a", None)),
+            watcher::Event::InitDone,
+            watcher::Event::Apply(metadata("a", Some("b"))),
         ] {
             assert!(!there.is_free(&event), "{event:?}");
         }
-        assert!(there.is_free(&Event::Delete(metadata("a", None))));
+        assert!(there.is_free(&watcher::Event::Delete(metadata("a", None))));
         let mut gone = observation();
-        assert!(!gone.is_free(&Event::Init) && gone.is_free(&Event::InitDone));
-        assert!(observation().is_free(&Event::Apply(metadata("another", None))));
-        assert!(observation().is_free(&Event::Apply(metadata("a", Some("us")))));
+        assert!(!gone.is_free(&watcher::Event::Init) && gone.is_free(&watcher::Event::InitDone));
+        assert!(observation().is_free(&watcher::Event::Apply(metadata("another", None))));
+        assert!(observation().is_free(&watcher::Event::Apply(metadata("a", Some("us")))));
     }
 
     #[test]

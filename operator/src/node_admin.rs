@@ -2,26 +2,25 @@
 //!
 //! Plaintext today. TLS comes with the certificates of the operator: it changes `NodeAdmin::connect` alone.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use taffrail_proto::admin::admin_client::AdminClient;
+use crate::{metrics::Metrics, resources::services::ADMIN_PORT};
+use futures::{StreamExt, stream::FuturesUnordered};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use taffrail_proto::admin::{
     AcquireDisruptionRequest, AcquireDisruptionResponse, BootstrapRequest, CancelDrainRequest, CloseStoreRequest,
     CloseStoreResponse, ClusterView, DeclareResult, DeclareStoresRequest, DrainNodeRequest, DrainNodeResponse,
     JoinRequest, NodeStatus, ReleaseDisruptionRequest, ReplaceNodeRequest, ReplaceNodeResponse, StatusRequest,
-    StoreDeclaration, TransferLeadersRequest, ViewRequest,
+    StoreDeclaration, TransferLeadersRequest, ViewRequest, admin_client::AdminClient,
 };
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status, Streaming};
-
-use crate::metrics::Metrics;
-use crate::resources::services::ADMIN_PORT;
+use tonic::{
+    Response, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node answers for itself at once.
@@ -38,7 +37,7 @@ const CHANNELS_MAX: usize = 1024;
 
 /// A node refused or did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No answer; whether the node acted is not known. Every call of this port may be repeated.
     #[error("{address} does not answer: {message}")]
     Unreachable {
@@ -61,20 +60,20 @@ pub enum Error {
 }
 
 /// The admin address of a pod.
-pub fn address(pod_ip: &str) -> String {
+pub(crate) fn address(pod_ip: &str) -> String {
     if pod_ip.contains(':') { format!("[{pod_ip}]:{ADMIN_PORT}") } else { format!("{pod_ip}:{ADMIN_PORT}") }
 }
 
 /// Calls nodes.
 #[derive(Clone)]
-pub struct NodeAdmin {
+pub(crate) struct NodeAdmin {
     channels: Arc<Mutex<BTreeMap<String, Channel>>>,
     metrics: Metrics,
 }
 
 impl NodeAdmin {
     /// A client without connections.
-    pub fn new(metrics: Metrics) -> Self {
+    pub(crate) fn new(metrics: Metrics) -> Self {
         Self { channels: Arc::default(), metrics }
     }
 
@@ -102,11 +101,6 @@ impl NodeAdmin {
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    /// Drops the connection to a pod that is gone.
-    pub fn forget(&self, address: &str) {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
-    }
-
     async fn call<T, F, Fut>(&self, method: &str, at: &str, deadline: Duration, call: F) -> Result<T, Error>
     where
         F: FnOnce(AdminClient<Channel>) -> Fut,
@@ -129,7 +123,7 @@ impl NodeAdmin {
     ///
     /// # Errors
     /// It does not answer.
-    pub async fn status(&self, at: &str) -> Result<NodeStatus, Error> {
+    pub(crate) async fn status(&self, at: &str) -> Result<NodeStatus, Error> {
         self.call("Status", at, LOCAL_DEADLINE, |mut node| async move { node.status(StatusRequest {}).await }).await
     }
 
@@ -137,7 +131,7 @@ impl NodeAdmin {
     ///
     /// # Errors
     /// It refuses (it is not blank, or another disk) or does not answer.
-    pub async fn bootstrap(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<u64, Error> {
+    pub(crate) async fn bootstrap(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<u64, Error> {
         let request = BootstrapRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
         let answer = self
             .call("Bootstrap", at, CLUSTER_DEADLINE, |mut node| async move { node.bootstrap(request).await })
@@ -149,7 +143,7 @@ impl NodeAdmin {
     ///
     /// # Errors
     /// It refuses (it is not blank, or another disk) or does not answer.
-    pub async fn join(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<(), Error> {
+    pub(crate) async fn join(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<(), Error> {
         let request = JoinRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
         self.call("Join", at, LOCAL_DEADLINE, |mut node| async move { node.join(request).await }).await.map(|_| ())
     }
@@ -158,12 +152,12 @@ impl NodeAdmin {
     ///
     /// # Errors
     /// It refuses or does not answer.
-    pub async fn watch(&self, at: &str) -> Result<Streaming<ClusterView>, Error> {
+    pub(crate) async fn watch(&self, at: &str) -> Result<Streaming<ClusterView>, Error> {
         self.call("Watch", at, CLUSTER_DEADLINE, |mut node| async move { node.watch(ViewRequest {}).await }).await
     }
 
     /// The members of one cluster: a call goes to the first that answers, and it passes it on to the coordinator.
-    pub fn members(&self, addresses: Vec<String>) -> Members {
+    pub(crate) fn members(&self, addresses: Vec<String>) -> Members {
         Members { admin: self.clone(), addresses }
     }
 }
@@ -215,7 +209,7 @@ where
 
 /// The members of one cluster, any of which answers for all.
 #[derive(Clone)]
-pub struct Members {
+pub(crate) struct Members {
     admin: NodeAdmin,
     addresses: Vec<String>,
 }
@@ -243,7 +237,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or there is no quorum.
-    pub async fn view(&self) -> Result<ClusterView, Error> {
+    pub(crate) async fn view(&self) -> Result<ClusterView, Error> {
         let ask = |address: String| async move {
             let view = |mut node: AdminClient<Channel>| async move { node.view(ViewRequest {}).await };
             self.admin.call("View", &address, CLUSTER_DEADLINE, view).await
@@ -255,7 +249,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers. A store that cannot be is not an error but a reason in the result.
-    pub async fn declare(&self, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
+    pub(crate) async fn declare(&self, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
         let request = DeclareStoresRequest { stores };
         let answer = self
             .any("DeclareStores", |mut node| {
@@ -270,7 +264,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or the store is another's.
-    pub async fn close_store(&self, request: CloseStoreRequest) -> Result<CloseStoreResponse, Error> {
+    pub(crate) async fn close_store(&self, request: CloseStoreRequest) -> Result<CloseStoreResponse, Error> {
         self.any("CloseStore", |mut node| {
             let request = request.clone();
             async move { node.close_store(request).await }
@@ -282,7 +276,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or there is no such node.
-    pub async fn drain(&self, node_id: u64) -> Result<DrainNodeResponse, Error> {
+    pub(crate) async fn drain(&self, node_id: u64) -> Result<DrainNodeResponse, Error> {
         self.any("DrainNode", |mut node| async move { node.drain_node(DrainNodeRequest { node_id }).await }).await
     }
 
@@ -290,7 +284,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or there is no such node.
-    pub async fn cancel_drain(&self, node_id: u64) -> Result<(), Error> {
+    pub(crate) async fn cancel_drain(&self, node_id: u64) -> Result<(), Error> {
         self.any("CancelDrain", |mut node| async move { node.cancel_drain(CancelDrainRequest { node_id }).await })
             .await
             .map(|_| ())
@@ -300,7 +294,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or the coordinator refuses.
-    pub async fn replace(&self, old_node_id: u64, new_node_id: u64) -> Result<ReplaceNodeResponse, Error> {
+    pub(crate) async fn replace(&self, old_node_id: u64, new_node_id: u64) -> Result<ReplaceNodeResponse, Error> {
         let request = ReplaceNodeRequest { old_node_id, new_node_id };
         self.any("ReplaceNode", |mut node| async move { node.replace_node(request).await }).await
     }
@@ -309,7 +303,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or there is no such node.
-    pub async fn transfer_leaders(&self, node_id: u64) -> Result<u32, Error> {
+    pub(crate) async fn transfer_leaders(&self, node_id: u64) -> Result<u32, Error> {
         let request = TransferLeadersRequest { node_id };
         self.any("TransferLeaders", |mut node| async move { node.transfer_leaders(request).await })
             .await
@@ -320,7 +314,12 @@ impl Members {
     ///
     /// # Errors
     /// No member answers. A denial is an answer.
-    pub async fn acquire(&self, node_id: u64, holder: &str, ttl: Duration) -> Result<AcquireDisruptionResponse, Error> {
+    pub(crate) async fn acquire(
+        &self,
+        node_id: u64,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<AcquireDisruptionResponse, Error> {
         let request = AcquireDisruptionRequest {
             node_id,
             holder: holder.to_owned(),
@@ -337,7 +336,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers.
-    pub async fn release(&self, node_id: u64, holder: &str) -> Result<bool, Error> {
+    pub(crate) async fn release(&self, node_id: u64, holder: &str) -> Result<bool, Error> {
         let request = ReleaseDisruptionRequest { node_id, holder: holder.to_owned() };
         self.any("ReleaseDisruption", |mut node| {
             let request = request.clone();

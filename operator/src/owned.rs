@@ -1,14 +1,12 @@
 //! Objects that the operator writes, and whether a controller owns one.
 
-use std::fmt::Debug;
-
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::Resource;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
 
 /// Bounds that every object the operator writes meets.
-pub trait Owned:
+pub(crate) trait Owned:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync
 {
 }
@@ -25,7 +23,7 @@ impl<K> Owned for K where
 }
 
 /// Whether the controller of this object has this UID.
-pub fn is_owned<K: Resource>(object: &K, uid: &str) -> bool {
+pub(crate) fn is_owned<K: Resource>(object: &K, uid: &str) -> bool {
     let owners = object.meta().owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }

@@ -3,22 +3,20 @@
 //! There is one replica and no lease yet. Its seam is [`run`]: with a lease, the controllers start when it is held, and
 //! the process ends when it is lost. Safety does not rest on it: what disturbs a node needs a grant of the coordinator.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
-
+use crate::{
+    args::{LogFormat, Logging, RunArgs},
+    cluster_domain,
+    context::Options,
+    events::Events,
+    health::Health,
+    metrics::Metrics,
+    node_admin::NodeAdmin,
+    scope::{self, ProcessHandles, named},
+};
 use kube::Client;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-use crate::args::{LogFormat, Logging, RunArgs};
-use crate::cluster_domain;
-use crate::context::Options;
-use crate::events::Events;
-use crate::health::Health;
-use crate::metrics::Metrics;
-use crate::node_admin::NodeAdmin;
-use crate::scope::{self, ProcessHandles, named};
 
 /// No request may hang: one that is longer than this is a watch, which sends something more often.
 const READ_TIMEOUT: Duration = Duration::from_secs(320);

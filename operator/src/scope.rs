@@ -1,35 +1,39 @@
 //! One scope (a namespace, or all of them): its watches, its context, and a task for each of the two controllers.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use crate::{
+    apply::Writer,
+    backoff::Backoffs,
+    cluster_views::ClusterViews,
+    context::{Context, Options},
+    controllers::{
+        cluster, event_store,
+        reconcile_frame::{self, Reconciled},
+    },
+    error,
+    events::Events,
+    health::Health,
+    metrics::Metrics,
+    name_conflict::ConflictWatches,
+    node_admin::NodeAdmin,
+    status_gate::StatusGate,
+    triggers::Triggers,
+    watch::Guarded,
+    watches::{ClusterTriggers, StoreTriggers, Watches},
+};
 use futures::{Stream, StreamExt};
-use kube::runtime::controller::{self, Config, Controller};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
+use kube::{
+    Client, ResourceExt,
+    runtime::{
+        controller::{self, Config, Controller},
+        reflector::ObjectRef,
+        watcher,
+    },
+};
+use std::{sync::Arc, time::Duration};
 use taffrail_crds::{Cluster, EventStore};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-
-use crate::apply::Writer;
-use crate::backoff::Backoffs;
-use crate::cluster_views::ClusterViews;
-use crate::context::{Context, Options};
-use crate::controllers::reconcile_frame::{self, Reconciled};
-use crate::controllers::{cluster, event_store};
-use crate::error;
-use crate::events::Events;
-use crate::health::Health;
-use crate::metrics::Metrics;
-use crate::name_conflict::ConflictWatches;
-use crate::node_admin::NodeAdmin;
-use crate::status_gate::StatusGate;
-use crate::triggers::Triggers;
-use crate::watch::Guarded;
-use crate::watches::{ClusterTriggers, StoreTriggers, Watches};
 
 /// Reconciles that run at the same time, for each kind.
 const CONCURRENCY: u16 = 16;

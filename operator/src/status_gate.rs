@@ -1,10 +1,11 @@
 //! Rate limit of status refreshes: writes that carry no condition change. One refresh a minute for each object, ten a second
 //! for the operator.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
@@ -14,7 +15,7 @@ const REFRESHES_A_SECOND: f64 = 10.0;
 
 /// Limits of writes that no condition asks for.
 #[derive(Debug)]
-pub struct StatusGate {
+pub(crate) struct StatusGate {
     state: Mutex<GateState>,
 }
 
@@ -78,7 +79,7 @@ impl StatusGate {
     }
 
     /// Forgets an object that is gone.
-    pub fn forget(&self, uid: &str) {
+    pub(crate) fn forget(&self, uid: &str) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).objects.remove(uid);
     }
 }

@@ -1,27 +1,24 @@
 //! Watches with a backoff of their own. The controller runtime merges all triggers into one stream with one shared
 //! backoff, so an error of one watch would pause all others: errors are logged, counted and dropped here.
 
-use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::time::Duration;
-
+use crate::metrics::Metrics;
 use futures::{Stream, StreamExt};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::Api;
-use kube::core::Resource;
-use kube::runtime::reflector::store::Writer;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, core::DeserializeGuard};
+use kube::{
+    Client,
+    api::Api,
+    core::{DeserializeGuard, Resource},
+    runtime::{WatchStreamExt, reflector::store::Writer, watcher},
+};
 use serde::de::DeserializeOwned;
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use tokio::sync::watch;
 
-use crate::metrics::Metrics;
-
 /// An object of ours that may not parse: one bad object must not stop the list of all others.
-pub type Guarded<K> = DeserializeGuard<K>;
+pub(crate) type Guarded<K> = DeserializeGuard<K>;
 
 /// The API of a kind, in one namespace or in all.
-pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+pub(crate) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
@@ -53,7 +50,7 @@ impl FirstList {
 }
 
 /// Follows all objects of a kind, keeps them in `cache`, and passes on each that changes.
-pub fn follow<K>(
+pub(crate) fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     cache: Writer<K>,
@@ -81,7 +78,7 @@ where
 
 /// As [`follow`], but passes an object on only when its fingerprint differs from the last one. A deletion always passes,
 /// and after a new full list everything does once.
-pub fn follow_changes<K>(
+pub(crate) fn follow_changes<K>(
     api: Api<K>,
     cache: Writer<K>,
     name: &'static str,
@@ -127,7 +124,7 @@ const SLOW_CACHE: Duration = Duration::from_secs(10);
 /// Which caches have not seen their first full list. Every pass and the readiness wait for them; the wait of the cache
 /// itself serves one task only, because it wakes the last one that asked.
 #[derive(Clone, Debug)]
-pub struct CacheSync {
+pub(crate) struct CacheSync {
     waiting: watch::Sender<Vec<&'static str>>,
 }
 
@@ -139,12 +136,12 @@ impl Default for CacheSync {
 
 impl CacheSync {
     /// One more cache is to be filled. All are named before the first wait.
-    pub fn expect(&self, name: &'static str) {
+    pub(crate) fn expect(&self, name: &'static str) {
         self.waiting.send_modify(|waiting| waiting.push(name));
     }
 
     /// A cache has seen its first full list.
-    pub fn synced(&self, name: &'static str) {
+    pub(crate) fn synced(&self, name: &'static str) {
         self.waiting.send_if_modified(|waiting| {
             let found = waiting.iter().position(|other| *other == name);
             found.map(|index| waiting.swap_remove(index)).is_some()
@@ -152,7 +149,7 @@ impl CacheSync {
     }
 
     /// Waits until all are filled.
-    pub async fn all_synced(&self) {
+    pub(crate) async fn all_synced(&self) {
         let mut changes = self.waiting.subscribe();
         loop {
             let synced = tokio::time::timeout(SLOW_CACHE, changes.wait_for(Vec::is_empty)).await.is_ok();

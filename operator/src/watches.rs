@@ -1,26 +1,37 @@
 //! All watches of one scope (a namespace, or all of them): the caches that they fill, and the streams of changed objects
 //! that trigger the two controllers.
 
-use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::watcher;
-use kube::{Client, Resource};
+use crate::{
+    context::Caches,
+    metrics::Metrics,
+    watch::{CacheSync, Guarded, api, follow, follow_changes},
+};
+use futures::{StreamExt, stream::BoxStream};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount},
+        policy::v1::PodDisruptionBudget,
+        rbac::v1::{Role, RoleBinding},
+    },
+};
+use kube::{
+    Client, Resource,
+    runtime::{
+        reflector::{self, Store},
+        watcher,
+    },
+};
 use serde::de::DeserializeOwned;
-use taffrail_crds::labels::{COMPONENT, MANAGED_BY, MANAGED_BY_OPERATOR, STORE};
-use taffrail_crds::{Cluster, EventStore};
-
-use crate::context::Caches;
-use crate::metrics::Metrics;
-use crate::watch::{CacheSync, Guarded, api, follow, follow_changes};
+use std::{
+    fmt::Debug,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+use taffrail_crds::{
+    Cluster, EventStore,
+    labels::{COMPONENT, MANAGED_BY, MANAGED_BY_OPERATOR, STORE},
+};
 
 /// Changed objects of one kind. Errors of the watch were logged and dropped.
 pub(crate) type Changes<K> = BoxStream<'static, Result<K, watcher::Error>>;
@@ -65,8 +76,8 @@ impl Watches {
         // Each controller needs the kind of the other as a trigger, and a watch feeds one stream only.
         let (_, store_shapes) = watcher.changes("EventStore", |store: &Guarded<EventStore>| fingerprint(store, false));
         let (_, cluster_shapes) = watcher.changes("Cluster", |cluster: &Guarded<Cluster>| fingerprint(cluster, false));
-        let (sets, set_changes) = watcher.all("apps::StatefulSet", objects_of_clusters());
-        let (pods, pod_changes) = watcher.all("core::Pod", objects_of_clusters());
+        let (_, set_changes) = watcher.all("apps::StatefulSet", objects_of_clusters());
+        let (_, pod_changes) = watcher.all("core::Pod", objects_of_clusters());
         let (claims, claim_changes) = watcher.all("core::PersistentVolumeClaim", objects_of_clusters());
         let (config_maps, map_changes) = watcher.all("core::ConfigMap", objects_of_clusters());
         let (services, service_changes) = watcher.all("core::Service", objects_of_clusters());
@@ -98,8 +109,6 @@ impl Watches {
                 cache_sync: watcher.cache_sync,
                 clusters,
                 event_stores,
-                sets,
-                pods,
                 claims,
                 config_maps,
                 services,

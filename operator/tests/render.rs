@@ -1,9 +1,8 @@
 //! Golden files of every rendered object. `UPDATE_GOLDEN=1 cargo test -p taffrail-operator --test render` rewrites them;
 //! review the difference like code: a change of the pod template restarts every node.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
+use std::path::PathBuf;
 use taffrail_crds::{Cluster, EventStore};
 use taffrail_operator::resources::{
     RenderTarget, config, disruption_budget, hash, identity, rbac, services, stateful_set,

@@ -1,26 +1,24 @@
 //! Writing a status: only when it differs, condition changes first, and what changes by itself (leaders, terms) at most
 //! once a minute for an object and ten times a second for the operator.
 
-use std::time::Duration;
-
+use crate::{apply::STATUS_MANAGER, clock, context::Context, error::Error, owned::Owned};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::error_boundary::InvalidObject;
-use kube::{Resource, ResourceExt};
+use kube::{
+    Resource, ResourceExt,
+    api::{Api, ApiResource, DynamicObject, Patch, PatchParams},
+    core::error_boundary::InvalidObject,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
-use taffrail_crds::conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle, standing};
-use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, PlanStep, Reason};
+use std::time::Duration;
+use taffrail_crds::{
+    Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, PlanStep, Reason,
+    conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle, standing},
+};
 use tokio::time::Instant;
 
-use crate::apply::STATUS_MANAGER;
-use crate::clock;
-use crate::context::Context;
-use crate::error::Error;
-use crate::owned::Owned;
-
 /// A kind that has a status.
-pub trait HasStatus: Owned {
+pub(crate) trait HasStatus: Owned {
     /// Its status.
     type Status: Clone + Default + PartialEq + Serialize + Send + Sync;
     /// Which conditions it shows.
@@ -101,7 +99,11 @@ fn strip_volatile_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
 ///
 /// # Errors
 /// The API server fails.
-pub async fn publish<K: HasStatus>(ctx: &Context, object: &K, status: K::Status) -> Result<Option<Duration>, Error> {
+pub(crate) async fn publish<K: HasStatus>(
+    ctx: &Context,
+    object: &K,
+    status: K::Status,
+) -> Result<Option<Duration>, Error> {
     let old = object.status().cloned().unwrap_or_default();
     let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
     let (namespace, uid) = (object.namespace().unwrap_or_default(), object.uid().unwrap_or_default());
@@ -141,7 +143,7 @@ pub async fn publish<K: HasStatus>(ctx: &Context, object: &K, status: K::Status)
 ///
 /// # Errors
 /// The API server fails.
-pub async fn publish_invalid<K: HasStatus>(
+pub(crate) async fn publish_invalid<K: HasStatus>(
     ctx: &Context,
     namespace: &str,
     name: &str,

@@ -1,21 +1,23 @@
 //! The frame of a pass, the same for both kinds: wait for the caches, read the object live, let the kind do its work
 //! within a deadline, and see to it that a report is written on every path, the failing ones above all.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use k8s_openapi::jiff::Timestamp;
-use kube::api::Api;
-use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
-use tokio::time::Instant;
-
 use super::publish::{self, HasStatus, publish};
-use crate::clock;
-use crate::context::Context;
-use crate::error::{Class, Error};
-use crate::watch::Guarded;
+use crate::{
+    clock,
+    context::Context,
+    error::{Class, Error},
+    watch::Guarded,
+};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt, api::Api, runtime::controller::Action};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// A safety net; triggers are the mechanism.
 pub(crate) const REQUEUE: Duration = Duration::from_secs(420);

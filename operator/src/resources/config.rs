@@ -1,18 +1,16 @@
 //! `node.toml`, as the node reads it. Keys are a contract with the node's parser; a test of the workspace renders this
 //! and parses it there.
 
+use super::{labels, names, render_target::RenderTarget};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 
-use super::render_target::RenderTarget;
-use super::{labels, names};
-
 /// Key in the ConfigMap.
-pub const KEY: &str = "node.toml";
+pub(crate) const KEY: &str = "node.toml";
 /// Directory of the configuration in the pod.
-pub const MOUNT: &str = "/etc/taffrail";
+pub(crate) const MOUNT: &str = "/etc/taffrail";
 /// Where the volume is mounted; the data directory is below it, because a fresh file system holds `lost+found`.
-pub const VOLUME_MOUNT: &str = "/var/lib/taffrail";
+pub(crate) const VOLUME_MOUNT: &str = "/var/lib/taffrail";
 /// What is left between the end of an orderly stop and the kill.
 const MARGIN_MS: i64 = 10_000;
 

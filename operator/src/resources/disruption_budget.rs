@@ -1,14 +1,14 @@
 //! The one budget of the node pods: fixed at one pod. Below three nodes there is none, because it would only make
 //! `kubectl drain` hang.
 
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
-use super::render_target::RenderTarget;
-use super::{labels, names};
+use super::{labels, names, render_target::RenderTarget};
+use k8s_openapi::{
+    api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 
 /// The fewest nodes that have a budget.
-pub const NODES_MIN: i32 = 3;
+pub(crate) const NODES_MIN: i32 = 3;
 
 /// The budget, or none for a small Cluster.
 pub fn render(target: RenderTarget<'_>, nodes: i32) -> Option<PodDisruptionBudget> {

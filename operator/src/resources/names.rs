@@ -1,49 +1,49 @@
 //! Names of the objects of a Cluster.
 
 /// The StatefulSet and the disruption budget.
-pub fn set(cluster: &str) -> String {
+pub(crate) fn set(cluster: &str) -> String {
     cluster.to_owned()
 }
 
 /// The pod of an ordinal.
-pub fn pod(cluster: &str, ordinal: i32) -> String {
+pub(crate) fn pod(cluster: &str, ordinal: i32) -> String {
     format!("{cluster}-{ordinal}")
 }
 
 /// The ordinal of a pod, if this is a pod of the Cluster.
-pub fn ordinal(cluster: &str, pod: &str) -> Option<i32> {
+pub(crate) fn ordinal(cluster: &str, pod: &str) -> Option<i32> {
     let digits = pod.strip_prefix(cluster)?.strip_prefix('-')?;
     let canonical = digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
     if canonical { digits.parse().ok() } else { None }
 }
 
 /// The volume claim of an ordinal.
-pub fn claim(cluster: &str, ordinal: i32) -> String {
+pub(crate) fn claim(cluster: &str, ordinal: i32) -> String {
     format!("data-{cluster}-{ordinal}")
 }
 
 /// The Service for clients.
-pub fn clients(cluster: &str) -> String {
+pub(crate) fn clients(cluster: &str) -> String {
     format!("{cluster}-clients")
 }
 
 /// The headless Service of all nodes.
-pub fn peers(cluster: &str) -> String {
+pub(crate) fn peers(cluster: &str) -> String {
     format!("{cluster}-peers")
 }
 
 /// The headless Service of ready nodes.
-pub fn ready(cluster: &str) -> String {
+pub(crate) fn ready(cluster: &str) -> String {
     format!("{cluster}-ready")
 }
 
 /// The ConfigMap, ServiceAccount, Role and RoleBinding of the nodes.
-pub fn config(cluster: &str) -> String {
+pub(crate) fn config(cluster: &str) -> String {
     format!("{cluster}-node")
 }
 
 /// The ConfigMap with the identity of the Cluster's data.
-pub fn identity(cluster: &str) -> String {
+pub(crate) fn identity(cluster: &str) -> String {
     format!("{cluster}-identity")
 }
 

@@ -1,10 +1,10 @@
 //! What the nodes may do: read the EndpointSlices of their own namespace, nothing else.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
-
-use super::names;
-use super::render_target::RenderTarget;
+use super::{names, render_target::RenderTarget};
+use k8s_openapi::api::{
+    core::v1::ServiceAccount,
+    rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
+};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 

@@ -1,10 +1,9 @@
 //! [`RenderTarget`]: the Cluster whose objects are rendered.
 
+use super::labels;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use taffrail_crds::Cluster;
-
-use super::labels;
 
 /// What the builders of a Cluster's objects need to know beside its spec.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +16,12 @@ pub struct RenderTarget<'a> {
 
 impl RenderTarget<'_> {
     /// Name of the Cluster.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.cluster.metadata.name.as_deref().unwrap_or_default()
     }
 
     /// Namespace of the Cluster.
-    pub fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         self.cluster.metadata.namespace.as_deref().unwrap_or_default()
     }
 

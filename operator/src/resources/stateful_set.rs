@@ -1,34 +1,36 @@
 //! The StatefulSet of a Cluster's nodes. `Parallel`, because a restart of the whole Cluster must start all members
 //! together; `OnDelete`, because the operator alone decides when a pod goes; volumes always retained by Kubernetes.
 
+use super::{
+    config, labels, names,
+    render_target::RenderTarget,
+    services::{ADMIN_PORT, CLIENT_PORT, HTTP_PORT, PEER_PORT},
+};
+use k8s_openapi::{
+    api::{
+        apps::v1::{
+            StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+        },
+        core::v1::{
+            Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
+            DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+            LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+            PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            ProjectedVolumeSource, ResourceFieldSelector, ResourceRequirements, SeccompProfile, SecurityContext,
+            ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+            VolumeResourceRequirements, WeightedPodAffinityTerm,
+        },
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
 use std::collections::BTreeMap;
-
-use k8s_openapi::api::apps::v1::{
-    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
-};
-use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
-    DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
-    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceFieldSelector,
-    ResourceRequirements, SeccompProfile, SecurityContext, ServiceAccountTokenProjection, Toleration,
-    TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements,
-    WeightedPodAffinityTerm,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taffrail_crds::cluster::{AntiAffinity, ComputeAmounts, TaintEffect, TolerationOperator};
-
-use super::render_target::RenderTarget;
-use super::services::{ADMIN_PORT, CLIENT_PORT, HTTP_PORT, PEER_PORT};
-use super::{config, labels, names};
 
 /// Version of this template. It rises when a change here would restart pods; the old form then stays renderable, so that
 /// an upgrade of the operator leaves running pods alone.
-pub const TEMPLATE_VERSION: i32 = 1;
+pub(crate) const TEMPLATE_VERSION: i32 = 1;
 /// Name of the one container.
-pub const CONTAINER: &str = "node";
+pub(crate) const CONTAINER: &str = "node";
 /// User and group of the image.
 const USER: i64 = 65_532;
 /// The node's setting `limits.memory_mib`.

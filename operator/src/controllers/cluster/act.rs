@@ -1,30 +1,36 @@
 //! Carries a plan out. Idempotent applies go freely; what disturbs a node comes last and once a pass. An error stops what
 //! follows, and the next pass sees what was done.
 
-use std::time::Duration;
-
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt};
+use super::{
+    observation::{Observation, Recorded},
+    observe::ReconcileInput,
+    plan::{Action, Plan, grant::HOLDER},
+};
+use crate::{
+    apply::{MANAGER, Owner},
+    clock,
+    context::{Context, cached},
+    controllers::reconcile_frame::Progress,
+    error::Error,
+    node_admin::Members,
+    resources::{
+        RenderTarget, config, disruption_budget, hash,
+        identity::{self, Identity},
+        labels, names, rbac, services, stateful_set,
+    },
+};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, PersistentVolumeClaim},
+};
+use kube::{
+    Resource, ResourceExt,
+    api::{Api, Patch, PatchParams, PostParams},
+};
 use serde_json::json;
+use std::time::Duration;
 use taffrail_crds::{Cluster, EventStore};
 use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
-
-use super::observation::{Observation, Recorded};
-use super::observe::ReconcileInput;
-use super::plan::grant::HOLDER;
-use super::plan::{Action, Plan};
-use crate::apply::{MANAGER, Owner};
-use crate::clock;
-use crate::context::{Context, cached};
-use crate::controllers::reconcile_frame::Progress;
-use crate::error::Error;
-use crate::node_admin::Members;
-use crate::resources::identity::Identity;
-use crate::resources::{
-    RenderTarget, config, disruption_budget, hash, identity, labels, names, rbac, services, stateful_set,
-};
 
 pub(super) const STEP_RECHECK: Duration = Duration::from_millis(300);
 pub(super) const DENIED_RETRY: Duration = Duration::from_secs(2);
@@ -239,7 +245,8 @@ impl Actor<'_> {
     }
 
     async fn record(&self, cluster_id: Option<String>, formed: bool, nodes: i32) -> Result<(), Error> {
-        let identity = Identity { cluster_id: cluster_id.unwrap_or_else(new_id), formed, nodes: Some(nodes) };
+        let identity =
+            Identity { cluster_id: cluster_id.unwrap_or_else(clock::random_uuid), formed, nodes: Some(nodes) };
         let map = identity::render(self.target(), &identity);
         let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
@@ -294,11 +301,6 @@ fn doing(action: &Action) -> String {
         Action::DeleteBroken { pod, .. } => format!("deleting {pod}, which does not run"),
         Action::Release { pod, .. } => format!("ending the disruption of {pod}"),
     }
-}
-
-/// A new identity: random, so that no two Clusters ever share one.
-fn new_id() -> String {
-    clock::new_id()
 }
 
 fn manager() -> PatchParams {

@@ -1,19 +1,19 @@
 //! The actions that take a node, or part of its work, away: drain, restart and delete, under the grant of the coordinator.
 
-use std::time::Duration;
-
+use super::{
+    act::{Actor, DENIED_RETRY, Outcome, STEP_RECHECK},
+    node_view,
+    plan::{
+        Action,
+        grant::{GRANT_TTL, HOLDER},
+    },
+};
+use crate::{error::Error, node_admin::Members};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, EvictParams, Preconditions};
-use taffrail_proto::admin::NodeView;
-use taffrail_proto::v1::NodeState;
+use std::time::Duration;
+use taffrail_proto::{admin::NodeView, v1::NodeState};
 use tokio::time::Instant;
-
-use super::act::{Actor, DENIED_RETRY, Outcome, STEP_RECHECK};
-use super::node_view;
-use super::plan::Action;
-use super::plan::grant::{GRANT_TTL, HOLDER};
-use crate::error::Error;
-use crate::node_admin::Members;
 
 /// How long leaders may take to move before the pod is evicted all the same; it hands them over itself when it stops.
 const LEADERS_WITHIN: Duration = Duration::from_secs(10);

@@ -1,17 +1,15 @@
 //! A Cluster has our finalizer while it has EventStores: their cleanup needs its nodes. Its volumes and its identity stay
 //! in any case.
 
+use super::observation::Wish;
+use crate::{context::Context, error::Error, owned::Owned, resources::labels::FINALIZER};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{
+    ResourceExt,
+    api::{Api, ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use taffrail_crds::EventStore;
-
-use super::observation::Wish;
-use crate::context::Context;
-use crate::error::Error;
-use crate::owned::Owned;
-use crate::resources::labels::FINALIZER;
 
 /// What a pass does first, as far as the finalizer of a Cluster decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

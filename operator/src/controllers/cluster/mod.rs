@@ -1,16 +1,16 @@
 //! Reconciles a `Cluster`.
 
-pub mod act;
+pub(crate) mod act;
 mod disturb;
 pub(crate) mod finalize;
 mod name_conflict;
 mod node_view;
-pub mod observation;
+pub(crate) mod observation;
 pub(in crate::controllers) mod observe;
-pub mod plan;
+pub(crate) mod plan;
 mod pod_problem;
 mod poll;
 mod reconcile;
 mod status;
 
-pub use reconcile::{error_policy, reconcile};
+pub(crate) use reconcile::{error_policy, reconcile};

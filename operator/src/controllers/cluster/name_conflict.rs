@@ -2,22 +2,23 @@
 //! something else has leaves nothing half done. It costs nothing once the objects are there: only what the caches do not
 //! show as ours is read, and of that the metadata only.
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use super::{act::Actor, plan::Plan};
+use crate::{
+    apply::Owner,
+    context::cached,
+    error::Error,
+    name_conflict::NameConflict,
+    owned::{Owned, is_owned},
+    resources::{disruption_budget, identity, names},
+};
+use futures::{FutureExt, future::BoxFuture};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+    rbac::v1::{Role, RoleBinding},
+};
 use kube::api::Api;
-
-use super::act::Actor;
-use super::plan::Plan;
-use crate::apply::Owner;
-use crate::context::cached;
-use crate::error::Error;
-use crate::name_conflict::NameConflict;
-use crate::owned::{Owned, is_owned};
-use crate::resources::{disruption_budget, identity, names};
 
 impl Actor<'_> {
     /// The objects that have a name which this plan needs and that are not ours, always in the same order.

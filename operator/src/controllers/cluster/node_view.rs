@@ -1,7 +1,6 @@
 //! Accessors of [`NodeView`], the catalogue's entry of one node, whose node field is optional on the wire.
 
-use taffrail_proto::admin::NodeView;
-use taffrail_proto::v1::NodeState;
+use taffrail_proto::{admin::NodeView, v1::NodeState};
 
 /// Membership state; unspecified for a view without a node.
 pub(super) fn state(node: &NodeView) -> NodeState {

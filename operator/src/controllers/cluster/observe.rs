@@ -1,26 +1,36 @@
 //! Reads: the StatefulSet, the pods and the identity from the API server, the rest from caches, and what the nodes say
 //! about themselves. Reads only; a node that does not answer is an observation, not an error.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod};
-use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use super::{
+    observation::{
+        NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation,
+    },
+    pod_problem, poll,
+};
+use crate::{
+    context::Context,
+    error::Error,
+    node_admin,
+    owned::is_owned,
+    resources::{identity, labels, names, stateful_set},
+};
+use k8s_openapi::{
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod},
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    ResourceExt,
+    api::{Api, ListParams},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use taffrail_crds::{Cluster, Reason};
 use taffrail_proto::admin::Lifecycle;
-
-use super::observation::{
-    NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation,
-};
-use super::{pod_problem, poll};
-use crate::context::Context;
-use crate::error::Error;
-use crate::node_admin;
-use crate::owned::is_owned;
-use crate::resources::{identity, labels, names, stateful_set};
 
 /// What was read: what the planner sees, and the objects that the writes are compared with.
 pub(super) struct ReconcileInput {

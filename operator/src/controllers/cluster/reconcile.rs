@@ -1,25 +1,28 @@
 //! One reconcile: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`] within a deadline.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{
+    act::{Actor, Outcome},
+    finalize::{self, FinalizerDecision},
+    observation::{Recorded, Wish},
+    observe,
+    plan::{Plan, plan},
+    status,
+};
+use crate::{
+    clock,
+    context::Context,
+    controllers::{
+        publish::publish,
+        reconcile_frame::{self, Progress, REQUEUE, Reconciled},
+    },
+    error::Error,
+    name_conflict::Waiter,
+    watch::Guarded,
+};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::runtime::controller::Action;
+use kube::{ResourceExt, runtime::controller::Action};
+use std::{sync::Arc, time::Duration};
 use taffrail_crds::{Cluster, ClusterStatus};
-
-use super::act::{Actor, Outcome};
-use super::finalize::{self, FinalizerDecision};
-use super::observation::{Recorded, Wish};
-use super::plan::{Plan, plan};
-use super::{observe, status};
-use crate::clock;
-use crate::context::Context;
-use crate::controllers::publish::publish;
-use crate::controllers::reconcile_frame::{self, Progress, REQUEUE, Reconciled};
-use crate::error::Error;
-use crate::name_conflict::Waiter;
-use crate::watch::Guarded;
 
 /// While something is waited for that may not trigger: a pod's events, a coordinator's second thought.
 const UNSETTLED: Duration = Duration::from_secs(15);
@@ -28,12 +31,12 @@ const UNSETTLED: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// A read or a write failed, or the reconcile exceeded its deadline; the status says so already.
-pub async fn reconcile(cluster: Arc<Guarded<Cluster>>, ctx: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(cluster: Arc<Guarded<Cluster>>, ctx: Arc<Context>) -> Result<Action, Error> {
     reconcile_frame::run(&cluster, &ctx).await
 }
 
 /// When to try again after a failure.
-pub fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Context>) -> Action {
+pub(crate) fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Context>) -> Action {
     reconcile_frame::retry_after(&cluster, error, &ctx)
 }
 

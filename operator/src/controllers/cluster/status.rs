@@ -1,22 +1,27 @@
 //! What a pass reports: a pure function of what was seen, decided and done. Every list is sorted and no text counts
 //! seconds, so that nothing is written when nothing changes.
 
+use super::{
+    act::{self, Outcome},
+    node_view,
+    observation::{NodeObservation, Observation, PodObservation, PodProblem, Recorded, Wish},
+    plan::Plan,
+};
+use crate::{
+    error::{Class, Error},
+    resources::{labels, names, stateful_set},
+};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use std::collections::BTreeSet;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
-use taffrail_crds::cluster::{Member, MemberRole, RetainedStore, RetainedStores};
-use taffrail_crds::conditions::{ConditionStatus, Subject, settle, standing};
-use taffrail_crds::{ClusterStatus, ConditionType as T, Finding, PlanStep, Reason, Step};
-use taffrail_proto::admin::{ClusterView, Lifecycle};
-use taffrail_proto::v1::{NodeState, StoreState};
-
-use super::act::{self, Outcome};
-use super::node_view;
-use super::observation::{NodeObservation, Observation, PodObservation, PodProblem, Recorded, Wish};
-use super::plan::Plan;
-use crate::error::{Class, Error};
-use crate::resources::{labels, names, stateful_set};
+use taffrail_crds::{
+    ClusterStatus, ConditionType as T, Finding, PlanStep, Reason, Step,
+    cluster::{Member, MemberRole, RetainedStore, RetainedStores},
+    conditions::{ConditionStatus, Subject, settle, standing},
+};
+use taffrail_proto::{
+    admin::{ClusterView, Lifecycle},
+    v1::{NodeState, StoreState},
+};
 
 const RETAINED_MAX: usize = 20;
 

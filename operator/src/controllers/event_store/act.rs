@@ -1,17 +1,18 @@
 //! Carries a plan out: the Service, the declaration, and at the end the closing.
 
+use super::plan::{Next, store_to_close};
+use crate::{
+    apply::Owner,
+    context::{Context, cached},
+    controllers::reconcile_frame::Progress,
+    error::Error,
+    name_conflict::NameConflict,
+    node_admin::Members,
+    resources::services,
+};
 use kube::ResourceExt;
 use taffrail_crds::EventStore;
 use taffrail_proto::admin::{CloseMode, CloseStoreRequest, DeclareResult, StoreDeclaration};
-
-use super::plan::{Next, store_to_close};
-use crate::apply::Owner;
-use crate::context::{Context, cached};
-use crate::controllers::reconcile_frame::Progress;
-use crate::error::Error;
-use crate::name_conflict::NameConflict;
-use crate::node_admin::Members;
-use crate::resources::services;
 
 /// An object declares one store; more than one is left only by an adoption that was broken off.
 const CLOSED_AT_ONCE: usize = 4;

@@ -1,18 +1,19 @@
 //! Reads: the Cluster from its cache, the store from the last view of the nodes. Nothing that is decided by [`observe`]
 //! takes anything away; what does, rests on [`read_cluster`].
 
-use kube::ResourceExt;
-use kube::api::Api;
-use taffrail_crds::{Cluster, EventStore};
-use taffrail_proto::admin::{ClusterView, StoreView};
-use taffrail_proto::v1::StoreState;
-
 use super::plan::{ClusterObservation, Observation};
-use crate::context::{Context, cached};
-use crate::controllers::cluster::observation::Recorded;
-use crate::controllers::cluster::observe::recorded_live;
-use crate::error::Error;
-use crate::watch::Guarded;
+use crate::{
+    context::{Context, cached},
+    controllers::cluster::{observation::Recorded, observe::recorded_live},
+    error::Error,
+    watch::Guarded,
+};
+use kube::{ResourceExt, api::Api};
+use taffrail_crds::{Cluster, EventStore};
+use taffrail_proto::{
+    admin::{ClusterView, StoreView},
+    v1::StoreState,
+};
 
 pub(super) fn observe(ctx: &Context, store: &EventStore) -> Observation {
     let namespace = store.namespace().unwrap_or_default();

@@ -1,25 +1,27 @@
 //! One reconcile: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`] within a deadline.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{
+    act::{self, Outcome},
+    observe,
+    plan::{Cleanup, Next, Plan, Wish, cleanup, plan},
+    status,
+};
+use crate::{
+    clock,
+    context::Context,
+    controllers::{
+        cluster::finalize,
+        publish::publish,
+        reconcile_frame::{self, Progress, REQUEUE, Reconciled},
+    },
+    error::Error,
+    name_conflict::Waiter,
+    watch::Guarded,
+};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::runtime::controller::Action;
-use taffrail_crds::event_store::DeletionPolicy;
-use taffrail_crds::{EventStore, EventStoreStatus, Step};
-
-use super::act::{self, Outcome};
-use super::plan::{Cleanup, Next, Plan, Wish, cleanup, plan};
-use super::{observe, status};
-use crate::clock;
-use crate::context::Context;
-use crate::controllers::cluster::finalize;
-use crate::controllers::publish::publish;
-use crate::controllers::reconcile_frame::{self, Progress, REQUEUE, Reconciled};
-use crate::error::Error;
-use crate::name_conflict::Waiter;
-use crate::watch::Guarded;
+use kube::{ResourceExt, runtime::controller::Action};
+use std::{sync::Arc, time::Duration};
+use taffrail_crds::{EventStore, EventStoreStatus, Step, event_store::DeletionPolicy};
 
 /// While the coordinator refuses, or the nodes do not answer.
 const REFUSED: Duration = Duration::from_secs(30);
@@ -30,12 +32,12 @@ const CLOSING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// A read or a write failed, or the reconcile exceeded its deadline; the status says so already.
-pub async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Result<Action, Error> {
     reconcile_frame::run(&store, &ctx).await
 }
 
 /// When to try again after a failure.
-pub fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Context>) -> Action {
+pub(crate) fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Context>) -> Action {
     reconcile_frame::retry_after(&store, error, &ctx)
 }
 

@@ -1,17 +1,23 @@
 //! What a pass reports: a pure function of what was seen, decided and done.
 
+use super::{
+    act::Outcome,
+    plan::{ClusterObservation, Next, Observation, Plan},
+};
+use crate::{
+    error::{Class, Error},
+    resources::{names, services::CLIENT_PORT},
+};
 use k8s_openapi::jiff::Timestamp;
-use taffrail_crds::conditions::{Subject, settle, standing};
-use taffrail_crds::event_store::ServiceType;
-use taffrail_crds::{ConditionType as T, EventStore, EventStoreStatus, Finding, PlanStep, Reason, Step};
-use taffrail_proto::admin::{DeclareResult, StoreView};
-use taffrail_proto::v1::{Store, StoreState};
-
-use super::act::Outcome;
-use super::plan::{ClusterObservation, Next, Observation, Plan};
-use crate::error::{Class, Error};
-use crate::resources::names;
-use crate::resources::services::CLIENT_PORT;
+use taffrail_crds::{
+    ConditionType as T, EventStore, EventStoreStatus, Finding, PlanStep, Reason, Step,
+    conditions::{Subject, settle, standing},
+    event_store::ServiceType,
+};
+use taffrail_proto::{
+    admin::{DeclareResult, StoreView},
+    v1::{Store, StoreState},
+};
 
 const NO_LEADER: u64 = 0;
 

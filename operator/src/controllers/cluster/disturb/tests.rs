@@ -1,22 +1,26 @@
 //! Restart and drain against a coordinator and an API server in memory: what is asked for, in which order.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-
+use super::*;
+use crate::{
+    controllers::{
+        cluster::{observation::Observation, observe::ReconcileInput},
+        reconcile_frame::Progress,
+    },
+    fake_api::FakeApi,
+};
 use futures::stream::Empty;
 use serde_json::json;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 use taffrail_crds::Cluster;
-use taffrail_proto::admin as pb;
-use taffrail_proto::admin::admin_server::{Admin, AdminServer};
+use taffrail_proto::admin::{
+    self as pb,
+    admin_server::{Admin, AdminServer},
+};
 use tokio::task::JoinSet;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
-
-use super::*;
-use crate::controllers::cluster::observation::Observation;
-use crate::controllers::cluster::observe::ReconcileInput;
-use crate::controllers::reconcile_frame::Progress;
-use crate::fake_api::FakeApi;
+use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
 /// A coordinator that grants or not, and remembers what it was asked.
 #[derive(Clone, Default)]

@@ -1,14 +1,10 @@
 //! Whole passes over a Cluster while one of its names is something else's.
 
-use std::sync::Arc;
-
+use crate::{controllers::cluster::reconcile, error::Error, fake_api::FakeApi};
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use taffrail_crds::Cluster;
-
-use crate::controllers::cluster::reconcile;
-use crate::error::Error;
-use crate::fake_api::FakeApi;
 
 /// Every object of a Cluster `main` of three nodes: plural, kind, name.
 const ALL: [(&str, &str, &str); 10] = [

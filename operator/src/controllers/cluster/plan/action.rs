@@ -2,7 +2,7 @@
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Write the identity; `None` mints a new id.
     Record {
         /// The id to write again, where it is known.
@@ -102,7 +102,7 @@ pub enum Action {
 
 impl Action {
     /// Whether it takes a node, or part of its work, away.
-    pub fn disturbs(&self) -> bool {
+    pub(crate) fn disturbs(&self) -> bool {
         match self {
             Self::Drain { .. } | Self::Replace { .. } | Self::Restart { .. } | Self::DeleteBroken { .. } => true,
             Self::Record { .. }

@@ -1,13 +1,16 @@
 //! Forming a Cluster, once: only when every expected pod has reported its marker and all are blank. Volumes that carry
 //! the recorded identity are adopted; anything else stops.
 
+use super::{
+    action::Action,
+    decision::{Plan, SILENT_POD_RECHECK},
+    roll,
+};
+use crate::{
+    controllers::cluster::observation::{NodeObservation, Observation, PodObservation, Recorded, Wish},
+    resources::identity::Identity,
+};
 use taffrail_crds::{Reason, Step};
-
-use super::action::Action;
-use super::decision::{Plan, SILENT_POD_RECHECK};
-use super::roll;
-use crate::controllers::cluster::observation::{NodeObservation, Observation, PodObservation, Recorded, Wish};
-use crate::resources::identity::Identity;
 
 /// Whether a disk already carries the recorded identity: then the Cluster was formed, though nobody wrote it down.
 pub(super) fn is_formed(identity: &Identity, observation: &Observation) -> bool {

@@ -1,16 +1,14 @@
 //! The planner's entry: chooses between forming a Cluster, changing one that was formed, and a pause.
 
-use k8s_openapi::jiff::Timestamp;
-
-use super::decision::Plan;
-use super::{bootstrap, formed};
+use super::{bootstrap, decision::Plan, formed};
 use crate::controllers::cluster::observation::{Observation, Recorded, Wish};
+use k8s_openapi::jiff::Timestamp;
 
 /// What every step of a paused Cluster waits for.
 const PAUSED: &str = "spec.paused to be set to false";
 
 /// Decides.
-pub fn plan(wish: &Wish, observation: &Observation, now: Timestamp) -> Plan {
+pub(crate) fn plan(wish: &Wish, observation: &Observation, now: Timestamp) -> Plan {
     let mut plan = match &observation.recorded {
         Recorded::Identity(identity) if identity.formed || bootstrap::is_formed(identity, observation) => {
             formed::plan(wish, observation, identity, now)

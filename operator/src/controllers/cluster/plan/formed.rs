@@ -1,14 +1,17 @@
 //! Decides for a Cluster that has been formed: joins, retained stores, replacements, scaling, rollout, in this order.
 
+use super::{
+    action::Action,
+    decision::{Plan, SILENT_POD_RECHECK},
+    grant, replace, roll, scale,
+};
+use crate::{
+    controllers::cluster::observation::{NodeObservation, Observation, PodObservation, Wish},
+    resources::identity::Identity,
+};
 use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
-
-use super::action::Action;
-use super::decision::{Plan, SILENT_POD_RECHECK};
-use super::{grant, replace, roll, scale};
-use crate::controllers::cluster::observation::{NodeObservation, Observation, PodObservation, Wish};
-use crate::resources::identity::Identity;
 
 /// Decides for a Cluster that has been formed.
 pub(super) fn plan(wish: &Wish, observation: &Observation, identity: &Identity, now: Timestamp) -> Plan {

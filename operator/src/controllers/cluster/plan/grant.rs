@@ -1,12 +1,9 @@
 //! The one right to take a node away for a while, granted by the coordinator. It is asked for, and renewed, with each step
 //! that needs it, and given back as soon as no step does: a right that is merely kept would hold up everything else.
 
+use super::{action::Action, decision::Plan};
+use crate::controllers::cluster::{node_view, observation::Observation};
 use std::time::Duration;
-
-use super::action::Action;
-use super::decision::Plan;
-use crate::controllers::cluster::node_view;
-use crate::controllers::cluster::observation::Observation;
 use taffrail_proto::admin::Grant;
 
 /// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the

@@ -1,17 +1,15 @@
 //! A lost disk is replaced, never subtracted. By itself only if the pod of that name has reported another disk for a
 //! minute, every group of the old node keeps a caught-up majority without it, and no other replacement runs.
 
-use std::time::Duration;
-
+use super::{action::Action, decision::Plan};
+use crate::controllers::cluster::{
+    node_view,
+    observation::{Observation, PodObservation, Wish},
+};
 use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
 use taffrail_crds::{Reason, Step};
-use taffrail_proto::admin::NodeView;
-use taffrail_proto::v1::NodeState;
-
-use super::action::Action;
-use super::decision::Plan;
-use crate::controllers::cluster::node_view;
-use crate::controllers::cluster::observation::{Observation, PodObservation, Wish};
+use taffrail_proto::{admin::NodeView, v1::NodeState};
 
 /// How long the pod must have reported the other disk. A process keeps its disk for life, so this is since its start.
 const REPORTED_FOR: Duration = Duration::from_secs(60);

@@ -1,17 +1,15 @@
 //! A changed template reaches the pods one at a time: broken pods first and at once, then, each under a disruption
 //! grant, the node with the fewest leaders. The next one goes only when the last one is back and caught up.
 
-use std::time::Duration;
-
+use super::{action::Action, decision::Plan, grant};
+use crate::controllers::cluster::{
+    node_view,
+    observation::{Observation, PodObservation},
+};
 use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
-
-use super::action::Action;
-use super::decision::Plan;
-use super::grant;
-use crate::controllers::cluster::node_view;
-use crate::controllers::cluster::observation::{Observation, PodObservation};
 
 /// A restarted pod that is not back after this long has halted the rollout.
 const BACK_WITHIN: Duration = Duration::from_secs(300);

@@ -2,16 +2,19 @@
 //! proven to be in no group, then the StatefulSet follows, and only if every store fits on what remains. All of it under
 //! the disruption grant of that node, taken before the drain: once a node is out of the catalogue, none can be had for it.
 
+use super::{action::Action, decision::Plan, grant};
+use crate::{
+    controllers::cluster::{
+        node_view,
+        observation::{Observation, Wish},
+    },
+    resources::names,
+};
 use taffrail_crds::{Reason, Step};
-use taffrail_proto::admin::NodeView;
-use taffrail_proto::v1::{NodeState, StoreState};
-
-use super::action::Action;
-use super::decision::Plan;
-use super::grant;
-use crate::controllers::cluster::node_view;
-use crate::controllers::cluster::observation::{Observation, Wish};
-use crate::resources::names;
+use taffrail_proto::{
+    admin::NodeView,
+    v1::{NodeState, StoreState},
+};
 
 const NAMED_MAX: usize = 5;
 

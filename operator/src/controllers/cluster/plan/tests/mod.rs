@@ -8,20 +8,26 @@ mod scale;
 mod whole;
 mod world;
 
-use std::collections::BTreeMap;
-
-use crate::resources::identity::Identity;
+use super::{
+    Action, Plan,
+    grant::{GRANT_TTL, HOLDER},
+    plan,
+};
+use crate::{
+    controllers::cluster::{
+        node_view,
+        observation::{
+            NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation, Wish,
+        },
+    },
+    resources::identity::Identity,
+};
 use k8s_openapi::jiff::Timestamp;
+use std::collections::BTreeMap;
 use taffrail_crds::{Reason, Step};
-
-use taffrail_proto::admin::{ClusterView, Grant, Lifecycle, NodeStatus, NodeView, StoreView};
-use taffrail_proto::v1::{ClusterStatus, Node, NodeState, Replica, Store, StoreState};
-
-use super::grant::{GRANT_TTL, HOLDER};
-use super::{Action, Plan, plan};
-use crate::controllers::cluster::node_view;
-use crate::controllers::cluster::observation::{
-    NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation, Wish,
+use taffrail_proto::{
+    admin::{ClusterView, Grant, Lifecycle, NodeStatus, NodeView, StoreView},
+    v1::{ClusterStatus, Node, NodeState, Replica, Store, StoreState},
 };
 
 const ID: &str = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10";
@@ -51,7 +57,7 @@ fn pod(ordinal: i32, status: NodeStatus) -> PodObservation {
         started: Some(at(0)),
         created: at(0),
         problem: None,
-        report: NodeObservation::Status(Box::new(status)),
+        node: NodeObservation::Status(Box::new(status)),
     }
 }
 
