@@ -154,13 +154,6 @@ impl Deadline {
 }
 
 impl Test {
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.args.namespace)
-    }
-
     async fn run_steps(&self, deadline: Deadline) -> Result<(), Error> {
         let name = self.args.name.as_str();
         // What an earlier run left behind goes first.
@@ -321,6 +314,13 @@ impl Test {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(api_error(format!("deleting {} {name}", K::kind(&())))(error)),
         }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.args.namespace)
     }
 }
 

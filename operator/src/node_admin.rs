@@ -77,48 +77,6 @@ impl NodeAdmin {
         Self { channels: Arc::default(), metrics }
     }
 
-    fn connect(&self, address: &str) -> Result<AdminClient<Channel>, Error> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = if let Some(known) = channels.get(address) {
-            known.clone()
-        } else {
-            let endpoint = Endpoint::from_shared(format!("http://{address}"))
-                .map_err(|error| Error::Unreachable { address: address.to_owned(), message: error.to_string() })?;
-            let endpoint = endpoint
-                .connect_timeout(CONNECT_TIMEOUT)
-                .http2_keep_alive_interval(KEEP_ALIVE)
-                .keep_alive_timeout(KEEP_ALIVE)
-                .keep_alive_while_idle(true);
-            if channels.len() >= CHANNELS_MAX {
-                channels.clear();
-            }
-            let channel = endpoint.connect_lazy();
-            channels.insert(address.to_owned(), channel.clone());
-            channel
-        };
-        Ok(AdminClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX))
-    }
-
-    async fn call<T, F, Fut>(&self, method: &str, at: &str, deadline: Duration, call: F) -> Result<T, Error>
-    where
-        F: FnOnce(AdminClient<Channel>) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        let client = self.connect(at)?;
-        let result = match tokio::time::timeout(deadline, call(client)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(classify(at, &status)),
-            Err(_) => Err(Error::Unreachable {
-                address: at.to_owned(),
-                message: format!("no answer within {} s", deadline.as_secs()),
-            }),
-        };
-        self.metrics.node_called(method, result.is_ok());
-        result
-    }
-
     /// What a node says about itself.
     ///
     /// # Errors
@@ -159,6 +117,48 @@ impl NodeAdmin {
     /// The members of one cluster: a call goes to the first that answers, and it passes it on to the coordinator.
     pub(crate) fn members(&self, addresses: Vec<String>) -> Members {
         Members { admin: self.clone(), addresses }
+    }
+
+    async fn call<T, F, Fut>(&self, method: &str, at: &str, deadline: Duration, call: F) -> Result<T, Error>
+    where
+        F: FnOnce(AdminClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let client = self.connect(at)?;
+        let result = match tokio::time::timeout(deadline, call(client)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(classify(at, &status)),
+            Err(_) => Err(Error::Unreachable {
+                address: at.to_owned(),
+                message: format!("no answer within {} s", deadline.as_secs()),
+            }),
+        };
+        self.metrics.node_called(method, result.is_ok());
+        result
+    }
+
+    fn connect(&self, address: &str) -> Result<AdminClient<Channel>, Error> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = if let Some(known) = channels.get(address) {
+            known.clone()
+        } else {
+            let endpoint = Endpoint::from_shared(format!("http://{address}"))
+                .map_err(|error| Error::Unreachable { address: address.to_owned(), message: error.to_string() })?;
+            let endpoint = endpoint
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .keep_alive_timeout(KEEP_ALIVE)
+                .keep_alive_while_idle(true);
+            if channels.len() >= CHANNELS_MAX {
+                channels.clear();
+            }
+            let channel = endpoint.connect_lazy();
+            channels.insert(address.to_owned(), channel.clone());
+            channel
+        };
+        Ok(AdminClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 }
 
@@ -215,24 +215,6 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// Asks one after the other until one answers. Every call of this port is idempotent, so one whose answer was lost
-    /// may be put to the next node.
-    async fn any<T, F, Fut>(&self, method: &str, call: F) -> Result<T, Error>
-    where
-        F: Fn(AdminClient<Channel>) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        let mut last = Error::Nobody;
-        for address in &self.addresses {
-            match self.admin.call(method, address, CLUSTER_DEADLINE, &call).await {
-                Ok(answer) => return Ok(answer),
-                Err(refused @ Error::Refused { .. }) => return Err(refused),
-                Err(other) => last = other,
-            }
-        }
-        Err(last)
-    }
-
     /// The whole cluster as the coordinator sees it, after a read index.
     ///
     /// # Errors
@@ -344,6 +326,24 @@ impl Members {
         })
         .await
         .map(|answer| answer.released)
+    }
+
+    /// Asks one after the other until one answers. Every call of this port is idempotent, so one whose answer was lost
+    /// may be put to the next node.
+    async fn any<T, F, Fut>(&self, method: &str, call: F) -> Result<T, Error>
+    where
+        F: Fn(AdminClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut last = Error::Nobody;
+        for address in &self.addresses {
+            match self.admin.call(method, address, CLUSTER_DEADLINE, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(refused @ Error::Refused { .. }) => return Err(refused),
+                Err(other) => last = other,
+            }
+        }
+        Err(last)
     }
 }
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 /// No request may hang: one that is longer than this is a watch, which sends something more often.
 const READ_TIMEOUT: Duration = Duration::from_secs(320);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const KINDS_AGAIN: Duration = Duration::from_secs(2);
+const KINDS_RETRY: Duration = Duration::from_secs(2);
 const GROUP_VERSION: &str = "taffrail.io/v1alpha1";
 
 /// The operator cannot start, or a part of it ended by itself.
@@ -65,18 +65,6 @@ pub fn install_logging(logging: &Logging) {
     if let Err(error) = installed {
         tracing::debug!(%error, "a subscriber was installed before");
     }
-}
-
-/// The client of the API server: nothing hangs, and retries are the business of the backoff of each object.
-///
-/// # Errors
-/// There is no configuration, or it is unusable.
-pub async fn client() -> Result<Client, Error> {
-    let mut config = kube::Config::infer().await.map_err(|error| Error::Config(Box::new(error)))?;
-    config.default_retry = false;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
-    Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -127,6 +115,18 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     early.map_or(Ok(()), |task| Err(Error::Ended(task)))
 }
 
+/// The client of the API server: nothing hangs, and retries are the business of the backoff of each object.
+///
+/// # Errors
+/// There is no configuration, or it is unusable.
+pub async fn client() -> Result<Client, Error> {
+    let mut config = kube::Config::infer().await.map_err(|error| Error::Config(Box::new(error)))?;
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
+}
+
 /// The future ends the whole process on a signal. A second one is left to the supervisor: the controllers finish a pass
 /// within its deadline.
 fn signalled(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error> {
@@ -146,7 +146,7 @@ fn signalled(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error>
 
 /// Waits until the API server serves both kinds. False: asked to stop meanwhile.
 async fn kinds_served(client: &Client, stop: &CancellationToken) -> bool {
-    let mut said = String::new();
+    let mut logged = String::new();
     loop {
         let missing = match client.list_api_group_resources(GROUP_VERSION).await {
             Ok(list) => {
@@ -157,13 +157,13 @@ async fn kinds_served(client: &Client, stop: &CancellationToken) -> bool {
             Err(error) => Some(error.to_string()),
         };
         let Some(missing) = missing else { return true };
-        if said != missing {
+        if logged != missing {
             tracing::warn!(missing, "waiting for the kinds; the chart taffrail-crds installs them");
-            said = missing;
+            logged = missing;
         }
         tokio::select! {
             () = stop.cancelled() => return false,
-            () = tokio::time::sleep(KINDS_AGAIN) => {}
+            () = tokio::time::sleep(KINDS_RETRY) => {}
         }
     }
 }

@@ -28,27 +28,6 @@ where
     }
 }
 
-/// Tells when a watch has seen its first full list. It stands behind the cache, which has it by then.
-struct FirstList {
-    cache_sync: Option<CacheSync>,
-    name: &'static str,
-}
-
-impl FirstList {
-    fn new(cache_sync: CacheSync, name: &'static str) -> Self {
-        cache_sync.expect(name);
-        Self { cache_sync: Some(cache_sync), name }
-    }
-
-    fn note<K>(&mut self, event: &Result<watcher::Event<K>, watcher::Error>) {
-        if matches!(event, Ok(watcher::Event::InitDone))
-            && let Some(cache_sync) = self.cache_sync.take()
-        {
-            cache_sync.synced(self.name);
-        }
-    }
-}
-
 /// Follows all objects of a kind, keeps them in `cache`, and passes on each that changes.
 pub(crate) fn follow<K>(
     api: Api<K>,
@@ -116,6 +95,27 @@ where
         };
         std::future::ready(passed)
     })
+}
+
+/// Tells when a watch has seen its first full list. It stands behind the cache, which has it by then.
+struct FirstList {
+    cache_sync: Option<CacheSync>,
+    name: &'static str,
+}
+
+impl FirstList {
+    fn new(cache_sync: CacheSync, name: &'static str) -> Self {
+        cache_sync.expect(name);
+        Self { cache_sync: Some(cache_sync), name }
+    }
+
+    fn note<K>(&mut self, event: &Result<watcher::Event<K>, watcher::Error>) {
+        if matches!(event, Ok(watcher::Event::InitDone))
+            && let Some(cache_sync) = self.cache_sync.take()
+        {
+            cache_sync.synced(self.name);
+        }
+    }
 }
 
 /// A first list that takes longer is worth a word.

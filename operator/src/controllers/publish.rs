@@ -221,7 +221,7 @@ fn invalid_status(
 /// Events for aspects that turned good or bad.
 async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
     let about = object.object_ref(&());
-    let mut said: Vec<String> = Vec::new();
+    let mut announced: Vec<String> = Vec::new();
     for type_ in [ConditionType::Stalled, ConditionType::Ready, ConditionType::Degraded] {
         let find = |all: &[Condition]| taffrail_crds::conditions::find(all, type_).cloned();
         let (before, Some(now)) = (find(old), find(new)) else {
@@ -235,7 +235,7 @@ async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], ne
         // What was never bad is no news when it is good, and what is not known yet is none either.
         let is_no_news = now.status == ConditionStatus::Unknown
             || (before.is_none() && now.status == good && type_ != ConditionType::Ready);
-        if same || is_no_news || (now.status != good && said.contains(&now.reason)) {
+        if same || is_no_news || (now.status != good && announced.contains(&now.reason)) {
             continue;
         }
         if now.status == good {
@@ -247,7 +247,7 @@ async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], ne
         } else {
             ctx.events.warning(&about, &now.reason, type_.as_str(), &now.message).await;
         }
-        said.push(now.reason);
+        announced.push(now.reason);
     }
 }
 

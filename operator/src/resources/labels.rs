@@ -35,11 +35,6 @@ pub(crate) fn of_store(cluster: &str, store: &str) -> BTreeMap<String, String> {
     map([(NAME, APP), (INSTANCE, cluster), (MANAGED_BY, MANAGED_BY_OPERATOR), (CLUSTER, cluster), (STORE, store)])
 }
 
-/// The labels by which pods are selected; they never change in the life of a Cluster.
-pub(crate) fn selecting(cluster: &str) -> BTreeMap<String, String> {
-    map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE)])
-}
-
 /// [`selecting`] as a selector.
 pub(crate) fn selector(cluster: &str) -> LabelSelector {
     LabelSelector { match_labels: Some(selecting(cluster)), match_expressions: None }
@@ -49,6 +44,11 @@ pub(crate) fn selector(cluster: &str) -> LabelSelector {
 pub(crate) fn selector_text(cluster: &str) -> String {
     let parts: Vec<String> = selecting(cluster).iter().map(|(k, v)| format!("{k}={v}")).collect();
     parts.join(",")
+}
+
+/// The labels by which pods are selected; they never change in the life of a Cluster.
+pub(crate) fn selecting(cluster: &str) -> BTreeMap<String, String> {
+    map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE)])
 }
 
 /// The label that says which version an object runs: the tag of the image, where it has one that can be a label. It changes,

@@ -86,17 +86,6 @@ impl Actor<'_> {
         Ok(())
     }
 
-    pub(super) fn target(&self) -> RenderTarget<'_> {
-        RenderTarget { cluster: self.cluster, cluster_domain: &self.ctx.options.cluster_domain }
-    }
-
-    fn cluster_id(&self) -> Option<&str> {
-        match &self.input.observation.recorded {
-            Recorded::Identity(identity) => Some(&identity.cluster_id),
-            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(..) => None,
-        }
-    }
-
     async fn write_objects(&self, plan: &Plan) -> Result<(), Error> {
         let target = self.target();
         let (name, namespace) = (target.name(), target.namespace());
@@ -167,18 +156,6 @@ impl Actor<'_> {
         Ok(())
     }
 
-    async fn annotate_identity(&self, annotations: serde_json::Value) -> Result<(), Error> {
-        let name = names::identity(self.target().name());
-        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
-        let uid = self.input.identity.as_ref().and_then(ResourceExt::uid);
-        let patch = json!({"metadata": {"uid": uid, "annotations": annotations}});
-        maps.patch(&name, &manager(), &Patch::Merge(&patch))
-            .await
-            .map_err(Error::api(format!("annotating the ConfigMap {name}")))?;
-        self.ctx.metrics.object_written("ConfigMap");
-        Ok(())
-    }
-
     pub(super) async fn carry_out(
         &self,
         action: &Action,
@@ -244,6 +221,18 @@ impl Actor<'_> {
         Ok(())
     }
 
+    async fn annotate_identity(&self, annotations: serde_json::Value) -> Result<(), Error> {
+        let name = names::identity(self.target().name());
+        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
+        let uid = self.input.identity.as_ref().and_then(ResourceExt::uid);
+        let patch = json!({"metadata": {"uid": uid, "annotations": annotations}});
+        maps.patch(&name, &manager(), &Patch::Merge(&patch))
+            .await
+            .map_err(Error::api(format!("annotating the ConfigMap {name}")))?;
+        self.ctx.metrics.object_written("ConfigMap");
+        Ok(())
+    }
+
     async fn record(&self, cluster_id: Option<String>, formed: bool, nodes: i32) -> Result<(), Error> {
         let identity =
             Identity { cluster_id: cluster_id.unwrap_or_else(clock::random_uuid), formed, nodes: Some(nodes) };
@@ -282,6 +271,17 @@ impl Actor<'_> {
     pub(super) async fn record_event(&self, reason: &str, action: &str, note: &str) {
         tracing::info!(reason, note, "acted");
         self.ctx.events.normal(&self.cluster.object_ref(&()), reason, action, note).await;
+    }
+
+    pub(super) fn target(&self) -> RenderTarget<'_> {
+        RenderTarget { cluster: self.cluster, cluster_domain: &self.ctx.options.cluster_domain }
+    }
+
+    fn cluster_id(&self) -> Option<&str> {
+        match &self.input.observation.recorded {
+            Recorded::Identity(identity) => Some(&identity.cluster_id),
+            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(..) => None,
+        }
     }
 }
 

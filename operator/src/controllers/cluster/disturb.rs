@@ -19,24 +19,6 @@ use tokio::time::Instant;
 const LEADERS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Actor<'_> {
-    /// Asks for the grant of a node, or renews it: every pass that goes on under it asks again, so that it does not run
-    /// out while the eviction is refused or the drain takes its time. False: not granted; the outcome says why.
-    async fn acquire_grant(
-        &self,
-        members: &Members,
-        node_id: u64,
-        pod: &str,
-        outcome: &mut Outcome,
-    ) -> Result<bool, Error> {
-        let doing = format!("asking to take {pod} away");
-        let answer = members.acquire(node_id, HOLDER, GRANT_TTL).await.map_err(Error::node(doing))?;
-        if !answer.granted {
-            outcome.waiting = Some(format!("the disruption grant: {}", answer.denied_by));
-            outcome.recheck = Some(DENIED_RETRY);
-        }
-        Ok(answer.granted)
-    }
-
     pub(super) async fn drain(
         &self,
         members: &Members,
@@ -83,6 +65,24 @@ impl Actor<'_> {
         }
         self.record_event("Restarting", "Evict", &format!("{pod} is made from the new template")).await;
         Ok(())
+    }
+
+    /// Asks for the grant of a node, or renews it: every pass that goes on under it asks again, so that it does not run
+    /// out while the eviction is refused or the drain takes its time. False: not granted; the outcome says why.
+    async fn acquire_grant(
+        &self,
+        members: &Members,
+        node_id: u64,
+        pod: &str,
+        outcome: &mut Outcome,
+    ) -> Result<bool, Error> {
+        let doing = format!("asking to take {pod} away");
+        let answer = members.acquire(node_id, HOLDER, GRANT_TTL).await.map_err(Error::node(doing))?;
+        if !answer.granted {
+            outcome.waiting = Some(format!("the disruption grant: {}", answer.denied_by));
+            outcome.recheck = Some(DENIED_RETRY);
+        }
+        Ok(answer.granted)
     }
 
     /// By eviction, so that the disruption budget counts. `Some`: not now, and why.

@@ -19,7 +19,7 @@ pub(super) enum FinalizerDecision {
     /// Nothing needs its nodes any more: let it go.
     Release,
     /// Go on. The finalizer is to be there or not; `None`: it is left as it is.
-    Go(Option<bool>),
+    Continue(Option<bool>),
 }
 
 /// Decides. A paused Cluster is left as it is, a deletion is held as long as the pause lasts: but not against the end of
@@ -28,10 +28,10 @@ pub(super) fn decide(wish: &Wish, held: bool, has_stores: bool, namespace_termin
     match (wish.deleting, wish.paused) {
         (true, _) if !held => FinalizerDecision::Ignore,
         (true, _) if namespace_terminating => FinalizerDecision::Release,
-        (_, true) => FinalizerDecision::Go(None),
+        (_, true) => FinalizerDecision::Continue(None),
         (true, false) if !has_stores => FinalizerDecision::Release,
-        (true, false) => FinalizerDecision::Go(None),
-        (false, false) => FinalizerDecision::Go(Some(has_stores)),
+        (true, false) => FinalizerDecision::Continue(None),
+        (false, false) => FinalizerDecision::Continue(Some(has_stores)),
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     fn a_pause_leaves_the_finalizer_alone_and_holds_a_deletion() {
         for has_stores in [true, false] {
             for deleting in [true, false] {
-                assert_eq!(decide(&wish(deleting, true), true, has_stores, false), FinalizerDecision::Go(None));
+                assert_eq!(decide(&wish(deleting, true), true, has_stores, false), FinalizerDecision::Continue(None));
             }
         }
     }
@@ -107,15 +107,15 @@ mod tests {
         for has_stores in [true, false] {
             assert_eq!(decide(&wish(true, true), true, has_stores, true), FinalizerDecision::Release);
             // The namespace controller deletes the object in its turn; until then it is left alone.
-            assert_eq!(decide(&wish(false, true), true, has_stores, true), FinalizerDecision::Go(None));
+            assert_eq!(decide(&wish(false, true), true, has_stores, true), FinalizerDecision::Continue(None));
         }
     }
 
     #[test]
     fn a_cluster_is_held_while_it_has_stores() {
-        assert_eq!(decide(&wish(false, false), false, true, false), FinalizerDecision::Go(Some(true)));
-        assert_eq!(decide(&wish(false, false), true, false, false), FinalizerDecision::Go(Some(false)));
-        assert_eq!(decide(&wish(true, false), true, true, false), FinalizerDecision::Go(None));
+        assert_eq!(decide(&wish(false, false), false, true, false), FinalizerDecision::Continue(Some(true)));
+        assert_eq!(decide(&wish(false, false), true, false, false), FinalizerDecision::Continue(Some(false)));
+        assert_eq!(decide(&wish(true, false), true, true, false), FinalizerDecision::Continue(None));
         assert_eq!(decide(&wish(true, false), true, false, false), FinalizerDecision::Release);
         assert_eq!(decide(&wish(true, false), true, true, true), FinalizerDecision::Release);
         assert_eq!(decide(&wish(true, false), false, true, false), FinalizerDecision::Ignore);

@@ -6,7 +6,7 @@ pub(crate) mod finalize;
 mod name_conflict;
 mod node_view;
 pub(crate) mod observation;
-pub(in crate::controllers) mod observe;
+pub(crate) mod observe;
 pub(crate) mod plan;
 mod pod_problem;
 mod poll;

@@ -95,10 +95,6 @@ fn claims(ctx: &Context, namespace: &str, cluster: &str) -> Vec<Arc<PersistentVo
     ours
 }
 
-fn replicas(set: &StatefulSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
-}
-
 fn observe_set(set: &StatefulSet) -> SetObservation {
     let status = set.status.as_ref();
     let current = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
@@ -106,6 +102,10 @@ fn observe_set(set: &StatefulSet) -> SetObservation {
         replicas: replicas(set),
         revision: status.filter(|_| current).and_then(|status| status.update_revision.clone()),
     }
+}
+
+fn replicas(set: &StatefulSet) -> i32 {
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
 async fn observe_pods(
@@ -199,6 +199,21 @@ fn members(pods: &BTreeMap<i32, PodObservation>, recorded: &Recorded) -> Vec<Str
     members.into_iter().filter_map(|pod| pod.address.clone()).collect()
 }
 
+/// Where the identity of a Cluster is recorded, all of it read live: for decisions that cannot be taken back.
+pub(crate) async fn recorded_live(ctx: &Context, cluster: &Cluster) -> Result<Recorded, Error> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let uid = cluster.uid().unwrap_or_default();
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
+    let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+    let map = maps.get_opt(&names::identity(&name)).await.map_err(Error::api("reading the identity"))?;
+    let set = sets.get_opt(&names::set(&name)).await.map_err(Error::api("reading the StatefulSet"))?;
+    let selector = ListParams::default().labels(&labels::selector_text(&name));
+    let claims = claims.list(&selector).await.map_err(Error::api("listing the claims"))?;
+    let claims: Vec<Arc<PersistentVolumeClaim>> = claims.items.into_iter().map(Arc::new).collect();
+    Ok(recorded(&name, map.as_ref(), set.filter(|set| is_owned(set, &uid)).as_ref(), &claims))
+}
+
 /// The ConfigMap is the record. Where it is lost, the annotations of StatefulSet and claims are.
 fn recorded(
     cluster: &str,
@@ -232,21 +247,6 @@ fn recorded(
             ),
         ),
     }
-}
-
-/// Where the identity of a Cluster is recorded, all of it read live: for decisions that cannot be taken back.
-pub(in crate::controllers) async fn recorded_live(ctx: &Context, cluster: &Cluster) -> Result<Recorded, Error> {
-    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
-    let uid = cluster.uid().unwrap_or_default();
-    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
-    let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &namespace);
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
-    let map = maps.get_opt(&names::identity(&name)).await.map_err(Error::api("reading the identity"))?;
-    let set = sets.get_opt(&names::set(&name)).await.map_err(Error::api("reading the StatefulSet"))?;
-    let selector = ListParams::default().labels(&labels::selector_text(&name));
-    let claims = claims.list(&selector).await.map_err(Error::api("listing the claims"))?;
-    let claims: Vec<Arc<PersistentVolumeClaim>> = claims.items.into_iter().map(Arc::new).collect();
-    Ok(recorded(&name, map.as_ref(), set.filter(|set| is_owned(set, &uid)).as_ref(), &claims))
 }
 
 /// Kubernetes says in events of the StatefulSet why it creates no pods.

@@ -75,8 +75,8 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
             finalize::set_finalizer(ctx, cluster, false).await?;
             return Ok(REQUEUE);
         }
-        FinalizerDecision::Go(None) => {}
-        FinalizerDecision::Go(Some(wanted)) => {
+        FinalizerDecision::Continue(None) => {}
+        FinalizerDecision::Continue(Some(wanted)) => {
             progress.at("changing the finalizers");
             finalize::set_finalizer(ctx, cluster, wanted).await?;
         }

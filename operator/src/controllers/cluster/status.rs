@@ -90,27 +90,6 @@ pub(super) fn unobserved(
     }
 }
 
-fn is_paused() -> Finding {
-    Finding::yes(T::Paused, Reason::Paused, "spec.paused is set; the operator only observes")
-}
-
-fn error_finding(error: &Error, message: String) -> Finding {
-    match error.class() {
-        Class::Lasting => Finding::yes(T::Stalled, error.reason(), message),
-        Class::Conflict | Class::Transient | Class::NamespaceTerminating => {
-            Finding::yes(T::Reconciling, error.reason(), message)
-        }
-    }
-}
-
-fn count(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn ready_pods(observation: &Observation, below: i32) -> i32 {
-    count(observation.pods.range(..below).filter(|(_, pod)| pod.ready && !pod.terminating).count())
-}
-
 fn stores(view: Option<&ClusterView>) -> Option<i32> {
     let stores = view?.stores.iter().filter_map(|view| view.store.as_ref());
     Some(count(stores.filter(|store| matches!(store.state(), StoreState::Creating | StoreState::Active)).count()))
@@ -326,4 +305,25 @@ fn first_problem(wish: &Wish, observation: &Observation, size: i32) -> Option<Po
             NodeObservation::Status(_) | NodeObservation::Silent(_) => None,
         }),
     })
+}
+
+fn is_paused() -> Finding {
+    Finding::yes(T::Paused, Reason::Paused, "spec.paused is set; the operator only observes")
+}
+
+fn error_finding(error: &Error, message: String) -> Finding {
+    match error.class() {
+        Class::Lasting => Finding::yes(T::Stalled, error.reason(), message),
+        Class::Conflict | Class::Transient | Class::NamespaceTerminating => {
+            Finding::yes(T::Reconciling, error.reason(), message)
+        }
+    }
+}
+
+fn ready_pods(observation: &Observation, below: i32) -> i32 {
+    count(observation.pods.range(..below).filter(|(_, pod)| pod.ready && !pod.terminating).count())
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
 }

@@ -62,10 +62,6 @@ async fn service(ctx: &Context, store: &EventStore) -> Result<(), Error> {
     }
 }
 
-fn members(ctx: &Context, store: &EventStore) -> Option<Members> {
-    ctx.cluster_views.members(&store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str())
-}
-
 async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Error> {
     let name = store.name_any();
     let doing = format!("declaring store {name}");
@@ -111,4 +107,8 @@ pub(super) async fn close(
         }
     }
     Ok(Some("the nodes to confirm that the store is closed".to_owned()))
+}
+
+fn members(ctx: &Context, store: &EventStore) -> Option<Members> {
+    ctx.cluster_views.members(&store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str())
 }

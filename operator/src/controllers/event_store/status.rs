@@ -52,12 +52,7 @@ pub(super) fn deletion_held(
     assemble(store, observation, plan, &outcome, cluster_domain, steps, findings, now)
 }
 
-/// What a pause waits for.
-fn unpause(store: &EventStore) -> String {
-    format!("spec.paused of Cluster {} is set to false", store.spec.cluster_ref.name.as_str())
-}
-
-#[allow(clippy::too_many_arguments, reason = "the parts of one pass, each of its own type")]
+#[expect(clippy::too_many_arguments, reason = "the parts of one pass, each of its own type")]
 fn assemble(
     store: &EventStore,
     observation: &Observation,
@@ -126,15 +121,6 @@ pub(super) fn unobserved(store: &EventStore, error: &Error, now: Timestamp) -> E
     }
 }
 
-fn error_finding(error: &Error) -> Finding {
-    let type_ = if error.class() == Class::Lasting { T::Stalled } else { T::Reconciling };
-    Finding::yes(type_, error.reason(), error.to_string())
-}
-
-fn name_of(observation: &Observation, node_id: u64) -> Option<String> {
-    observation.nodes.get(&node_id).filter(|_| node_id != NO_LEADER).cloned()
-}
-
 /// Sorted and without duplicates: while a node is replaced, old and new have the same pod name.
 fn pods(observation: &Observation, store: &Store, voters: bool) -> Vec<String> {
     let members = store.members.iter().filter(|member| member.voter == voters);
@@ -142,6 +128,10 @@ fn pods(observation: &Observation, store: &Store, voters: bool) -> Vec<String> {
     pods.sort();
     pods.dedup();
     pods
+}
+
+fn name_of(observation: &Observation, node_id: u64) -> Option<String> {
+    observation.nodes.get(&node_id).filter(|_| node_id != NO_LEADER).cloned()
 }
 
 fn endpoint(store: &EventStore, outcome: &Outcome, domain: &str) -> String {
@@ -317,4 +307,14 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
         all.push(Finding::yes(T::Degraded, Reason::named(&view.reason).unwrap_or(Reason::UnderReplicated), waiting));
     }
     all
+}
+
+fn error_finding(error: &Error) -> Finding {
+    let type_ = if error.class() == Class::Lasting { T::Stalled } else { T::Reconciling };
+    Finding::yes(type_, error.reason(), error.to_string())
+}
+
+/// What a pause waits for.
+fn unpause(store: &EventStore) -> String {
+    format!("spec.paused of Cluster {} is set to false", store.spec.cluster_ref.name.as_str())
 }

@@ -8,41 +8,10 @@ use taffrail_proto::admin::Grant;
 
 /// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
 /// grant of its predecessor.
-pub(in crate::controllers::cluster) const HOLDER: &str = "taffrail-operator";
+pub(crate) const HOLDER: &str = "taffrail-operator";
 
 /// How long a disruption may last before others may begin one; a log of any length must be replayed within it.
-pub(in crate::controllers::cluster) const GRANT_TTL: Duration = Duration::from_secs(600);
-
-/// The grants that live.
-fn grants(observation: &Observation) -> impl Iterator<Item = &Grant> {
-    observation.view.iter().flat_map(|view| &view.grants)
-}
-
-/// The node that we hold the grant for.
-pub(super) fn held_node(observation: &Observation) -> Option<u64> {
-    grants(observation).find(|grant| grant.holder == HOLDER).map(|grant| grant.node_id)
-}
-
-/// What a step on `node_id` waits for, if another node, or another holder, has the grant.
-pub(super) fn held_elsewhere(observation: &Observation, node_id: Option<u64>) -> Option<String> {
-    let other = grants(observation).find(|grant| grant.holder != HOLDER || Some(grant.node_id) != node_id)?;
-    Some(format!("the disruption of {} to end", name(observation, other.node_id)))
-}
-
-/// What the removal of a pod waits for whose node has left the catalogue. The grant that it was drained under is ours and
-/// names no member any more; any other one is somebody's disruption.
-pub(super) fn blocks_removal(observation: &Observation) -> Option<String> {
-    let other = grants(observation).find(|grant| grant.holder != HOLDER || is_member(observation, grant.node_id))?;
-    Some(format!("the disruption of {} to end", name(observation, other.node_id)))
-}
-
-fn is_member(observation: &Observation, node_id: u64) -> bool {
-    observation.nodes().any(|node| node_view::id(node) == node_id)
-}
-
-fn name(observation: &Observation, node_id: u64) -> String {
-    observation.name_of(node_id).map_or_else(|| format!("node {node_id}"), str::to_owned)
-}
+pub(crate) const GRANT_TTL: Duration = Duration::from_secs(600);
 
 /// Gives back what no step of this pass goes on under: the pod is back and caught up, the step was called off, or the
 /// drained pod is gone. A pod that is away keeps its grant until it is back or the time runs out.
@@ -73,4 +42,35 @@ pub(super) fn give_back(plan: &mut Plan, observation: &Observation) {
     if over && !used {
         plan.actions.push(Action::Release { node_id, pod: name(observation, node_id) });
     }
+}
+
+/// The node that we hold the grant for.
+pub(super) fn held_node(observation: &Observation) -> Option<u64> {
+    grants(observation).find(|grant| grant.holder == HOLDER).map(|grant| grant.node_id)
+}
+
+/// What a step on `node_id` waits for, if another node, or another holder, has the grant.
+pub(super) fn held_elsewhere(observation: &Observation, node_id: Option<u64>) -> Option<String> {
+    let other = grants(observation).find(|grant| grant.holder != HOLDER || Some(grant.node_id) != node_id)?;
+    Some(format!("the disruption of {} to end", name(observation, other.node_id)))
+}
+
+/// What the removal of a pod waits for whose node has left the catalogue. The grant that it was drained under is ours and
+/// names no member any more; any other one is somebody's disruption.
+pub(super) fn blocks_removal(observation: &Observation) -> Option<String> {
+    let other = grants(observation).find(|grant| grant.holder != HOLDER || is_member(observation, grant.node_id))?;
+    Some(format!("the disruption of {} to end", name(observation, other.node_id)))
+}
+
+fn is_member(observation: &Observation, node_id: u64) -> bool {
+    observation.nodes().any(|node| node_view::id(node) == node_id)
+}
+
+fn name(observation: &Observation, node_id: u64) -> String {
+    observation.name_of(node_id).map_or_else(|| format!("node {node_id}"), str::to_owned)
+}
+
+/// The grants that live.
+fn grants(observation: &Observation) -> impl Iterator<Item = &Grant> {
+    observation.view.iter().flat_map(|view| &view.grants)
 }

@@ -14,26 +14,6 @@ use taffrail_proto::v1::StoreState;
 /// A restarted pod that is not back after this long has halted the rollout.
 const BACK_WITHIN: Duration = Duration::from_secs(300);
 
-fn revision(observation: &Observation) -> Option<&str> {
-    observation.set.as_ref()?.revision.as_deref()
-}
-
-fn outdated(observation: &Observation) -> impl Iterator<Item = &PodObservation> {
-    let current = revision(observation);
-    observation.pods.values().filter(move |pod| current.is_some_and(|current| pod.revision != current))
-}
-
-/// A pod of an old template whose process does not run is replaced at once and without a grant: so a cluster that lost
-/// its quorum to a bad image can be repaired.
-pub(super) fn delete_broken(plan: &mut Plan, observation: &Observation) {
-    let broken = outdated(observation).find(|pod| !pod.running && !pod.terminating);
-    if let Some(pod) = broken.filter(|_| !plan.is_disturbing()) {
-        plan.actions.push(Action::DeleteBroken { pod: pod.name.clone(), uid: pod.uid.clone() });
-        plan.step(Step::RestartPod, pod.name.clone(), None);
-        plan.changing = Some((Reason::Rolling, format!("{} does not run and is made anew", pod.name)));
-    }
-}
-
 pub(super) fn plan(plan: &mut Plan, observation: &Observation, now: Timestamp) {
     let mut waiting: Vec<&PodObservation> = outdated(observation).collect();
     if waiting.is_empty() {
@@ -70,6 +50,17 @@ pub(super) fn plan(plan: &mut Plan, observation: &Observation, now: Timestamp) {
         (Reason::Rolling, format!("{} pods have an older template, {} is next", waiting.len(), next.name))
     });
     describe_steps(plan, &waiting, blocked.as_deref());
+}
+
+/// A pod of an old template whose process does not run is replaced at once and without a grant: so a cluster that lost
+/// its quorum to a bad image can be repaired.
+pub(super) fn delete_broken(plan: &mut Plan, observation: &Observation) {
+    let broken = outdated(observation).find(|pod| !pod.running && !pod.terminating);
+    if let Some(pod) = broken.filter(|_| !plan.is_disturbing()) {
+        plan.actions.push(Action::DeleteBroken { pod: pod.name.clone(), uid: pod.uid.clone() });
+        plan.step(Step::RestartPod, pod.name.clone(), None);
+        plan.changing = Some((Reason::Rolling, format!("{} does not run and is made anew", pod.name)));
+    }
 }
 
 fn describe_steps(plan: &mut Plan, waiting: &[&PodObservation], first_waits_for: Option<&str>) {
@@ -137,4 +128,13 @@ fn leads(observation: &Observation, node_id: u64) -> u32 {
     let voters = view.nodes.iter().filter(|node| node.node.as_ref().is_some_and(|n| n.system_voter)).count();
     let system = view.status.as_ref().is_some_and(|status| status.coordinator == node_id) && voters > 1;
     u32::try_from(stores.count()).unwrap_or(u32::MAX).saturating_add(u32::from(system))
+}
+
+fn outdated(observation: &Observation) -> impl Iterator<Item = &PodObservation> {
+    let current = revision(observation);
+    observation.pods.values().filter(move |pod| current.is_some_and(|current| pod.revision != current))
+}
+
+fn revision(observation: &Observation) -> Option<&str> {
+    observation.set.as_ref()?.revision.as_deref()
 }

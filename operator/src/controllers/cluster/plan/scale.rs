@@ -31,10 +31,6 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish, observation: &Observation) {
     }
 }
 
-fn ordinal(wish: &Wish, node: &NodeView) -> Option<i32> {
-    names::ordinal(&wish.name, node_view::name(node))
-}
-
 /// A reverted `replicas` takes the drain back.
 fn cancel_drains(plan: &mut Plan, wish: &Wish, observation: &Observation) {
     for node in observation.nodes() {
@@ -118,6 +114,10 @@ fn missing(wish: &Wish, observation: &Observation, below: i32) -> Option<String>
 /// Members that have no ordinal below `size`: what is left of a pod that went away while its node was joining.
 fn ghosts<'a>(wish: &'a Wish, observation: &'a Observation, size: i32) -> impl Iterator<Item = &'a NodeView> {
     observation.nodes().filter(move |node| ordinal(wish, node).is_some_and(|ordinal| ordinal >= size))
+}
+
+fn ordinal(wish: &Wish, node: &NodeView) -> Option<i32> {
+    names::ordinal(&wish.name, node_view::name(node))
 }
 
 fn drain(plan: &mut Plan, observation: &Observation, node: &NodeView) {

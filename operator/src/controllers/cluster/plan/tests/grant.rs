@@ -47,8 +47,8 @@ fn a_grant_is_kept_while_its_pod_is_away_and_not_while_no_step_needs_it() {
     view(&mut waiting).grants = ours(2);
     let other = waiting.pods.get_mut(&2).expect("a pod");
     (other.ready, other.created) = (false, at(999));
-    let conflict_watches = plan(&wish(3), &waiting, at(1000));
-    assert_eq!((restarted(&conflict_watches), released(&conflict_watches)), (None, Some(2)));
+    let waiting = plan(&wish(3), &waiting, at(1000));
+    assert_eq!((restarted(&waiting), released(&waiting)), (None, Some(2)));
 }
 
 #[test]
@@ -61,9 +61,9 @@ fn a_scale_down_asks_for_the_grant_and_waits_for_that_of_another() {
     assert_eq!(drains(&observation), asked, "renewed");
     for grants in [theirs(1), theirs(3)] {
         view(&mut observation).grants = grants;
-        let conflict_watches = plan(&wish(2), &observation, at(1000));
-        assert!(!conflict_watches.is_disturbing(), "{conflict_watches:?}");
-        let step = conflict_watches.steps.iter().find(|step| step.step == Step::DrainNode).expect("a step");
+        let waiting = plan(&wish(2), &observation, at(1000));
+        assert!(!waiting.is_disturbing(), "{waiting:?}");
+        let step = waiting.steps.iter().find(|step| step.step == Step::DrainNode).expect("a step");
         assert!(step.waiting_for.as_deref().is_some_and(|why| why.contains("the disruption of")), "{step:?}");
     }
     // Where no grant is to be had without the drain, it goes without.
