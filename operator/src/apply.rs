@@ -1,82 +1,68 @@
 //! Writing the objects that the operator owns: a plain create first, so that nothing of somebody else's is seized, then
 //! server-side apply that carries the UID, and no write at all when nothing differs.
 
-use std::fmt::Debug;
-
-use k8s_openapi::NamespaceResourceScope;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::Resource;
-use kube::{Client, ResourceExt};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use crate::{
+    error::Error,
+    metrics::Metrics,
+    name_conflict::NameConflict,
+    owned::{Owned, is_owned},
+    resources::{hash, labels},
+};
+use kube::{
+    Client, ResourceExt,
+    api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
 use serde_json::{Value, json};
 
-use crate::error::Error;
-use crate::metrics::Metrics;
-use crate::resources::{hash, labels};
-use crate::taken::Taken;
-
 /// Field manager of owned objects.
-pub const MANAGER: &str = "taffrail-operator";
+pub(crate) const MANAGER: &str = "taffrail-operator";
 /// Field manager of the status of our kinds.
-pub const STATUS_MANAGER: &str = "taffrail-operator-status";
-
-/// Bounds that every object the operator writes meets.
-pub trait Owned:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync
-{
-}
-
-impl<K> Owned for K where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + Serialize
-        + DeserializeOwned
-        + Send
-        + Sync
-{
-}
+pub(crate) const STATUS_MANAGER: &str = "taffrail-operator-status";
 
 /// Who owns what is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Owner<'a> {
+pub(crate) struct Owner<'a> {
     /// UID of the owning object.
-    pub uid: &'a str,
+    pub(crate) uid: &'a str,
     /// Namespace of both.
-    pub namespace: &'a str,
+    pub(crate) namespace: &'a str,
 }
 
 /// Writes owned objects.
 #[derive(Clone)]
-pub struct Writer {
+pub(crate) struct Writer {
     client: Client,
     metrics: Metrics,
 }
 
 impl Writer {
     /// A writer for all namespaces.
-    pub fn new(client: Client, metrics: Metrics) -> Self {
+    pub(crate) fn new(client: Client, metrics: Metrics) -> Self {
         Self { client, metrics }
     }
 
-    /// Makes the object as `desired` says. `seen` is what a cache or a read knows of it. Returns whether it wrote.
+    /// Makes the object as `desired` says. `known` is what a cache or a read knows of it. Returns whether it wrote.
     ///
     /// # Errors
     /// The name is taken by somebody else, or the API server fails.
-    pub async fn ensure<K: Owned>(&self, owner: Owner<'_>, desired: &K, seen: Option<&K>) -> Result<bool, Error> {
-        self.ensure_at(owner, desired, seen, None).await
+    pub(crate) async fn ensure<K: Owned>(
+        &self,
+        owner: Owner<'_>,
+        desired: &K,
+        known: Option<&K>,
+    ) -> Result<bool, Error> {
+        self.ensure_at(owner, desired, known, None).await
     }
 
     /// [`Self::ensure`], refused with a conflict if the object is not at `resource_version` any more.
     ///
     /// # Errors
     /// As [`Self::ensure`].
-    pub async fn ensure_at<K: Owned>(
+    pub(crate) async fn ensure_at<K: Owned>(
         &self,
         owner: Owner<'_>,
         desired: &K,
-        seen: Option<&K>,
+        known: Option<&K>,
         resource_version: Option<&str>,
     ) -> Result<bool, Error> {
         let kind = K::kind(&()).into_owned();
@@ -86,8 +72,8 @@ impl Writer {
         wanted["metadata"]["annotations"][labels::APPLIED] = json!(stamp);
 
         let live;
-        let present = if let Some(seen) = seen {
-            seen
+        let present = if let Some(known) = known {
+            known
         } else {
             if self.create::<K>(owner.namespace, &wanted, &kind, &name).await? {
                 return Ok(true);
@@ -98,7 +84,7 @@ impl Writer {
             &live
         };
         if !is_owned(present, owner.uid) {
-            return Err(Error::NameTaken { objects: vec![Taken::of::<K>(present)] });
+            return Err(Error::NameConflict { conflicts: vec![NameConflict::of::<K>(present)] });
         }
         if includes(&to_json(present)?, &wanted) {
             return Ok(false);
@@ -166,8 +152,8 @@ impl Writer {
     ///
     /// # Errors
     /// The API server fails.
-    pub async fn remove<K: Owned>(&self, owner: Owner<'_>, seen: Option<&K>) -> Result<bool, Error> {
-        let Some(object) = seen.filter(|object| is_owned(*object, owner.uid)) else {
+    pub(crate) async fn remove<K: Owned>(&self, owner: Owner<'_>, known: Option<&K>) -> Result<bool, Error> {
+        let Some(object) = known.filter(|object| is_owned(*object, owner.uid)) else {
             return Ok(false);
         };
         let params = DeleteParams {
@@ -188,12 +174,6 @@ impl Writer {
     fn api<K: Owned>(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
-}
-
-/// Whether the controller of this object has this UID.
-pub fn is_owned<K: Resource>(object: &K, uid: &str) -> bool {
-    let owners = object.meta().owner_references.as_deref().unwrap_or_default();
-    owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
 fn to_json<K: Owned>(object: &K) -> Result<Value, Error> {

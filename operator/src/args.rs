@@ -1,8 +1,7 @@
 //! The command line. Every option has an environment variable, which is what the chart sets.
 
-use std::net::SocketAddr;
-
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 
 /// The Taffrail operator.
 #[derive(Debug, Parser)]

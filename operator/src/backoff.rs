@@ -1,11 +1,12 @@
 //! Waiting longer after each failure of the same object. The controller runtime hears of failures only, so the count
 //! lives here, by UID: a new object of an old name starts afresh.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
 use crate::error::Class;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
@@ -15,31 +16,31 @@ const CONFLICTS_SOON: u32 = 10;
 
 /// Failures in a row, by object.
 #[derive(Debug, Default)]
-pub struct Backoffs {
-    failures: Mutex<BTreeMap<String, Row>>,
+pub(crate) struct Backoffs {
+    failures: Mutex<BTreeMap<String, FailureCounts>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Row {
+struct FailureCounts {
     conflicts: u32,
     others: u32,
 }
 
 impl Backoffs {
-    /// Counts a failure and says how long to wait. `dice` is uniform in 0..1 and spreads the retries of many objects.
-    pub fn failed(&self, uid: &str, class: Class, dice: f64) -> Duration {
+    /// Counts a failure and says how long to wait. `random_fraction` is uniform in 0..1 and spreads the retries of many objects.
+    pub(crate) fn failed(&self, uid: &str, class: Class, random_fraction: f64) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = failures.entry(uid.to_owned()).or_default();
-        if class == Class::Conflict && row.conflicts < CONFLICTS_SOON {
-            row.conflicts += 1;
+        let counts = failures.entry(uid.to_owned()).or_default();
+        if class == Class::Conflict && counts.conflicts < CONFLICTS_SOON {
+            counts.conflicts += 1;
             return AFTER_CONFLICT;
         }
-        row.others = row.others.saturating_add(1);
-        delay(row.others).mul_f64(0.8 + 0.4 * dice.clamp(0.0, 1.0))
+        counts.others = counts.others.saturating_add(1);
+        delay(counts.others).mul_f64(0.8 + 0.4 * random_fraction.clamp(0.0, 1.0))
     }
 
     /// The object succeeded, or is gone.
-    pub fn reset(&self, uid: &str) {
+    pub(crate) fn reset(&self, uid: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

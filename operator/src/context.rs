@@ -1,139 +1,93 @@
 //! What every pass shares. One value for each scope (a namespace, or all of them).
 
+use crate::{
+    apply::Writer,
+    backoff::Backoffs,
+    cluster_views::ClusterViews,
+    events::Events,
+    metrics::Metrics,
+    name_conflict::ConflictWatches,
+    node_admin::NodeAdmin,
+    status_gate::StatusGate,
+    watch::{CacheSync, Guarded},
+};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
+    policy::v1::PodDisruptionBudget,
+    rbac::v1::{Role, RoleBinding},
+};
+use kube::{
+    Client,
+    core::Resource,
+    runtime::reflector::{ObjectRef, Store},
+};
 use std::sync::Arc;
-use std::time::Duration;
-
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Client;
-use kube::core::Resource;
-use kube::runtime::reflector::{ObjectRef, Store};
 use taffrail_crds::{Cluster, EventStore};
-use tokio::sync::watch;
-
-use crate::apply::Writer;
-use crate::backoff::Backoffs;
-use crate::controllers::publish::StatusGate;
-use crate::events::Events;
-use crate::hub::Hub;
-use crate::metrics::Metrics;
-use crate::node_admin::NodeAdmin;
-use crate::taken::Waits;
-use crate::watch::Guarded;
 
 /// Settings of the process.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Image of Clusters that name none.
-    pub node_image: String,
+    pub(crate) node_image: String,
     /// DNS domain of the Kubernetes cluster.
-    pub cluster_domain: String,
+    pub(crate) cluster_domain: String,
 }
 
 /// What every pass shares.
-pub struct Context {
+pub(crate) struct Context {
     /// Reads and special writes.
-    pub client: Client,
+    pub(crate) client: Client,
     /// Writes of owned objects.
-    pub writer: Writer,
+    pub(crate) writer: Writer,
     /// Calls to nodes.
-    pub admin: NodeAdmin,
+    pub(crate) admin: NodeAdmin,
     /// Streams of views.
-    pub hub: Hub,
+    pub(crate) cluster_views: ClusterViews,
     /// Waits for names that something else has.
-    pub waits: Waits,
+    pub(crate) conflict_watches: ConflictWatches,
     /// Events.
-    pub events: Events,
+    pub(crate) events: Events,
     /// Metrics.
-    pub metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// Failures by object.
-    pub backoffs: Backoffs,
+    pub(crate) backoffs: Backoffs,
     /// Limits of status writes.
-    pub gate: Arc<StatusGate>,
+    pub(crate) gate: Arc<StatusGate>,
     /// What the watches saw.
-    pub caches: Caches,
+    pub(crate) caches: Caches,
     /// Settings.
-    pub options: Options,
+    pub(crate) options: Options,
 }
 
 /// What the watches saw. Good for shape; nothing that disturbs a node is decided by it.
-pub struct Caches {
+pub(crate) struct Caches {
     /// Whether they have seen everything once.
-    pub filling: Filling,
+    pub(crate) cache_sync: CacheSync,
     /// Clusters.
-    pub clusters: Store<Guarded<Cluster>>,
+    pub(crate) clusters: Store<Guarded<Cluster>>,
     /// EventStores.
-    pub event_stores: Store<Guarded<EventStore>>,
-    /// StatefulSets of Clusters.
-    pub sets: Store<StatefulSet>,
-    /// Node pods.
-    pub pods: Store<Pod>,
+    pub(crate) event_stores: Store<Guarded<EventStore>>,
     /// Volume claims of nodes.
-    pub claims: Store<PersistentVolumeClaim>,
+    pub(crate) claims: Store<PersistentVolumeClaim>,
     /// ConfigMaps of Clusters.
-    pub config_maps: Store<ConfigMap>,
+    pub(crate) config_maps: Store<ConfigMap>,
     /// Services of Clusters.
-    pub services: Store<Service>,
+    pub(crate) services: Store<Service>,
     /// Services of EventStores.
-    pub store_services: Store<Service>,
+    pub(crate) store_services: Store<Service>,
     /// ServiceAccounts of nodes.
-    pub service_accounts: Store<ServiceAccount>,
+    pub(crate) service_accounts: Store<ServiceAccount>,
     /// Roles of nodes.
-    pub roles: Store<Role>,
+    pub(crate) roles: Store<Role>,
     /// RoleBindings of nodes.
-    pub role_bindings: Store<RoleBinding>,
+    pub(crate) role_bindings: Store<RoleBinding>,
     /// Disruption budgets.
-    pub budgets: Store<PodDisruptionBudget>,
-}
-
-/// A first list that takes longer is worth a word.
-const SLOW_CACHE: Duration = Duration::from_secs(10);
-
-/// Which caches have not seen their first full list. Every pass and the readiness wait for them; the wait of the cache
-/// itself serves one task only, because it wakes the last one that asked.
-#[derive(Clone, Debug)]
-pub struct Filling {
-    waiting: watch::Sender<Vec<&'static str>>,
-}
-
-impl Default for Filling {
-    fn default() -> Self {
-        Self { waiting: watch::Sender::new(Vec::new()) }
-    }
-}
-
-impl Filling {
-    /// One more cache is to be filled. All are named before the first wait.
-    pub fn expect(&self, name: &'static str) {
-        self.waiting.send_modify(|waiting| waiting.push(name));
-    }
-
-    /// A cache has seen its first full list.
-    pub fn filled(&self, name: &'static str) {
-        self.waiting.send_if_modified(|waiting| {
-            let found = waiting.iter().position(|other| *other == name);
-            found.map(|index| waiting.swap_remove(index)).is_some()
-        });
-    }
-
-    /// Waits until all are filled.
-    pub async fn all(&self) {
-        let mut changes = self.waiting.subscribe();
-        loop {
-            let filled = tokio::time::timeout(SLOW_CACHE, changes.wait_for(Vec::is_empty)).await.is_ok();
-            if filled {
-                return;
-            }
-            tracing::warn!(caches = ?*self.waiting.borrow(), "still waiting for the first list");
-        }
-    }
+    pub(crate) budgets: Store<PodDisruptionBudget>,
 }
 
 impl Caches {
     /// The EventStores of a Cluster.
-    pub fn stores_of(&self, namespace: &str, cluster: &str) -> Vec<EventStore> {
+    pub(crate) fn stores_of(&self, namespace: &str, cluster: &str) -> Vec<EventStore> {
         let all = self.event_stores.state().into_iter().filter_map(|store| store.0.as_ref().ok().cloned());
         let mut ours: Vec<EventStore> = all
             .filter(|store| {
@@ -147,32 +101,9 @@ impl Caches {
 }
 
 /// An object of a cache by name.
-pub fn cached<K>(cache: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
+pub(crate) fn cached<K>(cache: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     cache.get(&ObjectRef::<K>::new(name).within(namespace))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn everyone_who_waits_is_woken_when_the_last_cache_is_filled() {
-        let filling = Filling::default();
-        // Two watches of one kind have one name.
-        for name in ["a", "b", "b"] {
-            filling.expect(name);
-        }
-        let (one, other) = (filling.clone(), filling.clone());
-        let fill = async {
-            for name in ["b", "a", "b"] {
-                tokio::task::yield_now().await;
-                filling.filled(name);
-            }
-        };
-        tokio::join!(one.all(), fill, other.all());
-        filling.all().await;
-    }
 }

@@ -1,15 +1,15 @@
 //! What can go wrong in a pass, and what to do about it.
 
+use crate::{
+    name_conflict::{self, NameConflict},
+    node_admin,
+};
 use std::time::Duration;
-
 use taffrail_crds::Reason;
-
-use crate::node_admin;
-use crate::taken::{self, Taken};
 
 /// A pass failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The API server refused or did not answer.
     #[error("{doing}: {source}")]
     Api {
@@ -20,10 +20,10 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// Objects of names that we need exist and are not ours. Nothing is seized.
-    #[error("{}", taken::sentence(.objects))]
-    NameTaken {
+    #[error("{}", name_conflict::sentence(.conflicts))]
+    NameConflict {
         /// The objects that are in the way.
-        objects: Vec<Taken>,
+        conflicts: Vec<NameConflict>,
     },
     /// A node refused or did not answer.
     #[error("{doing}: {source}")]
@@ -43,7 +43,7 @@ pub enum Error {
         message: String,
     },
     /// A pass took too long.
-    #[error("the pass hung for {} s in this step: {step}", .within.as_secs())]
+    #[error("reconcile exceeded {} s while {step}", .within.as_secs())]
     Deadline {
         /// How long it may take.
         within: Duration,
@@ -54,7 +54,7 @@ pub enum Error {
 
 /// What an error calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
+pub(crate) enum Class {
     /// Somebody wrote in between: look again soon.
     Conflict,
     /// May pass by itself: try again, less and less often.
@@ -67,7 +67,7 @@ pub enum Class {
 
 impl Class {
     /// Name in metrics.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Conflict => "conflict",
             Self::Transient => "transient",
@@ -79,20 +79,20 @@ impl Class {
 
 impl Error {
     /// Names what was being done when the API server failed.
-    pub fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+    pub(crate) fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Api { doing, source: Box::new(source) }
     }
 
     /// Names what was being done when a node failed.
-    pub fn node(doing: impl Into<String>) -> impl FnOnce(node_admin::Error) -> Self {
+    pub(crate) fn node(doing: impl Into<String>) -> impl FnOnce(node_admin::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Node { doing, source }
     }
 
     /// What the error calls for.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of kube are foreign and open-ended")]
-    pub fn class(&self) -> Class {
+    pub(crate) fn class(&self) -> Class {
         match self {
             Self::Api { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) if is_terminating(status) => Class::NamespaceTerminating,
@@ -100,21 +100,21 @@ impl Error {
                 kube::Error::Api(status) if status.is_forbidden() || status.is_invalid() => Class::Lasting,
                 _ => Class::Transient,
             },
-            Self::NameTaken { .. } | Self::Render { .. } => Class::Lasting,
+            Self::NameConflict { .. } | Self::Render { .. } => Class::Lasting,
             Self::Node { .. } | Self::Deadline { .. } => Class::Transient,
         }
     }
 
     /// The reason of the condition that reports this error.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of kube are foreign and open-ended")]
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Api { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) if status.is_forbidden() => Reason::Forbidden,
                 kube::Error::Api(status) if status.is_invalid() => Reason::InvalidSpec,
                 _ => Reason::ApiUnavailable,
             },
-            Self::NameTaken { .. } => Reason::NameTaken,
+            Self::NameConflict { .. } => Reason::NameTaken,
             Self::Render { .. } => Reason::InvalidSpec,
             Self::Node { .. } => Reason::NodeUnreachable,
             Self::Deadline { .. } => Reason::DeadlineExceeded,

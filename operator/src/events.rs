@@ -2,31 +2,33 @@
 //! and fails nothing.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
 
 const NOTE_LENGTH_MAX: usize = 1000;
 
 /// Publishes events.
 #[derive(Clone)]
-pub struct Events {
+pub(crate) struct Events {
     recorder: Recorder,
 }
 
 impl Events {
     /// The one recorder of the process.
-    pub fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         let reporter = Reporter { controller: "taffrail-operator".to_owned(), instance: None };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
     /// Something went as it should.
-    pub async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+    pub(crate) async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.publish(EventType::Normal, about, reason, action, note).await;
     }
 
     /// Something needs a look.
-    pub async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
+    pub(crate) async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.publish(EventType::Warning, about, reason, action, note).await;
     }
 

@@ -1,33 +1,32 @@
 //! `helm test`: a Cluster of one node and a store in it; an append, a read; both removed again with their volume. It works
 //! in one namespace, on objects of one name, and only on those that it made itself.
 
-use std::fmt::Debug;
-use std::time::Duration;
-
+use crate::{
+    args::TestArgs,
+    clock,
+    resources::{labels, names, services::CLIENT_PORT},
+    runtime,
+};
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::{
+    Client, Resource, ResourceExt,
+    api::{Api, DeleteParams, ListParams, PostParams},
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::{fmt::Debug, time::Duration};
 use taffrail_crds::{Cluster, Condition, ConditionType, EventStore};
-use taffrail_proto::v1::streams_client::StreamsClient;
 use taffrail_proto::v1::{
     AppendRequest, ExpectedRevision, NewEvent, ReadRequest, Selector, Unit, expected_revision, selector,
+    streams_client::StreamsClient,
 };
 use tokio::time::Instant;
-use tonic::metadata::MetadataValue;
-use tonic::transport::Endpoint;
-
-use crate::args::TestArgs;
-use crate::outside;
-use crate::resources::services::CLIENT_PORT;
-use crate::resources::{labels, names};
-use crate::runtime;
+use tonic::{metadata::MetadataValue, transport::Endpoint};
 
 /// Marks what the test made.
 const MADE_BY_TEST: &str = "taffrail.io/helm-test";
 const STREAM: &str = "helm-test";
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// The test failed.
@@ -89,7 +88,7 @@ pub enum Error {
 
 impl Error {
     /// Whether nobody answered, which may be over in a moment.
-    fn is_of_the_moment(&self) -> bool {
+    fn is_transient(&self) -> bool {
         matches!(self, Self::Connect { .. })
             || matches!(self, Self::Store { source, .. } if source.code() == tonic::Code::Unavailable)
     }
@@ -101,13 +100,13 @@ impl Error {
 /// The first thing that went wrong. What the test made is removed in any case.
 pub async fn run(args: TestArgs) -> Result<(), Error> {
     run_with(runtime::client().await?, args).await?;
-    say("passed");
+    log_step("passed");
     Ok(())
 }
 
 async fn run_with(client: Client, args: TestArgs) -> Result<(), Error> {
     let test = Test { client, args };
-    let result = test.body(Deadline::after(test.args.timeout_seconds)).await;
+    let result = test.run_steps(Deadline::after(test.args.timeout_seconds)).await;
     // A time of its own: a test that used up its time is the one that leaves most behind.
     let cleaned = test.clean(Deadline::after(test.args.cleanup_seconds)).await;
     if let (Err(_), Err(error)) = (&result, &cleaned) {
@@ -117,7 +116,7 @@ async fn run_with(client: Client, args: TestArgs) -> Result<(), Error> {
     result.and(cleaned)
 }
 
-fn say(text: &str) {
+fn log_step(text: &str) {
     tracing::info!("helm test: {text}");
 }
 
@@ -149,24 +148,17 @@ impl Deadline {
         if Instant::now() >= self.until {
             return Err(Error::Timeout { what: what.to_owned(), within: self.within, last });
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         Ok(())
     }
 }
 
 impl Test {
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.args.namespace)
-    }
-
-    async fn body(&self, deadline: Deadline) -> Result<(), Error> {
+    async fn run_steps(&self, deadline: Deadline) -> Result<(), Error> {
         let name = self.args.name.as_str();
         // What an earlier run left behind goes first.
         self.clean(deadline).await?;
-        say("creating a Cluster of one node and an EventStore");
+        log_step("creating a Cluster of one node and an EventStore");
         let meta = json!({"name": name, "namespace": self.args.namespace, "annotations": {MADE_BY_TEST: "true"}});
         let cluster: Cluster = serde_json::from_value(json!({
             "metadata": meta, "spec": {"replicas": 1, "storage": {"size": "1Gi"}},
@@ -186,7 +178,7 @@ impl Test {
             store.status.as_ref().map(|status| status.conditions.as_slice())
         })
         .await?;
-        say("appending and reading");
+        log_step("appending and reading");
         let address = format!("http://{}.{}.svc:{CLIENT_PORT}", names::clients(name), self.args.namespace);
         self.append_and_read(&address, deadline).await
     }
@@ -194,12 +186,12 @@ impl Test {
     /// Tries again while nobody answers: the Service of a pod that is Ready is known to every machine only a moment later.
     async fn append_and_read(&self, address: &str, deadline: Deadline) -> Result<(), Error> {
         // The same id every time, so that an append whose answer was lost is not stored twice.
-        let id = outside::new_id();
+        let id = clock::random_uuid();
         loop {
             match self.append_and_read_once(address, &id).await {
-                Err(error) if error.is_of_the_moment() && Instant::now() < deadline.until => {
+                Err(error) if error.is_transient() && Instant::now() < deadline.until => {
                     tracing::warn!(%error, "helm test: trying again");
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 done => return done,
             }
@@ -257,7 +249,7 @@ impl Test {
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
-        say(&format!("waiting for {what}"));
+        log_step(&format!("waiting for {what}"));
         let api: Api<K> = self.api();
         loop {
             let object = api.get(&self.args.name).await.map_err(api_error(format!("waiting for {what}")))?;
@@ -287,7 +279,7 @@ impl Test {
         }
         self.delete_named::<PersistentVolumeClaim>(&names::claim(name, 0)).await?;
         self.delete_named::<ConfigMap>(&names::identity(name)).await?;
-        say("removed everything that the test made");
+        log_step("removed everything that the test made");
         Ok(())
     }
 
@@ -323,12 +315,19 @@ impl Test {
             Err(error) => Err(api_error(format!("deleting {} {name}", K::kind(&())))(error)),
         }
     }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.args.namespace)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeApi;
+    use crate::fake_api::FakeApi;
 
     /// Nothing ever becomes Stable here, and there is no time to wait for it.
     #[tokio::test]
@@ -355,7 +354,7 @@ mod tests {
         let address = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let url = format!("http://{address}");
         let mut running = std::pin::pin!(test.append_and_read(&url, Deadline::after(60)));
-        let refused = tokio::time::timeout(LOOK_AGAIN / 2, &mut running).await;
+        let refused = tokio::time::timeout(POLL_INTERVAL / 2, &mut running).await;
         assert!(refused.is_err(), "ended at the first refusal: {refused:?}");
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         tokio::select! {

@@ -7,27 +7,30 @@
 //! All state is in the API server and with the nodes. What the process remembers is a cache: any pass may be the first
 //! after a crash.
 
-pub mod apply;
+mod apply;
 pub mod args;
-pub mod backoff;
-pub mod context;
-pub mod controllers;
-pub mod declare;
-pub mod domain;
-pub mod error;
-pub mod events;
+mod backoff;
+mod clock;
+mod cluster_domain;
+mod cluster_views;
+mod context;
+mod controllers;
+mod declare_batcher;
+mod error;
+mod events;
 pub mod health;
 pub mod helm_test;
-pub mod hub;
 pub mod metrics;
-pub mod node_admin;
-pub(crate) mod outside;
+mod name_conflict;
+mod node_admin;
+mod owned;
 pub mod resources;
 pub mod runtime;
-pub mod taken;
-pub mod watch;
+mod scope;
+mod status_gate;
+mod triggers;
+mod watch;
+mod watches;
 
 #[cfg(test)]
-mod fake;
-
-pub use error::Error;
+mod fake_api;

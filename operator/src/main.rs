@@ -1,10 +1,11 @@
 //! `taffrail-operator`: parse, build, run, exit code; nothing else.
 
-use std::process::ExitCode;
-
 use clap::Parser;
-use taffrail_operator::args::{Args, Command};
-use taffrail_operator::{helm_test, runtime};
+use std::process::ExitCode;
+use taffrail_operator::{
+    args::{Args, Command},
+    helm_test, runtime,
+};
 
 fn main() -> ExitCode {
     let args = Args::parse();

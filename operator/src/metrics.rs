@@ -1,12 +1,10 @@
 //! Metrics of the operator. Names are documented in the chart; every one that a rule or panel names is here.
 
-use std::time::Duration;
-
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use taffrail_crds::Condition;
-use taffrail_crds::conditions::ConditionStatus;
+use std::time::Duration;
+use taffrail_crds::{Condition, conditions::ConditionStatus};
 
 /// All metrics, in a registry of their own.
 #[derive(Clone)]

@@ -2,26 +2,25 @@
 //!
 //! Plaintext today. TLS comes with the certificates of the operator: it changes `NodeAdmin::connect` alone.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use taffrail_proto::admin::admin_client::AdminClient;
+use crate::{metrics::Metrics, resources::services::ADMIN_PORT};
+use futures::{StreamExt, stream::FuturesUnordered};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use taffrail_proto::admin::{
     AcquireDisruptionRequest, AcquireDisruptionResponse, BootstrapRequest, CancelDrainRequest, CloseStoreRequest,
     CloseStoreResponse, ClusterView, DeclareResult, DeclareStoresRequest, DrainNodeRequest, DrainNodeResponse,
     JoinRequest, NodeStatus, ReleaseDisruptionRequest, ReplaceNodeRequest, ReplaceNodeResponse, StatusRequest,
-    StoreDeclaration, TransferLeadersRequest, ViewRequest,
+    StoreDeclaration, TransferLeadersRequest, ViewRequest, admin_client::AdminClient,
 };
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status, Streaming};
-
-use crate::metrics::Metrics;
-use crate::resources::services::ADMIN_PORT;
+use tonic::{
+    Response, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node answers for itself at once.
@@ -38,7 +37,7 @@ const CHANNELS_MAX: usize = 1024;
 
 /// A node refused or did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// No answer; whether the node acted is not known. Every call of this port may be repeated.
     #[error("{address} does not answer: {message}")]
     Unreachable {
@@ -61,21 +60,81 @@ pub enum Error {
 }
 
 /// The admin address of a pod.
-pub fn address(pod_ip: &str) -> String {
+pub(crate) fn address(pod_ip: &str) -> String {
     if pod_ip.contains(':') { format!("[{pod_ip}]:{ADMIN_PORT}") } else { format!("{pod_ip}:{ADMIN_PORT}") }
 }
 
 /// Calls nodes.
 #[derive(Clone)]
-pub struct NodeAdmin {
+pub(crate) struct NodeAdmin {
     channels: Arc<Mutex<BTreeMap<String, Channel>>>,
     metrics: Metrics,
 }
 
 impl NodeAdmin {
     /// A client without connections.
-    pub fn new(metrics: Metrics) -> Self {
+    pub(crate) fn new(metrics: Metrics) -> Self {
         Self { channels: Arc::default(), metrics }
+    }
+
+    /// What a node says about itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn status(&self, at: &str) -> Result<NodeStatus, Error> {
+        self.call("Status", at, LOCAL_DEADLINE, |mut node| async move { node.status(StatusRequest {}).await }).await
+    }
+
+    /// Makes a blank node the first of a new cluster.
+    ///
+    /// # Errors
+    /// It refuses (it is not blank, or another disk) or does not answer.
+    pub(crate) async fn bootstrap(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<u64, Error> {
+        let request = BootstrapRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
+        let answer = self
+            .call("Bootstrap", at, CLUSTER_DEADLINE, |mut node| async move { node.bootstrap(request).await })
+            .await?;
+        Ok(answer.node_id)
+    }
+
+    /// Tells a blank node which cluster it belongs to.
+    ///
+    /// # Errors
+    /// It refuses (it is not blank, or another disk) or does not answer.
+    pub(crate) async fn join(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<(), Error> {
+        let request = JoinRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
+        self.call("Join", at, LOCAL_DEADLINE, |mut node| async move { node.join(request).await }).await.map(|_| ())
+    }
+
+    /// Opens the stream of views of one node.
+    ///
+    /// # Errors
+    /// It refuses or does not answer.
+    pub(crate) async fn watch(&self, at: &str) -> Result<Streaming<ClusterView>, Error> {
+        self.call("Watch", at, CLUSTER_DEADLINE, |mut node| async move { node.watch(ViewRequest {}).await }).await
+    }
+
+    /// The members of one cluster: a call goes to the first that answers, and it passes it on to the coordinator.
+    pub(crate) fn members(&self, addresses: Vec<String>) -> Members {
+        Members { admin: self.clone(), addresses }
+    }
+
+    async fn call<T, F, Fut>(&self, method: &str, at: &str, deadline: Duration, call: F) -> Result<T, Error>
+    where
+        F: FnOnce(AdminClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let client = self.connect(at)?;
+        let result = match tokio::time::timeout(deadline, call(client)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(classify(at, &status)),
+            Err(_) => Err(Error::Unreachable {
+                address: at.to_owned(),
+                message: format!("no answer within {} s", deadline.as_secs()),
+            }),
+        };
+        self.metrics.node_called(method, result.is_ok());
+        result
     }
 
     fn connect(&self, address: &str) -> Result<AdminClient<Channel>, Error> {
@@ -101,71 +160,6 @@ impl NodeAdmin {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
-
-    /// Drops the connection to a pod that is gone.
-    pub fn forget(&self, address: &str) {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
-    }
-
-    async fn call<T, F, Fut>(&self, method: &str, at: &str, deadline: Duration, call: F) -> Result<T, Error>
-    where
-        F: FnOnce(AdminClient<Channel>) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        let client = self.connect(at)?;
-        let result = match tokio::time::timeout(deadline, call(client)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(classify(at, &status)),
-            Err(_) => Err(Error::Unreachable {
-                address: at.to_owned(),
-                message: format!("no answer within {} s", deadline.as_secs()),
-            }),
-        };
-        self.metrics.node_called(method, result.is_ok());
-        result
-    }
-
-    /// What a node says about itself.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn status(&self, at: &str) -> Result<NodeStatus, Error> {
-        self.call("Status", at, LOCAL_DEADLINE, |mut node| async move { node.status(StatusRequest {}).await }).await
-    }
-
-    /// Makes a blank node the first of a new cluster.
-    ///
-    /// # Errors
-    /// It refuses (it is not blank, or another disk) or does not answer.
-    pub async fn bootstrap(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<u64, Error> {
-        let request = BootstrapRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
-        let answer = self
-            .call("Bootstrap", at, CLUSTER_DEADLINE, |mut node| async move { node.bootstrap(request).await })
-            .await?;
-        Ok(answer.node_id)
-    }
-
-    /// Tells a blank node which cluster it belongs to.
-    ///
-    /// # Errors
-    /// It refuses (it is not blank, or another disk) or does not answer.
-    pub async fn join(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<(), Error> {
-        let request = JoinRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
-        self.call("Join", at, LOCAL_DEADLINE, |mut node| async move { node.join(request).await }).await.map(|_| ())
-    }
-
-    /// Opens the stream of views of one node.
-    ///
-    /// # Errors
-    /// It refuses or does not answer.
-    pub async fn watch(&self, at: &str) -> Result<Streaming<ClusterView>, Error> {
-        self.call("Watch", at, CLUSTER_DEADLINE, |mut node| async move { node.watch(ViewRequest {}).await }).await
-    }
-
-    /// The members of one cluster: a call goes to the first that answers, and it passes it on to the coordinator.
-    pub fn members(&self, addresses: Vec<String>) -> Members {
-        Members { admin: self.clone(), addresses }
-    }
 }
 
 fn classify(at: &str, status: &Status) -> Error {
@@ -181,7 +175,7 @@ fn classify(at: &str, status: &Status) -> Error {
 
 /// Puts a question that only reads: to the first node, and to the next one as well when the answer takes long or fails.
 /// The first answer counts, a refusal included; all of it takes no longer than one call may.
-async fn first<T, F, Fut>(addresses: Vec<String>, ask: F) -> Result<T, Error>
+async fn first_answer<T, F, Fut>(addresses: Vec<String>, ask: F) -> Result<T, Error>
 where
     F: Fn(String) -> Fut,
     Fut: Future<Output = Result<T, Error>>,
@@ -215,47 +209,29 @@ where
 
 /// The members of one cluster, any of which answers for all.
 #[derive(Clone)]
-pub struct Members {
+pub(crate) struct Members {
     admin: NodeAdmin,
     addresses: Vec<String>,
 }
 
 impl Members {
-    /// Asks one after the other until one answers. Every call of this port is idempotent, so one whose answer was lost
-    /// may be put to the next node.
-    async fn any<T, F, Fut>(&self, method: &str, call: F) -> Result<T, Error>
-    where
-        F: Fn(AdminClient<Channel>) -> Fut,
-        Fut: Future<Output = Result<Response<T>, Status>>,
-    {
-        let mut last = Error::Nobody;
-        for address in &self.addresses {
-            match self.admin.call(method, address, CLUSTER_DEADLINE, &call).await {
-                Ok(answer) => return Ok(answer),
-                Err(refused @ Error::Refused { .. }) => return Err(refused),
-                Err(other) => last = other,
-            }
-        }
-        Err(last)
-    }
-
     /// The whole cluster as the coordinator sees it, after a read index.
     ///
     /// # Errors
     /// No member answers, or there is no quorum.
-    pub async fn view(&self) -> Result<ClusterView, Error> {
+    pub(crate) async fn view(&self) -> Result<ClusterView, Error> {
         let ask = |address: String| async move {
             let view = |mut node: AdminClient<Channel>| async move { node.view(ViewRequest {}).await };
             self.admin.call("View", &address, CLUSTER_DEADLINE, view).await
         };
-        first(self.addresses.clone(), ask).await
+        first_answer(self.addresses.clone(), ask).await
     }
 
     /// States that these stores exist. One result for each, in order.
     ///
     /// # Errors
     /// No member answers. A store that cannot be is not an error but a reason in the result.
-    pub async fn declare(&self, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
+    pub(crate) async fn declare(&self, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
         let request = DeclareStoresRequest { stores };
         let answer = self
             .any("DeclareStores", |mut node| {
@@ -270,7 +246,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or the store is another's.
-    pub async fn close_store(&self, request: CloseStoreRequest) -> Result<CloseStoreResponse, Error> {
+    pub(crate) async fn close_store(&self, request: CloseStoreRequest) -> Result<CloseStoreResponse, Error> {
         self.any("CloseStore", |mut node| {
             let request = request.clone();
             async move { node.close_store(request).await }
@@ -282,7 +258,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or there is no such node.
-    pub async fn drain(&self, node_id: u64) -> Result<DrainNodeResponse, Error> {
+    pub(crate) async fn drain(&self, node_id: u64) -> Result<DrainNodeResponse, Error> {
         self.any("DrainNode", |mut node| async move { node.drain_node(DrainNodeRequest { node_id }).await }).await
     }
 
@@ -290,7 +266,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or there is no such node.
-    pub async fn cancel_drain(&self, node_id: u64) -> Result<(), Error> {
+    pub(crate) async fn cancel_drain(&self, node_id: u64) -> Result<(), Error> {
         self.any("CancelDrain", |mut node| async move { node.cancel_drain(CancelDrainRequest { node_id }).await })
             .await
             .map(|_| ())
@@ -300,7 +276,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or the coordinator refuses.
-    pub async fn replace(&self, old_node_id: u64, new_node_id: u64) -> Result<ReplaceNodeResponse, Error> {
+    pub(crate) async fn replace(&self, old_node_id: u64, new_node_id: u64) -> Result<ReplaceNodeResponse, Error> {
         let request = ReplaceNodeRequest { old_node_id, new_node_id };
         self.any("ReplaceNode", |mut node| async move { node.replace_node(request).await }).await
     }
@@ -309,7 +285,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers, or there is no such node.
-    pub async fn transfer_leaders(&self, node_id: u64) -> Result<u32, Error> {
+    pub(crate) async fn transfer_leaders(&self, node_id: u64) -> Result<u32, Error> {
         let request = TransferLeadersRequest { node_id };
         self.any("TransferLeaders", |mut node| async move { node.transfer_leaders(request).await })
             .await
@@ -320,7 +296,12 @@ impl Members {
     ///
     /// # Errors
     /// No member answers. A denial is an answer.
-    pub async fn acquire(&self, node_id: u64, holder: &str, ttl: Duration) -> Result<AcquireDisruptionResponse, Error> {
+    pub(crate) async fn acquire(
+        &self,
+        node_id: u64,
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<AcquireDisruptionResponse, Error> {
         let request = AcquireDisruptionRequest {
             node_id,
             holder: holder.to_owned(),
@@ -337,7 +318,7 @@ impl Members {
     ///
     /// # Errors
     /// No member answers.
-    pub async fn release(&self, node_id: u64, holder: &str) -> Result<bool, Error> {
+    pub(crate) async fn release(&self, node_id: u64, holder: &str) -> Result<bool, Error> {
         let request = ReleaseDisruptionRequest { node_id, holder: holder.to_owned() };
         self.any("ReleaseDisruption", |mut node| {
             let request = request.clone();
@@ -345,6 +326,24 @@ impl Members {
         })
         .await
         .map(|answer| answer.released)
+    }
+
+    /// Asks one after the other until one answers. Every call of this port is idempotent, so one whose answer was lost
+    /// may be put to the next node.
+    async fn any<T, F, Fut>(&self, method: &str, call: F) -> Result<T, Error>
+    where
+        F: Fn(AdminClient<Channel>) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut last = Error::Nobody;
+        for address in &self.addresses {
+            match self.admin.call(method, address, CLUSTER_DEADLINE, &call).await {
+                Ok(answer) => return Ok(answer),
+                Err(refused @ Error::Refused { .. }) => return Err(refused),
+                Err(other) => last = other,
+            }
+        }
+        Err(last)
     }
 }
 
@@ -369,7 +368,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_goes_to_the_next_node_while_the_first_hangs_or_when_it_breaks() {
-        let ask = |nodes: &[&str]| first(nodes.iter().map(|node| (*node).to_owned()).collect(), answers);
+        let ask = |nodes: &[&str]| first_answer(nodes.iter().map(|node| (*node).to_owned()).collect(), answers);
         let start = Instant::now();
         assert!(matches!(ask(&["breaks", "answers"]).await, Ok(1)));
         assert!(start.elapsed() < NEXT_AFTER);

@@ -1,11 +1,12 @@
 //! Golden files of every rendered object. `UPDATE_GOLDEN=1 cargo test -p taffrail-operator --test render` rewrites them;
 //! review the difference like code: a change of the pod template restarts every node.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
+use std::path::PathBuf;
 use taffrail_crds::{Cluster, EventStore};
-use taffrail_operator::resources::{Frame, config, disruption_budget, hash, identity, rbac, services, stateful_set};
+use taffrail_operator::resources::{
+    RenderTarget, config, disruption_budget, hash, identity, rbac, services, stateful_set,
+};
 
 const ID: &str = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10";
 
@@ -65,12 +66,12 @@ fn golden(name: &str, text: &str) {
 }
 
 fn all(cluster: &Cluster, claim_size: Option<&str>) -> String {
-    let frame = Frame { cluster, cluster_domain: "cluster.local" };
-    let text = config::render(frame).expect("TOML");
+    let target = RenderTarget { cluster, cluster_domain: "cluster.local" };
+    let text = config::render(target).expect("TOML");
     let config_hash = hash::of(&text).expect("a hash");
     let image = cluster.spec.image.clone().unwrap_or_else(|| "taffrail:0.1.0".to_owned());
     let set = stateful_set::render(
-        frame,
+        target,
         &stateful_set::Inputs {
             replicas: cluster.spec.replicas,
             image: &image,
@@ -81,15 +82,15 @@ fn all(cluster: &Cluster, claim_size: Option<&str>) -> String {
     );
     let identity = identity::Identity { cluster_id: ID.to_owned(), formed: true, nodes: Some(3) };
     let mut documents = vec![
-        yaml(&frame.node_config_map(text, "taffrail:0.1.0")),
-        yaml(&identity::render(frame, &identity)),
-        yaml(&rbac::service_account(frame)),
-        yaml(&rbac::role(frame)),
-        yaml(&rbac::role_binding(frame)),
-        yaml(&disruption_budget::render(frame, cluster.spec.replicas)),
+        yaml(&config::config_map(target, text, "taffrail:0.1.0")),
+        yaml(&identity::render(target, &identity)),
+        yaml(&rbac::service_account(target)),
+        yaml(&rbac::role(target)),
+        yaml(&rbac::role_binding(target)),
+        yaml(&disruption_budget::render(target, cluster.spec.replicas)),
         yaml(&set),
     ];
-    documents.extend(services::of_cluster(frame).iter().map(yaml));
+    documents.extend(services::of_cluster(target).iter().map(yaml));
     documents.join("---\n")
 }
 
@@ -116,9 +117,9 @@ fn services_of_a_store() {
 #[test]
 fn small_clusters_have_no_budget() {
     let cluster = minimal();
-    let frame = Frame { cluster: &cluster, cluster_domain: "cluster.local" };
+    let target = RenderTarget { cluster: &cluster, cluster_domain: "cluster.local" };
     for (nodes, budget) in [(1, false), (2, false), (3, true), (5, true)] {
-        assert_eq!(disruption_budget::render(frame, nodes).is_some(), budget, "{nodes}");
+        assert_eq!(disruption_budget::render(target, nodes).is_some(), budget, "{nodes}");
     }
 }
 
@@ -132,10 +133,10 @@ fn volumes_are_always_retained_and_pods_never_have_an_empty_dir() {
 #[test]
 fn an_identity_is_read_as_it_was_written() {
     let cluster = minimal();
-    let frame = Frame { cluster: &cluster, cluster_domain: "cluster.local" };
+    let target = RenderTarget { cluster: &cluster, cluster_domain: "cluster.local" };
     for (formed, nodes) in [(false, None), (true, Some(5))] {
         let written = identity::Identity { cluster_id: ID.to_owned(), formed, nodes };
-        assert_eq!(identity::parse(&identity::render(frame, &written)), Some(written));
+        assert_eq!(identity::parse(&identity::render(target, &written)), Some(written));
     }
     assert_eq!(identity::parse(&k8s_openapi::api::core::v1::ConfigMap::default()), None);
 }

@@ -1,7 +1,7 @@
 //! The two controllers. Each is a folder with the same files: `observe` reads, `plan` decides without I/O, `act` carries
-//! out, `status` reports. What both do alike is `pass`.
+//! out, `status` reports. [`reconcile_frame`] holds the part that both share.
 
-pub mod cluster;
-pub mod event_store;
-pub(crate) mod pass;
-pub mod publish;
+pub(crate) mod cluster;
+pub(crate) mod event_store;
+pub(crate) mod publish;
+pub(crate) mod reconcile_frame;

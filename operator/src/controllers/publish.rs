@@ -1,32 +1,24 @@
 //! Writing a status: only when it differs, condition changes first, and what changes by itself (leaders, terms) at most
 //! once a minute for an object and ten times a second for the operator.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
+use crate::{apply::STATUS_MANAGER, clock, context::Context, error::Error, owned::Owned};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::error_boundary::InvalidObject;
-use kube::{Resource, ResourceExt};
+use kube::{
+    Resource, ResourceExt,
+    api::{Api, ApiResource, DynamicObject, Patch, PatchParams},
+    core::error_boundary::InvalidObject,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
-use taffrail_crds::conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle, standing};
-use taffrail_crds::{Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, PlanStep, Reason};
+use std::time::Duration;
+use taffrail_crds::{
+    Cluster, ClusterStatus, Condition, EventStore, EventStoreStatus, Finding, PlanStep, Reason,
+    conditions::{ConditionStatus, ConditionType, Polarity, Subject, settle, standing},
+};
 use tokio::time::Instant;
 
-use crate::apply::{Owned, STATUS_MANAGER};
-use crate::context::Context;
-use crate::error::Error;
-use crate::outside;
-
-const REFRESH_EVERY: Duration = Duration::from_secs(60);
-/// A refresh waits this long after any write: leaders move together.
-const SETTLE: Duration = Duration::from_secs(1);
-const REFRESHES_A_SECOND: f64 = 10.0;
-
 /// A kind that has a status.
-pub trait Reported: Owned {
+pub(crate) trait HasStatus: Owned {
     /// Its status.
     type Status: Clone + Default + PartialEq + Serialize + Send + Sync;
     /// Which conditions it shows.
@@ -36,10 +28,10 @@ pub trait Reported: Owned {
     /// The conditions of a status.
     fn conditions(status: &Self::Status) -> &[Condition];
     /// The status without what changes by itself.
-    fn steady(status: &Self::Status) -> Self::Status;
+    fn strip_volatile(status: &Self::Status) -> Self::Status;
 }
 
-impl Reported for Cluster {
+impl HasStatus for Cluster {
     type Status = ClusterStatus;
     const SUBJECT: Subject = Subject::Cluster;
 
@@ -51,17 +43,17 @@ impl Reported for Cluster {
         &status.conditions
     }
 
-    fn steady(status: &ClusterStatus) -> ClusterStatus {
-        let mut steady = status.clone();
-        for member in &mut steady.members {
+    fn strip_volatile(status: &ClusterStatus) -> ClusterStatus {
+        let mut stripped = status.clone();
+        for member in &mut stripped.members {
             (member.groups, member.leaders) = (0, 0);
         }
-        steady_texts(&mut steady.conditions, &mut steady.plan);
-        steady
+        strip_volatile_texts(&mut stripped.conditions, &mut stripped.plan);
+        stripped
     }
 }
 
-impl Reported for EventStore {
+impl HasStatus for EventStore {
     type Status = EventStoreStatus;
     const SUBJECT: Subject = Subject::EventStore;
 
@@ -73,16 +65,16 @@ impl Reported for EventStore {
         &status.conditions
     }
 
-    fn steady(status: &EventStoreStatus) -> EventStoreStatus {
-        let mut steady = status.clone();
-        (steady.leader, steady.term) = (None, None);
-        steady_texts(&mut steady.conditions, &mut steady.plan);
-        steady
+    fn strip_volatile(status: &EventStoreStatus) -> EventStoreStatus {
+        let mut stripped = status.clone();
+        (stripped.leader, stripped.term) = (None, None);
+        strip_volatile_texts(&mut stripped.conditions, &mut stripped.plan);
+        stripped
     }
 }
 
 /// Words of others that differ at every try, with ports, times and back-offs in them, while the reason stays.
-fn steady_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
+fn strip_volatile_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
     const FLICKERING: [Reason; 7] = [
         Reason::ImagePullFailed,
         Reason::CrashLooping,
@@ -102,83 +94,16 @@ fn steady_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
     }
 }
 
-/// Limits of writes that no condition asks for.
-#[derive(Debug)]
-pub struct StatusGate {
-    state: Mutex<GateState>,
-}
-
-#[derive(Debug)]
-struct GateState {
-    objects: BTreeMap<String, Writes>,
-    tokens: f64,
-    filled: Instant,
-}
-
-/// When an object was written last.
-#[derive(Clone, Copy, Debug)]
-struct Writes {
-    any: Instant,
-    /// Only for what changes by itself.
-    refresh: Option<Instant>,
-}
-
-impl Default for StatusGate {
-    fn default() -> Self {
-        Self {
-            state: Mutex::new(GateState {
-                objects: BTreeMap::new(),
-                tokens: REFRESHES_A_SECOND,
-                filled: Instant::now(),
-            }),
-        }
-    }
-}
-
-impl StatusGate {
-    /// How long a refresh of this object has to wait; zero if it may go now, and then it is counted.
-    fn refresh(&self, uid: &str, now: Instant) -> Duration {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = |at: Instant, wait: Duration| wait.saturating_sub(now.saturating_duration_since(at));
-        let wait = state.objects.get(uid).map_or(Duration::ZERO, |writes| {
-            let every = writes.refresh.map_or(Duration::ZERO, |at| left(at, REFRESH_EVERY));
-            every.max(left(writes.any, SETTLE))
-        });
-        if !wait.is_zero() {
-            return wait;
-        }
-        let passed = now.saturating_duration_since(state.filled).as_secs_f64();
-        state.tokens = (state.tokens + passed * REFRESHES_A_SECOND).min(REFRESHES_A_SECOND);
-        state.filled = now;
-        if state.tokens < 1.0 {
-            return Duration::from_secs(1);
-        }
-        state.tokens -= 1.0;
-        Duration::ZERO
-    }
-
-    /// Notes a write.
-    fn wrote(&self, uid: &str, now: Instant, is_refresh: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let writes = state.objects.entry(uid.to_owned()).or_insert(Writes { any: now, refresh: None });
-        writes.any = now;
-        if is_refresh {
-            writes.refresh = Some(now);
-        }
-    }
-
-    /// Forgets an object that is gone.
-    pub fn forget(&self, uid: &str) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).objects.remove(uid);
-    }
-}
-
 /// Writes the status if it differs from what `object` (read in this pass) says. Returns how long to wait before a
 /// refresh that was held back.
 ///
 /// # Errors
 /// The API server fails.
-pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) -> Result<Option<Duration>, Error> {
+pub(crate) async fn publish<K: HasStatus>(
+    ctx: &Context,
+    object: &K,
+    status: K::Status,
+) -> Result<Option<Duration>, Error> {
     let old = object.status().cloned().unwrap_or_default();
     let (kind, name) = (K::kind(&()).into_owned(), object.name_any());
     let (namespace, uid) = (object.namespace().unwrap_or_default(), object.uid().unwrap_or_default());
@@ -186,7 +111,7 @@ pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) 
     if status == old {
         return Ok(None);
     }
-    let is_refresh = K::steady(&status) == K::steady(&old);
+    let is_refresh = K::strip_volatile(&status) == K::strip_volatile(&old);
     if is_refresh {
         let wait = ctx.gate.refresh(&uid, Instant::now());
         if !wait.is_zero() {
@@ -218,7 +143,7 @@ pub async fn publish<K: Reported>(ctx: &Context, object: &K, status: K::Status) 
 ///
 /// # Errors
 /// The API server fails.
-pub async fn invalid<K: Reported>(
+pub(crate) async fn publish_invalid<K: HasStatus>(
     ctx: &Context,
     namespace: &str,
     name: &str,
@@ -233,7 +158,7 @@ pub async fn invalid<K: Reported>(
     let old = live.data.get("status").cloned().unwrap_or_default();
     let paused = live.data.pointer("/spec/paused").and_then(Value::as_bool).unwrap_or_default();
     let message = format!("the object does not parse: {}", why.error);
-    let status = of_invalid(K::SUBJECT, &old, generation, paused, &message, outside::now());
+    let status = invalid_status(K::SUBJECT, &old, generation, paused, &message, clock::now());
     if status == old {
         return Ok(());
     }
@@ -268,7 +193,7 @@ pub async fn invalid<K: Reported>(
 
 /// The status of an object that does not parse, in the raw: all that an earlier pass found stays, since nothing of it was
 /// undone, and an apply that leaves a field out would remove it. Only the conditions and the generation are new.
-fn of_invalid(
+fn invalid_status(
     subject: Subject,
     old: &Value,
     generation: Option<i64>,
@@ -294,9 +219,9 @@ fn of_invalid(
 }
 
 /// Events for aspects that turned good or bad.
-async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
+async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
     let about = object.object_ref(&());
-    let mut said: Vec<String> = Vec::new();
+    let mut announced: Vec<String> = Vec::new();
     for type_ in [ConditionType::Stalled, ConditionType::Ready, ConditionType::Degraded] {
         let find = |all: &[Condition]| taffrail_crds::conditions::find(all, type_).cloned();
         let (before, Some(now)) = (find(old), find(new)) else {
@@ -308,9 +233,9 @@ async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new
             Polarity::TrueIsNotable => ConditionStatus::False,
         };
         // What was never bad is no news when it is good, and what is not known yet is none either.
-        let quiet = now.status == ConditionStatus::Unknown
+        let is_no_news = now.status == ConditionStatus::Unknown
             || (before.is_none() && now.status == good && type_ != ConditionType::Ready);
-        if same || quiet || (now.status != good && said.contains(&now.reason)) {
+        if same || is_no_news || (now.status != good && announced.contains(&now.reason)) {
             continue;
         }
         if now.status == good {
@@ -322,7 +247,7 @@ async fn announce<K: Reported>(ctx: &Context, object: &K, old: &[Condition], new
         } else {
             ctx.events.warning(&about, &now.reason, type_.as_str(), &now.message).await;
         }
-        said.push(now.reason);
+        announced.push(now.reason);
     }
 }
 
@@ -346,7 +271,7 @@ mod tests {
             "plan": [{"step": "AddNode", "target": "main-3", "since": "1970-01-01T00:00:01Z"}], "later": {"field": 1},
             "conditions": settle(Subject::Cluster, findings, &[], Some(1), now),
         });
-        let new = of_invalid(Subject::Cluster, &old, Some(2), true, "spec.x: nonsense", now);
+        let new = invalid_status(Subject::Cluster, &old, Some(2), true, "spec.x: nonsense", now);
         for field in ["clusterId", "replicas", "members", "plan", "later"] {
             assert_eq!(new[field], old[field], "{field}");
         }
@@ -358,25 +283,7 @@ mod tests {
         for type_ in [ConditionType::Stalled, ConditionType::Degraded, ConditionType::Paused] {
             assert_eq!(status(type_), Some(ConditionStatus::True), "{type_}");
         }
-        let again = of_invalid(Subject::Cluster, &new, Some(2), true, "spec.x: nonsense", now);
+        let again = invalid_status(Subject::Cluster, &new, Some(2), true, "spec.x: nonsense", now);
         assert_eq!(again, new, "nothing to write the second time");
-    }
-
-    #[test]
-    fn an_object_is_refreshed_once_a_minute_and_all_together_ten_times_a_second() {
-        let gate = StatusGate::default();
-        let start = Instant::now();
-        let after = |seconds| start + Duration::from_secs(seconds);
-        gate.wrote("a", start, false);
-        assert_eq!(gate.refresh("a", start), SETTLE);
-        assert_eq!(gate.refresh("a", after(2)), Duration::ZERO);
-        gate.wrote("a", after(2), true);
-        assert_eq!(gate.refresh("a", after(22)), Duration::from_secs(40));
-        gate.wrote("a", after(30), false);
-        assert_eq!(gate.refresh("a", after(62)), Duration::ZERO);
-        let at = start + Duration::from_secs(100);
-        let passed = (0..30).filter(|n| gate.refresh(&format!("x{n}"), at).is_zero()).count();
-        assert_eq!(passed, 10);
-        assert_eq!(gate.refresh("y", at + Duration::from_secs(1)), Duration::ZERO);
     }
 }

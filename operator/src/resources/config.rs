@@ -1,16 +1,16 @@
 //! `node.toml`, as the node reads it. Keys are a contract with the node's parser; a test of the workspace renders this
 //! and parses it there.
 
+use super::{labels, names, render_target::RenderTarget};
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 
-use super::{Frame, names};
-
 /// Key in the ConfigMap.
-pub const KEY: &str = "node.toml";
+pub(crate) const KEY: &str = "node.toml";
 /// Directory of the configuration in the pod.
-pub const MOUNT: &str = "/etc/taffrail";
+pub(crate) const MOUNT: &str = "/etc/taffrail";
 /// Where the volume is mounted; the data directory is below it, because a fresh file system holds `lost+found`.
-pub const VOLUME_MOUNT: &str = "/var/lib/taffrail";
+pub(crate) const VOLUME_MOUNT: &str = "/var/lib/taffrail";
 /// What is left between the end of an orderly stop and the kill.
 const MARGIN_MS: i64 = 10_000;
 
@@ -69,14 +69,14 @@ struct Shutdown {
 ///
 /// # Errors
 /// A value has no TOML form; with the types of the spec that does not happen.
-pub fn render(frame: Frame<'_>) -> Result<String, toml::ser::Error> {
-    let spec = &frame.cluster.spec;
+pub fn render(target: RenderTarget<'_>) -> Result<String, toml::ser::Error> {
+    let spec = &target.cluster.spec;
     toml::to_string(&File {
-        node: Node { data_dir: format!("{VOLUME_MOUNT}/data"), cluster: frame.name(), namespace: frame.namespace() },
+        node: Node { data_dir: format!("{VOLUME_MOUNT}/data"), cluster: target.name(), namespace: target.namespace() },
         listen: Listen { clients: "[::]:2113", peers: "[::]:2114", admin: "[::]:2115", http: "[::]:9090" },
-        discovery: Discovery { kind: "kubernetes", service: &names::peers(frame.name()) },
+        discovery: Discovery { kind: "kubernetes", service: &names::peers(target.name()) },
         gateway: Gateway {
-            cluster_domain: frame.cluster_domain,
+            cluster_domain: target.cluster_domain,
             default_store: spec.default_store.as_ref().map(|name| name.as_str()),
             domains: &spec.gateway.domains,
         },
@@ -89,4 +89,11 @@ pub fn render(frame: Frame<'_>) -> Result<String, toml::ser::Error> {
             grace_ms: spec.pod_template.termination_grace_period_seconds * 1000 - MARGIN_MS,
         },
     })
+}
+
+/// The ConfigMap that the nodes read: `text` as `node.toml`, and the default image that the Cluster was created with.
+pub fn config_map(target: RenderTarget<'_>, text: String, default_image: &str) -> ConfigMap {
+    let mut metadata = target.meta(names::config(target.name()));
+    metadata.annotations = Some([(labels::DEFAULT_IMAGE.to_owned(), default_image.to_owned())].into());
+    ConfigMap { metadata, data: Some([(KEY.to_owned(), text)].into()), ..ConfigMap::default() }
 }

@@ -1,21 +1,22 @@
 //! The one budget of the node pods: fixed at one pod. Below three nodes there is none, because it would only make
 //! `kubectl drain` hang.
 
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
-use super::{Frame, labels, names};
+use super::{labels, names, render_target::RenderTarget};
+use k8s_openapi::{
+    api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 
 /// The fewest nodes that have a budget.
-pub const NODES_MIN: i32 = 3;
+pub(crate) const NODES_MIN: i32 = 3;
 
 /// The budget, or none for a small Cluster.
-pub fn render(frame: Frame<'_>, nodes: i32) -> Option<PodDisruptionBudget> {
+pub fn render(target: RenderTarget<'_>, nodes: i32) -> Option<PodDisruptionBudget> {
     (nodes >= NODES_MIN).then(|| PodDisruptionBudget {
-        metadata: frame.meta(names::set(frame.name())),
+        metadata: target.meta(names::set(target.name())),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
-            selector: Some(labels::selector(frame.name())),
+            selector: Some(labels::selector(target.name())),
             ..PodDisruptionBudgetSpec::default()
         }),
         ..PodDisruptionBudget::default()

@@ -1,11 +1,9 @@
 //! `<cluster>-identity`: the cluster id, minted once. Its data is immutable and it has no owner, so that it outlives the
 //! Cluster as the volumes do; what may change (formed or not, the current size) stands in annotations.
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use super::{labels, names, render_target::RenderTarget};
+use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use taffrail_crds::names::ClusterId;
-
-use super::{Frame, labels, names};
 
 const CLUSTER_ID_KEY: &str = "clusterId";
 
@@ -21,12 +19,12 @@ pub struct Identity {
 }
 
 /// The ConfigMap that records an identity.
-pub fn render(frame: Frame<'_>, identity: &Identity) -> ConfigMap {
+pub fn render(target: RenderTarget<'_>, identity: &Identity) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
-            name: Some(names::identity(frame.name())),
-            namespace: Some(frame.namespace().to_owned()),
-            labels: Some(labels::of_cluster(frame.name())),
+            name: Some(names::identity(target.name())),
+            namespace: Some(target.namespace().to_owned()),
+            labels: Some(labels::of_cluster(target.name())),
             annotations: Some(annotations(identity).into_iter().collect()),
             ..ObjectMeta::default()
         },
@@ -37,7 +35,7 @@ pub fn render(frame: Frame<'_>, identity: &Identity) -> ConfigMap {
 }
 
 /// The part of an identity that may change.
-pub fn annotations(identity: &Identity) -> Vec<(String, String)> {
+pub(crate) fn annotations(identity: &Identity) -> Vec<(String, String)> {
     let mut all = vec![(labels::FORMED.to_owned(), identity.formed.to_string())];
     if let Some(nodes) = identity.nodes {
         all.push((labels::NODES.to_owned(), nodes.to_string()));

@@ -1,70 +1,64 @@
 //! Labels and annotations of the objects that the operator writes.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use std::collections::BTreeMap;
 use taffrail_crds::labels::{
     APP, APP_VERSION, CLUSTER, COMPONENT, INSTANCE, MANAGED_BY, MANAGED_BY_OPERATOR, NAME, STORE,
 };
 
 /// Component of a node pod.
-pub const NODE: &str = "node";
+pub(crate) const NODE: &str = "node";
 /// Annotation: hash of what was applied last, so that a pass without change writes nothing.
-pub const APPLIED: &str = "taffrail.io/applied";
+pub(crate) const APPLIED: &str = "taffrail.io/applied";
 /// Annotation of a pod template: hash of the configuration, so that a change restarts the pods.
-pub const CONFIG_HASH: &str = "taffrail.io/config";
+pub(crate) const CONFIG_HASH: &str = "taffrail.io/config";
 /// Annotation of StatefulSet and PVCs: the identity of the data.
-pub const CLUSTER_ID: &str = "taffrail.io/cluster-id";
+pub(crate) const CLUSTER_ID: &str = "taffrail.io/cluster-id";
 /// Annotation of the StatefulSet: which version of the template it is rendered from.
-pub const TEMPLATE_VERSION: &str = "taffrail.io/template-version";
+pub(crate) const TEMPLATE_VERSION: &str = "taffrail.io/template-version";
 /// Annotation of the node ConfigMap: the image that the Cluster was created with.
-pub const DEFAULT_IMAGE: &str = "taffrail.io/default-image";
+pub(crate) const DEFAULT_IMAGE: &str = "taffrail.io/default-image";
 /// Annotation of the identity: the Cluster was formed, and is never formed again.
-pub const FORMED: &str = "taffrail.io/formed";
+pub(crate) const FORMED: &str = "taffrail.io/formed";
 /// Annotation of the identity: how many pods the StatefulSet is to have now, whatever becomes of the StatefulSet.
-pub const NODES: &str = "taffrail.io/nodes";
+pub(crate) const NODES: &str = "taffrail.io/nodes";
 /// Finalizer of both kinds.
-pub const FINALIZER: &str = "taffrail.io/cleanup";
+pub(crate) const FINALIZER: &str = "taffrail.io/cleanup";
 
 /// Labels of every object of a Cluster.
-pub fn of_cluster(cluster: &str) -> BTreeMap<String, String> {
+pub(crate) fn of_cluster(cluster: &str) -> BTreeMap<String, String> {
     map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE), (MANAGED_BY, MANAGED_BY_OPERATOR), (CLUSTER, cluster)])
 }
 
 /// Labels of an object of an EventStore.
-pub fn of_store(cluster: &str, store: &str) -> BTreeMap<String, String> {
+pub(crate) fn of_store(cluster: &str, store: &str) -> BTreeMap<String, String> {
     map([(NAME, APP), (INSTANCE, cluster), (MANAGED_BY, MANAGED_BY_OPERATOR), (CLUSTER, cluster), (STORE, store)])
 }
 
-/// The labels by which pods are selected; they never change in the life of a Cluster.
-pub fn selecting(cluster: &str) -> BTreeMap<String, String> {
-    map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE)])
-}
-
 /// [`selecting`] as a selector.
-pub fn selector(cluster: &str) -> LabelSelector {
+pub(crate) fn selector(cluster: &str) -> LabelSelector {
     LabelSelector { match_labels: Some(selecting(cluster)), match_expressions: None }
 }
 
 /// [`selecting`] as text, for lists and for autoscalers.
-pub fn selector_text(cluster: &str) -> String {
+pub(crate) fn selector_text(cluster: &str) -> String {
     let parts: Vec<String> = selecting(cluster).iter().map(|(k, v)| format!("{k}={v}")).collect();
     parts.join(",")
 }
 
+/// The labels by which pods are selected; they never change in the life of a Cluster.
+pub(crate) fn selecting(cluster: &str) -> BTreeMap<String, String> {
+    map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE)])
+}
+
 /// The label that says which version an object runs: the tag of the image, where it has one that can be a label. It changes,
 /// so it must not get into selectors or claims.
-pub fn version(image: &str) -> Option<(String, String)> {
+pub(crate) fn version(image: &str) -> Option<(String, String)> {
     let name = image.split('@').next()?.rsplit('/').next()?;
     let (_, tag) = name.split_once(':')?;
     // A tag is made of letters, digits, `_`, `.` and `-`; a label must not begin or end with the last three, or be longer.
     let edges = [tag.bytes().next()?, tag.bytes().last()?];
     (tag.len() <= 63 && edges.iter().all(u8::is_ascii_alphanumeric)).then(|| (APP_VERSION.to_owned(), tag.to_owned()))
-}
-
-/// The selector of everything that the operator manages.
-pub fn managed() -> String {
-    format!("{MANAGED_BY}={MANAGED_BY_OPERATOR}")
 }
 
 fn map<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {

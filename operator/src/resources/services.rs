@@ -1,29 +1,28 @@
 //! Services: of a Cluster for clients, for peers and for balancing on the client's side; of an EventStore under its own
 //! name.
 
-use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use super::{labels, names, render_target::RenderTarget};
+use k8s_openapi::{
+    api::core::v1::{Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
 use kube::Resource;
-use taffrail_crds::EventStore;
-use taffrail_crds::event_store::ServiceType;
-
-use super::{Frame, labels, names};
+use taffrail_crds::{EventStore, event_store::ServiceType};
 
 /// Port of clients.
-pub const CLIENT_PORT: i32 = 2113;
+pub(crate) const CLIENT_PORT: i32 = 2113;
 /// Port of peers.
-pub const PEER_PORT: i32 = 2114;
+pub(crate) const PEER_PORT: i32 = 2114;
 /// Port of the operator.
-pub const ADMIN_PORT: i32 = 2115;
+pub(crate) const ADMIN_PORT: i32 = 2115;
 /// Port of metrics and probes.
-pub const HTTP_PORT: i32 = 9090;
+pub(crate) const HTTP_PORT: i32 = 9090;
 
 const H2C: &str = "kubernetes.io/h2c";
 
 /// The three Services of a Cluster.
-pub fn of_cluster(frame: Frame<'_>) -> [Service; 3] {
-    let name = frame.name();
+pub fn of_cluster(target: RenderTarget<'_>) -> [Service; 3] {
+    let name = target.name();
     let spec = |ports| ServiceSpec {
         type_: Some("ClusterIP".to_owned()),
         ip_family_policy: Some("PreferDualStack".to_owned()),
@@ -33,7 +32,7 @@ pub fn of_cluster(frame: Frame<'_>) -> [Service; 3] {
     };
     let headless = |ports| ServiceSpec { cluster_ip: Some("None".to_owned()), ..spec(ports) };
     let service = |name: String, spec: ServiceSpec| Service {
-        metadata: frame.meta(name),
+        metadata: target.meta(name),
         spec: Some(spec),
         ..Service::default()
     };

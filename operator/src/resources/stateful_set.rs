@@ -1,33 +1,36 @@
 //! The StatefulSet of a Cluster's nodes. `Parallel`, because a restart of the whole Cluster must start all members
 //! together; `OnDelete`, because the operator alone decides when a pod goes; volumes always retained by Kubernetes.
 
+use super::{
+    config, labels, names,
+    render_target::RenderTarget,
+    services::{ADMIN_PORT, CLIENT_PORT, HTTP_PORT, PEER_PORT},
+};
+use k8s_openapi::{
+    api::{
+        apps::v1::{
+            StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+        },
+        core::v1::{
+            Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
+            DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+            LocalObjectReference, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+            PodAffinityTerm, PodAntiAffinity, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            ProjectedVolumeSource, ResourceFieldSelector, ResourceRequirements, SeccompProfile, SecurityContext,
+            ServiceAccountTokenProjection, Toleration, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+            VolumeResourceRequirements, WeightedPodAffinityTerm,
+        },
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
 use std::collections::BTreeMap;
-
-use k8s_openapi::api::apps::v1::{
-    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
-};
-use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
-    DownwardAPIProjection, DownwardAPIVolumeFile, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
-    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodAffinityTerm, PodAntiAffinity,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceFieldSelector,
-    ResourceRequirements, SeccompProfile, SecurityContext, ServiceAccountTokenProjection, Toleration,
-    TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements,
-    WeightedPodAffinityTerm,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use taffrail_crds::cluster::{AntiAffinity, ComputeAmounts, TaintEffect, TolerationOperator};
-
-use super::services::{ADMIN_PORT, CLIENT_PORT, HTTP_PORT, PEER_PORT};
-use super::{Frame, config, labels, names};
 
 /// Version of this template. It rises when a change here would restart pods; the old form then stays renderable, so that
 /// an upgrade of the operator leaves running pods alone.
-pub const TEMPLATE_VERSION: i32 = 1;
+pub(crate) const TEMPLATE_VERSION: i32 = 1;
 /// Name of the one container.
-pub const CONTAINER: &str = "node";
+pub(crate) const CONTAINER: &str = "node";
 /// User and group of the image.
 const USER: i64 = 65_532;
 /// The node's setting `limits.memory_mib`.
@@ -52,9 +55,9 @@ pub struct Inputs<'a> {
 }
 
 /// The StatefulSet.
-pub fn render(frame: Frame<'_>, inputs: &Inputs<'_>) -> StatefulSet {
-    let name = frame.name();
-    let mut metadata = frame.meta(names::set(name));
+pub fn render(target: RenderTarget<'_>, inputs: &Inputs<'_>) -> StatefulSet {
+    let name = target.name();
+    let mut metadata = target.meta(names::set(name));
     let mut annotations = BTreeMap::from([(labels::TEMPLATE_VERSION.to_owned(), TEMPLATE_VERSION.to_string())]);
     if let Some(id) = inputs.cluster_id {
         annotations.insert(labels::CLUSTER_ID.to_owned(), id.to_owned());
@@ -76,21 +79,21 @@ pub fn render(frame: Frame<'_>, inputs: &Inputs<'_>) -> StatefulSet {
                 when_scaled: Some("Retain".to_owned()),
             }),
             selector: labels::selector(name),
-            template: template(frame, inputs),
-            volume_claim_templates: Some(vec![claim(frame, inputs)]),
+            template: template(target, inputs),
+            volume_claim_templates: Some(vec![claim(target, inputs)]),
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     }
 }
 
-fn claim(frame: Frame<'_>, inputs: &Inputs<'_>) -> PersistentVolumeClaim {
-    let storage = &frame.cluster.spec.storage;
+fn claim(target: RenderTarget<'_>, inputs: &Inputs<'_>) -> PersistentVolumeClaim {
+    let storage = &target.cluster.spec.storage;
     let size = inputs.claim_size.map_or_else(|| storage.size.canonical(), str::to_owned);
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some("data".to_owned()),
-            labels: Some(labels::of_cluster(frame.name())),
+            labels: Some(labels::of_cluster(target.name())),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {
@@ -106,10 +109,10 @@ fn claim(frame: Frame<'_>, inputs: &Inputs<'_>) -> PersistentVolumeClaim {
     }
 }
 
-fn template(frame: Frame<'_>, inputs: &Inputs<'_>) -> PodTemplateSpec {
-    let wanted = &frame.cluster.spec.pod_template;
+fn template(target: RenderTarget<'_>, inputs: &Inputs<'_>) -> PodTemplateSpec {
+    let wanted = &target.cluster.spec.pod_template;
     let mut pod_labels = wanted.labels.clone();
-    pod_labels.extend(labels::of_cluster(frame.name()));
+    pod_labels.extend(labels::of_cluster(target.name()));
     pod_labels.extend(labels::version(inputs.image));
     let mut annotations = wanted.annotations.clone();
     annotations.insert(labels::CONFIG_HASH.to_owned(), inputs.config_hash.to_owned());
@@ -120,34 +123,34 @@ fn template(frame: Frame<'_>, inputs: &Inputs<'_>) -> PodTemplateSpec {
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            service_account_name: Some(names::config(frame.name())),
+            service_account_name: Some(names::config(target.name())),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(wanted.termination_grace_period_seconds),
-            security_context: Some(pod_security(frame)),
-            affinity: Some(affinity(frame)),
+            security_context: Some(pod_security(target)),
+            affinity: Some(affinity(target)),
             topology_spread_constraints: Some(vec![TopologySpreadConstraint {
                 max_skew: 1,
                 topology_key: "topology.kubernetes.io/zone".to_owned(),
                 when_unsatisfiable: "ScheduleAnyway".to_owned(),
-                label_selector: Some(labels::selector(frame.name())),
+                label_selector: Some(labels::selector(target.name())),
                 ..TopologySpreadConstraint::default()
             }]),
             node_selector: non_empty(&wanted.node_selector),
-            tolerations: tolerations(frame),
+            tolerations: tolerations(target),
             priority_class_name: wanted.priority_class_name.clone(),
             image_pull_secrets: (!wanted.image_pull_secrets.is_empty()).then(|| {
                 let reference = |name: &String| LocalObjectReference { name: name.clone() };
                 wanted.image_pull_secrets.iter().map(|secret| reference(&secret.name)).collect()
             }),
-            containers: vec![container(frame, inputs)],
-            volumes: Some(volumes(frame)),
+            containers: vec![container(target, inputs)],
+            volumes: Some(volumes(target)),
             ..PodSpec::default()
         }),
     }
 }
 
-fn container(frame: Frame<'_>, inputs: &Inputs<'_>) -> Container {
+fn container(target: RenderTarget<'_>, inputs: &Inputs<'_>) -> Container {
     let port = |name: &str, number: i32| ContainerPort {
         name: Some(name.to_owned()),
         container_port: number,
@@ -172,8 +175,8 @@ fn container(frame: Frame<'_>, inputs: &Inputs<'_>) -> Container {
             port("grpc-admin", ADMIN_PORT),
             port("http-metrics", HTTP_PORT),
         ]),
-        env: Some(environment(frame)),
-        resources: Some(resources(frame)),
+        env: Some(environment(target)),
+        resources: Some(resources(target)),
         // Only "the process turns": never leader, quorum or peers, or one outage restarts everything.
         startup_probe: Some(probe("/livez", 1, 5, START_SECONDS_MAX)),
         liveness_probe: Some(probe("/livez", 10, 5, 6)),
@@ -208,7 +211,7 @@ fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
     }
 }
 
-fn environment(frame: Frame<'_>) -> Vec<EnvVar> {
+fn environment(target: RenderTarget<'_>) -> Vec<EnvVar> {
     let field = |name: &str, path: &str| EnvVar {
         name: name.to_owned(),
         value: None,
@@ -224,11 +227,11 @@ fn environment(frame: Frame<'_>) -> Vec<EnvVar> {
         field("POD_UID", "metadata.uid"),
     ];
     // Of a container without a limit this would be the memory of the machine.
-    if frame.cluster.spec.resources.limits.as_ref().is_some_and(|limits| limits.memory.is_some()) {
+    if target.cluster.spec.resources.limits.as_ref().is_some_and(|limits| limits.memory.is_some()) {
         all.push(memory_limit());
     }
     let ours: Vec<String> = all.iter().map(|variable| variable.name.clone()).collect();
-    let wanted = frame.cluster.spec.pod_template.env.iter();
+    let wanted = target.cluster.spec.pod_template.env.iter();
     all.extend(wanted.filter(|variable| !ours.contains(&variable.name)).map(|variable| EnvVar {
         name: variable.name.clone(),
         value: (!variable.value.is_empty()).then(|| variable.value.clone()),
@@ -251,8 +254,8 @@ fn memory_limit() -> EnvVar {
     }
 }
 
-fn resources(frame: Frame<'_>) -> ResourceRequirements {
-    let wanted = &frame.cluster.spec.resources;
+fn resources(target: RenderTarget<'_>) -> ResourceRequirements {
+    let wanted = &target.cluster.spec.resources;
     let amounts = |given: &ComputeAmounts| {
         let pairs = [("cpu", &given.cpu), ("memory", &given.memory)];
         let set = pairs.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Quantity(v.as_ref()?.canonical()))));
@@ -270,8 +273,8 @@ fn resources(frame: Frame<'_>) -> ResourceRequirements {
     ResourceRequirements { limits: non_empty(&limits), requests: Some(requests), claims: None }
 }
 
-fn pod_security(frame: Frame<'_>) -> PodSecurityContext {
-    let wanted = frame.cluster.spec.pod_template.security_context.clone().unwrap_or_default();
+fn pod_security(target: RenderTarget<'_>) -> PodSecurityContext {
+    let wanted = target.cluster.spec.pod_template.security_context.clone().unwrap_or_default();
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(wanted.run_as_user.unwrap_or(USER)),
@@ -282,13 +285,13 @@ fn pod_security(frame: Frame<'_>) -> PodSecurityContext {
     }
 }
 
-fn affinity(frame: Frame<'_>) -> Affinity {
+fn affinity(target: RenderTarget<'_>) -> Affinity {
     let term = PodAffinityTerm {
         topology_key: "kubernetes.io/hostname".to_owned(),
-        label_selector: Some(labels::selector(frame.name())),
+        label_selector: Some(labels::selector(target.name())),
         ..PodAffinityTerm::default()
     };
-    let apart = match frame.cluster.spec.placement.anti_affinity {
+    let apart = match target.cluster.spec.placement.anti_affinity {
         AntiAffinity::Preferred => PodAntiAffinity {
             preferred_during_scheduling_ignored_during_execution: Some(vec![WeightedPodAffinityTerm {
                 weight: 100,
@@ -304,8 +307,8 @@ fn affinity(frame: Frame<'_>) -> Affinity {
     Affinity { pod_anti_affinity: Some(apart), ..Affinity::default() }
 }
 
-fn tolerations(frame: Frame<'_>) -> Option<Vec<Toleration>> {
-    let wanted = &frame.cluster.spec.pod_template.tolerations;
+fn tolerations(target: RenderTarget<'_>) -> Option<Vec<Toleration>> {
+    let wanted = &target.cluster.spec.pod_template.tolerations;
     let convert = |given: &taffrail_crds::cluster::Toleration| Toleration {
         key: given.key.clone(),
         operator: Some(match given.operator {
@@ -325,7 +328,7 @@ fn tolerations(frame: Frame<'_>) -> Option<Vec<Toleration>> {
 
 /// No emptyDir: it makes `kubectl drain` ask for a flag and keeps autoscalers away. The token is projected by hand,
 /// since only the discovery of peers needs it.
-fn volumes(frame: Frame<'_>) -> Vec<Volume> {
+fn volumes(target: RenderTarget<'_>) -> Vec<Volume> {
     let token = VolumeProjection {
         service_account_token: Some(ServiceAccountTokenProjection {
             path: "token".to_owned(),
@@ -359,7 +362,7 @@ fn volumes(frame: Frame<'_>) -> Vec<Volume> {
         Volume {
             name: "config".to_owned(),
             config_map: Some(ConfigMapVolumeSource {
-                name: names::config(frame.name()),
+                name: names::config(target.name()),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()

@@ -1,33 +1,39 @@
 //! Carries a plan out. Idempotent applies go freely; what disturbs a node comes last and once a pass. An error stops what
 //! follows, and the next pass sees what was done.
 
-use std::time::Duration;
-
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt};
+use super::{
+    observation::{Observation, Recorded},
+    observe::ReconcileInput,
+    plan::{Action, Plan, grant::HOLDER},
+};
+use crate::{
+    apply::{MANAGER, Owner},
+    clock,
+    context::{Context, cached},
+    controllers::reconcile_frame::Progress,
+    error::Error,
+    node_admin::Members,
+    resources::{
+        RenderTarget, config, disruption_budget, hash,
+        identity::{self, Identity},
+        labels, names, rbac, services, stateful_set,
+    },
+};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, PersistentVolumeClaim},
+};
+use kube::{
+    Resource, ResourceExt,
+    api::{Api, Patch, PatchParams, PostParams},
+};
 use serde_json::json;
+use std::time::Duration;
 use taffrail_crds::{Cluster, EventStore};
 use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
 
-use super::observe::Observed;
-use super::plan::{Action, Plan};
-use super::seen::{Recorded, Seen};
-use crate::apply::{MANAGER, Owner};
-use crate::context::{Context, cached};
-use crate::controllers::pass::Progress;
-use crate::error::Error;
-use crate::node_admin::Members;
-use crate::outside;
-use crate::resources::identity::Identity;
-use crate::resources::{Frame, config, disruption_budget, hash, identity, labels, names, rbac, services, stateful_set};
-
-/// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
-/// grant of its predecessor.
-pub const HOLDER: &str = "taffrail-operator";
-pub(super) const SOON: Duration = Duration::from_millis(300);
-pub(super) const DENIED_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const STEP_RECHECK: Duration = Duration::from_millis(300);
+pub(super) const DENIED_RETRY: Duration = Duration::from_secs(2);
 
 /// What came of a plan.
 #[derive(Debug, Default)]
@@ -45,24 +51,24 @@ pub(super) struct Outcome {
 pub(super) struct Actor<'a> {
     pub(super) ctx: &'a Context,
     pub(super) cluster: &'a Cluster,
-    pub(super) observed: &'a Observed,
+    pub(super) input: &'a ReconcileInput,
     pub(super) progress: &'a Progress,
 }
 
 impl Actor<'_> {
     pub(super) async fn act(&self, plan: &Plan) -> Outcome {
         let mut outcome = Outcome::default();
-        if let Err(error) = self.all(plan, &mut outcome).await {
+        if let Err(error) = self.carry_out_plan(plan, &mut outcome).await {
             outcome.error = Some(error);
         }
         outcome
     }
 
-    async fn all(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn carry_out_plan(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
         self.progress.at("looking whether the names of its objects are free");
-        let taken = self.names_taken(plan).await?;
-        if !taken.is_empty() {
-            return Err(Error::NameTaken { objects: taken });
+        let conflicts = self.name_conflicts(plan).await?;
+        if !conflicts.is_empty() {
+            return Err(Error::NameConflict { conflicts });
         }
         self.progress.at("writing the objects of the Cluster");
         // The record of the size goes before the StatefulSet, and everything else after the objects.
@@ -71,57 +77,46 @@ impl Actor<'_> {
                 self.annotate_identity(json!({labels::NODES: nodes.to_string()})).await?;
             }
         }
-        self.objects(plan).await?;
+        self.write_objects(plan).await?;
         self.annotate_claims().await?;
-        let members = self.ctx.admin.members(self.observed.members.clone());
+        let members = self.ctx.admin.members(self.input.members.clone());
         for action in &plan.actions {
-            self.one(action, &members, outcome).await?;
+            self.carry_out(action, &members, outcome).await?;
         }
         Ok(())
     }
 
-    pub(super) fn frame(&self) -> Frame<'_> {
-        Frame { cluster: self.cluster, cluster_domain: &self.ctx.options.cluster_domain }
-    }
-
-    fn cluster_id(&self) -> Option<&str> {
-        match &self.observed.seen.recorded {
-            Recorded::Identity(identity) => Some(&identity.cluster_id),
-            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(..) => None,
-        }
-    }
-
-    async fn objects(&self, plan: &Plan) -> Result<(), Error> {
-        let frame = self.frame();
-        let (name, namespace) = (frame.name(), frame.namespace());
+    async fn write_objects(&self, plan: &Plan) -> Result<(), Error> {
+        let target = self.target();
+        let (name, namespace) = (target.name(), target.namespace());
         let uid = self.cluster.uid().unwrap_or_default();
         let owner = Owner { uid: &uid, namespace };
         let (writer, caches) = (&self.ctx.writer, &self.ctx.caches);
         let node = names::config(name);
         let account = cached(&caches.service_accounts, namespace, &node);
-        writer.ensure(owner, &rbac::service_account(frame), account.as_deref()).await?;
-        writer.ensure(owner, &rbac::role(frame), cached(&caches.roles, namespace, &node).as_deref()).await?;
+        writer.ensure(owner, &rbac::service_account(target), account.as_deref()).await?;
+        writer.ensure(owner, &rbac::role(target), cached(&caches.roles, namespace, &node).as_deref()).await?;
         let binding = cached(&caches.role_bindings, namespace, &node);
-        writer.ensure(owner, &rbac::role_binding(frame), binding.as_deref()).await?;
+        writer.ensure(owner, &rbac::role_binding(target), binding.as_deref()).await?;
 
         let map = cached(&caches.config_maps, namespace, &node);
         let image = default_image(map.as_deref(), &self.ctx.options.node_image);
         let text =
-            config::render(frame).map_err(|error| Error::Render { what: "node.toml", message: error.to_string() })?;
+            config::render(target).map_err(|error| Error::Render { what: "node.toml", message: error.to_string() })?;
         let config_hash = hash::of(&text)
             .map_err(|error| Error::Render { what: "the hash of node.toml", message: error.to_string() })?;
-        writer.ensure(owner, &frame.node_config_map(text, &image), map.as_deref()).await?;
-        for service in services::of_cluster(frame) {
-            let seen = cached(&caches.services, namespace, &service.name_any());
-            writer.ensure(owner, &service, seen.as_deref()).await?;
+        writer.ensure(owner, &config::config_map(target, text, &image), map.as_deref()).await?;
+        for service in services::of_cluster(target) {
+            let known = cached(&caches.services, namespace, &service.name_any());
+            writer.ensure(owner, &service, known.as_deref()).await?;
         }
         let budget = cached(&caches.budgets, namespace, &names::set(name));
-        match disruption_budget::render(frame, plan.size) {
+        match disruption_budget::render(target, plan.size) {
             Some(wanted) => writer.ensure(owner, &wanted, budget.as_deref()).await?,
             None => writer.remove(owner, budget.as_deref()).await?,
         };
 
-        let set = self.observed.set.as_ref();
+        let set = self.input.set.as_ref();
         let claim_size = set.and_then(claim_size);
         let image = node_image(self.cluster, &image);
         let inputs = stateful_set::Inputs {
@@ -132,7 +127,7 @@ impl Actor<'_> {
             claim_size: claim_size.as_deref(),
         };
         let version = set.filter(|_| plan.shrinks).and_then(ResourceExt::resource_version);
-        writer.ensure_at(owner, &stateful_set::render(frame, &inputs), set, version.as_deref()).await?;
+        writer.ensure_at(owner, &stateful_set::render(target, &inputs), set, version.as_deref()).await?;
         Ok(())
     }
 
@@ -140,12 +135,12 @@ impl Actor<'_> {
     /// node says.
     async fn annotate_claims(&self) -> Result<(), Error> {
         let Some(id) = self.cluster_id() else { return Ok(()) };
-        let frame = self.frame();
-        let namespace = frame.namespace();
-        for (ordinal, pod) in &self.observed.seen.pods {
+        let target = self.target();
+        let namespace = target.namespace();
+        for (ordinal, pod) in &self.input.observation.pods {
             let ours = pod.is_blank() || pod.cluster_id() == Some(id);
-            let name = names::claim(self.frame().name(), *ordinal);
-            let claim = self.observed.claims.iter().find(|claim| claim.name_any() == name);
+            let name = names::claim(self.target().name(), *ordinal);
+            let claim = self.input.claims.iter().find(|claim| claim.name_any() == name);
             let Some(claim) = claim.filter(|_| ours) else { continue };
             if claim.annotations().get(labels::CLUSTER_ID).map(String::as_str) == Some(id) {
                 continue;
@@ -161,19 +156,12 @@ impl Actor<'_> {
         Ok(())
     }
 
-    async fn annotate_identity(&self, annotations: serde_json::Value) -> Result<(), Error> {
-        let name = names::identity(self.frame().name());
-        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        let uid = self.observed.identity.as_ref().and_then(ResourceExt::uid);
-        let patch = json!({"metadata": {"uid": uid, "annotations": annotations}});
-        maps.patch(&name, &manager(), &Patch::Merge(&patch))
-            .await
-            .map_err(Error::api(format!("annotating the ConfigMap {name}")))?;
-        self.ctx.metrics.object_written("ConfigMap");
-        Ok(())
-    }
-
-    pub(super) async fn one(&self, action: &Action, members: &Members, outcome: &mut Outcome) -> Result<(), Error> {
+    pub(super) async fn carry_out(
+        &self,
+        action: &Action,
+        members: &Members,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
         self.progress.at(doing(action));
         match action {
             Action::RecordNodes(_) => {}
@@ -185,45 +173,71 @@ impl Actor<'_> {
                 let Some(id) = self.cluster_id() else { return Ok(()) };
                 let doing = format!("forming the Cluster on {pod}");
                 self.ctx.admin.bootstrap(address, id, disk_id).await.map_err(Error::node(doing))?;
-                self.say("Formed", "Bootstrap", &format!("formed as {id} from blank volumes, first on {pod}")).await;
-                outcome.recheck = Some(SOON);
+                self.record_event("Formed", "Bootstrap", &format!("formed as {id} from blank volumes, first on {pod}"))
+                    .await;
+                outcome.recheck = Some(STEP_RECHECK);
             }
             Action::Join { pod, address, disk_id } => {
                 let Some(id) = self.cluster_id() else { return Ok(()) };
                 let doing = format!("letting {pod} join");
                 self.ctx.admin.join(address, id, disk_id).await.map_err(Error::node(doing))?;
-                outcome.recheck = Some(SOON);
+                outcome.recheck = Some(STEP_RECHECK);
             }
             Action::Retain { store_id, name, declared_by } => self.retain(members, store_id, name, declared_by).await?,
-            Action::Drain { node_id, pod, granted } => self.drain(members, *node_id, pod, *granted, outcome).await?,
+            Action::Drain { node_id, pod, needs_grant } => {
+                self.drain(members, *node_id, pod, *needs_grant, outcome).await?
+            }
             Action::CancelDrain { node_id, pod } => {
                 members.cancel_drain(*node_id).await.map_err(Error::node(format!("keeping {pod}")))?;
-                self.say("DrainCancelled", "CancelDrain", &format!("{pod} stays")).await;
+                self.record_event("DrainCancelled", "CancelDrain", &format!("{pod} stays")).await;
             }
             Action::Replace { old, new, pod } => {
                 let doing = format!("replacing node {old} by {new}");
                 let answer = members.replace(*old, *new).await.map_err(Error::node(doing))?;
                 outcome.waiting = Some(answer.waiting_for).filter(|text| !text.is_empty());
-                self.say("Replacing", "Replace", &format!("node {new} takes the place of node {old} on {pod}")).await;
+                self.record_event(
+                    "Replacing",
+                    "Replace",
+                    &format!("node {new} takes the place of node {old} on {pod}"),
+                )
+                .await;
             }
             Action::DeleteBroken { pod, uid } => {
                 self.delete(pod, uid).await?;
-                self.say("Restarting", "Delete", &format!("{pod} did not run and is made from the new template")).await;
+                self.record_event(
+                    "Restarting",
+                    "Delete",
+                    &format!("{pod} did not run and is made from the new template"),
+                )
+                .await;
             }
             Action::Release { node_id, pod } => {
                 let doing = format!("ending the disruption of {pod}");
                 let released = members.release(*node_id, HOLDER).await.map_err(Error::node(doing))?;
-                outcome.recheck = Some(if released { SOON } else { DENIED_AGAIN });
+                outcome.recheck = Some(if released { STEP_RECHECK } else { DENIED_RETRY });
             }
             Action::Restart { .. } => self.restart(action, members, outcome).await?,
         }
         Ok(())
     }
 
+    async fn annotate_identity(&self, annotations: serde_json::Value) -> Result<(), Error> {
+        let name = names::identity(self.target().name());
+        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
+        let uid = self.input.identity.as_ref().and_then(ResourceExt::uid);
+        let patch = json!({"metadata": {"uid": uid, "annotations": annotations}});
+        maps.patch(&name, &manager(), &Patch::Merge(&patch))
+            .await
+            .map_err(Error::api(format!("annotating the ConfigMap {name}")))?;
+        self.ctx.metrics.object_written("ConfigMap");
+        Ok(())
+    }
+
     async fn record(&self, cluster_id: Option<String>, formed: bool, nodes: i32) -> Result<(), Error> {
-        let identity = Identity { cluster_id: cluster_id.unwrap_or_else(new_id), formed, nodes: Some(nodes) };
-        let map = identity::render(self.frame(), &identity);
-        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
+        let identity =
+            Identity { cluster_id: cluster_id.unwrap_or_else(clock::random_uuid), formed, nodes: Some(nodes) };
+        let map = identity::render(self.target(), &identity);
+        let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         // Exists already: another pass was faster, and what it wrote counts.
         let name = map.name_any();
@@ -234,7 +248,7 @@ impl Actor<'_> {
 
     /// The declaring object is read once more, by name and UID: a cache may be behind.
     async fn retain(&self, members: &Members, store_id: &str, name: &str, declared_by: &str) -> Result<(), Error> {
-        let stores: Api<EventStore> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
+        let stores: Api<EventStore> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
         let live = stores.get_metadata_opt(name).await.map_err(Error::api(format!("reading EventStore {name}")))?;
         if live.is_some_and(|store| store.uid().as_deref() == Some(declared_by)) {
             return Ok(());
@@ -245,14 +259,29 @@ impl Actor<'_> {
             declared_by: declared_by.to_owned(),
         };
         members.close_store(request).await.map_err(Error::node(format!("retaining store {name}")))?;
-        self.say("StoreRetained", "Retain", &format!("EventStore {name} is gone; its events are kept as {store_id}"))
-            .await;
+        self.record_event(
+            "StoreRetained",
+            "Retain",
+            &format!("EventStore {name} is gone; its events are kept as {store_id}"),
+        )
+        .await;
         Ok(())
     }
 
-    pub(super) async fn say(&self, reason: &str, action: &str, note: &str) {
+    pub(super) async fn record_event(&self, reason: &str, action: &str, note: &str) {
         tracing::info!(reason, note, "acted");
         self.ctx.events.normal(&self.cluster.object_ref(&()), reason, action, note).await;
+    }
+
+    pub(super) fn target(&self) -> RenderTarget<'_> {
+        RenderTarget { cluster: self.cluster, cluster_domain: &self.ctx.options.cluster_domain }
+    }
+
+    fn cluster_id(&self) -> Option<&str> {
+        match &self.input.observation.recorded {
+            Recorded::Identity(identity) => Some(&identity.cluster_id),
+            Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(..) => None,
+        }
     }
 }
 
@@ -272,11 +301,6 @@ fn doing(action: &Action) -> String {
         Action::DeleteBroken { pod, .. } => format!("deleting {pod}, which does not run"),
         Action::Release { pod, .. } => format!("ending the disruption of {pod}"),
     }
-}
-
-/// A new identity: random, so that no two Clusters ever share one.
-fn new_id() -> String {
-    outside::new_id()
 }
 
 fn manager() -> PatchParams {
@@ -314,14 +338,14 @@ fn claim_size(set: &StatefulSet) -> Option<String> {
     requests.get("storage").map(|size| size.0.clone())
 }
 
-/// Whether any pod of the Cluster says something that its status must show.
-pub(super) fn version(seen: &Seen) -> Option<String> {
-    let versions = seen.pods.values().filter_map(|pod| pod.node().map(|node| node.version.clone()));
-    versions.filter(|version| !version.is_empty()).min_by_key(|version| order(version))
+/// The lowest version that a node of the Cluster reports.
+pub(super) fn version(observation: &Observation) -> Option<String> {
+    let versions = observation.pods.values().filter_map(|pod| pod.node_status().map(|node| node.version.clone()));
+    versions.filter(|version| !version.is_empty()).min_by_key(|version| version_order(version))
 }
 
 /// Versions compare by their numbers; a pre-release comes before its release.
-fn order(version: &str) -> (Vec<u64>, bool, String) {
+fn version_order(version: &str) -> (Vec<u64>, bool, String) {
     let (numbers, pre) = version.split_once('-').map_or((version, ""), |(numbers, pre)| (numbers, pre));
     let numbers = numbers.split('.').map(|part| part.parse().unwrap_or(0)).collect();
     (numbers, pre.is_empty(), pre.to_owned())
@@ -346,7 +370,7 @@ mod tests {
     #[test]
     fn versions_are_ordered_by_number() {
         let mut versions = ["0.10.0", "0.9.0", "0.10.0-rc.1"];
-        versions.sort_by_key(|version| order(version));
+        versions.sort_by_key(|version| version_order(version));
         assert_eq!(versions, ["0.9.0", "0.10.0-rc.1", "0.10.0"]);
     }
 }

@@ -1,55 +1,44 @@
 //! The actions that take a node, or part of its work, away: drain, restart and delete, under the grant of the coordinator.
 
-use std::time::Duration;
-
+use super::{
+    act::{Actor, DENIED_RETRY, Outcome, STEP_RECHECK},
+    node_view,
+    plan::{
+        Action,
+        grant::{GRANT_TTL, HOLDER},
+    },
+};
+use crate::{error::Error, node_admin::Members};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, EvictParams, Preconditions};
-use taffrail_proto::admin::NodeView;
-use taffrail_proto::v1::NodeState;
+use std::time::Duration;
+use taffrail_proto::{admin::NodeView, v1::NodeState};
 use tokio::time::Instant;
-
-use super::act::{Actor, DENIED_AGAIN, HOLDER, Outcome, SOON};
-use super::plan::{Action, GRANT_TTL};
-use super::seen;
-use crate::error::Error;
-use crate::node_admin::Members;
 
 /// How long leaders may take to move before the pod is evicted all the same; it hands them over itself when it stops.
 const LEADERS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Actor<'_> {
-    /// Asks for the grant of a node, or renews it: every pass that goes on under it asks again, so that it does not run
-    /// out while the eviction is refused or the drain takes its time. False: not granted; the outcome says why.
-    async fn granted(&self, members: &Members, node_id: u64, pod: &str, outcome: &mut Outcome) -> Result<bool, Error> {
-        let doing = format!("asking to take {pod} away");
-        let answer = members.acquire(node_id, HOLDER, GRANT_TTL).await.map_err(Error::node(doing))?;
-        if !answer.granted {
-            outcome.waiting = Some(format!("the disruption grant: {}", answer.denied_by));
-            outcome.recheck = Some(DENIED_AGAIN);
-        }
-        Ok(answer.granted)
-    }
-
     pub(super) async fn drain(
         &self,
         members: &Members,
         node_id: u64,
         pod: &str,
-        granted: bool,
+        needs_grant: bool,
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
-        if granted && !self.granted(members, node_id, pod, outcome).await? {
+        if needs_grant && !self.acquire_grant(members, node_id, pod, outcome).await? {
             return Ok(());
         }
         let answer = members.drain(node_id).await.map_err(Error::node(format!("draining {pod}")))?;
         // The call is repeated while it goes on; only its beginning is news.
-        let begins = |node: &NodeView| seen::id(node) == node_id && seen::state(node) == NodeState::Member;
+        let begins = |node: &NodeView| node_view::id(node) == node_id && node_view::state(node) == NodeState::Member;
         if !answer.reason.is_empty() {
             outcome.blocked = Some(answer.waiting_for);
-        } else if self.observed.seen.nodes().any(begins) {
-            self.say("Draining", "Drain", &format!("moving everything off {pod}")).await;
+        } else if self.input.observation.nodes().any(begins) {
+            self.record_event("Draining", "Drain", &format!("moving everything off {pod}")).await;
         }
-        outcome.recheck = answer.done.then_some(SOON);
+        outcome.recheck = answer.done.then_some(STEP_RECHECK);
         Ok(())
     }
 
@@ -58,7 +47,7 @@ impl Actor<'_> {
             return Ok(());
         };
         if let Some(node_id) = *node_id {
-            if !self.granted(members, node_id, pod, outcome).await? {
+            if !self.acquire_grant(members, node_id, pod, outcome).await? {
                 return Ok(());
             }
             if *leads > 0 {
@@ -68,20 +57,38 @@ impl Actor<'_> {
         if *ready {
             if let Some(refusal) = self.evict(pod, uid).await? {
                 outcome.waiting = Some(refused_eviction(pod, node_id.is_some(), &refusal));
-                outcome.recheck = Some(DENIED_AGAIN);
+                outcome.recheck = Some(DENIED_RETRY);
                 return Ok(());
             }
         } else {
             self.delete(pod, uid).await?;
         }
-        self.say("Restarting", "Evict", &format!("{pod} is made from the new template")).await;
+        self.record_event("Restarting", "Evict", &format!("{pod} is made from the new template")).await;
         Ok(())
+    }
+
+    /// Asks for the grant of a node, or renews it: every pass that goes on under it asks again, so that it does not run
+    /// out while the eviction is refused or the drain takes its time. False: not granted; the outcome says why.
+    async fn acquire_grant(
+        &self,
+        members: &Members,
+        node_id: u64,
+        pod: &str,
+        outcome: &mut Outcome,
+    ) -> Result<bool, Error> {
+        let doing = format!("asking to take {pod} away");
+        let answer = members.acquire(node_id, HOLDER, GRANT_TTL).await.map_err(Error::node(doing))?;
+        if !answer.granted {
+            outcome.waiting = Some(format!("the disruption grant: {}", answer.denied_by));
+            outcome.recheck = Some(DENIED_RETRY);
+        }
+        Ok(answer.granted)
     }
 
     /// By eviction, so that the disruption budget counts. `Some`: not now, and why.
     async fn evict(&self, pod: &str, uid: &str) -> Result<Option<String>, Error> {
-        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        let params = EvictParams { delete_options: Some(only(uid)), ..EvictParams::default() };
+        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
+        let params = EvictParams { delete_options: Some(delete_only(uid)), ..EvictParams::default() };
         match pods.evict(pod, &params).await {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
@@ -91,8 +98,8 @@ impl Actor<'_> {
     }
 
     pub(super) async fn delete(&self, pod: &str, uid: &str) -> Result<(), Error> {
-        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.frame().namespace());
-        match pods.delete(pod, &only(uid)).await {
+        let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
+        match pods.delete(pod, &delete_only(uid)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(Error::api(format!("deleting {pod}"))(error)),
@@ -106,20 +113,20 @@ async fn move_leaders(members: &Members, node_id: u64, pod: &str) -> Result<(), 
     loop {
         let doing = format!("moving the leaders off {pod}");
         let remaining = members.transfer_leaders(node_id).await.map_err(Error::node(doing))?;
-        if remaining == 0 || Instant::now() + SOON > until {
+        if remaining == 0 || Instant::now() + STEP_RECHECK > until {
             return Ok(());
         }
-        tokio::time::sleep(SOON).await;
+        tokio::time::sleep(STEP_RECHECK).await;
     }
 }
 
 /// What the plan says while Kubernetes refuses an eviction.
-fn refused_eviction(pod: &str, granted: bool, words: &str) -> String {
-    let grant = if granted { "; its disruption grant is renewed meanwhile" } else { "" };
+fn refused_eviction(pod: &str, has_grant: bool, words: &str) -> String {
+    let grant = if has_grant { "; its disruption grant is renewed meanwhile" } else { "" };
     format!("the eviction of {pod}, which Kubernetes refuses: {words}{grant}")
 }
 
-fn only(uid: &str) -> DeleteParams {
+fn delete_only(uid: &str) -> DeleteParams {
     DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
         ..DeleteParams::default()
@@ -127,5 +134,4 @@ fn only(uid: &str) -> DeleteParams {
 }
 
 #[cfg(test)]
-#[path = "disturb_tests.rs"]
 mod tests;

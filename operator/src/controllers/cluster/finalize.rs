@@ -1,39 +1,37 @@
 //! A Cluster has our finalizer while it has EventStores: their cleanup needs its nodes. Its volumes and its identity stay
 //! in any case.
 
+use super::observation::Wish;
+use crate::{context::Context, error::Error, owned::Owned, resources::labels::FINALIZER};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{
+    ResourceExt,
+    api::{Api, ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use taffrail_crds::EventStore;
 
-use super::seen::Wish;
-use crate::apply::Owned;
-use crate::context::Context;
-use crate::error::Error;
-use crate::resources::labels::FINALIZER;
-
 /// What a pass does first, as far as the finalizer of a Cluster decides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Course {
+pub(super) enum FinalizerDecision {
     /// It is being deleted and others hold it: nothing.
     Ignore,
     /// Nothing needs its nodes any more: let it go.
     Release,
     /// Go on. The finalizer is to be there or not; `None`: it is left as it is.
-    Go(Option<bool>),
+    Continue(Option<bool>),
 }
 
 /// Decides. A paused Cluster is left as it is, a deletion is held as long as the pause lasts: but not against the end of
 /// its namespace. Kubernetes takes everything in it whatever we do, and a finalizer would only leave the namespace hanging.
-pub(super) fn course(wish: &Wish, held: bool, has_stores: bool, namespace_terminating: bool) -> Course {
+pub(super) fn decide(wish: &Wish, held: bool, has_stores: bool, namespace_terminating: bool) -> FinalizerDecision {
     match (wish.deleting, wish.paused) {
-        (true, _) if !held => Course::Ignore,
-        (true, _) if namespace_terminating => Course::Release,
-        (_, true) => Course::Go(None),
-        (true, false) if !has_stores => Course::Release,
-        (true, false) => Course::Go(None),
-        (false, false) => Course::Go(Some(has_stores)),
+        (true, _) if !held => FinalizerDecision::Ignore,
+        (true, _) if namespace_terminating => FinalizerDecision::Release,
+        (_, true) => FinalizerDecision::Continue(None),
+        (true, false) if !has_stores => FinalizerDecision::Release,
+        (true, false) => FinalizerDecision::Continue(None),
+        (false, false) => FinalizerDecision::Continue(Some(has_stores)),
     }
 }
 
@@ -46,13 +44,13 @@ pub(super) async fn has_stores(ctx: &Context, namespace: &str, cluster: &str) ->
 }
 
 /// Whether the object has our finalizer.
-pub(crate) fn is_held<K: Owned>(object: &K) -> bool {
+pub(crate) fn has_finalizer<K: Owned>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 /// Sets or removes our finalizer on exactly the version that was read.
-pub(crate) async fn hold<K: Owned>(ctx: &Context, object: &K, wanted: bool) -> Result<(), Error> {
-    if is_held(object) == wanted {
+pub(crate) async fn set_finalizer<K: Owned>(ctx: &Context, object: &K, wanted: bool) -> Result<(), Error> {
+    if has_finalizer(object) == wanted {
         return Ok(());
     }
     let mut finalizers: Vec<&str> =
@@ -99,7 +97,7 @@ mod tests {
     fn a_pause_leaves_the_finalizer_alone_and_holds_a_deletion() {
         for has_stores in [true, false] {
             for deleting in [true, false] {
-                assert_eq!(course(&wish(deleting, true), true, has_stores, false), Course::Go(None));
+                assert_eq!(decide(&wish(deleting, true), true, has_stores, false), FinalizerDecision::Continue(None));
             }
         }
     }
@@ -107,19 +105,19 @@ mod tests {
     #[test]
     fn a_pause_does_not_hold_up_the_end_of_the_namespace() {
         for has_stores in [true, false] {
-            assert_eq!(course(&wish(true, true), true, has_stores, true), Course::Release);
+            assert_eq!(decide(&wish(true, true), true, has_stores, true), FinalizerDecision::Release);
             // The namespace controller deletes the object in its turn; until then it is left alone.
-            assert_eq!(course(&wish(false, true), true, has_stores, true), Course::Go(None));
+            assert_eq!(decide(&wish(false, true), true, has_stores, true), FinalizerDecision::Continue(None));
         }
     }
 
     #[test]
     fn a_cluster_is_held_while_it_has_stores() {
-        assert_eq!(course(&wish(false, false), false, true, false), Course::Go(Some(true)));
-        assert_eq!(course(&wish(false, false), true, false, false), Course::Go(Some(false)));
-        assert_eq!(course(&wish(true, false), true, true, false), Course::Go(None));
-        assert_eq!(course(&wish(true, false), true, false, false), Course::Release);
-        assert_eq!(course(&wish(true, false), true, true, true), Course::Release);
-        assert_eq!(course(&wish(true, false), false, true, false), Course::Ignore);
+        assert_eq!(decide(&wish(false, false), false, true, false), FinalizerDecision::Continue(Some(true)));
+        assert_eq!(decide(&wish(false, false), true, false, false), FinalizerDecision::Continue(Some(false)));
+        assert_eq!(decide(&wish(true, false), true, true, false), FinalizerDecision::Continue(None));
+        assert_eq!(decide(&wish(true, false), true, false, false), FinalizerDecision::Release);
+        assert_eq!(decide(&wish(true, false), true, true, true), FinalizerDecision::Release);
+        assert_eq!(decide(&wish(true, false), false, true, false), FinalizerDecision::Ignore);
     }
 }

@@ -1,15 +1,16 @@
 //! Reconciles a `Cluster`.
 
-pub mod act;
+pub(crate) mod act;
 mod disturb;
 pub(crate) mod finalize;
-pub(in crate::controllers) mod observe;
-pub mod plan;
+mod name_conflict;
+mod node_view;
+pub(crate) mod observation;
+pub(crate) mod observe;
+pub(crate) mod plan;
+mod pod_problem;
 mod poll;
 mod reconcile;
-pub mod seen;
 mod status;
-mod taken;
-mod trouble;
 
-pub use reconcile::{error_policy, reconcile};
+pub(crate) use reconcile::{error_policy, reconcile};

@@ -1,28 +1,40 @@
 //! Reads: the StatefulSet, the pods and the identity from the API server, the rest from caches, and what the nodes say
 //! about themselves. Reads only; a node that does not answer is an observation, not an error.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod};
-use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use super::{
+    observation::{
+        NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation,
+    },
+    pod_problem, poll,
+};
+use crate::{
+    context::Context,
+    error::Error,
+    node_admin,
+    owned::is_owned,
+    resources::{identity, labels, names, stateful_set},
+};
+use k8s_openapi::{
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{ConfigMap, Event, PersistentVolumeClaim, Pod},
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    ResourceExt,
+    api::{Api, ListParams},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use taffrail_crds::{Cluster, Reason};
 use taffrail_proto::admin::Lifecycle;
 
-use super::seen::{PodSeen, Recorded, Report, Seen, SetSeen, StoreSeen, Trouble};
-use super::{poll, trouble};
-use crate::apply::is_owned;
-use crate::context::Context;
-use crate::error::Error;
-use crate::node_admin;
-use crate::resources::{identity, labels, names, stateful_set};
-
 /// What was read: what the planner sees, and the objects that the writes are compared with.
-pub(super) struct Observed {
-    pub(super) seen: Seen,
+pub(super) struct ReconcileInput {
+    pub(super) observation: Observation,
     pub(super) set: Option<StatefulSet>,
     pub(super) claims: Vec<Arc<PersistentVolumeClaim>>,
     pub(super) identity: Option<ConfigMap>,
@@ -30,7 +42,7 @@ pub(super) struct Observed {
     pub(super) members: Vec<String>,
 }
 
-pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed, Error> {
+pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<ReconcileInput, Error> {
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let uid = cluster.uid().unwrap_or_default();
     let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -45,7 +57,7 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
     let identity = identity.map_err(Error::api("reading the identity"))?;
 
     let claims = claims(ctx, &namespace, &name);
-    let pods = look_at_pods(ctx, &name, pods.items, &claims).await;
+    let pods = observe_pods(ctx, &name, pods.items, &claims).await;
     let recorded = recorded(&name, identity.as_ref(), set.as_ref(), &claims);
     let members = members(&pods, &recorded);
     let (view, view_error) = match ctx.admin.members(members.clone()).view().await {
@@ -57,21 +69,21 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
         Some(set) if short => why_no_pods(ctx, &namespace, set).await?,
         _ => None,
     };
-    let stores = ctx.caches.stores_of(&namespace, &name).into_iter().map(|store| StoreSeen {
+    let stores = ctx.caches.stores_of(&namespace, &name).into_iter().map(|store| StoreObservation {
         uid: store.uid().unwrap_or_default(),
         name: store.name_any(),
         replicas: store.spec.replicas,
     });
-    let seen = Seen {
+    let observation = Observation {
         recorded,
-        set: set.as_ref().map(look_at_set),
+        set: set.as_ref().map(observe_set),
         pods,
         creation,
         view,
         view_error,
         stores: stores.collect(),
     };
-    Ok(Observed { seen, set, claims, identity, members })
+    Ok(ReconcileInput { observation, set, claims, identity, members })
 }
 
 fn claims(ctx: &Context, namespace: &str, cluster: &str) -> Vec<Arc<PersistentVolumeClaim>> {
@@ -83,33 +95,33 @@ fn claims(ctx: &Context, namespace: &str, cluster: &str) -> Vec<Arc<PersistentVo
     ours
 }
 
+fn observe_set(set: &StatefulSet) -> SetObservation {
+    let status = set.status.as_ref();
+    let current = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
+    SetObservation {
+        replicas: replicas(set),
+        revision: status.filter(|_| current).and_then(|status| status.update_revision.clone()),
+    }
+}
+
 fn replicas(set: &StatefulSet) -> i32 {
     set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
-fn look_at_set(set: &StatefulSet) -> SetSeen {
-    let status = set.status.as_ref();
-    let observed = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
-    SetSeen {
-        replicas: replicas(set),
-        revision: status.filter(|_| observed).and_then(|status| status.update_revision.clone()),
-    }
-}
-
-async fn look_at_pods(
+async fn observe_pods(
     ctx: &Context,
     cluster: &str,
     pods: Vec<Pod>,
     claims: &[Arc<PersistentVolumeClaim>],
-) -> BTreeMap<i32, PodSeen> {
+) -> BTreeMap<i32, PodObservation> {
     let ours = pods.into_iter().filter(|pod| is_of_set(pod, cluster));
-    let look = |pod: Pod| {
+    let observed = |pod: Pod| {
         let ordinal = names::ordinal(cluster, &pod.name_any())?;
         let claim = claims.iter().find(|claim| claim.name_any() == names::claim(cluster, ordinal));
-        Some((ordinal, look_at_pod(&pod, claim.map(Arc::as_ref))))
+        Some((ordinal, observe_pod(&pod, claim.map(Arc::as_ref))))
     };
-    let mut seen: BTreeMap<i32, PodSeen> = ours.filter_map(look).collect();
-    let asked: Vec<(i32, String)> = seen
+    let mut observations: BTreeMap<i32, PodObservation> = ours.filter_map(observed).collect();
+    let asked: Vec<(i32, String)> = observations
         .iter()
         .filter(|(_, pod)| pod.running)
         .filter_map(|(ordinal, pod)| Some((*ordinal, pod.address.clone()?)))
@@ -120,16 +132,16 @@ async fn look_at_pods(
     };
     let mut answers = poll::all(asked.iter().map(question)).await;
     for (ordinal, address) in asked {
-        let report = match answers.remove(&ordinal) {
-            Some(Ok(status)) => Report::Node(Box::new(status)),
-            Some(Err(error)) => Report::Silent(error.to_string()),
-            None => Report::Silent(format!("{address} does not answer in time")),
+        let node = match answers.remove(&ordinal) {
+            Some(Ok(status)) => NodeObservation::Status(Box::new(status)),
+            Some(Err(error)) => NodeObservation::Silent(error.to_string()),
+            None => NodeObservation::Silent(format!("{address} does not answer in time")),
         };
-        if let Some(pod) = seen.get_mut(&ordinal) {
-            pod.report = report;
+        if let Some(pod) = observations.get_mut(&ordinal) {
+            pod.node = node;
         }
     }
-    seen
+    observations
 }
 
 /// The labels alone make no pod ours: one that another controller has is left alone. A pod without any is one that lost
@@ -140,7 +152,7 @@ fn is_of_set(pod: &Pod, cluster: &str) -> bool {
     controller.is_none_or(|owner| owner.kind == "StatefulSet" && owner.name == names::set(cluster))
 }
 
-fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
+fn observe_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodObservation {
     let status = pod.status.as_ref();
     let container = status
         .and_then(|status| status.container_statuses.as_deref())
@@ -149,7 +161,7 @@ fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
     let ready = status.and_then(|status| status.conditions.as_deref()).is_some_and(|conditions| {
         conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
     });
-    PodSeen {
+    PodObservation {
         name: pod.name_any(),
         uid: pod.uid().unwrap_or_default(),
         address: status
@@ -162,28 +174,44 @@ fn look_at_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodSeen {
         terminating: pod.metadata.deletion_timestamp.is_some(),
         started: running.and_then(|running| running.started_at.as_ref()).map(|time| time.0),
         created: pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-        trouble: trouble::of_pod(pod, claim),
-        report: Report::Silent(
+        problem: pod_problem::of_pod(pod, claim),
+        node: NodeObservation::Silent(
             if running.is_some() { "the node has no address yet" } else { "the process does not run yet" }.to_owned(),
         ),
     }
 }
 
 /// Members of the recorded cluster that answered: any of them answers for all.
-fn members(pods: &BTreeMap<i32, PodSeen>, recorded: &Recorded) -> Vec<String> {
+fn members(pods: &BTreeMap<i32, PodObservation>, recorded: &Recorded) -> Vec<String> {
     let Recorded::Identity(identity) = recorded else {
         return Vec::new();
     };
-    let member = |pod: &&PodSeen| {
-        pod.node().is_some_and(|node| node.lifecycle() == Lifecycle::Member && node.cluster_id == identity.cluster_id)
+    let member = |pod: &&PodObservation| {
+        pod.node_status()
+            .is_some_and(|node| node.lifecycle() == Lifecycle::Member && node.cluster_id == identity.cluster_id)
     };
-    let mut members: Vec<&PodSeen> = pods.values().filter(member).collect();
+    let mut members: Vec<&PodObservation> = pods.values().filter(member).collect();
     // The one that leads answers without a hop; a pod that is stopping is asked last.
     members.sort_by_key(|pod| {
-        let leads = pod.node().is_some_and(|node| node.coordinator != 0 && node.coordinator == node.node_id);
+        let leads = pod.node_status().is_some_and(|node| node.coordinator != 0 && node.coordinator == node.node_id);
         (pod.terminating, !leads, pod.name.clone())
     });
     members.into_iter().filter_map(|pod| pod.address.clone()).collect()
+}
+
+/// Where the identity of a Cluster is recorded, all of it read live: for decisions that cannot be taken back.
+pub(crate) async fn recorded_live(ctx: &Context, cluster: &Cluster) -> Result<Recorded, Error> {
+    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+    let uid = cluster.uid().unwrap_or_default();
+    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
+    let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &namespace);
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
+    let map = maps.get_opt(&names::identity(&name)).await.map_err(Error::api("reading the identity"))?;
+    let set = sets.get_opt(&names::set(&name)).await.map_err(Error::api("reading the StatefulSet"))?;
+    let selector = ListParams::default().labels(&labels::selector_text(&name));
+    let claims = claims.list(&selector).await.map_err(Error::api("listing the claims"))?;
+    let claims: Vec<Arc<PersistentVolumeClaim>> = claims.items.into_iter().map(Arc::new).collect();
+    Ok(recorded(&name, map.as_ref(), set.filter(|set| is_owned(set, &uid)).as_ref(), &claims))
 }
 
 /// The ConfigMap is the record. Where it is lost, the annotations of StatefulSet and claims are.
@@ -221,23 +249,8 @@ fn recorded(
     }
 }
 
-/// Where the identity of a Cluster is recorded, all of it read live: for decisions that cannot be taken back.
-pub(in crate::controllers) async fn recorded_live(ctx: &Context, cluster: &Cluster) -> Result<Recorded, Error> {
-    let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
-    let uid = cluster.uid().unwrap_or_default();
-    let maps: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), &namespace);
-    let sets: Api<StatefulSet> = Api::namespaced(ctx.client.clone(), &namespace);
-    let claims: Api<PersistentVolumeClaim> = Api::namespaced(ctx.client.clone(), &namespace);
-    let map = maps.get_opt(&names::identity(&name)).await.map_err(Error::api("reading the identity"))?;
-    let set = sets.get_opt(&names::set(&name)).await.map_err(Error::api("reading the StatefulSet"))?;
-    let selector = ListParams::default().labels(&labels::selector_text(&name));
-    let claims = claims.list(&selector).await.map_err(Error::api("listing the claims"))?;
-    let claims: Vec<Arc<PersistentVolumeClaim>> = claims.items.into_iter().map(Arc::new).collect();
-    Ok(recorded(&name, map.as_ref(), set.filter(|set| is_owned(set, &uid)).as_ref(), &claims))
-}
-
 /// Kubernetes says in events of the StatefulSet why it creates no pods.
-async fn why_no_pods(ctx: &Context, namespace: &str, set: &StatefulSet) -> Result<Option<Trouble>, Error> {
+async fn why_no_pods(ctx: &Context, namespace: &str, set: &StatefulSet) -> Result<Option<PodProblem>, Error> {
     let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
     let uid = set.uid().unwrap_or_default();
     let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
@@ -250,5 +263,5 @@ async fn why_no_pods(ctx: &Context, namespace: &str, set: &StatefulSet) -> Resul
         last.or_else(|| event.event_time.as_ref().map(|time| time.0))
     };
     let newest = list.items.into_iter().max_by_key(at);
-    Ok(newest.and_then(|event| event.message).map(|message| Trouble { reason: Reason::FailedCreate, message }))
+    Ok(newest.and_then(|event| event.message).map(|message| PodProblem { reason: Reason::FailedCreate, message }))
 }

@@ -1,11 +1,7 @@
 //! Asks all nodes at once, and goes on with what answered: one that hangs is not waited for by the others.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-use std::time::Duration;
-
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::{StreamExt, stream::FuturesUnordered};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// No node is waited for longer.
@@ -36,9 +32,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    use futures::FutureExt;
-    use futures::future::BoxFuture;
+    use futures::{FutureExt, future::BoxFuture};
 
     fn never() -> BoxFuture<'static, i32> {
         std::future::pending().boxed()

@@ -1,25 +1,28 @@
-//! One pass: read, decide, act, report. Its frame is [`pass`].
+//! One reconcile: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`] within a deadline.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{
+    act::{Actor, Outcome},
+    finalize::{self, FinalizerDecision},
+    observation::{Recorded, Wish},
+    observe,
+    plan::{Plan, plan},
+    status,
+};
+use crate::{
+    clock,
+    context::Context,
+    controllers::{
+        publish::publish,
+        reconcile_frame::{self, Progress, REQUEUE, Reconciled},
+    },
+    error::Error,
+    name_conflict::Waiter,
+    watch::Guarded,
+};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::runtime::controller::Action;
+use kube::{ResourceExt, runtime::controller::Action};
+use std::{sync::Arc, time::Duration};
 use taffrail_crds::{Cluster, ClusterStatus};
-
-use super::act::{Actor, Outcome};
-use super::finalize::{self, Course};
-use super::plan::{Plan, plan};
-use super::seen::{Recorded, Wish};
-use super::{observe, status};
-use crate::context::Context;
-use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
-use crate::controllers::publish::publish;
-use crate::error::Error;
-use crate::outside;
-use crate::taken::Waiter;
-use crate::watch::Guarded;
 
 /// While something is waited for that may not trigger: a pod's events, a coordinator's second thought.
 const UNSETTLED: Duration = Duration::from_secs(15);
@@ -27,14 +30,14 @@ const UNSETTLED: Duration = Duration::from_secs(15);
 /// Reconciles one Cluster.
 ///
 /// # Errors
-/// A read or a write failed, or the pass hung; the status says so already.
-pub async fn reconcile(cluster: Arc<Guarded<Cluster>>, ctx: Arc<Context>) -> Result<Action, Error> {
-    pass::run(&cluster, &ctx).await
+/// A read or a write failed, or the reconcile exceeded its deadline; the status says so already.
+pub(crate) async fn reconcile(cluster: Arc<Guarded<Cluster>>, ctx: Arc<Context>) -> Result<Action, Error> {
+    reconcile_frame::run(&cluster, &ctx).await
 }
 
 /// When to try again after a failure.
-pub fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Context>) -> Action {
-    pass::again(&cluster, error, &ctx)
+pub(crate) fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Context>) -> Action {
+    reconcile_frame::retry_after(&cluster, error, &ctx)
 }
 
 impl Reconciled for Cluster {
@@ -46,12 +49,12 @@ impl Reconciled for Cluster {
 
     fn unfinished(&self, error: &Error, now: Timestamp) -> ClusterStatus {
         let old = self.status.clone().unwrap_or_default();
-        status::blind(self.metadata.generation, self.spec.paused, &old, error, now)
+        status::unobserved(self.metadata.generation, self.spec.paused, &old, error, now)
     }
 
     fn forget(ctx: &Context, namespace: &str, name: &str) {
-        ctx.hub.forget(namespace, name);
-        ctx.waits.forget(&Waiter::cluster(namespace, name));
+        ctx.cluster_views.forget(namespace, name);
+        ctx.conflict_watches.forget(&Waiter::cluster(namespace, name));
     }
 }
 
@@ -66,62 +69,62 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
     progress.at("deciding about the finalizer");
     match finalizer(ctx, cluster, &namespace, &wish).await? {
         // Others hold it; its objects go with it.
-        Course::Ignore => return Ok(REQUEUE),
-        Course::Release => {
+        FinalizerDecision::Ignore => return Ok(REQUEUE),
+        FinalizerDecision::Release => {
             progress.at("removing the finalizer");
-            finalize::hold(ctx, cluster, false).await?;
+            finalize::set_finalizer(ctx, cluster, false).await?;
             return Ok(REQUEUE);
         }
-        Course::Go(None) => {}
-        Course::Go(Some(wanted)) => {
+        FinalizerDecision::Continue(None) => {}
+        FinalizerDecision::Continue(Some(wanted)) => {
             progress.at("changing the finalizers");
-            finalize::hold(ctx, cluster, wanted).await?;
+            finalize::set_finalizer(ctx, cluster, wanted).await?;
         }
     }
 
     let old = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation;
     progress.at("reading the StatefulSet, the pods and what the nodes say");
-    let observed = observe::observe(ctx, cluster).await?;
-    if let (Recorded::Identity(identity), false) = (&observed.seen.recorded, observed.members.is_empty()) {
-        ctx.hub.follow(&namespace, &wish.name, &identity.cluster_id, observed.members.clone());
+    let input = observe::observe(ctx, cluster).await?;
+    if let (Recorded::Identity(identity), false) = (&input.observation.recorded, input.members.is_empty()) {
+        ctx.cluster_views.follow(&namespace, &wish.name, &identity.cluster_id, input.members.clone());
     }
-    let now = outside::now();
-    let plan = plan(&wish, &observed.seen, now);
-    let actor = Actor { ctx, cluster, observed: &observed, progress };
+    let now = clock::now();
+    let plan = plan(&wish, &input.observation, now);
+    let actor = Actor { ctx, cluster, input: &input, progress };
     let outcome = if wish.paused { Outcome::default() } else { actor.act(&plan).await };
     let waiter = Waiter::cluster(&namespace, &wish.name);
-    if let Some(Error::NameTaken { objects }) = &outcome.error {
+    if let Some(Error::NameConflict { conflicts }) = &outcome.error {
         // Where it cannot be watched, the backoff of the failed pass looks again.
-        let _watched = ctx.waits.wait(&waiter, &cluster.uid().unwrap_or_default(), objects);
+        let _watched = ctx.conflict_watches.watch(&waiter, &cluster.uid().unwrap_or_default(), conflicts);
     } else {
-        ctx.waits.forget(&waiter);
+        ctx.conflict_watches.forget(&waiter);
     }
-    let status = status::status(&wish, generation, &old, &observed.seen, &plan, &outcome, now);
+    let status = status::status(&wish, generation, &old, &input.observation, &plan, &outcome, now);
     progress.at("writing the status");
     let held_back = publish(ctx, cluster, status).await;
     progress.reported();
-    let again = next_look(&wish, &plan, &outcome);
+    let retry_after = requeue_after(&wish, &plan, &outcome);
     if let Some(error) = outcome.error {
         return Err(error);
     }
-    Ok(held_back?.map_or(again, |wait| again.min(wait)))
+    Ok(held_back?.map_or(retry_after, |wait| retry_after.min(wait)))
 }
 
-async fn finalizer(ctx: &Context, cluster: &Cluster, namespace: &str, wish: &Wish) -> Result<Course, Error> {
-    let held = finalize::is_held(cluster);
+async fn finalizer(ctx: &Context, cluster: &Cluster, namespace: &str, wish: &Wish) -> Result<FinalizerDecision, Error> {
+    let held = finalize::has_finalizer(cluster);
     let known = !ctx.caches.stores_of(namespace, &wish.name).is_empty();
     let leaving = wish.deleting && held;
     // Letting go rests on a live list, also while nothing is deleted yet: a cache that is behind would take the nodes from
     // a store that needs them.
     let has_stores = known || (held && !wish.paused && finalize::has_stores(ctx, namespace, &wish.name).await?);
     let terminating = leaving && finalize::namespace_terminating(ctx, namespace).await?;
-    Ok(finalize::course(wish, held, has_stores, terminating))
+    Ok(finalize::decide(wish, held, has_stores, terminating))
 }
 
-fn next_look(wish: &Wish, plan: &Plan, outcome: &Outcome) -> Duration {
+fn requeue_after(wish: &Wish, plan: &Plan, outcome: &Outcome) -> Duration {
     // A deletion that is held waits for the end of a namespace, too, and no watch tells of that.
     let settled = plan.steps.is_empty() && plan.changing.is_none() && !wish.deleting;
-    let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * outside::dice()) } else { UNSETTLED };
+    let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * clock::random_fraction()) } else { UNSETTLED };
     [plan.recheck, outcome.recheck].into_iter().flatten().fold(longest, Duration::min)
 }

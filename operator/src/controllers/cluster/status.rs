@@ -1,21 +1,27 @@
 //! What a pass reports: a pure function of what was seen, decided and done. Every list is sorted and no text counts
 //! seconds, so that nothing is written when nothing changes.
 
+use super::{
+    act::{self, Outcome},
+    node_view,
+    observation::{NodeObservation, Observation, PodObservation, PodProblem, Recorded, Wish},
+    plan::Plan,
+};
+use crate::{
+    error::{Class, Error},
+    resources::{labels, names, stateful_set},
+};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use std::collections::BTreeSet;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
-use taffrail_crds::cluster::{Member, MemberRole, RetainedStore, RetainedStores};
-use taffrail_crds::conditions::{ConditionStatus, Subject, settle, standing};
-use taffrail_crds::{ClusterStatus, ConditionType as T, Finding, PlanStep, Reason, Step};
-use taffrail_proto::admin::{ClusterView, Lifecycle};
-use taffrail_proto::v1::{NodeState, StoreState};
-
-use super::act::{self, Outcome};
-use super::plan::Plan;
-use super::seen::{self, PodSeen, Recorded, Report, Seen, Trouble, Wish};
-use crate::error::{Class, Error};
-use crate::resources::{labels, names, stateful_set};
+use taffrail_crds::{
+    ClusterStatus, ConditionType as T, Finding, PlanStep, Reason, Step,
+    cluster::{Member, MemberRole, RetainedStore, RetainedStores},
+    conditions::{ConditionStatus, Subject, settle, standing},
+};
+use taffrail_proto::{
+    admin::{ClusterView, Lifecycle},
+    v1::{NodeState, StoreState},
+};
 
 const RETAINED_MAX: usize = 20;
 
@@ -24,38 +30,44 @@ pub(super) fn status(
     wish: &Wish,
     generation: Option<i64>,
     old: &ClusterStatus,
-    seen: &Seen,
+    observation: &Observation,
     plan: &Plan,
     outcome: &Outcome,
     now: Timestamp,
 ) -> ClusterStatus {
-    let ready = ready_pods(seen, i32::MAX);
-    let version = act::version(seen).or_else(|| old.version.clone());
+    let ready = ready_pods(observation, i32::MAX);
+    let version = act::version(observation).or_else(|| old.version.clone());
     ClusterStatus {
         observed_generation: generation,
-        cluster_id: match &seen.recorded {
+        cluster_id: match &observation.recorded {
             Recorded::Identity(identity) => identity.cluster_id.parse().ok(),
             Recorded::Nowhere | Recorded::Annotations(_) | Recorded::Conflict(..) => None,
         },
-        replicas: count(seen.pods.len()),
+        replicas: count(observation.pods.len()),
         ready_replicas: ready,
         ready: Some(format!("{ready}/{}", wish.replicas)),
         selector: Some(labels::selector_text(&wish.name)),
         version,
         template_version: Some(stateful_set::TEMPLATE_VERSION),
-        stores: stores(seen.view.as_ref()).unwrap_or(old.stores),
-        members: members(seen),
-        retained_stores: match &seen.view {
+        stores: stores(observation.view.as_ref()).unwrap_or(old.stores),
+        members: members(observation),
+        retained_stores: match &observation.view {
             Some(view) => retained(view),
             None => old.retained_stores.clone(),
         },
         plan: steps(old, plan, outcome, now),
-        conditions: settle(Subject::Cluster, findings(wish, seen, plan, outcome), &old.conditions, generation, now),
+        conditions: settle(
+            Subject::Cluster,
+            findings(wish, observation, plan, outcome),
+            &old.conditions,
+            generation,
+            now,
+        ),
     }
 }
 
 /// The status after a pass that ended before its report: what was known stays, but nothing is called good any more.
-pub(super) fn blind(
+pub(super) fn unobserved(
     generation: Option<i64>,
     paused: bool,
     old: &ClusterStatus,
@@ -69,7 +81,7 @@ pub(super) fn blind(
         Finding::unknown(T::Ready, error.reason(), message.clone()),
         Finding::unknown(T::QuorumAvailable, error.reason(), message.clone()),
         Finding::unknown(T::CoordinatorAvailable, error.reason(), message.clone()),
-        trouble(error, message),
+        error_finding(error, message),
     ]);
     ClusterStatus {
         observed_generation: generation,
@@ -78,43 +90,22 @@ pub(super) fn blind(
     }
 }
 
-fn is_paused() -> Finding {
-    Finding::yes(T::Paused, Reason::Paused, "spec.paused is set; the operator only observes")
-}
-
-fn trouble(error: &Error, message: String) -> Finding {
-    match error.class() {
-        Class::Lasting => Finding::yes(T::Stalled, error.reason(), message),
-        Class::Conflict | Class::Transient | Class::NamespaceTerminating => {
-            Finding::yes(T::Reconciling, error.reason(), message)
-        }
-    }
-}
-
-fn count(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
-}
-
-fn ready_pods(seen: &Seen, below: i32) -> i32 {
-    count(seen.pods.range(..below).filter(|(_, pod)| pod.ready && !pod.terminating).count())
-}
-
 fn stores(view: Option<&ClusterView>) -> Option<i32> {
     let stores = view?.stores.iter().filter_map(|view| view.store.as_ref());
     Some(count(stores.filter(|store| matches!(store.state(), StoreState::Creating | StoreState::Active)).count()))
 }
 
-fn members(seen: &Seen) -> Vec<Member> {
-    let mut members: Vec<Member> = seen.pods.values().map(|pod| member(seen, pod)).collect();
+fn members(observation: &Observation) -> Vec<Member> {
+    let mut members: Vec<Member> = observation.pods.values().map(|pod| member(observation, pod)).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     members
 }
 
-fn member(seen: &Seen, pod: &PodSeen) -> Member {
-    let view = seen.node_of(pod);
+fn member(observation: &Observation, pod: &PodObservation) -> Member {
+    let view = observation.node_of(pod);
     let node = view.and_then(|view| view.node.as_ref());
-    let fenced = pod.node().is_some_and(|node| node.lifecycle() == Lifecycle::Fenced);
-    let role = match (view.map(seen::state), node) {
+    let fenced = pod.node_status().is_some_and(|node| node.lifecycle() == Lifecycle::Fenced);
+    let role = match (view.map(node_view::state), node) {
         _ if fenced => Some(MemberRole::Fenced),
         (Some(NodeState::Draining), _) => Some(MemberRole::Draining),
         (_, Some(node)) if node.system_voter => Some(MemberRole::Voter),
@@ -123,7 +114,7 @@ fn member(seen: &Seen, pod: &PodSeen) -> Member {
     };
     Member {
         name: pod.name.clone(),
-        disk_id: pod.node().and_then(|node| node.disk_id.parse().ok()),
+        disk_id: pod.node_status().and_then(|node| node.disk_id.parse().ok()),
         node_id: node.and_then(|node| i64::try_from(node.node_id).ok()).filter(|id| *id > 0),
         role,
         address: node.map(|node| node.peer_address.clone()).filter(|address| !address.is_empty()),
@@ -174,9 +165,9 @@ fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) ->
     taffrail_crds::plan::merge(&old.plan, steps.collect())
 }
 
-fn findings(wish: &Wish, seen: &Seen, plan: &Plan, outcome: &Outcome) -> Vec<Finding> {
-    let blocked = first_trouble(wish, seen, plan.size);
-    let mut all = health(wish, seen, plan, blocked.as_ref());
+fn findings(wish: &Wish, observation: &Observation, plan: &Plan, outcome: &Outcome) -> Vec<Finding> {
+    let blocked = first_problem(wish, observation, plan.size);
+    let mut all = health(wish, observation, plan, blocked.as_ref());
     let stalled = plan.stalled.clone().or_else(|| outcome.blocked.clone().map(|why| (Reason::ScaleDownBlocked, why)));
     if wish.paused {
         all.push(is_paused());
@@ -185,7 +176,7 @@ fn findings(wish: &Wish, seen: &Seen, plan: &Plan, outcome: &Outcome) -> Vec<Fin
         let message = "the deletion is held while spec.paused is set; set it to false and it goes on";
         all.push(Finding::yes(T::Stalled, Reason::Paused, message));
     } else if wish.deleting {
-        let names: Vec<&str> = seen.stores.iter().map(|store| store.name.as_str()).collect();
+        let names: Vec<&str> = observation.stores.iter().map(|store| store.name.as_str()).collect();
         let message = format!("waiting for the deletion of the EventStores {}", names.join(", "));
         all.push(Finding::yes(T::Reconciling, Reason::Deleting, message));
     } else if let Some((reason, message)) = stalled {
@@ -201,14 +192,14 @@ fn findings(wish: &Wish, seen: &Seen, plan: &Plan, outcome: &Outcome) -> Vec<Fin
     if let Some(error) = &outcome.error {
         all.extend(failure(error, &all));
     }
-    all.extend(degraded(wish, seen, plan, blocked));
+    all.extend(degraded(wish, observation, plan, blocked));
     all
 }
 
 /// What an error of a write changes: one that stays is the first thing to name, unless clients are served all the same.
 fn failure(error: &Error, said: &[Finding]) -> Vec<Finding> {
     let message = error.to_string();
-    let mut all = vec![trouble(error, message.clone())];
+    let mut all = vec![error_finding(error, message.clone())];
     if error.class() == Class::Lasting {
         all.push(Finding::no(T::Reconciling, Reason::AsExpected, ""));
         if said.iter().any(|finding| finding.type_ == T::Ready && finding.status != ConditionStatus::True) {
@@ -218,14 +209,14 @@ fn failure(error: &Error, said: &[Finding]) -> Vec<Finding> {
     all
 }
 
-fn degraded(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<Trouble>) -> Option<Finding> {
+fn degraded(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option<PodProblem>) -> Option<Finding> {
     if !plan.formed {
         return None;
     }
     if let Some((reason, message)) = plan.degraded.clone() {
         return Some(Finding::yes(T::Degraded, reason, message));
     }
-    let (ready, size) = (ready_pods(seen, plan.size), plan.size);
+    let (ready, size) = (ready_pods(observation, plan.size), plan.size);
     if ready < size {
         let message = match &blocked {
             Some(blocked) => format!("{ready} of {size} pods are ready: {}", blocked.message),
@@ -234,17 +225,18 @@ fn degraded(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<Trouble>) -> 
         return Some(Finding::yes(T::Degraded, blocked.map_or(Reason::PodsNotReady, |b| b.reason), message));
     }
     // One that is merely silent in this pass is told by its disk no more, but its name still stands in the catalogue.
-    let is_known = |pod: &PodSeen| {
-        seen.node_of(pod).is_some() || (pod.node().is_none() && seen.nodes_named(&pod.name).next().is_some())
+    let is_known = |pod: &PodObservation| {
+        observation.node_of(pod).is_some()
+            || (pod.node_status().is_none() && observation.nodes_named(&pod.name).next().is_some())
     };
-    let known: BTreeSet<i32> = seen.pods.iter().filter(|(_, pod)| is_known(pod)).map(|(n, _)| *n).collect();
-    let missing = (0..size).find(|ordinal| seen.view.is_some() && !known.contains(ordinal));
+    let known: BTreeSet<i32> = observation.pods.iter().filter(|(_, pod)| is_known(pod)).map(|(n, _)| *n).collect();
+    let missing = (0..size).find(|ordinal| observation.view.is_some() && !known.contains(ordinal));
     missing.map(|ordinal| {
         Finding::yes(T::Degraded, Reason::NodeLost, format!("{} is not a member yet", wish.pod(ordinal)))
     })
 }
 
-fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> Vec<Finding> {
+fn health(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option<&PodProblem>) -> Vec<Finding> {
     if !plan.formed {
         let (reason, message) = match (&plan.stalled, blocked) {
             (Some((reason, message)), _) => (*reason, message.clone()),
@@ -257,8 +249,8 @@ fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> V
         let no = |type_| Finding::no(type_, Reason::Bootstrapping, "not formed yet");
         return vec![Finding::no(T::Ready, reason, message), no(T::QuorumAvailable), no(T::CoordinatorAvailable)];
     }
-    let Some(view) = &seen.view else {
-        let why = seen.view_error.clone().unwrap_or_default();
+    let Some(view) = &observation.view else {
+        let why = observation.view_error.clone().unwrap_or_default();
         let (reason, message) = match (&plan.stalled, blocked) {
             (Some((reason, message)), _) => (*reason, message.clone()),
             (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
@@ -278,7 +270,7 @@ fn health(wish: &Wish, seen: &Seen, plan: &Plan, blocked: Option<&Trouble>) -> V
     } else {
         Finding::no(T::CoordinatorAvailable, Reason::NoLeader, "the system group has no leader")
     });
-    let ready = ready_pods(seen, i32::MAX);
+    let ready = ready_pods(observation, i32::MAX);
     all.push(if ready > 0 {
         Finding::yes(T::Ready, Reason::AsExpected, served(wish.replicas))
     } else {
@@ -299,18 +291,39 @@ const fn served(replicas: i32) -> &'static str {
 }
 
 /// The first pod that does not run, and why.
-fn first_trouble(wish: &Wish, seen: &Seen, size: i32) -> Option<Trouble> {
-    (0..size).find_map(|ordinal| match seen.pods.get(&ordinal) {
-        None => seen.creation.clone(),
-        Some(pod) => pod.trouble.clone().or_else(|| match &pod.report {
-            Report::Node(node) if node.lifecycle() == Lifecycle::Fenced => Some(Trouble {
+fn first_problem(wish: &Wish, observation: &Observation, size: i32) -> Option<PodProblem> {
+    (0..size).find_map(|ordinal| match observation.pods.get(&ordinal) {
+        None => observation.creation.clone(),
+        Some(pod) => pod.problem.clone().or_else(|| match &pod.node {
+            NodeObservation::Status(node) if node.lifecycle() == Lifecycle::Fenced => Some(PodProblem {
                 reason: if node.fence_reason.contains("everted") { Reason::IdentityReverted } else { Reason::NodeLost },
                 message: format!("{} is fenced: {}", wish.pod(ordinal), node.fence_reason),
             }),
-            Report::Silent(why) if pod.running && pod.ready => {
-                Some(Trouble { reason: Reason::NodeUnreachable, message: why.clone() })
+            NodeObservation::Silent(why) if pod.running && pod.ready => {
+                Some(PodProblem { reason: Reason::NodeUnreachable, message: why.clone() })
             }
-            Report::Node(_) | Report::Silent(_) => None,
+            NodeObservation::Status(_) | NodeObservation::Silent(_) => None,
         }),
     })
+}
+
+fn is_paused() -> Finding {
+    Finding::yes(T::Paused, Reason::Paused, "spec.paused is set; the operator only observes")
+}
+
+fn error_finding(error: &Error, message: String) -> Finding {
+    match error.class() {
+        Class::Lasting => Finding::yes(T::Stalled, error.reason(), message),
+        Class::Conflict | Class::Transient | Class::NamespaceTerminating => {
+            Finding::yes(T::Reconciling, error.reason(), message)
+        }
+    }
+}
+
+fn ready_pods(observation: &Observation, below: i32) -> i32 {
+    count(observation.pods.range(..below).filter(|(_, pod)| pod.ready && !pod.terminating).count())
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
 }

@@ -1,17 +1,18 @@
 //! Carries a plan out: the Service, the declaration, and at the end the closing.
 
+use super::plan::{Next, store_to_close};
+use crate::{
+    apply::Owner,
+    context::{Context, cached},
+    controllers::reconcile_frame::Progress,
+    error::Error,
+    name_conflict::NameConflict,
+    node_admin::Members,
+    resources::services,
+};
 use kube::ResourceExt;
 use taffrail_crds::EventStore;
 use taffrail_proto::admin::{CloseMode, CloseStoreRequest, DeclareResult, StoreDeclaration};
-
-use super::plan::{Next, left};
-use crate::apply::Owner;
-use crate::context::{Context, cached};
-use crate::controllers::pass::Progress;
-use crate::error::Error;
-use crate::node_admin::Members;
-use crate::resources::services;
-use crate::taken::Taken;
 
 /// An object declares one store; more than one is left only by an adoption that was broken off.
 const CLOSED_AT_ONCE: usize = 4;
@@ -24,7 +25,7 @@ pub(super) struct Outcome {
     /// The first error.
     pub(super) error: Option<Error>,
     /// What already has the name of our Service. The store is served all the same.
-    pub(super) name_taken: Option<Taken>,
+    pub(super) name_conflict: Option<NameConflict>,
     /// What the coordinator said to the declaration.
     pub(super) declared: Option<DeclareResult>,
 }
@@ -42,7 +43,7 @@ pub(super) async fn act(ctx: &Context, store: &EventStore, next: Next, progress:
     progress.at("writing the Service");
     match service(ctx, store).await {
         Ok(()) => {}
-        Err(Error::NameTaken { objects }) => outcome.name_taken = objects.into_iter().next(),
+        Err(Error::NameConflict { conflicts }) => outcome.name_conflict = conflicts.into_iter().next(),
         Err(error) => {
             outcome.error.get_or_insert(error);
         }
@@ -54,15 +55,11 @@ async fn service(ctx: &Context, store: &EventStore) -> Result<(), Error> {
     let (name, namespace) = (store.name_any(), store.namespace().unwrap_or_default());
     let uid = store.uid().unwrap_or_default();
     let owner = Owner { uid: &uid, namespace: &namespace };
-    let seen = cached(&ctx.caches.store_services, &namespace, &name);
+    let known = cached(&ctx.caches.store_services, &namespace, &name);
     match services::of_store(store, &ctx.options.cluster_domain) {
-        Some(wanted) => ctx.writer.ensure(owner, &wanted, seen.as_deref()).await.map(drop),
-        None => ctx.writer.remove(owner, seen.as_deref()).await.map(drop),
+        Some(wanted) => ctx.writer.ensure(owner, &wanted, known.as_deref()).await.map(drop),
+        None => ctx.writer.remove(owner, known.as_deref()).await.map(drop),
     }
-}
-
-fn members(ctx: &Context, store: &EventStore) -> Option<Members> {
-    ctx.hub.members(&store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str())
 }
 
 async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Error> {
@@ -76,7 +73,7 @@ async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Err
         declared_by: store.uid().unwrap_or_default(),
     };
     let (namespace, cluster) = (store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str());
-    ctx.hub.declare(&namespace, cluster, declaration).await.map_err(Error::node(doing))
+    ctx.cluster_views.declare(&namespace, cluster, declaration).await.map_err(Error::node(doing))
 }
 
 /// Closes what an object that is being deleted has declared. `None`: a view that was taken after all of this names no
@@ -99,7 +96,7 @@ pub(super) async fn close(
             // An address went over to another Cluster's pod; the right ones are being found.
             return Ok(Some(NO_ANSWER.to_owned()));
         }
-        let Some(id) = left(&view, &uid, mode).map(|store| store.id.clone()) else {
+        let Some(id) = store_to_close(&view, &uid, mode).map(|store| store.id.clone()) else {
             return Ok(None);
         };
         let request = CloseStoreRequest { store_id: id, mode: mode.into(), declared_by: uid.clone() };
@@ -110,4 +107,8 @@ pub(super) async fn close(
         }
     }
     Ok(Some("the nodes to confirm that the store is closed".to_owned()))
+}
+
+fn members(ctx: &Context, store: &EventStore) -> Option<Members> {
+    ctx.cluster_views.members(&store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str())
 }

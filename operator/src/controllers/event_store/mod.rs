@@ -2,8 +2,8 @@
 
 mod act;
 mod observe;
-pub mod plan;
+pub(crate) mod plan;
 mod reconcile;
 mod status;
 
-pub use reconcile::{error_policy, reconcile};
+pub(crate) use reconcile::{error_policy, reconcile};

@@ -1,39 +1,40 @@
 //! Reads: the Cluster from its cache, the store from the last view of the nodes. Nothing that is decided by [`observe`]
-//! takes anything away; what does, rests on [`live`].
+//! takes anything away; what does, rests on [`read_cluster`].
 
-use kube::ResourceExt;
-use kube::api::Api;
+use super::plan::{ClusterObservation, Observation};
+use crate::{
+    context::{Context, cached},
+    controllers::cluster::{observation::Recorded, observe::recorded_live},
+    error::Error,
+    watch::Guarded,
+};
+use kube::{ResourceExt, api::Api};
 use taffrail_crds::{Cluster, EventStore};
-use taffrail_proto::admin::{ClusterView, StoreView};
-use taffrail_proto::v1::StoreState;
+use taffrail_proto::{
+    admin::{ClusterView, StoreView},
+    v1::StoreState,
+};
 
-use super::plan::{ClusterSeen, Seen};
-use crate::context::{Context, cached};
-use crate::controllers::cluster::observe::recorded_live;
-use crate::controllers::cluster::seen::Recorded;
-use crate::error::Error;
-use crate::watch::Guarded;
-
-pub(super) fn observe(ctx: &Context, store: &EventStore) -> Seen {
+pub(super) fn observe(ctx: &Context, store: &EventStore) -> Observation {
     let namespace = store.namespace().unwrap_or_default();
     let cluster = store.spec.cluster_ref.name.as_str();
     let uid = store.uid().unwrap_or_default();
     let found = cached(&ctx.caches.clusters, &namespace, cluster);
-    let sight = ctx.hub.sight(&namespace, cluster);
-    let seen = match (&found, &sight) {
-        (None, _) => ClusterSeen::Missing,
+    let latest = ctx.cluster_views.observation(&namespace, cluster);
+    let observed = match (&found, &latest) {
+        (None, _) => ClusterObservation::Missing,
         (Some(found), None) => {
             let formed =
                 found.0.as_ref().ok().and_then(|found| found.status.as_ref()).is_some_and(|s| s.cluster_id.is_some());
-            if formed { ClusterSeen::Unreachable } else { ClusterSeen::Unformed }
+            if formed { ClusterObservation::Unreachable } else { ClusterObservation::Unformed }
         }
-        (Some(_), Some(sight)) if !sight.live => ClusterSeen::Unreachable,
-        (Some(_), Some(_)) => ClusterSeen::Known,
+        (Some(_), Some(latest)) if !latest.live => ClusterObservation::Unreachable,
+        (Some(_), Some(_)) => ClusterObservation::Known,
     };
-    let view = sight.and_then(|sight| sight.view);
+    let view = latest.and_then(|latest| latest.view);
     let nodes = view.iter().flat_map(|view| &view.nodes).filter_map(|node| node.node.as_ref());
-    Seen {
-        cluster: seen,
+    Observation {
+        cluster: observed,
         nodes: nodes.map(|node| (node.node_id, node.name.clone())).collect(),
         store: view.as_deref().and_then(|view| declared_by(view, &uid)).cloned(),
     }
@@ -48,9 +49,9 @@ pub(super) fn is_paused(ctx: &Context, store: &EventStore) -> bool {
 
 /// What the API server says of the Cluster now, for a decision that cannot be taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Live {
+pub(super) struct LiveCluster {
     /// The Cluster.
-    pub(super) cluster: ClusterSeen,
+    pub(super) cluster: ClusterObservation,
     /// It is paused.
     pub(super) paused: bool,
     /// The identity of its data: an answer of any other cluster counts for nothing.
@@ -58,25 +59,25 @@ pub(super) struct Live {
 }
 
 /// Reads it.
-pub(super) async fn live(ctx: &Context, store: &EventStore) -> Result<Live, Error> {
+pub(super) async fn read_cluster(ctx: &Context, store: &EventStore) -> Result<LiveCluster, Error> {
     let (namespace, name) = (store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str());
     let clusters: Api<Guarded<Cluster>> = Api::namespaced(ctx.client.clone(), &namespace);
     let found = clusters.get_opt(name).await.map_err(Error::api(format!("reading Cluster {name}")))?;
-    let unknown = |cluster| Live { cluster, paused: false, cluster_id: None };
-    let Some(found) = found else { return Ok(unknown(ClusterSeen::Missing)) };
-    let Ok(found) = found.0 else { return Ok(unknown(ClusterSeen::Unreachable)) };
+    let unknown = |cluster| LiveCluster { cluster, paused: false, cluster_id: None };
+    let Some(found) = found else { return Ok(unknown(ClusterObservation::Missing)) };
+    let Ok(found) = found.0 else { return Ok(unknown(ClusterObservation::Unreachable)) };
     let recorded = recorded_live(ctx, &found).await?;
     // A status may have been emptied, a store may be known only to the nodes: any trace of the store counts.
     let traced = store.status.as_ref().is_some_and(|status| status.store_id.is_some())
-        || ctx.hub.sight(&namespace, name).is_some();
+        || ctx.cluster_views.observation(&namespace, name).is_some();
     let (cluster, cluster_id) = match recorded {
-        Recorded::Nowhere => (ClusterSeen::Unformed, None),
-        Recorded::Identity(identity) if !identity.formed && !traced => (ClusterSeen::Unformed, None),
-        Recorded::Identity(identity) => (ClusterSeen::Known, Some(identity.cluster_id)),
+        Recorded::Nowhere => (ClusterObservation::Unformed, None),
+        Recorded::Identity(identity) if !identity.formed && !traced => (ClusterObservation::Unformed, None),
+        Recorded::Identity(identity) => (ClusterObservation::Known, Some(identity.cluster_id)),
         // Until it is settled which nodes these are, none of them is asked.
-        Recorded::Annotations(_) | Recorded::Conflict(..) => (ClusterSeen::Unreachable, None),
+        Recorded::Annotations(_) | Recorded::Conflict(..) => (ClusterObservation::Unreachable, None),
     };
-    Ok(Live { cluster, paused: found.spec.paused, cluster_id })
+    Ok(LiveCluster { cluster, paused: found.spec.paused, cluster_id })
 }
 
 /// The store of this object, in whatever state it is.

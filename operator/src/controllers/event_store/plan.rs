@@ -1,29 +1,30 @@
 //! From what is asked for and what was seen to what is done next. Pure.
 
 use std::collections::BTreeMap;
-
 use taffrail_crds::event_store::DeletionPolicy;
-use taffrail_proto::admin::{CloseMode, ClusterView, StoreView};
-use taffrail_proto::v1::{Store, StoreState};
+use taffrail_proto::{
+    admin::{CloseMode, ClusterView, StoreView},
+    v1::{Store, StoreState},
+};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// Voters.
-    pub replicas: u32,
+    pub(crate) replicas: u32,
     /// Identity of a retained store to take over.
-    pub store_id: Option<String>,
+    pub(crate) store_id: Option<String>,
     /// What becomes of the events.
-    pub policy: DeletionPolicy,
+    pub(crate) policy: DeletionPolicy,
     /// The object has our finalizer.
-    pub held: bool,
+    pub(crate) has_finalizer: bool,
     /// The Cluster is paused, and its stores with it: observe only.
-    pub paused: bool,
+    pub(crate) paused: bool,
 }
 
 /// What is known of the Cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClusterSeen {
+pub(crate) enum ClusterObservation {
     /// It does not exist.
     Missing,
     /// It has not been formed yet.
@@ -36,18 +37,18 @@ pub enum ClusterSeen {
 
 /// What a pass saw.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Observation {
     /// The Cluster.
-    pub cluster: ClusterSeen,
+    pub(crate) cluster: ClusterObservation,
     /// Pod names by node id.
-    pub nodes: BTreeMap<u64, String>,
+    pub(crate) nodes: BTreeMap<u64, String>,
     /// The store that this object declared.
-    pub store: Option<StoreView>,
+    pub(crate) store: Option<StoreView>,
 }
 
 /// What to do about the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// There is no Cluster.
     NoCluster,
     /// The Cluster cannot be asked now.
@@ -60,22 +61,22 @@ pub enum Next {
 
 /// The decision of a pass over an object that stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The object shall have our finalizer: only where its deletion must act.
-    pub hold: bool,
+    pub(crate) needs_finalizer: bool,
     /// What to do about the store.
-    pub next: Next,
+    pub(crate) next: Next,
     /// Nothing of it is done; the status says what would be.
-    pub paused: bool,
+    pub(crate) paused: bool,
 }
 
 /// Decides for an object that stays.
-pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
-    let next = match seen.cluster {
-        ClusterSeen::Missing => Next::NoCluster,
-        ClusterSeen::Unformed | ClusterSeen::Unreachable => Next::Wait,
-        ClusterSeen::Known => {
-            let store = seen.store.as_ref().and_then(|view| view.store.as_ref());
+pub(crate) fn plan(wish: &Wish, observation: &Observation) -> Plan {
+    let next = match observation.cluster {
+        ClusterObservation::Missing => Next::NoCluster,
+        ClusterObservation::Unformed | ClusterObservation::Unreachable => Next::Wait,
+        ClusterObservation::Known => {
+            let store = observation.store.as_ref().and_then(|view| view.store.as_ref());
             let as_asked = store.is_some_and(|store| {
                 matches!(store.state(), StoreState::Creating | StoreState::Active)
                     && store.replicas == wish.replicas
@@ -84,12 +85,12 @@ pub fn plan(wish: &Wish, seen: &Seen) -> Plan {
             if as_asked { Next::Nothing } else { Next::Declare }
         }
     };
-    Plan { hold: wish.policy == DeletionPolicy::Delete, next, paused: wish.paused }
+    Plan { needs_finalizer: wish.policy == DeletionPolicy::Delete, next, paused: wish.paused }
 }
 
 /// What an object that is being deleted waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cleanup {
+pub(crate) enum Cleanup {
     /// The Cluster is paused: the deletion waits, whatever there is to do.
     Held,
     /// Nothing is left to do: let it go.
@@ -102,14 +103,14 @@ pub enum Cleanup {
 
 /// Decides for an object that is being deleted and that we hold. What is known of the Cluster must have been read live: a
 /// release cannot be taken back.
-pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -> Cleanup {
+pub(crate) fn cleanup(wish: &Wish, cluster: ClusterObservation, namespace_terminating: bool) -> Cleanup {
     match cluster {
         // Before the pause: a finalizer keeps nothing in a namespace that ends, it only leaves it hanging.
         _ if namespace_terminating => Cleanup::Release,
         _ if wish.paused => Cleanup::Held,
-        ClusterSeen::Missing | ClusterSeen::Unformed => Cleanup::Release,
-        ClusterSeen::Unreachable => Cleanup::Wait,
-        ClusterSeen::Known => Cleanup::Ask(match wish.policy {
+        ClusterObservation::Missing | ClusterObservation::Unformed => Cleanup::Release,
+        ClusterObservation::Unreachable => Cleanup::Wait,
+        ClusterObservation::Known => Cleanup::Ask(match wish.policy {
             DeletionPolicy::Retain => CloseMode::Retain,
             DeletionPolicy::Delete => CloseMode::Delete,
         }),
@@ -118,7 +119,7 @@ pub fn cleanup(wish: &Wish, cluster: ClusterSeen, namespace_terminating: bool) -
 
 /// The store that is still to be closed before an object of this UID may go, in a view that was taken just now. Under
 /// Delete every store that the object ever declared goes; under Retain those that live are closed.
-pub fn left<'a>(view: &'a ClusterView, uid: &str, mode: CloseMode) -> Option<&'a Store> {
+pub(crate) fn store_to_close<'a>(view: &'a ClusterView, uid: &str, mode: CloseMode) -> Option<&'a Store> {
     let ours = view.stores.iter().filter(|view| view.declared_by == uid).filter_map(|view| view.store.as_ref());
     let mut open = ours.filter(|store| match mode {
         CloseMode::Retain => matches!(store.state(), StoreState::Creating | StoreState::Active),
@@ -128,93 +129,4 @@ pub fn left<'a>(view: &'a ClusterView, uid: &str, mode: CloseMode) -> Option<&'a
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(policy: DeletionPolicy) -> Wish {
-        Wish { replicas: 3, store_id: None, policy, held: true, paused: false }
-    }
-
-    fn seen(cluster: ClusterSeen, store: Option<(StoreState, u32)>) -> Seen {
-        Seen {
-            cluster,
-            nodes: BTreeMap::new(),
-            store: store.map(|(state, replicas)| StoreView {
-                store: Some(Store { id: "s".to_owned(), state: state.into(), replicas, ..Store::default() }),
-                ..StoreView::default()
-            }),
-        }
-    }
-
-    #[test]
-    fn a_store_is_declared_until_the_view_shows_it_as_asked_for() {
-        let cases = [
-            (seen(ClusterSeen::Missing, None), Next::NoCluster),
-            (seen(ClusterSeen::Unformed, None), Next::Wait),
-            (seen(ClusterSeen::Unreachable, Some((StoreState::Active, 1))), Next::Wait),
-            (seen(ClusterSeen::Known, None), Next::Declare),
-            (seen(ClusterSeen::Known, Some((StoreState::Active, 1))), Next::Declare),
-            (seen(ClusterSeen::Known, Some((StoreState::Retained, 3))), Next::Declare),
-            (seen(ClusterSeen::Known, Some((StoreState::Creating, 3))), Next::Nothing),
-            (seen(ClusterSeen::Known, Some((StoreState::Active, 3))), Next::Nothing),
-        ];
-        for (seen, next) in cases {
-            assert_eq!(plan(&wish(DeletionPolicy::Retain), &seen).next, next, "{seen:?}");
-        }
-        let mut adopting = wish(DeletionPolicy::Retain);
-        adopting.store_id = Some("other".to_owned());
-        let active = seen(ClusterSeen::Known, Some((StoreState::Active, 3)));
-        assert_eq!(plan(&adopting, &active).next, Next::Declare);
-    }
-
-    #[test]
-    fn only_deletion_that_must_act_holds_the_object() {
-        let known = seen(ClusterSeen::Known, None);
-        assert!(plan(&wish(DeletionPolicy::Delete), &known).hold);
-        assert!(!plan(&wish(DeletionPolicy::Retain), &known).hold);
-    }
-
-    #[test]
-    fn a_pause_holds_every_deletion_but_that_of_the_namespace() {
-        for policy in [DeletionPolicy::Retain, DeletionPolicy::Delete] {
-            let paused = Wish { paused: true, ..wish(policy) };
-            for cluster in [ClusterSeen::Unformed, ClusterSeen::Unreachable, ClusterSeen::Known] {
-                assert_eq!(cleanup(&paused, cluster, false), Cleanup::Held);
-                // The namespace ends whatever we do.
-                assert_eq!(cleanup(&paused, cluster, true), Cleanup::Release);
-            }
-            let known = seen(ClusterSeen::Known, None);
-            assert_eq!(plan(&paused, &known), Plan { paused: true, ..plan(&wish(policy), &known) });
-        }
-    }
-
-    #[test]
-    fn an_object_goes_only_when_a_view_names_no_store_of_it_any_more() {
-        let store = |id: &str, uid: &str, state: StoreState| StoreView {
-            store: Some(Store { id: id.to_owned(), state: state.into(), ..Store::default() }),
-            declared_by: uid.to_owned(),
-            ..StoreView::default()
-        };
-        let view = |stores| ClusterView { stores, ..ClusterView::default() };
-        let id = |view: &ClusterView, mode| left(view, "u", mode).map(|store| store.id.clone());
-        let others = view(vec![store("x", "other", StoreState::Active)]);
-        for state in [StoreState::Creating, StoreState::Active, StoreState::Removing, StoreState::Retained] {
-            let view = view(vec![store("x", "other", StoreState::Active), store("a", "u", state)]);
-            assert_eq!(id(&view, CloseMode::Delete).as_deref(), Some("a"), "{state:?}");
-            let lives = matches!(state, StoreState::Creating | StoreState::Active);
-            assert_eq!(id(&view, CloseMode::Retain).is_some(), lives, "{state:?}");
-        }
-        assert_eq!(id(&others, CloseMode::Delete), None);
-    }
-
-    #[test]
-    fn cleanup_never_hangs_on_what_is_gone_and_never_deletes_under_retain() {
-        let delete = wish(DeletionPolicy::Delete);
-        assert_eq!(cleanup(&delete, ClusterSeen::Missing, false), Cleanup::Release);
-        assert_eq!(cleanup(&delete, ClusterSeen::Unformed, false), Cleanup::Release);
-        assert_eq!(cleanup(&delete, ClusterSeen::Known, true), Cleanup::Release);
-        assert_eq!(cleanup(&delete, ClusterSeen::Unreachable, false), Cleanup::Wait);
-        assert_eq!(cleanup(&delete, ClusterSeen::Known, false), Cleanup::Ask(CloseMode::Delete));
-        assert_eq!(cleanup(&wish(DeletionPolicy::Retain), ClusterSeen::Known, false), Cleanup::Ask(CloseMode::Retain));
-    }
-}
+mod tests;

@@ -1,25 +1,27 @@
-//! One pass: read, decide, act, report. Its frame is [`pass`].
+//! One reconcile: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`] within a deadline.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::{
+    act::{self, Outcome},
+    observe,
+    plan::{Cleanup, Next, Plan, Wish, cleanup, plan},
+    status,
+};
+use crate::{
+    clock,
+    context::Context,
+    controllers::{
+        cluster::finalize,
+        publish::publish,
+        reconcile_frame::{self, Progress, REQUEUE, Reconciled},
+    },
+    error::Error,
+    name_conflict::Waiter,
+    watch::Guarded,
+};
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt;
-use kube::runtime::controller::Action;
-use taffrail_crds::event_store::DeletionPolicy;
-use taffrail_crds::{EventStore, EventStoreStatus, Step};
-
-use super::act::{self, Outcome};
-use super::plan::{Cleanup, Next, Plan, Wish, cleanup, plan};
-use super::{observe, status};
-use crate::context::Context;
-use crate::controllers::cluster::finalize;
-use crate::controllers::pass::{self, Progress, REQUEUE, Reconciled};
-use crate::controllers::publish::publish;
-use crate::error::Error;
-use crate::outside;
-use crate::taken::Waiter;
-use crate::watch::Guarded;
+use kube::{ResourceExt, runtime::controller::Action};
+use std::{sync::Arc, time::Duration};
+use taffrail_crds::{EventStore, EventStoreStatus, Step, event_store::DeletionPolicy};
 
 /// While the coordinator refuses, or the nodes do not answer.
 const REFUSED: Duration = Duration::from_secs(30);
@@ -29,14 +31,14 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// Reconciles one EventStore.
 ///
 /// # Errors
-/// A read or a write failed, or the pass hung; the status says so already.
-pub async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Result<Action, Error> {
-    pass::run(&store, &ctx).await
+/// A read or a write failed, or the reconcile exceeded its deadline; the status says so already.
+pub(crate) async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Result<Action, Error> {
+    reconcile_frame::run(&store, &ctx).await
 }
 
 /// When to try again after a failure.
-pub fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Context>) -> Action {
-    pass::again(&store, error, &ctx)
+pub(crate) fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Context>) -> Action {
+    reconcile_frame::retry_after(&store, error, &ctx)
 }
 
 impl Reconciled for EventStore {
@@ -47,7 +49,7 @@ impl Reconciled for EventStore {
             replicas: u32::try_from(self.spec.replicas).unwrap_or_default(),
             store_id: self.spec.store_id.as_ref().map(|id| id.as_str().to_owned()),
             policy: self.spec.deletion_policy,
-            held: finalize::is_held(self),
+            has_finalizer: finalize::has_finalizer(self),
             paused: observe::is_paused(ctx, self),
         };
         if self.metadata.deletion_timestamp.is_some() {
@@ -61,28 +63,28 @@ impl Reconciled for EventStore {
         if self.metadata.deletion_timestamp.is_some() {
             status::deleting(self, step(self.spec.deletion_policy), &error.to_string(), now)
         } else {
-            status::blind(self, error, now)
+            status::unobserved(self, error, now)
         }
     }
 
     fn forget(ctx: &Context, namespace: &str, name: &str) {
-        ctx.waits.forget(&Waiter::event_store(namespace, name));
+        ctx.conflict_watches.forget(&Waiter::event_store(namespace, name));
     }
 }
 
 /// Returns when to look again.
 async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
-    let seen = observe::observe(ctx, store);
-    let plan = plan(wish, &seen);
+    let observation = observe::observe(ctx, store);
+    let plan = plan(wish, &observation);
     let outcome = if plan.paused {
         Outcome::default()
     } else {
         // Before anything is declared, so that no deletion can slip between.
         progress.at("changing the finalizers");
-        finalize::hold(ctx, store, plan.hold).await?;
+        finalize::set_finalizer(ctx, store, plan.needs_finalizer).await?;
         act::act(ctx, store, plan.next, progress).await
     };
-    let status = status::status(store, &seen, plan, &outcome, &ctx.options.cluster_domain, outside::now());
+    let status = status::status(store, &observation, plan, &outcome, &ctx.options.cluster_domain, clock::now());
     progress.at("writing the status");
     let held_back = publish(ctx, store, status).await;
     progress.reported();
@@ -91,35 +93,37 @@ async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progres
     }
     let refused = outcome.declared.is_some_and(|result| !result.reason.is_empty());
     let waiter = Waiter::event_store(&store.namespace().unwrap_or_default(), &store.name_any());
-    let unwatched = match &outcome.name_taken {
-        Some(taken) => !ctx.waits.wait(&waiter, &store.uid().unwrap_or_default(), std::slice::from_ref(taken)),
+    let unwatched = match &outcome.name_conflict {
+        Some(conflict) => {
+            !ctx.conflict_watches.watch(&waiter, &store.uid().unwrap_or_default(), std::slice::from_ref(conflict))
+        }
         None => {
-            ctx.waits.forget(&waiter);
+            ctx.conflict_watches.forget(&waiter);
             false
         }
     };
-    let again = next_look(plan, refused || unwatched);
-    Ok(held_back?.map_or(again, |wait| again.min(wait)))
+    let retry_after = requeue_after(plan, refused || unwatched);
+    Ok(held_back?.map_or(retry_after, |wait| retry_after.min(wait)))
 }
 
-fn next_look(plan: Plan, refused: bool) -> Duration {
-    let jittered = REQUEUE.mul_f64(0.8 + 0.4 * outside::dice());
+fn requeue_after(plan: Plan, refused: bool) -> Duration {
+    let jittered = REQUEUE.mul_f64(0.8 + 0.4 * clock::random_fraction());
     if refused || plan.next != Next::Nothing { REFUSED } else { jittered }
 }
 
 /// The end of an object that is held. Everything that may release it is read live, here and now.
 async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Progress) -> Result<Duration, Error> {
-    if !wish.held {
+    if !wish.has_finalizer {
         // Its data is retained by the pass of the Cluster, which the deletion triggers.
         return Ok(REQUEUE);
     }
     let namespace = store.namespace().unwrap_or_default();
     progress.at("reading the Cluster for the deletion");
-    let live = observe::live(ctx, store).await?;
+    let live = observe::read_cluster(ctx, store).await?;
     wish.paused = live.paused;
     let terminating = finalize::namespace_terminating(ctx, &namespace).await?;
     let waiting = match cleanup(&wish, live.cluster, terminating) {
-        Cleanup::Held => return held(ctx, store, &wish, progress).await,
+        Cleanup::Held => return hold_deletion(ctx, store, &wish, progress).await,
         Cleanup::Release => None,
         Cleanup::Wait => Some(act::NO_ANSWER.to_owned()),
         Cleanup::Ask(mode) => {
@@ -130,11 +134,11 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
     let Some(waiting) = waiting else {
         // On exactly the version that was read at the start: a policy that changed meanwhile is a conflict.
         progress.at("removing the finalizer");
-        finalize::hold(ctx, store, false).await?;
+        finalize::set_finalizer(ctx, store, false).await?;
         return Ok(REQUEUE);
     };
     progress.at("writing the status");
-    let status = status::deleting(store, step(wish.policy), &waiting, outside::now());
+    let status = status::deleting(store, step(wish.policy), &waiting, clock::now());
     let published = publish(ctx, store, status).await;
     progress.reported();
     published?;
@@ -142,10 +146,11 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
 }
 
 /// A deletion under a pause: nothing but a status of what is observed. The end of the pause triggers a pass.
-async fn held(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
-    let seen = observe::observe(ctx, store);
-    let plan = plan(wish, &seen);
-    let status = status::held(store, &seen, plan, step(wish.policy), &ctx.options.cluster_domain, outside::now());
+async fn hold_deletion(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
+    let observation = observe::observe(ctx, store);
+    let plan = plan(wish, &observation);
+    let status =
+        status::deletion_held(store, &observation, plan, step(wish.policy), &ctx.options.cluster_domain, clock::now());
     progress.at("writing the status");
     let held_back = publish(ctx, store, status).await;
     progress.reported();

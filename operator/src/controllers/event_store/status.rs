@@ -1,36 +1,42 @@
 //! What a pass reports: a pure function of what was seen, decided and done.
 
+use super::{
+    act::Outcome,
+    plan::{ClusterObservation, Next, Observation, Plan},
+};
+use crate::{
+    error::{Class, Error},
+    resources::{names, services::CLIENT_PORT},
+};
 use k8s_openapi::jiff::Timestamp;
-use taffrail_crds::conditions::{Subject, settle, standing};
-use taffrail_crds::event_store::ServiceType;
-use taffrail_crds::{ConditionType as T, EventStore, EventStoreStatus, Finding, PlanStep, Reason, Step};
-use taffrail_proto::admin::{DeclareResult, StoreView};
-use taffrail_proto::v1::{Store, StoreState};
-
-use super::act::Outcome;
-use super::plan::{ClusterSeen, Next, Plan, Seen};
-use crate::error::{Class, Error};
-use crate::resources::names;
-use crate::resources::services::CLIENT_PORT;
+use taffrail_crds::{
+    ConditionType as T, EventStore, EventStoreStatus, Finding, PlanStep, Reason, Step,
+    conditions::{Subject, settle, standing},
+    event_store::ServiceType,
+};
+use taffrail_proto::{
+    admin::{DeclareResult, StoreView},
+    v1::{Store, StoreState},
+};
 
 const NO_LEADER: u64 = 0;
 
 pub(super) fn status(
     store: &EventStore,
-    seen: &Seen,
+    observation: &Observation,
     plan: Plan,
     outcome: &Outcome,
     cluster_domain: &str,
     now: Timestamp,
 ) -> EventStoreStatus {
-    let steps = steps(store, seen, plan, outcome, now);
-    observed(store, seen, plan, outcome, cluster_domain, steps, findings(store, seen, plan, outcome), now)
+    let steps = steps(store, observation, plan, outcome, now);
+    assemble(store, observation, plan, outcome, cluster_domain, steps, findings(store, observation, plan, outcome), now)
 }
 
 /// The status of an object whose deletion waits for the end of a pause: the store goes on, and is shown as it is.
-pub(super) fn held(
+pub(super) fn deletion_held(
     store: &EventStore,
-    seen: &Seen,
+    observation: &Observation,
     plan: Plan,
     step: Step,
     cluster_domain: &str,
@@ -38,23 +44,18 @@ pub(super) fn held(
 ) -> EventStoreStatus {
     let remedy = unpause(store);
     let outcome = Outcome::default();
-    let mut findings = findings(store, seen, plan, &outcome);
+    let mut findings = findings(store, observation, plan, &outcome);
     let message = format!("the deletion is held until {remedy}");
     findings.push(Finding::yes(T::Stalled, Reason::Paused, message));
     let name = store.metadata.name.clone().unwrap_or_default();
     let steps = vec![PlanStep::new(step, &name, Some(&remedy), now)];
-    observed(store, seen, plan, &outcome, cluster_domain, steps, findings, now)
+    assemble(store, observation, plan, &outcome, cluster_domain, steps, findings, now)
 }
 
-/// What a pause waits for.
-fn unpause(store: &EventStore) -> String {
-    format!("spec.paused of Cluster {} is set to false", store.spec.cluster_ref.name.as_str())
-}
-
-#[allow(clippy::too_many_arguments, reason = "the parts of one pass, each of its own type")]
-fn observed(
+#[expect(clippy::too_many_arguments, reason = "the parts of one pass, each of its own type")]
+fn assemble(
     store: &EventStore,
-    seen: &Seen,
+    observation: &Observation,
     plan: Plan,
     outcome: &Outcome,
     cluster_domain: &str,
@@ -64,7 +65,7 @@ fn observed(
 ) -> EventStoreStatus {
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
-    let view = seen.store.as_ref();
+    let view = observation.store.as_ref();
     let known = view.and_then(|view| view.store.as_ref());
     let declared = outcome.declared.as_ref().filter(|result| result.reason.is_empty()).map(|result| &result.store_id);
     let id = known.map(|store| &store.id).or(declared);
@@ -74,11 +75,13 @@ fn observed(
         observed_generation: generation,
         store_id: id
             .and_then(|id| id.parse().ok())
-            .or_else(|| old.store_id.clone().filter(|_| seen.cluster != ClusterSeen::Known)),
-        leader: known.filter(|_| seen.cluster == ClusterSeen::Known).and_then(|known| name_of(seen, known.leader)),
+            .or_else(|| old.store_id.clone().filter(|_| observation.cluster != ClusterObservation::Known)),
+        leader: known
+            .filter(|_| observation.cluster == ClusterObservation::Known)
+            .and_then(|known| name_of(observation, known.leader)),
         term: known.and_then(|known| i64::try_from(known.term).ok()).filter(|term| *term > 0),
-        voters: known.map_or_else(|| old.voters.clone(), |known| pods(seen, known, true)),
-        learners: known.map_or_else(|| old.learners.clone(), |known| pods(seen, known, false)),
+        voters: known.map_or_else(|| old.voters.clone(), |known| pods(observation, known, true)),
+        learners: known.map_or_else(|| old.learners.clone(), |known| pods(observation, known, false)),
         endpoint,
         plan: taffrail_crds::plan::merge(&old.plan, steps),
         conditions: settle(Subject::EventStore, findings, &old.conditions, generation, now),
@@ -103,14 +106,14 @@ pub(super) fn deleting(store: &EventStore, step: Step, waiting_for: &str, now: T
 }
 
 /// The status after a pass that ended before its report: what was known stays, but nothing is called good any more.
-pub(super) fn blind(store: &EventStore, error: &Error, now: Timestamp) -> EventStoreStatus {
+pub(super) fn unobserved(store: &EventStore, error: &Error, now: Timestamp) -> EventStoreStatus {
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
     let mut findings = standing(&old.conditions, generation);
     for type_ in [T::Ready, T::QuorumAvailable, T::FullyReplicated] {
         findings.push(Finding::unknown(type_, error.reason(), error.to_string()));
     }
-    findings.push(trouble(error));
+    findings.push(error_finding(error));
     EventStoreStatus {
         observed_generation: generation,
         conditions: settle(Subject::EventStore, findings, &old.conditions, generation, now),
@@ -118,27 +121,22 @@ pub(super) fn blind(store: &EventStore, error: &Error, now: Timestamp) -> EventS
     }
 }
 
-fn trouble(error: &Error) -> Finding {
-    let type_ = if error.class() == Class::Lasting { T::Stalled } else { T::Reconciling };
-    Finding::yes(type_, error.reason(), error.to_string())
-}
-
-fn name_of(seen: &Seen, node_id: u64) -> Option<String> {
-    seen.nodes.get(&node_id).filter(|_| node_id != NO_LEADER).cloned()
-}
-
 /// Sorted and without duplicates: while a node is replaced, old and new have the same pod name.
-fn pods(seen: &Seen, store: &Store, voters: bool) -> Vec<String> {
+fn pods(observation: &Observation, store: &Store, voters: bool) -> Vec<String> {
     let members = store.members.iter().filter(|member| member.voter == voters);
-    let mut pods: Vec<String> = members.filter_map(|member| name_of(seen, member.node_id)).collect();
+    let mut pods: Vec<String> = members.filter_map(|member| name_of(observation, member.node_id)).collect();
     pods.sort();
     pods.dedup();
     pods
 }
 
+fn name_of(observation: &Observation, node_id: u64) -> Option<String> {
+    observation.nodes.get(&node_id).filter(|_| node_id != NO_LEADER).cloned()
+}
+
 fn endpoint(store: &EventStore, outcome: &Outcome, domain: &str) -> String {
     let namespace = store.metadata.namespace.clone().unwrap_or_default();
-    let own = store.spec.service.type_ != ServiceType::None && outcome.name_taken.is_none();
+    let own = store.spec.service.type_ != ServiceType::None && outcome.name_conflict.is_none();
     let service = if own {
         store.metadata.name.clone().unwrap_or_default()
     } else {
@@ -147,10 +145,16 @@ fn endpoint(store: &EventStore, outcome: &Outcome, domain: &str) -> String {
     format!("{service}.{namespace}.svc.{domain}:{CLIENT_PORT}")
 }
 
-fn steps(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome, now: Timestamp) -> Vec<PlanStep> {
+fn steps(
+    store: &EventStore,
+    observation: &Observation,
+    plan: Plan,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Vec<PlanStep> {
     let name = store.metadata.name.clone().unwrap_or_default();
     let step = |step, waiting: Option<&str>| vec![PlanStep::new(step, &name, waiting, now)];
-    match (plan.next, &seen.store) {
+    match (plan.next, &observation.store) {
         (Next::Declare | Next::Wait, _) if plan.paused => step(Step::DeclareStore, Some(&unpause(store))),
         (Next::NoCluster, _) => step(Step::DeclareStore, Some("the Cluster to be created")),
         (Next::Wait, _) => step(Step::DeclareStore, Some("the nodes of the Cluster to answer")),
@@ -168,9 +172,9 @@ fn steps(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome, now: Ti
     }
 }
 
-fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> Vec<Finding> {
+fn findings(store: &EventStore, observation: &Observation, plan: Plan, outcome: &Outcome) -> Vec<Finding> {
     let cluster = store.spec.cluster_ref.name.as_str();
-    let mut all = match (plan.next, &seen.store) {
+    let mut all = match (plan.next, &observation.store) {
         (Next::NoCluster, _) => {
             let message = format!("Cluster {cluster} does not exist in this namespace; create it");
             vec![
@@ -178,18 +182,18 @@ fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> V
                 Finding::yes(T::Stalled, Reason::ClusterNotFound, message),
             ]
         }
-        (Next::Wait, _) => unreachable(cluster, seen.cluster),
+        (Next::Wait, _) => unreachable(cluster, observation.cluster),
         (Next::Declare | Next::Nothing, Some(view)) => health(store, view, outcome),
         (Next::Declare | Next::Nothing, None) => {
             vec![Finding::no(T::Ready, Reason::CreatingStore, "the store is being created")]
         }
     };
     if let Some(refused) = outcome.declared.as_ref().filter(|result| !result.reason.is_empty()) {
-        all.extend(refusal(refused, seen.store.is_some()));
-    } else if plan.next == Next::Declare && seen.store.is_none() && !plan.paused {
+        all.extend(refusal(refused, observation.store.is_some()));
+    } else if plan.next == Next::Declare && observation.store.is_none() && !plan.paused {
         all.push(Finding::yes(T::Reconciling, Reason::CreatingStore, "the store is being created"));
     }
-    if let Some(taken) = &outcome.name_taken {
+    if let Some(taken) = &outcome.name_conflict {
         let message = format!(
             "{taken} exists and is not ours; rename or delete it, or set spec.service.type to None. Until then the store \
              is reached through Service {} with metadata taffrail-store",
@@ -199,19 +203,19 @@ fn findings(store: &EventStore, seen: &Seen, plan: Plan, outcome: &Outcome) -> V
         all.push(Finding::yes(T::Stalled, Reason::NameTaken, message));
     }
     if let Some(error) = &outcome.error {
-        all.push(trouble(error));
+        all.push(error_finding(error));
     }
     if plan.paused {
-        all.extend(paused(store, seen, plan));
+        all.extend(paused(store, observation, plan));
     }
     all
 }
 
 /// What a pause changes of what is said: nothing is being created, and a Service that is not ours is still there.
-fn paused(store: &EventStore, seen: &Seen, plan: Plan) -> Vec<Finding> {
+fn paused(store: &EventStore, observation: &Observation, plan: Plan) -> Vec<Finding> {
     let remedy = unpause(store);
     let mut all = vec![Finding::yes(T::Paused, Reason::Paused, format!("nothing is changed until {remedy}"))];
-    match (plan.next, &seen.store) {
+    match (plan.next, &observation.store) {
         (Next::Declare, None) => {
             all.push(Finding::no(T::Ready, Reason::Paused, format!("the store is not created until {remedy}")));
             all.push(Finding::no(T::Reconciling, Reason::AsExpected, ""));
@@ -228,9 +232,9 @@ fn paused(store: &EventStore, seen: &Seen, plan: Plan) -> Vec<Finding> {
     all
 }
 
-fn unreachable(cluster: &str, seen: ClusterSeen) -> Vec<Finding> {
-    match seen {
-        ClusterSeen::Unreachable => {
+fn unreachable(cluster: &str, observation: ClusterObservation) -> Vec<Finding> {
+    match observation {
+        ClusterObservation::Unreachable => {
             let message = format!("no member of Cluster {cluster} answers; see its conditions");
             vec![
                 Finding::unknown(T::Ready, Reason::NodeUnreachable, message.clone()),
@@ -238,7 +242,7 @@ fn unreachable(cluster: &str, seen: ClusterSeen) -> Vec<Finding> {
                 Finding::unknown(T::FullyReplicated, Reason::NodeUnreachable, message),
             ]
         }
-        ClusterSeen::Missing | ClusterSeen::Unformed | ClusterSeen::Known => {
+        ClusterObservation::Missing | ClusterObservation::Unformed | ClusterObservation::Known => {
             let message = format!("Cluster {cluster} is not formed yet; see its conditions");
             vec![
                 Finding::no(T::Ready, Reason::ClusterNotReady, message.clone()),
@@ -303,4 +307,14 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
         all.push(Finding::yes(T::Degraded, Reason::named(&view.reason).unwrap_or(Reason::UnderReplicated), waiting));
     }
     all
+}
+
+fn error_finding(error: &Error) -> Finding {
+    let type_ = if error.class() == Class::Lasting { T::Stalled } else { T::Reconciling };
+    Finding::yes(type_, error.reason(), error.to_string())
+}
+
+/// What a pause waits for.
+fn unpause(store: &EventStore) -> String {
+    format!("spec.paused of Cluster {} is set to false", store.spec.cluster_ref.name.as_str())
 }

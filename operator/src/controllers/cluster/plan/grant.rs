@@ -1,46 +1,22 @@
 //! The one right to take a node away for a while, granted by the coordinator. It is asked for, and renewed, with each step
 //! that needs it, and given back as soon as no step does: a right that is merely kept would hold up everything else.
 
-use super::{Action, Plan};
-use crate::controllers::cluster::act::HOLDER;
-use crate::controllers::cluster::seen::{self, Seen};
+use super::{action::Action, decision::Plan};
+use crate::controllers::cluster::{node_view, observation::Observation};
+use std::time::Duration;
 use taffrail_proto::admin::Grant;
 
-/// The grants that live.
-fn all(seen: &Seen) -> impl Iterator<Item = &Grant> {
-    seen.view.iter().flat_map(|view| &view.grants)
-}
+/// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
+/// grant of its predecessor.
+pub(crate) const HOLDER: &str = "taffrail-operator";
 
-/// The node that we hold the grant for.
-pub(super) fn held(seen: &Seen) -> Option<u64> {
-    all(seen).find(|grant| grant.holder == HOLDER).map(|grant| grant.node_id)
-}
-
-/// What a step on `node_id` waits for, if another node, or another holder, has the grant.
-pub(super) fn taken(seen: &Seen, node_id: Option<u64>) -> Option<String> {
-    let other = all(seen).find(|grant| grant.holder != HOLDER || Some(grant.node_id) != node_id)?;
-    Some(format!("the disruption of {} to end", name(seen, other.node_id)))
-}
-
-/// What the removal of a pod waits for whose node has left the catalogue. The grant that it was drained under is ours and
-/// names no member any more; any other one is somebody's disruption.
-pub(super) fn taken_from_removed(seen: &Seen) -> Option<String> {
-    let other = all(seen).find(|grant| grant.holder != HOLDER || is_member(seen, grant.node_id))?;
-    Some(format!("the disruption of {} to end", name(seen, other.node_id)))
-}
-
-fn is_member(seen: &Seen, node_id: u64) -> bool {
-    seen.nodes().any(|node| seen::id(node) == node_id)
-}
-
-fn name(seen: &Seen, node_id: u64) -> String {
-    seen.name_of(node_id).map_or_else(|| format!("node {node_id}"), str::to_owned)
-}
+/// How long a disruption may last before others may begin one; a log of any length must be replayed within it.
+pub(crate) const GRANT_TTL: Duration = Duration::from_secs(600);
 
 /// Gives back what no step of this pass goes on under: the pod is back and caught up, the step was called off, or the
 /// drained pod is gone. A pod that is away keeps its grant until it is back or the time runs out.
-pub(super) fn give_back(plan: &mut Plan, seen: &Seen) {
-    let Some(node_id) = held(seen) else { return };
+pub(super) fn give_back(plan: &mut Plan, observation: &Observation) {
+    let Some(node_id) = held_node(observation) else { return };
     let used = plan.actions.iter().any(|action| match action {
         Action::Restart { node_id: of, .. } => *of == Some(node_id),
         Action::Drain { node_id: of, .. } => *of == node_id,
@@ -55,15 +31,46 @@ pub(super) fn give_back(plan: &mut Plan, seen: &Seen) {
         | Action::DeleteBroken { .. }
         | Action::Release { .. } => false,
     });
-    let over = match seen.nodes().find(|node| seen::id(node) == node_id) {
+    let over = match observation.nodes().find(|node| node_view::id(node) == node_id) {
         Some(node) => {
-            let pod = seen.pods.values().find(|pod| pod.name == seen::name(node));
+            let pod = observation.pods.values().find(|pod| pod.name == node_view::name(node));
             node.caught_up && pod.is_some_and(|pod| pod.ready && !pod.terminating)
         }
         // Drained and removed: over once its pod has gone with the StatefulSet.
-        None => !plan.shrinks && seen.pods.range(plan.size..).next().is_none(),
+        None => !plan.shrinks && observation.pods.range(plan.size..).next().is_none(),
     };
     if over && !used {
-        plan.actions.push(Action::Release { node_id, pod: name(seen, node_id) });
+        plan.actions.push(Action::Release { node_id, pod: name(observation, node_id) });
     }
+}
+
+/// The node that we hold the grant for.
+pub(super) fn held_node(observation: &Observation) -> Option<u64> {
+    grants(observation).find(|grant| grant.holder == HOLDER).map(|grant| grant.node_id)
+}
+
+/// What a step on `node_id` waits for, if another node, or another holder, has the grant.
+pub(super) fn held_elsewhere(observation: &Observation, node_id: Option<u64>) -> Option<String> {
+    let other = grants(observation).find(|grant| grant.holder != HOLDER || Some(grant.node_id) != node_id)?;
+    Some(format!("the disruption of {} to end", name(observation, other.node_id)))
+}
+
+/// What the removal of a pod waits for whose node has left the catalogue. The grant that it was drained under is ours and
+/// names no member any more; any other one is somebody's disruption.
+pub(super) fn blocks_removal(observation: &Observation) -> Option<String> {
+    let other = grants(observation).find(|grant| grant.holder != HOLDER || is_member(observation, grant.node_id))?;
+    Some(format!("the disruption of {} to end", name(observation, other.node_id)))
+}
+
+fn is_member(observation: &Observation, node_id: u64) -> bool {
+    observation.nodes().any(|node| node_view::id(node) == node_id)
+}
+
+fn name(observation: &Observation, node_id: u64) -> String {
+    observation.name_of(node_id).map_or_else(|| format!("node {node_id}"), str::to_owned)
+}
+
+/// The grants that live.
+fn grants(observation: &Observation) -> impl Iterator<Item = &Grant> {
+    observation.view.iter().flat_map(|view| &view.grants)
 }

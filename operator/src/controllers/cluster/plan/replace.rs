@@ -1,46 +1,46 @@
 //! A lost disk is replaced, never subtracted. By itself only if the pod of that name has reported another disk for a
 //! minute, every group of the old node keeps a caught-up majority without it, and no other replacement runs.
 
-use std::time::Duration;
-
+use super::{action::Action, decision::Plan};
+use crate::controllers::cluster::{
+    node_view,
+    observation::{Observation, PodObservation, Wish},
+};
 use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
 use taffrail_crds::{Reason, Step};
-use taffrail_proto::admin::NodeView;
-use taffrail_proto::v1::NodeState;
-
-use super::{Action, Plan};
-use crate::controllers::cluster::seen::{self, PodSeen, Seen, Wish};
+use taffrail_proto::{admin::NodeView, v1::NodeState};
 
 /// How long the pod must have reported the other disk. A process keeps its disk for life, so this is since its start.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
 
-pub(super) fn plan(plan: &mut Plan, wish: &Wish, seen: &Seen, now: Timestamp) {
+pub(super) fn plan(plan: &mut Plan, wish: &Wish, observation: &Observation, now: Timestamp) {
     let nodes = plan.nodes;
-    for (ordinal, pod) in seen.pods.range(..nodes) {
-        for lost in lost_nodes(seen, pod) {
-            decide(plan, seen, pod, lost, now);
+    for (ordinal, pod) in observation.pods.range(..nodes) {
+        for lost in lost_nodes(observation, pod) {
+            decide(plan, observation, pod, lost, now);
         }
-        if *ordinal < wish.replicas && is_removed(seen, pod) {
+        if *ordinal < wish.replicas && is_removed(observation, pod) {
             start_again(plan, pod, now);
         }
     }
 }
 
 /// The pod stays, but its disk was drained or replaced: a scale-down was reverted after its end.
-fn is_removed(seen: &Seen, pod: &PodSeen) -> bool {
-    let Some(disk) = pod.node().map(|node| node.disk_id.as_str()) else {
+fn is_removed(observation: &Observation, pod: &PodObservation) -> bool {
+    let Some(disk) = pod.node_status().map(|node| node.disk_id.as_str()) else {
         return false;
     };
-    let mut nodes = seen.view.iter().flat_map(|view| &view.nodes);
+    let mut nodes = observation.view.iter().flat_map(|view| &view.nodes);
     nodes.any(|node| {
-        let removed = matches!(seen::state(node), NodeState::Drained | NodeState::Removed);
+        let removed = matches!(node_view::state(node), NodeState::Drained | NodeState::Removed);
         removed && node.named_by_groups.is_empty() && node.node.as_ref().is_some_and(|n| n.disk_id == disk)
     })
 }
 
 /// At its start a node whose disk was removed retires it and joins as a new one. One that runs on is started again; it
 /// is in no group, so nothing depends on it. A fresh process gets the time to do it by itself.
-fn start_again(plan: &mut Plan, pod: &PodSeen, now: Timestamp) {
+fn start_again(plan: &mut Plan, pod: &PodObservation, now: Timestamp) {
     let waiting = if let Some(wait) = remaining(pod, now) {
         plan.recheck_in(wait);
         Some("the node to retire its old data".to_owned())
@@ -61,18 +61,18 @@ fn start_again(plan: &mut Plan, pod: &PodSeen, now: Timestamp) {
 }
 
 /// Nodes of the catalogue that had this pod's name, on a disk that the pod does not have any more.
-fn lost_nodes<'a>(seen: &'a Seen, pod: &'a PodSeen) -> impl Iterator<Item = &'a NodeView> {
-    let disk = pod.node().map(|node| node.disk_id.as_str());
+fn lost_nodes<'a>(observation: &'a Observation, pod: &'a PodObservation) -> impl Iterator<Item = &'a NodeView> {
+    let disk = pod.node_status().map(|node| node.disk_id.as_str());
     let other = move |node: &&NodeView| {
         let known = node.node.as_ref().map(|n| (n.disk_id.as_str(), n.reachable));
         matches!((disk, known), (Some(has), Some((had, false))) if has != had)
     };
-    seen.nodes_named(&pod.name).filter(other)
+    observation.nodes_named(&pod.name).filter(other)
 }
 
-fn decide(plan: &mut Plan, seen: &Seen, pod: &PodSeen, lost: &NodeView, now: Timestamp) {
-    let old = seen::id(lost);
-    let running = seen.view.iter().flat_map(|view| &view.replacements);
+fn decide(plan: &mut Plan, observation: &Observation, pod: &PodObservation, lost: &NodeView, now: Timestamp) {
+    let old = node_view::id(lost);
+    let running = observation.view.iter().flat_map(|view| &view.replacements);
     let mut others = running.clone().filter(|r| r.old_node_id != old);
     let waiting = if let Some(this) = running.clone().find(|r| r.old_node_id == old) {
         Some(this.waiting_for.clone()).filter(|text| !text.is_empty())
@@ -83,9 +83,9 @@ fn decide(plan: &mut Plan, seen: &Seen, pod: &PodSeen, lost: &NodeView, now: Tim
         Some(format!("the pod to have reported its new disk for {} s", REPORTED_FOR.as_secs()))
     } else if !lost.disruption_blocked_by.is_empty() {
         Some(format!("{} has no caught-up majority without it", lost.disruption_blocked_by))
-    } else if let Some(new) = seen.node_of(pod) {
+    } else if let Some(new) = observation.node_of(pod) {
         if !plan.is_disturbing() {
-            plan.actions.push(Action::Replace { old, new: seen::id(new), pod: pod.name.clone() });
+            plan.actions.push(Action::Replace { old, new: node_view::id(new), pod: pod.name.clone() });
         }
         None
     } else {
@@ -97,7 +97,7 @@ fn decide(plan: &mut Plan, seen: &Seen, pod: &PodSeen, lost: &NodeView, now: Tim
     plan.step(Step::ReplaceNode, pod.name.clone(), waiting);
 }
 
-fn remaining(pod: &PodSeen, now: Timestamp) -> Option<Duration> {
+fn remaining(pod: &PodObservation, now: Timestamp) -> Option<Duration> {
     let Some(started) = pod.started.filter(|_| pod.running) else {
         return Some(REPORTED_FOR);
     };

@@ -2,47 +2,50 @@
 //! proven to be in no group, then the StatefulSet follows, and only if every store fits on what remains. All of it under
 //! the disruption grant of that node, taken before the drain: once a node is out of the catalogue, none can be had for it.
 
+use super::{action::Action, decision::Plan, grant};
+use crate::{
+    controllers::cluster::{
+        node_view,
+        observation::{Observation, Wish},
+    },
+    resources::names,
+};
 use taffrail_crds::{Reason, Step};
-use taffrail_proto::admin::NodeView;
-use taffrail_proto::v1::{NodeState, StoreState};
-
-use super::{Action, Plan, grant};
-use crate::controllers::cluster::seen::{self, Seen, Wish};
-use crate::resources::names;
+use taffrail_proto::{
+    admin::NodeView,
+    v1::{NodeState, StoreState},
+};
 
 const NAMED_MAX: usize = 5;
 
-pub(super) fn plan(plan: &mut Plan, wish: &Wish, seen: &Seen) {
-    cancel_drains(plan, wish, seen);
+pub(super) fn plan(plan: &mut Plan, wish: &Wish, observation: &Observation) {
+    cancel_drains(plan, wish, observation);
     // Pods beyond the record: somebody scaled the StatefulSet, or the process died between two writes.
     let top = plan.size;
     if wish.replicas < top {
-        down(plan, wish, seen, top);
+        down(plan, wish, observation, top);
     } else if wish.replicas > plan.nodes {
-        up(plan, wish, seen);
-    } else if let Some(ghost) = ghosts(wish, seen, plan.nodes).next() {
-        drain(plan, seen, ghost);
+        up(plan, wish, observation);
+    } else if let Some(ghost) = ghosts(wish, observation, plan.nodes).next() {
+        drain(plan, observation, ghost);
     }
 }
 
-fn ordinal(wish: &Wish, node: &NodeView) -> Option<i32> {
-    names::ordinal(&wish.name, seen::name(node))
-}
-
 /// A reverted `replicas` takes the drain back.
-fn cancel_drains(plan: &mut Plan, wish: &Wish, seen: &Seen) {
-    for node in seen.nodes() {
+fn cancel_drains(plan: &mut Plan, wish: &Wish, observation: &Observation) {
+    for node in observation.nodes() {
         let wanted = ordinal(wish, node).is_some_and(|ordinal| ordinal < wish.replicas);
-        if seen::state(node) == NodeState::Draining && wanted {
-            plan.actions.push(Action::CancelDrain { node_id: seen::id(node), pod: seen::name(node).to_owned() });
+        if node_view::state(node) == NodeState::Draining && wanted {
+            plan.actions
+                .push(Action::CancelDrain { node_id: node_view::id(node), pod: node_view::name(node).to_owned() });
         }
     }
 }
 
-fn up(plan: &mut Plan, wish: &Wish, seen: &Seen) {
+fn up(plan: &mut Plan, wish: &Wish, observation: &Observation) {
     let last = plan.nodes - 1;
-    let newest = seen.pods.get(&last).filter(|pod| !pod.terminating);
-    let joined = plan.nodes == 0 || newest.is_some_and(|pod| seen.node_of(pod).is_some());
+    let newest = observation.pods.get(&last).filter(|pod| !pod.terminating);
+    let joined = plan.nodes == 0 || newest.is_some_and(|pod| observation.node_of(pod).is_some());
     if joined && !plan.is_disturbing() {
         plan.nodes += 1;
         plan.size = plan.size.max(plan.nodes);
@@ -56,10 +59,10 @@ fn up(plan: &mut Plan, wish: &Wish, seen: &Seen) {
     plan.changing.get_or_insert((Reason::ScalingUp, message));
 }
 
-fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
+fn down(plan: &mut Plan, wish: &Wish, observation: &Observation, top: i32) {
     let last = top - 1;
     let pod = wish.pod(last);
-    if let Some(blocked) = blocked(wish, seen) {
+    if let Some(blocked) = blocked(wish, observation) {
         plan.step(Step::DrainNode, pod, Some(blocked.clone()));
         plan.stalled = Some((Reason::ScaleDownBlocked, blocked));
         return;
@@ -67,29 +70,29 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
     plan.changing
         .get_or_insert_with(|| (Reason::ScalingDown, format!("from {top} to {} nodes, {pod} is next", wish.replicas)));
     // Ghosts first: a node that has no pod any more but is still in the catalogue.
-    if let Some(node) = ghosts(wish, seen, top).chain(seen.nodes_named(&pod)).next() {
-        match missing(wish, seen, last.min(plan.nodes)) {
+    if let Some(node) = ghosts(wish, observation, top).chain(observation.nodes_named(&pod)).next() {
+        match missing(wish, observation, last.min(plan.nodes)) {
             Some(missing) => {
                 let waiting = format!("{missing} to become a member");
-                plan.step(Step::DrainNode, seen::name(node), Some(waiting));
+                plan.step(Step::DrainNode, node_view::name(node), Some(waiting));
             }
-            None => drain(plan, seen, node),
+            None => drain(plan, observation, node),
         }
         return;
     }
     // The proof: the catalogue has no such node any more, and no group names one that it had.
-    let named = seen.view.iter().flat_map(|view| &view.nodes).find(|node| {
-        seen::name(node) == pod && !node.named_by_groups.is_empty() && seen::state(node) != NodeState::Removed
+    let named = observation.view.iter().flat_map(|view| &view.nodes).find(|node| {
+        node_view::name(node) == pod && !node.named_by_groups.is_empty() && node_view::state(node) != NodeState::Removed
     });
     if let Some(node) = named {
         plan.step(
             Step::RemoveNode,
             pod,
-            Some(format!("{} groups name node {}", node.named_by_groups.len(), seen::id(node))),
+            Some(format!("{} groups name node {}", node.named_by_groups.len(), node_view::id(node))),
         );
         return;
     }
-    let taken = grant::taken_from_removed(seen);
+    let taken = grant::blocks_removal(observation);
     let free = taken.is_none();
     plan.step(Step::RemoveNode, pod, taken);
     if free && !plan.is_disturbing() {
@@ -103,39 +106,45 @@ fn down(plan: &mut Plan, wish: &Wish, seen: &Seen, top: i32) {
 }
 
 /// A pod that stays and is not a member: what is to be drained may be needed to bring it back.
-fn missing(wish: &Wish, seen: &Seen, below: i32) -> Option<String> {
-    let is_member = |ordinal| seen.pods.get(&ordinal).is_some_and(|pod| seen.node_of(pod).is_some());
+fn missing(wish: &Wish, observation: &Observation, below: i32) -> Option<String> {
+    let is_member = |ordinal| observation.pods.get(&ordinal).is_some_and(|pod| observation.node_of(pod).is_some());
     (0..below).find(|ordinal| !is_member(*ordinal)).map(|ordinal| wish.pod(ordinal))
 }
 
 /// Members that have no ordinal below `size`: what is left of a pod that went away while its node was joining.
-fn ghosts<'a>(wish: &'a Wish, seen: &'a Seen, size: i32) -> impl Iterator<Item = &'a NodeView> {
-    seen.nodes().filter(move |node| ordinal(wish, node).is_some_and(|ordinal| ordinal >= size))
+fn ghosts<'a>(wish: &'a Wish, observation: &'a Observation, size: i32) -> impl Iterator<Item = &'a NodeView> {
+    observation.nodes().filter(move |node| ordinal(wish, node).is_some_and(|ordinal| ordinal >= size))
 }
 
-fn drain(plan: &mut Plan, seen: &Seen, node: &NodeView) {
-    let pod = seen::name(node).to_owned();
+fn ordinal(wish: &Wish, node: &NodeView) -> Option<i32> {
+    names::ordinal(&wish.name, node_view::name(node))
+}
+
+fn drain(plan: &mut Plan, observation: &Observation, node: &NodeView) {
+    let pod = node_view::name(node).to_owned();
     // A replacement of this very node, or another node being drained, comes first.
-    let other = seen.nodes().find(|n| seen::state(n) == NodeState::Draining && seen::id(n) != seen::id(node));
+    let other = observation
+        .nodes()
+        .find(|n| node_view::state(n) == NodeState::Draining && node_view::id(n) != node_view::id(node));
     let held_up = match other {
-        Some(other) => Some(format!("{} is being drained", seen::name(other))),
-        None => grant::taken(seen, Some(seen::id(node))),
+        Some(other) => Some(format!("{} is being drained", node_view::name(other))),
+        None => grant::held_elsewhere(observation, Some(node_view::id(node))),
     };
     if held_up.is_none() && !plan.is_disturbing() {
         // Where a group cannot do without the node (there are only two, or another is behind), no grant is to be had and
         // the drain is the remedy: it takes nothing before the copies are whole elsewhere. The grant follows when they are.
-        let granted = node.disruption_blocked_by.is_empty();
-        plan.actions.push(Action::Drain { node_id: seen::id(node), pod: pod.clone(), granted });
+        let needs_grant = node.disruption_blocked_by.is_empty();
+        plan.actions.push(Action::Drain { node_id: node_view::id(node), pod: pod.clone(), needs_grant });
     }
     let waiting = held_up.or_else(|| Some(node.waiting_for.clone()).filter(|text| !text.is_empty()));
     plan.step(Step::DrainNode, pod, waiting);
 }
 
 /// Stores that would not fit, retained ones included: they are closed, but they hold their replicas.
-fn blocked(wish: &Wish, seen: &Seen) -> Option<String> {
+fn blocked(wish: &Wish, observation: &Observation) -> Option<String> {
     let wanted = u32::try_from(wish.replicas).unwrap_or(0);
     let mut names: Vec<String> = Vec::new();
-    for view in seen.view.iter().flat_map(|view| &view.stores) {
+    for view in observation.view.iter().flat_map(|view| &view.stores) {
         let Some(store) = &view.store else { continue };
         if store.replicas > wanted && store.state() != StoreState::Removing {
             let retained = if store.state() == StoreState::Retained { ", retained" } else { "" };
@@ -143,7 +152,7 @@ fn blocked(wish: &Wish, seen: &Seen) -> Option<String> {
         }
     }
     // A store that was just asked for may not be declared yet.
-    for store in seen.stores.iter().filter(|store| store.replicas > wish.replicas) {
+    for store in observation.stores.iter().filter(|store| store.replicas > wish.replicas) {
         if !names.iter().any(|name| name.split(' ').next() == Some(store.name.as_str())) {
             names.push(format!("{} ({} replicas)", store.name, store.replicas));
         }

@@ -1,6 +1,6 @@
 //! Tables for single decisions, and a small world with random faults for what must hold in every one of them.
 
-mod form;
+mod bootstrap;
 mod grant;
 mod replace;
 mod roll;
@@ -8,15 +8,27 @@ mod scale;
 mod whole;
 mod world;
 
+use super::{
+    Action, Plan,
+    grant::{GRANT_TTL, HOLDER},
+    plan,
+};
+use crate::{
+    controllers::cluster::{
+        node_view,
+        observation::{
+            NodeObservation, Observation, PodObservation, PodProblem, Recorded, SetObservation, StoreObservation, Wish,
+        },
+    },
+    resources::identity::Identity,
+};
+use k8s_openapi::jiff::Timestamp;
 use std::collections::BTreeMap;
-
-use taffrail_proto::admin::{ClusterView, Grant, Lifecycle, NodeStatus, NodeView, StoreView};
-use taffrail_proto::v1::{ClusterStatus, Node, Replica, Store};
-
-use super::*;
-use crate::controllers::cluster::act::HOLDER;
-use crate::controllers::cluster::seen::{self, PodSeen, Report, SetSeen, StoreSeen, Trouble};
-use taffrail_proto::v1::NodeState;
+use taffrail_crds::{Reason, Step};
+use taffrail_proto::{
+    admin::{ClusterView, Grant, Lifecycle, NodeStatus, NodeView, StoreView},
+    v1::{ClusterStatus, Node, NodeState, Replica, Store, StoreState},
+};
 
 const ID: &str = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a10";
 const OTHER: &str = "0198f3c2-7d54-7cc2-9b0e-2f6f0f2f9a11";
@@ -33,8 +45,8 @@ fn identity(formed: bool, nodes: i32) -> Recorded {
     Recorded::Identity(Identity { cluster_id: ID.to_owned(), formed, nodes: Some(nodes) })
 }
 
-fn pod(ordinal: i32, status: NodeStatus) -> PodSeen {
-    PodSeen {
+fn pod(ordinal: i32, status: NodeStatus) -> PodObservation {
+    PodObservation {
         name: format!("main-{ordinal}"),
         uid: format!("uid-{ordinal}"),
         address: Some(format!("10.0.0.{ordinal}:2115")),
@@ -44,12 +56,12 @@ fn pod(ordinal: i32, status: NodeStatus) -> PodSeen {
         terminating: false,
         started: Some(at(0)),
         created: at(0),
-        trouble: None,
-        report: Report::Node(Box::new(status)),
+        problem: None,
+        node: NodeObservation::Status(Box::new(status)),
     }
 }
 
-fn blank(ordinal: i32) -> PodSeen {
+fn blank(ordinal: i32) -> PodObservation {
     pod(
         ordinal,
         NodeStatus {
@@ -61,7 +73,7 @@ fn blank(ordinal: i32) -> PodSeen {
     )
 }
 
-fn member(ordinal: i32, cluster_id: &str) -> PodSeen {
+fn member(ordinal: i32, cluster_id: &str) -> PodObservation {
     pod(
         ordinal,
         NodeStatus {
@@ -108,27 +120,27 @@ fn store(name: &str, replicas: u32, state: StoreState) -> StoreView {
 }
 
 /// A formed Cluster of `n` members at rest.
-fn rest(n: i32) -> Seen {
-    Seen {
+fn rest(n: i32) -> Observation {
+    Observation {
         recorded: identity(true, n),
-        set: Some(SetSeen { replicas: n, revision: Some("new".to_owned()) }),
+        set: Some(SetObservation { replicas: n, revision: Some("new".to_owned()) }),
         pods: (0..n).map(|ordinal| (ordinal, member(ordinal, ID))).collect(),
         view: Some(ClusterView {
             status: Some(ClusterStatus { cluster_id: ID.to_owned(), coordinator: 1, ..ClusterStatus::default() }),
             nodes: (0..n).map(|ordinal| node(ordinal, NodeState::Member)).collect(),
             ..ClusterView::default()
         }),
-        ..Seen::default()
+        ..Observation::default()
     }
 }
 
-fn view(seen: &mut Seen) -> &mut ClusterView {
-    seen.view.as_mut().expect("a view")
+fn view(observation: &mut Observation) -> &mut ClusterView {
+    observation.view.as_mut().expect("a view")
 }
 
-fn outdated(seen: &mut Seen, ordinals: &[i32]) {
+fn outdated(observation: &mut Observation, ordinals: &[i32]) {
     for ordinal in ordinals {
-        seen.pods.get_mut(ordinal).expect("a pod").revision = "old".to_owned();
+        observation.pods.get_mut(ordinal).expect("a pod").revision = "old".to_owned();
     }
 }
 

@@ -3,8 +3,8 @@
 use super::*;
 
 /// `main-1` came up with an empty volume: a new node beside the old one of the same name.
-fn emptied() -> Seen {
-    let mut seen = rest(3);
+fn emptied() -> Observation {
+    let mut observation = rest(3);
     let mut lost = node(1, NodeState::Member);
     let mut fresh = node(1, NodeState::Member);
     if let (Some(lost), Some(fresh)) = (lost.node.as_mut(), fresh.node.as_mut()) {
@@ -12,13 +12,13 @@ fn emptied() -> Seen {
         fresh.node_id = 9;
         fresh.disk_id = "disk-1b".to_owned();
     }
-    view(&mut seen).nodes[1] = lost;
-    view(&mut seen).nodes.push(fresh);
-    if let Some(Report::Node(status)) = seen.pods.get_mut(&1).map(|pod| &mut pod.report) {
+    view(&mut observation).nodes[1] = lost;
+    view(&mut observation).nodes.push(fresh);
+    if let Some(NodeObservation::Status(status)) = observation.pods.get_mut(&1).map(|pod| &mut pod.node) {
         status.disk_id = "disk-1b".to_owned();
         status.node_id = 9;
     }
-    seen
+    observation
 }
 
 fn replaces(plan: &Plan) -> bool {

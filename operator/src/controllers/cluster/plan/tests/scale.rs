@@ -4,50 +4,50 @@ use super::*;
 
 #[test]
 fn growing_takes_one_pod_at_a_time_and_waits_for_the_last_one() {
-    let seen = rest(3);
-    let first = plan(&wish(5), &seen, at(1000));
+    let observation = rest(3);
+    let first = plan(&wish(5), &observation, at(1000));
     assert_eq!((first.size, first.shrinks), (4, false));
     assert_eq!(first.actions, [Action::RecordNodes(4)]);
-    let mut seen = rest(3);
-    seen.recorded = identity(true, 4);
-    let waiting = plan(&wish(5), &seen, at(1000));
+    let mut observation = rest(3);
+    observation.recorded = identity(true, 4);
+    let waiting = plan(&wish(5), &observation, at(1000));
     assert_eq!(waiting.size, 4);
     assert!(waiting.actions.is_empty());
 }
 
 #[test]
 fn shrinking_drains_proves_and_only_then_removes() {
-    let mut seen = rest(3);
-    let draining = plan(&wish(2), &seen, at(1000));
+    let mut observation = rest(3);
+    let draining = plan(&wish(2), &observation, at(1000));
     assert_eq!((draining.size, draining.shrinks), (3, false));
-    assert_eq!(draining.actions, [Action::Drain { node_id: 3, pod: "main-2".to_owned(), granted: true }]);
+    assert_eq!(draining.actions, [Action::Drain { node_id: 3, pod: "main-2".to_owned(), needs_grant: true }]);
     // Drained, but a group still names it: not yet.
-    view(&mut seen).nodes[2] = node(2, NodeState::Drained);
-    assert_eq!(plan(&wish(2), &seen, at(1000)).size, 3);
-    view(&mut seen).nodes[2].named_by_groups.clear();
-    let removed = plan(&wish(2), &seen, at(1000));
+    view(&mut observation).nodes[2] = node(2, NodeState::Drained);
+    assert_eq!(plan(&wish(2), &observation, at(1000)).size, 3);
+    view(&mut observation).nodes[2].named_by_groups.clear();
+    let removed = plan(&wish(2), &observation, at(1000));
     assert_eq!((removed.size, removed.shrinks), (2, true));
     assert_eq!(removed.actions, [Action::RecordNodes(2)]);
 }
 
 #[test]
 fn a_scale_down_that_does_not_fit_is_held_and_names_the_stores() {
-    let mut seen = rest(3);
-    view(&mut seen).stores = vec![
+    let mut observation = rest(3);
+    view(&mut observation).stores = vec![
         store("orders", 3, StoreState::Active),
         store("old", 3, StoreState::Retained),
         store("small", 1, StoreState::Active),
         store("going", 3, StoreState::Removing),
     ];
-    view(&mut seen).stores[1].declared_by.clear();
-    seen.stores = ["orders", "small"]
-        .map(|name| StoreSeen {
+    view(&mut observation).stores[1].declared_by.clear();
+    observation.stores = ["orders", "small"]
+        .map(|name| StoreObservation {
             uid: format!("uid-{name}"),
             name: name.to_owned(),
             replicas: if name == "orders" { 3 } else { 1 },
         })
         .into();
-    let held = plan(&wish(1), &seen, at(1000));
+    let held = plan(&wish(1), &observation, at(1000));
     let (reason, message) = held.stalled.expect("stalled");
     assert_eq!(reason, Reason::ScaleDownBlocked);
     assert!(message.contains("orders") && message.contains("old (3 replicas, retained)"), "{message}");
@@ -57,18 +57,18 @@ fn a_scale_down_that_does_not_fit_is_held_and_names_the_stores() {
 
 #[test]
 fn a_reverted_scale_down_takes_the_drain_back() {
-    let mut seen = rest(3);
-    view(&mut seen).nodes[2] = node(2, NodeState::Draining);
-    let plan = plan(&wish(3), &seen, at(1000));
+    let mut observation = rest(3);
+    view(&mut observation).nodes[2] = node(2, NodeState::Draining);
+    let plan = plan(&wish(3), &observation, at(1000));
     assert_eq!(plan.actions, [Action::CancelDrain { node_id: 3, pod: "main-2".to_owned() }]);
 }
 
 #[test]
 fn a_stateful_set_that_somebody_scaled_is_put_right() {
     for (replicas, size) in [(0, 3), (1, 3), (4, 3), (5, 4)] {
-        let mut seen = rest(3);
-        seen.set = Some(SetSeen { replicas, revision: Some("new".to_owned()) });
-        let put_right = plan(&wish(3), &seen, at(1000));
+        let mut observation = rest(3);
+        observation.set = Some(SetObservation { replicas, revision: Some("new".to_owned()) });
+        let put_right = plan(&wish(3), &observation, at(1000));
         assert_eq!((put_right.size, put_right.shrinks), (size, size < replicas), "{replicas}");
         assert!(put_right.actions.is_empty(), "the record stays: {put_right:?}");
     }
@@ -79,6 +79,6 @@ fn a_stateful_set_that_somebody_scaled_is_put_right() {
     assert_eq!((drained.size, drained.shrinks), (4, false));
     assert!(matches!(&drained.actions[..], [Action::Drain { node_id: 4, .. }]), "{drained:?}");
     joined.view = None;
-    let blind = plan(&wish(3), &joined, at(1000));
-    assert_eq!((blind.size, blind.shrinks), (4, false));
+    let unobserved = plan(&wish(3), &joined, at(1000));
+    assert_eq!((unobserved.size, unobserved.shrinks), (4, false));
 }

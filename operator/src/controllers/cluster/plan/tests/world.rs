@@ -3,10 +3,10 @@
 use super::*;
 
 /// Numbers from a seed; the seed is all that is needed to repeat a run.
-struct Dice(u64);
+struct SeededRandom(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl SeededRandom {
+    fn below(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -17,7 +17,7 @@ impl Dice {
 #[derive(Default)]
 struct World {
     wish: i32,
-    seen: Seen,
+    observation: Observation,
     /// What each volume carries; volumes stay when pods go.
     disks: BTreeMap<i32, (String, String)>,
     next_node: u64,
@@ -36,16 +36,16 @@ impl World {
     }
 
     fn catalogue(&mut self) -> &mut Vec<NodeView> {
-        &mut self.seen.view.get_or_insert_with(ClusterView::default).nodes
+        &mut self.observation.view.get_or_insert_with(ClusterView::default).nodes
     }
 
     /// Kubernetes: as many pods as the StatefulSet says, on their volumes.
     fn kubernetes(&mut self) {
-        let replicas = self.seen.set.as_ref().map_or(0, |set| set.replicas);
-        let revision = self.seen.set.as_ref().and_then(|set| set.revision.clone()).unwrap_or_default();
-        self.seen.pods.retain(|ordinal, pod| *ordinal < replicas && !pod.terminating);
+        let replicas = self.observation.set.as_ref().map_or(0, |set| set.replicas);
+        let revision = self.observation.set.as_ref().and_then(|set| set.revision.clone()).unwrap_or_default();
+        self.observation.pods.retain(|ordinal, pod| *ordinal < replicas && !pod.terminating);
         for ordinal in 0..replicas {
-            if self.seen.pods.contains_key(&ordinal) {
+            if self.observation.pods.contains_key(&ordinal) {
                 continue;
             }
             let next_disk = &mut self.next_disk;
@@ -57,27 +57,28 @@ impl World {
             pod.uid = format!("uid-{ordinal}-{}", self.now);
             pod.revision.clone_from(&revision);
             (pod.started, pod.created) = (Some(at(self.now)), at(self.now));
-            if let Report::Node(status) = &mut pod.report {
+            if let NodeObservation::Status(status) = &mut pod.node {
                 status.disk_id.clone_from(disk);
                 status.cluster_id.clone_from(cluster);
                 status.blank = cluster.is_empty();
-                let known = self.seen.view.iter().flat_map(|view| &view.nodes).find(|node| {
-                    node.node.as_ref().is_some_and(|n| n.disk_id == *disk) && seen::state(node) == NodeState::Member
+                let known = self.observation.view.iter().flat_map(|view| &view.nodes).find(|node| {
+                    node.node.as_ref().is_some_and(|n| n.disk_id == *disk)
+                        && node_view::state(node) == NodeState::Member
                 });
                 if let Some(node) = known {
-                    status.node_id = seen::id(node);
+                    status.node_id = node_view::id(node);
                     status.set_lifecycle(Lifecycle::Member);
                     pod.ready = true;
                 }
             }
-            self.seen.pods.insert(ordinal, pod);
+            self.observation.pods.insert(ordinal, pod);
         }
     }
 
     /// The nodes: whoever knows the cluster registers; a drained volume comes back blank.
     fn nodes(&mut self) {
         let gone: Vec<String> = self
-            .seen
+            .observation
             .view
             .iter()
             .flat_map(|view| &view.nodes)
@@ -86,8 +87,8 @@ impl World {
             .map(|n| n.disk_id.clone())
             .collect();
         let mut register = Vec::new();
-        for (ordinal, pod) in &mut self.seen.pods {
-            let Report::Node(status) = &mut pod.report else {
+        for (ordinal, pod) in &mut self.observation.pods {
+            let NodeObservation::Status(status) = &mut pod.node else {
                 continue;
             };
             if gone.contains(&status.disk_id) {
@@ -110,13 +111,13 @@ impl World {
             self.catalogue().push(fresh);
         }
         let running: Vec<String> = self
-            .seen
+            .observation
             .pods
             .values()
             .filter(|pod| pod.ready)
-            .filter_map(|pod| pod.node().map(|node| node.disk_id.clone()))
+            .filter_map(|pod| pod.node_status().map(|node| node.disk_id.clone()))
             .collect();
-        for node in self.seen.view.iter_mut().flat_map(|view| &mut view.nodes) {
+        for node in self.observation.view.iter_mut().flat_map(|view| &mut view.nodes) {
             let Some(known) = node.node.as_mut() else { continue };
             known.reachable = running.contains(&known.disk_id);
             node.caught_up = known.reachable;
@@ -128,7 +129,7 @@ impl World {
     }
 
     fn operator(&mut self) -> Plan {
-        let plan = plan(&wish(self.wish), &self.seen, at(self.now));
+        let plan = plan(&wish(self.wish), &self.observation, at(self.now));
         if !plan.actions.is_empty() || plan.shrinks {
             self.history.push(format!("{}: size {} {:?}", self.now, plan.size, plan.actions));
         }
@@ -136,16 +137,17 @@ impl World {
         for action in &plan.actions {
             self.carry_out(action);
         }
-        let revision = self.seen.set.as_ref().and_then(|set| set.revision.clone()).or_else(|| Some("new".to_owned()));
-        self.seen.set = Some(SetSeen { replicas: plan.size, revision });
+        let revision =
+            self.observation.set.as_ref().and_then(|set| set.revision.clone()).or_else(|| Some("new".to_owned()));
+        self.observation.set = Some(SetObservation { replicas: plan.size, revision });
         plan
     }
 
     fn check(&self, plan: &Plan) {
         let disturbing = plan.actions.iter().filter(|action| action.disturbs()).count() + usize::from(plan.shrinks);
         assert!(disturbing <= 1, "two disturbances in one pass: {plan:?}");
-        let members: Vec<u64> = self.seen.nodes().map(seen::id).collect();
-        let grants = self.seen.view.iter().flat_map(|view| &view.grants).map(|grant| grant.node_id);
+        let members: Vec<u64> = self.observation.nodes().map(node_view::id).collect();
+        let grants = self.observation.view.iter().flat_map(|view| &view.grants).map(|grant| grant.node_id);
         let out: Vec<u64> = grants.filter(|id| members.contains(id)).collect();
         for action in &plan.actions {
             if let Action::Restart { node_id: Some(id), .. } | Action::Drain { node_id: id, .. } = action {
@@ -154,14 +156,14 @@ impl World {
         }
         if plan.shrinks {
             assert!(out.is_empty(), "a pod is taken while {out:?} is out: {plan:?}");
-            let named = self.seen.nodes_named(&format!("main-{}", plan.size)).count();
+            let named = self.observation.nodes_named(&format!("main-{}", plan.size)).count();
             assert_eq!(named, 0, "a pod was taken whose node is a member: {plan:?}");
         }
         for action in &plan.actions {
             // One that is in no group is no disruption.
             if let Action::Restart { node_id: Some(_), pod, .. } = action {
                 let others_away =
-                    self.seen.pods.values().filter(|p| p.name != *pod && (!p.ready || p.terminating)).count();
+                    self.observation.pods.values().filter(|p| p.name != *pod && (!p.ready || p.terminating)).count();
                 assert_eq!(others_away, 0, "a second pod was taken: {plan:?}");
             }
         }
@@ -170,7 +172,7 @@ impl World {
     fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Record { cluster_id, formed, nodes } => {
-                self.seen.recorded = Recorded::Identity(Identity {
+                self.observation.recorded = Recorded::Identity(Identity {
                     cluster_id: cluster_id.clone().unwrap_or_else(|| ID.to_owned()),
                     formed: *formed,
                     nodes: Some(*nodes),
@@ -185,8 +187,8 @@ impl World {
                 self.tell(pod);
             }
             Action::Join { pod, .. } => self.tell(pod),
-            Action::Drain { node_id, granted, .. } => {
-                if *granted {
+            Action::Drain { node_id, needs_grant, .. } => {
+                if *needs_grant {
                     self.grant(*node_id);
                 }
                 self.set_state(*node_id, NodeState::Draining);
@@ -195,11 +197,11 @@ impl World {
             Action::Replace { old, .. } => self.set_state(*old, NodeState::Removed),
             Action::Restart { pod, node_id, .. } => {
                 node_id.iter().for_each(|id| self.grant(*id));
-                self.seen.pods.retain(|_, known| known.name != *pod);
+                self.observation.pods.retain(|_, known| known.name != *pod);
             }
-            Action::DeleteBroken { pod, .. } => self.seen.pods.retain(|_, known| known.name != *pod),
+            Action::DeleteBroken { pod, .. } => self.observation.pods.retain(|_, known| known.name != *pod),
             Action::Release { node_id, .. } => {
-                self.seen.view.iter_mut().for_each(|view| view.grants.retain(|grant| grant.node_id != *node_id));
+                self.observation.view.iter_mut().for_each(|view| view.grants.retain(|grant| grant.node_id != *node_id));
             }
             Action::Retain { .. } => {}
         }
@@ -207,19 +209,19 @@ impl World {
 
     fn grant(&mut self, node_id: u64) {
         self.granted_until = self.now + i64::try_from(GRANT_TTL.as_secs()).expect("small");
-        let view = self.seen.view.get_or_insert_with(ClusterView::default);
+        let view = self.observation.view.get_or_insert_with(ClusterView::default);
         view.grants = vec![Grant { node_id, holder: HOLDER.to_owned(), expires_in_ms: 0 }];
     }
 
     fn record(&mut self, change: impl FnOnce(&mut Identity)) {
-        if let Recorded::Identity(identity) = &mut self.seen.recorded {
+        if let Recorded::Identity(identity) = &mut self.observation.recorded {
             change(identity);
         }
     }
 
     fn tell(&mut self, pod: &str) {
-        for (ordinal, known) in self.seen.pods.iter_mut().filter(|(_, known)| known.name == pod) {
-            if let Report::Node(status) = &mut known.report {
+        for (ordinal, known) in self.observation.pods.iter_mut().filter(|(_, known)| known.name == pod) {
+            if let NodeObservation::Status(status) = &mut known.node {
                 status.cluster_id = ID.to_owned();
                 status.blank = false;
                 self.disks.insert(*ordinal, (status.disk_id.clone(), ID.to_owned()));
@@ -238,28 +240,31 @@ impl World {
         }
     }
 
-    fn fault(&mut self, dice: &mut Dice) {
-        let ordinal = i32::try_from(dice.roll(5)).expect("small");
-        let kind = dice.roll(8);
-        let ready = self.seen.pods.values().filter(|pod| pod.ready).count();
+    fn fault(&mut self, random: &mut SeededRandom) {
+        let ordinal = i32::try_from(random.below(5)).expect("small");
+        let kind = random.below(8);
+        let ready = self.observation.pods.values().filter(|pod| pod.ready).count();
         self.history.push(format!("{}: wish {}, {ready} ready, fault {kind} at {ordinal}", self.now, self.wish));
         match kind {
-            0 => self.wish = i32::try_from(1 + dice.roll(5)).expect("small"),
-            1 => drop(self.seen.pods.remove(&ordinal)),
+            0 => self.wish = i32::try_from(1 + random.below(5)).expect("small"),
+            1 => drop(self.observation.pods.remove(&ordinal)),
             // A drained volume that returns is retired by its node: a blank disk again. And one may be wiped, though
             // never so many that the majority goes.
-            2 if self.formed > 0 && self.seen.pods.values().all(|pod| pod.ready) && self.seen.pods.len() >= 3 => {
-                self.seen.pods.remove(&ordinal);
+            2 if self.formed > 0
+                && self.observation.pods.values().all(|pod| pod.ready)
+                && self.observation.pods.len() >= 3 =>
+            {
+                self.observation.pods.remove(&ordinal);
                 self.disks.remove(&ordinal);
             }
             3 => {
-                if let Some(set) = self.seen.set.as_mut() {
-                    set.revision = Some(format!("revision-{}", dice.roll(1000)));
+                if let Some(set) = self.observation.set.as_mut() {
+                    set.revision = Some(format!("revision-{}", random.below(1000)));
                 }
             }
             4 => {
-                if let Some(set) = self.seen.set.as_mut() {
-                    set.replicas = i32::try_from(dice.roll(6)).expect("small");
+                if let Some(set) = self.observation.set.as_mut() {
+                    set.replicas = i32::try_from(random.below(6)).expect("small");
                 }
             }
             _ => {}
@@ -268,7 +273,7 @@ impl World {
 
     fn retire(&mut self) {
         let gone: Vec<String> = self
-            .seen
+            .observation
             .view
             .iter()
             .flat_map(|view| &view.nodes)
@@ -279,7 +284,7 @@ impl World {
         let returned: Vec<i32> =
             self.disks.iter().filter(|(_, (disk, _))| gone.contains(disk)).map(|(n, _)| *n).collect();
         for ordinal in returned {
-            if !self.seen.pods.contains_key(&ordinal) {
+            if !self.observation.pods.contains_key(&ordinal) {
                 self.disks.remove(&ordinal);
             }
         }
@@ -288,13 +293,13 @@ impl World {
     fn step(&mut self) -> Plan {
         self.now += 20;
         if self.now > self.granted_until {
-            self.seen.view.iter_mut().for_each(|view| view.grants.clear());
+            self.observation.view.iter_mut().for_each(|view| view.grants.clear());
         }
         self.retire();
         self.kubernetes();
         self.nodes();
-        if !matches!(&self.seen.recorded, Recorded::Identity(identity) if identity.formed) {
-            self.seen.view = None;
+        if !matches!(&self.observation.recorded, Recorded::Identity(identity) if identity.formed) {
+            self.observation.view = None;
         }
         self.operator()
     }
@@ -303,29 +308,29 @@ impl World {
 #[test]
 fn random_histories_never_disturb_twice_and_always_come_to_rest() {
     for seed in 1..400 {
-        let mut dice = Dice(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
-        let mut world = World::new(i32::try_from(1 + dice.roll(5)).expect("small"));
+        let mut random = SeededRandom(u64::wrapping_mul(seed, 0x9E37_79B9_7F4A_7C15));
+        let mut world = World::new(i32::try_from(1 + random.below(5)).expect("small"));
         for _ in 0..60 {
-            world.fault(&mut dice);
+            world.fault(&mut random);
             world.step();
         }
-        let mut quiet = 0;
+        let mut idle_steps = 0;
         for _ in 0..200 {
             let plan = world.step();
-            quiet = if plan.actions.is_empty() && plan.steps.is_empty() { quiet + 1 } else { 0 };
-            if quiet == 3 {
+            idle_steps = if plan.actions.is_empty() && plan.steps.is_empty() { idle_steps + 1 } else { 0 };
+            if idle_steps == 3 {
                 break;
             }
         }
-        let last = plan(&wish(world.wish), &world.seen, at(world.now));
-        assert_eq!(quiet, 3, "seed {seed} does not come to rest: {last:?}\n{}", world.history.join("\n"));
+        let last = plan(&wish(world.wish), &world.observation, at(world.now));
+        assert_eq!(idle_steps, 3, "seed {seed} does not come to rest: {last:?}\n{}", world.history.join("\n"));
         assert!(world.formed <= 1, "seed {seed} formed {} times", world.formed);
         assert_eq!(last.size, world.wish, "seed {seed}");
         assert_eq!(
-            world.seen.nodes().count(),
+            world.observation.nodes().count(),
             usize::try_from(world.wish).expect("small"),
             "seed {seed}: {:?}",
-            world.seen.view
+            world.observation.view
         );
     }
 }

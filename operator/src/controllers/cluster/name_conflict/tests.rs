@@ -1,14 +1,10 @@
 //! Whole passes over a Cluster while one of its names is something else's.
 
-use std::sync::Arc;
-
+use crate::{controllers::cluster::reconcile, error::Error, fake_api::FakeApi};
 use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use taffrail_crds::Cluster;
-
-use crate::controllers::cluster::reconcile;
-use crate::error::Error;
-use crate::fake::FakeApi;
 
 /// Every object of a Cluster `main` of three nodes: plural, kind, name.
 const ALL: [(&str, &str, &str); 10] = [
@@ -41,7 +37,7 @@ fn object(name: &str, owner: Option<&str>) -> Value {
     json!({"metadata": {"name": name, "namespace": "ns", "uid": format!("u-{name}"), "ownerReferences": owners}})
 }
 
-async fn pass(api: &FakeApi) -> Result<(), Error> {
+async fn reconcile_main(api: &FakeApi) -> Result<(), Error> {
     let main: Cluster = serde_json::from_value(api.get("clusters/main")).expect("the Cluster");
     let ctx = api.context(&[&main], &[]);
     reconcile(Arc::new(DeserializeGuard(Ok(main))), Arc::new(ctx)).await.map(drop)
@@ -54,8 +50,11 @@ async fn nothing_is_made_while_any_name_is_taken_and_the_object_is_named() {
             let api = FakeApi::start().await;
             api.put("clusters", &cluster());
             api.put(plural, &object(name, owner));
-            let error = pass(&api).await.expect_err("the name is taken");
-            assert!(matches!(&error, Error::NameTaken { objects } if objects.len() == 1), "{kind} {name}: {error}");
+            let error = reconcile_main(&api).await.expect_err("the name is taken");
+            assert!(
+                matches!(&error, Error::NameConflict { conflicts } if conflicts.len() == 1),
+                "{kind} {name}: {error}"
+            );
             assert_eq!(api.writes(), ["PATCH clusters/main/status"], "{kind} {name}");
             let main = api.get("clusters/main");
             let conditions = main["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -69,7 +68,7 @@ async fn nothing_is_made_while_any_name_is_taken_and_the_object_is_named() {
                 );
                 assert!(message.contains("rename or delete it"), "{message}");
             }
-            pass(&api).await.expect_err("it is taken still");
+            reconcile_main(&api).await.expect_err("it is taken still");
             assert_eq!(api.writes().len(), 1, "nothing new, so nothing is written: {:?}", api.writes());
         }
     }
@@ -82,7 +81,7 @@ async fn all_taken_names_are_told_at_once() {
     for (plural, _, name) in ALL {
         api.put(plural, &object(name, None));
     }
-    let error = pass(&api).await.expect_err("the names are taken").to_string();
+    let error = reconcile_main(&api).await.expect_err("the names are taken").to_string();
     for (_, kind, name) in ALL {
         assert!(error.contains(&format!("{kind} {name}")), "{error}");
     }
@@ -93,7 +92,7 @@ async fn all_taken_names_are_told_at_once() {
 async fn objects_of_ours_that_no_cache_shows_yet_take_no_name() {
     let api = FakeApi::start().await;
     api.put("clusters", &cluster());
-    let made = pass(&api).await;
+    let made = reconcile_main(&api).await;
     assert!(made.is_ok(), "{made:?}");
     let names = api.names();
     for (plural, kind, name) in ALL {
@@ -101,6 +100,6 @@ async fn objects_of_ours_that_no_cache_shows_yet_take_no_name() {
         // The identity waits for the nodes' reports.
         assert_eq!(is_there, name != "main-identity", "{kind} {name}: {names:?}");
     }
-    let again = pass(&api).await;
-    assert!(!matches!(again, Err(Error::NameTaken { .. })), "{again:?}");
+    let again = reconcile_main(&api).await;
+    assert!(!matches!(again, Err(Error::NameConflict { .. })), "{again:?}");
 }

@@ -1,5 +1,5 @@
-//! Time and chance: what neither objects nor nodes say. A pass reads them at its edge and hands them on as values, so that
-//! plans and statuses follow from their arguments alone.
+//! Wall clock and random numbers, the inputs that neither objects nor nodes supply. A reconcile reads both at its edge and
+//! passes the values on, so that plans and statuses are functions of their arguments.
 #![expect(clippy::disallowed_methods, reason = "this module is the one owner of these calls")]
 
 use k8s_openapi::jiff::Timestamp;
@@ -10,11 +10,11 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// Uniform in 0..1, to spread what would come at the same time.
-pub(crate) fn dice() -> f64 {
+pub(crate) fn random_fraction() -> f64 {
     rand::random()
 }
 
 /// A random UUID (version 4) as text.
-pub(crate) fn new_id() -> String {
+pub(crate) fn random_uuid() -> String {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }

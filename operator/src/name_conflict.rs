@@ -1,41 +1,43 @@
 //! Names that we need and something else has. Nothing is seized; whoever needs the name says so, and looks again as soon
 //! as the other object goes.
 //!
-//! Owner: [`Waits`], one task for each object of ours that is blocked. Bounded by `WATCHES_MAX`: beyond it an object is
+//! Owner: [`ConflictWatches`], one task for each object of ours that is blocked. Bounded by `WATCHES_MAX`: beyond it an object is
 //! looked at again on its timer only. There is no watch at all while no name is taken.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-
+use crate::{
+    owned::{Owned, is_owned},
+    triggers::Triggers,
+};
 use futures::StreamExt;
-use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject};
-use kube::core::{PartialObjectMeta, Resource};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::{
+    Client,
+    api::{Api, ApiResource, DynamicObject},
+    core::{PartialObjectMeta, Resource},
+    runtime::{WatchStreamExt, reflector::ObjectRef, watcher},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::task::JoinHandle;
-
-use crate::apply::{Owned, is_owned};
-use crate::hub::Triggers;
 
 /// Watches at once, of single objects and their metadata only.
 const WATCHES_MAX: usize = 256;
 
 /// An object that has a name which we need, and is not ours.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Taken {
+pub(crate) struct NameConflict {
     resource: ApiResource,
     name: String,
     /// This very object: another one of the same name is news.
     uid: Option<String>,
 }
 
-impl Taken {
+impl NameConflict {
     /// The object of kind `K` with this metadata.
-    pub fn of<K: Owned>(found: &impl Resource) -> Self {
+    pub(crate) fn of<K: Owned>(found: &impl Resource) -> Self {
         let meta = found.meta();
         Self {
             resource: ApiResource::erase::<K>(&()),
@@ -45,14 +47,14 @@ impl Taken {
     }
 }
 
-impl fmt::Display for Taken {
+impl fmt::Display for NameConflict {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}", self.resource.kind, self.name)
     }
 }
 
 /// What is wrong and what to do, naming every object.
-pub(crate) fn sentence(objects: &[Taken]) -> String {
+pub(crate) fn sentence(objects: &[NameConflict]) -> String {
     let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
     let (belong, them) = if objects.len() == 1 { ("exists and belongs", "it") } else { ("exist and belong", "them") };
     format!("{} {belong} to something else; rename or delete {them}, or choose another name", names.join(", "))
@@ -60,7 +62,7 @@ pub(crate) fn sentence(objects: &[Taken]) -> String {
 
 /// The object of ours that needs the names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Waiter {
+pub(crate) enum Waiter {
     /// A Cluster.
     Cluster {
         /// Its namespace.
@@ -79,12 +81,12 @@ pub enum Waiter {
 
 impl Waiter {
     /// A Cluster.
-    pub fn cluster(namespace: &str, name: &str) -> Self {
+    pub(crate) fn cluster(namespace: &str, name: &str) -> Self {
         Self::Cluster { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     /// An EventStore.
-    pub fn event_store(namespace: &str, name: &str) -> Self {
+    pub(crate) fn event_store(namespace: &str, name: &str) -> Self {
         Self::EventStore { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
@@ -109,94 +111,96 @@ impl Waiter {
 
 /// Waits for taken names to become free.
 #[derive(Clone)]
-pub struct Waits {
+pub(crate) struct ConflictWatches {
     client: Client,
     triggers: Triggers,
-    waiting: Arc<Mutex<BTreeMap<Waiter, Wait>>>,
+    watches: Arc<Mutex<BTreeMap<Waiter, ConflictWatch>>>,
 }
 
-struct Wait {
-    taken: Vec<Taken>,
+struct ConflictWatch {
+    conflicts: Vec<NameConflict>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Wait {
+impl Drop for ConflictWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Waits {
+impl ConflictWatches {
     /// Waits for nothing yet.
-    pub fn new(client: Client, triggers: Triggers) -> Self {
-        Self { client, triggers, waiting: Arc::default() }
+    pub(crate) fn new(client: Client, triggers: Triggers) -> Self {
+        Self { client, triggers, watches: Arc::default() }
     }
 
     /// Triggers a pass of `waiter`, whose UID is `uid`, as soon as any of these objects is gone, another one, or its own.
     /// False: too much is waited for already, so only a timer helps.
-    pub fn wait(&self, waiter: &Waiter, uid: &str, taken: &[Taken]) -> bool {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|_, wait| !wait.task.is_finished());
-        if waiting.get(waiter).is_some_and(|wait| wait.taken == taken) {
+    pub(crate) fn watch(&self, waiter: &Waiter, uid: &str, conflicts: &[NameConflict]) -> bool {
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.retain(|_, watch| !watch.task.is_finished());
+        if watches.get(waiter).is_some_and(|watch| watch.conflicts == conflicts) {
             return true;
         }
-        waiting.remove(waiter);
-        let watches: usize = waiting.values().map(|wait| wait.taken.len()).sum();
-        if taken.is_empty() || watches + taken.len() > WATCHES_MAX {
+        watches.remove(waiter);
+        let count: usize = watches.values().map(|watch| watch.conflicts.len()).sum();
+        if conflicts.is_empty() || count + conflicts.len() > WATCHES_MAX {
             return false;
         }
-        let free = taken.iter().map(|object| {
+        let free = conflicts.iter().map(|object| {
             let api = Api::namespaced_with(self.client.clone(), waiter.namespace(), &object.resource);
             Box::pin(until_free(api, object.clone(), uid.to_owned()))
         });
         let any = futures::future::select_all(free);
         let (of, triggers) = (waiter.clone(), self.triggers.clone());
-        #[allow(clippy::disallowed_methods, reason = "the wait owns this task and ends it when it is dropped")]
+        #[expect(clippy::disallowed_methods, reason = "the wait owns this task and ends it when it is dropped")]
         let task = tokio::spawn(async move {
             any.await;
             of.trigger(&triggers).await;
         });
-        waiting.insert(waiter.clone(), Wait { taken: taken.to_vec(), task });
+        watches.insert(waiter.clone(), ConflictWatch { conflicts: conflicts.to_vec(), task });
         true
     }
 
     /// Nothing is in the way any more, or nobody needs the names.
-    pub fn forget(&self, waiter: &Waiter) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(waiter);
+    pub(crate) fn forget(&self, waiter: &Waiter) {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner).remove(waiter);
     }
 }
 
-async fn until_free(api: Api<PartialObjectMeta<DynamicObject>>, object: Taken, owner: String) {
+async fn until_free(api: Api<PartialObjectMeta<DynamicObject>>, object: NameConflict, owner: String) {
     let config = watcher::Config::default().fields(&format!("metadata.name={}", object.name));
     let mut events = pin!(watcher(api, config).default_backoff());
-    let mut look = Look { object, owner, present: false };
+    let mut observation = NameObservation { object, owner, present: false };
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                if look.is_free(&event) {
+                if observation.is_free(&event) {
                     return;
                 }
             }
-            Err(error) => tracing::debug!(%error, object = %look.object, "the watch of a taken name is restarted"),
+            Err(error) => {
+                tracing::debug!(%error, object = %observation.object, "the watch of a taken name is restarted")
+            }
         }
     }
 }
 
 /// What a watch of one name has shown.
-struct Look {
-    object: Taken,
+struct NameObservation {
+    object: NameConflict,
     owner: String,
     present: bool,
 }
 
-impl Look {
-    fn is_free(&mut self, event: &Event<PartialObjectMeta<DynamicObject>>) -> bool {
+impl NameObservation {
+    fn is_free(&mut self, event: &watcher::Event<PartialObjectMeta<DynamicObject>>) -> bool {
         match event {
-            Event::Init => {
+            watcher::Event::Init => {
                 self.present = false;
                 false
             }
-            Event::InitApply(found) | Event::Apply(found) => {
+            watcher::Event::InitApply(found) | watcher::Event::Apply(found) => {
                 // The selector is the server's business; that it is this name is ours.
                 if found.metadata.name.as_deref() != Some(&self.object.name) {
                     return false;
@@ -204,8 +208,8 @@ impl Look {
                 self.present = true;
                 found.metadata.uid != self.object.uid || is_owned(found, &self.owner)
             }
-            Event::InitDone => !self.present,
-            Event::Delete(found) => found.metadata.name.as_deref() == Some(&self.object.name),
+            watcher::Event::InitDone => !self.present,
+            watcher::Event::Delete(found) => found.metadata.name.as_deref() == Some(&self.object.name),
         }
     }
 }
@@ -213,7 +217,7 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fake::FakeApi;
+    use crate::fake_api::FakeApi;
     use k8s_openapi::api::core::v1::Service;
     use kube::core::DeserializeGuard;
     use serde_json::json;
@@ -229,30 +233,36 @@ mod tests {
         serde_json::from_value(object).expect("a Service")
     }
 
-    fn seen(uid: &str, owner: Option<&str>) -> PartialObjectMeta<DynamicObject> {
+    fn metadata(uid: &str, owner: Option<&str>) -> PartialObjectMeta<DynamicObject> {
         serde_json::from_value(serde_json::to_value(service(uid, owner)).expect("JSON")).expect("metadata")
     }
 
     #[test]
     fn a_name_is_free_once_the_object_is_gone_replaced_or_ours() {
-        let look =
-            || Look { object: Taken::of::<Service>(&service("a", None)), owner: "us".to_owned(), present: false };
-        let mut there = look();
-        for event in
-            [Event::Init, Event::InitApply(seen("a", None)), Event::InitDone, Event::Apply(seen("a", Some("b")))]
-        {
+        let observation = || NameObservation {
+            object: NameConflict::of::<Service>(&service("a", None)),
+            owner: "us".to_owned(),
+            present: false,
+        };
+        let mut there = observation();
+        for event in [
+            watcher::Event::Init,
+            watcher::Event::InitApply(metadata("a", None)),
+            watcher::Event::InitDone,
+            watcher::Event::Apply(metadata("a", Some("b"))),
+        ] {
             assert!(!there.is_free(&event), "{event:?}");
         }
-        assert!(there.is_free(&Event::Delete(seen("a", None))));
-        let mut gone = look();
-        assert!(!gone.is_free(&Event::Init) && gone.is_free(&Event::InitDone));
-        assert!(look().is_free(&Event::Apply(seen("another", None))));
-        assert!(look().is_free(&Event::Apply(seen("a", Some("us")))));
+        assert!(there.is_free(&watcher::Event::Delete(metadata("a", None))));
+        let mut gone = observation();
+        assert!(!gone.is_free(&watcher::Event::Init) && gone.is_free(&watcher::Event::InitDone));
+        assert!(observation().is_free(&watcher::Event::Apply(metadata("another", None))));
+        assert!(observation().is_free(&watcher::Event::Apply(metadata("a", Some("us")))));
     }
 
     #[test]
     fn every_object_is_named_with_the_remedy() {
-        let one = Taken::of::<Service>(&service("a", None));
+        let one = NameConflict::of::<Service>(&service("a", None));
         let words = sentence(std::slice::from_ref(&one));
         assert!(words.starts_with("Service main-clients exists and belongs to something else; rename or delete it"));
         let words = sentence(&[one.clone(), one]);
@@ -267,9 +277,9 @@ mod tests {
         let api = FakeApi::start().await;
         let (clusters, mut triggered) = mpsc::channel(1);
         let (stores, _) = mpsc::channel(1);
-        let waits = Waits::new(api.client(), Triggers { clusters, stores });
+        let conflict_watches = ConflictWatches::new(api.client(), Triggers { clusters, stores });
         let waiter = Waiter::cluster("ns", "main");
-        assert!(waits.wait(&waiter, "us", &[Taken::of::<Service>(&service("a", None))]));
+        assert!(conflict_watches.watch(&waiter, "us", &[NameConflict::of::<Service>(&service("a", None))]));
         let trigger: ObjectRef<DeserializeGuard<taffrail_crds::Cluster>> = triggered.recv().await.expect("a trigger");
         assert_eq!((trigger.name.as_str(), trigger.namespace.as_deref()), ("main", Some("ns")));
     }
@@ -280,13 +290,13 @@ mod tests {
         api.silence("services");
         let (clusters, _clusters) = mpsc::channel(1);
         let (stores, _stores) = mpsc::channel(1);
-        let waits = Waits::new(api.client(), Triggers { clusters, stores });
-        let taken = [Taken::of::<Service>(&service("a", None))];
+        let conflict_watches = ConflictWatches::new(api.client(), Triggers { clusters, stores });
+        let conflicts = [NameConflict::of::<Service>(&service("a", None))];
         let waiter = |n: usize| Waiter::event_store("ns", &format!("s{n}"));
-        assert!((0..WATCHES_MAX).all(|n| waits.wait(&waiter(n), "us", &taken)));
-        assert!(waits.wait(&waiter(0), "us", &taken), "it waits already");
-        assert!(!waits.wait(&waiter(WATCHES_MAX), "us", &taken));
-        waits.forget(&waiter(0));
-        assert!(waits.wait(&waiter(WATCHES_MAX), "us", &taken));
+        assert!((0..WATCHES_MAX).all(|n| conflict_watches.watch(&waiter(n), "us", &conflicts)));
+        assert!(conflict_watches.watch(&waiter(0), "us", &conflicts), "it waits already");
+        assert!(!conflict_watches.watch(&waiter(WATCHES_MAX), "us", &conflicts));
+        conflict_watches.forget(&waiter(0));
+        assert!(conflict_watches.watch(&waiter(WATCHES_MAX), "us", &conflicts));
     }
 }

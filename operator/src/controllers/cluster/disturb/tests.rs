@@ -1,22 +1,26 @@
 //! Restart and drain against a coordinator and an API server in memory: what is asked for, in which order.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-
+use super::*;
+use crate::{
+    controllers::{
+        cluster::{observation::Observation, observe::ReconcileInput},
+        reconcile_frame::Progress,
+    },
+    fake_api::FakeApi,
+};
 use futures::stream::Empty;
 use serde_json::json;
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
 use taffrail_crds::Cluster;
-use taffrail_proto::admin as pb;
-use taffrail_proto::admin::admin_server::{Admin, AdminServer};
+use taffrail_proto::admin::{
+    self as pb,
+    admin_server::{Admin, AdminServer},
+};
 use tokio::task::JoinSet;
-use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
-
-use super::*;
-use crate::controllers::cluster::observe::Observed;
-use crate::controllers::cluster::seen::Seen;
-use crate::controllers::pass::Progress;
-use crate::fake::FakeApi;
+use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
 /// A coordinator that grants or not, and remembers what it was asked.
 #[derive(Clone, Default)]
@@ -122,17 +126,17 @@ async fn carry_out(api: &FakeApi, coordinator: &Coordinator, action: Action) -> 
     .expect("a Cluster");
     api.put("pods", &json!({"metadata": {"name": "main-2", "uid": "p"}}));
     let ctx = api.context(&[], &[]);
-    let observed = Observed {
-        seen: Seen::default(),
+    let input = ReconcileInput {
+        observation: Observation::default(),
         set: None,
         claims: Vec::new(),
         identity: None,
         members: vec![address.clone()],
     };
     let progress = Progress::default();
-    let actor = Actor { ctx: &ctx, cluster: &cluster, observed: &observed, progress: &progress };
+    let actor = Actor { ctx: &ctx, cluster: &cluster, input: &input, progress: &progress };
     let mut outcome = Outcome::default();
-    actor.one(&action, &ctx.admin.members(vec![address]), &mut outcome).await.expect("carried out");
+    actor.carry_out(&action, &ctx.admin.members(vec![address]), &mut outcome).await.expect("carried out");
     outcome
 }
 
@@ -169,13 +173,13 @@ async fn a_pod_is_evicted_only_with_a_grant_and_after_its_leaders_have_moved() {
 
 #[tokio::test]
 async fn a_node_is_drained_only_with_the_grant_that_the_plan_asks_for() {
-    let drain = |granted| Action::Drain { node_id: 3, pod: "main-2".to_owned(), granted };
-    for (denies, granted, asked) in
+    let drain = |needs_grant| Action::Drain { node_id: 3, pod: "main-2".to_owned(), needs_grant };
+    for (denies, needs_grant, asked) in
         [(false, true, vec!["acquire 3", "drain 3"]), (true, true, vec!["acquire 3"]), (true, false, vec!["drain 3"])]
     {
         let (api, coordinator) = (FakeApi::start().await, Coordinator { denies, ..Coordinator::default() });
-        let outcome = carry_out(&api, &coordinator, drain(granted)).await;
+        let outcome = carry_out(&api, &coordinator, drain(needs_grant)).await;
         assert_eq!(coordinator.asked(), asked);
-        assert_eq!(outcome.waiting.is_some(), denies && granted);
+        assert_eq!(outcome.waiting.is_some(), denies && needs_grant);
     }
 }

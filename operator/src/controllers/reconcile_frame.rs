@@ -1,21 +1,23 @@
 //! The frame of a pass, the same for both kinds: wait for the caches, read the object live, let the kind do its work
 //! within a deadline, and see to it that a report is written on every path, the failing ones above all.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
+use super::publish::{self, HasStatus, publish};
+use crate::{
+    clock,
+    context::Context,
+    error::{Class, Error},
+    watch::Guarded,
+};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::Api;
-use kube::runtime::controller::Action;
-use kube::{Resource, ResourceExt};
+use kube::{Resource, ResourceExt, api::Api, runtime::controller::Action};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::time::Instant;
-
-use super::publish::{self, Reported, publish};
-use crate::context::Context;
-use crate::error::{Class, Error};
-use crate::outside;
-use crate::watch::Guarded;
 
 /// A safety net; triggers are the mechanism.
 pub(crate) const REQUEUE: Duration = Duration::from_secs(420);
@@ -50,7 +52,7 @@ impl Progress {
 }
 
 /// A kind that the operator reconciles.
-pub(crate) trait Reconciled: Reported {
+pub(crate) trait Reconciled: HasStatus {
     /// No pass may hang on a node or on the API server.
     const DEADLINE: Duration;
 
@@ -72,12 +74,11 @@ pub(crate) async fn run<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context) -> R
 async fn run_within<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, within: Duration) -> Result<Action, Error> {
     let started = Instant::now();
     let progress = Progress::default();
-    let pass = Box::pin(pass(guarded, ctx, &progress));
-    let result = tokio::time::timeout(within, pass)
+    let result = tokio::time::timeout(within, Box::pin(read_and_work(guarded, ctx, &progress)))
         .await
         .unwrap_or_else(|_| Err(Error::Deadline { within, step: progress.step() }));
     if let Err(error) = &result {
-        Box::pin(report(guarded, ctx, &progress, error)).await;
+        Box::pin(report_failure(guarded, ctx, &progress, error)).await;
     }
     let class = result.as_ref().err().map(|error| error.class().as_str());
     ctx.metrics.reconciled(&K::kind(&()), started.elapsed(), class);
@@ -88,7 +89,7 @@ async fn run_within<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, within: 
 }
 
 /// The object is gone: drops all that is remembered of it.
-pub(crate) fn gone<K: Reconciled>(ctx: &Context, namespace: &str, name: &str, uid: Option<&str>) {
+pub(crate) fn object_gone<K: Reconciled>(ctx: &Context, namespace: &str, name: &str, uid: Option<&str>) {
     if let Some(uid) = uid {
         ctx.gate.forget(uid);
         ctx.backoffs.reset(uid);
@@ -98,41 +99,45 @@ pub(crate) fn gone<K: Reconciled>(ctx: &Context, namespace: &str, name: &str, ui
 }
 
 /// When to try again after a failure.
-pub(crate) fn again<K: Reconciled>(guarded: &Guarded<K>, error: &Error, ctx: &Context) -> Action {
+pub(crate) fn retry_after<K: Reconciled>(guarded: &Guarded<K>, error: &Error, ctx: &Context) -> Action {
     let uid = guarded.meta().uid.as_deref().unwrap_or_default();
-    Action::requeue(ctx.backoffs.failed(uid, error.class(), outside::dice()))
+    Action::requeue(ctx.backoffs.failed(uid, error.class(), clock::random_fraction()))
 }
 
-async fn pass<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &Progress) -> Result<Action, Error> {
+async fn read_and_work<K: Reconciled>(
+    guarded: &Guarded<K>,
+    ctx: &Context,
+    progress: &Progress,
+) -> Result<Action, Error> {
     let kind = K::kind(&());
     let (name, namespace) = (guarded.name_any(), guarded.namespace().unwrap_or_default());
     progress.at("waiting for the first list of every kind");
-    ctx.caches.filling.all().await;
+    ctx.caches.cache_sync.all_synced().await;
     if let Err(invalid) = &guarded.0 {
         progress.at("reporting that the object does not parse");
-        publish::invalid::<K>(ctx, &namespace, &name, invalid).await?;
+        publish::publish_invalid::<K>(ctx, &namespace, &name, invalid).await?;
         return Ok(Action::await_change());
     }
     progress.at(format!("reading the {kind}"));
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
     let Some(object) = api.get_opt(&name).await.map_err(Error::api(format!("reading the {kind}")))? else {
-        gone::<K>(ctx, &namespace, &name, guarded.meta().uid.as_deref());
+        object_gone::<K>(ctx, &namespace, &name, guarded.meta().uid.as_deref());
         return Ok(Action::await_change());
     };
     match Box::pin(object.work(ctx, progress)).await {
-        Ok(again) => Ok(Action::requeue(again)),
+        Ok(retry_after) => Ok(Action::requeue(retry_after)),
         Err(error) if error.class() == Class::NamespaceTerminating => Ok(Action::requeue(REQUEUE)),
         Err(error) => Err(error),
     }
 }
 
 /// The report of a pass that did not write its own. A conflict is looked at again within a moment and is no news.
-async fn report<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &Progress, error: &Error) {
+async fn report_failure<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &Progress, error: &Error) {
     if guarded.0.is_err() || error.class() == Class::Conflict {
         return;
     }
-    let hung = matches!(error, Error::Deadline { .. });
-    if progress.is_reported() && !hung {
+    let timed_out = matches!(error, Error::Deadline { .. });
+    if progress.is_reported() && !timed_out {
         return;
     }
     let (name, namespace) = (guarded.name_any(), guarded.namespace().unwrap_or_default());
@@ -141,7 +146,7 @@ async fn report<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &P
         let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
         let read = api.get_opt(&name).await.map_err(Error::api("reading the object for the report"))?;
         let Some(object) = read else { return Ok(()) };
-        publish(ctx, &object, object.unfinished(error, outside::now())).await.map(drop)
+        publish(ctx, &object, object.unfinished(error, clock::now())).await.map(drop)
     };
     match tokio::time::timeout(REPORT_WITHIN, report).await {
         Ok(Ok(())) => {}
@@ -152,5 +157,4 @@ async fn report<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &P
 }
 
 #[cfg(test)]
-#[path = "pass_tests.rs"]
 mod tests;

@@ -1,21 +1,26 @@
 //! Forming a Cluster, once: only when every expected pod has reported its marker and all are blank. Volumes that carry
 //! the recorded identity are adopted; anything else stops.
 
+use super::{
+    action::Action,
+    decision::{Plan, SILENT_POD_RECHECK},
+    roll,
+};
+use crate::{
+    controllers::cluster::observation::{NodeObservation, Observation, PodObservation, Recorded, Wish},
+    resources::identity::Identity,
+};
 use taffrail_crds::{Reason, Step};
 
-use super::{Action, Plan, SOON};
-use crate::controllers::cluster::seen::{PodSeen, Recorded, Report, Seen, Wish};
-use crate::resources::identity::Identity;
-
 /// Whether a disk already carries the recorded identity: then the Cluster was formed, though nobody wrote it down.
-pub(super) fn is_formed(identity: &Identity, seen: &Seen) -> bool {
-    seen.pods.values().any(|pod| pod.cluster_id() == Some(identity.cluster_id.as_str()))
+pub(super) fn is_formed(identity: &Identity, observation: &Observation) -> bool {
+    observation.pods.values().any(|pod| pod.cluster_id() == Some(identity.cluster_id.as_str()))
 }
 
-pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
-    let mut plan = Plan { size: size(wish, seen), nodes: wish.replicas, ..Plan::default() };
+pub(super) fn plan(wish: &Wish, observation: &Observation, recorded: &Recorded) -> Plan {
+    let mut plan = Plan { size: size(wish, observation), nodes: wish.replicas, ..Plan::default() };
     if wish.deleting {
-        plan.size = seen.set.as_ref().map_or(0, |set| set.replicas);
+        plan.size = observation.set.as_ref().map_or(0, |set| set.replicas);
         return plan;
     }
     let recorded_id = match recorded {
@@ -28,7 +33,7 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
         }
     };
     if let Some(pod) =
-        seen.pods.values().find(|pod| pod.cluster_id().is_some_and(|id| Some(id) != recorded_id.as_deref()))
+        observation.pods.values().find(|pod| pod.cluster_id().is_some_and(|id| Some(id) != recorded_id.as_deref()))
     {
         let other = pod.cluster_id().unwrap_or_default();
         plan.stalled = Some((
@@ -42,84 +47,87 @@ pub(super) fn plan(wish: &Wish, seen: &Seen, recorded: &Recorded) -> Plan {
         ));
         return plan;
     }
-    let carries = |pod: &PodSeen| pod.cluster_id().is_some();
+    let carries = |pod: &PodObservation| pod.cluster_id().is_some();
     match recorded {
         // The ConfigMap is lost: it is written again from the annotations.
         Recorded::Annotations(id) => {
-            let formed = seen.pods.values().any(carries);
-            if formed || every_blank(wish, seen).is_some() {
+            let formed = observation.pods.values().any(carries);
+            if formed || every_blank(wish, observation).is_some() {
                 plan.actions.push(Action::Record {
                     cluster_id: Some(id.clone()),
                     formed,
-                    nodes: seen.set.as_ref().map_or(wish.replicas, |set| set.replicas.max(1)),
+                    nodes: observation.set.as_ref().map_or(wish.replicas, |set| set.replicas.max(1)),
                 });
                 plan.step(Step::AdoptVolumes, wish.name.clone(), None);
             }
         }
         Recorded::Identity(_) => {
-            if let Some(first) = every_blank(wish, seen) {
-                plan.actions.extend(bootstrap(first));
+            if let Some(first) = every_blank(wish, observation) {
+                plan.actions.extend(bootstrap_action(first));
                 plan.actions.push(Action::MarkFormed { nodes: wish.replicas });
             }
         }
         // Only written down here. The next pass, which sees it recorded, annotates the volumes and bootstraps.
         Recorded::Nowhere => {
-            if every_blank(wish, seen).is_some() {
+            if every_blank(wish, observation).is_some() {
                 plan.actions.push(Action::Record { cluster_id: None, formed: false, nodes: wish.replicas });
             }
         }
         Recorded::Conflict(..) => {}
     }
-    say(&mut plan, wish, seen);
+    describe_steps(&mut plan, wish, observation);
     // A Cluster whose first template cannot run is repaired by correcting it, as one that was formed long ago.
-    super::roll::delete_broken(&mut plan, seen);
+    roll::delete_broken(&mut plan, observation);
     plan
 }
 
 /// As many pods as there may be anything on: what is wished, what the set has, what still exists.
-fn extent(wish: &Wish, seen: &Seen) -> i32 {
-    let set = seen.set.as_ref().map_or(0, |set| set.replicas);
-    let existing = seen.pods.keys().max().map_or(0, |ordinal| ordinal + 1);
+fn extent(wish: &Wish, observation: &Observation) -> i32 {
+    let set = observation.set.as_ref().map_or(0, |set| set.replicas);
+    let existing = observation.pods.keys().max().map_or(0, |ordinal| ordinal + 1);
     wish.replicas.max(set).max(existing)
 }
 
 /// Nothing is drained while the record is lost, so nothing that may hold data is taken away: the set shrinks only when
 /// every pod there is has said that it is blank.
-fn size(wish: &Wish, seen: &Seen) -> i32 {
-    let set = seen.set.as_ref().map_or(0, |set| set.replicas);
-    if every_blank(wish, seen).is_some() { wish.replicas } else { wish.replicas.max(set) }
+fn size(wish: &Wish, observation: &Observation) -> i32 {
+    let set = observation.set.as_ref().map_or(0, |set| set.replicas);
+    if every_blank(wish, observation).is_some() { wish.replicas } else { wish.replicas.max(set) }
 }
 
 /// The first pod, if every pod that may hold anything has reported and all are blank. Pods beyond the wish count too: a
 /// Cluster must never be formed beside members that are merely silent.
-fn every_blank<'a>(wish: &Wish, seen: &'a Seen) -> Option<&'a PodSeen> {
-    let expected = |ordinal| seen.pods.get(&ordinal).filter(|pod| pod.is_blank() && !pod.terminating);
-    let all = (0..extent(wish, seen)).all(|ordinal| expected(ordinal).is_some());
+fn every_blank<'a>(wish: &Wish, observation: &'a Observation) -> Option<&'a PodObservation> {
+    let expected = |ordinal| observation.pods.get(&ordinal).filter(|pod| pod.is_blank() && !pod.terminating);
+    let all = (0..extent(wish, observation)).all(|ordinal| expected(ordinal).is_some());
     all.then(|| expected(0)).flatten()
 }
 
-fn bootstrap(first: &PodSeen) -> Option<Action> {
+fn bootstrap_action(first: &PodObservation) -> Option<Action> {
     Some(Action::Bootstrap {
         pod: first.name.clone(),
         address: first.address.clone()?,
-        disk_id: first.node()?.disk_id.clone(),
+        disk_id: first.node_status()?.disk_id.clone(),
     })
 }
 
-fn say(plan: &mut Plan, wish: &Wish, seen: &Seen) {
+fn describe_steps(plan: &mut Plan, wish: &Wish, observation: &Observation) {
     let mut missing = None;
     for ordinal in 0..wish.replicas {
-        let waiting = match seen.pods.get(&ordinal) {
-            None => seen.creation.as_ref().map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
-            Some(pod) => match (&pod.trouble, &pod.report) {
-                (Some(trouble), _) => trouble.message.clone(),
-                (None, Report::Silent(why)) => {
+        let waiting = match observation.pods.get(&ordinal) {
+            None => observation
+                .creation
+                .as_ref()
+                .map_or_else(|| "the pod is being created".to_owned(), |t| t.message.clone()),
+            Some(pod) => match (&pod.problem, &pod.node) {
+                (Some(problem), _) => problem.message.clone(),
+                (None, NodeObservation::Silent(why)) => {
                     if pod.running {
-                        plan.recheck_in(SOON);
+                        plan.recheck_in(SILENT_POD_RECHECK);
                     }
                     why.clone()
                 }
-                (None, Report::Node(_)) => continue,
+                (None, NodeObservation::Status(_)) => continue,
             },
         };
         let pod = wish.pod(ordinal);

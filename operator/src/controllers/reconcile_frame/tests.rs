@@ -1,7 +1,7 @@
 //! Whole passes against an API server in memory: what is written on which path.
 
 use super::*;
-use crate::fake::FakeApi;
+use crate::fake_api::FakeApi;
 use serde_json::{Value, json};
 use taffrail_crds::{Cluster, EventStore};
 
@@ -74,11 +74,11 @@ async fn a_paused_cluster_gets_its_status_and_no_other_write() {
     let ctx = api.context(&[&main], &[&orders]);
     run(&guarded(main), &ctx).await.expect("a pass");
     assert_eq!(api.writes(), ["PATCH clusters/main/status"]);
-    let seen = api.get("clusters/main");
-    assert_eq!(condition(&seen, "Paused"), is("True", "Paused"));
-    assert_eq!(condition(&seen, "Stable"), is("False", "Paused"));
-    assert_eq!(condition(&seen, "Reconciling").0, "False");
-    assert_eq!(seen["status"]["replicas"], 0, "what is observed, not what was");
+    let stored = api.get("clusters/main");
+    assert_eq!(condition(&stored, "Paused"), is("True", "Paused"));
+    assert_eq!(condition(&stored, "Stable"), is("False", "Paused"));
+    assert_eq!(condition(&stored, "Reconciling").0, "False");
+    assert_eq!(stored["status"]["replicas"], 0, "what is observed, not what was");
 }
 
 #[tokio::test]
@@ -92,10 +92,10 @@ async fn the_deletion_of_a_paused_cluster_is_held_and_says_so() {
         let ctx = api.context(&[&main], stores);
         run(&guarded(main), &ctx).await.expect("a pass");
         assert_eq!(api.writes(), ["PATCH clusters/main/status"]);
-        let seen = api.get("clusters/main");
-        assert_eq!(seen["metadata"]["finalizers"], held());
-        assert_eq!(condition(&seen, "Stalled"), is("True", "Paused"));
-        assert!(seen.to_string().contains("set it to false"), "{seen}");
+        let stored = api.get("clusters/main");
+        assert_eq!(stored["metadata"]["finalizers"], held());
+        assert_eq!(condition(&stored, "Stalled"), is("True", "Paused"));
+        assert!(stored.to_string().contains("set it to false"), "{stored}");
     }
 }
 
@@ -107,10 +107,10 @@ async fn a_store_of_a_paused_cluster_gets_its_status_and_no_other_write() {
     let ctx = api.context(&[&main], &[&orders]);
     run(&guarded(orders), &ctx).await.expect("a pass");
     assert_eq!(api.writes(), ["PATCH eventstores/orders/status"]);
-    let seen = api.get("eventstores/orders");
-    assert_eq!(condition(&seen, "Paused"), is("True", "Paused"));
-    assert_eq!(condition(&seen, "Stable").0, "False");
-    assert_eq!(condition(&seen, "Reconciling").0, "False");
+    let stored = api.get("eventstores/orders");
+    assert_eq!(condition(&stored, "Paused"), is("True", "Paused"));
+    assert_eq!(condition(&stored, "Stable").0, "False");
+    assert_eq!(condition(&stored, "Reconciling").0, "False");
 }
 
 #[tokio::test]
@@ -123,10 +123,10 @@ async fn the_deletion_of_a_store_is_held_while_its_cluster_is_paused() {
     let ctx = api.context(&[], &[&orders]);
     run(&guarded(orders), &ctx).await.expect("a pass");
     assert_eq!(api.writes(), ["PATCH eventstores/orders/status"]);
-    let seen = api.get("eventstores/orders");
-    assert_eq!(seen["metadata"]["finalizers"], held());
-    assert_eq!(condition(&seen, "Stalled"), is("True", "Paused"));
-    assert_eq!(seen["status"]["plan"][0]["step"], "DeleteStore");
+    let stored = api.get("eventstores/orders");
+    assert_eq!(stored["metadata"]["finalizers"], held());
+    assert_eq!(condition(&stored, "Stalled"), is("True", "Paused"));
+    assert_eq!(stored["status"]["plan"][0]["step"], "DeleteStore");
 }
 
 #[tokio::test]
@@ -185,11 +185,11 @@ async fn a_pass_that_hangs_says_in_which_step_and_is_put_off() {
     let guarded = guarded(main);
     let error = run_within(&guarded, &ctx, Duration::from_millis(200)).await.expect_err("it hangs");
     assert!(matches!(&error, Error::Deadline { step, .. } if step.contains("the pods")), "{error}");
-    let seen = api.get("clusters/main");
-    assert_eq!(condition(&seen, "Stable"), is("False", "DeadlineExceeded"));
-    assert_eq!(condition(&seen, "Reconciling"), is("True", "DeadlineExceeded"));
-    assert!(seen["status"]["conditions"].to_string().contains("reading the StatefulSet, the pods"), "{seen}");
-    assert_eq!(seen["status"]["ready"], "3/3", "what was known stays");
+    let stored = api.get("clusters/main");
+    assert_eq!(condition(&stored, "Stable"), is("False", "DeadlineExceeded"));
+    assert_eq!(condition(&stored, "Reconciling"), is("True", "DeadlineExceeded"));
+    assert!(stored["status"]["conditions"].to_string().contains("reading the StatefulSet, the pods"), "{stored}");
+    assert_eq!(stored["status"]["ready"], "3/3", "what was known stays");
     let first = ctx.backoffs.failed("u-main", error.class(), 0.5);
     assert!(ctx.backoffs.failed("u-main", error.class(), 0.5) > first);
 }
@@ -204,9 +204,9 @@ async fn a_store_whose_pass_hangs_says_so_too() {
     let ctx = api.context(&[&main], &[&orders]);
     let error = run_within(&guarded(orders), &ctx, Duration::from_millis(200)).await.expect_err("it hangs");
     assert!(matches!(error, Error::Deadline { .. }));
-    let seen = api.get("eventstores/orders");
-    assert_eq!(condition(&seen, "Reconciling").0, "True");
-    assert!(seen["status"]["plan"].to_string().contains("reading the Cluster for the deletion"), "{seen}");
+    let stored = api.get("eventstores/orders");
+    assert_eq!(condition(&stored, "Reconciling").0, "True");
+    assert!(stored["status"]["plan"].to_string().contains("reading the Cluster for the deletion"), "{stored}");
 }
 
 #[tokio::test]
@@ -220,8 +220,8 @@ async fn an_object_that_does_not_parse_keeps_the_rest_of_its_status() {
     let guarded: Guarded<Cluster> = serde_json::from_value(raw.clone()).expect("a guard takes anything");
     assert!(guarded.0.is_err());
     run(&guarded, &ctx).await.expect("a pass");
-    let seen = api.get("clusters/main");
-    assert_eq!(seen["status"]["members"], raw["status"]["members"]);
-    assert_eq!(seen["status"]["ready"], "3/3");
-    assert_eq!(condition(&seen, "Stalled"), is("True", "InvalidSpec"));
+    let stored = api.get("clusters/main");
+    assert_eq!(stored["status"]["members"], raw["status"]["members"]);
+    assert_eq!(stored["status"]["ready"], "3/3");
+    assert_eq!(condition(&stored, "Stalled"), is("True", "InvalidSpec"));
 }

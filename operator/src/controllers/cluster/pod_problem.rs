@@ -1,20 +1,19 @@
 //! What keeps a pod from running, in Kubernetes' own words, with a remedy. Pure: objects in, sentence out.
 
+use super::observation::PodProblem;
 use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use taffrail_crds::Reason;
-
-use super::seen::Trouble;
 
 /// A process that ended this often and is not ready is in a loop; one or two restarts happen.
 const RESTARTS_MIN: i32 = 3;
 
 /// The first thing that keeps this pod from running.
-pub(super) fn of_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Trouble> {
+pub(super) fn of_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<PodProblem> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     unscheduled(pod, claim, name).or_else(|| container(pod, name))
 }
 
-fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> Option<Trouble> {
+fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> Option<PodProblem> {
     let conditions = pod.status.as_ref()?.conditions.as_deref()?;
     let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
     if scheduled.status != "False" {
@@ -29,7 +28,7 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
             || words.contains("storageclass");
         match class {
             None => {
-                return Some(Trouble {
+                return Some(PodProblem {
                     reason: Reason::VolumePending,
                     message: format!(
                         "claim {claim_name} is pending: no default StorageClass; create the Cluster with \
@@ -38,7 +37,7 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
                 });
             }
             Some(class) if about_volumes => {
-                return Some(Trouble {
+                return Some(PodProblem {
                     reason: Reason::VolumePending,
                     message: format!(
                         "claim {claim_name} of StorageClass {class} is pending: {words}; see that the class exists and \
@@ -50,7 +49,7 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
             Some(_) => {}
         }
     }
-    Some(Trouble {
+    Some(PodProblem {
         reason: Reason::Unschedulable,
         message: format!("{name}: {words}; add capacity, or relax spec.resources, spec.placement or spec.podTemplate"),
     })
@@ -60,10 +59,10 @@ fn phase(claim: &PersistentVolumeClaim) -> Option<&str> {
     claim.status.as_ref()?.phase.as_deref()
 }
 
-fn container(pod: &Pod, name: &str) -> Option<Trouble> {
+fn container(pod: &Pod, name: &str) -> Option<PodProblem> {
     let status = pod.status.as_ref()?.container_statuses.as_deref()?.first()?;
     let state = status.state.as_ref()?;
-    let crashing = |reason: &str, said: String| Trouble {
+    let crashing = |reason: &str, said: String| PodProblem {
         reason: Reason::CrashLooping,
         message: format!("{name}: {reason}: {said}; see the log of the pod"),
     };
@@ -77,7 +76,7 @@ fn container(pod: &Pod, name: &str) -> Option<Trouble> {
     let words = waiting.message.as_deref().unwrap_or_default();
     match reason {
         "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => {
-            Some(Trouble {
+            Some(PodProblem {
                 reason: Reason::ImagePullFailed,
                 message: format!(
                     "{name}: {reason}: {words}; correct spec.image or spec.version, or add \
@@ -106,92 +105,4 @@ fn last_words(state: Option<&ContainerState>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn pod(status: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "main-0"}, "status": status})).expect("a pod")
-    }
-
-    fn claim(class: Option<&str>) -> PersistentVolumeClaim {
-        let claim = json!({
-            "metadata": {"name": "data-main-0"}, "spec": {"storageClassName": class}, "status": {"phase": "Pending"},
-        });
-        serde_json::from_value(claim).expect("a claim")
-    }
-
-    fn unscheduled(words: &str) -> Pod {
-        pod(
-            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}]}),
-        )
-    }
-
-    fn waiting(reason: &str, last: serde_json::Value) -> Pod {
-        let status = json!({
-            "name": "node", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
-            "state": {"waiting": {"reason": reason, "message": "words"}}, "lastState": last,
-        });
-        pod(json!({"containerStatuses": [status]}))
-    }
-
-    #[test]
-    fn causes_are_told_apart_and_quoted() {
-        let words = "0/3 nodes are available: 3 Insufficient memory";
-        let cases = [
-            (unscheduled(words), Some(claim(Some("fast"))), Reason::Unschedulable, "3 Insufficient memory"),
-            (
-                unscheduled("pod has unbound immediate PersistentVolumeClaims"),
-                Some(claim(None)),
-                Reason::VolumePending,
-                "no default StorageClass",
-            ),
-            (
-                unscheduled("pod has unbound immediate PersistentVolumeClaims"),
-                Some(claim(Some("x"))),
-                Reason::VolumePending,
-                "StorageClass x is pending",
-            ),
-            (waiting("ImagePullBackOff", json!({})), None, Reason::ImagePullFailed, "spec.image"),
-            (
-                waiting(
-                    "CrashLoopBackOff",
-                    json!({"terminated": {"exitCode": 65, "message": "data directory is not ours\n"}}),
-                ),
-                None,
-                Reason::CrashLooping,
-                "data directory is not ours (exit code 65)",
-            ),
-            (
-                waiting("CrashLoopBackOff", json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}})),
-                None,
-                Reason::CrashLooping,
-                "OOMKilled, exit code 137",
-            ),
-        ];
-        for (pod, claim, reason, words) in cases {
-            let found = of_pod(&pod, claim.as_ref()).expect("trouble");
-            assert_eq!(found.reason, reason);
-            assert!(found.message.contains(words), "{}", found.message);
-        }
-    }
-
-    #[test]
-    fn a_loop_is_seen_while_the_process_runs_for_a_moment() {
-        let looping = |restarts: i32| {
-            let status = json!({
-                "name": "node", "image": "i", "imageID": "", "ready": false, "restartCount": restarts,
-                "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 65, "message": "not ours"}},
-            });
-            of_pod(&pod(json!({"containerStatuses": [status]})), None)
-        };
-        assert_eq!(looping(1), None);
-        assert_eq!(looping(3).map(|trouble| trouble.reason), Some(Reason::CrashLooping));
-    }
-
-    #[test]
-    fn a_pod_that_is_starting_is_no_trouble() {
-        assert_eq!(of_pod(&waiting("ContainerCreating", json!({})), None), None);
-        assert_eq!(of_pod(&pod(json!({})), None), None);
-    }
-}
+mod tests;

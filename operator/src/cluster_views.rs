@@ -1,20 +1,21 @@
 //! One long-lived stream of views for each Cluster, so that what happens among the nodes triggers a pass at once. The
 //! last view is kept for readers that license no disruption with it.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
+use crate::{
+    declare_batcher::DeclareBatcher,
+    node_admin::{self, Members, NodeAdmin},
+    triggers::Triggers,
+    watch::Guarded,
+};
 use kube::runtime::reflector::{ObjectRef, Store};
-use taffrail_crds::{Cluster, EventStore};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use taffrail_crds::EventStore;
 use taffrail_proto::admin::{ClusterView, DeclareResult, StoreDeclaration, StoreView};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
-
-use crate::declare::Lane;
-use crate::node_admin::{self, Members, NodeAdmin};
-use crate::watch::Guarded;
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
 /// The first view must come within this time.
 const FIRST_VIEW_WITHIN: Duration = Duration::from_secs(5);
@@ -25,25 +26,16 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
 /// What is known of a Cluster's stores and nodes.
 #[derive(Clone, Debug, Default)]
-pub struct Sight {
+pub(crate) struct ViewObservation {
     /// The newest view.
-    pub view: Option<Arc<ClusterView>>,
+    pub(crate) view: Option<Arc<ClusterView>>,
     /// The view is current: its stream lives, or ended a moment ago.
-    pub live: bool,
-}
-
-/// Where triggers go.
-#[derive(Clone)]
-pub struct Triggers {
-    /// To the controller of Clusters.
-    pub clusters: mpsc::Sender<ObjectRef<Guarded<Cluster>>>,
-    /// To the controller of EventStores.
-    pub stores: mpsc::Sender<ObjectRef<Guarded<EventStore>>>,
+    pub(crate) live: bool,
 }
 
 /// Follows the Clusters of one scope.
 #[derive(Clone)]
-pub struct Hub {
+pub(crate) struct ClusterViews {
     inner: Arc<Inner>,
 }
 
@@ -57,8 +49,8 @@ struct Inner {
 struct Follower {
     cluster_id: String,
     addresses: watch::Sender<Vec<String>>,
-    sight: watch::Receiver<Sight>,
-    declarations: Arc<Lane>,
+    observation: watch::Receiver<ViewObservation>,
+    batcher: Arc<DeclareBatcher>,
     task: JoinHandle<()>,
 }
 
@@ -68,14 +60,14 @@ impl Drop for Follower {
     }
 }
 
-impl Hub {
-    /// A hub that follows nothing yet.
-    pub fn new(admin: NodeAdmin, triggers: Triggers, stores: Store<Guarded<EventStore>>) -> Self {
+impl ClusterViews {
+    /// Follows no Cluster yet.
+    pub(crate) fn new(admin: NodeAdmin, triggers: Triggers, stores: Store<Guarded<EventStore>>) -> Self {
         Self { inner: Arc::new(Inner { admin, triggers, stores, followers: Mutex::default() }) }
     }
 
     /// Follows a Cluster at these addresses from now on.
-    pub fn follow(&self, namespace: &str, cluster: &str, cluster_id: &str, addresses: Vec<String>) {
+    pub(crate) fn follow(&self, namespace: &str, cluster: &str, cluster_id: &str, addresses: Vec<String>) {
         let key = (namespace.to_owned(), cluster.to_owned());
         let mut followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(follower) = followers.get(&key).filter(|follower| follower.cluster_id == cluster_id) {
@@ -87,37 +79,37 @@ impl Hub {
             return;
         }
         let (to_task, addresses) = watch::channel(addresses);
-        let (publish, sight) = watch::channel(Sight::default());
-        let task = Task {
-            hub: self.clone(),
+        let (publish, observation) = watch::channel(ViewObservation::default());
+        let task = FollowTask {
+            cluster_views: self.clone(),
             namespace: namespace.to_owned(),
             cluster: cluster.to_owned(),
             cluster_id: cluster_id.to_owned(),
             addresses,
             publish,
         };
-        #[allow(clippy::disallowed_methods, reason = "the follower owns this task and ends it when it is dropped")]
+        #[expect(clippy::disallowed_methods, reason = "the follower owns this task and ends it when it is dropped")]
         let task = tokio::spawn(task.run());
-        let declarations = Arc::default();
-        let follower = Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, sight, declarations, task };
+        let batcher = Arc::default();
+        let follower = Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, observation, batcher, task };
         followers.insert(key, follower);
     }
 
     /// Stops following a Cluster.
-    pub fn forget(&self, namespace: &str, cluster: &str) {
+    pub(crate) fn forget(&self, namespace: &str, cluster: &str) {
         let key = (namespace.to_owned(), cluster.to_owned());
         self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     /// What is known of a Cluster; none if it is not followed, so not formed or not reached yet.
-    pub fn sight(&self, namespace: &str, cluster: &str) -> Option<Sight> {
+    pub(crate) fn observation(&self, namespace: &str, cluster: &str) -> Option<ViewObservation> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.get(&key).map(|follower| follower.sight.borrow().clone())
+        followers.get(&key).map(|follower| follower.observation.borrow().clone())
     }
 
     /// The members of a Cluster that is followed.
-    pub fn members(&self, namespace: &str, cluster: &str) -> Option<Members> {
+    pub(crate) fn members(&self, namespace: &str, cluster: &str) -> Option<Members> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         followers.get(&key).map(|follower| self.inner.admin.members(follower.addresses.borrow().clone()))
@@ -127,37 +119,37 @@ impl Hub {
     ///
     /// # Errors
     /// The Cluster is not followed, or no member answers.
-    pub async fn declare(
+    pub(crate) async fn declare(
         &self,
         namespace: &str,
         cluster: &str,
         store: StoreDeclaration,
     ) -> Result<DeclareResult, node_admin::Error> {
-        let lane = {
+        let batcher = {
             let key = (namespace.to_owned(), cluster.to_owned());
             let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
-            followers.get(&key).map(|follower| follower.declarations.clone())
+            followers.get(&key).map(|follower| follower.batcher.clone())
         };
-        let lane = lane.ok_or(node_admin::Error::Nobody)?;
+        let batcher = batcher.ok_or(node_admin::Error::Nobody)?;
         let call = |stores| async move {
             let members = self.members(namespace, cluster).ok_or(node_admin::Error::Nobody)?;
             members.declare(stores).await
         };
-        lane.declare(store, call).await
+        batcher.declare(store, call).await
     }
 }
 
 /// Follows one Cluster until it is dropped.
-struct Task {
-    hub: Hub,
+struct FollowTask {
+    cluster_views: ClusterViews,
     namespace: String,
     cluster: String,
     cluster_id: String,
     addresses: watch::Receiver<Vec<String>>,
-    publish: watch::Sender<Sight>,
+    publish: watch::Sender<ViewObservation>,
 }
 
-impl Task {
+impl FollowTask {
     async fn run(mut self) {
         let mut retry = RETRY_FIRST;
         let mut last_view = Instant::now();
@@ -165,7 +157,7 @@ impl Task {
             let addresses = self.addresses.borrow_and_update().clone();
             let mut reached = false;
             for address in &addresses {
-                if self.read(address).await {
+                if self.read_stream(address).await {
                     reached = true;
                     break;
                 }
@@ -174,7 +166,7 @@ impl Task {
                 retry = RETRY_FIRST;
                 last_view = Instant::now();
             } else if last_view.elapsed() > STALE_AFTER {
-                self.lost().await;
+                self.mark_stale().await;
             }
             tokio::select! {
                 changed = self.addresses.changed() => if changed.is_err() { return },
@@ -185,8 +177,8 @@ impl Task {
     }
 
     /// Reads the stream of one node to its end. Returns whether it gave any view.
-    async fn read(&mut self, address: &str) -> bool {
-        let mut stream = match self.hub.inner.admin.watch(address).await {
+    async fn read_stream(&mut self, address: &str) -> bool {
+        let mut stream = match self.cluster_views.inner.admin.watch(address).await {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!(%error, cluster = self.cluster, "no stream of views");
@@ -206,7 +198,7 @@ impl Task {
                         return any;
                     }
                     any = true;
-                    self.take(view).await;
+                    self.accept_view(view).await;
                 }
                 Ok(None) => return any,
                 Err(error) => {
@@ -227,11 +219,11 @@ impl Task {
         }
     }
 
-    async fn take(&self, mut view: ClusterView) {
-        quiet(&mut view);
+    async fn accept_view(&self, mut view: ClusterView) {
+        strip_volatile(&mut view);
         let before = self.publish.borrow().clone();
         let changes = changes(before.view.as_deref().filter(|_| before.live), &view);
-        self.publish.send_replace(Sight { view: Some(Arc::new(view)), live: true });
+        self.publish.send_replace(ViewObservation { view: Some(Arc::new(view)), live: true });
         match changes {
             Changes::None => {}
             Changes::Stores(names) => {
@@ -244,8 +236,8 @@ impl Task {
         }
     }
 
-    async fn lost(&self) {
-        let was_live = self.publish.send_if_modified(|sight| std::mem::take(&mut sight.live));
+    async fn mark_stale(&self) {
+        let was_live = self.publish.send_if_modified(|observation| std::mem::take(&mut observation.live));
         if was_live {
             tracing::warn!(cluster = self.cluster, namespace = self.namespace, "no member gives a view");
             self.trigger_all().await;
@@ -261,26 +253,26 @@ impl Task {
                     && store.metadata.namespace.as_deref() == Some(&self.namespace)
             })
         };
-        for store in self.hub.inner.stores.state_filter(ours) {
+        for store in self.cluster_views.inner.stores.state_filter(ours) {
             let reference = ObjectRef::from_obj(store.as_ref());
             // A closed channel means that the process is stopping.
-            let _stopping = self.hub.inner.triggers.stores.send(reference).await;
+            let _stopping = self.cluster_views.inner.triggers.stores.send(reference).await;
         }
     }
 
     async fn trigger_cluster(&self) {
         let reference = ObjectRef::new(&self.cluster).within(&self.namespace);
-        let _stopping = self.hub.inner.triggers.clusters.send(reference).await;
+        let _stopping = self.cluster_views.inner.triggers.clusters.send(reference).await;
     }
 
     async fn trigger_store(&self, name: &str, namespace: &str) {
         let reference = ObjectRef::new(name).within(namespace);
-        let _stopping = self.hub.inner.triggers.stores.send(reference).await;
+        let _stopping = self.cluster_views.inner.triggers.stores.send(reference).await;
     }
 }
 
 /// Takes out what every append changes: it is of no use to a reconcile and would trigger for ever.
-fn quiet(view: &mut ClusterView) {
+fn strip_volatile(view: &mut ClusterView) {
     for store in view.stores.iter_mut().filter_map(|view| view.store.as_mut()) {
         store.last_position = 0;
         store.events = 0;
@@ -328,8 +320,10 @@ fn changes(before: Option<&ClusterView>, now: &ClusterView) -> Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_proto::admin::NodeView;
-    use taffrail_proto::v1::{Node, Store as StoreMessage};
+    use taffrail_proto::{
+        admin::NodeView,
+        v1::{Node, Store as StoreMessage},
+    };
 
     fn view(terms: &[(&str, u64)]) -> ClusterView {
         let store = |(name, term): &(&str, u64)| StoreView {
@@ -348,7 +342,7 @@ mod tests {
             stores: terms.iter().map(store).collect(),
             ..ClusterView::default()
         };
-        quiet(&mut view);
+        strip_volatile(&mut view);
         view
     }
 
@@ -358,7 +352,7 @@ mod tests {
         if let Some(store) = busy.stores[0].store.as_mut() {
             store.events += 5;
         }
-        quiet(&mut busy);
+        strip_volatile(&mut busy);
         assert_eq!(changes(Some(&view(&[("a", 1)])), &busy), Changes::None);
     }
 

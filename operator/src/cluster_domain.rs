@@ -3,7 +3,7 @@
 const DEFAULT: &str = "cluster.local";
 
 /// The given domain, else the one in the search list of the pod's `/etc/resolv.conf`, else `cluster.local`.
-pub fn find(given: &str) -> String {
+pub(crate) fn find(given: &str) -> String {
     if !given.is_empty() {
         return given.trim_end_matches('.').to_owned();
     }

@@ -1,31 +1,37 @@
 //! An API server for tests: objects in memory, over HTTP on the loopback. It knows no schema and no watch; it remembers
 //! every write, and can be told to leave requests unanswered.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-
+use crate::{
+    apply::Writer,
+    backoff::Backoffs,
+    cluster_views::ClusterViews,
+    context::{Caches, Context, Options},
+    events::Events,
+    metrics::Metrics,
+    name_conflict::ConflictWatches,
+    node_admin::NodeAdmin,
+    triggers::Triggers,
+    watch::{CacheSync, Guarded},
+};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
-use kube::Client;
-use kube::runtime::{reflector, watcher};
+use kube::{
+    Client,
+    runtime::{reflector, watcher},
+};
 use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
 use taffrail_crds::{Cluster, EventStore};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
-use crate::apply::Writer;
-use crate::backoff::Backoffs;
-use crate::context::{Caches, Context, Filling, Options};
-use crate::events::Events;
-use crate::hub::{Hub, Triggers};
-use crate::metrics::Metrics;
-use crate::node_admin::NodeAdmin;
-use crate::taken::Waits;
-use crate::watch::Guarded;
+use tokio::{sync::mpsc, task::JoinSet};
 
 #[derive(Default)]
 struct State {
@@ -114,17 +120,17 @@ impl FakeApi {
         let (to_stores, _) = mpsc::channel(1);
         let (event_stores, mut writer) = reflector::store::<Guarded<EventStore>>();
         for store in stores {
-            writer.apply_watcher_event(&seen(*store));
+            writer.apply_watcher_event(&applied(*store));
         }
         let (cluster_cache, mut writer) = reflector::store::<Guarded<Cluster>>();
         for cluster in clusters {
-            writer.apply_watcher_event(&seen(*cluster));
+            writer.apply_watcher_event(&applied(*cluster));
         }
         let triggers = Triggers { clusters: to_clusters, stores: to_stores };
         Context {
             writer: Writer::new(client.clone(), metrics.clone()),
-            waits: Waits::new(client.clone(), triggers.clone()),
-            hub: Hub::new(admin.clone(), triggers, event_stores.clone()),
+            conflict_watches: ConflictWatches::new(client.clone(), triggers.clone()),
+            cluster_views: ClusterViews::new(admin.clone(), triggers, event_stores.clone()),
             admin,
             events: Events::new(client.clone()),
             client,
@@ -132,11 +138,9 @@ impl FakeApi {
             backoffs: Backoffs::default(),
             gate: Arc::default(),
             caches: Caches {
-                filling: Filling::default(),
+                cache_sync: CacheSync::default(),
                 clusters: cluster_cache,
                 event_stores,
-                sets: reflector::store().0,
-                pods: reflector::store().0,
                 claims: reflector::store().0,
                 config_maps: reflector::store().0,
                 services: reflector::store().0,
@@ -151,12 +155,12 @@ impl FakeApi {
     }
 }
 
-fn seen<K: Clone>(object: &K) -> watcher::Event<Guarded<K>> {
+fn applied<K: Clone>(object: &K) -> watcher::Event<Guarded<K>> {
     watcher::Event::Apply(kube::core::DeserializeGuard(Ok(object.clone())))
 }
 
 /// Plural, name and subresource of a path such as `/apis/GROUP/VERSION/namespaces/NS/PLURAL/NAME/SUB`.
-fn parts(path: &str) -> (String, Option<String>, Option<String>) {
+fn parse_path(path: &str) -> (String, Option<String>, Option<String>) {
     let all: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let skip = if all[0] == "api" { 2 } else { 3 };
     let rest = all.get(skip..).unwrap_or_default();
@@ -166,7 +170,7 @@ fn parts(path: &str) -> (String, Option<String>, Option<String>) {
 }
 
 async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (plural, name, sub) = parts(request.uri().path());
+    let (plural, name, sub) = parse_path(request.uri().path());
     let method = request.method().clone();
     let is_silent = state.lock().expect("state").silent.contains(&plural);
     if is_silent {
@@ -174,13 +178,13 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     }
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let (status, value) = decide(&mut state.lock().expect("state"), &method, &plural, name, sub, body);
+    let (status, value) = handle(&mut state.lock().expect("state"), &method, &plural, name, sub, body);
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
     *response.status_mut() = status;
     Ok(response)
 }
 
-fn decide(
+fn handle(
     state: &mut State,
     method: &Method,
     plural: &str,

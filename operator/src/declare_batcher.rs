@@ -1,50 +1,50 @@
 //! Declarations of stores, gathered: while one call to the coordinator is under way, those that come up meanwhile wait and
 //! go together in the next. So the first store is declared at once, and fifty that are applied together take a few calls.
 //!
-//! Owner: the hub, one lane for each Cluster it follows. Bounded: a waiting declaration is a waiting pass, of which the
+//! Owner: `ClusterViews`, one batcher for each Cluster that it follows. Bounded: a waiting declaration is a waiting pass, of which the
 //! controller runs a fixed number, and a call carries at most [`BATCH_MAX`].
 
-use std::collections::VecDeque;
-use std::future::Future;
-use std::sync::{Mutex, PoisonError};
-
+use crate::node_admin::Error;
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::{Mutex, PoisonError},
+};
 use taffrail_proto::admin::{DeclareResult, StoreDeclaration};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::node_admin::Error;
-
 /// Declarations in one call. Each is a command in the log of the system group, and all must fit into one deadline.
-pub const BATCH_MAX: usize = 32;
+pub(crate) const BATCH_MAX: usize = 32;
 
 type Answer = Result<DeclareResult, Error>;
 
 /// The declarations of one Cluster.
 #[derive(Debug)]
-pub struct Lane {
+pub(crate) struct DeclareBatcher {
     waiting: Mutex<VecDeque<(StoreDeclaration, oneshot::Sender<Answer>)>>,
     /// The right to call.
-    turn: Semaphore,
+    call_permit: Semaphore,
 }
 
-impl Default for Lane {
+impl Default for DeclareBatcher {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), turn: Semaphore::new(1) }
+        Self { waiting: Mutex::default(), call_permit: Semaphore::new(1) }
     }
 }
 
-impl Lane {
+impl DeclareBatcher {
     /// Declares a store, together with others that wait. `call` is made by whoever has the turn, for all of them.
     ///
     /// # Errors
     /// Those of `call`. A batch that is refused is taken apart, so that one malformed declaration harms no other.
-    pub async fn declare<F, Fut>(&self, store: StoreDeclaration, call: F) -> Answer
+    pub(crate) async fn declare<F, Fut>(&self, store: StoreDeclaration, call: F) -> Answer
     where
         F: Fn(Vec<StoreDeclaration>) -> Fut,
         Fut: Future<Output = Result<Vec<DeclareResult>, Error>>,
     {
         let mut answer = self.enqueue(store.clone());
         loop {
-            let Ok(_turn) = self.turn.acquire().await else { return Err(Error::Nobody) };
+            let Ok(_permit) = self.call_permit.acquire().await else { return Err(Error::Nobody) };
             match answer.try_recv() {
                 Ok(answer) => return answer,
                 Err(oneshot::error::TryRecvError::Empty) => {}
@@ -101,9 +101,8 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
     use futures::future::join_all;
+    use std::sync::Arc;
 
     fn store(name: &str) -> StoreDeclaration {
         StoreDeclaration { name: name.to_owned(), ..StoreDeclaration::default() }
@@ -130,10 +129,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_up_during_a_call_goes_together_in_the_next() {
-        let (lane, sizes) = (Lane::default(), Arc::<Mutex<Vec<usize>>>::default());
+        let (batcher, sizes) = (DeclareBatcher::default(), Arc::<Mutex<Vec<usize>>>::default());
         let names: Vec<String> = (0..50).map(|n| format!("s{n}")).collect();
         let answers =
-            join_all(names.iter().map(|name| lane.declare(store(name), |all| slow(sizes.clone(), all)))).await;
+            join_all(names.iter().map(|name| batcher.declare(store(name), |all| slow(sizes.clone(), all)))).await;
         for (name, answer) in names.iter().zip(answers) {
             assert_eq!(answer.expect("accepted").store_id, format!("id-{name}"));
         }
@@ -144,8 +143,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_is_refused_harms_no_other() {
-        let (lane, sizes) = (Lane::default(), Arc::<Mutex<Vec<usize>>>::default());
-        let declare = |name| lane.declare(store(name), |all| slow(sizes.clone(), all));
+        let (batcher, sizes) = (DeclareBatcher::default(), Arc::<Mutex<Vec<usize>>>::default());
+        let declare = |name| batcher.declare(store(name), |all| slow(sizes.clone(), all));
         let (first, good, bad) = tokio::join!(declare("first"), declare("good"), declare("bad"));
         assert!(first.is_ok() && good.is_ok(), "{first:?} {good:?}");
         assert!(matches!(bad, Err(Error::Refused { .. })), "{bad:?}");
@@ -153,12 +152,12 @@ mod tests {
 
     #[tokio::test]
     async fn one_whose_carrier_gave_up_is_declared_all_the_same() {
-        let lane = Lane::default();
-        let mut carrier = Box::pin(lane.declare(store("a"), |_| std::future::pending()));
-        let mut other = Box::pin(lane.declare(store("b"), |all| async move { Ok(accepted(&all)) }));
-        let turn = lane.turn.acquire().await.expect("a turn");
+        let batcher = DeclareBatcher::default();
+        let mut carrier = Box::pin(batcher.declare(store("a"), |_| std::future::pending()));
+        let mut other = Box::pin(batcher.declare(store("b"), |all| async move { Ok(accepted(&all)) }));
+        let call_permit = batcher.call_permit.acquire().await.expect("a permit");
         assert!(futures::poll!(&mut carrier).is_pending() && futures::poll!(&mut other).is_pending());
-        drop(turn);
+        drop(call_permit);
         // It carries both now, and hangs until its pass is given up.
         assert!(futures::poll!(&mut carrier).is_pending());
         drop(carrier);
