@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks that the Containerfile makes the image that scripts/image.sh makes: the same packages, user, paths, command, label
-# and compiler flags; and that the charts run it as that user. Reads the files only; needs no container engine.
+# and archive of RocksDB; and that the charts run it as that user. Reads the files only; needs no container engine.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -42,8 +42,8 @@ same "binaries" "$(first 'for b in ([a-z -]+); do strip' "$script")" "$(first 'f
 same "what is left out" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$script" | sort | tr '\n' ' ')" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$container" | sort | tr '\n' ' ')"
-same "flags of RocksDB" "$(first 'flags="(-m[^"]+)"' "$here/scripts/rocksdb-archive.sh")" \
-  "$(first 'CXXFLAGS="([^"]+)"' "$container")"
+same "archive of RocksDB" "$(first 'ROCKSDB_LIB_DIR=\$\("\$here/([a-z-]+\.sh)' "$here/scripts/cargo.sh")" \
+  "$(first 'ROCKSDB_LIB_DIR=\$\(scripts/([a-z-]+\.sh)' "$container")"
 same "crates" "$(first 'build --release (-p [a-z -]+) --bins' "$here/Makefile")" \
   "$(first 'build --locked --release (-p [a-z -]+) --bins' "$container")"
 
@@ -54,7 +54,7 @@ same "user of the charts" "$(first '--user ([0-9]+):' "$script")" \
 
 # Every package that is installed for building is one that scripts/deps.sh knows; gcc comes with g++.
 for package in $(first '--no-install-recommends ([a-z+ -]+) && ' "$container"); do
-  same "build package" "$package" "$(awk -v want="$package" '$2 == want {print $2; exit}' "$here/scripts/deps.sh")"
+  same "build package" "$package" "$("$here/scripts/deps.sh" --list | awk -v want="$package" '$2 == want {print $2; exit}')"
 done
 
 echo "$passed passed, $failed failed"

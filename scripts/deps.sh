@@ -2,6 +2,7 @@
 # Installs the Debian packages that building Taffrail and running its local Kubernetes need: only missing packages, and nothing
 # when all are present. Where packages cannot be installed (not root, no apt-get), prints one line for each missing thing.
 #   deps.sh            installs
+#   deps.sh --build    installs only what compiling Taffrail needs, for `make single`
 #   deps.sh --check    only reports; exit code 1 when something is missing
 #   deps.sh --list     prints check, package and purpose of every line, separated by tabs
 #
@@ -13,7 +14,7 @@ set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
 # check | Debian package | purpose
-needs='
+needs_build='
 gcc                      gcc               linking, and compiling lz4 and zstd
 g++                      g++               building RocksDB
 make                     make              the build commands, and building jemalloc
@@ -23,9 +24,11 @@ strip                    binutils          binaries of images
 @clang-headers           libclang-dev      generating the RocksDB bindings
 @certificates            ca-certificates   downloading crates and Go modules
 git                      git               versions of builds
-curl                     curl              checking HTTP endpoints
 jq                       jq                reading JSON in scripts
 flock                    util-linux        build locks
+'
+needs_cluster='
+curl                     curl              checking HTTP endpoints
 unshare                  util-linux        the namespaces of the local Kubernetes
 nsenter                  util-linux        the namespaces of the local Kubernetes
 setsid                   util-linux        starting the local Kubernetes
@@ -133,7 +136,7 @@ lines() {
   local check package purpose
   while read -r check package purpose; do
     [ -z "$check" ] || printf '%s\t%s\t%s\n' "$check" "$package" "$purpose"
-  done <<<"$needs"
+  done <<<"$needs_build$needs_cluster"
 }
 
 missing_lines() {
@@ -150,10 +153,12 @@ explain() {
   done <<<"$1"
 }
 
-if [ "${1:-}" = --list ]; then
-  lines
-  exit
-fi
+case ${1:-} in
+  --list) lines && exit ;;
+  --build) needs_cluster="" ;;
+  --check | "") ;;
+  *) echo "usage: deps.sh [--build | --check | --list]" >&2; exit 2 ;;
+esac
 missing=$(missing_lines)
 [ -n "$missing" ] || exit 0
 if [ "${1:-}" = --check ]; then

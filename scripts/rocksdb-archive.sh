@@ -22,6 +22,8 @@ expected="7 min on two cores"
 
 say() { echo "rocksdb-archive: $*" >&2; }
 fail() { say "$*"; exit 1; }
+# shellcheck source=scripts/step.sh
+. scripts/step.sh
 
 # version CRATE: the version in Cargo.lock
 version() { awk -v crate="$1" '$1 == "name" { found = $3 == "\"" crate "\"" } found && $1 == "version" { gsub(/"/, "", $3); print $3; exit }' Cargo.lock; }
@@ -89,6 +91,16 @@ prepare() {
   done
 }
 
+build() {
+  prepare
+  if ! compile "$work" "$(nproc)"; then
+    if [ -e "$work/failed" ]; then explain_failure; fi
+    fail "no archive was made; the logs are in $work"
+  fi
+  mv "$work/librocksdb.a" "$out/librocksdb.a"
+  rm -rf "$work"
+}
+
 explain_failure() {
   local unit
   while read -r unit; do
@@ -137,16 +149,9 @@ if [ ! -e "$out/librocksdb.a" ]; then
   exec 9>"$out/.lock"
   flock --nonblock 9 || { say "another build is running; waiting for it"; flock 9; }
   if [ ! -e "$out/librocksdb.a" ]; then
-    say "building RocksDB $rocksdb_version once into $out: usually $expected"
-    start=$SECONDS
-    prepare
-    if ! compile "$work" "$(nproc)"; then
-      if [ -e "$work/failed" ]; then explain_failure; fi
-      fail "no archive was made; the logs are in $work"
-    fi
-    mv "$work/librocksdb.a" "$out/librocksdb.a"
-    rm -rf "$work"
-    say "done in $((SECONDS - start)) s (usually $expected)"
+    step "RocksDB $rocksdb_version, once, into $out" "$expected" build
   fi
 fi
+# Where plain `cargo` looks, see .cargo/config.toml; a read-only checkout does without.
+if [ "$(readlink .rocksdb)" != "$out" ]; then ln -sfn "$out" .rocksdb 2>/dev/null || true; fi
 echo "$out"
