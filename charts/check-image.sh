@@ -42,6 +42,7 @@ same "binaries" "$(first 'for b in ([a-z -]+); do strip' "$script")" "$(first 'f
 same "what is left out" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$script" | sort | tr '\n' ' ')" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$container" | sort | tr '\n' ' ')"
+# shellcheck disable=SC2016 # patterns
 same "archive of RocksDB" "$(first 'ROCKSDB_LIB_DIR=\$\("\$here/([a-z-]+\.sh)' "$here/scripts/cargo.sh")" \
   "$(first 'ROCKSDB_LIB_DIR=\$\(scripts/([a-z-]+\.sh)' "$container")"
 same "crates" "$(first 'build --release (-p [a-z -]+) --bins' "$here/Makefile")" \

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves scripts/deps.sh on a minimal Debian 12: bootstraps one below the cache, runs deps.sh in it and uses every thing that the
-# list names (scripts/fresh-root-inside.sh). Takes about 6 minutes on two cores. Needs root and a Debian-like host.
+# list names (scripts/fresh-root-inside.sh). Takes about 5 minutes on two cores. Needs root and a Debian-like host.
 #   fresh-root.sh            removes what it made when all went well
 #   KEEP=1 fresh-root.sh     leaves it below $TAFFRAIL_CACHE/fresh-root; the next run then starts from the same base
 #   MIRROR=URL               where Debian comes from; without it, the sources of the host's apt
@@ -34,7 +34,7 @@ bootstrap() {
 }
 
 configure_apt() {
-  { [ -n "$sources" ] && sed 's/^/deb /' <<<"$sources" || echo "deb $mirror $suite main"; } >"$root/etc/apt/sources.list"
+  printf '%s\n' "${sources:-$mirror $suite main}" | sed 's/^/deb /' >"$root/etc/apt/sources.list"
   apt-config dump | grep -E '^Acquire::(http|https|ftp)::' >"$root/etc/apt/apt.conf.d/99host" || true
 }
 
@@ -87,7 +87,7 @@ step "fresh-root: crates of Cargo.lock" "1 min, nothing when they are there" car
 [ -x "$base/bin/bash" ] || step "fresh-root: minimal Debian from $mirror" "1 min" bootstrap
 rm -rf --one-file-system "$run"
 mkdir -p "$root" "$run/upper" "$run/work" "$run/crates" "$run/crates-work"
-step "fresh-root: deps.sh and the use of every line" "4 min" \
+step "fresh-root: deps.sh and the use of every line" "3 min" \
   unshare --mount --propagation private --pid --fork --ipc --uts "$0" --enter
 if [ "${KEEP:-}" = 1 ]; then
   say "kept: base in $base, changes of this run in $run/upper"

@@ -2,7 +2,7 @@
 # Sourced by the scripts that build Go programs once into the cache (k8s-tools.sh, prometheus.sh). The caller sets:
 #   tool       its name, for messages
 #   module     the directory of go.mod
-#   sources    the files, relative to it, that decide the binaries: go.mod, go.sum and own sources
+#   sources    an array of the files, relative to it, that decide the binaries: go.mod, go.sum and own sources
 #   cache      where binaries, stamps and log go
 #   flags      an array of flags for `go build`
 #   packages   an associative array: the package of each command
@@ -16,7 +16,7 @@
 say() { echo "$tool: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-stamp_of() { (cd "$module" && echo "$1 ${packages[$1]} ${flags[*]}" && cat $sources) | sha256sum | cut -d' ' -f1; }
+stamp_of() { (cd "$module" && echo "$1 ${packages[$1]} ${flags[*]}" && cat "${sources[@]}") | sha256sum | cut -d' ' -f1; }
 
 out_of_date() {
   local command
@@ -71,7 +71,7 @@ go_build() {
     if [ -n "$missing" ]; then
       require_go
       # shellcheck disable=SC2086 # one word for each command
-      step "$tool: $(echo $missing) from source" "$usual" build_commands $missing
+      step "$tool: ${missing//$'\n'/ } from source" "$usual" build_commands $missing
     fi
   fi
   echo "$cache/bin"

@@ -15,6 +15,7 @@ root="$cache/image-root-$(dpkg --print-architecture)-$(. /etc/os-release; echo "
 if [ ! -e "$root/.done" ]; then
   rm -rf "$root"; mkdir -p "$root" "$cache/debs"
   chmod 755 "$root"
+  # shellcheck disable=SC2086 # one word for each package
   (cd "$cache/debs" && rm -f ./*.deb && apt-get download -q $packages >/dev/null 2>&1) ||
     { echo "image: apt-get download failed; run apt-get update first" >&2; exit 1; }
   for deb in "$cache"/debs/*.deb; do dpkg-deb -x "$deb" "$root"; done

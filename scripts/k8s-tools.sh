@@ -9,7 +9,7 @@ kubernetes=1.36.3
 helm=3.21.4
 tool=k8s-tools
 module=$(cd "$(dirname "${BASH_SOURCE[0]}")/../e2e/tools" && pwd)
-sources="go.mod go.sum $(cd "$module" && echo coredns/*.go pause/*.go)"
+mapfile -t sources < <(cd "$module" && printf '%s\n' go.mod go.sum coredns/*.go pause/*.go)
 cache=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}/k8s-$kubernetes
 usual="10 min on two cores"
 declare -A packages=([helm]=helm.sh/helm/v3/cmd/helm [etcd]=go.etcd.io/etcd/server/v3 [coredns]=./coredns [pause]=./pause)

@@ -7,10 +7,10 @@ set -euo pipefail
 version=3.16.0
 tool=prometheus
 module=$(cd "$(dirname "${BASH_SOURCE[0]}")/../e2e/tools/prometheus" && pwd)
-sources="go.mod go.sum"
+sources=(go.mod go.sum)
 cache=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}/prometheus-$version
 usual="4 min on two cores"
-flags=(-tags remove_all_sd,enable_kubernetes_sd -ldflags "-s -w -X github.com/prometheus/common/version.Version=$version")
+flags=(-tags "remove_all_sd,enable_kubernetes_sd" -ldflags "-s -w -X github.com/prometheus/common/version.Version=$version")
 declare -A packages=([prometheus]=github.com/prometheus/prometheus/cmd/prometheus [promtool]=github.com/prometheus/prometheus/cmd/promtool)
 
 # shellcheck source=scripts/go-build.sh

@@ -22,6 +22,7 @@ case $line in
   "kind get kubeconfig"* | "k3d kubeconfig get"*) echo "kubeconfig of $3" ;;
   "podman save -o "*) : >"$3" ;;
   "docker save -o "*) : >"$3" ;;
+  "localkube kubeconfig") echo "$FAKE/kubeconfig" ;;
   "kubectl get pods -l"*) printf 'main-%d node%d True\n' 0 1 1 2 2 3 ;;
   "kubectl get tfc/main"*) echo 3 ;;
   "kubectl get nodes -o name") printf 'node/%d\n' 1 2 3 ;;
@@ -61,7 +62,7 @@ run() {
   status=0
   : >"$FAKE/log"
   env -i HOME="$FAKE/home" FAKE="$FAKE" TAFFRAIL_CACHE="$FAKE/cache" CARGO_TARGET_DIR="$FAKE/target" CLUSTER="${cluster:-}" \
-    PATH="$FAKE/cache/k8s-1.36.3/bin:$FAKE/bin" "$@" >"$work/out" 2>&1 </dev/null || status=$?
+    PATH="$FAKE/cache/k8s-1.36.3/bin:$FAKE/bin${also_path:+:$also_path}" "$@" >"$work/out" 2>&1 </dev/null || status=$?
 }
 up() { run scripts/up.sh docker.io/local/taffrail:dev "$FAKE/image.tar"; }
 ok() { passed=$((passed + 1)); }
@@ -230,6 +231,29 @@ ran "kubectl get nodes"
 run scripts/down.sh
 engine_ran </dev/null
 user_untouched
+
+# deps.sh is the real one and needs the packages of this machine; `make check` has installed them
+begin "the local Kubernetes" make helm kubectl taffrail
+mkdir -p "$FAKE/target/debug"
+ln -s "$FAKE/fake" "$FAKE/target/debug/localkube"
+touch "$FAKE/target/debug/taffrail" "$FAKE/target/debug/taffrail-operator" "$FAKE/image.tar"
+cluster=local also_path=$PATH up
+succeeds
+if diff - <(grep -E '^(make|localkube|taffrail) ' "$FAKE/log") >"$work/diff" <<TEXT; then ok; else bad "$(cat "$work/diff")"; fi
+make --no-print-directory -j2 tools up-binaries
+localkube up
+localkube kubeconfig
+localkube load-image $FAKE/image.tar
+taffrail stores list --endpoint http://10.96.0.9:2113 [kubeconfig]
+taffrail append orders-1 --endpoint http://10.96.0.9:2113 --store orders --type OrderPaid --data {"total": 42} [kubeconfig]
+taffrail read orders-1 --endpoint http://10.96.0.9:2113 --store orders --output jsonl [kubeconfig]
+TEXT
+says "together"
+user_untouched
+run scripts/env.sh /tools
+says "export KUBECONFIG=$FAKE/kubeconfig PATH=/tools:"
+run scripts/down.sh
+ran "localkube down"
 
 begin "helm missing" docker kind kubectl go
 cluster=existing up
