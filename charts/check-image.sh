@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks that the Containerfile makes the image that scripts/image.sh makes: the same packages, user, paths, command, label
-# and archive of RocksDB; and that the charts run it as that user. Reads the files only; needs no container engine.
+# and way to build; and that the charts run it as that user. Reads the files only; needs no container engine.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -42,9 +42,8 @@ same "binaries" "$(first 'for b in ([a-z -]+); do strip' "$script")" "$(first 'f
 same "what is left out" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$script" | sort | tr '\n' ' ')" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$container" | sort | tr '\n' ' ')"
-# shellcheck disable=SC2016 # patterns
-same "archive of RocksDB" "$(first 'ROCKSDB_LIB_DIR=\$\("\$here/([a-z-]+\.sh)' "$here/scripts/cargo.sh")" \
-  "$(first 'ROCKSDB_LIB_DIR=\$\(scripts/([a-z-]+\.sh)' "$container")"
+same "cargo with the archive of RocksDB" "$(first '^CARGO := ([a-z/.]+)$' "$here/Makefile")" \
+  "$(first ' ([a-z/.]+) build --locked --release' "$container")"
 same "crates" "$(first 'build --release (-p [a-z -]+) --bins' "$here/Makefile")" \
   "$(first 'build --locked --release (-p [a-z -]+) --bins' "$container")"
 
