@@ -46,7 +46,7 @@ up-binaries:
 
 .PHONY: up
 up: ## the main job: Kubernetes, operator, Cluster, store, first events; 30 minutes on a fresh machine, then one (CLUSTER=local|kind|k3d|existing)
-	@MAKE=$(MAKE) scripts/up.sh $(IMAGE) $(ARCHIVE)
+	@scripts/up.sh $(IMAGE) $(ARCHIVE)
 
 .PHONY: down
 down: ## remove what `up` made; caches and other clusters stay

@@ -15,6 +15,8 @@ cd "$(dirname "$0")/.."
 kube="$CARGO_TARGET_DIR/debug/localkube"
 TAFFRAIL_STEPS=$(mktemp); export TAFFRAIL_STEPS
 trap 'step_table; rm -f "$TAFFRAIL_STEPS"' EXIT
+# the inner make has jobs of its own
+unset MAKEFLAGS MFLAGS MAKELEVEL
 title() { printf '==> %s\n' "$*"; }
 
 # helm and kubectl from PATH; where one is missing, both from source
@@ -36,7 +38,7 @@ case $cluster in
     step "Debian packages" "1 min, 1 s when they are there" scripts/deps.sh
     # Together: on two cores each fills the gaps in which the other links. make ends both when one fails.
     step "Kubernetes and the binaries" "22 min, 5 s when nothing changed" \
-      "${MAKE:-make}" --no-print-directory -j2 tools up-binaries
+      make --no-print-directory -j2 tools up-binaries
     step "local Kubernetes of three nodes" "10 s" "$kube" up >/dev/null
     KUBECONFIG=$("$kube" kubeconfig)
     step "image $image" "10 s" pack_image
