@@ -24,7 +24,7 @@ deps: ## install missing Debian packages (root)
 	@scripts/deps.sh
 
 .PHONY: fresh-root
-fresh-root: ## prove `deps` on a minimal Debian 12 made by debootstrap (root): 5 minutes
+fresh-root: ## prove `deps` on a minimal Debian 12 made by debootstrap (root): 4 minutes
 	@scripts/fresh-root.sh
 
 .PHONY: tools

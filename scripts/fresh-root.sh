@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Proves scripts/deps.sh on a minimal Debian 12: bootstraps one below the cache, runs deps.sh in it and uses every thing that the
-# list names (scripts/fresh-root-inside.sh). Takes about 5 minutes on two cores. Needs root and a Debian-like host.
+# list names (scripts/fresh-root-inside.sh). Takes about 4 minutes on two cores. Needs root and a Debian-like host.
 #   fresh-root.sh            removes what it made when all went well
 #   KEEP=1 fresh-root.sh     leaves it below $TAFFRAIL_CACHE/fresh-root; the next run then starts from the same base
 #   MIRROR=URL               where Debian comes from; without it, the sources of the host's apt
