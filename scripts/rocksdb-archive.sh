@@ -8,8 +8,8 @@
 #
 # Joining files is safe only where no file changes the meaning of another. Three kinds of leaks are possible:
 #   - names: static functions and anonymous namespaces of two files share one scope. Equal names are a compile error.
-#   - overloads: functions of one name with different parameters in the anonymous namespaces of two files. Of RocksDB 11.8.1, no
-#     unit has such a pair: all overloads in anonymous namespaces are members of one class.
+#   - overloads: local functions of one name with different parameters in two files, of which a call could take the other one.
+#     The local symbols of the units of RocksDB 11.8.1, compiled without inlining, have none: all their overloads are of one file.
 #   - macros: a macro that one file defines stays defined in the next. `rocksdb-archive.sh --check` compares the preprocessed
 #     text of every file, alone and in its unit, and names each file that differs. Run the check after an update of the crate.
 # A file that leaks belongs in the list `apart` and is compiled alone; RocksDB 11.8.1 has none.
