@@ -12,42 +12,56 @@ CARGO := scripts/cargo.sh
 LOCALKUBE := $(CARGO_TARGET_DIR)/debug/localkube
 IMAGE ?= docker.io/local/taffrail:dev
 ARCHIVE := $(TAFFRAIL_CACHE)/taffrail-image.tar
+# Sourced where a target has several long steps: each says its usual time, and a table of the times ends the target.
+STEPS := export TAFFRAIL_STEPS=$$(mktemp) && . scripts/step.sh && trap 'step_table; rm -f "$$TAFFRAIL_STEPS"' EXIT
 
 .PHONY: help
 help: ## one line per target
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: deps
 deps: ## install missing Debian packages (root)
 	@scripts/deps.sh
 
+.PHONY: fresh-root
+fresh-root: ## prove `deps` on a minimal Debian 12 made by debootstrap (root): 4 minutes
+	@scripts/fresh-root.sh
+
 .PHONY: tools
-tools: ## build Kubernetes, helm, etcd and CoreDNS once into the cache
+tools: ## build Kubernetes, helm, etcd and CoreDNS once into the cache: 10 minutes on two cores
 	@scripts/k8s-tools.sh >/dev/null
 
 .PHONY: prometheus
-prometheus: ## build Prometheus with its Kubernetes discovery once into the cache, for e2e-long
+prometheus: ## build Prometheus with its Kubernetes discovery once into the cache, for e2e-long: 4 minutes
 	@scripts/prometheus.sh >/dev/null
 
 .PHONY: build
-build: ## the binaries, for tests and the local Kubernetes
+build: ## the binaries, for tests and the local Kubernetes: 12 minutes from nothing
 	@$(CARGO) build --workspace --bins
 
+# only what `up` starts: the simulator and the generators can wait
+.PHONY: up-binaries
+up-binaries:
+	@. scripts/step.sh; step "binaries" "12 min, 2 s when nothing changed" $(CARGO) build --workspace --bin taffrail --bin taffrail-operator --bin localkube
+
 .PHONY: up
-up: deps tools build ## the main job on a fresh machine: Kubernetes, operator, Cluster, store, first events
+up: ## the main job: Kubernetes, operator, Cluster, store, first events; 30 minutes on a fresh machine, then one (CLUSTER=local|kind|k3d|existing)
 	@scripts/up.sh $(IMAGE) $(ARCHIVE)
 
 .PHONY: down
-down: ## end the local Kubernetes; nothing is left but caches
-	@[ -x $(LOCALKUBE) ] || $(CARGO) build -q --workspace --bin localkube
-	@$(LOCALKUBE) down
+down: ## remove what `up` made; caches and other clusters stay
+	@scripts/down.sh
 
 .PHONY: env
 env: ## print export lines for eval "$$(make -s env)"
-	@echo "export KUBECONFIG=$$($(LOCALKUBE) kubeconfig) PATH=$(K8S_BIN):$(CARGO_TARGET_DIR)/debug:\$$PATH"
+	@scripts/env.sh $(K8S_BIN)
+
+.PHONY: single
+single: ## one node without Kubernetes in the foreground; its data stay in the cache; 20 minutes from nothing
+	@scripts/single.sh
 
 .PHONY: images
-images: deps ## release binaries as one image: make images IMAGE=NAME:TAG, writes taffrail-image.tar
+images: deps ## release binaries as one image, 20 minutes from nothing: make images IMAGE=NAME:TAG, writes taffrail-image.tar
 	@$(CARGO) build --release -p taffrail-node -p taffrail-operator --bins
 	@scripts/image.sh $(CARGO_TARGET_DIR)/release $(CURDIR)/taffrail-image.tar $(IMAGE)
 
@@ -61,11 +75,12 @@ charts: tools ## the charts as packages: taffrail-VERSION.tgz, taffrail-crds-VER
 	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing
+check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing: 5 minutes from nothing
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh
-	@shellcheck -S error scripts/*.sh charts/*.sh .ci/run
+	@shellcheck -x scripts/*.sh scripts/tests/*.sh charts/*.sh .ci/run
+	@scripts/tests/up_test.sh
 	@scripts/paths.sh
 	@scripts/licences.py
 	@scripts/notices.py --check
@@ -83,6 +98,14 @@ fix: ## the only target that edits: formats and generated files
 	@$(CARGO) fmt --all
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
 	@TAFFRAIL_FIX=1 $(CARGO) test -q -p taffrail-node --lib reference_page
+
+# make test-one T=name: the tests whose names contain it, in every crate; F="--features ..." for those of a feature
+T ?=
+F ?=
+.PHONY: test-one
+test-one: ## the tests whose names contain T, in every crate: make test-one T=name
+	@[ -n "$(T)" ] || { echo "test-one: say which: make test-one T=name" >&2; exit 2; }
+	@$(CARGO) test --workspace $(F) "$(T)"
 
 .PHONY: unit
 unit: ## tests beside the code, property tests, golden files
@@ -119,10 +142,11 @@ e2e-long: tools prometheus build ## the local Kubernetes itself, and every scena
 	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: ## what CI runs: check, every test that needs no Kubernetes, and the main job on a real Kubernetes (e2e-long has the rest)
-	@$(MAKE) --no-print-directory check
-	@$(MAKE) --no-print-directory integration
-	@$(MAKE) --no-print-directory e2e
+test: ## what CI runs: check, every test that needs no Kubernetes, and the main job on a real Kubernetes; 30 minutes after the first `up`, then 12 (e2e-long has the rest)
+	@$(STEPS); \
+	step "check" "5 min" $(MAKE) --no-print-directory check; \
+	step "integration" "20 min after the first up, then 5" $(MAKE) --no-print-directory integration; \
+	step "e2e" "4 min" $(MAKE) --no-print-directory e2e
 
 .PHONY: clean-cache
 clean-cache: ## remove what was built once for all checkouts

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# cargo with the cached RocksDB archive: linking it takes seconds, compiling it takes a quarter of an hour.
+# cargo with the cached RocksDB archive: linking it takes seconds, compiling it takes minutes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+# make's job server is for make's own jobs; cargo would share its few slots
+unset MAKEFLAGS MFLAGS MAKELEVEL
 case "${1:-}" in
   fmt | metadata) ;;
   *)
@@ -15,9 +17,9 @@ root=$(cd "$here/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ]; then
   if [ -d "$target" ]; then
-    for crate in core proto crds client node sim operator e2e; do
-      cargo clean -q --manifest-path "$root/Cargo.toml" -p "taffrail-$crate"
-    done
+    metadata=$(cargo metadata --no-deps --format-version 1 --manifest-path "$root/Cargo.toml")
+    mapfile -t ours < <(jq -r '.packages[] | "--package", .name' <<<"$metadata")
+    cargo clean -q --manifest-path "$root/Cargo.toml" "${ours[@]}"
   fi
   # Also in a directory that is made just now: else the second call would take its own first build for another checkout's.
   mkdir -p "$target"

@@ -1,70 +1,172 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building Taffrail and running its local Kubernetes need: only what is missing, and nothing
-# when all is there. Where it may not or cannot install (not root, no apt), it prints one line for each missing thing.
+# Installs the Debian packages that building Taffrail and running its local Kubernetes need: only missing packages, and nothing
+# when all are present. Where packages cannot be installed (not root, no apt-get), prints one line for each missing thing.
 #   deps.sh            installs
-#   deps.sh --check    only tells; exit code 1 when something is missing
+#   deps.sh --build    installs only what compiling Taffrail needs, for `make single`
+#   deps.sh --check    only reports; exit code 1 when something is missing
+#   deps.sh --list     prints check, package and purpose of every line, separated by tabs
+#
+# A check looks for the thing itself and not for an entry of dpkg's database: it then also holds on other systems and for
+# programs that were installed by hand. A check that begins with @ is a function below, wherever a file of the right name can
+# be something else. `make fresh-root` proves the list: on a minimal Debian 12 it uses every line for its purpose.
+# The commands of coreutils, findutils, grep, sed, awk, tar and gzip are on every system and are not listed.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
-# what to look for | Debian package | what it is for
-# A name is looked for on PATH; with a slash it is a path (patterns are allowed).
-needs='
-cc                                   gcc                       linking, and building RocksDB
-c++                                  g++                       building RocksDB
-make                                 make                      the build commands
-/usr/lib/llvm-*/lib/libclang*.so*    libclang-dev              generating the RocksDB bindings
-ar                                   binutils                  unpacking Debian packages into images
-flock                                util-linux                build locks, and the namespaces of the local Kubernetes
-unshare                              util-linux                the namespaces of the local Kubernetes
-nsenter                              util-linux                the namespaces of the local Kubernetes
-mount                                mount                     volumes of the local Kubernetes
-mkfs.ext4                            e2fsprogs                 volumes of limited size
-containerd                           containerd                running containers
-ctr                                  containerd                loading images
-runc                                 runc                      running containers
-/usr/lib/cni/ptp                     containernetworking-plugins  pod networks
-iptables                             iptables                  Services, and cutting networks in tests
-conntrack                            conntrack                 kube-proxy
-ip                                   iproute2                  pod networks
-buildah                              buildah                   building images
-busybox                              busybox-static            the shell in test images
-promtool                             prometheus                checking metrics
-jq                                   jq                        reading JSON in scripts
-openssl                              openssl                   certificates in tests
-curl                                 curl                      checking HTTP endpoints
-git                                  git                       versions of builds
-python3                              python3                   checks of pages, licences and language, and the notices
-shellcheck                           shellcheck                checking the scripts
+# check | Debian package | purpose
+needs_build='
+gcc                      gcc               linking, and compiling lz4 and zstd
+g++                      g++               building RocksDB
+make                     make              the build commands, and building jemalloc
+ar                       binutils          building RocksDB
+strip                    binutils          binaries of images
+@libclang                libclang-dev      generating the RocksDB bindings
+@clang-headers           libclang-dev      generating the RocksDB bindings
+@certificates            ca-certificates   downloading crates and Go modules
+git                      git               versions of builds
+jq                       jq                reading JSON in scripts
+python3                  python3           checks of pages, licences and language, and the notices
+flock                    util-linux        build locks
 '
+needs_cluster='
+curl                     curl              checking HTTP endpoints
+unshare                  util-linux        the namespaces of the local Kubernetes
+nsenter                  util-linux        the namespaces of the local Kubernetes
+setsid                   util-linux        starting the local Kubernetes
+mount                    mount             volumes of the local Kubernetes
+mkfs.ext4                e2fsprogs         volumes of limited size
+kill                     procps            killing processes in tests
+containerd               containerd        running containers
+containerd-shim-runc-v2  containerd        running containers
+ctr                      containerd        loading images
+runc                     runc              running containers
+@cni-plugins             containernetworking-plugins  pod networks
+iptables                 iptables          Services
+iptables-save            iptables          kube-proxy
+iptables-restore         iptables          kube-proxy, and cutting networks in tests
+conntrack                conntrack         kube-proxy
+@iproute2                iproute2          pod networks
+buildah                  buildah           building images
+dpkg-deb                 dpkg              unpacking Debian packages into images
+apt-get                  apt               downloading Debian packages for images
+@static-busybox          busybox-static    the shell in test images
+@promtool                prometheus        checking metrics
+openssl                  openssl           certificates in tests
+shellcheck               shellcheck        checking the scripts
+'
+
+# The libraries that bindgen can load, by the rules of the crate clang-sys: libclang.so, libclang-N.so and their versions, in
+# LIBCLANG_PATH alone if it is set, else in the places below. libclang-cpp is another library, which LLVM packages bring along.
+libclang_candidates() {
+  local directories directory file
+  if [ -n "${LIBCLANG_PATH:-}" ]; then
+    directories=("$LIBCLANG_PATH" "$(dirname "$LIBCLANG_PATH")")
+  else
+    IFS=: read -r -a directories <<<"${LD_LIBRARY_PATH:-}:${LIBRARY_PATH:-}"
+    directories+=(/usr/local/llvm*/lib* /usr/local/lib*/*/* /usr/local/lib*/* /usr/local/lib* /usr/lib*/*/* /usr/lib*/* /usr/lib*)
+    if type -P llvm-config >/dev/null; then directories+=("$(llvm-config --prefix)"/lib*); fi
+  fi
+  for directory in "${directories[@]}"; do
+    for file in "$directory"/libclang.so* "$directory"/libclang-*.so*; do
+      # a pattern may match nothing, a link may lead nowhere, and a linker script is no library
+      if [ -s "$file" ] && [[ $file != *-cpp.* ]] && head -c 4 "$file" | grep -q ELF; then readlink -f "$file"; fi
+    done
+  done
+}
+
+# The major version of the library that bindgen takes: the highest.
+libclang_version() { libclang_candidates | sed -nE 's/.*libclang(-|\.so\.)([0-9]+).*/\2/p' | sort -n | tail -n 1; }
+
+libclang() { [ -n "$(libclang_candidates)" ]; }
+
+# stddef.h and its like belong to the compiler: the library looks for those of its own version, and bindgen passes it those of
+# a clang on PATH.
+clang_headers() {
+  local version
+  if type -P clang >/dev/null && [ -e "$(clang -print-resource-dir)/include/stddef.h" ]; then return; fi
+  version=$(libclang_version)
+  compgen -G "/usr/*lib*/clang/${version:-*}/include/stddef.h" || compgen -G "/usr/*lib*/clang/${version:-*}.*/include/stddef.h" ||
+    compgen -G "/usr/lib*/llvm*/lib*/clang/${version:-*}/include/stddef.h" ||
+    compgen -G "/usr/lib*/llvm*/lib*/clang/${version:-*}.*/include/stddef.h"
+}
+
+# The bundles in which cargo and Go look for the certificates of public authorities.
+certificates() {
+  local bundle
+  for bundle in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
+    /etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem /etc/ssl/ca-bundle.pem /etc/ssl/cert.pem; do
+    if grep -qs 'BEGIN CERTIFICATE' "$bundle"; then return; fi
+  done
+  return 1
+}
+
+# The directories and plugins that the local Kubernetes looks for.
+cni_plugins() {
+  local directory
+  for directory in /usr/lib/cni /opt/cni/bin /usr/libexec/cni; do
+    [ -x "$directory/ptp" ] && [ -x "$directory/host-local" ] && [ -x "$directory/portmap" ] &&
+      [ -x "$directory/loopback" ] && return
+  done
+  return 1
+}
+
+# busybox has an `ip` that prints no JSON.
+iproute2() { ip -V 2>/dev/null | grep -q iproute2; }
+
+# The images of the tests hold nothing but busybox: it has to run without a C library beside it.
+static_busybox() { type -P busybox >/dev/null && ! ldd "$(type -P busybox)" 2>/dev/null | grep -q '=>'; }
+
+promtool() { command promtool --version 2>/dev/null | grep -q '^promtool, version'; }
 
 present() {
   case $1 in
-    */*) compgen -G "$1" >/dev/null ;;
-    *) command -v "$1" >/dev/null ;;
-  esac
+    @libclang) libclang ;;
+    @clang-headers) clang_headers ;;
+    @certificates) certificates ;;
+    @cni-plugins) cni_plugins ;;
+    @iproute2) iproute2 ;;
+    @static-busybox) static_busybox ;;
+    @promtool) promtool ;;
+    @*) echo "deps: no check is named $1" >&2; exit 2 ;;
+    # a file on PATH: `command -v` would take the shell's own `kill` for the program
+    *) type -P "$1" ;;
+  esac >/dev/null
+}
+
+lines() {
+  local check package purpose
+  while read -r check package purpose; do
+    [ -z "$check" ] || printf '%s\t%s\t%s\n' "$check" "$package" "$purpose"
+  done <<<"$needs_build$needs_cluster"
 }
 
 missing_lines() {
-  local what package purpose
-  while read -r what package purpose; do
-    [ -z "$what" ] || present "$what" || printf '%s\t%s\t%s\n' "$what" "$package" "$purpose"
-  done <<<"$needs"
+  local check package purpose
+  lines | while IFS=$'\t' read -r check package purpose; do
+    present "$check" || printf '%s\t%s\t%s\n' "$check" "$package" "$purpose"
+  done
 }
 
 explain() {
-  local what package purpose
-  while IFS=$'\t' read -r what package purpose; do
-    echo "deps: $what is missing (Debian package $package; needed for $purpose)" >&2
+  local check package purpose
+  while IFS=$'\t' read -r check package purpose; do
+    echo "deps: ${check#@} is missing (Debian package $package; needed for $purpose)" >&2
   done <<<"$1"
 }
 
+case ${1:-} in
+  --list) lines && exit ;;
+  --build) needs_cluster="" ;;
+  --check | "") ;;
+  *) echo "usage: deps.sh [--build | --check | --list]" >&2; exit 2 ;;
+esac
 missing=$(missing_lines)
 [ -n "$missing" ] || exit 0
 if [ "${1:-}" = --check ]; then
   explain "$missing"
   exit 1
 fi
-if ! command -v apt-get >/dev/null; then
+if ! type -P apt-get >/dev/null; then
   explain "$missing"
   echo "deps: this is not a Debian-like system (no apt-get): install the above with its package manager" >&2
   exit 1
@@ -77,9 +179,8 @@ fi
 
 mapfile -t packages < <(cut -f2 <<<"$missing" | sort -u)
 log=$(mktemp -t taffrail-deps.XXXXXX.log)
-echo "deps: installing ${packages[*]} (usually under a minute; log: $log)" >&2
+echo "deps: installing ${packages[*]}: usually 1 min (log: $log)" >&2
 export DEBIAN_FRONTEND=noninteractive
-# policy-rc.d would be the clean way to keep services from starting; containers have no init to start them anyway.
 if ! { apt-get update -q && apt-get install -y -q --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
   tail -n 15 "$log" >&2
   echo "deps: apt-get failed; the lines above are the end of $log" >&2
@@ -88,7 +189,8 @@ fi
 missing=$(missing_lines)
 if [ -n "$missing" ]; then
   explain "$missing"
-  echo "deps: still missing after installing; log: $log" >&2
+  echo "deps: still missing after installing ${packages[*]}; log: $log" >&2
   exit 1
 fi
 rm -f "$log"
+echo "deps: done in $SECONDS s" >&2

@@ -18,6 +18,7 @@ recipe=$(sha256sum scripts/image.sh)
 if [ "$(cat "$root.recipe" 2>/dev/null)" != "$recipe" ]; then
   rm -rf "$root"; mkdir -p "$root" "$cache/debs"
   chmod 755 "$root"
+  # shellcheck disable=SC2086 # one word for each package
   (cd "$cache/debs" && rm -f ./*.deb && apt-get download -q $packages >/dev/null 2>&1) ||
     { echo "image: apt-get download failed; run apt-get update first" >&2; exit 1; }
   # Scanners of images look for the packages in status.d where there is no package manager.

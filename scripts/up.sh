@@ -1,32 +1,76 @@
 #!/usr/bin/env bash
 # From nothing to stored events on a real Kubernetes. Idempotent: what is there already is left as it is.
+# usage: up.sh IMAGE ARCHIVE, called by `make up`. The variable CLUSTER decides where:
+#   (unset)     a container engine that answers with kind or k3d on PATH, else the local Kubernetes
+#   local       the local Kubernetes of three nodes, built from source (root on Debian; no container engine)
+#   kind, k3d   a cluster named `taffrail` in docker or podman; no other cluster or kubeconfig is touched
+#   existing    the cluster that kubectl points at, with an image that it can pull; nothing is built but missing helm and kubectl
 set -euo pipefail
 image=${1:?image}; archive=${2:?archive}
 cd "$(dirname "$0")/.."
+# shellcheck source=scripts/step.sh
+. scripts/step.sh
+# shellcheck source=scripts/engine.sh
+. scripts/engine.sh
 kube="$CARGO_TARGET_DIR/debug/localkube"
-step() { printf '==> %s\n' "$*"; }
+TAFFRAIL_STEPS=$(mktemp); export TAFFRAIL_STEPS
+trap 'step_table; rm -f "$TAFFRAIL_STEPS"' EXIT
+# the inner make has jobs of its own
+unset MAKEFLAGS MFLAGS MAKELEVEL
+title() { printf '==> %s\n' "$*"; }
 
-if [ "${CLUSTER:-local}" = existing ]; then
-  step "using the cluster that kubectl points at"
-  kubectl get nodes >/dev/null
-else
-  step "local Kubernetes: three nodes (about 8 s)"
-  "$kube" up >/dev/null
-  KUBECONFIG=$("$kube" kubeconfig); export KUBECONFIG
+# helm and kubectl from PATH; where one is missing, both from source
+kubernetes_clients() {
+  if type -P helm >/dev/null && type -P kubectl >/dev/null; then return; fi
+  scripts/k8s-tools.sh helm kubectl >/dev/null
+}
+
+pack_image() {
   if [ ! -e "$archive" ] || [ "$CARGO_TARGET_DIR/debug/taffrail" -nt "$archive" ] || [ "$CARGO_TARGET_DIR/debug/taffrail-operator" -nt "$archive" ]; then
-    step "image $image (about 5 s)"
     scripts/image.sh "$CARGO_TARGET_DIR/debug" "$archive" "$image" >/dev/null
   fi
   "$kube" load-image "$archive" >/dev/null
+}
+
+choose_cluster
+case $cluster in
+  local)
+    step "Debian packages" "1 min, 1 s when they are there" scripts/deps.sh
+    # Together: on two cores each fills the gaps in which the other links. make ends both when one fails.
+    step "Kubernetes and the binaries" "28 min, 5 s when nothing changed" \
+      make --no-print-directory -j2 tools up-binaries
+    step "local Kubernetes of three nodes" "10 s" "$kube" up >/dev/null
+    KUBECONFIG=$("$kube" kubeconfig)
+    step "image $image" "10 s" pack_image
+    ;;
+  kind | k3d)
+    step "helm and kubectl" "nothing; 4 min where missing on PATH" kubernetes_clients
+    step "image $image from the Containerfile ($engine)" "25 min, seconds when nothing changed" "$engine" build -t "$image" .
+    step "cluster taffrail ($cluster on $engine)" "2 min" engine_up "$cluster" "$engine"
+    step "loading the image" "20 s" engine_load "$cluster" "$engine" "$image"
+    KUBECONFIG=$engine_kubeconfig
+    ;;
+  existing)
+    step "helm and kubectl" "nothing; 4 min where missing on PATH" kubernetes_clients
+    title "using the cluster that kubectl points at"
+    kubectl get nodes >/dev/null
+    ;;
+esac
+if [ "$cluster" != existing ]; then
+  export KUBECONFIG
+  mkdir -p "$engine_state"
+  echo "$cluster" >"$engine_state/current"
 fi
 
-step "operator"
-helm dependency build charts/taffrail >/dev/null
-helm upgrade --install taffrail charts/taffrail -n taffrail-system --create-namespace \
-  --set image.repository="${image%:*}" --set image.tag="${image##*:}" --set image.pullPolicy=IfNotPresent \
-  --wait --timeout 3m >/dev/null
+install_operator() {
+  helm dependency build charts/taffrail >/dev/null
+  helm upgrade --install taffrail charts/taffrail -n taffrail-system --create-namespace \
+    --set image.repository="${image%:*}" --set image.tag="${image##*:}" --set image.pullPolicy=IfNotPresent \
+    --wait --timeout 3m >/dev/null
+}
+step "operator" "5 s" install_operator
 
-step "Cluster main and EventStore orders"
+title "Cluster main and EventStore orders (usually 10 s)"
 # only where absent, so that a second run does not undo a scale
 if ! created=$(kubectl create -f crds/examples/minimal.yaml 2>&1) && grep '^Error' <<<"$created" | grep -qv AlreadyExists; then
   echo "$created" >&2
@@ -38,7 +82,7 @@ if ! kubectl wait --for=condition=Stable tfc/main evs/orders --timeout=5m; then
   exit 1
 fi
 
-step "pods, each on a node of its own"
+title "pods, each on a node of its own"
 placed=$(kubectl get pods -l taffrail.io/cluster=main -o 'jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}')
 awk '{ print $1, ($3 == "True" ? "is Ready on" : "is NOT Ready on"), $2 }' <<<"$placed"
 # three of each, unless the Cluster was scaled since or the cluster of somebody else has fewer nodes
@@ -51,18 +95,24 @@ if [ "$ready" -ne "$replicas" ] || [ "$apart" -lt "$((replicas < nodes ? replica
   exit 1
 fi
 
-step "an event from a pod"
+title "an event from a pod"
 kubectl exec main-0 -- taffrail append orders-1 --store orders --type OrderPlaced --data '{"total": 42}'
-step "an event from the host"
 endpoint="http://$(kubectl get svc main-clients -o 'jsonpath={.spec.clusterIP}'):2113"
+if [ "$cluster" = local ]; then
+  second="the host" reader=() nodes_command="taffrail cluster nodes --endpoint $endpoint"
+else
+  # the addresses of Services lead nowhere outside such a cluster
+  second="another pod, through the Service" reader=(kubectl exec main-2 --) nodes_command="kubectl exec main-0 -- taffrail cluster nodes"
+fi
+title "an event from $second"
 # a new Service is known to every machine only a moment after its pods are Ready; until then it refuses
 for _ in {1..20}; do
-  taffrail stores list --endpoint "$endpoint" >/dev/null 2>&1 && break
+  "${reader[@]}" taffrail stores list --endpoint "$endpoint" >/dev/null 2>&1 && break
   sleep 0.5
 done
-taffrail append orders-1 --endpoint "$endpoint" --store orders --type OrderPaid --data '{"total": 42}'
-step "all events of the stream, from the host and from a pod"
-taffrail read orders-1 --endpoint "$endpoint" --store orders --output jsonl
+"${reader[@]}" taffrail append orders-1 --endpoint "$endpoint" --store orders --type OrderPaid --data '{"total": 42}'
+title "all events of the stream, from $second and from a pod"
+"${reader[@]}" taffrail read orders-1 --endpoint "$endpoint" --store orders --output jsonl
 kubectl exec main-1 -- taffrail read orders-1 --store orders --output jsonl | tail -n 1
 
 cat <<TEXT
@@ -72,5 +122,5 @@ Taffrail is up. Try next:
   kubectl get tfc,evs,pods -o wide
   kubectl exec -it main-2 -- taffrail subscribe --all --store orders
   kubectl scale tfc/main --replicas=5
-  taffrail cluster nodes --endpoint $endpoint
+  $nodes_command
 TEXT

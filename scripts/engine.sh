@@ -1,0 +1,120 @@
+# shellcheck shell=bash
+# Sourced by up.sh, down.sh and env.sh: the cluster named `taffrail` in a container engine, made by kind or k3d.
+# No other cluster is touched, and neither is the user's kubeconfig: every command gets the file $engine_kubeconfig as its own.
+#   $engine_state/current    where the last `make up` went: kind, k3d or local
+#   $engine_state/made       "TOOL ENGINE", when `make up` itself created the cluster; `make down` removes only such a cluster
+engine_cluster=taffrail
+engine_state=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}/up
+engine_kubeconfig=$engine_state/kubeconfig
+
+# Prints the container engine that answers: docker before podman.
+engine_that_answers() {
+  local engine
+  for engine in docker podman; do
+    if type -P "$engine" >/dev/null && timeout 5 "$engine" info >/dev/null 2>&1; then
+      echo "$engine"
+      return
+    fi
+  done
+  return 1
+}
+
+# Sets cluster (local, existing, kind or k3d) and engine from the variable CLUSTER; without it, what the machine offers.
+choose_cluster() {
+  cluster=${CLUSTER:-} engine=""
+  case $cluster in
+    local | existing) return ;;
+    "" | kind | k3d) engine=$(engine_that_answers) || engine="" ;;
+    *) echo "up: CLUSTER=$cluster is not known; use local, kind, k3d or existing" >&2; return 1 ;;
+  esac
+  if [ -z "$cluster" ]; then
+    cluster=local
+    # k3d speaks to docker only
+    if [ "$engine" = docker ] && type -P k3d >/dev/null; then cluster=k3d; fi
+    if [ -n "$engine" ] && type -P kind >/dev/null; then cluster=kind; fi
+    if [ "$cluster" = local ]; then engine=""; fi
+    return
+  fi
+  type -P "$cluster" >/dev/null || { echo "up: CLUSTER=$cluster, but $cluster is not on PATH" >&2; return 1; }
+  [ -n "$engine" ] || { echo "up: CLUSTER=$cluster, but neither 'docker info' nor 'podman info' answers within 5 s" >&2; return 1; }
+}
+
+# kind and k3d with our kubeconfig and the engine: in_engine TOOL ENGINE ARGUMENTS...
+in_engine() {
+  local tool=$1 engine=$2
+  shift 2
+  if [ "$tool" = kind ] && [ "$engine" = podman ]; then export KIND_EXPERIMENTAL_PROVIDER=podman; fi
+  KUBECONFIG=$engine_kubeconfig "$tool" "$@"
+}
+
+engine_has_cluster() {
+  case $1 in
+    kind) in_engine "$@" get clusters 2>/dev/null | grep -qx "$engine_cluster" ;;
+    k3d) in_engine "$@" cluster list --no-headers 2>/dev/null | awk '{ print $1 }' | grep -qx "$engine_cluster" ;;
+  esac
+}
+
+# Creates the cluster or takes the one that is there, and writes its kubeconfig: engine_up TOOL ENGINE
+engine_up() {
+  mkdir -p "$engine_state"
+  if engine_has_cluster "$@"; then
+    echo "up: the cluster $engine_cluster is there already" >&2
+    if [ "$1" = k3d ]; then in_engine "$@" cluster start "$engine_cluster"; fi
+  else
+    # before the creation: a cluster that is half made is ours too
+    echo "$*" >"$engine_state/made"
+    case $1 in
+      kind) in_engine "$@" create cluster --name "$engine_cluster" --wait 3m --config - <<TEXT
+kind: Cluster
+apiVersion: kind.x-k8s.io/v1alpha4
+nodes:
+  - role: control-plane
+  - role: worker
+  - role: worker
+  - role: worker
+TEXT
+        ;;
+      k3d) in_engine "$@" cluster create "$engine_cluster" --agents 2 --wait --timeout 3m \
+        --kubeconfig-update-default=false --kubeconfig-switch-context=false ;;
+    esac
+  fi
+  case $1 in
+    kind) in_engine "$@" get kubeconfig --name "$engine_cluster" ;;
+    k3d) in_engine "$@" kubeconfig get "$engine_cluster" ;;
+  esac >"$engine_kubeconfig.new"
+  mv "$engine_kubeconfig.new" "$engine_kubeconfig"
+  chmod 600 "$engine_kubeconfig"
+}
+
+# Copies an image of the engine to the nodes of the cluster: engine_load TOOL ENGINE IMAGE
+engine_load() {
+  local tool=$1 engine=$2 image=$3 archive=$engine_state/image.tar
+  case $tool in
+    k3d) in_engine "$tool" "$engine" image import "$image" --cluster "$engine_cluster" ;;
+    # `kind load docker-image` asks docker, also when the nodes are containers of podman
+    kind)
+      rm -f "$archive"
+      "$engine" save -o "$archive" "$image"
+      in_engine "$tool" "$engine" load image-archive "$archive" --name "$engine_cluster"
+      rm -f "$archive"
+      ;;
+  esac
+}
+
+# Removes the cluster if `make up` created it.
+engine_down() {
+  local tool engine
+  if [ ! -e "$engine_state/made" ]; then
+    case $(cat "$engine_state/current" 2>/dev/null) in
+      kind | k3d) echo "down: the cluster $engine_cluster was there before 'make up' and is left" >&2 ;;
+    esac
+    rm -f "$engine_state/current" "$engine_kubeconfig"
+    return
+  fi
+  read -r tool engine <"$engine_state/made"
+  case $tool in
+    kind) in_engine "$tool" "$engine" delete cluster --name "$engine_cluster" ;;
+    k3d) in_engine "$tool" "$engine" cluster delete "$engine_cluster" ;;
+  esac
+  rm -f "$engine_state/made" "$engine_state/current" "$engine_kubeconfig"
+}
