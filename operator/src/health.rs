@@ -1,29 +1,21 @@
 //! Metrics and probes over HTTP. Liveness is "the runtime turns", never the API server's health; readiness says whether
 //! the kinds are served and the caches are filled.
 
-use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
-
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use crate::metrics::Metrics;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-use crate::metrics::Metrics;
 
 /// The heart beats this often ...
 const BEAT: Duration = Duration::from_secs(1);
 /// ... and is missed after this long.
 const BEAT_MISSED: Duration = Duration::from_secs(30);
-const CONNECTIONS_MAX: usize = 64;
 
 /// What the probes report.
 #[derive(Clone)]
@@ -77,8 +69,10 @@ impl Health {
             self.inner.beat_ms.store(elapsed, Ordering::Relaxed);
         }
     }
+}
 
-    fn alive(&self) -> Result<(), String> {
+impl taffrail_http::Probes for Health {
+    fn live(&self) -> Result<(), String> {
         let last = Duration::from_millis(self.inner.beat_ms.load(Ordering::Relaxed));
         let silent = self.inner.started.elapsed().saturating_sub(last);
         if silent > BEAT_MISSED { Err(format!("no heartbeat for {} s", silent.as_secs())) } else { Ok(()) }
@@ -96,97 +90,27 @@ impl Health {
         }
     }
 
-    fn answer(&self, path: &str) -> (StatusCode, Vec<u8>) {
-        let verdict = |result: Result<(), String>| match result {
-            Ok(()) => (StatusCode::OK, b"ok\n".to_vec()),
-            Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n").into_bytes()),
-        };
-        match path {
-            "/livez" => verdict(self.alive()),
-            "/readyz" => verdict(self.ready()),
-            "/metrics" => match self.inner.metrics.text() {
-                Ok(text) => (StatusCode::OK, text),
-                Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
-            },
-            _ => (StatusCode::NOT_FOUND, b"try /metrics, /livez or /readyz\n".to_vec()),
-        }
-    }
-
-    /// Opens the port. Where the kernel has no IPv6, the same port of IPv4 is taken.
-    ///
-    /// # Errors
-    /// The port cannot be opened.
-    pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-        match TcpListener::bind(address).await {
-            Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
-                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
-            }
-            result => result,
-        }
-    }
-
-    /// Serves until stopped.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(slot) = slots.clone().acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a probe connection was not accepted");
-                    continue;
-                }
-            };
-            let health = self.clone();
-            let service = service_fn(move |request: Request<Incoming>| {
-                let (status, body) = health.answer(request.uri().path());
-                let mut response = Response::new(Full::new(Bytes::from(body)));
-                *response.status_mut() = status;
-                let text = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                response.headers_mut().insert(hyper::header::CONTENT_TYPE, text);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let stop = stop.clone();
-            let answering = async move {
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .timer(hyper_util::rt::TokioTimer::new())
-                    .header_read_timeout(Duration::from_secs(10))
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    ended = connection => if let Err(error) = ended {
-                        tracing::debug!(%error, "a probe connection broke");
-                    }
-                }
-                drop(slot);
-            };
-            #[allow(clippy::disallowed_methods, reason = "bounded by the slots, and ended by `stop` or a timeout")]
-            tokio::spawn(answering);
-        }
+    fn metrics(&self) -> Result<String, String> {
+        let text = self.inner.metrics.text().map_err(|e| e.to_string())?;
+        String::from_utf8(text).map_err(|e| e.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use taffrail_http::Probes;
 
     #[test]
     fn readiness_names_what_it_waits_for() {
         let health = Health::new(Metrics::new().expect("unique names"), 2);
-        assert_eq!(health.answer("/livez").0, StatusCode::OK);
-        let body = |health: &Health| String::from_utf8(health.answer("/readyz").1).expect("UTF-8");
-        assert!(body(&health).contains("taffrail-crds"));
+        assert_eq!(health.live(), Ok(()));
+        assert!(health.ready().unwrap_err().contains("taffrail-crds"));
         health.kinds_served();
-        assert_eq!(body(&health), "filling 2 caches\n");
+        assert_eq!(health.ready().unwrap_err(), "filling 2 caches");
         health.cache_filled();
         health.cache_filled();
-        assert_eq!(health.answer("/readyz").0, StatusCode::OK);
-        assert_eq!(health.answer("/else").0, StatusCode::NOT_FOUND);
+        assert_eq!(health.ready(), Ok(()));
+        assert!(health.metrics().expect("a page").contains("taffrail"));
     }
 }

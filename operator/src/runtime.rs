@@ -81,10 +81,10 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     tracing::info!(?scopes, ?options, version = env!("CARGO_PKG_VERSION"), "starting");
     let health = Health::new(metrics.clone(), scopes.len());
     let address = args.listen;
-    let listener = Health::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+    let listener = taffrail_http::bind(address).await.map_err(|source| Error::Listen { address, source })?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(named("http", health.clone().serve(listener, stop.clone())));
+    tasks.spawn(named("http", taffrail_http::serve(listener, Arc::new(health.clone()), stop.clone())));
     let beat = health.clone();
     let beat_stop = stop.clone();
     tasks.spawn(named("heartbeat", async move { beat.beat(beat_stop).await }));

@@ -1,6 +1,6 @@
 //! Carries out what was planned: proposals in order, everything else at the same time.
 
-use crate::member::{fence, member::Member, peer_handler};
+use crate::member::{fence, member::Member, operations};
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
@@ -102,7 +102,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
             };
             if leader_node == member.node() {
                 let here = local(member, group, leader)?;
-                return peer_handler::change_membership(&here, &change).await.map_err(|no| no.message);
+                return operations::change_membership(&here, &change).await.map_err(|no| no.message);
             }
             send(
                 member,
@@ -118,7 +118,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
         Action::Transfer { group, leader_node, leader, to } => {
             if leader_node == member.node() {
                 let here = local(member, group, leader)?;
-                return peer_handler::hand_over(&here, to).await.map_err(|no| no.message);
+                return operations::hand_over(&here, to).await.map_err(|no| no.message);
             }
             let hand_over = HandOver { to_replica: to.get() }.encode_to_vec();
             send(member, FrameKind::HandOver, group, leader_node, leader, hand_over, CHANGE_TIMEOUT).await

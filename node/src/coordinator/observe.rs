@@ -1,6 +1,6 @@
 //! Asks every node how its replicas are.
 
-use crate::member::{member::Member, peer_handler};
+use crate::member::{member::Member, operations};
 use bytes::Bytes;
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -32,7 +32,7 @@ pub async fn poll(member: &Arc<Member>) -> Polled {
 
 async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeReport)> {
     if node == member.node() {
-        return Some((node, peer_handler::report(&member)));
+        return Some((node, operations::report(&member)));
     }
     let request = Request {
         kind: FrameKind::Report,

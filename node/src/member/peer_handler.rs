@@ -1,42 +1,35 @@
-//! What peers ask of this node.
+//! Answers the frames of peers: finds the addressed replica, carries the request out, encodes the answer.
 
 use super::{
     fence::{self, FenceError},
     member::Member,
+    operations::{self, OPERATION_TIMEOUT, divergence},
     propose::CatalogueError,
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use prost::Message;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, PoisonError};
 use taffrail_core::{
     catalogue::{CatalogueOutcome, Kind, Registration},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
-    plan::{Candidate, can_take_over},
 };
 use taffrail_proto::{
     peer::{
-        CatchUpChunk, CatchUpRequest, Divergence, Fence, FenceResponse, FencedReplica, FrameKind, HandOver, Identity,
-        Mark, Matched, NodeReport, PeerAddress, Refusal, RefusalKind, RegisterRequest, RegisterResponse, ReplicaKey,
-        ReplicaReport, register_response::Answer,
+        CatchUpChunk, CatchUpRequest, Fence, FenceResponse, FrameKind, HandOver, Identity, PeerAddress, Refusal,
+        RefusalKind, RegisterRequest, RegisterResponse, register_response::Answer,
     },
     storage as pb,
 };
 use taffrail_raft::{
-    codec as raft_codec,
     group::Group,
-    log::{FenceMark, LogKey},
+    log::LogKey,
     peer::{
         Request,
         dispatch::{Handler, refusal},
         server::PROTOCOL,
         table::Table,
     },
-    status::{ProposeError, Status},
 };
 use taffrail_runtime as rt;
 use taffrail_storage::{
@@ -48,9 +41,6 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-
-/// How long this node works on a request whose caller did not say.
-const WORK: Duration = Duration::from_secs(10);
 
 /// This node for its peers; a member once it is one.
 pub struct NodeHandler {
@@ -178,12 +168,12 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
         | FrameKind::ReadIndex => addressed(member, request)?.answer(request, from).await,
         FrameKind::ChangeMembership => {
             let change = pb::ChangeMembership::decode(request.payload.clone()).map_err(bad)?;
-            change_membership(addressed(member, request)?.as_ref(), &change).await?;
+            operations::change_membership(addressed(member, request)?.as_ref(), &change).await?;
             Ok(Bytes::new())
         }
         FrameKind::HandOver => {
             let to = HandOver::decode(request.payload.clone()).map_err(bad)?.to_replica;
-            hand_over(addressed(member, request)?.as_ref(), ReplicaId::new(to)).await?;
+            operations::hand_over(addressed(member, request)?.as_ref(), ReplicaId::new(to)).await?;
             Ok(Bytes::new())
         }
         FrameKind::Fence => {
@@ -192,14 +182,14 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
             let mark = fence::fence(member, from, key, &ask).await.map_err(not_fenced)?;
             Ok(FenceResponse { divergence: Some(divergence(&mark)) }.encode_to_vec().into())
         }
-        FrameKind::Report => Ok(report(member).encode_to_vec().into()),
+        FrameKind::Report => Ok(operations::report(member).encode_to_vec().into()),
         FrameKind::Register => {
             let register = RegisterRequest::decode(request.payload.clone()).map_err(bad)?;
             Ok(register_node(member, register).await?.encode_to_vec().into())
         }
         FrameKind::Propose => {
             let command = codec::decode_command(request.payload.clone()).map_err(bad)?;
-            match member.propose_here(command.kind, Instant::now() + WORK).await {
+            match member.propose_here(command.kind, Instant::now() + OPERATION_TIMEOUT).await {
                 Ok(outcome) => Ok(codec::encode_outcome(&outcome)),
                 Err(CatalogueError::NoCoordinator(_)) => Err(member.system.not_leader()),
                 // The caller must not take this for a refusal: no answer is what "unknown" looks like on the wire.
@@ -223,11 +213,6 @@ fn not_fenced(e: FenceError) -> Refusal {
     refusal(kind, e.to_string())
 }
 
-fn divergence(mark: &FenceMark) -> Divergence {
-    let (digest, majority) = (mark.digest.0.to_vec().into(), mark.majority.0.to_vec().into());
-    Divergence { index: mark.index, digest, majority }
-}
-
 fn bad(why: impl std::fmt::Display) -> Refusal {
     refusal(RefusalKind::BadFrame, why.to_string())
 }
@@ -245,50 +230,11 @@ fn addressed(member: &Member, request: &Request) -> Result<Arc<Group>, Refusal> 
     })
 }
 
-/// Carries out a change that the coordinator has decided from `expected`.
-///
-/// # Errors
-/// When this replica does not lead or its membership is another one.
-pub async fn change_membership(group: &Group, change: &pb::ChangeMembership) -> Result<(), Refusal> {
-    let voters: BTreeSet<ReplicaId> = change.voters.iter().map(|r| ReplicaId::new(*r)).collect();
-    let learners: BTreeMap<ReplicaId, NodeId> =
-        change.learners.iter().map(|h| (ReplicaId::new(h.replica), NodeId::new(h.node))).collect();
-    if voters.is_empty() {
-        return Err(bad("a group has at least one voter"));
-    }
-    let expected = change.expected.as_ref().map(raft_codec::log_id_from);
-    group.change_membership(expected, &voters, &learners, Instant::now() + WORK).await.map_err(|e| match e {
-        ProposeError::NotLeader(_) => group.not_leader(),
-        ProposeError::Refused(why) => refusal(RefusalKind::MembershipChanged, why),
-        e @ (ProposeError::Unknown(_) | ProposeError::Stopped(_)) => refusal(RefusalKind::Unavailable, e.to_string()),
-    })
-}
-
-/// Hands leadership on, after checking what openraft does not check.
-///
-/// # Errors
-/// When this replica does not lead, or the target is itself, no voter, or behind.
-pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
-    let status = group.status();
-    if !status.leads {
-        return Err(group.not_leader());
-    }
-    let voter = status.membership.voter_ids().any(|v| v == to.get());
-    let matched = status.matched.get(&to.get()).copied().unwrap_or(0);
-    if !can_take_over(group.key().replica, Candidate { replica: to, voter, matched }, status.committed) {
-        return Err(refusal(
-            RefusalKind::Rejected,
-            format!("replica {to} cannot take over: not another caught-up voter"),
-        ));
-    }
-    group.transfer_leader(to).await.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))
-}
-
 async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterResponse, Refusal> {
     let disk = DiskId::from_slice(&r.disk_id).ok_or_else(|| bad("disk_id: must have 16 bytes"))?;
     let kind = Kind::Register(Registration { disk, name: r.name, address: r.address, version: r.version });
     // Nodes ask this again all the time, to hear of their end.
-    let outcome = member.propose_if_needed(kind, Instant::now() + WORK).await;
+    let outcome = member.propose_if_needed(kind, Instant::now() + OPERATION_TIMEOUT).await;
     let outcome = outcome.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))?;
     let respond = |answer: Answer, node: NodeId| RegisterResponse { answer: answer.into(), node_id: node.get() };
     match outcome {
@@ -302,60 +248,6 @@ async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterRe
         | CatalogueOutcome::Store(_)
         | CatalogueOutcome::Replica(_)
         | CatalogueOutcome::Refused(_)) => Err(refusal(RefusalKind::Rejected, format!("unexpected answer {other:?}"))),
-    }
-}
-
-/// How this node's replicas are.
-#[must_use]
-pub fn report(member: &Member) -> NodeReport {
-    let parts = &member.parts;
-    let mut groups: Vec<Arc<Group>> = member.all_running().into_iter().map(|r| r.group).collect();
-    groups.push(Arc::clone(&member.system));
-    NodeReport {
-        disk_id: parts.registration.disk.to_bytes().to_vec().into(),
-        name: parts.registration.name.clone(),
-        address: parts.registration.address.clone(),
-        version: parts.registration.version.clone(),
-        replicas: groups.iter().map(|g| replica_report(g, parts.home.tuning.election_max)).collect(),
-        deleted: member
-            .deleted()
-            .iter()
-            .map(|(group, replica)| ReplicaKey { group: group.get(), replica: replica.get() })
-            .collect(),
-        fenced: member
-            .fenced()
-            .iter()
-            .map(|(key, mark)| FencedReplica {
-                group: key.group.get(),
-                replica: key.replica.get(),
-                divergence: Some(divergence(mark)),
-            })
-            .collect(),
-    }
-}
-
-fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
-    let s: Status = group.status();
-    let alone = s.membership.voter_ids().count() == 1;
-    let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < lease * 2));
-    ReplicaReport {
-        group: group.group().get(),
-        replica: group.key().replica.get(),
-        leads: s.leads,
-        term: s.term,
-        log_end: s.log_end,
-        committed: s.committed,
-        applied: s.applied,
-        digest: s.digest.0.to_vec().into(),
-        marks: s.marks.iter().map(|(index, d)| Mark { index: *index, digest: d.0.to_vec().into() }).collect(),
-        stopped: s.stopped.unwrap_or_default(),
-        membership: if s.leads {
-            raft_codec::stored_membership_to(&s.membership).encode_to_vec().into()
-        } else {
-            Bytes::new()
-        },
-        matched: s.matched.iter().map(|(replica, index)| Matched { replica: *replica, index: *index }).collect(),
-        quorum,
     }
 }
 

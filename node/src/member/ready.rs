@@ -2,9 +2,9 @@
 //! for five minutes at most. Once passed it never closes again for a group's sake.
 
 use super::member::Member;
+use crate::member::readiness::Readiness;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::catalogue::ReplicaState;
-use taffrail_http::Readiness;
 use taffrail_raft::log::LogKey;
 use tokio::{sync::watch, time::Instant};
 

@@ -4,10 +4,11 @@ use super::{
     admin,
     deadline::{Deadline, Phase},
     gateway_adapter::Facade,
-    lifecycle::{DiskStatus, End, Life, Shell},
+    lifecycle::{DiskStatus, End, Lifecycle, ProcessHandles},
     member::Member,
     peer_handler::NodeHandler,
 };
+use crate::member::readiness::Readiness;
 use crate::{
     config::{Config, Discovery},
     discovery::{Candidates, fixed, kubernetes},
@@ -18,8 +19,7 @@ use crate::{
 use std::{io, net::SocketAddr, sync::Arc};
 use taffrail_gateway as gateway;
 use taffrail_gateway::{GatewayConfig, Origin, Shared};
-use taffrail_http as health;
-use taffrail_http::Readiness;
+use taffrail_http as http;
 use taffrail_metrics::Metrics;
 use taffrail_proto::{admin::admin_server::AdminServer, peer::peer_server::PeerServer};
 use taffrail_raft::{
@@ -44,7 +44,7 @@ use tonic::transport::server::TcpIncoming;
 use tracing::Instrument;
 
 /// Requests to the life of the node that may wait.
-const TOLD_MAX: usize = 16;
+const REQUESTS_MAX: usize = 16;
 
 fn end(code: Code, why: impl std::fmt::Display) -> End {
     End { code, why: why.to_string() }
@@ -161,13 +161,13 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     let (identity_tx, identity) = watch::channel(None);
     let (own_tx, own) = watch::channel(None);
     let (disk_tx, disk) = watch::channel(DiskStatus::default());
-    let (told_tx, told) = mpsc::channel(TOLD_MAX);
+    let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
     let table = Table::default();
     let handler = Arc::new(NodeHandler::new(identity.clone(), table.clone(), member.clone()));
     let facade = Facade::new(member.clone(), table.clone());
     let transport = GrpcTransport::new(table.clone(), own);
 
-    let shell = Shell {
+    let handles = ProcessHandles {
         config: Arc::clone(&config),
         table: table.clone(),
         transport,
@@ -200,24 +200,21 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
         member: member.clone(),
         readiness: readiness.subscribe(),
         disk,
-        told: told_tx,
+        requests: requests_tx,
         table,
     };
+    let probes =
+        NodeProbes { metrics: Arc::clone(&metrics), facade: Arc::clone(&facade), readiness: readiness.subscribe() };
     let client_routes = gateway::server::client_routes(&shared).map_err(|e| end(Code::Failed, e))?;
     let inflow = config.inflow_bytes_max;
     let mut clients = serve(listeners.clients, client_routes, inflow, servers.clone());
     let tasks = vec![
         serve(listeners.peers, peer_routes(&shared, &admin, handler), inflow, all.clone()),
         serve(listeners.admin, Routes::new(AdminServer::new(admin)), inflow, all.clone()),
-        rt::spawn(health::serve(
-            listeners.http,
-            readiness.subscribe(),
-            render(&metrics, &facade, &readiness),
-            all.clone(),
-        )),
+        rt::spawn(http::serve(listeners.http, Arc::new(probes), all.clone())),
     ];
 
-    let life = rt::spawn(Life::new(shell, dir, told).run());
+    let life = rt::spawn(Lifecycle::new(handles, dir, requests).run());
     tracing::info!(clients = %config.listen_clients, "serving");
     let (ended, deadline) = wait(&config, &mut signals, life, &readiness, &member).await;
     *stopping = Some(deadline);
@@ -268,13 +265,26 @@ fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<NodeHandler
     routes.routes()
 }
 
-fn render(metrics: &Arc<Metrics>, facade: &Arc<Facade>, readiness: &Arc<watch::Sender<Readiness>>) -> health::Render {
-    let (metrics, facade, readiness) = (Arc::clone(metrics), Arc::clone(facade), Arc::clone(readiness));
-    Arc::new(move || {
-        facade.sample(&metrics);
-        metrics.ready.set((*readiness.borrow() == Readiness::Ready).into());
-        metrics.render()
-    })
+/// The answers to the probes. Liveness is the event loop alone: a restart mends nothing else.
+struct NodeProbes {
+    metrics: Arc<Metrics>,
+    facade: Arc<Facade>,
+    readiness: watch::Receiver<Readiness>,
+}
+
+impl http::Probes for NodeProbes {
+    fn live(&self) -> Result<(), String> {
+        Ok(())
+    }
+    fn ready(&self) -> Result<(), String> {
+        let now = self.readiness.borrow();
+        if *now == Readiness::Ready { Ok(()) } else { Err(now.to_string()) }
+    }
+    fn metrics(&self) -> Result<String, String> {
+        self.facade.sample(&self.metrics);
+        self.metrics.ready.set((*self.readiness.borrow() == Readiness::Ready).into());
+        Ok(self.metrics.render())
+    }
 }
 
 /// The signals that end a node.

@@ -4,9 +4,9 @@ use super::{
     Service,
     answer::{TIMEOUT, uuid},
 };
-use crate::member::lifecycle::Told;
+use crate::member::lifecycle::LifecycleRequest;
+use crate::member::readiness::Readiness;
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
-use taffrail_http::Readiness;
 use taffrail_proto::admin::{self as pb, Lifecycle, NodeStatus};
 use tokio::sync::oneshot;
 use tonic::Status;
@@ -16,7 +16,7 @@ impl Service {
         self.check_disk(&request.disk_id)?;
         let cluster = ClusterId::new(uuid("cluster_id", &request.cluster_id)?);
         let (tx, rx) = oneshot::channel();
-        let node = self.tell(Told::Bootstrap(cluster, tx), rx).await?;
+        let node = self.tell(LifecycleRequest::Bootstrap(cluster, tx), rx).await?;
         Ok(pb::BootstrapResponse { node_id: node.get() })
     }
 
@@ -28,7 +28,7 @@ impl Service {
             return Ok(pb::JoinResponse {});
         }
         let (tx, rx) = oneshot::channel();
-        self.tell(Told::Join(cluster, tx), rx).await?;
+        self.tell(LifecycleRequest::Join(cluster, tx), rx).await?;
         Ok(pb::JoinResponse {})
     }
 
@@ -42,8 +42,12 @@ impl Service {
         }
     }
 
-    async fn tell<T>(&self, told: Told, answer: oneshot::Receiver<Result<T, String>>) -> Result<T, Status> {
-        self.told.send(told).await.map_err(|_| Status::unavailable("this node is stopping"))?;
+    async fn tell<T>(
+        &self,
+        request: LifecycleRequest,
+        answer: oneshot::Receiver<Result<T, String>>,
+    ) -> Result<T, Status> {
+        self.requests.send(request).await.map_err(|_| Status::unavailable("this node is stopping"))?;
         match tokio::time::timeout(TIMEOUT * 3, answer).await {
             Ok(Ok(done)) => done.map_err(Status::failed_precondition),
             Ok(Err(_)) => Err(Status::unavailable("this node is stopping")),

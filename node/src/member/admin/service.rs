@@ -6,16 +6,16 @@ use super::{
     grants, nodes, stores,
     view::{self, Views},
 };
+use crate::member::readiness::Readiness;
 use crate::{
     coordinator::act,
     member::{
-        lifecycle::{DiskStatus, Told},
+        lifecycle::{DiskStatus, LifecycleRequest},
         member::Member,
     },
 };
 use std::{sync::Arc, time::Duration};
 use taffrail_gateway::Origin;
-use taffrail_http::Readiness;
 use taffrail_proto::admin::{self as pb, ClusterView, NodeStatus, admin_client::AdminClient, admin_server::Admin};
 use taffrail_raft::peer::table::Table;
 use tokio::{
@@ -41,7 +41,7 @@ pub struct Service {
     /// The disk.
     pub disk: watch::Receiver<DiskStatus>,
     /// The life of the node.
-    pub told: mpsc::Sender<Told>,
+    pub requests: mpsc::Sender<LifecycleRequest>,
     /// Proven connections.
     pub table: Table,
 }

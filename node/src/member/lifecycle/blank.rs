@@ -1,0 +1,85 @@
+//! A disk that belongs to no cluster yet, or whose bootstrap was interrupted.
+
+use super::{ATTEMPT_TIMEOUT, End, FIRST, LifecycleRequest, common::Common, failed, joining::Joining, member::Serving};
+use crate::{config::Discovery, member::readiness::Readiness};
+use std::collections::BTreeMap;
+use taffrail_core::{
+    catalogue::{CatalogueOutcome, Kind},
+    ids::{ClusterId, NodeId, ReplicaId},
+};
+use taffrail_runtime as rt;
+use tokio::time::Instant;
+
+/// The blank disk.
+pub(super) struct Blank {
+    common: Common,
+    /// The cluster whose bootstrap was interrupted.
+    interrupted: Option<ClusterId>,
+}
+
+/// The state after [`Blank`].
+pub(super) enum Next {
+    /// The node was told to join a cluster.
+    Joining(Joining),
+    /// The node is the first member of a new cluster.
+    Serving(Serving),
+}
+
+impl Blank {
+    /// A disk without a cluster.
+    pub(super) fn new(common: Common) -> Self {
+        Self { common, interrupted: None }
+    }
+
+    /// A disk whose marker says that the bootstrap of `cluster` has begun and not ended.
+    pub(super) fn interrupted(common: Common, cluster: ClusterId) -> Self {
+        Self { common, interrupted: Some(cluster) }
+    }
+
+    /// Waits until the node is told its cluster.
+    pub(super) async fn run(mut self) -> Result<Next, End> {
+        self.common.publish_identity();
+        if let Some(cluster) = self.interrupted {
+            return self.bootstrap(cluster).await.map(Next::Serving);
+        }
+        if self.common.handles.config.discovery == Discovery::Single {
+            return self.bootstrap(ClusterId::new(rt::new_uuid())).await.map(Next::Serving);
+        }
+        self.common.handles.readiness.send_replace(Readiness::WaitingForCluster);
+        match self.common.requests.recv().await {
+            Some(LifecycleRequest::Bootstrap(cluster, answer)) => {
+                let done = self.bootstrap(cluster).await;
+                // A caller that gave up repeats the request and finds it done.
+                drop(answer.send(done.as_ref().map(|_| FIRST).map_err(|e| e.why.clone())));
+                done.map(Next::Serving)
+            }
+            Some(LifecycleRequest::Join(cluster, answer)) => {
+                let done = self.common.dir.set_cluster(cluster);
+                drop(answer.send(done.as_ref().copied().map_err(ToString::to_string)));
+                done?;
+                Ok(Next::Joining(Joining::new(self.common, cluster)))
+            }
+            None => Err(failed("the admin service ended before this node was told its cluster")),
+        }
+    }
+
+    /// Makes the cluster: marker, group of one, first command. A crash may leave any of the steps half done; each can be
+    /// repeated.
+    async fn bootstrap(mut self, cluster: ClusterId) -> Result<Serving, End> {
+        self.common.dir.begin_bootstrap(cluster, FIRST)?;
+        self.common.publish_identity();
+        let member = self.common.start_member(cluster, FIRST).await?;
+        let first: BTreeMap<ReplicaId, NodeId> = [(ReplicaId::new(FIRST.get()), FIRST)].into();
+        member.system.initialize(&first).await.map_err(failed)?;
+        let init = Kind::Init { cluster, first: self.common.registration() };
+        loop {
+            match member.propose(init.clone(), Instant::now() + ATTEMPT_TIMEOUT).await {
+                Ok(CatalogueOutcome::Node(node)) if node == FIRST => break,
+                Ok(other) => return Err(failed(format!("unexpected outcome of the first command: {other:?}"))),
+                Err(error) => tracing::warn!(%error, "the first command is proposed again"),
+            }
+        }
+        self.common.dir.end_bootstrap()?;
+        Ok(Serving::started(self.common, member))
+    }
+}

@@ -1,0 +1,126 @@
+//! The parts that every state of the lifecycle has: process handles, data directory and the requests of the admin service.
+
+use super::{ATTEMPT_TIMEOUT, DiskStatus, End, LifecycleRequest, ProcessHandles, RETRY_PAUSE};
+use crate::{
+    coordinator,
+    exit::disk_failed,
+    identity::DataDir,
+    member::{
+        fence,
+        member::{Member, Parts},
+        peer_handler,
+    },
+};
+use prost::Message;
+use std::sync::Arc;
+use taffrail_core::{
+    catalogue::Registration,
+    ids::{ClusterId, GroupId, NodeId, ReplicaId},
+};
+use taffrail_proto::peer::{FrameKind, RegisterRequest, RegisterResponse};
+use taffrail_raft::{
+    group::Home,
+    peer::{CallError, Request},
+};
+use taffrail_runtime as rt;
+use tokio::sync::mpsc;
+
+/// The parts that move from state to state.
+pub(super) struct Common {
+    pub(super) handles: ProcessHandles,
+    pub(super) dir: DataDir,
+    pub(super) requests: mpsc::Receiver<LifecycleRequest>,
+}
+
+impl Common {
+    /// Publishes the identity that the disk has so far.
+    pub(super) fn new(handles: ProcessHandles, dir: DataDir, requests: mpsc::Receiver<LifecycleRequest>) -> Self {
+        Self { handles, dir, requests }
+    }
+
+    /// Publishes cluster, disk and node id to `Status`, to the handshake and to the transport.
+    pub(super) fn publish_identity(&self) {
+        let handles = &self.handles;
+        handles.disk.send_replace(DiskStatus {
+            cluster: self.dir.cluster(),
+            disk: Some(self.dir.disk()),
+            node: self.dir.node(),
+            incarnation: self.dir.nonces().last().copied().unwrap_or(0),
+        });
+        if let Some(node) = self.dir.node() {
+            tracing::Span::current().record("node", node.get());
+        }
+        let Some(cluster) = self.dir.cluster() else { return };
+        let identity = peer_handler::identity(
+            cluster,
+            self.dir.disk(),
+            self.dir.node(),
+            &handles.config.name,
+            &handles.config.advertise,
+            self.dir.nonces(),
+            env!("CARGO_PKG_VERSION"),
+        );
+        handles.own.send_replace(Some((cluster, self.dir.node().unwrap_or_default())));
+        handles.identity.send_replace(Some(identity));
+    }
+
+    /// The registration of this disk.
+    pub(super) fn registration(&self) -> Registration {
+        Registration {
+            disk: self.dir.disk(),
+            name: self.handles.config.name.clone(),
+            address: self.handles.config.advertise.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    /// Registers the disk at any peer; a disk that is registered already gets its node id or its removal as the answer.
+    pub(super) async fn register(&self) -> Result<RegisterResponse, CallError> {
+        let r = self.registration();
+        let register = RegisterRequest {
+            disk_id: r.disk.to_bytes().to_vec().into(),
+            name: r.name,
+            address: r.address,
+            version: r.version,
+        };
+        let request = Request {
+            kind: FrameKind::Register,
+            group: GroupId::SYSTEM,
+            from_replica: ReplicaId::default(),
+            to_replica: ReplicaId::default(),
+            payload: register.encode_to_vec().into(),
+        };
+        let answer = self.handles.transport.ask_any(request, ATTEMPT_TIMEOUT).await?;
+        RegisterResponse::decode(answer).map_err(|e| CallError::NoAnswer(e.to_string()))
+    }
+
+    /// Starts the system replica and the coordinator.
+    pub(super) async fn start_member(&self, cluster: ClusterId, node: NodeId) -> Result<Arc<Member>, End> {
+        let handles = &self.handles;
+        let parts = Parts {
+            registration: self.registration(),
+            home: Home {
+                cluster,
+                node,
+                disk: Arc::clone(&handles.log),
+                transport: Arc::new(handles.transport.clone()),
+                tuning: handles.config.raft.clone(),
+                on_fatal: Arc::new(|e| disk_failed(e)),
+            },
+            db: Arc::clone(&handles.db),
+            table: handles.table.clone(),
+            metrics: Arc::clone(&handles.metrics),
+            stop: handles.stop.clone(),
+        };
+        let member = Member::start(parts).await.map_err(super::failed)?;
+        fence::say_all(&member);
+        handles.member.send_replace(Some(Arc::clone(&member)));
+        rt::spawn(coordinator::run(Arc::clone(&member)));
+        Ok(member)
+    }
+}
+
+/// Waits before the next attempt.
+pub(super) async fn retry_pause() {
+    tokio::time::sleep(RETRY_PAUSE + rt::jitter(RETRY_PAUSE)).await;
+}

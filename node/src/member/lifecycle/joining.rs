@@ -1,0 +1,45 @@
+//! A disk that knows its cluster and has no node id yet.
+
+use super::{
+    End,
+    common::{Common, retry_pause},
+    failed,
+    member::Serving,
+};
+use crate::member::readiness::Readiness;
+use taffrail_core::ids::{ClusterId, NodeId};
+use taffrail_proto::peer::register_response::Answer;
+
+/// The joining disk.
+pub(super) struct Joining {
+    common: Common,
+    cluster: ClusterId,
+}
+
+impl Joining {
+    /// A disk that was told to join `cluster`.
+    pub(super) fn new(common: Common, cluster: ClusterId) -> Self {
+        Self { common, cluster }
+    }
+
+    /// Registers at any peer until one answers a node id.
+    pub(super) async fn run(mut self) -> Result<Serving, End> {
+        self.common.publish_identity();
+        self.common.handles.readiness.send_replace(Readiness::Joining);
+        loop {
+            match self.common.register().await {
+                Ok(response) if response.answer() == Answer::Member => {
+                    let node = NodeId::new(response.node_id);
+                    self.common.dir.set_node(node)?;
+                    return Ok(Serving::new(self.common, self.cluster, node));
+                }
+                Ok(response) => {
+                    let answer = response.answer();
+                    return Err(failed(format!("unexpected registration answer for a new disk: {answer:?}")));
+                }
+                Err(error) => tracing::debug!(%error, "no peer has registered this disk yet"),
+            }
+            retry_pause().await;
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The lifecycle of a node: a blank disk, a disk that joins a cluster, a member of it. Each state is a type that holds what
+//! the state needs, so a step that the state does not allow does not compile.
+//!
+//! - [`Blank`]: the disk belongs to no cluster. `Bootstrap` makes this node the first member of a new cluster; `Join` names an
+//!   existing cluster. A bootstrap that a crash interrupted is repeated from here.
+//! - [`Joining`]: the cluster is known. Any peer registers the disk and answers the node id.
+//! - [`Serving`]: the node id is known. The system replica runs at once, because replica ids make consensus safe; the store
+//!   replicas start only after the system group has confirmed that the disk is still a member. Until then the node waits and
+//!   is not ready. A disk that the cluster has removed is retired, and the next start joins as a new node.
+
+mod blank;
+mod common;
+mod joining;
+mod member;
+
+use self::{blank::Blank, common::Common, joining::Joining, member::Serving};
+use super::{member::Member, peer_handler::NodeHandler};
+use crate::{
+    config::Config,
+    exit::Code,
+    identity::{Bootstrap, DataDir, Error as IdentityError},
+};
+use std::{sync::Arc, time::Duration};
+use taffrail_core::ids::{ClusterId, DiskId, NodeId};
+use taffrail_metrics::Metrics;
+use taffrail_proto::peer::Identity;
+use taffrail_raft::{
+    log::LogDisk,
+    peer::{grpc::GrpcTransport, table::Table},
+};
+use taffrail_storage::store::db::StateDb;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::readiness::Readiness;
+
+/// The node id of the first node of a cluster.
+const FIRST: NodeId = NodeId::new(1);
+/// Pause between two attempts to register; a random part of the same length is added.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Deadline of one registration or proposal.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request of the admin service to the lifecycle; the answer goes through the channel in it.
+pub enum LifecycleRequest {
+    /// Make a new cluster with this id; answers the node id of its first node.
+    Bootstrap(ClusterId, oneshot::Sender<Result<NodeId, String>>),
+    /// Join the cluster with this id.
+    Join(ClusterId, oneshot::Sender<Result<(), String>>),
+}
+
+/// Handles of the process that the lifecycle uses: databases, transport, and the channels that publish the node's state.
+pub struct ProcessHandles {
+    /// Configuration of the process.
+    pub config: Arc<Config>,
+    /// Connections to peers whose identity was verified.
+    pub table: Table,
+    /// Sends frames to peers.
+    pub transport: GrpcTransport,
+    /// Cluster and node id that the transport puts into frames.
+    pub own: watch::Sender<Option<(ClusterId, NodeId)>>,
+    /// Identity that the handshake shows.
+    pub identity: watch::Sender<Option<Identity>>,
+    /// The member, once the node is one.
+    pub member: watch::Sender<Option<Arc<Member>>>,
+    /// Whether the node serves, and why not.
+    pub readiness: Arc<watch::Sender<Readiness>>,
+    /// Answers frames of peers.
+    pub handler: Arc<NodeHandler>,
+    /// Metrics of the process.
+    pub metrics: Arc<Metrics>,
+    /// State of all groups.
+    pub db: Arc<StateDb>,
+    /// Log of all groups.
+    pub log: Arc<dyn LogDisk>,
+    /// Ends the lifecycle when cancelled.
+    pub stop: CancellationToken,
+    /// The disk as `Status` shows it.
+    pub disk: watch::Sender<DiskStatus>,
+}
+
+/// The disk, as `Status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskStatus {
+    /// The cluster, once known.
+    pub cluster: Option<ClusterId>,
+    /// Id of the disk.
+    pub disk: Option<DiskId>,
+    /// The node id, once allocated.
+    pub node: Option<NodeId>,
+    /// Start nonce of this process.
+    pub incarnation: u64,
+}
+
+/// The reason why the process must end before it was told to stop.
+#[derive(Debug)]
+pub struct End {
+    /// Exit code of the process.
+    pub code: Code,
+    /// Text for the log and the termination message.
+    pub why: String,
+}
+
+impl From<IdentityError> for End {
+    fn from(e: IdentityError) -> Self {
+        Self { code: Code::DataDir, why: e.to_string() }
+    }
+}
+
+fn failed(e: impl std::fmt::Display) -> End {
+    End { code: Code::Failed, why: e.to_string() }
+}
+
+/// The lifecycle of the node of this process.
+pub struct Lifecycle {
+    stop: CancellationToken,
+    state: State,
+}
+
+enum State {
+    Blank(Blank),
+    Joining(Joining),
+    Serving(Serving),
+}
+
+impl Lifecycle {
+    /// Reads the state from the data directory; nothing runs before [`Lifecycle::run`].
+    #[must_use]
+    pub fn new(handles: ProcessHandles, dir: DataDir, requests: mpsc::Receiver<LifecycleRequest>) -> Self {
+        let stop = handles.stop.clone();
+        let (bootstrap, cluster, node) = (dir.bootstrap(), dir.cluster(), dir.node());
+        let common = Common::new(handles, dir, requests);
+        let state = match (bootstrap, cluster, node) {
+            (Bootstrap::Begun, Some(cluster), _) => State::Blank(Blank::interrupted(common, cluster)),
+            (_, None, _) => State::Blank(Blank::new(common)),
+            (_, Some(cluster), None) => State::Joining(Joining::new(common, cluster)),
+            (_, Some(cluster), Some(node)) => State::Serving(Serving::new(common, cluster, node)),
+        };
+        Self { stop, state }
+    }
+
+    /// Takes the node from state to state until `stop`.
+    ///
+    /// # Errors
+    /// When the process must end for another reason.
+    pub async fn run(self) -> Result<(), End> {
+        let stop = self.stop;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            end = live(self.state) => end,
+        }
+    }
+}
+
+async fn live(mut state: State) -> Result<(), End> {
+    loop {
+        state = match state {
+            State::Blank(blank) => match blank.run().await? {
+                blank::Next::Joining(joining) => State::Joining(joining),
+                blank::Next::Serving(serving) => State::Serving(serving),
+            },
+            State::Joining(joining) => State::Serving(joining.run().await?),
+            State::Serving(serving) => return serving.run().await,
+        };
+    }
+}

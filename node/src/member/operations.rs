@@ -1,0 +1,130 @@
+//! Operations of a member that its coordinator calls directly and its peers call by frames: report the replicas, change a
+//! membership, hand leadership over.
+
+use super::member::Member;
+use bytes::Bytes;
+use prost::Message;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use taffrail_core::{
+    ids::{NodeId, ReplicaId},
+    plan::{Candidate, can_take_over},
+};
+use taffrail_proto::{
+    peer::{Divergence, FencedReplica, Mark, Matched, NodeReport, Refusal, RefusalKind, ReplicaKey, ReplicaReport},
+    storage as pb,
+};
+use taffrail_raft::{
+    codec as raft_codec,
+    group::Group,
+    log::FenceMark,
+    peer::dispatch::refusal,
+    status::{ProposeError, Status},
+};
+use tokio::time::Instant;
+
+/// How long a membership change may take when its caller sets no deadline.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reports the state of every replica on this node, the system group included.
+#[must_use]
+pub fn report(member: &Member) -> NodeReport {
+    let parts = &member.parts;
+    let mut groups: Vec<Arc<Group>> = member.all_running().into_iter().map(|r| r.group).collect();
+    groups.push(Arc::clone(&member.system));
+    NodeReport {
+        disk_id: parts.registration.disk.to_bytes().to_vec().into(),
+        name: parts.registration.name.clone(),
+        address: parts.registration.address.clone(),
+        version: parts.registration.version.clone(),
+        replicas: groups.iter().map(|g| replica_report(g, parts.home.tuning.election_max)).collect(),
+        deleted: member
+            .deleted()
+            .iter()
+            .map(|(group, replica)| ReplicaKey { group: group.get(), replica: replica.get() })
+            .collect(),
+        fenced: member
+            .fenced()
+            .iter()
+            .map(|(key, mark)| FencedReplica {
+                group: key.group.get(),
+                replica: key.replica.get(),
+                divergence: Some(divergence(mark)),
+            })
+            .collect(),
+    }
+}
+
+fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
+    let s: Status = group.status();
+    let alone = s.membership.voter_ids().count() == 1;
+    let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < lease * 2));
+    ReplicaReport {
+        group: group.group().get(),
+        replica: group.key().replica.get(),
+        leads: s.leads,
+        term: s.term,
+        log_end: s.log_end,
+        committed: s.committed,
+        applied: s.applied,
+        digest: s.digest.0.to_vec().into(),
+        marks: s.marks.iter().map(|(index, d)| Mark { index: *index, digest: d.0.to_vec().into() }).collect(),
+        stopped: s.stopped.unwrap_or_default(),
+        membership: if s.leads {
+            raft_codec::stored_membership_to(&s.membership).encode_to_vec().into()
+        } else {
+            Bytes::new()
+        },
+        matched: s.matched.iter().map(|(replica, index)| Matched { replica: *replica, index: *index }).collect(),
+        quorum,
+    }
+}
+
+/// Changes the membership of `group` as the coordinator decided it from the membership `change.expected`.
+///
+/// # Errors
+/// When this replica does not lead or its membership is another one.
+pub async fn change_membership(group: &Group, change: &pb::ChangeMembership) -> Result<(), Refusal> {
+    let voters: BTreeSet<ReplicaId> = change.voters.iter().map(|r| ReplicaId::new(*r)).collect();
+    let learners: BTreeMap<ReplicaId, NodeId> =
+        change.learners.iter().map(|h| (ReplicaId::new(h.replica), NodeId::new(h.node))).collect();
+    if voters.is_empty() {
+        return Err(refusal(RefusalKind::BadFrame, "a group has at least one voter"));
+    }
+    let expected = change.expected.as_ref().map(raft_codec::log_id_from);
+    group.change_membership(expected, &voters, &learners, Instant::now() + OPERATION_TIMEOUT).await.map_err(|e| match e
+    {
+        ProposeError::NotLeader(_) => group.not_leader(),
+        ProposeError::Refused(why) => refusal(RefusalKind::MembershipChanged, why),
+        e @ (ProposeError::Unknown(_) | ProposeError::Stopped(_)) => refusal(RefusalKind::Unavailable, e.to_string()),
+    })
+}
+
+/// Transfers the leadership of `group` to the replica `to`, after the checks that openraft leaves to the caller.
+///
+/// # Errors
+/// When this replica does not lead, or the target is itself, no voter, or behind.
+pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
+    let status = group.status();
+    if !status.leads {
+        return Err(group.not_leader());
+    }
+    let voter = status.membership.voter_ids().any(|v| v == to.get());
+    let matched = status.matched.get(&to.get()).copied().unwrap_or(0);
+    if !can_take_over(group.key().replica, Candidate { replica: to, voter, matched }, status.committed) {
+        return Err(refusal(
+            RefusalKind::Rejected,
+            format!("replica {to} cannot take over: not another caught-up voter"),
+        ));
+    }
+    group.transfer_leader(to).await.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))
+}
+
+/// The evidence of a fence mark, as the wire shows it.
+pub fn divergence(mark: &FenceMark) -> Divergence {
+    let (digest, majority) = (mark.digest.0.to_vec().into(), mark.majority.0.to_vec().into());
+    Divergence { index: mark.index, digest, majority }
+}
