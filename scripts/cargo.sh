@@ -15,7 +15,7 @@ root=$(cd "$here/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ]; then
   if [ -d "$target" ]; then
-    for crate in core proto crds client node sim operator e2e; do
+    for crate in core proto crds client node sim operator localkube scenarios benches; do
       cargo clean -q --manifest-path "$root/Cargo.toml" -p "taffrail-$crate"
     done
   fi

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 use taffrail_client::{Client, ConnectOptions};
-use taffrail_e2e::wait;
 use tokio::process::{Child, Command};
 
 /// Longer than a start or an end takes anywhere.
@@ -44,15 +43,11 @@ impl Node {
         let child = command.spawn().with_context(|| format!("{}; `make bench` builds it", binary.display()))?;
         let node = Self { child, endpoint: format!("http://{}", ports[0]) };
         let client = node.client()?;
-        let leads = || async {
-            match client.store("default").await {
-                Ok(store) if store.leader != 0 => Ok(()),
-                Ok(_) => Err("it has no leader".to_owned()),
-                Err(error) => Err(error.to_string()),
-            }
-        };
-        let served = wait::until("the store to be served", PATIENCE, leads).await;
-        served.with_context(|| std::fs::read_to_string(&log).unwrap_or_default())?;
+        let served = tokio::time::timeout(PATIENCE, serves(&client)).await;
+        served.with_context(|| {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            format!("the store has no leader after {} s; log of the node:\n{log}", PATIENCE.as_secs())
+        })?;
         Ok(node)
     }
 
@@ -70,5 +65,13 @@ impl Node {
             bail!("the node ended with {status}");
         }
         Ok(())
+    }
+}
+
+/// Waits until the store of the node has a leader.
+async fn serves(client: &Client) {
+    let mut turns = tokio::time::interval(Duration::from_millis(200));
+    while !client.store("default").await.is_ok_and(|store| store.leader != 0) {
+        turns.tick().await;
     }
 }

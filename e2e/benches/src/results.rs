@@ -97,13 +97,13 @@ fn commit(root: &Path) -> String {
 /// Writes the page.
 #[expect(clippy::disallowed_methods, reason = "the date of the page is that of the machine")]
 pub fn write(rows: &[Row], pace: Pace) -> Result<()> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut page = HEAD.to_owned();
     writeln!(
         page,
         "{} · commit {} · {} · {} rounds of {} s for each side\n",
         jiff::Timestamp::now().strftime("%Y-%m-%d"),
-        commit(&here),
+        commit(here),
         machine(),
         pace.rounds,
         pace.time.as_secs_f64()

@@ -3,12 +3,13 @@
 //!
 //! The same input gives the same bytes: no time stamps, no owners but root, entries in the order given.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
-
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
 use tar::{Builder, EntryType, Header};
 
 /// One entry of an image's file system.
@@ -105,9 +106,8 @@ fn digest(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
+    use std::io::Read;
 
     fn sample() -> Image {
         Image {

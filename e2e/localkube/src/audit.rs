@@ -1,13 +1,9 @@
 //! Who wrote what to the API server, read from its audit log.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-
+use crate::error::{Error, Io};
 use jiff::Timestamp;
 use serde::Deserialize;
-
-use super::error::{Error, Io};
+use std::{collections::BTreeMap, fs, path::Path};
 
 /// One write request.
 #[derive(Clone, Debug, PartialEq, Eq)]

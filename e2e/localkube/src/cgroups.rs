@@ -1,15 +1,16 @@
 //! The cluster's cgroups: one subtree named after it below the root of each hierarchy. Nothing outside of it is touched.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
+use crate::{
+    error::{Error, Io},
+    names::{InstanceName, NodeId},
+    wait,
+};
 use rustix::process::{Pid, Signal, kill_process};
-
-use super::config::{InstanceName, NodeId};
-use super::error::{Error, Io};
-use crate::wait;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 const MOUNT_POINT: &str = "/sys/fs/cgroup";
 

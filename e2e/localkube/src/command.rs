@@ -1,14 +1,13 @@
 //! Runs other programs to their end: bounded in time, with failures that say what was run and what it answered.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::io;
-use std::path::Path;
-use std::process::{ExitStatus, Output, Stdio};
-use std::time::Duration;
-
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use std::{
+    ffi::{OsStr, OsString},
+    fmt, io,
+    path::Path,
+    process::{ExitStatus, Output, Stdio},
+    time::Duration,
+};
+use tokio::{io::AsyncWriteExt, process::Command};
 
 /// A tool that does not answer within this time is taken for stuck, unless the caller knows better.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);

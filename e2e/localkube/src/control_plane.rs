@@ -1,12 +1,15 @@
 //! The command lines of the components that are not on a node, and the files that they read.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use super::error::{Error, Io};
-use super::layout::Layout;
-use super::machine::Machine;
-use super::pki;
+use crate::{
+    error::{Error, Io},
+    instance::Instance,
+    layout::Layout,
+    pki,
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A program that the supervisor keeps running.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +23,8 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
-    fn new(machine: &Machine, name: &str, program: &str, args: Vec<String>) -> Self {
-        Self { name: name.to_owned(), program: machine.programs.kubernetes(program), args, cgroup: None }
+    fn new(instance: &Instance, name: &str, program: &str, args: Vec<String>) -> Self {
+        Self { name: name.to_owned(), program: instance.programs.kubernetes(program), args, cgroup: None }
     }
 }
 
@@ -37,25 +40,25 @@ fn file(name: &str, path: &Path) -> String {
 
 /// The store of the API server. Without fsync: the cluster does not outlive its machine, and tests should wait for what they
 /// test and not for etcd's disk.
-pub(crate) fn etcd(machine: &Machine) -> Launch {
+pub(crate) fn etcd(instance: &Instance) -> Launch {
     let args = vec![
-        file("data-dir", &machine.layout().etcd()),
+        file("data-dir", &instance.layout().etcd()),
         flag("listen-client-urls", "http://127.0.0.1:2379"),
         flag("advertise-client-urls", "http://127.0.0.1:2379"),
         flag("listen-peer-urls", "http://127.0.0.1:2380"),
         flag("log-level", "warn"),
         "--unsafe-no-fsync".to_owned(),
     ];
-    Launch::new(machine, "etcd", "etcd", args)
+    Launch::new(instance, "etcd", "etcd", args)
 }
 
 /// The API server.
-pub(crate) fn api_server(machine: &Machine) -> Launch {
-    let layout = machine.layout();
-    let network = &machine.network;
+pub(crate) fn api_server(instance: &Instance) -> Launch {
+    let layout = instance.layout();
+    let network = &instance.network;
     let args = vec![
         flag("etcd-servers", "http://127.0.0.1:2379"),
-        flag("secure-port", Machine::API_PORT),
+        flag("secure-port", Instance::API_PORT),
         flag("advertise-address", network.api()),
         flag("service-cluster-ip-range", network.services()),
         file("tls-cert-file", &layout.certificate(pki::API_SERVER)),
@@ -78,12 +81,12 @@ pub(crate) fn api_server(machine: &Machine) -> Launch {
         flag("audit-log-maxsize", 500),
         flag("audit-log-maxbackup", 1),
     ];
-    Launch::new(machine, "kube-apiserver", "kube-apiserver", args)
+    Launch::new(instance, "kube-apiserver", "kube-apiserver", args)
 }
 
 /// What needs a ready API server to start: controllers, scheduler, Service routing and DNS.
-pub(crate) fn behind_the_api(machine: &Machine) -> Vec<Launch> {
-    let layout = machine.layout();
+pub(crate) fn behind_the_api(instance: &Instance) -> Vec<Launch> {
+    let layout = instance.layout();
     let kubeconfig = |who: &str| file("kubeconfig", &layout.kubeconfig(who));
     let controller_manager = vec![
         kubeconfig("controller-manager"),
@@ -122,21 +125,21 @@ pub(crate) fn behind_the_api(machine: &Machine) -> Vec<Launch> {
     ];
     let dns = vec!["-conf".to_owned(), layout.corefile().display().to_string()];
     vec![
-        Launch::new(machine, "kube-controller-manager", "kube-controller-manager", controller_manager),
-        Launch::new(machine, "kube-scheduler", "kube-scheduler", scheduler),
-        Launch::new(machine, "kube-proxy", "kube-proxy", proxy),
-        Launch::new(machine, "coredns", "coredns", dns),
+        Launch::new(instance, "kube-controller-manager", "kube-controller-manager", controller_manager),
+        Launch::new(instance, "kube-scheduler", "kube-scheduler", scheduler),
+        Launch::new(instance, "kube-proxy", "kube-proxy", proxy),
+        Launch::new(instance, "coredns", "coredns", dns),
     ]
 }
 
 /// Writes what the components read.
-pub(crate) fn write_files(machine: &Machine) -> Result<(), Error> {
-    let layout = machine.layout();
+pub(crate) fn write_files(instance: &Instance) -> Result<(), Error> {
+    let layout = instance.layout();
     let files = [
         (layout.audit_policy(), AUDIT_POLICY.to_owned()),
-        (layout.corefile(), corefile(machine, &layout)),
+        (layout.corefile(), corefile(instance, &layout)),
         // Pods that ask the node's resolver get the cluster's too: there is no other name server inside.
-        (layout.resolv_conf(), format!("nameserver {}\n", machine.network.dns_service())),
+        (layout.resolv_conf(), format!("nameserver {}\n", instance.network.dns_service())),
     ];
     for (path, text) in files {
         fs::write(&path, text).map_err(|source| Io::new("write", &path, source))?;
@@ -155,8 +158,8 @@ rules:
 - level: None
 ";
 
-fn corefile(machine: &Machine, layout: &Layout) -> String {
-    let address = machine.network.api();
+fn corefile(instance: &Instance, layout: &Layout) -> String {
+    let address = instance.network.api();
     let kubeconfig = layout.kubeconfig("coredns");
     format!(
         "\
@@ -173,20 +176,20 @@ fn corefile(machine: &Machine, layout: &Layout) -> String {
   loadbalance
 }}
 ",
-        ready_port = Machine::DNS_READY_PORT,
+        ready_port = Instance::DNS_READY_PORT,
         kubeconfig = kubeconfig.display(),
     )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::tests::sample;
     use super::*;
+    use crate::instance::tests::sample;
 
     #[test]
     fn two_clusters_share_no_address_and_no_file() {
         let (one, other) = (sample("one", 0), sample("two", 1));
-        let words = |machine: &Machine| api_server(machine).args;
+        let words = |instance: &Instance| api_server(instance).args;
         let own = |words: Vec<String>, needle: &str| words.into_iter().filter(|word| word.contains(needle)).count();
         assert_eq!(own(words(&one), "/state/two/"), 0);
         assert_eq!(own(words(&other), "/state/one/"), 0);
@@ -196,8 +199,8 @@ mod tests {
 
     #[test]
     fn dns_answers_on_the_link() {
-        let machine = sample("one", 2);
-        let text = corefile(&machine, &machine.layout());
+        let instance = sample("one", 2);
+        let text = corefile(&instance, &instance.layout());
         assert!(
             text.contains("bind 10.192.2.2\n") && text.contains("kubeconfig /state/one/coredns.kubeconfig\n"),
             "{text}"
@@ -206,9 +209,9 @@ mod tests {
 
     #[test]
     fn every_component_has_its_own_name_and_so_its_own_log() {
-        let machine = sample("one", 0);
-        let mut names: Vec<_> = behind_the_api(&machine).into_iter().map(|launch| launch.name).collect();
-        names.extend([etcd(&machine).name, api_server(&machine).name]);
+        let instance = sample("one", 0);
+        let mut names: Vec<_> = behind_the_api(&instance).into_iter().map(|launch| launch.name).collect();
+        names.extend([etcd(&instance).name, api_server(&instance).name]);
         let count = names.len();
         names.sort();
         names.dedup();

@@ -1,24 +1,33 @@
 //! Ends a cluster and removes everything that it left, however far it had come.
 
-use std::fs;
-use std::io;
-use std::path::Path;
+use crate::{
+    cgroups::Cgroups,
+    error::{Error, Io},
+    host_link,
+    instance::Instance,
+    layout::Layout,
+    local_kube::LocalKube,
+    lock,
+    names::InstanceName,
+    process_id::ProcessId,
+};
+use std::{fs, io, path::Path};
 
-use super::cgroups::Cgroups;
-use super::config::InstanceName;
-use super::error::{Error, Io};
-use super::host;
-use super::layout::Layout;
-use super::machine::Machine;
-use super::process::ProcessId;
-use super::up::lock;
+impl LocalKube {
+    /// Ends a cluster in any state and removes its files, interface and cgroups. Returns whether there was a cluster.
+    ///
+    /// # Errors
+    /// When a process, a cgroup, the interface or a file of the cluster cannot be removed.
+    pub async fn down(state_root: &Path, name: &InstanceName) -> Result<bool, Error> {
+        run(state_root, name).await
+    }
+}
 
-/// Answers whether there was anything to end.
-pub(super) async fn run(state_root: &Path, name: &InstanceName) -> Result<bool, Error> {
+async fn run(state_root: &Path, name: &InstanceName) -> Result<bool, Error> {
     if !state_root.is_dir() {
         return Ok(false);
     }
-    let held = lock(state_root, &|_| {}).await?;
+    let held = lock::acquire(state_root, &|_| {}).await?;
     let state = state_root.join(name.as_str());
     let existed = state.exists();
     if existed {
@@ -30,20 +39,20 @@ pub(super) async fn run(state_root: &Path, name: &InstanceName) -> Result<bool, 
     Ok(existed)
 }
 
-/// As [`run`], for whoever holds the lock.
+/// Ends the cluster of the directory `state` for a caller that holds the lock.
 pub(super) async fn end(state: &Path, name: &InstanceName) -> Result<(), Error> {
     let layout = Layout::new(state);
     if let Some(init) = ProcessId::load(&layout.init()) {
         init.kill().await?;
     }
     // A file that cannot be read must not keep the rest from being removed; that it is ours shows by its being there.
-    let machine = Machine::load(state).ok().flatten();
-    if machine.is_none() && !layout.machine().exists() && !is_empty(state) {
+    let instance = Instance::load(state).ok().flatten();
+    if instance.is_none() && !layout.instance().exists() && !is_empty(state) {
         return Err(Error::ForeignDirectory(state.to_owned()));
     }
-    host::disconnect(&name.interface()).await?;
+    host_link::disconnect(&name.interface()).await?;
     Cgroups::of(name).remove_all().await?;
-    for made in machine.iter().flat_map(|machine| &machine.made_directories) {
+    for made in instance.iter().flat_map(|instance| &instance.made_directories) {
         // Somebody else may have put it to use since.
         let _ = fs::remove_dir(made);
     }

@@ -1,13 +1,16 @@
 //! What can go wrong with a local cluster, in words that name the component, the file and the remedy.
 
-use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-
-use super::config::{InstanceName, InvalidName, NodeId};
-use super::network::{self, Ipv4Range};
-use super::prerequisites::Missing;
-use crate::{command, kubectl, wait};
+use crate::{
+    command, kubectl,
+    missing::Missing,
+    names::{InstanceName, InvalidName, NodeId},
+    network::{self, Ipv4Range},
+    wait,
+};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 /// A file operation that failed.
 #[derive(Debug, thiserror::Error)]

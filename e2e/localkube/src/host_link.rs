@@ -1,15 +1,14 @@
 //! The one interface that a cluster has on the host, with its routes.
 
-use std::net::Ipv4Addr;
-use std::path::Path;
-
+use crate::{
+    command::Run,
+    config::Addresses,
+    error::Error,
+    instance::Instance,
+    network::{Ipv4Range, Network, Slot},
+};
 use serde::Deserialize;
-
-use super::config::Addresses;
-use super::error::Error;
-use super::machine::Machine;
-use super::network::{Ipv4Range, Network, Slot};
-use crate::command::Run;
+use std::{net::Ipv4Addr, path::Path};
 
 /// The name of the other end, inside.
 pub(crate) const INSIDE: &str = "uplink";
@@ -82,9 +81,9 @@ pub(crate) fn interface_exists(name: &str) -> bool {
 }
 
 /// Makes the pair of interfaces: one end here, the other in the network namespace of `pid`.
-pub(crate) async fn connect(machine: &Machine, pid: i32) -> Result<(), Error> {
-    let name = machine.name.interface();
-    let network = &machine.network;
+pub(crate) async fn connect(instance: &Instance, pid: i32) -> Result<(), Error> {
+    let name = instance.name.interface();
+    let network = &instance.network;
     let (pid, gateway) = (pid.to_string(), network.api().to_string());
     let address = format!("{}/{}", network.host(), network.link().prefix());
     ip(&["link", "add", &name, "type", "veth", "peer", "name", INSIDE, "netns", &pid]).await?;

@@ -1,12 +1,12 @@
 //! The images that every node has from the start: the pause process, and a shell for tests.
 
-use std::fs;
-use std::path::Path;
-
-use super::archive::{self, Entry, Image};
-use super::error::{Error, Io};
-use super::machine::Machine;
-use crate::command::Run;
+use crate::{
+    archive::{self, Entry, Image},
+    command::Run,
+    error::{Error, Io},
+    instance::Instance,
+};
+use std::{fs, path::Path};
 
 /// The first process of each pod.
 pub(crate) const PAUSE: &str = "docker.io/local/pause:1";
@@ -15,10 +15,10 @@ pub(crate) const PAUSE: &str = "docker.io/local/pause:1";
 pub const BUSYBOX: &str = "docker.io/local/busybox:1";
 
 /// Writes both as one archive for the nodes to import.
-pub(crate) async fn write(machine: &Machine) -> Result<(), Error> {
-    let pause = machine.programs.kubernetes("pause");
+pub(crate) async fn write(instance: &Instance) -> Result<(), Error> {
+    let pause = instance.programs.kubernetes("pause");
     let images = [pause_image(read(&pause)?), busybox_image().await?];
-    let path = machine.layout().images().join("00-base.tar");
+    let path = instance.layout().images().join("00-base.tar");
     archive::write(&path, &images).map_err(|source| Io::new("write", &path, source).into())
 }
 

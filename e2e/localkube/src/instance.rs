@@ -1,20 +1,23 @@
 //! A cluster with every choice made: written to its state directory at `up`, read by the supervisor and by every later
 //! command.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
+use crate::{
+    config::Programs,
+    error::{Error, Io},
+    layout::Layout,
+    names::{InstanceName, NodeId},
+    network::Network,
+};
 use serde::{Deserialize, Serialize};
-
-use super::config::{InstanceName, NodeId, Programs};
-use super::error::{Error, Io};
-use super::layout::Layout;
-use super::network::Network;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// One cluster: name, size, addresses, programs and place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Machine {
+pub struct Instance {
     /// Which cluster on this machine.
     pub name: InstanceName,
     /// Its directory.
@@ -31,7 +34,7 @@ pub struct Machine {
     pub made_directories: Vec<PathBuf>,
 }
 
-impl Machine {
+impl Instance {
     /// All nodes, in order.
     pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (1..=self.nodes.number()).filter_map(|number| NodeId::try_from(number).ok())
@@ -62,7 +65,7 @@ impl Machine {
 
     /// Reads what `up` wrote; `None` if there is no cluster in that directory.
     pub(crate) fn load(state: &Path) -> Result<Option<Self>, Error> {
-        let path = Layout::new(state).machine();
+        let path = Layout::new(state).instance();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -73,7 +76,7 @@ impl Machine {
 
     /// Writes it for the commands that follow.
     pub(crate) fn save(&self) -> Result<(), Error> {
-        let path = self.layout().machine();
+        let path = self.layout().instance();
         let text =
             serde_json::to_string_pretty(self).map_err(|source| Error::StateFile { path: path.clone(), source })?;
         fs::write(&path, text).map_err(|source| Io::new("write", &path, source).into())
@@ -83,10 +86,10 @@ impl Machine {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::localkube::network::Slot;
+    use crate::network::Slot;
 
-    pub(crate) fn sample(name: &str, slot: u8) -> Machine {
-        Machine {
+    pub(crate) fn sample(name: &str, slot: u8) -> Instance {
+        Instance {
             name: name.parse().unwrap(),
             state: PathBuf::from("/state").join(name),
             nodes: NodeId::try_from(3).unwrap(),
@@ -104,11 +107,11 @@ pub(crate) mod tests {
     #[test]
     fn what_is_saved_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(Machine::load(directory.path()).unwrap().is_none());
-        let machine = Machine { state: directory.path().to_owned(), ..sample("one", 4) };
-        machine.save().unwrap();
-        let read = Machine::load(directory.path()).unwrap().unwrap();
-        assert_eq!(read.network, machine.network);
+        assert!(Instance::load(directory.path()).unwrap().is_none());
+        let instance = Instance { state: directory.path().to_owned(), ..sample("one", 4) };
+        instance.save().unwrap();
+        let read = Instance::load(directory.path()).unwrap().unwrap();
+        assert_eq!(read.network, instance.network);
         assert_eq!(read.node_ids().map(|node| node.to_string()).collect::<Vec<_>>(), ["node1", "node2", "node3"]);
     }
 
@@ -116,7 +119,7 @@ pub(crate) mod tests {
     fn a_state_file_of_another_version_is_named() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("machine.json"), "{\"surprise\":1}").unwrap();
-        let error = Machine::load(directory.path()).unwrap_err();
+        let error = Instance::load(directory.path()).unwrap_err();
         assert!(error.to_string().contains("machine.json"), "{error}");
     }
 }

@@ -1,13 +1,15 @@
 //! `kubectl` and `helm` against one cluster, with failures that a person can read.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
+use crate::{
+    command::{self, Run},
+    wait,
+};
 use serde_json::Value;
-
-use crate::command::{self, Run};
-use crate::wait;
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Ends a command that hangs; those that wait for something have a shorter `--timeout` of their own.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);

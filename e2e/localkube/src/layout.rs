@@ -1,8 +1,7 @@
 //! Where each file of a cluster is. Nobody else joins paths.
 
+use crate::names::NodeId;
 use std::path::{Path, PathBuf};
-
-use super::config::NodeId;
 
 /// The state directory of one cluster.
 #[derive(Clone, Debug)]
@@ -31,7 +30,7 @@ impl Layout {
 
     /// What `up` decided.
     #[must_use]
-    pub fn machine(&self) -> PathBuf {
+    pub fn instance(&self) -> PathBuf {
         self.state.join("machine.json")
     }
 

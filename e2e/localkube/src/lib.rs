@@ -4,10 +4,12 @@
 //! Everything runs inside one PID, mount and network namespace, so that ending its first process ends all of it and nothing
 //! of it touches the host but one interface with two routes, one directory and one cgroup subtree.
 //!
+//! [`kubectl`] and [`command`] run programs against a cluster, and [`wait`] waits for a condition with a deadline.
+//!
 //! Two sides:
 //! - on the host, [`LocalKube`] and the `localkube` command: check, write files, start, ask, clean up;
 //! - inside, the `supervisor`: starts the components, restarts them when they fail, and carries out faults. The two speak
-//!   over a socket in the state directory ([`control`]).
+//!   over a socket in the state directory (`protocol`).
 //!
 //! The cluster's DNS runs beside the API server and not as a pod: stopping, draining or cutting off a node must break what a
 //! test means to break, and not the name service of the other nodes.
@@ -15,32 +17,39 @@
 mod archive;
 pub mod audit;
 mod cgroups;
+pub mod command;
 pub mod config;
-pub mod control;
 mod control_plane;
 mod down;
 mod error;
-mod handle;
-mod host;
+mod host_link;
 mod images;
+mod instance;
+pub mod kubectl;
 pub mod layout;
-mod machine;
+mod local_kube;
+mod lock;
+mod missing;
+mod names;
 pub mod network;
 mod node_files;
 mod objects;
 mod pki;
 mod prerequisites;
-mod process;
+mod process_id;
+mod protocol;
 pub mod supervisor;
 mod up;
 mod volumes;
+pub mod wait;
 
-pub use config::{Config, InstanceName, NodeId};
-pub use control::{Cut, Status};
+pub use config::Config;
 pub use error::{Error, Io};
-pub use handle::LocalKube;
 pub use images::BUSYBOX;
-pub use machine::Machine;
-pub use objects::{LIMITED_STORAGE_CLASS, STORAGE_CLASS};
-pub use prerequisites::Missing;
+pub use instance::Instance;
+pub use local_kube::LocalKube;
+pub use missing::Missing;
+pub use names::{InstanceName, NodeId};
+pub use protocol::{Cut, Status};
 pub use up::{Outcome, Progress};
+pub use volumes::{LIMITED_STORAGE_CLASS, STORAGE_CLASS};

@@ -1,42 +1,34 @@
 //! A running cluster, as tests and commands hold it.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
+use crate::{
+    audit::{self, Write},
+    error::{Error, Io},
+    instance::Instance,
+    kubectl::{self, Helm, Kubectl},
+    layout::Layout,
+    names::{InstanceName, NodeId},
+    process_id::ProcessId,
+    protocol::{self, Cut, Request, Response, Status},
+    volumes, wait,
+};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-
-use super::audit::{self, Write};
-use super::config::{Config, InstanceName, NodeId};
-use super::control::{self, Cut, Request, Response, Status};
-use super::error::{Error, Io};
-use super::layout::Layout;
-use super::machine::Machine;
-use super::process::ProcessId;
-use super::up::{self, Outcome, Progress};
-use super::{down, objects, volumes};
-use crate::kubectl::{self, Helm, Kubectl};
-use crate::wait;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// A cluster that is up. Dropping it leaves the cluster running.
 #[derive(Clone, Debug)]
 pub struct LocalKube {
-    machine: Machine,
+    instance: Instance,
 }
 
 impl LocalKube {
-    pub(crate) fn of(machine: Machine) -> Self {
-        Self { machine }
-    }
-
-    /// Starts a cluster, or finds it running and healthy.
-    ///
-    /// # Errors
-    /// When something is missing, taken, or does not start; the error names it.
-    pub async fn up(config: &Config, progress: &Progress<'_>) -> Result<(Self, Outcome), Error> {
-        up::run(config, progress).await
+    pub(crate) fn of(instance: Instance) -> Self {
+        Self { instance }
     }
 
     /// The running cluster of this name.
@@ -46,52 +38,44 @@ impl LocalKube {
     pub fn open(state_root: &Path, name: &InstanceName) -> Result<Self, Error> {
         let state = state_root.join(name.as_str());
         let alive = ProcessId::load(&Layout::new(&state).init()).is_some_and(ProcessId::is_alive);
-        match Machine::load(&state)? {
-            Some(machine) if alive => Ok(Self { machine }),
+        match Instance::load(&state)? {
+            Some(instance) if alive => Ok(Self { instance }),
             _ => Err(Error::NotRunning(name.clone())),
         }
     }
 
-    /// Ends a cluster and removes all of it, whatever state it is in; nothing if there is none. Answers whether there was one.
-    ///
-    /// # Errors
-    /// When something of it does not go away.
-    pub async fn down(state_root: &Path, name: &InstanceName) -> Result<bool, Error> {
-        down::run(state_root, name).await
-    }
-
-    /// Everything that is known about it.
+    /// The stored description of the cluster.
     #[must_use]
-    pub fn machine(&self) -> &Machine {
-        &self.machine
+    pub fn instance(&self) -> &Instance {
+        &self.instance
     }
 
     /// Full access from the host.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
-        self.machine.layout().admin_kubeconfig()
+        self.instance.layout().admin_kubeconfig()
     }
 
     /// The first process of its namespaces, for `nsenter`.
     #[must_use]
     pub fn init_pid(&self) -> Option<i32> {
-        ProcessId::load(&self.machine.layout().init()).filter(|id| id.is_alive()).map(ProcessId::pid)
+        ProcessId::load(&self.instance.layout().init()).filter(|id| id.is_alive()).map(ProcessId::pid)
     }
 
     /// `kubectl` for it.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
-        Kubectl::new(self.machine.programs.kubernetes("kubectl"), Some(self.kubeconfig()))
+        Kubectl::new(self.instance.programs.kubernetes("kubectl"), Some(self.kubeconfig()))
     }
 
     /// `helm` for it.
     #[must_use]
     pub fn helm(&self) -> Helm {
-        Helm::new(self.machine.programs.kubernetes("helm"), Some(self.kubeconfig()))
+        Helm::new(self.instance.programs.kubernetes("helm"), Some(self.kubeconfig()))
     }
 
     async fn ask(&self, request: Request) -> Result<Response, Error> {
-        control::ask(&self.machine.layout().control_socket(), &request).await
+        protocol::ask(&self.instance.layout().control_socket(), &request).await
     }
 
     /// For requests whose answer is that they were done.
@@ -124,7 +108,7 @@ impl LocalKube {
         let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
         let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let file = format!("loaded-{short}.tar");
-        let copy = self.machine.layout().images().join(&file);
+        let copy = self.instance.layout().images().join(&file);
         // A copy, because the supervisor does not see every directory of the host, and a node that starts later needs it.
         fs::copy(&whole, &copy).map_err(|source| Io::new("copy into the cluster", archive, source))?;
         self.tell(Request::LoadImage { file }).await
@@ -165,7 +149,7 @@ impl LocalKube {
     /// # Errors
     /// When the node does not exist.
     pub async fn isolate(&self, node: NodeId) -> Result<(), Error> {
-        let others = self.machine.node_ids().filter(|other| *other != node);
+        let others = self.instance.node_ids().filter(|other| *other != node);
         self.cut(others.flat_map(|other| [Cut::Pods { from: node, to: other }, Cut::Pods { from: other, to: node }]))
             .await
     }
@@ -228,7 +212,7 @@ impl LocalKube {
     /// When the volume is not one of this cluster.
     pub async fn wipe_volume(&self, persistent_volume: &str) -> Result<(), Error> {
         let (node, volume) = volumes::parse_object_name(persistent_volume)?;
-        if !self.machine.has(node) || !self.machine.layout().node(node).volume(volume).is_dir() {
+        if !self.instance.has(node) || !self.instance.layout().node(node).volume(volume).is_dir() {
             return Err(Error::UnknownVolume(persistent_volume.to_owned()));
         }
         self.tell(Request::WipeVolume { node, volume: volume.to_owned() }).await
@@ -261,8 +245,8 @@ impl LocalKube {
             return Err(Self::unexpected("add a volume"));
         };
         let capacity = format!("{mebibytes}Mi");
-        let class = objects::LIMITED_STORAGE_CLASS;
-        let object = objects::persistent_volume(&self.machine, node, &volume, class, &capacity);
+        let class = volumes::LIMITED_STORAGE_CLASS;
+        let object = volumes::persistent_volume(&self.instance, node, &volume, class, &capacity);
         self.kubectl().apply(object.to_string()).await?;
         Ok(volumes::object_name(node, &volume))
     }
@@ -272,7 +256,7 @@ impl LocalKube {
     /// # Errors
     /// When the audit log cannot be read.
     pub fn writes_since(&self, since: Timestamp) -> Result<Vec<Write>, Error> {
-        audit::writes_since(&self.machine.layout().audit_log(), since)
+        audit::writes_since(&self.instance.layout().audit_log(), since)
     }
 
     /// Waits until exactly these nodes are Ready.

@@ -3,13 +3,9 @@
 //! A cluster has three ranges: the link (host, API server, nodes), the pods (one /24 a node) and the Services. They come from
 //! a slot number, so that clusters side by side differ by it, or are given one by one.
 
-use std::fmt;
-use std::net::Ipv4Addr;
-use std::str::FromStr;
-
+use crate::names::NodeId;
 use serde::{Deserialize, Serialize};
-
-use super::config::NodeId;
+use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 /// Why a text is not a range, or ranges are no network for a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

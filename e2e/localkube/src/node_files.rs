@@ -1,30 +1,32 @@
 //! What a node's containerd, CNI plugins and kubelet read, and their command lines.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
+use crate::{
+    control_plane::Launch,
+    error::{Error, Io},
+    images,
+    instance::Instance,
+    names::NodeId,
+    pki, volumes,
+};
 use serde_json::{Value, json};
-
-use super::config::NodeId;
-use super::control_plane::Launch;
-use super::error::{Error, Io};
-use super::images;
-use super::machine::Machine;
-use super::pki;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Makes the directories and files of one node.
-pub(crate) fn write(machine: &Machine, node: NodeId) -> Result<(), Error> {
-    let files = machine.layout().node(node);
+pub(crate) fn write(instance: &Instance, node: NodeId) -> Result<(), Error> {
+    let files = instance.layout().node(node);
     let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("make", path, source));
     make(&files.cni_config())?;
     make(&files.pod_logs())?;
-    for volume in super::volumes::pool(machine) {
+    for volume in volumes::initial_names(instance) {
         make(&files.volume(&volume))?;
     }
     let texts = [
-        (files.containerd_config(), containerd_config(machine, node)),
-        (files.cni_config().join("10-pods.conflist"), format!("{:#}\n", cni_config(machine, node))),
-        (files.kubelet_config(), format!("{:#}\n", kubelet_config(machine, node))),
+        (files.containerd_config(), containerd_config(instance, node)),
+        (files.cni_config().join("10-pods.conflist"), format!("{:#}\n", cni_config(instance, node))),
+        (files.kubelet_config(), format!("{:#}\n", kubelet_config(instance, node))),
     ];
     for (path, text) in texts {
         fs::write(&path, text).map_err(|source| Io::new("write", &path, source))?;
@@ -33,8 +35,8 @@ pub(crate) fn write(machine: &Machine, node: NodeId) -> Result<(), Error> {
 }
 
 /// The node's containerd, started in `cgroup`.
-pub(crate) fn containerd(machine: &Machine, node: NodeId, cgroup: PathBuf) -> Launch {
-    let files = machine.layout().node(node);
+pub(crate) fn containerd(instance: &Instance, node: NodeId, cgroup: PathBuf) -> Launch {
+    let files = instance.layout().node(node);
     Launch {
         name: format!("{node}-containerd"),
         program: PathBuf::from("containerd"),
@@ -44,20 +46,20 @@ pub(crate) fn containerd(machine: &Machine, node: NodeId, cgroup: PathBuf) -> La
 }
 
 /// The node's kubelet, started in `cgroup`.
-pub(crate) fn kubelet(machine: &Machine, node: NodeId, cgroup: PathBuf) -> Launch {
-    let layout = machine.layout();
+pub(crate) fn kubelet(instance: &Instance, node: NodeId, cgroup: PathBuf) -> Launch {
+    let layout = instance.layout();
     let files = layout.node(node);
     let path = |name: &str, path: &Path| format!("--{name}={}", path.display());
     Launch {
         name: format!("{node}-kubelet"),
-        program: machine.programs.kubernetes("kubelet"),
+        program: instance.programs.kubernetes("kubelet"),
         args: vec![
             path("config", &files.kubelet_config()),
             path("kubeconfig", &layout.kubeconfig(&node.to_string())),
             path("root-dir", &files.kubelet_root()),
             path("cert-dir", &files.kubelet_certificates()),
             format!("--hostname-override={node}"),
-            format!("--node-ip={}", machine.network.node(node)),
+            format!("--node-ip={}", instance.network.node(node)),
             format!("--node-labels=topology.kubernetes.io/zone=zone{}", node.number()),
         ],
         cgroup: Some(cgroup),
@@ -65,8 +67,8 @@ pub(crate) fn kubelet(machine: &Machine, node: NodeId, cgroup: PathBuf) -> Launc
 }
 
 /// containerd 1.6 reads TOML version 2. Paths are written as JSON strings, which are TOML basic strings too.
-fn containerd_config(machine: &Machine, node: NodeId) -> String {
-    let files = machine.layout().node(node);
+fn containerd_config(instance: &Instance, node: NodeId) -> String {
+    let files = instance.layout().node(node);
     let quoted = |path: PathBuf| json!(path).to_string();
     format!(
         r#"version = 2
@@ -101,25 +103,25 @@ disabled_plugins = [
         state = quoted(files.containerd_state()),
         socket = quoted(files.containerd_socket()),
         pause = images::PAUSE,
-        cni_programs = quoted(machine.programs.cni.clone()),
+        cni_programs = quoted(instance.programs.cni.clone()),
         cni_config = quoted(files.cni_config()),
     )
 }
 
 /// A pair of interfaces for each pod and no bridge: every packet between two pods is routed, those of one node too, so that
 /// Services and cuts work on all of them without help from bridge filtering.
-fn cni_config(machine: &Machine, node: NodeId) -> Value {
+fn cni_config(instance: &Instance, node: NodeId) -> Value {
     json!({
         "cniVersion": "0.4.0",
-        "name": format!("{}-{node}", machine.name),
+        "name": format!("{}-{node}", instance.name),
         "plugins": [
             {
                 "type": "ptp",
                 "ipMasq": false,
                 "ipam": {
                     "type": "host-local",
-                    "dataDir": machine.layout().node(node).cni_leases(),
-                    "ranges": [[{"subnet": machine.network.pods_of(node)}]],
+                    "dataDir": instance.layout().node(node).cni_leases(),
+                    "ranges": [[{"subnet": instance.network.pods_of(node)}]],
                     "routes": [{"dst": "0.0.0.0/0"}],
                 },
             },
@@ -128,11 +130,11 @@ fn cni_config(machine: &Machine, node: NodeId) -> Value {
     })
 }
 
-fn kubelet_config(machine: &Machine, node: NodeId) -> Value {
-    let layout = machine.layout();
+fn kubelet_config(instance: &Instance, node: NodeId) -> Value {
+    let layout = instance.layout();
     let files = layout.node(node);
     let who = node.to_string();
-    let address = machine.network.node(node);
+    let address = instance.network.node(node);
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -146,7 +148,7 @@ fn kubelet_config(machine: &Machine, node: NodeId) -> Value {
         "tlsPrivateKeyFile": layout.key(&who),
         "address": address,
         "healthzBindAddress": address,
-        "clusterDNS": [machine.network.dns_service()],
+        "clusterDNS": [instance.network.dns_service()],
         "clusterDomain": "cluster.local",
         "resolvConf": layout.resolv_conf(),
         "containerRuntimeEndpoint": format!("unix://{}", files.containerd_socket().display()),
@@ -155,7 +157,7 @@ fn kubelet_config(machine: &Machine, node: NodeId) -> Value {
         // The machine's own cgroups are none of our business: pods go below one directory of this cluster and node. Without
         // cgroups per class of service they would all go into one that containerd names, and no node could be told from another.
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{}/{node}", machine.name.cgroup()),
+        "cgroupRoot": format!("/{}/{node}", instance.name.cgroup()),
         "cgroupsPerQOS": true,
         "enforceNodeAllocatable": [],
         "failCgroupV1": false,
@@ -169,8 +171,8 @@ fn kubelet_config(machine: &Machine, node: NodeId) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::tests::sample;
     use super::*;
+    use crate::instance::tests::sample;
 
     fn node(number: u8) -> NodeId {
         NodeId::try_from(number).unwrap()
@@ -178,20 +180,20 @@ mod tests {
 
     #[test]
     fn nodes_share_neither_address_nor_directory_nor_cgroup() {
-        let machine = sample("one", 0);
-        let (first, second) = (kubelet_config(&machine, node(1)), kubelet_config(&machine, node(2)));
+        let instance = sample("one", 0);
+        let (first, second) = (kubelet_config(&instance, node(1)), kubelet_config(&instance, node(2)));
         for key in ["address", "containerRuntimeEndpoint", "podLogsDir", "cgroupRoot", "tlsCertFile"] {
             assert_ne!(first[key], second[key], "{key}");
         }
         assert_eq!(second["cgroupRoot"], "/taffrail-one/node2");
-        assert_eq!(cni_config(&machine, node(2))["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.208.2.0/24");
+        assert_eq!(cni_config(&instance, node(2))["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.208.2.0/24");
     }
 
     #[test]
     fn containerd_paths_are_quoted() {
-        let mut machine = sample("one", 0);
-        machine.state = PathBuf::from("/a \"b\"");
-        let text = containerd_config(&machine, node(1));
+        let mut instance = sample("one", 0);
+        instance.state = PathBuf::from("/a \"b\"");
+        let text = containerd_config(&instance, node(1));
         assert!(text.contains(r#"state = "/a \"b\"/node1/state""#), "{text}");
     }
 }

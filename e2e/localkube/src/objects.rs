@@ -1,46 +1,37 @@
 //! The Kubernetes objects that a new cluster begins with: DNS, storage classes and the volumes of every node.
 
-use std::fs;
-
+use crate::{
+    error::{Error, Io},
+    instance::Instance,
+    volumes::{self, LIMITED_STORAGE_CLASS, STORAGE_CLASS},
+};
 use serde_json::{Value, json};
-
-use super::config::NodeId;
-use super::error::{Error, Io};
-use super::machine::Machine;
-use super::volumes;
+use std::fs;
 
 /// As whom CoreDNS watches Services.
 pub(crate) const DNS_USER: &str = "system:coredns";
 
-/// The default class: directories on each node.
-pub const STORAGE_CLASS: &str = "local";
-/// Volumes of limited size, for running out of space. A class of its own, so that nobody gets one by accident.
-pub const LIMITED_STORAGE_CLASS: &str = "local-limited";
-
-/// Tells the volumes that this code made from others.
-pub(crate) const VOLUME_LABEL: &str = "localkube.taffrail.dev/volume";
-
 /// Writes all of them as one list.
-pub(crate) fn write(machine: &Machine) -> Result<(), Error> {
-    let path = machine.layout().objects();
-    let text = format!("{:#}\n", list(machine));
+pub(crate) fn write(instance: &Instance) -> Result<(), Error> {
+    let path = instance.layout().objects();
+    let text = format!("{:#}\n", list(instance));
     fs::write(&path, text).map_err(|source| Io::new("write", &path, source).into())
 }
 
-fn list(machine: &Machine) -> Value {
-    let mut items = dns(machine);
+fn list(instance: &Instance) -> Value {
+    let mut items = dns(instance);
     items.push(storage_class(STORAGE_CLASS, true));
     items.push(storage_class(LIMITED_STORAGE_CLASS, false));
-    for node in machine.node_ids() {
-        for volume in volumes::pool(machine) {
-            items.push(persistent_volume(machine, node, &volume, STORAGE_CLASS, "10Gi"));
+    for node in instance.node_ids() {
+        for volume in volumes::initial_names(instance) {
+            items.push(volumes::persistent_volume(instance, node, &volume, STORAGE_CLASS, "10Gi"));
         }
     }
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
 /// The usual names, so that whatever looks for the cluster's DNS finds it. Its endpoint is the process beside the API server.
-fn dns(machine: &Machine) -> Vec<Value> {
+fn dns(instance: &Instance) -> Vec<Value> {
     let rbac = "rbac.authorization.k8s.io";
     let ports = |with_target: bool| {
         let port = |name: &str, protocol: &str| {
@@ -68,7 +59,7 @@ fn dns(machine: &Machine) -> Vec<Value> {
         json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
-            "spec": {"clusterIP": machine.network.dns_service(), "ports": ports(true)},
+            "spec": {"clusterIP": instance.network.dns_service(), "ports": ports(true)},
         }),
         json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
@@ -76,7 +67,7 @@ fn dns(machine: &Machine) -> Vec<Value> {
                 "name": "kube-dns", "namespace": "kube-system", "labels": {"kubernetes.io/service-name": "kube-dns"},
             },
             "addressType": "IPv4",
-            "endpoints": [{"addresses": [machine.network.api()], "conditions": {"ready": true}}],
+            "endpoints": [{"addresses": [instance.network.api()], "conditions": {"ready": true}}],
             "ports": ports(false),
         }),
     ]
@@ -93,28 +84,10 @@ fn storage_class(name: &str, default: bool) -> Value {
     })
 }
 
-/// The volume `volume` of `node` as an object. It says everything that is needed to find its directory again.
-pub(crate) fn persistent_volume(machine: &Machine, node: NodeId, volume: &str, class: &str, capacity: &str) -> Value {
-    let on_node = json!([{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]);
-    json!({
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": volumes::object_name(node, volume), "labels": {VOLUME_LABEL: volume}},
-        "spec": {
-            "storageClassName": class,
-            "capacity": {"storage": capacity},
-            "accessModes": ["ReadWriteOnce"],
-            "persistentVolumeReclaimPolicy": "Retain",
-            "local": {"path": machine.layout().node(node).volume(volume)},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": on_node}]}},
-        },
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::machine::tests::sample;
     use super::*;
+    use crate::instance::tests::sample;
 
     #[test]
     fn every_node_offers_its_volumes_on_itself() {
@@ -141,8 +114,8 @@ mod tests {
 
     #[test]
     fn dns_is_where_the_pods_look_for_it() {
-        let machine = sample("one", 1);
-        let objects = dns(&machine);
+        let instance = sample("one", 1);
+        let objects = dns(&instance);
         assert_eq!(objects[2]["spec"]["clusterIP"], "10.225.0.10");
         assert_eq!(objects[3]["endpoints"][0]["addresses"][0], "10.192.1.2");
     }

@@ -1,19 +1,21 @@
 //! The cluster's certificate authority, the certificates of its components, and the files that carry them.
 
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-
+use crate::{
+    error::{Error, Io},
+    instance::Instance,
+    layout::Layout,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType,
 };
 use serde_json::json;
-
-use super::error::{Error, Io};
-use super::layout::Layout;
-use super::machine::Machine;
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
 
 /// The name under which the kubelets know the API server.
 pub(crate) const API_TO_KUBELET: &str = "apiserver-to-kubelet";
@@ -41,13 +43,13 @@ impl<'a> Identity<'a> {
 }
 
 /// Writes all certificates, keys and kubeconfigs of a cluster.
-pub(crate) fn write(machine: &Machine) -> Result<(), Error> {
-    let layout = machine.layout();
+pub(crate) fn write(instance: &Instance) -> Result<(), Error> {
+    let layout = instance.layout();
     let authority = authority(&layout)?;
-    for identity in api_identities(machine) {
+    for identity in api_identities(instance) {
         issue(&layout, &authority, &identity)?;
     }
-    let api = machine.api_url();
+    let api = instance.api_url();
     let clients = [
         ("admin", "kubernetes-admin", Some("system:masters")),
         ("controller-manager", "system:kube-controller-manager", None),
@@ -57,23 +59,23 @@ pub(crate) fn write(machine: &Machine) -> Result<(), Error> {
     ];
     for (who, common_name, organization) in clients {
         issue(&layout, &authority, &Identity::client(who, common_name, organization))?;
-        write_kubeconfig(&layout, machine.name.as_str(), who, &api)?;
+        write_kubeconfig(&layout, instance.name.as_str(), who, &api)?;
     }
-    for node in machine.node_ids() {
+    for node in instance.node_ids() {
         let who = node.to_string();
-        let address = machine.network.node(node);
+        let address = instance.network.node(node);
         let mut identity = Identity::client(&who, format!("system:node:{node}"), Some("system:nodes"));
         identity.names.push(who.clone());
         identity.addresses.push(address);
         issue(&layout, &authority, &identity)?;
         // By its own address, so that cutting that address cuts this kubelet off and no other.
-        write_kubeconfig(&layout, machine.name.as_str(), &who, &format!("https://{address}:{}", Machine::API_PORT))?;
+        write_kubeconfig(&layout, instance.name.as_str(), &who, &format!("https://{address}:{}", Instance::API_PORT))?;
     }
     service_account_key(&layout)
 }
 
-fn api_identities(machine: &Machine) -> [Identity<'static>; 2] {
-    let network = &machine.network;
+fn api_identities(instance: &Instance) -> [Identity<'static>; 2] {
+    let network = &instance.network;
     let mut server = Identity::client(API_SERVER, "kube-apiserver", None);
     server.names = [
         "localhost",
@@ -85,7 +87,7 @@ fn api_identities(machine: &Machine) -> [Identity<'static>; 2] {
     .map(str::to_owned)
     .to_vec();
     server.addresses = vec![Ipv4Addr::LOCALHOST, network.kubernetes_service(), network.api()];
-    server.addresses.extend(machine.node_ids().map(|node| network.node(node)));
+    server.addresses.extend(instance.node_ids().map(|node| network.node(node)));
     [server, Identity::client(API_TO_KUBELET, "apiserver-to-kubelet", Some("system:masters"))]
 }
 

@@ -1,51 +1,17 @@
 //! What a machine must have before a cluster is started, so that a lack is one line at the start and not a riddle later.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-
-use super::config::{Config, Programs};
-use super::error::Error;
-use super::layout::Layout;
-use crate::command;
-
-/// One thing that is missing, with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
-    /// Namespaces, mounts and interfaces need root.
-    #[error("not root: run it as root, for example with sudo")]
-    Root,
-    /// A program that comes with the system.
-    #[error("{program} is not installed: install the package '{package}' (scripts/deps.sh does)")]
-    Program {
-        /// What was looked for on PATH.
-        program: &'static str,
-        /// The Debian package that has it.
-        package: &'static str,
-    },
-    /// Programs that are built from source.
-    #[error("{} lacks {}: run scripts/k8s-tools.sh to build them", directory.display(), names.join(", "))]
-    Built {
-        /// Where they are looked for.
-        directory: PathBuf,
-        /// Which of them are not there.
-        names: Vec<&'static str>,
-    },
-    /// A CNI plugin.
-    #[error("{} is not there: install the package 'containernetworking-plugins' (scripts/deps.sh does)", .0.display())]
-    NetworkPlugin(PathBuf),
-    /// The command that goes inside the namespace.
-    #[error("{} is not there: build it with 'cargo build -p taffrail-e2e --bin localkube'", .0.display())]
-    Localkube(PathBuf),
-    /// The kernel cannot do what containers need.
-    #[error("the kernel has no {feature}: {remedy}")]
-    Kernel {
-        /// What is missing.
-        feature: &'static str,
-        /// What may help.
-        remedy: &'static str,
-    },
-}
+use crate::{
+    command,
+    config::{Config, Programs},
+    error::Error,
+    layout::Layout,
+    missing::Missing,
+};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 const SYSTEM_PROGRAMS: [(&str, &str); 14] = [
     ("containerd", "containerd"),

@@ -1,14 +1,12 @@
 //! A process that is told from any other that gets its number later.
 
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
-
+use crate::{
+    error::{Error, Io},
+    wait,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
-
-use super::error::{Error, Io};
-use crate::wait;
+use std::{fs, path::Path, time::Duration};
 
 /// A process by number and start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,45 +1,60 @@
 //! Starts a cluster from the host: check, choose addresses, write files, start the first process, connect it, wait.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use crate::{
+    command,
+    config::Config,
+    control_plane, down,
+    error::{Error, Io},
+    host_link, images,
+    instance::Instance,
+    layout::Layout,
+    local_kube::LocalKube,
+    lock, node_files, objects, pki, prerequisites,
+    process_id::ProcessId,
+    supervisor::directories_to_make,
+    wait,
+};
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    process::{Child, Command},
+};
 
-use rustix::fs::{FlockOperation, flock};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::process::{Child, Command};
-
-use super::config::Config;
-use super::error::{Error, Io};
-use super::handle::LocalKube;
-use super::layout::Layout;
-use super::machine::Machine;
-use super::process::ProcessId;
-use super::supervisor::directories_to_make;
-use super::{control_plane, down, host, images, node_files, objects, pki, prerequisites};
-use crate::{command, wait};
-
-/// Is told each step as it begins.
+/// A callback that gets the name of each step before the step begins.
 pub type Progress<'a> = dyn Fn(&str) + Send + Sync + 'a;
 
-/// What `up` found to do.
+/// The result of a successful [`LocalKube::up`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was started.
+    /// The cluster was started.
     Started,
-    /// It was running and healthy.
+    /// The cluster was running and healthy.
     AlreadyRunning,
 }
 
-pub(super) async fn run(config: &Config, progress: &Progress<'_>) -> Result<(LocalKube, Outcome), Error> {
+impl LocalKube {
+    /// Starts a cluster, or finds it running and healthy. `progress` gets the name of each step before the step begins.
+    ///
+    /// # Errors
+    /// When a prerequisite is missing, an address is taken, or a component does not start; the error names the object.
+    pub async fn up(config: &Config, progress: &Progress<'_>) -> Result<(Self, Outcome), Error> {
+        run(config, progress).await
+    }
+}
+
+async fn run(config: &Config, progress: &Progress<'_>) -> Result<(LocalKube, Outcome), Error> {
     prerequisites::check(config)?;
     let root = &config.state_root;
     fs::create_dir_all(root).map_err(|source| Io::new("make", root, source))?;
     // Until the end: another start must see our addresses as taken, and another start of this cluster must find it whole.
-    let _held = lock(root, progress).await?;
+    let _held = lock::acquire(root, progress).await?;
     let state = root.join(config.name.as_str());
     if let Some(running) = running(config, &state).await? {
         return Ok((running, Outcome::AlreadyRunning));
@@ -49,13 +64,13 @@ pub(super) async fn run(config: &Config, progress: &Progress<'_>) -> Result<(Loc
         down::end(&state, &config.name).await?;
     }
     let interface = config.name.interface();
-    if host::interface_exists(&interface) {
+    if host_link::interface_exists(&interface) {
         return Err(Error::InterfaceTaken(interface));
     }
     progress("writing certificates, configuration and base images");
-    let machine = prepare(config, state).await?;
+    let instance = prepare(config, state).await?;
     progress("starting etcd, the API server and the nodes (usually 10 to 20 s)");
-    let cluster = start(machine).await?;
+    let cluster = start(instance).await?;
     progress("waiting for the nodes and the cluster's DNS");
     finish(&cluster).await?;
     Ok((cluster, Outcome::Started))
@@ -68,13 +83,13 @@ async fn running(config: &Config, state: &Path) -> Result<Option<LocalKube>, Err
     if !alive || !layout.complete().exists() {
         return Ok(None);
     }
-    let Some(machine) = Machine::load(state)? else {
+    let Some(instance) = Instance::load(state)? else {
         return Ok(None);
     };
-    let cluster = LocalKube::of(machine);
+    let cluster = LocalKube::of(instance);
     let mut problems = cluster.status().await?.problems();
     if problems.is_empty() {
-        let nodes: Vec<_> = cluster.machine().node_ids().collect();
+        let nodes: Vec<_> = cluster.instance().node_ids().collect();
         let ready = cluster.nodes_ready(&nodes, Duration::from_secs(30)).await;
         problems.extend(ready.err().map(|error| error.to_string()));
     }
@@ -84,26 +99,11 @@ async fn running(config: &Config, state: &Path) -> Result<Option<LocalKube>, Err
     Err(Error::Unhealthy { name: config.name.clone(), problems: problems.join("; "), logs: layout.logs() })
 }
 
-/// Takes the lock of all clusters below `root`. It is held as long as the file is open.
-pub(super) async fn lock(root: &Path, progress: &(dyn Fn(&str) + Sync)) -> Result<File, Error> {
-    let failed = |source: io::Error| Io::new("lock", root, source);
-    let file = File::open(root).map_err(failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => return Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => progress("waiting for another localkube command to end"),
-        Err(error) => return Err(failed(error.into()).into()),
-    }
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; a test tool has real threads")]
-    let waiting = tokio::task::spawn_blocking(move || flock(&file, FlockOperation::LockExclusive).map(|()| file));
-    let locked = waiting.await.map_err(|error| failed(io::Error::other(error)))?;
-    Ok(locked.map_err(|error| failed(error.into()))?)
-}
-
 /// Decides everything and writes every file.
-async fn prepare(config: &Config, state: PathBuf) -> Result<Machine, Error> {
-    let network = host::choose_network(config.addresses).await?;
+async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
+    let network = host_link::choose_network(config.addresses).await?;
     let made_directories: Vec<PathBuf> = directories_to_make().map(Path::to_owned).collect();
-    let machine = Machine {
+    let instance = Instance {
         name: config.name.clone(),
         state,
         nodes: config.nodes,
@@ -112,30 +112,30 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Machine, Error> {
         programs: config.programs.clone(),
         made_directories,
     };
-    let layout = machine.layout();
+    let layout = instance.layout();
     make(layout.state())?;
     // Keys are in it.
     let private = fs::Permissions::from_mode(0o711);
     fs::set_permissions(layout.state(), private).map_err(|source| Io::new("protect", layout.state(), source))?;
     // First of all files: from now on `down` knows that the directory is ours.
-    machine.save()?;
+    instance.save()?;
     for directory in [layout.logs(), layout.pki(), layout.etcd(), layout.images(), layout.plugins()] {
         make(&directory)?;
     }
-    for directory in &machine.made_directories {
+    for directory in &instance.made_directories {
         make(directory)?;
     }
     // etcd insists.
     fs::set_permissions(layout.etcd(), fs::Permissions::from_mode(0o700))
         .map_err(|source| Io::new("protect", &layout.etcd(), source))?;
-    pki::write(&machine)?;
-    control_plane::write_files(&machine)?;
-    objects::write(&machine)?;
-    for node in machine.node_ids() {
-        node_files::write(&machine, node)?;
+    pki::write(&instance)?;
+    control_plane::write_files(&instance)?;
+    objects::write(&instance)?;
+    for node in instance.node_ids() {
+        node_files::write(&instance, node)?;
     }
-    images::write(&machine).await?;
-    Ok(machine)
+    images::write(&instance).await?;
+    Ok(instance)
 }
 
 fn make(path: &Path) -> Result<(), Error> {
@@ -143,9 +143,9 @@ fn make(path: &Path) -> Result<(), Error> {
 }
 
 /// Starts the first process, connects it and waits until its supervisor listens.
-async fn start(machine: Machine) -> Result<LocalKube, Error> {
-    let layout = machine.layout();
-    let mut outer = spawn(&machine)?;
+async fn start(instance: Instance) -> Result<LocalKube, Error> {
+    let layout = instance.layout();
+    let mut outer = spawn(&instance)?;
     let outer_pid = outer.id().unwrap_or_default();
     let started = wait::until("the namespaces", Duration::from_secs(20), || {
         let ended = matches!(outer.try_wait(), Ok(Some(_)));
@@ -162,7 +162,7 @@ async fn start(machine: Machine) -> Result<LocalKube, Error> {
         return Err(ended(&layout));
     };
     init.save(&layout.init())?;
-    host::connect(&machine, init.pid()).await?;
+    host_link::connect(&instance, init.pid()).await?;
     let socket = layout.control_socket();
     let listening = wait::until("the supervisor to listen", Duration::from_secs(180), || async {
         match UnixStream::connect(&socket).await {
@@ -174,13 +174,13 @@ async fn start(machine: Machine) -> Result<LocalKube, Error> {
     .await;
     let log = layout.log("supervisor");
     match listening.map_err(|source| Error::Slow { component: "the control plane", log, source })? {
-        true => Ok(LocalKube::of(machine)),
+        true => Ok(LocalKube::of(instance)),
         false => Err(ended(&layout)),
     }
 }
 
-fn spawn(machine: &Machine) -> Result<Child, Error> {
-    let layout = machine.layout();
+fn spawn(instance: &Instance) -> Result<Child, Error> {
+    let layout = instance.layout();
     let log = layout.log("supervisor");
     let open = OpenOptions::new().create(true).append(true).open(&log);
     let out = open.and_then(|out| Ok((out.try_clone()?, out))).map_err(|source| Io::new("write", &log, source))?;
@@ -197,7 +197,7 @@ fn spawn(machine: &Machine) -> Result<Child, Error> {
             "--propagation",
             "slave",
         ])
-        .arg(&machine.programs.localkube)
+        .arg(&instance.programs.localkube)
         .arg("inside-init")
         .arg(layout.state())
         .env("PATH", command::search_path())
@@ -221,8 +221,8 @@ fn last_line(log: &Path) -> String {
 
 /// Creates the first objects and waits until pods can be scheduled and names be resolved.
 async fn finish(cluster: &LocalKube) -> Result<(), Error> {
-    let machine = cluster.machine();
-    let layout = machine.layout();
+    let instance = cluster.instance();
+    let layout = instance.layout();
     let slow = |component: &'static str, log: &str| {
         let log = layout.log(log);
         move |source| Error::Slow { component, log, source }
@@ -237,16 +237,16 @@ async fn finish(cluster: &LocalKube) -> Result<(), Error> {
     let account = ["--namespace", "default", "serviceaccount", "default"];
     let found = kubectl.until("the default service account", Duration::from_secs(60), &account, |_| Ok(())).await;
     found.map_err(slow("kube-controller-manager", "kube-controller-manager"))?;
-    let nodes: Vec<_> = machine.node_ids().collect();
+    let nodes: Vec<_> = instance.node_ids().collect();
     cluster.nodes_ready(&nodes, Duration::from_secs(90)).await.map_err(slow("kubelet", "node1-kubelet"))?;
-    let dns = wait::until("the DNS to be ready", Duration::from_secs(60), || dns_ready(machine)).await;
+    let dns = wait::until("the DNS to be ready", Duration::from_secs(60), || dns_ready(instance)).await;
     dns.map_err(slow("coredns", "coredns"))?;
     let complete = layout.complete();
     fs::write(&complete, "").map_err(|source| Io::new("write", &complete, source).into())
 }
 
-async fn dns_ready(machine: &Machine) -> Result<(), String> {
-    let address = (machine.network.api(), Machine::DNS_READY_PORT);
+async fn dns_ready(instance: &Instance) -> Result<(), String> {
+    let address = (instance.network.api(), Instance::DNS_READY_PORT);
     let mut answer = String::new();
     let asked = async {
         let mut stream = TcpStream::connect(address).await?;

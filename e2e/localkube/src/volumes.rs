@@ -1,16 +1,19 @@
 //! The persistent volumes of a cluster, from the side of Kubernetes: which there are, and how a used one becomes free again.
 
+use crate::{error::Error, instance::Instance, kubectl::Kubectl, names::NodeId};
 use serde_json::{Value, json};
 
-use super::config::NodeId;
-use super::error::Error;
-use super::machine::Machine;
-use super::objects::VOLUME_LABEL;
-use crate::kubectl::Kubectl;
+/// The default class: directories on each node.
+pub const STORAGE_CLASS: &str = "local";
+/// Volumes of limited size, for running out of space. A class of its own, so that nobody gets one by accident.
+pub const LIMITED_STORAGE_CLASS: &str = "local-limited";
+
+/// Tells the volumes that this code made from others.
+pub(crate) const VOLUME_LABEL: &str = "localkube.taffrail.dev/volume";
 
 /// The names of the volumes that every node has from the start.
-pub(crate) fn pool(machine: &Machine) -> impl Iterator<Item = String> + use<> {
-    (0..machine.volumes_per_node).map(|number| format!("{number:02}"))
+pub(crate) fn initial_names(instance: &Instance) -> impl Iterator<Item = String> + use<> {
+    (0..instance.volumes_per_node).map(|number| format!("{number:02}"))
 }
 
 /// The name of a volume's object.
@@ -23,6 +26,24 @@ pub(crate) fn parse_object_name(name: &str) -> Result<(NodeId, &str), Error> {
     let unknown = || Error::UnknownVolume(name.to_owned());
     let (node, volume) = name.strip_prefix("local-").and_then(|rest| rest.split_once('-')).ok_or_else(unknown)?;
     Ok((node.parse().map_err(|_| unknown())?, volume))
+}
+
+/// The volume `volume` of `node` as an object. It says everything that is needed to find its directory again.
+pub(crate) fn persistent_volume(instance: &Instance, node: NodeId, volume: &str, class: &str, capacity: &str) -> Value {
+    let on_node = json!([{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]);
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": object_name(node, volume), "labels": {VOLUME_LABEL: volume}},
+        "spec": {
+            "storageClassName": class,
+            "capacity": {"storage": capacity},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "local": {"path": instance.layout().node(node).volume(volume)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": on_node}]}},
+        },
+    })
 }
 
 /// The volumes whose claim was deleted. Their data is still there, and nobody can claim them.

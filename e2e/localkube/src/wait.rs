@@ -1,9 +1,6 @@
 //! Waiting for a condition: looked at again and again, with a deadline and with words for what was waited for.
 
-use std::fmt::Display;
-use std::future::Future;
-use std::time::Duration;
-
+use std::{fmt::Display, future::Future, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How long between two looks. Short, because a look is cheap beside what is waited for.

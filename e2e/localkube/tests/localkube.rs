@@ -8,19 +8,20 @@
     reason = "a test ends at the first thing that is not as it must be, and its time is real"
 )]
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
-
 use futures::FutureExt;
 use jiff::Timestamp;
 use serde_json::Value;
-use taffrail_e2e::kubectl::Kubectl;
-use taffrail_e2e::localkube::{BUSYBOX, Config, Error, LIMITED_STORAGE_CLASS, LocalKube, NodeId, Outcome, audit};
-use taffrail_e2e::wait;
+use std::{
+    collections::BTreeSet,
+    fs,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+use taffrail_localkube::{
+    BUSYBOX, Config, Error, LIMITED_STORAGE_CLASS, LocalKube, NodeId, Outcome, audit, kubectl::Kubectl, wait,
+};
 use tokio::sync::{Mutex, MutexGuard};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -36,9 +37,9 @@ struct Scene {
 
 impl Scene {
     async fn new(name: &str) -> Self {
-        let machine = MACHINE.lock().await;
+        let instance = MACHINE.lock().await;
         let config = Config::new(name.parse().unwrap(), PathBuf::from(env!("CARGO_BIN_EXE_localkube")));
-        let scene = Self { config, _machine: machine };
+        let scene = Self { config, _machine: instance };
         // An earlier run may have been killed.
         scene.down().await;
         scene
@@ -349,7 +350,8 @@ async fn a_one_way_partition_names_its_direction(cluster: &LocalKube) {
 }
 
 async fn a_node_cut_from_the_api_is_lost_to_it_and_no_other(cluster: &LocalKube, web: &Web) {
-    use taffrail_e2e::localkube::Cut;
+    use taffrail_localkube::Cut;
+
     let kubectl = &cluster.kubectl();
     let ask = "timeout 2 nc -w 2 kubernetes.default.svc 443 </dev/null";
     web.shell(kubectl, node(2), ask).await.unwrap();
@@ -366,7 +368,7 @@ async fn a_node_cut_from_the_api_is_lost_to_it_and_no_other(cluster: &LocalKube,
 async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &Web) {
     let kubectl = &cluster.kubectl();
     cluster.pause_api().await.unwrap();
-    let api = (cluster.machine().network.api(), 6443);
+    let api = (cluster.instance().network.api(), 6443);
     let refused = tokio::net::TcpStream::connect(api).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert_eq!(cluster.status().await.unwrap().problems(), ["the API server is paused"]);
@@ -378,7 +380,7 @@ async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &W
 }
 
 fn test_config(cluster: &LocalKube) -> Config {
-    Config::new(cluster.machine().name.clone(), PathBuf::from(env!("CARGO_BIN_EXE_localkube")))
+    Config::new(cluster.instance().name.clone(), PathBuf::from(env!("CARGO_BIN_EXE_localkube")))
 }
 
 async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube, web: &Web) {
@@ -387,7 +389,7 @@ async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube
     cluster.stop_node(stopped).await.unwrap();
     web.reaches(kubectl, node(1), stopped).await.unwrap_err();
     assert_eq!(cluster.status().await.unwrap().problems(), ["node2 is stopped"]);
-    let directory = cluster.machine().state.join("node2");
+    let directory = cluster.instance().state.join("node2");
     let inside = format!("/proc/{}/mountinfo", cluster.init_pid().unwrap());
     let mounts = fs::read_to_string(inside).unwrap();
     assert!(!mounts.contains(directory.to_str().unwrap()), "nothing of it is mounted");
@@ -476,7 +478,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
             let before = Traces::now(&both);
             let (one, _) = first.up().await;
             let (two, _) = LocalKube::up(&second, &|_| {}).await.unwrap();
-            assert_ne!(one.machine().network, two.machine().network);
+            assert_ne!(one.instance().network, two.instance().network);
             assert_ne!(Traces::now(&both), before);
 
             // A cluster that died is not mistaken for one that runs, and starts anew.
@@ -499,7 +501,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
             one.nodes_ready(&[node(1), node(2), node(3)], MINUTE).await.unwrap();
             assert!(first.down().await);
             assert!(!first.down().await, "down is idempotent");
-            wait::until("the machine to be as before", MINUTE, || async {
+            wait::until("the instance to be as before", MINUTE, || async {
                 let now = Traces::now(&both);
                 if now == before { Ok(()) } else { Err(format!("{now:?} instead of {before:?}")) }
             })

@@ -1,7 +1,7 @@
-//! What happens to the disks of pods: emptied, or swapped for one of another cluster, while the process that used it
-//! stands still and then dies.
+//! Faults of the disks of pods: a disk is emptied, or replaced with a copy of a disk of another cluster, while the process that
+//! uses the disk is stopped; then the process is killed.
 
-use crate::scene::{Scene, process_of};
+use crate::{pods::node_process, scenario::Scenario};
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -17,57 +17,57 @@ fn signal(process: i32, signal: Signal) -> anyhow::Result<()> {
     Ok(kill_process(Pid::from_raw(process).context("no process")?, signal)?)
 }
 
-/// As the process itself sees it: the kernel shows every process's root below its number.
-fn data_of(process: i32) -> PathBuf {
+/// The data directory as the process sees it: `/proc/PID/root` is the root directory of the process.
+fn data_directory(process: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{process}/root/{DATA}"))
 }
 
-/// Stops a process; it goes on when this is dropped, dead or alive.
-struct Frozen(i32);
+/// A process that is stopped with SIGSTOP. Dropping the value sends SIGCONT.
+struct StoppedProcess(i32);
 
-impl Frozen {
+impl StoppedProcess {
     fn new(process: i32) -> anyhow::Result<Self> {
         signal(process, Signal::STOP)?;
         Ok(Self(process))
     }
 }
 
-impl Drop for Frozen {
+impl Drop for StoppedProcess {
     fn drop(&mut self) {
         let _gone = signal(self.0, Signal::CONT);
     }
 }
 
-/// Empties the disk of a pod, whose process then dies and starts again on what is there.
+/// Empties the disk of a pod and kills the process, which then starts on an empty disk.
 ///
 /// # Errors
 /// When the pod has no process or its disk cannot be emptied.
-pub async fn empty(scene: &Scene, pod: &str) -> anyhow::Result<()> {
-    swap(scene, pod, None).await
+pub async fn wipe(scenario: &Scenario, pod: &str) -> anyhow::Result<()> {
+    replace_data(scenario, pod, None).await
 }
 
-/// Whether the disk of a pod keeps what it was as this node, retired.
+/// Whether the disk of a pod has the retired state and log of the node id `node`.
 ///
 /// # Errors
 /// When the pod has no process.
-pub fn keeps_retired(pod: &str, node: u64) -> anyhow::Result<bool> {
-    let place = data_of(process_of(pod)?).join("retired").join(node.to_string());
+pub fn has_retired_data(pod: &str, node: u64) -> anyhow::Result<bool> {
+    let place = data_directory(node_process(pod)?).join("retired").join(node.to_string());
     Ok(place.join("state").is_dir() && place.join("log").is_dir())
 }
 
-/// Puts a copy of another pod's disk in place of a pod's own.
+/// Replaces the disk of `pod` with a copy of the disk of the pod `other`.
 ///
 /// # Errors
 /// When a pod has no process or a disk cannot be written.
-pub async fn replace_by(scene: &Scene, pod: &str, other: &str) -> anyhow::Result<()> {
-    swap(scene, pod, Some(other)).await
+pub async fn replace_with_copy_of(scenario: &Scenario, pod: &str, other: &str) -> anyhow::Result<()> {
+    replace_data(scenario, pod, Some(other)).await
 }
 
-async fn swap(scene: &Scene, pod: &str, other: Option<&str>) -> anyhow::Result<()> {
-    scene.kube()?;
-    let process = process_of(pod)?;
-    let data = data_of(process);
-    let frozen = Frozen::new(process)?;
+async fn replace_data(scenario: &Scenario, pod: &str, other: Option<&str>) -> anyhow::Result<()> {
+    scenario.local_kube()?;
+    let process = node_process(pod)?;
+    let data = data_directory(process);
+    let stopped = StoppedProcess::new(process)?;
     let mut removed = 0;
     for entry in fs::read_dir(&data)? {
         let path = entry?.path();
@@ -80,11 +80,11 @@ async fn swap(scene: &Scene, pod: &str, other: Option<&str>) -> anyhow::Result<(
     }
     ensure!(removed > 0, "the disk of {pod} was empty");
     if let Some(other) = other {
-        let other = Frozen::new(process_of(other)?)?;
-        copy(&data_of(other.0), &data)?;
+        let other = StoppedProcess::new(node_process(other)?)?;
+        copy(&data_directory(other.0), &data)?;
     }
-    scene.kill(pod).await?;
-    drop(frozen);
+    scenario.kill(pod).await?;
+    drop(stopped);
     Ok(())
 }
 

@@ -1,17 +1,23 @@
-//! What the end-to-end scenarios stand on: a real Kubernetes on one machine, the means to break it, and the commands to look
-//! into it.
+//! The environment and the tools of the end-to-end scenarios.
 //!
-//! [`localkube`] owns the cluster itself; [`cluster`] lets a scenario run on it or on any cluster that `KUBECONFIG` names;
-//! [`kubectl`] and [`wait`] are how scenarios act and how they wait; [`scene`] is the stage that most of them share.
+//! - [`run`](run::run) prepares a Kubernetes with the operator and hands a [`Scenario`](scenario::Scenario) to the test.
+//! - [`test_cluster`] decides which cluster that is: a local one from [`taffrail_localkube`], or the one of `KUBECONFIG`.
+//! - [`manifests`], [`members`], [`pods`] and [`replicas`] apply, wait for and compare what a scenario is about.
+//! - [`workload`] appends and subscribes and checks every answer; [`minority_probe`] checks a node without a majority.
+//! - [`disk_faults`] breaks disks; the other faults are methods of [`LocalKube`](taffrail_localkube::LocalKube).
+//! - [`prometheus`] scrapes the pods as a platform team would.
+//!
+//! The scenarios need root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image that `TAFFRAIL_IMAGE_ARCHIVE` names.
 
-pub mod cluster;
-pub mod command;
-pub mod disks;
-pub mod kubectl;
-pub mod localkube;
+pub mod disk_faults;
+pub mod http;
+pub mod manifests;
 pub mod members;
-pub mod probes;
+pub mod minority_probe;
+pub mod pods;
 pub mod prometheus;
-pub mod scene;
-pub mod wait;
+pub mod replicas;
+pub mod run;
+pub mod scenario;
+pub mod test_cluster;
 pub mod workload;

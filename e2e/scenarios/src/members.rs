@@ -1,11 +1,12 @@
 //! The members of a Cluster as its status shows them, and what must hold of their ids however often they come and go.
 
 use crate::{
-    command::Run,
-    scene::{MINUTE, Scene},
+    http,
+    scenario::{MINUTE, Scenario},
 };
 use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
+use taffrail_localkube::wait;
 
 /// One member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,12 +17,12 @@ pub struct Member {
     pub disk: String,
 }
 
-/// Members by pod; a pod that is not a member yet is left out.
+/// The members of the Cluster by pod. A pod that is not a member yet is absent.
 ///
 /// # Errors
 /// When the API server does not answer.
-pub async fn members(scene: &Scene) -> anyhow::Result<BTreeMap<String, Member>> {
-    let cluster = scene.get("tfc/main").await?;
+pub async fn members(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, Member>> {
+    let cluster = scenario.get("tfc/main").await?;
     let all = cluster["status"]["members"].as_array().cloned().unwrap_or_default();
     let member = |m: &serde_json::Value| {
         let (name, disk) = (m["name"].as_str()?.to_owned(), m["diskId"].as_str()?.to_owned());
@@ -31,16 +32,16 @@ pub async fn members(scene: &Scene) -> anyhow::Result<BTreeMap<String, Member>> 
     Ok(all.iter().filter_map(member).collect())
 }
 
-/// Every id that was ever seen, and the disk that had it.
+/// Every node id that was observed so far, with the disk that had the id.
 #[derive(Debug, Default)]
-pub struct Ids(BTreeMap<u64, String>);
+pub struct NodeIdHistory(BTreeMap<u64, String>);
 
-impl Ids {
-    /// Adds the members of now.
+impl NodeIdHistory {
+    /// Adds the current members.
     ///
     /// # Errors
-    /// When an id was given to two disks, or a new one is not above all before it.
-    pub fn see(&mut self, members: &BTreeMap<String, Member>) -> anyhow::Result<()> {
+    /// When two disks have the same node id, or a new node id is not greater than every earlier one.
+    pub fn record(&mut self, members: &BTreeMap<String, Member>) -> anyhow::Result<()> {
         let before = self.0.keys().next_back().copied().unwrap_or(0);
         for (pod, member) in members {
             match self.0.get(&member.node) {
@@ -53,28 +54,27 @@ impl Ids {
     }
 }
 
-/// Waits until the Cluster has exactly `count` members, every one of them on a pod of its own.
+/// Waits until the Cluster has exactly `count` members, each on a pod of its own, and is Stable.
 ///
 /// # Errors
 /// When it does not within two minutes.
-pub async fn settled(scene: &Scene, count: usize) -> anyhow::Result<BTreeMap<String, Member>> {
-    crate::wait::until("the members to settle", MINUTE * 2, || async {
-        let found = members(scene).await.map_err(|e| e.to_string())?;
+pub async fn wait_for_members(scenario: &Scenario, count: usize) -> anyhow::Result<BTreeMap<String, Member>> {
+    wait::until("the members to settle", MINUTE * 2, || async {
+        let found = members(scenario).await.map_err(|e| e.to_string())?;
         if found.len() == count { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await?;
-    scene.stable(&["tfc/main"], MINUTE * 3).await?;
-    members(scene).await
+    scenario.wait_stable(&["tfc/main"], MINUTE * 3).await?;
+    members(scenario).await
 }
 
-/// How many groups a node has replicas of, by its own metrics.
+/// The number of groups that the node has a replica of, read from its metrics.
 ///
 /// # Errors
 /// When its metrics cannot be read.
-pub async fn groups_on(scene: &Scene, pod: &str) -> anyhow::Result<u64> {
-    let endpoint = scene.endpoints().await?.remove(pod).context("no such pod")?;
-    let page = endpoint.replace(":2113", ":9090/metrics");
-    let text = Run::new("curl").args(["--silent", "--show-error", "--fail", &page]).output().await?;
+pub async fn group_count(scenario: &Scenario, pod: &str) -> anyhow::Result<u64> {
+    let endpoint = scenario.endpoints().await?.remove(pod).context("no such pod")?;
+    let text = http::get(&endpoint.replace(":2113", ":9090/metrics")).await?;
     let line = text.lines().find(|l| l.starts_with("taffrail_groups ")).context("no taffrail_groups")?;
     Ok(line.rsplit(' ').next().context("no value")?.parse()?)
 }
@@ -89,11 +89,11 @@ mod tests {
 
     #[test]
     fn ids_rise_and_stay_with_their_disk() {
-        let mut ids = Ids::default();
-        ids.see(&one("main-0", 1, "a")).unwrap();
-        ids.see(&one("main-0", 1, "a")).unwrap();
-        ids.see(&one("main-1", 3, "b")).unwrap();
-        assert!(ids.see(&one("main-0", 1, "c")).is_err(), "one id, two disks");
-        assert!(ids.see(&one("main-0", 2, "c")).is_err(), "an id below one that was given");
+        let mut ids = NodeIdHistory::default();
+        ids.record(&one("main-0", 1, "a")).unwrap();
+        ids.record(&one("main-0", 1, "a")).unwrap();
+        ids.record(&one("main-1", 3, "b")).unwrap();
+        assert!(ids.record(&one("main-0", 1, "c")).is_err(), "one id, two disks");
+        assert!(ids.record(&one("main-0", 2, "c")).is_err(), "an id below one that was given");
     }
 }

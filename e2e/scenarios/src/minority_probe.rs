@@ -30,14 +30,14 @@ pub struct Answers {
 }
 
 impl Answers {
-    fn take(&mut self, id: Uuid, answer: Result<taffrail_proto::v1::AppendResponse, Error>) {
+    fn record(&mut self, id: Uuid, answer: Result<taffrail_proto::v1::AppendResponse, Error>) {
         let error = match answer {
             Ok(stored) => return self.acknowledged.push(format!("{id} at position {}", stored.first_position)),
             Err(error) => error,
         };
         match workload::name(&error) {
             // The node is there and must say so itself; these words are made up by the client.
-            _ if made_up(&error) => self.unnamed.push(format!("{error:?}")),
+            _ if is_client_wording(&error) => self.unnamed.push(format!("{error:?}")),
             Ok(name) => *self.refused.entry(name).or_default() += 1,
             Err(words) => self.unnamed.push(words),
         }
@@ -47,26 +47,26 @@ impl Answers {
     }
 
     /// Whether the node has said that it knows of no leader that it could reach.
-    fn knows(&self) -> bool {
+    fn knows_no_majority(&self) -> bool {
         self.refused.keys().any(|name| !["OUTCOME_UNKNOWN", "DEADLINE"].contains(&name.as_str()))
     }
 }
 
 /// A status without our error details: the client reports its code in words.
-fn made_up(error: &Error) -> bool {
+fn is_client_wording(error: &Error) -> bool {
     let Error::OutcomeUnknown { message } = error else { return false };
     (0..=16).any(|code| message.starts_with(&format!("{}: ", tonic::Code::from_i32(code))))
 }
 
 /// Appends through one pod again and again.
 #[derive(Debug)]
-pub struct Probes {
+pub struct MinorityProbe {
     answers: Arc<Mutex<Answers>>,
     stop: tokio_util::sync::CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Probes {
+impl MinorityProbe {
     /// Begins.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Probes {
         let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         ensure!(answers.acknowledged.is_empty(), "acknowledged without a majority: {:?}", answers.acknowledged);
         ensure!(answers.unnamed.is_empty(), "refused without a name: {:?}", answers.unnamed);
-        ensure!(answers.knows(), "no refusal says that there is no majority: {:?}", answers.refused);
+        ensure!(answers.knows_no_majority(), "no refusal says that there is no majority: {:?}", answers.refused);
         Ok(answers)
     }
 
@@ -103,9 +103,9 @@ impl Probes {
     ///
     /// # Errors
     /// What was answered instead.
-    pub fn refused(&self) -> Result<(), String> {
+    pub fn has_refused(&self) -> Result<(), String> {
         let answers = self.answers();
-        if answers.knows() { Ok(()) } else { Err(format!("{answers:?}")) }
+        if answers.knows_no_majority() { Ok(()) } else { Err(format!("{answers:?}")) }
     }
 }
 
@@ -116,7 +116,7 @@ async fn run(client: Client, answers: Arc<Mutex<Answers>>, stop: tokio_util::syn
         let (client, answers, id) = (client.clone(), Arc::clone(&answers), taffrail_client::new_id());
         running.spawn(async move {
             let answer = client.append("lonely", Expected::Any, vec![workload::event(id)]).await;
-            answers.lock().unwrap_or_else(PoisonError::into_inner).take(id, answer);
+            answers.lock().unwrap_or_else(PoisonError::into_inner).record(id, answer);
         });
     }
     // Each of them has its timeout.
@@ -130,13 +130,13 @@ mod tests {
     #[test]
     fn only_the_nodes_own_words_are_a_name() {
         let (id, mut answers) = (Uuid::from_u128(1), Answers::default());
-        answers.take(id, Err(Error::OutcomeUnknown { message: "no majority within 2 s".into() }));
+        answers.record(id, Err(Error::OutcomeUnknown { message: "no majority within 2 s".into() }));
         assert_eq!((answers.refused.len(), answers.unnamed.len(), answers.absent.len()), (1, 0, 0));
-        assert!(!answers.knows());
+        assert!(!answers.knows_no_majority());
         let late = format!("{}: Timeout expired", tonic::Code::Cancelled);
-        answers.take(id, Err(Error::OutcomeUnknown { message: late }));
+        answers.record(id, Err(Error::OutcomeUnknown { message: late }));
         assert_eq!(answers.unnamed.len(), 1);
-        answers.take(id, Ok(taffrail_proto::v1::AppendResponse::default()));
+        answers.record(id, Ok(taffrail_proto::v1::AppendResponse::default()));
         assert_eq!(answers.acknowledged.len(), 1);
     }
 }

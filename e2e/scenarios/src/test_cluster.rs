@@ -1,9 +1,10 @@
 //! The cluster that a scenario runs on: one of ours, whose machine we can break, or any other.
 
 use std::path::PathBuf;
-
-use crate::kubectl::{Helm, Kubectl};
-use crate::localkube::{self, Config, LocalKube, Progress};
+use taffrail_localkube::{
+    self, Config, LocalKube, Progress,
+    kubectl::{Helm, Kubectl},
+};
 
 /// What a cluster of somebody else does not let us do.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ impl TestCluster {
     ///
     /// # Errors
     /// When the local Kubernetes cannot be started.
-    pub async fn from_environment(config: &Config, progress: &Progress<'_>) -> Result<Self, localkube::Error> {
+    pub async fn from_environment(config: &Config, progress: &Progress<'_>) -> Result<Self, taffrail_localkube::Error> {
         if is_existing() {
             return Ok(Self::existing());
         }

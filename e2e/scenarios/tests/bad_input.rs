@@ -12,18 +12,21 @@
 mod classes;
 #[path = "bad_input/names.rs"]
 mod names;
-#[path = "../../crds/tests/table/mod.rs"]
+#[path = "../../../crds/tests/table/mod.rs"]
 mod table;
 
 use anyhow::ensure;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 use table::{merged, table};
-use taffrail_e2e::{
+use taffrail_localkube::{
     kubectl::{Kubectl, condition_is_true},
-    scene::{self, MINUTE, Scene},
     wait,
+};
+use taffrail_scenarios::{
+    run::run,
+    scenario::{MINUTE, Scenario},
 };
 use tokio::time::Instant;
 
@@ -155,7 +158,7 @@ async fn remove_rows(kubectl: &Kubectl) -> anyhow::Result<()> {
 }
 
 /// Waits until a condition that is not as it should be has this reason and these words in its message.
-async fn says(s: &Scene, object: &str, reason: &str, words: &[&str]) -> anyhow::Result<Duration> {
+async fn says(s: &Scenario, object: &str, reason: &str, words: &[&str]) -> anyhow::Result<Duration> {
     let start = Instant::now();
     wait::until(&format!("{object} to say {reason} and {words:?}"), MINUTE, || async {
         let found = s.get(object).await.map_err(|e| e.to_string())?;
@@ -179,7 +182,7 @@ fn blocked(name: &str, replicas: u32, more: &Value) -> Value {
 }
 
 /// Nothing was begun: no identity is recorded, and no cluster id is shown.
-async fn nothing_half_done(s: &Scene, name: &str) -> anyhow::Result<()> {
+async fn nothing_half_done(s: &Scenario, name: &str) -> anyhow::Result<()> {
     let identity = format!("configmap/{name}-identity");
     let found = s.kubectl.run(["get", &identity, "--ignore-not-found", "-o", "name"]).await?;
     ensure!(found.trim().is_empty(), "{name} was begun: {found}");
@@ -189,13 +192,8 @@ async fn nothing_half_done(s: &Scene, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn patch(s: &Scene, object: &str, patch: &Value) -> anyhow::Result<()> {
-    s.kubectl.run(["patch", object, "--type=merge", "-p", &patch.to_string()]).await?;
-    Ok(())
-}
-
 /// Clusters whose pods cannot run, each for another reason.
-async fn pods_that_cannot_run(s: &Scene) -> anyhow::Result<()> {
+async fn pods_that_cannot_run(s: &Scenario) -> anyhow::Result<()> {
     let nowhere = json!({"podTemplate": {"nodeSelector": {"taffrail.io/nowhere": "true"}}});
     let all = [
         blocked("noclass", 1, &json!({"storage": {"storageClassName": NO_CLASS}})),
@@ -213,10 +211,10 @@ async fn pods_that_cannot_run(s: &Scene) -> anyhow::Result<()> {
         nothing_half_done(s, name).await?;
     }
 
-    patch(s, "tfc/nowhere", &json!({"spec": {"podTemplate": {"nodeSelector": null}}})).await?;
-    let place = s.stable(&["tfc/nowhere"], MINUTE * 2).await?;
-    patch(s, "tfc/noimage", &json!({"spec": {"image": null}})).await?;
-    let image = s.stable(&["tfc/noimage"], MINUTE * 2).await?;
+    s.patch("tfc/nowhere", &json!({"spec": {"podTemplate": {"nodeSelector": null}}})).await?;
+    let place = s.wait_stable(&["tfc/nowhere"], MINUTE * 2).await?;
+    s.patch("tfc/noimage", &json!({"spec": {"image": null}})).await?;
+    let image = s.wait_stable(&["tfc/noimage"], MINUTE * 2).await?;
     println!("j: put right: scheduled and Stable within {place:?}, pulled and Stable within {image:?}");
     classes::a_class_appears(s).await?;
     classes::no_default(s).await
@@ -224,7 +222,7 @@ async fn pods_that_cannot_run(s: &Scene) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_refused_or_named_and_put_right_goes_on() {
-    scene::run("bad-input", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
+    run("bad-input", async |s| {
         rules(&s.kubectl).await?;
         shapes(&s.kubectl).await?;
         remove_rows(&s.kubectl).await?;

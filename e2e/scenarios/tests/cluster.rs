@@ -10,16 +10,16 @@
 )]
 
 use anyhow::{Context, ensure};
-use std::{collections::BTreeMap, path::Path, time::Duration};
-use taffrail_e2e::{
-    localkube::audit,
-    members::{Ids, settled},
-    probes::Probes,
-    scene::{
-        self, MINUTE, Scene, append_and_read, cluster, leader, load_runs, node_ids, node_of, ready, replicas_agree,
-        store,
-    },
-    wait,
+use std::{collections::BTreeMap, time::Duration};
+use taffrail_localkube::{audit, wait};
+use taffrail_scenarios::{
+    manifests::{cluster, event_store},
+    members::{NodeIdHistory, wait_for_members},
+    minority_probe::MinorityProbe,
+    pods::{kubernetes_node, wait_ready},
+    replicas::{append_and_read, check_replicas_agree, leader, node_ids},
+    run::run,
+    scenario::{MINUTE, Scenario},
     workload::{self, Workload},
 };
 use tokio::time::Instant;
@@ -27,16 +27,12 @@ use tokio::time::Instant;
 /// How long the address of a Service may lead nowhere after its pods became Ready.
 const ROUTED: Duration = Duration::from_secs(10);
 
-async fn scene(name: &str, test: impl AsyncFnOnce(&Scene) -> anyhow::Result<()>) {
-    scene::run(name, Path::new(env!("CARGO_BIN_EXE_localkube")), test).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn from_helm_install_to_a_stable_store_and_then_quiet() {
-    scene("quiet", async |s| {
+    run("quiet", async |s| {
         let began = jiff::Timestamp::now();
-        s.apply(cluster(3) + &store("orders", 3, "")).await?;
-        let took = s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+        s.apply(cluster(3) + &event_store("orders", 3, "")).await?;
+        let took = s.wait_stable(&["tfc/main", "evs/orders"], MINUTE).await?;
         println!("Stable after {took:?}");
         let nodes: std::collections::BTreeSet<String> = s
             .kubectl
@@ -57,8 +53,8 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
             let name = format!("s{n}");
             // from before the object is sent
             let start = Instant::now();
-            s.apply(store(&name, 3, "")).await?;
-            s.stable(&[&format!("evs/{name}")], MINUTE).await?;
+            s.apply(event_store(&name, 3, "")).await?;
+            s.wait_stable(&[&format!("evs/{name}")], MINUTE).await?;
             times.push(start.elapsed());
         }
         times.sort_unstable();
@@ -68,14 +64,14 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
         let start = Instant::now();
         s.helm_test().await?;
         println!("helm test passed in {:?}", start.elapsed());
-        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE).await?;
 
         // k: a minute after Stable nobody writes and nobody is elected
         tokio::time::sleep(MINUTE + Duration::from_secs(5)).await;
         let before = terms(s).await?;
         let since = jiff::Timestamp::now();
         tokio::time::sleep(MINUTE).await;
-        match s.kube() {
+        match s.local_kube() {
             Ok(kube) => {
                 let writes = kube.writes_since(began)?;
                 let (busy, quiet): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.at < since);
@@ -92,11 +88,12 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
         ensure!(terms(s).await? == before, "somebody was elected in a quiet minute");
         Ok(())
     })
-    .await;
+    .await
+    .unwrap();
 }
 
-async fn terms(scene: &Scene) -> anyhow::Result<BTreeMap<String, u64>> {
-    let endpoints = scene.endpoints().await?;
+async fn terms(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, u64>> {
+    let endpoints = scenario.endpoints().await?;
     let endpoint = endpoints.values().next().context("no pods")?;
     let client = taffrail_client::Client::connect(endpoint).await?;
     let mut terms: BTreeMap<String, u64> = client.stores(true).await?.into_iter().map(|s| (s.name, s.term)).collect();
@@ -106,68 +103,68 @@ async fn terms(scene: &Scene) -> anyhow::Result<BTreeMap<String, u64>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
-    scene("faults", async |s| {
-        s.apply(cluster(3) + &store("orders", 3, "")).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+    run("faults", async |s| {
+        s.apply(cluster(3) + &event_store("orders", 3, "")).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE).await?;
         let target = s.target("orders").await?;
 
         // b: a fixed number of appends, nothing broken
         let verdict = Workload::start(&target, Some(500), Duration::ZERO).complete(MINUTE * 4).await?;
         println!("b: {verdict:?}");
-        verdict.undisturbed(3)?;
-        replicas_agree(s, "orders").await?;
+        verdict.check_undisturbed(3)?;
+        check_replicas_agree(s, "orders").await?;
 
         // c: the leader is killed under load
-        s.apply(store("killed", 3, "")).await?;
-        s.stable(&["evs/killed"], MINUTE).await?;
+        s.apply(event_store("killed", 3, "")).await?;
+        s.wait_stable(&["evs/killed"], MINUTE).await?;
         let target = s.target("killed").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         let victim = leader(s, "killed").await?;
         let before = node_ids(s).await?;
         let _calm = load.progress().longest_gap();
         s.kill(&victim).await?;
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         let gap = load.progress().longest_gap();
         println!("c: {victim} led and was killed: writes stood still for {gap:?}");
         ensure!(gap < Duration::from_secs(5), "writes stood still for {gap:?}");
         let endpoints = s.endpoints().await?;
-        ready(endpoints.get(&victim).context("the killed pod has no address")?).await?;
+        wait_ready(endpoints.get(&victim).context("the killed pod has no address")?).await?;
         // all at once
         let pods: Vec<&str> = endpoints.keys().map(String::as_str).collect();
         s.kill_all(&pods).await?;
         for endpoint in endpoints.values() {
-            ready(endpoint).await?;
+            wait_ready(endpoint).await?;
         }
         target.set(s.endpoints().await?);
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         let after = node_ids(s).await?;
         ensure!(after.len() == 3 && after == before, "node ids are {after:?} after the kills, were {before:?}");
         println!("c: all were killed at once and are the same nodes {after:?}");
         println!("c: {:?}", load.finish(MINUTE * 2).await?);
-        replicas_agree(s, "killed").await?;
+        check_replicas_agree(s, "killed").await?;
 
         // g: one node is cut from the other two
-        s.apply(store("cut", 3, "")).await?;
-        s.stable(&["tfc/main", "evs/cut"], MINUTE * 2).await?;
+        s.apply(event_store("cut", 3, "")).await?;
+        s.wait_stable(&["tfc/main", "evs/cut"], MINUTE * 2).await?;
         let lonely = leader(s, "cut").await?;
-        let node = node_of(s, &lonely).await?;
+        let node = kubernetes_node(s, &lonely).await?;
         let target = s.target("cut").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         let _calm = load.progress().longest_gap();
-        s.kube()?.isolate(node).await?;
+        s.local_kube()?.isolate(node).await?;
         let endpoint = s.endpoints().await?.remove(&lonely).context("the pod has no address")?;
-        let probes = Probes::start(&endpoint, "cut").await?;
-        wait::until("the minority to refuse by name", MINUTE, || async { probes.refused() }).await?;
-        load_runs(&load).await?;
+        let probe = MinorityProbe::start(&endpoint, "cut").await?;
+        wait::until("the minority to refuse by name", MINUTE, || async { probe.has_refused() }).await?;
+        load.wait_for_progress().await?;
         let gap = load.progress().longest_gap();
-        let dropped: u64 = s.kube()?.status().await?.cuts.iter().map(|c| c.packets_dropped).sum();
+        let dropped: u64 = s.local_kube()?.status().await?.cuts.iter().map(|c| c.packets_dropped).sum();
         ensure!(dropped > 0, "the partition dropped nothing");
         ensure!(gap < Duration::from_secs(5), "the majority stood still for {gap:?}");
         // Their answers are all there before the cut ends: afterwards an append may well be acknowledged.
-        let answers = probes.finish().await?;
-        s.kube()?.heal().await?;
+        let answers = probe.finish().await?;
+        s.local_kube()?.heal().await?;
         println!("g: the minority acknowledged nothing and refused {:?}", answers.refused);
         println!("g: {lonely} led and was cut off ({dropped} packets): writes stood still for {gap:?}");
         println!("g: {:?}", load.finish(MINUTE * 2).await?);
@@ -176,19 +173,19 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
             let id = id.to_string();
             ensure!(stored.iter().all(|event| event.id != id), "{id} was refused as not stored and is stored");
         }
-        replicas_agree(s, "cut").await?;
+        check_replicas_agree(s, "cut").await?;
 
         // f: no API server, no operator
-        s.apply(store("outage", 3, "")).await?;
-        s.stable(&["tfc/main", "evs/outage"], MINUTE * 2).await?;
+        s.apply(event_store("outage", 3, "")).await?;
+        s.wait_stable(&["tfc/main", "evs/outage"], MINUTE * 2).await?;
         let target = s.target("outage").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         let killed = leader(s, "outage").await?;
         let endpoints = s.endpoints().await?;
         let before = node_ids(s).await?;
         s.scale_operator(0).await?;
-        s.kube()?.pause_api().await?;
+        s.local_kube()?.pause_api().await?;
         let until = Instant::now() + MINUTE;
         ensure!(s.get("tfc/main").await.is_err(), "the API server still answers");
         let _calm = load.progress().longest_gap();
@@ -196,14 +193,14 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         s.kill(&killed).await?;
         let start = Instant::now();
         let back = endpoints.get(&killed).context("the killed pod has no address")?;
-        ready(back).await?;
+        wait_ready(back).await?;
         println!(
             "f: {killed} led, was killed, and is ready after {:?} without API server and operator",
             start.elapsed()
         );
         let mut rounds = 0;
         while Instant::now() < until {
-            load_runs(&load).await?;
+            load.wait_for_progress().await?;
             for endpoint in endpoints.values() {
                 append_and_read(endpoint, "outage").await?;
             }
@@ -213,76 +210,68 @@ async fn acknowledged_is_stored_through_kills_partition_and_api_outage() {
         let gap = load.progress().longest_gap();
         println!("f: an append and a read through each pod {rounds} times; writes stood still for {gap:?}");
         ensure!(rounds > 0 && gap < Duration::from_secs(5), "writes stood still for {gap:?}");
-        s.kube()?.resume_api().await?;
+        s.local_kube()?.resume_api().await?;
         s.scale_operator(1).await?;
-        s.stable(&["tfc/main", "evs/outage"], MINUTE * 3).await?;
-        load_runs(&load).await?;
+        s.wait_stable(&["tfc/main", "evs/outage"], MINUTE * 3).await?;
+        load.wait_for_progress().await?;
         println!("f: {:?}", load.finish(MINUTE * 2).await?);
         let after = node_ids(s).await?;
         ensure!(after == before, "node ids are {after:?} after the outage, were {before:?}");
-        replicas_agree(s, "outage").await?;
+        check_replicas_agree(s, "outage").await?;
         Ok(())
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_scales_up_and_down_under_load_and_fifty_stores_come_and_go() {
-    scene("scale", async |s| {
-        s.apply(cluster(3) + &store("orders", 3, "")).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
-        let mut ids = Ids::default();
-        ids.see(&settled(s, 3).await?)?;
+    run("scale", async |s| {
+        s.apply(cluster(3) + &event_store("orders", 3, "")).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+        let mut ids = NodeIdHistory::default();
+        ids.record(&wait_for_members(s, 3).await?)?;
         let target = s.target("orders").await?;
         let mut load = Workload::start(&target, None, Duration::from_millis(5));
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         let _calm = load.progress().longest_gap();
         s.kubectl.run(["scale", "tfc/main", "--replicas=5"]).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 3).await?;
-        ids.see(&settled(s, 5).await?)?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE * 3).await?;
+        ids.record(&wait_for_members(s, 5).await?)?;
         target.set(s.endpoints().await?);
         for pod in ["main-3", "main-4"] {
             load.subscribe_on(pod)?;
         }
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         s.kubectl.run(["scale", "tfc/main", "--replicas=3"]).await?;
-        wait::until("two pods to leave", MINUTE * 3, || async {
-            let pods = s.endpoints().await.map_err(|e| e.to_string())?;
-            if pods.len() == 3 { Ok(()) } else { Err(format!("{} pods", pods.len())) }
-        })
-        .await?;
+        s.wait_for_pod_count(3).await?;
         target.set(s.endpoints().await?);
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 3).await?;
-        let last = settled(s, 3).await?;
-        ids.see(&last)?;
-        load_runs(&load).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE * 3).await?;
+        let last = wait_for_members(s, 3).await?;
+        ids.record(&last)?;
+        load.wait_for_progress().await?;
         let gap = load.progress().longest_gap();
         println!("d: 3 to 5 to 3: longest write gap {gap:?}; members {last:?}");
         ensure!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
         let verdict = load.finish(MINUTE * 2).await?;
         println!("d: {verdict:?}");
         ensure!(verdict.subscribers == 5 && verdict.moved >= 2, "the subscribers of pods that left did not go on");
-        replicas_agree(s, "orders").await?;
+        check_replicas_agree(s, "orders").await?;
 
         // three to one does not fit while orders wants three
         s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
-        wait::until("the scale-down to be held", MINUTE, || async {
-            let found = s.get("tfc/main").await.map_err(|e| e.to_string())?;
-            let text = found["status"]["conditions"].to_string();
-            if text.contains("ScaleDownBlocked") && text.contains("orders") { Ok(()) } else { Err(text) }
-        })
-        .await?;
+        s.wait_for_conditions("tfc/main", &["ScaleDownBlocked", "orders"], MINUTE).await?;
         ensure!(s.endpoints().await?.len() == 3, "a pod left though a store needs it");
         s.kubectl.run(["scale", "tfc/main", "--replicas=3"]).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
 
         // e: fifty at once
-        let many: String = (0..50).map(|n| store(&format!("s{n}"), 3, ", deletionPolicy: Delete")).collect();
+        let many: String = (0..50).map(|n| event_store(&format!("s{n}"), 3, ", deletionPolicy: Delete")).collect();
         let start = Instant::now();
         s.apply(many).await?;
         let names: Vec<String> = (0..50).map(|n| format!("evs/s{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        s.stable(&names, MINUTE * 2).await?;
+        s.wait_stable(&names, MINUTE * 2).await?;
         println!("e: 50 stores are Stable after {:?}", start.elapsed());
         ensure!(start.elapsed() < MINUTE, "50 stores took {:?}", start.elapsed());
         let mut delete = vec!["delete"];
@@ -294,5 +283,6 @@ async fn a_cluster_scales_up_and_down_under_load_and_fifty_stores_come_and_go() 
         ensure!(left.len() == 1, "{} stores are left", left.len());
         Ok(())
     })
-    .await;
+    .await
+    .unwrap();
 }

@@ -7,124 +7,107 @@
 )]
 
 use anyhow::{Context, ensure};
+use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     time::Duration,
 };
 use taffrail_client::Client;
-use taffrail_e2e::{
-    disks,
-    members::{Ids, groups_on, members, settled},
-    scene::{self, MINUTE, Scene, cluster, load_runs, ready, replicas_agree, store},
-    wait,
+use taffrail_localkube::wait;
+use taffrail_proto::v1;
+use taffrail_scenarios::{
+    disk_faults,
+    manifests::{cluster, event_store},
+    members::{NodeIdHistory, group_count, members, wait_for_members},
+    pods::wait_ready,
+    replicas::check_replicas_agree,
+    run::run,
+    scenario::{MINUTE, Scenario},
     workload::Workload,
 };
-use taffrail_proto::v1;
 use tokio::time::Instant;
 
-async fn pods(s: &Scene, count: usize) -> anyhow::Result<()> {
-    wait::until(&format!("{count} pods"), MINUTE * 3, || async {
-        let pods = s.endpoints().await.map_err(|e| e.to_string())?;
-        if pods.len() == count { Ok(()) } else { Err(format!("{pods:?}")) }
-    })
-    .await?;
-    Ok(())
-}
-
-async fn conditions_name(s: &Scene, object: &str, words: &[&str]) -> anyhow::Result<()> {
-    wait::until(&format!("{object} to say {words:?}"), MINUTE * 2, || async {
-        let found = s.get(object).await.map_err(|e| e.to_string())?;
-        let text = found["status"]["conditions"].to_string();
-        if words.iter().all(|w| text.contains(w)) { Ok(()) } else { Err(text) }
-    })
-    .await?;
-    Ok(())
-}
-
-async fn set_replicas(s: &Scene, object: &str, replicas: u32) -> anyhow::Result<()> {
-    let patch = format!("{{\"spec\":{{\"replicas\":{replicas}}}}}");
-    s.kubectl.run(["patch", object, "--type=merge", "-p", &patch]).await?;
-    Ok(())
+async fn set_replicas(s: &Scenario, object: &str, replicas: u32) -> anyhow::Result<()> {
+    s.patch(object, &json!({"spec": {"replicas": replicas}})).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
-    scene::run("membership", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
-        s.apply(cluster(3) + &store("orders", 3, "")).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
-        let mut ids = Ids::default();
-        let first = settled(s, 3).await?;
-        ids.see(&first)?;
+    run("membership", async |s| {
+        s.apply(cluster(3) + &event_store("orders", 3, "")).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+        let mut ids = NodeIdHistory::default();
+        let first = wait_for_members(s, 3).await?;
+        ids.record(&first)?;
         let target = s.target("orders").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
-        load_runs(&load).await?;
-        let _following = s.follow(&target);
+        load.wait_for_progress().await?;
+        let _following = s.follow_pods(&target);
         let _calm = load.progress().longest_gap();
 
         // three to one is held by the store, and goes on by itself once it wants one replica
         s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
-        conditions_name(s, "tfc/main", &["ScaleDownBlocked", "orders"]).await?;
+        s.wait_for_conditions("tfc/main", &["ScaleDownBlocked", "orders"], MINUTE * 2).await?;
         ensure!(s.endpoints().await?.len() == 3, "a pod left though a store needs it");
         set_replicas(s, "evs/orders", 1).await?;
-        pods(s, 1).await?;
-        ids.see(&settled(s, 1).await?)?;
-        load_runs(&load).await?;
+        s.wait_for_pod_count(1).await?;
+        ids.record(&wait_for_members(s, 1).await?)?;
+        load.wait_for_progress().await?;
 
         // one to three: the volumes come back, and their disks are new nodes
         s.kubectl.run(["scale", "tfc/main", "--replicas=3"]).await?;
-        pods(s, 3).await?;
-        let third = settled(s, 3).await?;
-        ids.see(&third)?;
+        s.wait_for_pod_count(3).await?;
+        let third = wait_for_members(s, 3).await?;
+        ids.record(&third)?;
         for pod in ["main-1", "main-2"] {
             let (was, is) = (first[pod].node, third[pod].node);
             ensure!(is != was, "{pod} came back as node {was}");
-            ensure!(disks::keeps_retired(pod, was)?, "the volume of {pod} keeps nothing of node {was}");
+            ensure!(disk_faults::has_retired_data(pod, was)?, "the volume of {pod} keeps nothing of node {was}");
             println!("d: the volume of {pod} came back as node {is} and keeps retired/{was}");
         }
         set_replicas(s, "evs/orders", 3).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
-        load_runs(&load).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
+        load.wait_for_progress().await?;
         let gap = load.progress().longest_gap();
         println!("d: 3 to 1 to 3: longest write gap {gap:?}; members {third:?}");
         ensure!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
 
         // an emptied volume under an old pod name
-        disks::empty(s, "main-1").await?;
+        disk_faults::wipe(s, "main-1").await?;
         replaced(s, "main-1", third["main-1"].node).await?;
-        let fourth = settled(s, 3).await?;
-        ids.see(&fourth)?;
-        s.stable(&["evs/orders"], MINUTE * 2).await?;
-        load_runs(&load).await?;
+        let fourth = wait_for_members(s, 3).await?;
+        ids.record(&fourth)?;
+        s.wait_stable(&["evs/orders"], MINUTE * 2).await?;
+        load.wait_for_progress().await?;
         println!("d: main-1 lost its disk: was node {}, is node {}", third["main-1"].node, fourth["main-1"].node);
 
         // a volume of another cluster
         let other = cluster(1).replace("main", "other");
         s.apply(other).await?;
-        s.stable(&["tfc/other"], MINUTE).await?;
-        disks::replace_by(s, "main-2", "other-0").await?;
-        conditions_name(s, "tfc/main", &["ForeignVolumes", "main-2"]).await?;
+        s.wait_stable(&["tfc/other"], MINUTE).await?;
+        disk_faults::replace_with_copy_of(s, "main-2", "other-0").await?;
+        s.wait_for_conditions("tfc/main", &["ForeignVolumes", "main-2"], MINUTE * 2).await?;
         let refused = members(s).await?;
         ensure!(
             refused.get("main-2").is_none_or(|m| m.node == fourth["main-2"].node),
             "a foreign disk became a member: {refused:?}"
         );
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         println!("d: a foreign volume is refused");
-        disks::empty(s, "main-2").await?;
+        disk_faults::wipe(s, "main-2").await?;
         replaced(s, "main-2", fourth["main-2"].node).await?;
-        ids.see(&settled(s, 3).await?)?;
-        s.stable(&["evs/orders"], MINUTE * 2).await?;
-        load_runs(&load).await?;
+        ids.record(&wait_for_members(s, 3).await?)?;
+        s.wait_stable(&["evs/orders"], MINUTE * 2).await?;
+        load.wait_for_progress().await?;
         println!("d: {:?}", load.finish(MINUTE * 2).await?);
-        replicas_agree(s, "orders").await
+        check_replicas_agree(s, "orders").await
     })
     .await
     .unwrap();
 }
 
 /// Waits until a pod is another node than it was.
-async fn replaced(s: &Scene, pod: &str, was: u64) -> anyhow::Result<()> {
+async fn replaced(s: &Scenario, pod: &str, was: u64) -> anyhow::Result<()> {
     wait::until(&format!("{pod} to be another node than {was}"), MINUTE * 3, || async {
         let now = members(s).await.map_err(|e| e.to_string())?;
         match now.get(pod) {
@@ -138,27 +121,27 @@ async fn replaced(s: &Scene, pod: &str, was: u64) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_through_kills() {
-    scene::run("five", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
-        s.apply(cluster(5) + &store("orders", 3, "")).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
+    run("five", async |s| {
+        s.apply(cluster(5) + &event_store("orders", 3, "")).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
         let target = s.target("orders").await?;
         let verdict = Workload::start(&target, Some(500), Duration::ZERO).complete(MINUTE * 4).await?;
         println!("b: five pods, three replicas: {verdict:?}");
-        verdict.undisturbed(5)?;
-        replicas_agree(s, "orders").await?;
+        verdict.check_undisturbed(5)?;
+        check_replicas_agree(s, "orders").await?;
 
         // e: each node is killed while fifty stores are deleted
-        let many: String = (0..50).map(|n| store(&format!("s{n}"), 3, ", deletionPolicy: Delete")).collect();
+        let many: String = (0..50).map(|n| event_store(&format!("s{n}"), 3, ", deletionPolicy: Delete")).collect();
         s.apply(many).await?;
         let names: Vec<String> = (0..50).map(|n| format!("evs/s{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        s.stable(&names, MINUTE * 2).await?;
+        s.wait_stable(&names, MINUTE * 2).await?;
         let endpoints = s.endpoints().await?;
         for (pod, some) in endpoints.keys().zip(names.chunks(10)) {
             killed_in_the_middle(s, &endpoints, pod, some).await?;
         }
         wait::until("the objects to go", MINUTE * 3, || async {
-            let left = s.stores_left().await.map_err(|e| e.to_string())?;
+            let left = s.store_count().await.map_err(|e| e.to_string())?;
             if left == 1 { Ok(()) } else { Err(format!("{left} EventStores")) }
         })
         .await?;
@@ -171,11 +154,11 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
                 if left.len() == 1 { Ok(()) } else { Err(format!("{} stores on {pod}", left.len())) }
             })
             .await?;
-            total += groups_on(s, pod).await?;
+            total += group_count(s, pod).await?;
         }
         // five replicas of the system group, three of the store that stays
         ensure!(total == 8, "{total} replicas are left");
-        replicas_agree(s, "orders").await
+        check_replicas_agree(s, "orders").await
     })
     .await
     .unwrap();
@@ -184,7 +167,7 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
 /// Deletes stores and kills a pod as soon as one of those with a replica there is being removed; shows that it was not
 /// removed yet when the pod was dead.
 async fn killed_in_the_middle(
-    s: &Scene,
+    s: &Scenario,
     endpoints: &BTreeMap<String, String>,
     pod: &str,
     deleted: &[&str],
@@ -217,7 +200,7 @@ async fn killed_in_the_middle(
         "e: {pod} was killed while {begun:?} were being removed from it, and {left:?} still were when it was dead"
     );
     ensure!(begun.intersection(&left).next().is_some(), "{pod} was killed after the removal, not in the middle of it");
-    ready(endpoint).await?;
+    wait_ready(endpoint).await?;
     wait::until("the deleted stores to go", MINUTE * 2, || async {
         let left = looker.stores(true).await.map_err(|e| e.to_string())?;
         let left: Vec<_> =

@@ -18,13 +18,16 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use taffrail_client::{Client, Error, EventBuilder, Expected};
-use taffrail_e2e::{
-    prometheus::{Access, Prometheus, Target, get, lint},
-    scene::{self, MINUTE, Scene, cluster, store},
-    wait,
+use taffrail_localkube::wait;
+use taffrail_scenarios::{
+    http,
+    manifests::{cluster, event_store},
+    prometheus::{Access, Prometheus, Target, lint},
+    replicas::leader,
+    run::run,
+    scenario::{MINUTE, OPERATOR_NAMESPACE, Scenario},
 };
 
-const OPERATOR_NAMESPACE: &str = "taffrail-system";
 const BATCHES: usize = 40;
 /// Events of each batch, and bytes of each payload.
 const BATCH: usize = 5;
@@ -38,7 +41,7 @@ const MORE_NODES: usize = 5;
 
 /// Appends every batch once, through each pod in turn, so that most of them reach the leader by way of another node,
 /// and through each pod one that is refused; says how many calls went to each pod.
-async fn append(s: &Scene) -> anyhow::Result<BTreeMap<String, usize>> {
+async fn append(s: &Scenario) -> anyhow::Result<BTreeMap<String, usize>> {
     let endpoints = s.endpoints().await?;
     let mut clients = Vec::new();
     for (pod, endpoint) in endpoints {
@@ -112,7 +115,7 @@ async fn at_least_one(prometheus: &Prometheus, expression: &str) -> anyhow::Resu
     Ok(())
 }
 
-async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize>) -> anyhow::Result<()> {
+async fn nodes(s: &Scenario, prometheus: &Prometheus, sent: &BTreeMap<String, usize>) -> anyhow::Result<()> {
     let orders = format!("{{component=\"node\",store=\"{}/orders\"}}", s.namespace);
     exactly(prometheus, &format!("sum(taffrail_appended_events_total{orders})"), EVENTS).await?;
     exactly(prometheus, &format!("sum(taffrail_appended_bytes_total{orders}) >= bool {}", EVENTS * PAYLOAD.len()), 1)
@@ -131,7 +134,7 @@ async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize
     exactly(prometheus, "sum(taffrail_replicas_fenced)", 0).await?;
     let leads = prometheus.query(&format!("taffrail_store_leader{orders} == 1")).await?;
     let named = leads.first().and_then(|l| l.labels.get("pod")).context("the leader has no pod")?;
-    let leader = scene::leader(s, "orders").await?;
+    let leader = leader(s, "orders").await?;
     ensure!(*named == leader, "the leader is {named} by the metrics, {leader} by the store");
     println!("i: {leader} leads, by the metrics and by the store");
     // A call is timed where it came in and where it was passed on: on the others, only what clients sent them.
@@ -141,7 +144,7 @@ async fn nodes(s: &Scene, prometheus: &Prometheus, sent: &BTreeMap<String, usize
     Ok(())
 }
 
-async fn operator(s: &Scene, prometheus: &Prometheus) -> anyhow::Result<()> {
+async fn operator(s: &Scenario, prometheus: &Prometheus) -> anyhow::Result<()> {
     for kind in ["Cluster", "EventStore"] {
         let of = format!("{{component=\"operator\",kind=\"{kind}\",result=\"ok\"}}");
         at_least_one(prometheus, &format!("sum(taffrail_operator_reconciles_total{of})")).await?;
@@ -168,7 +171,7 @@ async fn no_label_clashes(prometheus: &Prometheus) -> anyhow::Result<()> {
 async fn pages(targets: &[Target]) -> anyhow::Result<()> {
     let mut complaints = BTreeMap::new();
     for target in targets {
-        let page = get(&target.url).await?;
+        let page = http::get(&target.url).await?;
         let metrics = page.lines().filter(|l| l.starts_with("# TYPE ")).count();
         ensure!(metrics > 0, "{} has no metrics", target.url);
         let words = lint(page).await?;
@@ -185,7 +188,7 @@ async fn pages(targets: &[Target]) -> anyhow::Result<()> {
 }
 
 /// New pods become targets and deleted ones are none any more, with the configuration that was there from the start.
-async fn follow(s: &Scene, prometheus: &Prometheus, before: &[Target]) -> anyhow::Result<()> {
+async fn follow(s: &Scenario, prometheus: &Prometheus, before: &[Target]) -> anyhow::Result<()> {
     let configured = prometheus.configured_at().await?;
     let started = Instant::now();
     s.kubectl.run(["scale", "tfc/main", &format!("--replicas={MORE_NODES}")]).await?;
@@ -193,7 +196,7 @@ async fn follow(s: &Scene, prometheus: &Prometheus, before: &[Target]) -> anyhow
     let new: Vec<&Target> = grown.iter().filter(|t| !before.contains(t)).collect();
     println!("i: {} ms after the scale-out there are new targets: {new:?}", started.elapsed().as_millis());
     ensure!(new.len() == MORE_NODES - NODES, "{new:?} came after {before:?}");
-    s.stable(&["tfc/main", "evs/orders"], 2 * MINUTE).await?;
+    s.wait_stable(&["tfc/main", "evs/orders"], 2 * MINUTE).await?;
     let joined = format!("sum(taffrail_ready{{namespace=\"{}\",cluster=\"main\"}})", s.namespace);
     becomes(prometheus, &joined, MORE_NODES).await?;
 
@@ -218,7 +221,7 @@ async fn follow(s: &Scene, prometheus: &Prometheus, before: &[Target]) -> anyhow
     Ok(())
 }
 
-async fn scrape(s: &Scene, prometheus: &Prometheus) -> anyhow::Result<()> {
+async fn scrape(s: &Scenario, prometheus: &Prometheus) -> anyhow::Result<()> {
     let targets = all_up(prometheus, NODES).await?;
     for target in &targets {
         println!("i: {} {} is up at {}", target.component, target.pod, target.url);
@@ -234,7 +237,7 @@ async fn scrape(s: &Scene, prometheus: &Prometheus) -> anyhow::Result<()> {
 }
 
 /// Prometheus looks at pods with rights of its own, which are those and no more.
-async fn with_rights(s: &Scene, access: &Access, directory: &Path) -> anyhow::Result<()> {
+async fn with_rights(s: &Scenario, access: &Access, directory: &Path) -> anyhow::Result<()> {
     for (verb, resource, wanted) in [("watch", "pods", true), ("delete", "pods", false), ("list", "secrets", false)] {
         let may = Access::may(&s.kubectl, &s.namespace, verb, resource).await?;
         ensure!(may == wanted, "whether Prometheus may {verb} {resource} is {may}");
@@ -249,9 +252,9 @@ async fn with_rights(s: &Scene, access: &Access, directory: &Path) -> anyhow::Re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_sees_what_happened_on_every_pod() {
-    scene::run("metrics", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
-        s.apply(cluster(u32::try_from(NODES)?) + &store("orders", 3, "")).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+    run("metrics", async |s| {
+        s.apply(cluster(u32::try_from(NODES)?) + &event_store("orders", 3, "")).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE).await?;
         let directory = tempfile::tempdir()?;
         let access = Access::grant(&s.kubectl, directory.path(), &[&s.namespace, OPERATOR_NAMESPACE]).await?;
         let done = with_rights(s, &access, directory.path()).await;
@@ -267,20 +270,19 @@ async fn prometheus_sees_what_happened_on_every_pod() {
 async fn a_prometheus_ends_with_its_value() {
     let directory = tempfile::tempdir().unwrap();
     let [authority, token] = ["authority.pem", "token"].map(|name| directory.path().join(name));
-    let signed = rcgen::generate_simple_self_signed(["nobody".to_owned()]).unwrap();
-    std::fs::write(&authority, signed.cert.pem()).unwrap();
+    std::fs::write(&authority, include_str!("metrics/authority.pem")).unwrap();
     std::fs::write(&token, "nobody's").unwrap();
     let access = Access { server: "https://127.0.0.1:1".into(), authority, token, namespaces: vec!["default".into()] };
     let prometheus = Prometheus::start(&access, directory.path()).await.unwrap();
     let ready = format!("http://{}/-/ready", prometheus.address());
-    get(&ready).await.unwrap();
+    http::get(&ready).await.unwrap();
     let fails = async move {
         let _held = prometheus;
         panic!("as a scenario that fails");
     };
     AssertUnwindSafe(fails).catch_unwind().await.unwrap_err();
     wait::until("Prometheus to be gone", MINUTE, || async {
-        if get(&ready).await.is_err() { Ok(()) } else { Err("it still answers") }
+        if http::get(&ready).await.is_err() { Ok(()) } else { Err("it still answers") }
     })
     .await
     .unwrap();

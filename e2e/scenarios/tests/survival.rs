@@ -7,25 +7,27 @@
 )]
 
 use anyhow::{Context, ensure};
-use std::{collections::BTreeSet, path::Path, time::Duration};
-use taffrail_e2e::{
-    kubectl::condition_is_true,
-    members::{Ids, members, settled},
-    scene::{self, MINUTE, Scene, append_and_read, cluster, load_runs, replicas_agree, store},
-    wait,
+use std::{collections::BTreeSet, time::Duration};
+use taffrail_localkube::{kubectl::condition_is_true, wait};
+use taffrail_scenarios::{
+    manifests::{cluster, event_store},
+    members::{NodeIdHistory, members, wait_for_members},
+    replicas::{append_and_read, check_replicas_agree},
+    run::run,
+    scenario::{MINUTE, Scenario},
     workload::{self, Workload},
 };
 use tokio::time::Instant;
 
 const PODS: [&str; 2] = ["-l", "taffrail.io/cluster=main"];
 
-async fn uids(s: &Scene) -> anyhow::Result<BTreeSet<String>> {
+async fn uids(s: &Scenario) -> anyhow::Result<BTreeSet<String>> {
     let args = ["get", "pods", PODS[0], PODS[1], "-o", "jsonpath={.items[*].metadata.uid}"];
     Ok(s.kubectl.run(args).await?.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
 /// Waits until none of the old pods is left and three new ones are Ready.
-async fn renewed(s: &Scene, old: &BTreeSet<String>) -> anyhow::Result<()> {
+async fn renewed(s: &Scenario, old: &BTreeSet<String>) -> anyhow::Result<()> {
     wait::until("new pods", MINUTE * 3, || async {
         let now = uids(s).await.map_err(|e| e.to_string())?;
         if now.len() == 3 && now.is_disjoint(old) { Ok(()) } else { Err(format!("{now:?}")) }
@@ -35,7 +37,7 @@ async fn renewed(s: &Scene, old: &BTreeSet<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn has_reason(s: &Scene, object: &str, reason: &str) -> anyhow::Result<()> {
+async fn has_reason(s: &Scenario, object: &str, reason: &str) -> anyhow::Result<()> {
     wait::until(&format!("{object} to say {reason}"), MINUTE * 2, || async {
         let found = s.get(object).await.map_err(|e| e.to_string())?;
         let all = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -45,32 +47,32 @@ async fn has_reason(s: &Scene, object: &str, reason: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn text_of(s: &Scene, object: &str, field: &str) -> anyhow::Result<String> {
+async fn text_of(s: &Scenario, object: &str, field: &str) -> anyhow::Result<String> {
     let found = s.get(object).await?;
     Ok(found["status"][field].as_str().with_context(|| format!("no {field} of {object}"))?.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
-    scene::run("survival", Path::new(env!("CARGO_BIN_EXE_localkube")), async |s| {
-        let yaml = cluster(3) + &store("orders", 3, "");
+    run("survival", async |s| {
+        let yaml = cluster(3) + &event_store("orders", 3, "");
         s.apply(yaml.clone()).await?;
-        s.stable(&["tfc/main", "evs/orders"], MINUTE).await?;
-        let before = settled(s, 3).await?;
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE).await?;
+        let before = wait_for_members(s, 3).await?;
         ensure!(before.len() == 3, "{before:?}");
-        let mut ids = Ids::default();
-        ids.see(&before)?;
+        let mut ids = NodeIdHistory::default();
+        ids.record(&before)?;
         let target = s.target("orders").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         // As a Service does: while there are no pods the old addresses stay, and nobody answers there.
-        let following = s.follow(&target);
+        let following = s.follow_pods(&target);
 
         // all pods gracefully at once
         let old = uids(s).await?;
         s.kubectl.run(["delete", "pods", PODS[0], PODS[1], "--wait=false"]).await?;
         renewed(s, &old).await?;
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         println!("c: all pods were deleted gracefully at once and came back");
 
         // the StatefulSet
@@ -84,7 +86,7 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         })
         .await?;
         renewed(s, &old).await?;
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         println!("c: the StatefulSet was deleted and came back");
 
         // the status of both; the operator must see that by itself
@@ -96,11 +98,15 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
             let stored = s.kubectl.json(patch).await?;
             ensure!(stored["status"].is_null(), "the status of {object} is not empty: {}", stored["status"]);
         }
-        s.stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
-        ensure!(settled(s, 3).await? == before, "a pod has another node id: {:?}, was {before:?}", members(s).await?);
+        s.wait_stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
+        ensure!(
+            wait_for_members(s, 3).await? == before,
+            "a pod has another node id: {:?}, was {before:?}",
+            members(s).await?
+        );
         ensure!(text_of(s, "tfc/main", "clusterId").await? == cluster_id, "another cluster");
         ensure!(text_of(s, "evs/orders", "storeId").await? == store_id, "another store");
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         println!("c: the status of both was emptied and is as before");
 
         // everything deleted, the same YAML again
@@ -114,15 +120,15 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         let claims = s.kubectl.run(["get", "pvc", "-o", "jsonpath={.items[*].metadata.name}"]).await?;
         ensure!(claims.split_whitespace().count() == 3, "claims are {claims:?}");
         s.apply(yaml).await?;
-        s.stable(&["tfc/main"], MINUTE * 2).await?;
+        s.wait_stable(&["tfc/main"], MINUTE * 2).await?;
         ensure!(text_of(s, "tfc/main", "clusterId").await? == cluster_id, "another cluster");
-        ensure!(settled(s, 3).await? == before, "a pod has another node id");
+        ensure!(wait_for_members(s, 3).await? == before, "a pod has another node id");
         has_reason(s, "evs/orders", "RetainedDataExists").await?;
         let found = s.get("evs/orders").await?;
         ensure!(condition_is_true(&found, "Stable").is_err(), "Stable without its events");
         let patch = format!("{{\"spec\":{{\"storeId\":\"{store_id}\"}}}}");
         s.kubectl.run(["patch", "evs/orders", "--type=merge", "-p", &patch]).await?;
-        s.stable(&["evs/orders"], MINUTE).await?;
+        s.wait_stable(&["evs/orders"], MINUTE).await?;
         let again = workload::read_all(&target, Instant::now() + MINUTE).await?;
         ensure!(
             !kept.is_empty() && again.starts_with(&kept),
@@ -136,14 +142,14 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         for endpoint in s.endpoints().await?.values() {
             append_and_read(endpoint, "orders").await?;
         }
-        load_runs(&load).await?;
+        load.wait_for_progress().await?;
         drop(following);
         target.set(s.endpoints().await?);
         let verdict = load.finish(MINUTE * 2).await?;
         println!("c: {verdict:?}");
         ensure!(verdict.unnamed.is_empty(), "errors without a name: {:?}", verdict.unnamed);
         ensure!(!verdict.waits.is_empty(), "no writer noticed that the store was away");
-        replicas_agree(s, "orders").await
+        check_replicas_agree(s, "orders").await
     })
     .await
     .unwrap();

@@ -1,22 +1,20 @@
 //! A program that is kept running: its log in a file, started again with growing pauses when it ends by itself.
 
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-use crate::command;
-use crate::localkube::control::ComponentStatus;
-use crate::localkube::control_plane::Launch;
-use crate::localkube::layout::Layout;
+use crate::{command, control_plane::Launch, layout::Layout, protocol::ComponentStatus};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    path::Path,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    process::{Child, Command},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The pause before a component is started again: doubled each time, back to the first after it has run for a while.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
@@ -133,10 +131,9 @@ fn spawn(launch: &Launch, log: &Path) -> io::Result<Child> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::wait;
+    use std::path::PathBuf;
 
     fn launch(name: &str, script: &str) -> Launch {
         Launch {

@@ -3,13 +3,13 @@
 //! The chain hangs in the `mangle` table: it is passed before `filter`, where kube-proxy lets established connections through,
 //! and after Service addresses were translated, so that rules can name pods. Packets within one node never match.
 
-use std::collections::BTreeSet;
-use std::fmt::Write;
-
-use crate::command::Run;
-use crate::localkube::control::{Cut, CutStatus};
-use crate::localkube::error::Error;
-use crate::localkube::machine::Machine;
+use crate::{
+    command::Run,
+    error::Error,
+    instance::Instance,
+    protocol::{Cut, CutStatus},
+};
+use std::{collections::BTreeSet, fmt::Write};
 
 const CHAIN: &str = "TAFFRAIL-CUT";
 
@@ -27,30 +27,30 @@ pub(super) async fn prepare() -> Result<(), Error> {
 }
 
 /// Makes these the only cuts. No packet sees a state in between.
-pub(super) async fn set(machine: &Machine, cuts: &BTreeSet<Cut>) -> Result<(), Error> {
-    let table = render(machine, cuts);
+pub(super) async fn set(instance: &Instance, cuts: &BTreeSet<Cut>) -> Result<(), Error> {
+    let table = render(instance, cuts);
     Run::new("iptables-restore").args(["-w", LOCK_SECONDS, "--noflush"]).stdin(table).output().await?;
     Ok(())
 }
 
 /// What each cut has dropped so far.
-pub(super) async fn dropped(machine: &Machine, cuts: &BTreeSet<Cut>) -> Result<Vec<CutStatus>, Error> {
+pub(super) async fn dropped(instance: &Instance, cuts: &BTreeSet<Cut>) -> Result<Vec<CutStatus>, Error> {
     if cuts.is_empty() {
         return Ok(Vec::new());
     }
     let list = ["-w", LOCK_SECONDS, "-t", "mangle", "-nvxL", CHAIN];
     let counters = parse_counters(&Run::new("iptables").args(list).output().await?);
     let mut counters = counters.into_iter();
-    let sum = |cut: &Cut| counters.by_ref().take(rules(machine, *cut).len()).sum();
+    let sum = |cut: &Cut| counters.by_ref().take(rules(instance, *cut).len()).sum();
     let packets: Vec<u64> = cuts.iter().map(sum).collect();
     let pairs = cuts.iter().zip(packets);
     Ok(pairs.map(|(cut, packets_dropped)| CutStatus { cut: *cut, packets_dropped }).collect())
 }
 
 /// Naming the chain as a new one empties it.
-fn render(machine: &Machine, cuts: &BTreeSet<Cut>) -> String {
+fn render(instance: &Instance, cuts: &BTreeSet<Cut>) -> String {
     let mut table = format!("*mangle\n:{CHAIN} - [0:0]\n");
-    for rule in cuts.iter().flat_map(|cut| rules(machine, *cut)) {
+    for rule in cuts.iter().flat_map(|cut| rules(instance, *cut)) {
         // Writing to a string cannot fail.
         let _ = writeln!(table, "-A {CHAIN} {rule} -j DROP");
     }
@@ -58,15 +58,15 @@ fn render(machine: &Machine, cuts: &BTreeSet<Cut>) -> String {
     table
 }
 
-fn rules(machine: &Machine, cut: Cut) -> Vec<String> {
-    let network = &machine.network;
+fn rules(instance: &Instance, cut: Cut) -> Vec<String> {
+    let network = &instance.network;
     match cut {
         Cut::Pods { from, to } => vec![format!("-s {} -d {}", network.pods_of(from), network.pods_of(to))],
         Cut::Api { node } => {
             let (pods, kubelet, api) = (network.pods_of(node), network.node(node), network.api());
             vec![
-                format!("-s {pods} -d {api} -p tcp --dport {}", Machine::API_PORT),
-                format!("-d {kubelet} -p tcp --dport {}", Machine::API_PORT),
+                format!("-s {pods} -d {api} -p tcp --dport {}", Instance::API_PORT),
+                format!("-d {kubelet} -p tcp --dport {}", Instance::API_PORT),
                 format!("-d {kubelet} -p tcp --dport 10250"),
             ]
         }
@@ -82,8 +82,7 @@ fn parse_counters(listing: &str) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::localkube::config::NodeId;
-    use crate::localkube::machine::tests::sample;
+    use crate::{instance::tests::sample, names::NodeId};
 
     fn node(number: u8) -> NodeId {
         NodeId::try_from(number).unwrap()

@@ -1,10 +1,11 @@
 //! The first process of the namespace.
 
-use std::io;
-use std::path::Path;
-use std::process::{Command, ExitCode};
-
 use rustix::process::{WaitOptions, wait};
+use std::{
+    io,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 /// Starts the supervisor and collects every process that ends in the namespace: containers whose shim is gone become children
 /// of this process. Ends with the supervisor, and the kernel then ends everything else.

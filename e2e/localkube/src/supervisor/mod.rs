@@ -10,7 +10,7 @@ mod mounts;
 mod namespace;
 mod node;
 mod serve;
-mod volumes;
+mod volume_directories;
 
 pub use init::run as init;
 pub(crate) use namespace::directories_to_make;

@@ -1,12 +1,12 @@
 //! Mounts inside the namespace. None of them is seen on the host.
 
-use std::ffi::CStr;
-use std::fs;
-use std::path::{Path, PathBuf};
-
+use crate::error::{Error, Io};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
-
-use crate::localkube::error::{Error, Io};
+use std::{
+    ffi::CStr,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Covers a directory of the host with an empty one, so that what is written there does not reach the host.
 pub(super) fn cover(path: &Path) -> Result<(), Error> {

@@ -1,15 +1,13 @@
 //! Furnishes the fresh namespaces before anything starts in them.
 
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
-
-use super::faults;
-use super::mounts;
-use crate::localkube::error::{Error, Io};
-use crate::localkube::host::{INSIDE, ip};
-use crate::localkube::machine::Machine;
-use crate::wait;
+use super::{faults, mounts};
+use crate::{
+    error::{Error, Io},
+    host_link::{INSIDE, ip},
+    instance::Instance,
+    wait,
+};
+use std::{fs, path::Path, time::Duration};
 
 /// Directories of the host that components write to whatever they are told.
 const COVERED: [&str; 3] = ["/run", "/var/log", "/var/lib/cni"];
@@ -31,19 +29,19 @@ pub(crate) fn directories_to_make() -> impl Iterator<Item = &'static Path> {
 }
 
 /// Mounts, addresses, forwarding and the chain for faults.
-pub(super) async fn furnish(machine: &Machine) -> Result<(), Error> {
+pub(super) async fn furnish(instance: &Instance) -> Result<(), Error> {
     for path in COVERED {
         mounts::cover(Path::new(path))?;
     }
-    cover_sysctls(machine)?;
-    addresses(machine).await?;
+    cover_sysctls(instance)?;
+    addresses(instance).await?;
     let forwarding = Path::new("/proc/sys/net/ipv4/ip_forward");
     fs::write(forwarding, "1").map_err(|source| Io::new("write", forwarding, source))?;
     faults::prepare().await
 }
 
-fn cover_sysctls(machine: &Machine) -> Result<(), Error> {
-    let directory = machine.layout().sysctl_covers();
+fn cover_sysctls(instance: &Instance) -> Result<(), Error> {
+    let directory = instance.layout().sysctl_covers();
     fs::create_dir_all(&directory).map_err(|source| Io::new("make", &directory, source))?;
     for (name, value) in SYSCTLS {
         let real = Path::new("/proc/sys").join(name);
@@ -57,12 +55,12 @@ fn cover_sysctls(machine: &Machine) -> Result<(), Error> {
 }
 
 /// The host moves the interface in shortly after the namespaces are made.
-async fn addresses(machine: &Machine) -> Result<(), Error> {
-    let network = &machine.network;
+async fn addresses(instance: &Instance) -> Result<(), Error> {
+    let network = &instance.network;
     wait::until("the interface to the host", Duration::from_secs(20), || ip(&["link", "show", INSIDE])).await?;
     ip(&["link", "set", "lo", "up"]).await?;
     ip(&["addr", "add", &format!("{}/{}", network.api(), network.link().prefix()), "dev", INSIDE]).await?;
-    for node in machine.node_ids() {
+    for node in instance.node_ids() {
         ip(&["addr", "add", &format!("{}/32", network.node(node)), "dev", INSIDE]).await?;
     }
     ip(&["link", "set", INSIDE, "up"]).await?;

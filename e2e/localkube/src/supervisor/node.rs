@@ -1,23 +1,24 @@
 //! One node: its containerd, its kubelet and everything that these start.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
+use super::{component::Component, mounts};
+use crate::{
+    cgroups::Cgroups,
+    command::{self, Run},
+    error::{Error, Io},
+    instance::Instance,
+    layout::NodeLayout,
+    names::NodeId,
+    node_files,
+    protocol::NodeStatus,
+    wait,
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio_util::task::TaskTracker;
-
-use super::component::Component;
-use super::mounts;
-use crate::command::{self, Run};
-use crate::localkube::cgroups::Cgroups;
-use crate::localkube::config::NodeId;
-use crate::localkube::control::NodeStatus;
-use crate::localkube::error::{Error, Io};
-use crate::localkube::layout::NodeLayout;
-use crate::localkube::machine::Machine;
-use crate::localkube::node_files;
-use crate::wait;
 
 /// A node, running or stopped.
 #[derive(Debug)]
@@ -56,29 +57,29 @@ impl Node {
     }
 
     /// Starts containerd and gives it every image that it lacks. Nothing if the node is not off.
-    pub(super) async fn start_containerd(&mut self, machine: &Machine, tasks: &TaskTracker) -> Result<(), Error> {
+    pub(super) async fn start_containerd(&mut self, instance: &Instance, tasks: &TaskTracker) -> Result<(), Error> {
         if !self.is_off() {
             return Ok(());
         }
-        let cgroup = Cgroups::of(&machine.name).make_for_node(self.id)?;
-        let launch = node_files::containerd(machine, self.id, cgroup.clone());
-        let containerd = Component::start(launch, &machine.layout(), tasks);
+        let cgroup = Cgroups::of(&instance.name).make_for_node(self.id)?;
+        let launch = node_files::containerd(instance, self.id, cgroup.clone());
+        let containerd = Component::start(launch, &instance.layout(), tasks);
         self.power = Power::Starting { containerd, cgroup };
-        let files = machine.layout().node(self.id);
+        let files = instance.layout().node(self.id);
         let answers = || ctr(&files).args(["version"]).timeout(Duration::from_secs(5)).output();
         wait::until("containerd to answer", Duration::from_secs(30), answers).await?;
-        for archive in archives(&machine.layout().images())? {
-            self.import(machine, &archive).await?;
+        for archive in archives(&instance.layout().images())? {
+            self.import(instance, &archive).await?;
         }
         Ok(())
     }
 
     /// Starts the kubelet once containerd runs.
-    pub(super) fn start_kubelet(&mut self, machine: &Machine, tasks: &TaskTracker) {
+    pub(super) fn start_kubelet(&mut self, instance: &Instance, tasks: &TaskTracker) {
         self.power = match std::mem::replace(&mut self.power, Power::Off) {
             Power::Starting { containerd, cgroup } => {
-                let launch = node_files::kubelet(machine, self.id, cgroup);
-                Power::On { containerd, kubelet: Component::start(launch, &machine.layout(), tasks) }
+                let launch = node_files::kubelet(instance, self.id, cgroup);
+                Power::On { containerd, kubelet: Component::start(launch, &instance.layout(), tasks) }
             }
             other @ (Power::Off | Power::On { .. }) => other,
         };
@@ -86,7 +87,7 @@ impl Node {
 
     /// Ends the node as a loss of power would: everything is killed at once, nothing is told, and what a real machine keeps in
     /// memory is gone. Its disk stays: images, volumes, what the kubelet wrote.
-    pub(super) async fn power_off(&mut self, machine: &Machine) -> Result<(), Error> {
+    pub(super) async fn power_off(&mut self, instance: &Instance) -> Result<(), Error> {
         match std::mem::replace(&mut self.power, Power::Off) {
             Power::Off => return Ok(()),
             Power::Starting { containerd, .. } => containerd.stop().await,
@@ -94,8 +95,8 @@ impl Node {
                 tokio::join!(kubelet.stop(), containerd.stop());
             }
         }
-        Cgroups::of(&machine.name).end_node(self.id).await?;
-        let files = machine.layout().node(self.id);
+        Cgroups::of(&instance.name).end_node(self.id).await?;
+        let files = instance.layout().node(self.id);
         mounts::unmount_below(files.directory(), &files.volumes())?;
         for path in [files.containerd_state(), files.cni_leases()] {
             remove(&path)?;
@@ -104,17 +105,17 @@ impl Node {
     }
 
     /// Imports an archive again, or for the first time. A stopped node does so when it starts.
-    pub(super) async fn reimport(&mut self, machine: &Machine, archive: &str) -> Result<(), Error> {
+    pub(super) async fn reimport(&mut self, instance: &Instance, archive: &str) -> Result<(), Error> {
         self.imported.remove(archive);
-        if self.is_off() { Ok(()) } else { self.import(machine, archive).await }
+        if self.is_off() { Ok(()) } else { self.import(instance, archive).await }
     }
 
-    async fn import(&mut self, machine: &Machine, archive: &str) -> Result<(), Error> {
+    async fn import(&mut self, instance: &Instance, archive: &str) -> Result<(), Error> {
         if self.imported.contains(archive) {
             return Ok(());
         }
-        let path = machine.layout().images().join(archive);
-        let run = ctr(&machine.layout().node(self.id)).args(["images", "import"]).args([path]);
+        let path = instance.layout().images().join(archive);
+        let run = ctr(&instance.layout().node(self.id)).args(["images", "import"]).args([path]);
         run.timeout(Duration::from_secs(240)).output().await?;
         self.imported.insert(archive.to_owned());
         Ok(())

@@ -1,7 +1,6 @@
 //! The rights that Prometheus has in the cluster, and the means to use them.
 
 use super::Error;
-use crate::kubectl::Kubectl;
 use serde_json::{Value, json};
 use std::{
     fs::OpenOptions,
@@ -9,6 +8,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+use taffrail_localkube::kubectl::Kubectl;
 
 /// The name of everything that is made in the cluster.
 const NAME: &str = "taffrail-e2e-prometheus";
@@ -135,6 +135,7 @@ mod tests {
     #[test]
     fn nobody_else_reads_a_token() {
         use std::{fs, os::unix::fs::PermissionsExt};
+
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
         write(&file, "secret", "write").unwrap();

@@ -1,9 +1,9 @@
 //! What it found, and what it answers to questions.
 
 use super::{Error, Prometheus};
-use crate::command::{self, Run};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use taffrail_localkube::command::Run;
 
 /// One thing that is scraped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,15 +150,6 @@ fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
     }
     let answer: Answer<T> = serde_json::from_str(text).ok()?;
     (answer.status == "success").then_some(answer.data)
-}
-
-/// A page over HTTP.
-///
-/// # Errors
-/// When the answer is not a success.
-pub async fn get(url: &str) -> Result<String, command::Error> {
-    let args = ["--silent", "--show-error", "--fail", "--max-time", "10", url];
-    Run::new("curl").args(args).output().await
 }
 
 #[cfg(test)]

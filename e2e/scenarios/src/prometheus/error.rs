@@ -1,7 +1,7 @@
 //! Why Prometheus has no usable answer.
 
-use crate::{command, kubectl, wait};
 use std::{io, path::PathBuf};
+use taffrail_localkube::{command, kubectl, wait};
 
 /// Why Prometheus has no usable answer.
 #[derive(Debug, thiserror::Error)]

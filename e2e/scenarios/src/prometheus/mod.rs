@@ -16,7 +16,7 @@ mod process;
 mod promtool;
 
 pub use access::Access;
-pub use api::{Sample, Target, get};
+pub use api::{Sample, Target};
 pub use error::Error;
 pub use process::Prometheus;
 pub use promtool::lint;

@@ -1,7 +1,7 @@
 //! The process: started with all it writes in one directory, ended with its value.
 
-use super::{Access, Error, config::config, get, promtool};
-use crate::{command::search_path, wait};
+use super::{Access, Error, config::config, promtool};
+use crate::http;
 use std::{
     env,
     fs::{self, File},
@@ -9,6 +9,7 @@ use std::{
     process::Stdio,
     time::Duration,
 };
+use taffrail_localkube::{command::search_path, wait};
 use tokio::process::{Child, Command};
 
 /// The environment variable with the directory that `scripts/prometheus.sh` prints.
@@ -73,7 +74,7 @@ impl Prometheus {
                     return Err(format!("it ended ({status}): {}", end_of(&log)));
                 }
                 let address = address_in(&log).ok_or_else(|| end_of(&log))?;
-                get(&format!("http://{address}/-/ready")).await.map_err(|e| e.to_string())?;
+                http::get(&format!("http://{address}/-/ready")).await.map_err(|e| e.to_string())?;
                 Ok(address)
             }
         })

@@ -1,7 +1,7 @@
 //! `promtool`: Debian's for metrics, the one that was built with Prometheus for its configuration.
 
-use crate::command::{self, Run};
 use std::path::Path;
+use taffrail_localkube::command::{self, Run};
 
 /// What Debian's `promtool` has to say against a page of metrics; empty when there is nothing.
 ///

@@ -1,6 +1,6 @@
 //! The judge.
 
-use super::{Expect, History, Outcome, Seen, Target};
+use super::{Expect, History, Observation, Outcome, Target};
 use anyhow::{Context, bail, ensure};
 use std::{collections::BTreeMap, time::Duration};
 use taffrail_proto::v1;
@@ -54,7 +54,7 @@ impl Verdict {
     ///
     /// # Errors
     /// What does not.
-    pub fn undisturbed(&self, pods: usize) -> anyhow::Result<()> {
+    pub fn check_undisturbed(&self, pods: usize) -> anyhow::Result<()> {
         let Self { exact, any, .. } = self;
         ensure!(any.appends() == 3_000 && exact.appends() == 3_000, "not 3,000 appends each way: {self:?}");
         ensure!(any.acknowledged == 3_000, "an append that expects nothing was not acknowledged: {self:?}");
@@ -102,7 +102,7 @@ pub(crate) fn everything(consistency: v1::Consistency) -> v1::ReadRequest {
 ///
 /// # Errors
 /// The first difference.
-pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Seen]) -> anyhow::Result<Verdict> {
+pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Observation]) -> anyhow::Result<Verdict> {
     let mut verdict = Verdict { events: stored.len(), subscribers: seen.len(), ..Verdict::default() };
     let by_id = index(stored)?;
     for history in histories {
@@ -179,7 +179,7 @@ fn index(stored: &[v1::RecordedEvent]) -> anyhow::Result<BTreeMap<&str, &v1::Rec
     Ok(by_id)
 }
 
-fn compare(seen: &Seen, stored: &[v1::RecordedEvent]) -> anyhow::Result<()> {
+fn compare(seen: &Observation, stored: &[v1::RecordedEvent]) -> anyhow::Result<()> {
     let pod = seen.pod;
     for (n, event) in stored.iter().enumerate() {
         let Some(got) = seen.events.get(n) else {
@@ -223,7 +223,7 @@ mod tests {
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let stored = [event(0, a), event(1, b)];
         let acknowledged = |revision| Outcome::Acknowledged { revision, position: revision + 1 };
-        let seen = |events: &[v1::RecordedEvent]| Seen {
+        let seen = |events: &[v1::RecordedEvent]| Observation {
             pod: 0,
             events: events.iter().map(|e| (e.position, e.stream.clone(), e.revision, e.id.clone())).collect(),
             moves: 0,
@@ -253,8 +253,8 @@ mod tests {
             subscribers: 3,
             ..Verdict::default()
         };
-        good.undisturbed(3).unwrap();
-        assert!(good.undisturbed(5).is_err(), "two pods without a subscriber");
+        good.check_undisturbed(3).unwrap();
+        assert!(good.check_undisturbed(5).is_err(), "two pods without a subscriber");
         let starved = Tally { acknowledged: 75, rejected: 2_925, unknown: 0 };
         let unknown = Tally { acknowledged: 2_999, rejected: 0, unknown: 1 };
         for bad in [
@@ -263,7 +263,7 @@ mod tests {
             Verdict { retried: 599, ..good.clone() },
             Verdict { moved: 1, ..good.clone() },
         ] {
-            assert!(bad.undisturbed(3).is_err(), "{bad:?}");
+            assert!(bad.check_undisturbed(3).is_err(), "{bad:?}");
         }
     }
 }

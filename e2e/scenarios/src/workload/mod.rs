@@ -10,7 +10,7 @@ mod writer;
 
 pub(crate) use check::everything;
 pub use check::{Tally, Verdict, check, read_all};
-pub use subscriber::Seen;
+pub use subscriber::Observation;
 pub use writer::{Expect, History, Outcome, Record, event, name};
 
 use std::{
@@ -22,7 +22,11 @@ use std::{
     time::Duration,
 };
 use taffrail_client::Client;
+use taffrail_localkube::wait;
 use tokio::{task::JoinSet, time::Instant};
+
+/// How long a hundred acknowledgements may take.
+const PROGRESS_MAX: Duration = Duration::from_secs(60);
 
 /// Where a workload runs.
 #[derive(Clone, Debug)]
@@ -64,7 +68,7 @@ pub struct Workload {
     target: Target,
     stop: Arc<AtomicBool>,
     writers: JoinSet<History>,
-    subscribers: JoinSet<Seen>,
+    subscribers: JoinSet<Observation>,
     progress: Progress,
     last_subscriber: Arc<AtomicU64>,
 }
@@ -144,7 +148,20 @@ impl Workload {
         Ok(())
     }
 
-    /// When appends were acknowledged.
+    /// Waits until a hundred more batches are acknowledged.
+    ///
+    /// # Errors
+    /// When they are not acknowledged within a minute.
+    pub async fn wait_for_progress(&self) -> Result<(), wait::TimedOut> {
+        let wanted = self.progress.acknowledged() + 100;
+        wait::until("appends to go on", PROGRESS_MAX, || async {
+            let now = self.progress.acknowledged();
+            if now >= wanted { Ok(()) } else { Err(format!("{now} of {wanted}")) }
+        })
+        .await
+    }
+
+    /// The times of acknowledgements.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress

@@ -13,7 +13,7 @@ use taffrail_proto::v1;
 
 /// What a subscriber saw: position, stream, revision, id.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct Observation {
     /// The pod it began with.
     pub pod: usize,
     /// In the order of arrival.
@@ -30,8 +30,8 @@ fn request(after: u64) -> v1::SubscribeRequest {
 }
 
 /// Runs until it has seen `last` (0: not known yet).
-pub(super) async fn run(target: Target, pod: usize, last: Arc<AtomicU64>) -> Seen {
-    let mut seen = Seen { pod, ..Seen::default() };
+pub(super) async fn run(target: Target, pod: usize, last: Arc<AtomicU64>) -> Observation {
+    let mut seen = Observation { pod, ..Observation::default() };
     let mut at = pod;
     loop {
         let after = seen.events.last().map_or(0, |e| e.0);

@@ -1,12 +1,13 @@
 //! Names that something else has already.
 
-use super::{Scene, blocked, merged, says};
+use super::{Scenario, blocked, merged, says};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use std::time::Duration;
-use taffrail_e2e::{
-    scene::{MINUTE, cluster, store},
-    wait,
+use taffrail_localkube::wait;
+use taffrail_scenarios::{
+    manifests::{cluster, event_store},
+    scenario::MINUTE,
 };
 use tokio::time::Instant;
 
@@ -15,18 +16,18 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 const KINDS: &str = "statefulsets,services,poddisruptionbudgets,serviceaccounts,roles,rolebindings,configmaps";
 
 /// A Service with the store's name that is somebody else's. The store itself exists; only its address waits.
-pub(crate) async fn of_a_store(s: &Scene) -> anyhow::Result<()> {
+pub(crate) async fn of_a_store(s: &Scenario) -> anyhow::Result<()> {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders"},
         "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}});
     s.apply(service.to_string()).await?;
     let before = s.get("svc/orders").await?;
-    s.apply(cluster(1) + &store("orders", 1, "")).await?;
-    s.stable(&["tfc/main"], MINUTE).await?;
+    s.apply(cluster(1) + &event_store("orders", 1, "")).await?;
+    s.wait_stable(&["tfc/main"], MINUTE).await?;
     let took = says(s, "evs/orders", "NameTaken", &["Service orders", "rename or delete it", "main-clients"]).await?;
     let after = s.get("svc/orders").await?;
     ensure!(after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"], "it was changed: {after}");
     s.kubectl.delete(["svc/orders"]).await?;
-    let mended = s.stable(&["evs/orders"], AT_ONCE).await?;
+    let mended = s.wait_stable(&["evs/orders"], AT_ONCE).await?;
     let ours = s.get("svc/orders").await?;
     ensure!(ours["spec"]["selector"]["app"].is_null(), "not ours: {ours}");
     println!("j: a taken name was told after {took:?}; after the Service went, Stable within {mended:?}");
@@ -74,7 +75,7 @@ fn full_name(object: &Value) -> String {
 }
 
 /// What there is of the kinds of a Cluster under names that begin with `taken`, with UID and generation of content.
-async fn present(s: &Scene) -> anyhow::Result<Vec<String>> {
+async fn present(s: &Scenario) -> anyhow::Result<Vec<String>> {
     let found = s.kubectl.json(["get", KINDS]).await?;
     let items = found["items"].as_array().cloned().unwrap_or_default();
     let ours = items.iter().filter(|o| o["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("taken")));
@@ -86,7 +87,7 @@ async fn present(s: &Scene) -> anyhow::Result<Vec<String>> {
 }
 
 /// Every name of a Cluster is taken: each is told, nothing is made and nothing is seized. It goes on once the last is free.
-pub(crate) async fn of_a_cluster(s: &Scene) -> anyhow::Result<()> {
+pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     let strangers = strangers();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": strangers});
     s.apply(list.to_string()).await?;
@@ -120,7 +121,7 @@ pub(crate) async fn of_a_cluster(s: &Scene) -> anyhow::Result<()> {
     })
     .await?;
     let seen = start.elapsed();
-    let mended = s.stable(&["tfc/taken"], MINUTE * 2).await?;
+    let mended = s.wait_stable(&["tfc/taken"], MINUTE * 2).await?;
     println!(
         "j: {} taken names of a Cluster were told after {took:?}, the last one alone after {fewer:?}; it was seen free \
          after {seen:?}, Stable {mended:?} later",
@@ -131,12 +132,12 @@ pub(crate) async fn of_a_cluster(s: &Scene) -> anyhow::Result<()> {
 }
 
 /// A pause holds deletions, but not the end of a namespace.
-pub(crate) async fn of_a_namespace_that_ends(s: &Scene) -> anyhow::Result<()> {
+pub(crate) async fn of_a_namespace_that_ends(s: &Scenario) -> anyhow::Result<()> {
     let name = "taffrail-e2e-ends";
     let kubectl = s.kubectl.in_namespace(name);
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     kubectl.apply(namespace.to_string()).await?;
-    kubectl.apply(cluster(1) + &store("orders", 1, ", deletionPolicy: Delete")).await?;
+    kubectl.apply(cluster(1) + &event_store("orders", 1, ", deletionPolicy: Delete")).await?;
     kubectl.run(["wait", "--for=condition=Stable", "tfc/main", "evs/orders", "--timeout=120s"]).await?;
     for object in ["tfc/main", "evs/orders"] {
         let found = kubectl.json(["get", object]).await?;

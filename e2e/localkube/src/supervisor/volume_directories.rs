@@ -1,19 +1,21 @@
 //! The directories behind persistent volumes.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
-
 use super::mounts;
-use crate::command::Run;
-use crate::localkube::config::NodeId;
-use crate::localkube::error::{Error, Io};
-use crate::localkube::machine::Machine;
+use crate::{
+    command::Run,
+    error::{Error, Io},
+    instance::Instance,
+    names::NodeId,
+};
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+};
 
 /// Empties a volume and makes its directory as it was at first.
-pub(super) fn wipe(machine: &Machine, node: NodeId, volume: &str) -> Result<(), Error> {
-    let path = machine.layout().node(node).volume(volume);
+pub(super) fn wipe(instance: &Instance, node: NodeId, volume: &str) -> Result<(), Error> {
+    let path = instance.layout().node(node).volume(volume);
     empty(&path).map_err(|source| Io::new("wipe", &path, source).into())
 }
 
@@ -32,8 +34,8 @@ fn empty(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a volume that really ends at its size: a file system of its own in a file. Answers its name.
-pub(super) async fn add_limited(machine: &Machine, node: NodeId, mebibytes: u32) -> Result<String, Error> {
-    let files = machine.layout().node(node);
+pub(super) async fn add_limited(instance: &Instance, node: NodeId, mebibytes: u32) -> Result<String, Error> {
+    let files = instance.layout().node(node);
     let mut number = 0;
     let name = loop {
         let name = format!("limited-{number:02}");

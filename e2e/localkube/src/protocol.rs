@@ -1,17 +1,12 @@
 //! What the host asks of the supervisor, and how: one JSON line each way over a socket in the state directory.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
-use std::path::Path;
-use std::time::Duration;
-
+use crate::{error::Error, names::NodeId};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-
-use super::config::NodeId;
-use super::error::Error;
+use std::{collections::BTreeSet, fmt, io, path::Path, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+};
 
 /// No line is longer: a bound against a stranger on the socket.
 pub(crate) const LINE_BYTES_MAX: u64 = 1 << 20;
