@@ -67,7 +67,8 @@ check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts, nam
 	@charts/check.sh
 	@shellcheck -S error scripts/*.sh charts/*.sh .ci/run
 	@scripts/paths.sh
-	@scripts/licences.sh
+	@scripts/licences.py
+	@scripts/notices.py --check
 
 .PHONY: lint
 lint: deps ## clippy over everything, tests included; a warning is an error

@@ -42,6 +42,11 @@ same "binaries" "$(first 'for b in ([a-z -]+); do strip' "$script")" "$(first 'f
 same "what is left out" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$script" | sort | tr '\n' ' ')" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$container" | sort | tr '\n' ' ')"
+both "copyright files that stay" '(-type f ! -name copyright -delete)'
+both "licences that they refer to" '(cp -r /usr/share/common-licenses) '
+both "list of packages" '>"[^ ]*(/var/lib/dpkg/status\.d/\$\(dpkg-deb -f)'
+both "notices" 'scripts/notices\.py [^ ]*/(doc/THIRD-PARTY\.txt)'
+both "place of the notices" '/doc/?"? (/usr/share/doc/taffrail/)'
 same "flags of RocksDB" "$(first 'flags="(-m[^"]+)"' "$here/scripts/rocksdb-archive.sh")" \
   "$(first 'CXXFLAGS="([^"]+)"' "$container")"
 same "crates" "$(first 'build --release (-p [a-z -]+) --bins' "$here/Makefile")" \
@@ -53,7 +58,7 @@ same "user of the charts" "$(first '--user ([0-9]+):' "$script")" \
   "$(grep -rhoE 'runAsUser: [0-9]+' "$here/charts/taffrail/templates" | sort -u | awk '{print $2}')"
 
 # Every package that is installed for building is one that scripts/deps.sh knows; gcc comes with g++.
-for package in $(first '--no-install-recommends ([a-z+ -]+) && ' "$container"); do
+for package in $(first '--no-install-recommends ([a-z0-9+ -]+) && ' "$container"); do
   same "build package" "$package" "$(awk -v want="$package" '$2 == want {print $2; exit}' "$here/scripts/deps.sh")"
 done
 

@@ -33,6 +33,7 @@ jq                                   jq                        reading JSON in s
 openssl                              openssl                   certificates in tests
 curl                                 curl                      checking HTTP endpoints
 git                                  git                       versions of builds
+python3                              python3                   checks of pages, licences and language, and the notices
 shellcheck                           shellcheck                checking the scripts
 '
 

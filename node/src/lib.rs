@@ -1,21 +1,9 @@
-//! The node: stores, Raft, gateway, subscriptions, metrics. Dependencies point one way:
-//! gateway -> (catalogue, store) -> raft -> core.
+//! The server: configuration, identity, discovery, and the member that joins replicas, peers and gateway into one node.
 
-pub mod catalogue;
-pub mod cli;
 pub mod config;
 pub mod coordinator;
 pub mod discovery;
-pub mod engine;
 pub mod exit;
-pub mod failpoint;
-pub mod gateway;
-pub mod health;
 pub mod identity;
 pub mod logging;
-pub mod metrics;
-pub mod node;
-pub mod peer;
-pub mod raft;
-pub mod rt;
-pub mod store;
+pub mod member;

@@ -85,11 +85,12 @@ pub fn show(config: &Config) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::args::ServeArgs, rt};
+    use crate::config::args::ServeArgs;
     use std::{
         io,
         sync::{Arc, Mutex},
     };
+    use taffrail_runtime as rt;
     use tracing::Instrument;
 
     #[derive(Clone, Default)]
@@ -122,7 +123,7 @@ mod tests {
             Span::current().record("node", 7);
             let call = tracing::info_span!("call", method = "Append", request_id = "r1", store = field::Empty);
             let request = async {
-                crate::gateway::calls::of_store(&taffrail_core::names::StoreName::new("default", "orders").unwrap());
+                taffrail_gateway::calls::of_store(&taffrail_core::names::StoreName::new("default", "orders").unwrap());
                 rt::spawn(async { tracing::info!(term = 3, "something happened") }).await.unwrap();
             };
             request.instrument(call).await;
@@ -162,7 +163,7 @@ mod tests {
         let filter = filter(level, directives).unwrap();
         let subscriber = tracing_subscriber::registry().with(filter).with(json(move || writer.clone()));
         tracing::subscriber::with_default(subscriber, || {
-            say!("taffrail_node::raft::group", "openraft::core::raft_core", "h2::codec");
+            say!("taffrail_raft::group", "openraft::core::raft_core", "h2::codec");
         });
         let bytes = lines.0.lock().unwrap().clone();
         let mut heard = <[String; 3]>::default();
@@ -194,7 +195,7 @@ mod tests {
         for (directives, said) in [
             ("openraft=debug", ["ewi", "ewid", "ewi"]),
             ("openraft=off", ["ewi", "", "ewi"]),
-            ("taffrail_node::raft=trace, h2=error", ["ewidt", "ew", "e"]),
+            ("taffrail_raft=trace, h2=error", ["ewidt", "ew", "e"]),
             ("debug", ["ewi", "ew", "ewid"]),
             ("taffrail=warn,,", ["ew", "ew", "ewi"]),
             ("[call{store}]=trace", ["ewi", "ew", "ewi"]),

@@ -3,14 +3,14 @@
 
 use clap::Parser;
 use std::{process::ExitCode, time::Duration};
+use taffrail_cli as cli;
 use taffrail_node::{
-    cli,
     config::{Config, args::ServeArgs},
     exit::{Code, last_words},
     logging,
-    node::{self, deadline::Phase},
-    rt,
+    member::{deadline::Phase, run},
 };
+use taffrail_runtime as rt;
 use tokio::time::Instant;
 
 /// openraft pre-allocates rings per group; with this allocator they stay virtual until they are used.
@@ -84,7 +84,7 @@ fn serve(runtime: &tokio::runtime::Runtime, args: &ServeArgs) -> (ExitCode, Dura
     }
     logging::install(&config);
     let scope = rt::Scope::production();
-    let node::run::Ended { how, deadline } = runtime.block_on(scope.run(node::run::run(config)));
+    let run::Ended { how, deadline } = runtime.block_on(scope.run(run::run(config)));
     let code = match how {
         Ok(()) => ExitCode::SUCCESS,
         Err(end) => {

@@ -2,6 +2,8 @@
 //! comments are the documentation.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
 
+pub mod reason;
+
 pub mod taffrail {
     pub mod v1 {
         tonic::include_proto!("taffrail.v1");

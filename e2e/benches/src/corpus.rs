@@ -9,10 +9,8 @@ use taffrail_core::{
     names::{EventType, NameError, StreamName},
     stream::{Command, Kind, RULES, Stamped},
 };
-use taffrail_node::{
-    raft::types::{Command as Encoded, Entry, LeaderId, LogId},
-    store::codec,
-};
+use taffrail_raft::types::{Command as Encoded, Entry, LeaderId, LogId};
+use taffrail_storage::store::codec;
 use uuid::Uuid;
 
 /// Payload of one event.

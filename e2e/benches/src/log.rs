@@ -12,13 +12,11 @@ use prost::Message;
 use rocksdb::{DB, DBCompressionType, Options, WriteBatch, WriteOptions};
 use std::{fs::File, io::Write, path::Path, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
-use taffrail_node::{
-    raft::{
-        codec,
-        log::{LogKey, LogOp, rocks::RocksLog, store::LogStore, write_synced},
-    },
-    store::codec::encode_command,
+use taffrail_raft::{
+    codec,
+    log::{LogKey, LogOp, log_storage::LogStore, rocksdb_log::RocksLog, write_synced},
 };
+use taffrail_storage::store::codec::encode_command;
 use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
 /// One group's log and its next index.

@@ -8,7 +8,7 @@ use taffrail_core::{
     names::StreamName,
     stream::{self, Block, Command, Kind, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
 };
-use taffrail_node::store::codec;
+use taffrail_storage::store::codec;
 use tokio::time::Instant;
 
 /// What apply wrote.

@@ -19,19 +19,17 @@ use taffrail_core::{
     ids::{GroupId, PartitionId, Position, Revision, StreamNo},
     stream::{self, PartitionMeta, StreamRow},
 };
-use taffrail_node::{
-    engine::{Direction, StoreReader},
-    gateway::relay::PAGE,
-    raft::{machine::Machine, types::Entry},
-    store::{
-        codec,
-        db::{Place, StateDb},
-        group_state::GroupState,
-        machine::StoreMachine,
-        reader::Reader,
-        schema::{self, Family},
-    },
+use taffrail_gateway::cursor::PAGE;
+use taffrail_raft::{machine::Machine, types::Entry};
+use taffrail_storage::store::{
+    codec,
+    db::{Place, StateDb},
+    group_state::GroupState,
+    machine::StoreMachine,
+    reader::Reader,
+    schema::{self, Family},
 };
+use taffrail_store_api::{Direction, StoreReader};
 use tokio::time::Instant;
 
 const GROUP: GroupId = GroupId::new(1);

@@ -1,13 +1,13 @@
-//! Appends: one attempt, or attempts with the same ids until the outcome is known.
+//! Appends: one attempt, or retries with the same event ids until the outcome is known.
 
 use crate::{Client, Error, Rejection, RetryPolicy, v1};
 use taffrail_proto::v1::streams_client::StreamsClient;
 use tokio::time::{Instant, sleep};
 
-/// The state a stream must be in.
+/// The state that a stream must have for an append to be accepted (optimistic concurrency control).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Whatever it is.
+    /// Any state.
     Any,
     /// The stream has no event.
     NoStream,
@@ -30,26 +30,27 @@ impl From<Expected> for v1::ExpectedRevision {
     }
 }
 
-impl Expected {
-    /// True when an append refused so can never be accepted later, whatever is appended meanwhile. An earlier attempt
-    /// that is still on its way may arrive after the refusal of a later one; only then is the refusal the last word.
-    fn refused_for_good(self, rejection: &Rejection) -> bool {
-        match (self, rejection) {
-            (_, Rejection::Other { .. }) | (Self::NoStream, Rejection::WrongRevision { .. }) => true,
-            (Self::Exact(expected), Rejection::WrongRevision { actual, .. }) => {
-                actual.parse::<u64>().is_ok_and(|actual| actual > expected)
-            }
-            (Self::Any | Self::StreamExists, Rejection::WrongRevision { .. }) => false,
-        }
-    }
-}
-
 impl Client {
-    /// Appends one batch to one stream, all of it or nothing. One attempt.
+    /// Appends one batch to one stream atomically, with a single attempt.
+    ///
+    /// ```no_run
+    /// use taffrail_client::{Client, Error, EventBuilder, Expected, Rejection};
+    ///
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let shipped = EventBuilder::new("OrderShipped").build();
+    /// match client.append("order-1", Expected::Exact(0), vec![shipped]).await {
+    ///     Ok(stored) => println!("stored at revision {}", stored.last_revision),
+    ///     Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => println!("the stream is at {actual}"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `Rejected` and `Invalid`: nothing is stored. `Unavailable` and `Deadline`: nothing was proposed.
-    /// `OutcomeUnknown`: it may be stored.
+    /// - [`Error::Rejected`], [`Error::Invalid`]: the store did not store the batch.
+    /// - [`Error::Unavailable`], [`Error::Deadline`]: no node proposed the batch.
+    /// - [`Error::OutcomeUnknown`]: the batch may be stored. An append with the same event ids is safe.
     pub async fn append(
         &self,
         stream: &str,
@@ -60,20 +61,24 @@ impl Client {
             .await
     }
 
-    async fn append_request(&self, request: v1::AppendRequest) -> Result<v1::AppendResponse, Error> {
-        let mut streams = StreamsClient::new(self.channel())
-            .max_encoding_message_size(crate::MESSAGE_BYTES_MAX)
-            .max_decoding_message_size(crate::MESSAGE_BYTES_MAX);
-        let answer = streams.append(self.unary(request)).await.map_err(Error::of_append)?;
-        Ok(answer.into_inner())
-    }
-
-    /// Appends one batch, and tries again with the same ids while that can help: what was stored by an earlier attempt is
-    /// recognised and answered again, so nothing is stored twice (for `any` and `stream_exists`: within the store's
-    /// repeat window, 15 minutes by default).
+    /// Appends one batch to one stream, and retries with the same event ids while an error
+    /// [is retryable](Error::is_retryable) and `policy` allows. The store recognises a batch that an earlier attempt stored
+    /// and answers with that result, so no batch is stored twice. For [`Expected::Any`] and [`Expected::StreamExists`] this
+    /// holds within the store's repeat window, 15 minutes by default.
+    ///
+    /// ```no_run
+    /// use taffrail_client::{Client, EventBuilder, Expected, RetryPolicy};
+    ///
+    /// # async fn example(client: Client) -> Result<(), taffrail_client::Error> {
+    /// let event = EventBuilder::new("OrderPaid").build();
+    /// let stored = client.append_retrying("order-1", Expected::Any, vec![event], RetryPolicy::default()).await?;
+    /// println!("stored at position {}", stored.last_position);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As `append`. `OutcomeUnknown` only if an attempt remained unknown to the end.
+    /// Same as [`Client::append`]; [`Error::OutcomeUnknown`] only if no later attempt proved the outcome of an unknown one.
     pub async fn append_retrying(
         &self,
         stream: &str,
@@ -94,21 +99,30 @@ impl Client {
             }
             let pause = policy.pause(attempt, error.retry_after());
             if error.is_retryable() && Instant::now() + pause < end {
-                tracing::debug!(attempt, %error, "append is tried again");
+                tracing::debug!(attempt, %error, "retrying append");
                 sleep(pause).await;
                 continue;
             }
-            return Err(last_word(expected, unknown, error));
+            return Err(combined_error(expected, unknown, error));
         }
-        unreachable!("attempts end with the time that they have")
+        unreachable!("the total time of the policy ends the attempts")
+    }
+
+    async fn append_request(&self, request: v1::AppendRequest) -> Result<v1::AppendResponse, Error> {
+        let mut streams = StreamsClient::new(self.channel())
+            .max_encoding_message_size(crate::MESSAGE_BYTES_MAX)
+            .max_decoding_message_size(crate::MESSAGE_BYTES_MAX);
+        let answer = streams.append(self.unary(request)).await.map_err(Error::from_append_status)?;
+        Ok(answer.into_inner())
     }
 }
 
-/// What several attempts prove together.
-fn last_word(expected: Expected, unknown: Option<String>, error: Error) -> Error {
+/// Returns the error that all attempts of an append prove together: `error` of the last attempt, after an earlier attempt
+/// ended `unknown`.
+fn combined_error(expected: Expected, unknown: Option<String>, error: Error) -> Error {
     let Some(message) = unknown else { return error };
     match error {
-        Error::Rejected(rejection) if expected.refused_for_good(&rejection) => Error::Rejected(rejection),
+        Error::Rejected(rejection) if expected.is_final_refusal(&rejection) => Error::Rejected(rejection),
         Error::Rejected(rejection) => Error::OutcomeUnknown { message: format!("{message}; then: {rejection}") },
         Error::OutcomeUnknown { message } => Error::OutcomeUnknown { message },
         other @ (Error::InvalidEndpoint { .. }
@@ -118,6 +132,20 @@ fn last_word(expected: Expected, unknown: Option<String>, error: Error) -> Error
         | Error::Deadline { .. }
         | Error::Denied { .. }
         | Error::Failed(_)) => Error::OutcomeUnknown { message: format!("{message}; then: {other}") },
+    }
+}
+
+impl Expected {
+    /// Returns true if an append that was refused with `rejection` cannot be accepted later, whatever else is appended.
+    /// Otherwise an earlier attempt that is still on its way could be accepted after the refusal of a later attempt.
+    fn is_final_refusal(self, rejection: &Rejection) -> bool {
+        match (self, rejection) {
+            (_, Rejection::Other { .. }) | (Self::NoStream, Rejection::WrongRevision { .. }) => true,
+            (Self::Exact(expected), Rejection::WrongRevision { actual, .. }) => {
+                actual.parse::<u64>().is_ok_and(|actual| actual > expected)
+            }
+            (Self::Any | Self::StreamExists, Rejection::WrongRevision { .. }) => false,
+        }
     }
 }
 
@@ -131,20 +159,23 @@ mod tests {
 
     #[test]
     fn a_refusal_after_an_unknown_attempt_is_final_only_if_it_stays_true() {
-        assert!(Expected::NoStream.refused_for_good(&wrong("0")));
-        assert!(Expected::Exact(3).refused_for_good(&wrong("4")));
-        assert!(!Expected::Exact(3).refused_for_good(&wrong("2")));
-        assert!(!Expected::Exact(3).refused_for_good(&wrong("empty")));
-        assert!(!Expected::StreamExists.refused_for_good(&wrong("empty")));
+        assert!(Expected::NoStream.is_final_refusal(&wrong("0")));
+        assert!(Expected::Exact(3).is_final_refusal(&wrong("4")));
+        assert!(!Expected::Exact(3).is_final_refusal(&wrong("2")));
+        assert!(!Expected::Exact(3).is_final_refusal(&wrong("empty")));
+        assert!(!Expected::StreamExists.is_final_refusal(&wrong("empty")));
     }
 
     #[test]
     fn unknown_is_never_reported_as_failed() {
         let unavailable = || Error::Deadline { message: "late".into() };
-        assert!(matches!(last_word(Expected::Any, Some("broke".into()), unavailable()), Error::OutcomeUnknown { .. }));
-        assert!(matches!(last_word(Expected::Any, None, unavailable()), Error::Deadline { .. }));
         assert!(matches!(
-            last_word(Expected::Exact(1), Some("broke".into()), Error::Rejected(wrong("5"))),
+            combined_error(Expected::Any, Some("broke".into()), unavailable()),
+            Error::OutcomeUnknown { .. }
+        ));
+        assert!(matches!(combined_error(Expected::Any, None, unavailable()), Error::Deadline { .. }));
+        assert!(matches!(
+            combined_error(Expected::Exact(1), Some("broke".into()), Error::Rejected(wrong("5"))),
             Error::Rejected(_)
         ));
     }

@@ -1,4 +1,4 @@
-//! The connection and the calls that are one question and one answer.
+//! The connection, and the calls about stores and the cluster.
 
 use crate::{Error, v1};
 use std::time::Duration;
@@ -9,21 +9,21 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// Metadata that names the store of a call: `name` or `namespace/name`.
+/// Metadata key that names the store of a call: `name` or `namespace/name`. Set by [`Client::with_store`].
 pub const STORE: &str = "taffrail-store";
-/// Metadata of a call that a node passed on to another.
+/// Metadata key that marks a call which a node forwarded to another node. Applications do not set it.
 pub const HOP: &str = "taffrail-hop";
-/// Metadata that follows a call through the logs of the nodes.
+/// Metadata key of the request id, which the nodes write into their logs.
 pub const REQUEST_ID: &str = "taffrail-request-id";
-/// The largest message either way: the largest batch with its framing.
+/// Maximum size of a message in both directions, in bytes: the largest batch with its framing.
 pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
 
-/// How to connect.
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectOptions {
-    /// Time for a connection to be made.
+    /// Time to establish a connection, 5 s by default.
     pub connect_timeout: Duration,
-    /// A silent connection is probed after this long, and given up after as long again.
+    /// Interval of HTTP/2 keepalive pings, and time to answer one before the connection counts as lost. 10 s by default.
     pub keepalive: Duration,
 }
 
@@ -34,6 +34,20 @@ impl Default for ConnectOptions {
 }
 
 /// A client of one store. Clones share the connection.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use taffrail_client::Client;
+///
+/// # async fn example() -> Result<(), taffrail_client::Error> {
+/// let client = Client::connect("http://127.0.0.1:2113")
+///     .await?
+///     .with_store("team-b/payments")?
+///     .with_timeout(Duration::from_secs(5));
+/// println!("{} events", client.store("").await?.events);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
@@ -41,6 +55,148 @@ pub struct Client {
     timeout: Duration,
 }
 
+impl Client {
+    /// Connects to `http://host:port` (or `host:port`). The client reconnects when the connection is lost.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`], or [`Error::Unavailable`] if the connection cannot be established.
+    pub async fn connect(address: &str) -> Result<Self, Error> {
+        let channel = endpoint(address, ConnectOptions::default())?
+            .connect()
+            .await
+            .map_err(|e| Error::from_status(tonic::Status::from_error(Box::new(e))))?;
+        Ok(Self::from_channel(channel))
+    }
+
+    /// Creates a client that connects at its first call, and reconnects when the connection is lost.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), taffrail_client::Error> {
+    /// use taffrail_client::{Client, ConnectOptions};
+    ///
+    /// let client = Client::connect_lazy("orders.default.svc:2113", ConnectOptions::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`].
+    pub fn connect_lazy(address: &str, options: ConnectOptions) -> Result<Self, Error> {
+        Ok(Self::from_channel(endpoint(address, options)?.connect_lazy()))
+    }
+
+    /// Creates a client over a [`Channel`] that the caller configured.
+    #[must_use]
+    pub fn from_channel(channel: Channel) -> Self {
+        Self { channel, store: None, timeout: Duration::from_secs(10) }
+    }
+
+    /// Sets the store of every call: `name` or `namespace/name`. Without a store the server derives the store from the
+    /// address, and otherwise uses the default store of the cluster.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the name is not visible ASCII.
+    pub fn with_store(mut self, store: &str) -> Result<Self, Error> {
+        let value = store.parse().map_err(|_| Error::Invalid {
+            field: Some(STORE.to_owned()),
+            reason: None,
+            message: format!("store {store:?}: must be visible ASCII"),
+        })?;
+        self.store = Some(value);
+        Ok(self)
+    }
+
+    /// Sets the timeout of every call with a single response, 10 s by default. Reads, subscriptions and
+    /// [`Client::cluster_watch`] have no timeout.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Creates the request of a call with a single response: with store and timeout.
+    pub(crate) fn unary<T>(&self, message: T) -> Request<T> {
+        let mut request = self.streaming(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    /// Creates the request of a call with a stream of responses: with store, without timeout.
+    pub(crate) fn streaming<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(store) = &self.store {
+            request.metadata_mut().insert(STORE, store.clone());
+        }
+        request
+    }
+
+    /// Lists the streams of the store by name, one page per call. The page token of a response requests the next page; an
+    /// empty token marks the last page.
+    ///
+    /// # Errors
+    /// The error of the server, see [`Error`].
+    pub async fn list_streams(&self, request: v1::ListRequest) -> Result<v1::ListResponse, Error> {
+        let mut streams = StreamsClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(streams.list(self.unary(request)).await.map_err(Error::from_status)?.into_inner())
+    }
+
+    /// Describes a store: `name`, `namespace/name`, or the empty string for the store of this client.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with similar names; any other error of the server.
+    pub async fn store(&self, name: &str) -> Result<v1::Store, Error> {
+        let request = self.unary(v1::GetStoreRequest { store: name.to_owned() });
+        Ok(StoresClient::new(self.channel()).get(request).await.map_err(Error::from_status)?.into_inner())
+    }
+
+    /// Lists the stores of the cluster; with `retained` also stores without a declaration whose data is kept.
+    ///
+    /// # Errors
+    /// The error of the server, see [`Error`].
+    pub async fn stores(&self, retained: bool) -> Result<Vec<v1::Store>, Error> {
+        let request = self.unary(v1::ListStoresRequest { retained });
+        let mut stores = StoresClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(stores.list(request).await.map_err(Error::from_status)?.into_inner().stores)
+    }
+
+    /// Returns the status of the cluster as the answering node observes it.
+    ///
+    /// # Errors
+    /// The error of the server, see [`Error`].
+    pub async fn cluster_status(&self) -> Result<v1::ClusterStatus, Error> {
+        let request = self.unary(v1::ClusterStatusRequest {});
+        Ok(ClusterClient::new(self.channel()).status(request).await.map_err(Error::from_status)?.into_inner())
+    }
+
+    /// Watches the status of the cluster: the current status, then every change.
+    ///
+    /// # Errors
+    /// The error of the server, see [`Error`].
+    pub async fn cluster_watch(&self) -> Result<ClusterWatch, Error> {
+        let request = self.streaming(v1::ClusterStatusRequest {});
+        let stream = ClusterClient::new(self.channel()).watch(request).await.map_err(Error::from_status)?.into_inner();
+        Ok(ClusterWatch(stream))
+    }
+}
+
+/// The statuses of a [`Client::cluster_watch`].
+pub struct ClusterWatch(Streaming<v1::ClusterStatus>);
+
+impl ClusterWatch {
+    /// Waits for the next status; `None` if the server ended the watch.
+    ///
+    /// # Errors
+    /// The error with which the server or the connection ended the watch.
+    pub async fn next(&mut self) -> Result<Option<v1::ClusterStatus>, Error> {
+        self.0.message().await.map_err(Error::from_status)
+    }
+}
+
+/// Parses an address and sets the options of the transport.
 fn endpoint(address: &str, options: ConnectOptions) -> Result<Endpoint, Error> {
     let invalid = |message: String| Error::InvalidEndpoint { endpoint: address.to_owned(), message };
     let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
@@ -56,135 +212,6 @@ fn endpoint(address: &str, options: ConnectOptions) -> Result<Endpoint, Error> {
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
         .tcp_nodelay(true))
-}
-
-impl Client {
-    /// Connects to `http://host:port` (or `host:port`).
-    ///
-    /// # Errors
-    /// `InvalidEndpoint`, or `Unavailable` when no connection can be made.
-    pub async fn connect(address: &str) -> Result<Self, Error> {
-        let channel = endpoint(address, ConnectOptions::default())?
-            .connect()
-            .await
-            .map_err(|e| Error::of_read(tonic::Status::from_error(Box::new(e))))?;
-        Ok(Self::from_channel(channel))
-    }
-
-    /// A client that connects at its first call, and again whenever the connection is lost.
-    ///
-    /// # Errors
-    /// `InvalidEndpoint`.
-    pub fn connect_lazy(address: &str, options: ConnectOptions) -> Result<Self, Error> {
-        Ok(Self::from_channel(endpoint(address, options)?.connect_lazy()))
-    }
-
-    /// A client over a connection of the caller's making.
-    #[must_use]
-    pub fn from_channel(channel: Channel) -> Self {
-        Self { channel, store: None, timeout: Duration::from_secs(10) }
-    }
-
-    /// The store of every call: `name` or `namespace/name`.
-    ///
-    /// # Errors
-    /// `Invalid` when it cannot be sent as metadata.
-    pub fn with_store(mut self, store: &str) -> Result<Self, Error> {
-        let value = store.parse().map_err(|_| Error::Invalid {
-            field: Some(STORE.to_owned()),
-            reason: None,
-            message: format!("store {store:?}: must be visible ASCII"),
-        })?;
-        self.store = Some(value);
-        Ok(self)
-    }
-
-    /// Time for each call with one answer (10 s by default). Streams have none.
-    #[must_use]
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
-    }
-
-    /// A request with store and deadline.
-    pub(crate) fn unary<T>(&self, message: T) -> Request<T> {
-        let mut request = self.streaming(message);
-        request.set_timeout(self.timeout);
-        request
-    }
-
-    /// A request with store and without a deadline.
-    pub(crate) fn streaming<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(store) = &self.store {
-            request.metadata_mut().insert(STORE, store.clone());
-        }
-        request
-    }
-
-    /// Streams by name, a page at a time.
-    ///
-    /// # Errors
-    /// As the server answers.
-    pub async fn list_streams(&self, request: v1::ListRequest) -> Result<v1::ListResponse, Error> {
-        let mut streams = StreamsClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(streams.list(self.unary(request)).await.map_err(Error::of_read)?.into_inner())
-    }
-
-    /// One store: `name`, `namespace/name`, or empty for the store of this client.
-    ///
-    /// # Errors
-    /// `NotFound` with the nearest names; as the server answers.
-    pub async fn store(&self, name: &str) -> Result<v1::Store, Error> {
-        let request = self.unary(v1::GetStoreRequest { store: name.to_owned() });
-        Ok(StoresClient::new(self.channel()).get(request).await.map_err(Error::of_read)?.into_inner())
-    }
-
-    /// All stores; with `retained` also those whose declaration is gone but whose data is kept.
-    ///
-    /// # Errors
-    /// As the server answers.
-    pub async fn stores(&self, retained: bool) -> Result<Vec<v1::Store>, Error> {
-        let request = self.unary(v1::ListStoresRequest { retained });
-        let mut stores = StoresClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(stores.list(request).await.map_err(Error::of_read)?.into_inner().stores)
-    }
-
-    /// The cluster as the answering node sees it.
-    ///
-    /// # Errors
-    /// As the server answers.
-    pub async fn cluster_status(&self) -> Result<v1::ClusterStatus, Error> {
-        let request = self.unary(v1::ClusterStatusRequest {});
-        Ok(ClusterClient::new(self.channel()).status(request).await.map_err(Error::of_read)?.into_inner())
-    }
-
-    /// The cluster's status now, then again whenever it changes.
-    ///
-    /// # Errors
-    /// As the server answers.
-    pub async fn cluster_watch(&self) -> Result<ClusterWatch, Error> {
-        let request = self.streaming(v1::ClusterStatusRequest {});
-        let stream = ClusterClient::new(self.channel()).watch(request).await.map_err(Error::of_read)?.into_inner();
-        Ok(ClusterWatch(stream))
-    }
-}
-
-/// Statuses of a cluster as they change.
-pub struct ClusterWatch(Streaming<v1::ClusterStatus>);
-
-impl ClusterWatch {
-    /// The next status; `None` when the server has ended the watch.
-    ///
-    /// # Errors
-    /// As the server answers.
-    pub async fn next(&mut self) -> Result<Option<v1::ClusterStatus>, Error> {
-        self.0.message().await.map_err(Error::of_read)
-    }
 }
 
 #[cfg(test)]

@@ -1,119 +1,133 @@
-//! What an answer proves. Codes alone do not say whether an append is stored; `google.rpc.ErrorInfo` of our domain does.
+//! Errors by what they prove. A gRPC code alone does not say whether an append is stored; the `google.rpc.ErrorInfo` with the
+//! [domain of Taffrail](DOMAIN) does.
 
 use std::{collections::BTreeMap, error::Error as _, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// The domain of every reason.
+/// The domain of every `google.rpc.ErrorInfo` of a Taffrail node.
 pub const DOMAIN: &str = "taffrail.io";
 
 /// Whether an append may have reached the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proposed {
-    /// It was not proposed: nothing is stored, and any retry is safe.
+    /// No node proposed the append: nothing is stored, and any retry is safe.
     No,
-    /// It may have been.
+    /// A node may have proposed the append.
     Unknown,
 }
 
-/// A refusal by the rules of the store: the same on every node.
+/// A refusal by the rules of the store, which is the same on every node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The stream is not at the expected revision.
     #[error("stream {stream} is at {actual}, expected {expected}")]
     WrongRevision {
-        /// The stream.
+        /// Name of the stream.
         stream: String,
-        /// As the server understood it: `any`, `no_stream`, `stream_exists` or a revision.
+        /// The expected state: `any`, `no_stream`, `stream_exists` or a revision.
         expected: String,
         /// `empty`, or the revision of the last event.
         actual: String,
     },
-    /// Any other refusal: full stream, event id reused, closed store, oversized or malformed request.
+    /// Any other refusal: full stream, reused event id, closed store, oversized or malformed request.
     #[error("{message} ({reason})")]
     Other {
-        /// The stable reason.
+        /// The stable reason, as listed in `docs/ERRORS.md`.
         reason: String,
-        /// One sentence.
+        /// One sentence for people.
         message: String,
-        /// Details as the server gave them.
+        /// Details of the reason, by key.
         details: BTreeMap<String, String>,
     },
 }
 
-/// Why a call has no positive answer.
+/// The reason why a call failed, by what the answer proves.
+///
+/// ```
+/// use taffrail_client::Error;
+///
+/// fn advice(error: &Error) -> &'static str {
+///     match error {
+///         Error::OutcomeUnknown { .. } => "retry with the same event ids",
+///         error if error.is_retryable() => "nothing is stored; retry later",
+///         _ => "nothing is stored; a retry does not help",
+///     }
+/// }
+/// assert_eq!(advice(&Error::Deadline { message: "too late".to_owned() }), "nothing is stored; retry later");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address does not parse.
+    /// The address is not valid.
     #[error("endpoint {endpoint}: {message}")]
     InvalidEndpoint {
-        /// As given.
+        /// The address.
         endpoint: String,
-        /// What is wrong with it.
+        /// The rule that the address breaks.
         message: String,
     },
-    /// A field breaks a rule; nothing was done.
+    /// A field of the request breaks a rule; the server did nothing.
     #[error("{message}")]
     Invalid {
         /// The field, if the server named one.
         field: Option<String>,
         /// The stable reason, if the server gave one.
         reason: Option<String>,
-        /// One sentence.
+        /// One sentence for people.
         message: String,
     },
-    /// Refused by the rules; nothing is stored.
+    /// The rules of the store refuse the append; nothing is stored.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// No such stream or store.
+    /// The stream or the store does not exist.
     #[error("{message}")]
     NotFound {
         /// `STREAM_NOT_FOUND`, `STORE_NOT_FOUND`, or empty.
         reason: String,
-        /// One sentence.
+        /// One sentence for people.
         message: String,
-        /// Similar names.
+        /// Similar names of stores.
         nearest: Vec<String>,
     },
-    /// Nobody could answer now.
+    /// No node could answer the call now.
     #[error("{message}")]
     Unavailable {
         /// The stable reason; `CONNECT` when no connection could be made, empty when the server gave none.
         reason: String,
-        /// One sentence.
+        /// One sentence for people.
         message: String,
         /// Whether an append may have been proposed. Appends with `Unknown` are reported as `OutcomeUnknown` instead.
         proposed: Proposed,
         /// Node id of the leader, if the answer named one.
         leader: Option<u64>,
-        /// How long to wait before another try.
+        /// The pause before a retry that the server asks for.
         retry_after: Option<Duration>,
     },
-    /// The deadline passed before anything was proposed.
+    /// The deadline passed before a node proposed the append.
     #[error("the deadline passed: {message}")]
     Deadline {
-        /// One sentence.
+        /// One sentence for people.
         message: String,
     },
-    /// An append that may or may not be stored. Trying again with the same event ids is safe and finds out.
+    /// The append may or may not be stored. A retry with the same event ids is safe and proves the outcome.
     #[error("the outcome is unknown: {message}")]
     OutcomeUnknown {
-        /// What happened.
+        /// The failure of the call.
         message: String,
     },
-    /// Not allowed.
+    /// The caller is not allowed to make the call.
     #[error("{message}")]
     Denied {
-        /// One sentence.
+        /// One sentence for people.
         message: String,
     },
-    /// Stored data is damaged, the server failed, or it speaks another version.
+    /// Stored data is damaged, the server failed, or the server speaks another version of the protocol.
     #[error("{}: {}", .0.code(), .0.message())]
     Failed(#[source] Box<Status>),
 }
 
 impl Error {
-    /// True when trying again, with the same event ids, may help.
+    /// Returns true if a retry with the same event ids may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -127,7 +141,7 @@ impl Error {
         }
     }
 
-    /// How long the server asks to wait before another try.
+    /// Returns the pause before a retry that the server asks for.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -143,20 +157,20 @@ impl Error {
         }
     }
 
-    /// Of a call that changes nothing.
+    /// Converts the status of a call other than an append.
     #[must_use]
-    pub fn of_read(status: Status) -> Self {
-        Self::with_info(&status).unwrap_or_else(|| Self::by_code(status))
+    pub fn from_status(status: Status) -> Self {
+        Self::from_error_info(&status).unwrap_or_else(|| Self::from_code(status))
     }
 
-    /// Of an append: what does not prove the opposite leaves the outcome unknown.
+    /// Converts the status of an append. The outcome is unknown unless the status proves that nothing is stored.
     #[must_use]
-    pub fn of_append(status: Status) -> Self {
-        if let Some(error) = Self::with_info(&status) {
+    pub fn from_append_status(status: Status) -> Self {
+        if let Some(error) = Self::from_error_info(&status) {
             return error;
         }
         if never_sent(&status) {
-            return Self::by_code(status);
+            return Self::from_code(status);
         }
         match status.code() {
             Code::Cancelled
@@ -175,12 +189,12 @@ impl Error {
             | Code::FailedPrecondition
             | Code::OutOfRange
             | Code::Unimplemented
-            | Code::Unauthenticated => Self::by_code(status),
+            | Code::Unauthenticated => Self::from_code(status),
         }
     }
 
-    /// By our own reason, the only thing that proves anything.
-    fn with_info(status: &Status) -> Option<Self> {
+    /// Converts a status that carries an `ErrorInfo` of a Taffrail node, which alone proves whether an append is stored.
+    fn from_error_info(status: &Status) -> Option<Self> {
         let info = status.get_details_error_info().filter(|i| i.domain == DOMAIN)?;
         let message = status.message().to_owned();
         let detail = |key: &str| info.metadata.get(key).cloned();
@@ -202,7 +216,7 @@ impl Error {
                 reason: info.reason,
                 message,
             },
-            // A full queue is a matter of now; a full stream is one of the rules.
+            // A full queue passes; a full stream is a rule of the store.
             Code::Unavailable | Code::ResourceExhausted if info.reason != "STREAM_FULL" => Self::Unavailable {
                 leader: detail("leader_node").and_then(|n| n.parse().ok()),
                 retry_after: status.get_details_retry_info().and_then(|r| r.retry_delay),
@@ -230,7 +244,8 @@ impl Error {
         })
     }
 
-    fn by_code(status: Status) -> Self {
+    /// Converts a status by its code.
+    fn from_code(status: Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
             Code::InvalidArgument | Code::OutOfRange => Self::Invalid { field: None, reason: None, message },
@@ -242,7 +257,7 @@ impl Error {
                 let connect = never_sent(&status);
                 Self::Unavailable {
                     reason: if connect { "CONNECT".to_owned() } else { String::new() },
-                    message: deepest(&status),
+                    message: with_root_cause(&status),
                     proposed: if connect { Proposed::No } else { Proposed::Unknown },
                     leader: None,
                     retry_after: None,
@@ -258,17 +273,18 @@ impl Error {
     }
 }
 
-/// True when no connection could be made: the request was never sent.
+/// Returns true if no connection could be established, so that the request was never sent.
 #[must_use]
 pub fn never_sent(status: &Status) -> bool {
     caused_by::<tonic::ConnectError>(status)
 }
 
-/// True when tonic's timer ended the call, here or at the server; it says so as CANCELLED.
+/// Returns true if the timer of tonic ended the call, in the client or in the server. tonic reports this as CANCELLED.
 fn timed_out(status: &Status) -> bool {
     caused_by::<tonic::TimeoutExpired>(status) || status.message() == tonic::TimeoutExpired(()).to_string()
 }
 
+/// Returns true if an error of type `E` is among the sources of the status.
 fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
     let mut source = status.source();
     while let Some(error) = source {
@@ -280,8 +296,8 @@ fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
     false
 }
 
-/// The message of a status with the innermost cause, which names the address or the system's error.
-fn deepest(status: &Status) -> String {
+/// Returns the message of a status and its root cause, which names the address or the error of the operating system.
+fn with_root_cause(status: &Status) -> String {
     let mut cause = None;
     let mut source = status.source();
     while let Some(error) = source {
@@ -311,7 +327,7 @@ mod tests {
     #[test]
     fn a_rejection_names_the_revisions() {
         let details = [("stream", "s"), ("expected", "3"), ("actual", "7")];
-        let error = Error::of_append(status(Code::FailedPrecondition, "WRONG_REVISION", &details));
+        let error = Error::from_append_status(status(Code::FailedPrecondition, "WRONG_REVISION", &details));
         let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else { panic!("{error:?}") };
         assert_eq!((stream.as_str(), expected.as_str(), actual.as_str()), ("s", "3", "7"));
     }
@@ -319,10 +335,10 @@ mod tests {
     #[test]
     fn without_our_word_an_append_is_unknown() {
         for code in [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded, Code::Unknown, Code::Internal] {
-            let error = Error::of_append(Status::new(code, "x"));
+            let error = Error::from_append_status(Status::new(code, "x"));
             assert!(matches!(error, Error::OutcomeUnknown { .. }), "{code:?}: {error:?}");
             let foreign = ErrorDetails::with_error_info("NOT_LEADER", "example.com", NONE);
-            let error = Error::of_append(Status::with_error_details(code, "x", foreign));
+            let error = Error::from_append_status(Status::with_error_details(code, "x", foreign));
             assert!(matches!(error, Error::OutcomeUnknown { .. }), "{code:?}: {error:?}");
         }
     }
@@ -335,7 +351,7 @@ mod tests {
             [("leader_node".to_owned(), "4".to_owned()), ("proposed".to_owned(), "false".to_owned())],
         );
         details.set_retry_info(Some(Duration::from_millis(200)));
-        let error = Error::of_append(Status::with_error_details(Code::Unavailable, "x", details));
+        let error = Error::from_append_status(Status::with_error_details(Code::Unavailable, "x", details));
         assert_eq!(error.retry_after(), Some(Duration::from_millis(200)));
         assert!(matches!(error, Error::Unavailable { proposed: Proposed::No, leader: Some(4), .. }), "{error:?}");
     }
@@ -343,21 +359,21 @@ mod tests {
     #[test]
     fn an_expired_timer_is_a_deadline_for_reads_and_unknown_for_appends() {
         let expired = || Status::cancelled(tonic::TimeoutExpired(()).to_string());
-        assert!(matches!(Error::of_read(expired()), Error::Deadline { .. }));
-        assert!(matches!(Error::of_append(expired()), Error::OutcomeUnknown { .. }));
+        assert!(matches!(Error::from_status(expired()), Error::Deadline { .. }));
+        assert!(matches!(Error::from_append_status(expired()), Error::OutcomeUnknown { .. }));
     }
 
     #[test]
     fn unknown_stays_unknown_whatever_the_code() {
-        let error = Error::of_append(status(Code::Unknown, "OUTCOME_UNKNOWN", &[]));
+        let error = Error::from_append_status(status(Code::Unknown, "OUTCOME_UNKNOWN", &[]));
         assert!(matches!(error, Error::OutcomeUnknown { .. }));
-        let error = Error::of_append(status(Code::Unavailable, "SHUTTING_DOWN", &[("proposed", "unknown")]));
+        let error = Error::from_append_status(status(Code::Unavailable, "SHUTTING_DOWN", &[("proposed", "unknown")]));
         assert!(matches!(error, Error::OutcomeUnknown { .. }));
     }
 
     #[test]
     fn nearest_names_are_a_list() {
-        let error = Error::of_read(status(Code::NotFound, "STORE_NOT_FOUND", &[("nearest", "a/b,a/c")]));
+        let error = Error::from_status(status(Code::NotFound, "STORE_NOT_FOUND", &[("nearest", "a/b,a/c")]));
         let Error::NotFound { nearest, .. } = error else { panic!("{error:?}") };
         assert_eq!(nearest, ["a/b", "a/c"]);
     }

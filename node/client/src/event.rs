@@ -1,67 +1,79 @@
-//! Events to append.
+//! Construction of events to append.
 
 use crate::v1;
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// A random UUID (version 4) for an event.
+/// Returns a random UUID (version 4), which serves as an event id.
 #[must_use]
 #[expect(
     clippy::disallowed_methods,
-    reason = "the seam is the node's; ids of applications must differ between processes"
+    reason = "the node's seeded source is not available to applications; their ids must differ between processes"
 )]
 pub fn new_id() -> Uuid {
     uuid::Builder::from_u128(rand::random()).with_version(uuid::Version::Random).into_uuid()
 }
 
-/// Builds one event. The id is made at once, so that every retry carries the same one.
+/// Builds one event. [`EventBuilder::new`] fixes the id, so that every retry of the event carries the same id.
+///
+/// ```
+/// use serde_json::json;
+/// use taffrail_client::EventBuilder;
+///
+/// let event = EventBuilder::new("OrderPlaced")
+///     .json(&json!({ "total": 12 }))
+///     .tag("customer:7")
+///     .correlation_id("request-42")
+///     .build();
+/// assert_eq!(event.content_type, "application/json");
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct EventBuilder(v1::NewEvent);
 
 impl EventBuilder {
-    /// An event of a type, with a new id and no data.
+    /// Creates an event of a type, with a [new id](new_id) and an empty payload.
     pub fn new(event_type: impl Into<String>) -> Self {
         Self(v1::NewEvent { id: new_id().to_string(), r#type: event_type.into(), ..v1::NewEvent::default() })
     }
-    /// An id of the application's own.
+    /// Replaces the id, for example by an id that the application derives from its command.
     pub fn id(mut self, id: Uuid) -> Self {
         self.0.id = id.to_string();
         self
     }
-    /// A JSON payload.
+    /// Sets a JSON payload and the content type `application/json`.
     pub fn json(mut self, data: &serde_json::Value) -> Self {
         self.0.data = data.to_string().into();
         "application/json".clone_into(&mut self.0.content_type);
         self
     }
-    /// A payload as bytes.
+    /// Sets a payload of any content type.
     pub fn bytes(mut self, content_type: impl Into<String>, data: impl Into<Bytes>) -> Self {
         self.0.content_type = content_type.into();
         self.0.data = data.into();
         self
     }
-    /// Metadata of the application.
+    /// Sets the application's metadata, which the store keeps beside the payload.
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Self {
         self.0.metadata = metadata.into();
         self
     }
-    /// A tag.
+    /// Adds a tag: at most 16 tags of 1 to 128 bytes each.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.0.tags.push(tag.into());
         self
     }
-    /// What it belongs to.
+    /// Sets the id of the request or process to which the event belongs; at most 128 bytes.
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.0.correlation_id = id.into();
         self
     }
-    /// What brought it about.
+    /// Sets the id of the message that caused the event; at most 128 bytes.
     pub fn causation_id(mut self, id: impl Into<String>) -> Self {
         self.0.causation_id = id.into();
         self
     }
-    /// The event.
+    /// Returns the event for [`Client::append`](crate::Client::append).
     #[must_use]
     pub fn build(self) -> v1::NewEvent {
         self.0

@@ -1,12 +1,31 @@
-//! The Rust client of Taffrail, protocol `taffrail.v1`.
+//! Client of the Taffrail event store, protocol `taffrail.v1`.
 //!
-//! - `Client`: one connection to one or many nodes behind an address, for one store; cheap to clone.
-//! - `Error`: what an answer proves. Above all it never calls an append failed whose outcome is unknown.
-//! - `append`: one attempt, or attempts with the same event ids until the outcome is known.
-//! - `ReadEvents`, `Subscription`: events one at a time; a subscription can resume by itself after a lost connection.
+//! - [`Client`] holds one connection and the name of one store. Clones share the connection.
+//! - [`Client::append`] makes one attempt. [`Client::append_retrying`] repeats the attempt with the same event ids until the
+//!   outcome is known.
+//! - [`Client::read`] returns stored events and ends. [`Client::subscribe`] and [`Client::subscribe_resuming`] also return
+//!   the events that are appended later.
+//! - [`Error`] says what an answer proves. An append whose outcome is unknown is never reported as failed.
 //!
-//! Deliberately absent: caches, a connection pool over several addresses (a Service or DNS does that), and any retry that
-//! the caller did not ask for.
+//! The client has no cache, no pool of connections to several addresses (a Kubernetes Service or DNS balances them), and no
+//! retry that the caller did not ask for.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use serde_json::json;
+//! use taffrail_client::{Client, EventBuilder, Expected, RetryPolicy};
+//!
+//! # async fn example() -> Result<(), taffrail_client::Error> {
+//! let client = Client::connect("http://127.0.0.1:2113").await?.with_store("default")?;
+//! let placed = EventBuilder::new("OrderPlaced").json(&json!({ "total": 12 })).build();
+//! client.append_retrying("order-1", Expected::NoStream, vec![placed], RetryPolicy::default()).await?;
+//! for event in client.read_stream("order-1", 0).await? {
+//!     println!("{} {}", event.revision, event.r#type);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![deny(missing_docs)]
 
 mod append;
@@ -24,5 +43,10 @@ pub use event::{EventBuilder, new_id};
 pub use read::ReadEvents;
 pub use retry::RetryPolicy;
 pub use subscription::{Item, Subscription};
-/// The messages of the protocol.
+/// The messages of the protocol `taffrail.v1`.
 pub use taffrail_proto::v1;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

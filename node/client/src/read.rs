@@ -1,31 +1,51 @@
-//! Reads that end.
+//! Reads of stored events.
 
 use crate::{Client, Error, v1};
 use std::collections::VecDeque;
 use taffrail_proto::v1::streams_client::StreamsClient;
 use tonic::Streaming;
 
-/// The events of one read, in order. Pages are fetched as events are taken, so a slow reader slows the server.
+/// The events of one [`Client::read`], in order. The server sends a page when the caller has taken the events of the pages
+/// before, so a slow caller slows the server down.
 pub struct ReadEvents {
     pages: Streaming<v1::ReadResponse>,
     ready: VecDeque<v1::RecordedEvent>,
 }
 
 impl Client {
-    /// Reads a stream or the whole store, and ends.
+    /// Reads a stream or the whole store, forward or backward.
+    ///
+    /// ```no_run
+    /// use taffrail_client::{Client, v1};
+    ///
+    /// # async fn example(client: Client) -> Result<(), taffrail_client::Error> {
+    /// let selector = v1::Selector { kind: Some(v1::selector::Kind::Stream("order-1".to_owned())) };
+    /// let last_ten = v1::ReadRequest {
+    ///     selector: Some(selector),
+    ///     direction: v1::Direction::Backward.into(),
+    ///     limit: 10,
+    ///     ..v1::ReadRequest::default()
+    /// };
+    /// let mut events = client.read(last_ten).await?;
+    /// while let Some(event) = events.next().await? {
+    ///     println!("{} {}", event.revision, event.r#type);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `NotFound` for a stream without events; as the server answers.
+    /// [`Error::NotFound`] for a stream without events; any other error of the server.
     pub async fn read(&self, request: v1::ReadRequest) -> Result<ReadEvents, Error> {
         let mut streams = StreamsClient::new(self.channel()).max_decoding_message_size(crate::MESSAGE_BYTES_MAX);
-        let pages = streams.read(self.streaming(request)).await.map_err(Error::of_read)?.into_inner();
+        let pages = streams.read(self.streaming(request)).await.map_err(Error::from_status)?.into_inner();
         Ok(ReadEvents { pages, ready: VecDeque::new() })
     }
 
-    /// Reads a whole stream forward into memory, `limit` events at most (0: all).
+    /// Reads a stream forward into memory: at most `limit` events, or all events if `limit` is 0.
     ///
     /// # Errors
-    /// As `read`.
+    /// Same as [`Client::read`].
     pub async fn read_stream(&self, stream: &str, limit: u64) -> Result<Vec<v1::RecordedEvent>, Error> {
         let selector = v1::Selector { kind: Some(v1::selector::Kind::Stream(stream.to_owned())) };
         self.read(v1::ReadRequest { selector: Some(selector), limit, ..v1::ReadRequest::default() }).await?.rest().await
@@ -33,26 +53,26 @@ impl Client {
 }
 
 impl ReadEvents {
-    /// The next event; `None` at the end.
+    /// Returns the next event, or `None` at the end of the read.
     ///
     /// # Errors
-    /// As the server answers.
+    /// The error with which the server or the connection ended the read.
     pub async fn next(&mut self) -> Result<Option<v1::RecordedEvent>, Error> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
             }
-            match self.pages.message().await.map_err(Error::of_read)? {
+            match self.pages.message().await.map_err(Error::from_status)? {
                 Some(page) => self.ready.extend(page.events),
                 None => return Ok(None),
             }
         }
     }
 
-    /// All events that are left.
+    /// Collects the remaining events in memory.
     ///
     /// # Errors
-    /// As the server answers.
+    /// Same as [`ReadEvents::next`].
     pub async fn rest(mut self) -> Result<Vec<v1::RecordedEvent>, Error> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await? {

@@ -1,15 +1,22 @@
-//! How often and how fast to try again.
+//! Retry policy: total time and exponential backoff.
 
 use std::time::Duration;
 
-/// Bounds of the attempts of one append.
+/// Bounds of the retries of an append, or of the reconnects of a subscription.
+///
+/// ```
+/// use std::time::Duration;
+/// use taffrail_client::RetryPolicy;
+///
+/// let policy = RetryPolicy { total: Duration::from_secs(5), ..RetryPolicy::default() };
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// All attempts together.
+    /// Time for all attempts together, 30 s by default.
     pub total: Duration,
-    /// The first pause; doubled each time.
+    /// Unit of the exponential backoff, 20 ms by default: the pause after attempt n is 2^n times as long.
     pub pause_min: Duration,
-    /// The longest pause.
+    /// The longest pause, 1 s by default.
     pub pause_max: Duration,
 }
 
@@ -20,9 +27,12 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The pause before attempt `attempt` (from 1), at least what the server asked for, with jitter so that many callers
-    /// do not come back together.
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; no outcome hangs on the jitter")]
+    /// Returns the pause after attempt `attempt` (from 1): the longer of the exponential backoff and the pause that the server
+    /// `asked` for, up to `pause_max`. Jitter shortens the pause to 50..100 %, so that many callers do not return together.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the node's seeded source is not available to applications; no outcome depends on the jitter"
+    )]
     pub(crate) fn pause(&self, attempt: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.pause_min.saturating_mul(1_u32 << attempt.min(16)).min(self.pause_max);
         let wanted = doubled.max(asked.unwrap_or_default().min(self.pause_max));

@@ -1,5 +1,5 @@
-//! Subscriptions: what is stored, then what is being stored. One that resumes remembers its place and takes it up again on
-//! a new connection, so its caller sees neither gap nor duplicate.
+//! Subscriptions: the stored events, then the events that are appended later. A resuming subscription keeps the position of
+//! the next event and continues there on a new connection, so the caller sees neither gap nor duplicate.
 
 use crate::{Client, Error, RetryPolicy, v1};
 use std::collections::VecDeque;
@@ -9,26 +9,26 @@ use taffrail_proto::v1::{
 use tokio::time::{Instant, sleep};
 use tonic::Streaming;
 
-/// What a subscription brings.
+/// An event, or a mark of the progress of a [`Subscription`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
-    /// The server took the subscription; the store's last position then.
+    /// The server accepted the subscription; the last position of the store at that time. Delivered once.
     Confirmed(u64),
-    /// An event.
+    /// The next event.
     Event(Box<v1::RecordedEvent>),
-    /// Everything up to this position has been looked at.
+    /// The server examined all events up to this position; a later subscription may start after it.
     Checkpoint(u64),
-    /// From here on events come as they are appended.
+    /// All events stored up to this position are delivered; later events follow as they are appended.
     CaughtUp(u64),
-    /// Stored events are being read again.
+    /// The subscription fell behind at this position and reads stored events again.
     FellBehind(u64),
 }
 
-/// A subscription in progress.
+/// A subscription in progress, created by [`Client::subscribe`] or [`Client::subscribe_resuming`].
 pub struct Subscription {
     client: Client,
     request: v1::SubscribeRequest,
-    /// `None`: the end of the connection is the end of the subscription.
+    /// Policy of reconnects; `None` if the subscription ends with its connection.
     resume: Option<RetryPolicy>,
     stream: Option<Streaming<v1::SubscribeResponse>>,
     ready: VecDeque<Item>,
@@ -39,17 +39,53 @@ pub struct Subscription {
 impl Client {
     /// Follows a stream or the whole store until the connection ends.
     ///
+    /// ```no_run
+    /// use taffrail_client::{Client, Item, v1};
+    ///
+    /// # async fn example(client: Client) -> Result<(), taffrail_client::Error> {
+    /// let selector = v1::Selector { kind: Some(v1::selector::Kind::Stream("order-1".to_owned())) };
+    /// let start = v1::subscribe_request::Start::FromEnd(v1::Unit {});
+    /// let request = v1::SubscribeRequest { selector: Some(selector), start: Some(start) };
+    /// let mut subscription = client.subscribe(request).await?;
+    /// while let Some(item) = subscription.next().await? {
+    ///     if let Item::Event(event) = item {
+    ///         println!("{} {}", event.revision, event.r#type);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// As the server answers.
+    /// The error of the server, see [`Error`].
     pub async fn subscribe(&self, request: v1::SubscribeRequest) -> Result<Subscription, Error> {
         self.open(request, None).await
     }
 
-    /// Follows a stream or the whole store, and goes on after the last event whenever the connection is lost. Gives up
-    /// when no node answered for as long as `policy` allows.
+    /// Follows a stream or the whole store, and continues after the last event when the connection is lost. The subscription
+    /// ends with an error when no node answers within the total time of `policy`.
+    ///
+    /// ```no_run
+    /// use taffrail_client::{Client, Item, RetryPolicy, v1};
+    ///
+    /// # async fn example(client: Client, checkpoint: u64) -> Result<(), taffrail_client::Error> {
+    /// let selector = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
+    /// let start = v1::subscribe_request::Start::AfterPosition(checkpoint);
+    /// let request = v1::SubscribeRequest { selector: Some(selector), start: Some(start) };
+    /// let mut subscription = client.subscribe_resuming(request, RetryPolicy::default()).await?;
+    /// while let Some(item) = subscription.next().await? {
+    ///     match item {
+    ///         Item::Event(event) => println!("{} {}", event.position, event.r#type),
+    ///         Item::Checkpoint(position) => println!("store {position} as the checkpoint"),
+    ///         Item::Confirmed(_) | Item::CaughtUp(_) | Item::FellBehind(_) => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As the server answers to the first connection.
+    /// The error of the server to the first request, see [`Error`].
     pub async fn subscribe_resuming(
         &self,
         request: v1::SubscribeRequest,
@@ -74,26 +110,19 @@ impl Client {
 }
 
 impl Subscription {
-    async fn connect(&mut self) -> Result<(), Error> {
-        let mut subscriptions =
-            SubscriptionsClient::new(self.client.channel()).max_decoding_message_size(crate::MESSAGE_BYTES_MAX);
-        let request = self.client.streaming(self.request.clone());
-        self.stream = Some(subscriptions.subscribe(request).await.map_err(Error::of_read)?.into_inner());
-        Ok(())
-    }
-
-    /// The next item; `None` when the server has ended the subscription without an error. Cancel safe: an item that was
-    /// received is not lost when this future is dropped.
+    /// Waits for the next item; `None` if the server ended the subscription without an error. Cancel safe: dropping the
+    /// future loses no item.
     ///
     /// # Errors
-    /// As the server answers; with resuming only what cannot be resumed.
+    /// The error with which the server or the connection ended the subscription. A resuming subscription returns only errors
+    /// after which a new connection does not help, or that outlast the policy.
     pub async fn next(&mut self) -> Result<Option<Item>, Error> {
         loop {
             if let Some(item) = self.ready.pop_front() {
                 return Ok(Some(item));
             }
             let received = match &mut self.stream {
-                Some(stream) => stream.message().await.map_err(Error::of_read),
+                Some(stream) => stream.message().await.map_err(Error::from_status),
                 None => match self.connect().await {
                     Ok(()) => continue,
                     Err(error) => Err(error),
@@ -102,18 +131,28 @@ impl Subscription {
             match received {
                 Ok(Some(message)) => {
                     self.lost_since = None;
-                    self.take(message);
+                    self.receive(message);
                 }
                 Ok(None) if self.resume.is_none() => return Ok(None),
-                Ok(None) => self.lost(None).await?,
-                Err(error) if resumable(&error) => self.lost(Some(error)).await?,
+                Ok(None) => self.disconnected(None).await?,
+                Err(error) if is_resumable(&error) => self.disconnected(Some(error)).await?,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Waits before the next connection, or ends with `error`.
-    async fn lost(&mut self, error: Option<Error>) -> Result<(), Error> {
+    /// Sends the request from the current start.
+    async fn connect(&mut self) -> Result<(), Error> {
+        let mut subscriptions =
+            SubscriptionsClient::new(self.client.channel()).max_decoding_message_size(crate::MESSAGE_BYTES_MAX);
+        let request = self.client.streaming(self.request.clone());
+        self.stream = Some(subscriptions.subscribe(request).await.map_err(Error::from_status)?.into_inner());
+        Ok(())
+    }
+
+    /// Drops the connection and waits before the next attempt. Returns `error` if the subscription does not resume or the
+    /// policy allows no further attempt.
+    async fn disconnected(&mut self, error: Option<Error>) -> Result<(), Error> {
         self.stream = None;
         let ended = || Error::Unavailable {
             reason: String::new(),
@@ -130,17 +169,18 @@ impl Subscription {
         if since.elapsed() + pause > policy.total {
             return Err(error);
         }
-        tracing::debug!(attempt, %error, "subscription resumes");
+        tracing::debug!(attempt, %error, "resuming subscription");
         sleep(pause).await;
         Ok(())
     }
 
-    fn take(&mut self, message: v1::SubscribeResponse) {
+    /// Queues the items of a message and moves the start of the next connection behind them.
+    fn receive(&mut self, message: v1::SubscribeResponse) {
         match message.kind {
             Some(Kind::Confirmed(confirmed)) => {
-                // An open end is fixed by the first confirmation: a later connection goes on from there.
+                // The confirmation fixes the start of a subscription `from_end`, so that a later connection continues there.
                 if let (Some(Start::FromEnd(_)), Some(next)) = (self.request.start, confirmed.next) {
-                    self.request.start = Some(self.at(next));
+                    self.request.start = Some(self.start_at(next));
                 }
                 if !self.confirmed {
                     self.confirmed = true;
@@ -149,14 +189,14 @@ impl Subscription {
             }
             Some(Kind::Events(page)) => {
                 if let Some(last) = page.events.last() {
-                    let next = if self.of_stream() { last.revision + 1 } else { last.position + 1 };
-                    self.request.start = Some(self.at(next));
+                    let next = if self.is_of_stream() { last.revision + 1 } else { last.position + 1 };
+                    self.request.start = Some(self.start_at(next));
                 }
                 self.ready.extend(page.events.into_iter().map(|e| Item::Event(Box::new(e))));
             }
             Some(Kind::Checkpoint(checkpoint)) => {
-                if !self.of_stream() {
-                    self.request.start = Some(self.at(checkpoint.position + 1));
+                if !self.is_of_stream() {
+                    self.request.start = Some(self.start_at(checkpoint.position + 1));
                 }
                 self.ready.push_back(Item::Checkpoint(checkpoint.position));
             }
@@ -166,21 +206,23 @@ impl Subscription {
         }
     }
 
-    fn of_stream(&self) -> bool {
+    /// Returns true for a subscription of one stream, whose events are counted by revision instead of position.
+    fn is_of_stream(&self) -> bool {
         let kind = self.request.selector.as_ref().and_then(|s| s.kind.as_ref());
         matches!(kind, Some(v1::selector::Kind::Stream(_)))
     }
 
-    /// A start at the next event to deliver.
-    fn at(&self, next: u64) -> Start {
-        if self.of_stream() { Start::FromRevision(next) } else { Start::FromPosition(next) }
+    /// Returns the start at revision or position `next`.
+    fn start_at(&self, next: u64) -> Start {
+        if self.is_of_stream() { Start::FromRevision(next) } else { Start::FromPosition(next) }
     }
 }
 
-fn resumable(error: &Error) -> bool {
+/// Returns true if a new connection may help.
+fn is_resumable(error: &Error) -> bool {
     match error {
         Error::Unavailable { .. } | Error::Deadline { .. } | Error::OutcomeUnknown { .. } => true,
-        // A connection that breaks in the middle of a message ends as INTERNAL.
+        // A connection that breaks within a message ends with INTERNAL.
         Error::Failed(status) => status.code() == tonic::Code::Internal,
         Error::InvalidEndpoint { .. }
         | Error::Invalid { .. }

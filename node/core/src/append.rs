@@ -1,16 +1,16 @@
-//! An append and its outcome.
+//! Appends to a stream, and their outcomes.
 
 use crate::{
     event::NewEvent,
-    ids::{Position, Revision},
+    ids::{EventId, Position, Revision},
     names::StreamName,
 };
 use std::fmt;
 
-/// The state a stream must be in.
+/// The state that a stream must be in for an append to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedRevision {
-    /// Whatever it is.
+    /// Any state.
     Any,
     /// The stream has no event.
     NoStream,
@@ -31,18 +31,45 @@ impl fmt::Display for ExpectedRevision {
     }
 }
 
-/// One atomic batch for one stream. Never empty; sizes were checked at the edge.
+/// A batch of events for one stream, stored whole or not at all. Never empty; the gateway has checked the sizes.
+///
+/// ```
+/// use bytes::Bytes;
+/// use taffrail_core::{
+///     append::{Append, ExpectedRevision},
+///     event::NewEvent,
+///     ids::EventId,
+///     names::{EventType, StreamName},
+/// };
+///
+/// let placed = NewEvent {
+///     id: "67e55044-10b1-426f-9247-bb680e5fe0c8".parse::<EventId>().unwrap(),
+///     event_type: EventType::new("OrderPlaced").unwrap(),
+///     content_type: "application/json".into(),
+///     data: Bytes::from_static(br#"{"total": 12}"#),
+///     metadata: Bytes::new(),
+///     tags: vec!["customer-7".into()],
+///     correlation_id: String::new(),
+///     causation_id: String::new(),
+/// };
+/// let append = Append {
+///     stream: StreamName::new("orders-1").unwrap(),
+///     expected: ExpectedRevision::NoStream,
+///     events: vec![placed],
+/// };
+/// assert_eq!(append.expected.to_string(), "no_stream");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
-    /// Where to.
+    /// The stream to append to.
     pub stream: StreamName,
-    /// On what condition.
+    /// The condition on the stream.
     pub expected: ExpectedRevision,
-    /// What, in order.
+    /// The events, in order.
     pub events: Vec<NewEvent>,
 }
 
-/// Where a stream ends.
+/// End of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
     /// No event yet.
@@ -60,34 +87,34 @@ impl fmt::Display for Tail {
     }
 }
 
-/// Where an accepted batch stands.
+/// Revisions and positions of an accepted batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Of the first event.
+    /// Revision of the first event.
     pub first_revision: Revision,
-    /// Of the last event.
+    /// Revision of the last event.
     pub last_revision: Revision,
-    /// Of the first event.
+    /// Position of the first event.
     pub first_position: Position,
-    /// Of the last event.
+    /// Position of the last event.
     pub last_position: Position,
-    /// Unix time, microseconds.
+    /// Time of the append, Unix time in microseconds.
     pub recorded_at_us: u64,
-    /// The same ids had been appended before; this is that answer.
+    /// True if the same batch had been appended before: the fields are those of the first append.
     pub repeated: bool,
 }
 
-/// Why apply refused a batch. Part of the replicated outcome: the same on every replica.
+/// Reason why a batch was refused. Part of the replicated outcome, and so the same on every replica.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// The stream is not where the append expects it.
+    /// The stream is in another state than the append expects.
     #[error("stream {stream} is at {actual}, expected {expected}")]
     WrongRevision {
         /// The stream.
         stream: StreamName,
-        /// What was asked for.
+        /// The state that the append expects.
         expected: ExpectedRevision,
-        /// What is.
+        /// The end of the stream.
         actual: Tail,
     },
     /// Revisions or positions would leave their range.
@@ -101,13 +128,13 @@ pub enum Rejected {
     IdReused {
         /// The stream.
         stream: StreamName,
-        /// The id.
-        id: crate::ids::EventId,
+        /// The id of the first event.
+        id: EventId,
     },
     /// The store is closed (retained or being removed).
     #[error("the store is closed")]
     Closed,
 }
 
-/// What apply answers to one append.
+/// Outcome of one append.
 pub type Outcome = Result<Appended, Rejected>;

@@ -6,46 +6,46 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// What an application says of an event.
+/// An event as the application appends it. See [`Append`](crate::append::Append) for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
-    /// Makes appends idempotent.
+    /// Id given by the application; makes a repeated append idempotent.
     pub id: EventId,
-    /// The kind of fact.
+    /// Type of the event.
     pub event_type: EventType,
     /// MIME type; empty for unknown.
     pub content_type: String,
-    /// Payload, as given.
+    /// Payload, opaque to the store.
     pub data: Bytes,
-    /// Application metadata, as given.
+    /// Metadata of the application, opaque to the store.
     pub metadata: Bytes,
-    /// At most 16.
+    /// Tags; at most [`TAGS_MAX`](crate::limits::TAGS_MAX).
     pub tags: Vec<String>,
-    /// Empty for none.
+    /// Id that the events of one business process share; empty for none.
     pub correlation_id: String,
-    /// Empty for none.
+    /// Id of the message that caused the event; empty for none.
     pub causation_id: String,
 }
 
 impl NewEvent {
-    /// Bytes that count against the size limits.
+    /// Data plus metadata, bytes: the size that the limits bound.
     #[must_use]
     pub fn size(&self) -> usize {
         self.data.len() + self.metadata.len()
     }
 }
 
-/// An event in its place.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Its stream.
+    /// The stream.
     pub stream: StreamName,
-    /// Place in the stream.
+    /// Index in the stream.
     pub revision: Revision,
-    /// Place in the store.
+    /// Index in the store.
     pub position: Position,
-    /// Unix time, microseconds; never going back within a store.
+    /// Time of the append, Unix time in microseconds; never goes back within a store.
     pub recorded_at_us: u64,
-    /// What the application said.
+    /// The event as it was appended.
     pub event: NewEvent,
 }

@@ -1,4 +1,5 @@
-//! Identities. Each is a type of its own, so that a replica id cannot be passed where a node id is meant.
+//! Ids, revisions, positions and digests. Each is a type of its own, so that a replica id cannot be passed where a node
+//! id is meant.
 
 use std::fmt;
 use uuid::Uuid;
@@ -102,8 +103,8 @@ number_id!(
     NodeId
 );
 number_id!(
-    /// One replica of one group on one node for one lifetime; never reused. It is the node id of openraft. In the system
-    /// group it equals the `NodeId`.
+    /// One replica of one group on one node for one lifetime; never reused. Raft knows the replica by this number. In
+    /// the system group the number equals the [`NodeId`].
     ReplicaId
 );
 number_id!(
@@ -124,61 +125,66 @@ impl GroupId {
     pub const SYSTEM: Self = Self(0);
 }
 
-/// Place of an event in its stream: 0-based, without gaps, at most 2^63-2.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Revision(u64);
+macro_rules! event_index {
+    ($(#[$doc:meta])* $name:ident, max $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+        pub struct $name(u64);
 
-impl Revision {
-    /// The largest revision: one below what KurrentDB clients read as "end".
-    pub const MAX: Self = Self((1 << 63) - 2);
+        impl $name {
+            /// The largest value.
+            pub const MAX: Self = Self($max);
 
-    /// Checks the range.
-    #[must_use]
-    pub const fn new(revision: u64) -> Option<Self> {
-        if revision <= Self::MAX.0 { Some(Self(revision)) } else { None }
-    }
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
+            /// Wraps a number; `None` above [`MAX`](Self::MAX).
+            #[must_use]
+            pub const fn new(n: u64) -> Option<Self> {
+                if n <= Self::MAX.0 { Some(Self(n)) } else { None }
+            }
+            /// The number.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
 }
 
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// Place of an event in its store: 1 to 2^63-1, rising, opaque. 0 stands before the first event.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Position(u64);
+event_index!(
+    /// Index of an event in its stream: from 0, without gaps. The largest revision is one below the number that
+    /// KurrentDB clients read as "end".
+    ///
+    /// ```
+    /// use taffrail_core::ids::Revision;
+    ///
+    /// let third = Revision::new(2).unwrap();
+    /// assert_eq!(third.get(), 2);
+    /// assert_eq!(Revision::new(u64::MAX), None);
+    /// ```
+    Revision, max (1 << 63) - 2
+);
+event_index!(
+    /// Index of an event in its store: from 1, rising, opaque to clients. 0 stands before the first event.
+    ///
+    /// ```
+    /// use taffrail_core::ids::Position;
+    ///
+    /// assert!(Position::new(7).unwrap() > Position::START);
+    /// assert_eq!(Position::MAX.get(), u64::MAX / 2);
+    /// ```
+    Position, max (1 << 63) - 1
+);
 
 impl Position {
-    /// Before the first event.
+    /// The position before the first event.
     pub const START: Self = Self(0);
-    /// The largest position.
-    pub const MAX: Self = Self((1 << 63) - 1);
-
-    /// Checks the range.
-    #[must_use]
-    pub const fn new(position: u64) -> Option<Self> {
-        if position <= Self::MAX.0 { Some(Self(position)) } else { None }
-    }
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
 }
 
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-/// Running digest (BLAKE3, 32 bytes) of outcomes.
+/// Running BLAKE3 digest, 32 bytes; printed in lower-case hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 

@@ -1,8 +1,8 @@
-//! The pure domain of Taffrail: identities, events, commands, and the deterministic rules that turn a log of commands
-//! into a store (`stream`) or into the catalogue of a cluster (`catalogue`), and the coordinator's planner (`plan`).
+//! Domain rules of Taffrail, without I/O: ids, events and appends, the state machine of a store ([`stream`]), the state
+//! machine of the cluster ([`catalogue`]), and the coordinator's planner ([`plan`]).
 //!
-//! Nothing here reads a clock, a random source, the environment or a file, and nothing iterates in hash order: the same
-//! log gives the same state on every replica, version and restart.
+//! Every function is deterministic: none reads a clock, a random source, the environment or a file, and none iterates
+//! in hash order. The same log gives the same state on every replica, version and restart.
 #![deny(missing_docs)]
 
 pub mod append;

@@ -1,28 +1,15 @@
-//! Validated names.
+//! Names of streams, event types and stores, checked when they are made.
 
 use std::{fmt, sync::Arc};
 
-/// Why a name was refused: the field and the rule.
+/// Reason why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
 pub struct NameError {
-    /// The field that held it.
+    /// Field that holds the name.
     pub field: &'static str,
-    /// The rule it broke.
+    /// Rule that the name breaks.
     pub rule: String,
-}
-
-fn bounded(field: &'static str, s: &str, max_bytes: usize) -> Result<(), NameError> {
-    if s.is_empty() {
-        return Err(NameError { field, rule: "must not be empty".into() });
-    }
-    if s.len() > max_bytes {
-        return Err(NameError { field, rule: format!("must be at most {max_bytes} bytes, is {}", s.len()) });
-    }
-    if s.chars().any(char::is_control) {
-        return Err(NameError { field, rule: "must not hold control characters".into() });
-    }
-    Ok(())
 }
 
 macro_rules! text_name {
@@ -32,18 +19,18 @@ macro_rules! text_name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The longest allowed, in bytes.
-            pub const MAX_BYTES: usize = $max;
+            /// Longest allowed length, bytes.
+            const MAX_BYTES: usize = $max;
 
-            /// Checks and wraps.
+            /// Checks and wraps a name.
             ///
             /// # Errors
-            /// `NameError` for empty, too long, or control characters.
+            /// [`NameError`] if the name is empty, too long or holds control characters.
             pub fn new(name: &str) -> Result<Self, NameError> {
                 bounded($field, name, Self::MAX_BYTES)?;
                 Ok(Self(name.into()))
             }
-            /// The text.
+            /// The name as a string slice.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -63,43 +50,50 @@ macro_rules! text_name {
 }
 
 text_name!(
-    /// Name of a stream, 1 to 512 bytes, no control characters. Names that start with `$` are the store's own.
+    /// Name of a stream: 1 to 512 bytes, no control characters. Names that start with `$` are the store's own.
+    ///
+    /// ```
+    /// use taffrail_core::names::StreamName;
+    ///
+    /// let stream = StreamName::new("orders-1").unwrap();
+    /// assert_eq!(stream.as_str(), "orders-1");
+    /// assert_eq!(StreamName::new("").unwrap_err().to_string(), "stream: must not be empty");
+    /// ```
     StreamName, "stream", 512
 );
 text_name!(
-    /// Event type, 1 to 255 bytes, no control characters.
+    /// Type of an event, such as `OrderPlaced`: 1 to 255 bytes, no control characters.
     EventType, "type", 255
 );
 
 impl StreamName {
-    /// Streams of the store itself start with `$`.
+    /// True for a stream of the store itself, whose name starts with `$`.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
     }
 }
 
-/// (namespace, name) of a store; each a DNS label, the name at most 40 characters, the namespace at most 63.
+/// Namespace and name of a store, each a DNS label: at most 63 and at most 40 characters.
+///
+/// ```
+/// use taffrail_core::names::StoreName;
+///
+/// let store = StoreName::new("default", "orders").unwrap();
+/// assert_eq!(store.to_string(), "default/orders");
+/// assert!(StoreName::new("default", "Orders").is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreName {
     namespace: Arc<str>,
     name: Arc<str>,
 }
 
-fn dns_label(field: &'static str, s: &str, max: usize) -> Result<(), NameError> {
-    bounded(field, s, max)?;
-    let inner = s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if !inner || s.starts_with('-') || s.ends_with('-') {
-        return Err(NameError { field, rule: "must be lower-case letters, digits and inner dashes".into() });
-    }
-    Ok(())
-}
-
 impl StoreName {
-    /// Checks and wraps.
+    /// Checks and wraps the two parts.
     ///
     /// # Errors
-    /// `NameError` naming the part and the rule.
+    /// [`NameError`] with the part and the rule that it breaks.
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         dns_label("namespace", namespace, 63)?;
         dns_label("store", name, 40)?;
@@ -126,6 +120,28 @@ impl fmt::Debug for StoreName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoreName({self})")
     }
+}
+
+fn dns_label(field: &'static str, s: &str, max: usize) -> Result<(), NameError> {
+    bounded(field, s, max)?;
+    let inner = s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !inner || s.starts_with('-') || s.ends_with('-') {
+        return Err(NameError { field, rule: "must be lower-case letters, digits and inner dashes".into() });
+    }
+    Ok(())
+}
+
+fn bounded(field: &'static str, s: &str, max_bytes: usize) -> Result<(), NameError> {
+    if s.is_empty() {
+        return Err(NameError { field, rule: "must not be empty".into() });
+    }
+    if s.len() > max_bytes {
+        return Err(NameError { field, rule: format!("must be at most {max_bytes} bytes, is {}", s.len()) });
+    }
+    if s.chars().any(char::is_control) {
+        return Err(NameError { field, rule: "must not hold control characters".into() });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -19,10 +19,8 @@ use taffrail_core::{
     ids::{EventId, NodeId, Position, Revision},
     names::{EventType, StreamName},
 };
-use taffrail_node::{
-    engine::{Direction, PageBounds, ReadError, StoreReplica},
-    raft::status::Status,
-};
+use taffrail_raft::status::Status;
+use taffrail_store_api::{Direction, PageBounds, ReadError, StoreReplica};
 use tokio::time::Instant;
 
 /// Milliseconds that agreement may take once nothing goes wrong any more.

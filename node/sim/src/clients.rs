@@ -16,7 +16,7 @@ use taffrail_core::{
     ids::{NodeId, Revision},
     names::{EventType, StreamName},
 };
-use taffrail_node::engine::{AppendError, StoreReplica};
+use taffrail_store_api::{AppendError, StoreReplica};
 use tokio::{sync::watch, time::Instant};
 
 /// Tries of one append before its outcome stays unknown.
@@ -272,7 +272,7 @@ pub async fn read(
         }
         // A replica that takes over another's state says so; anything else would be damage.
         (Err(e), _) | (_, Err(e)) => {
-            if !matches!(e, taffrail_node::engine::ReadError::NotServing(_)) {
+            if !matches!(e, taffrail_store_api::ReadError::NotServing(_)) {
                 world.fail(format!("n{at} cannot read: {e}"));
             }
             None

@@ -15,12 +15,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
-use taffrail_node::raft::{
+use taffrail_proto::storage as pb;
+use taffrail_raft::{
     codec,
     log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
     types::{LogId, Vote},
 };
-use taffrail_proto::storage as pb;
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,

@@ -7,7 +7,7 @@ use taffrail_core::{
     ids::{Digest, EventId, NodeId, Position, ReplicaId},
     names::StreamName,
 };
-use taffrail_node::raft::types::{LogId, Vote};
+use taffrail_raft::types::{LogId, Vote};
 
 /// An acknowledged append.
 #[derive(Clone, Debug)]

@@ -19,22 +19,21 @@ use std::{
     time::Duration,
 };
 use taffrail_core::ids::{Digest, NodeId, ReplicaId};
-use taffrail_node::{
-    engine::LeaderHint,
+use taffrail_raft::{
+    group::{Group, Home},
+    log::{FenceMark, LogDisk, LogKey, LogOp, ReplicaState, write_synced},
     peer::server::Service,
-    raft::{
-        group::{Group, Home},
-        log::{FenceMark, LogDisk, LogKey, LogOp, ReplicaState, write_synced},
-        status::Status,
-        types::LogId,
-    },
-    rt::{self, Clock, Scope},
-    store::{
-        db::{Place, StateDb},
-        machine::{StoreMachine, delete_group},
-        replica::Replica,
-    },
+    status::Status,
+    types::LogId,
 };
+use taffrail_runtime as rt;
+use taffrail_runtime::{Clock, Scope};
+use taffrail_storage::store::{
+    db::{Place, StateDb},
+    machine::{StoreMachine, delete_group},
+    replica::Replica,
+};
+use taffrail_store_api::LeaderHint;
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, yield_now},

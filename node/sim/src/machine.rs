@@ -10,19 +10,17 @@ use crate::{
 use prost::Message;
 use std::sync::Arc;
 use taffrail_core::ids::{Digest, ReplicaId};
-use taffrail_node::{
-    engine::Applied,
-    raft::{
-        codec,
-        machine::{CatchUpPoint, Machine, MachineError},
-        types::{Entry, LogId, Reply, StoredMembership},
-    },
-    store::machine::StoreMachine,
-};
 use taffrail_proto::{
     peer::CatchUpChunk,
     storage::{self as pb, entry::Payload},
 };
+use taffrail_raft::{
+    codec,
+    machine::{CatchUpPoint, Machine, MachineError},
+    types::{Entry, LogId, Reply, StoredMembership},
+};
+use taffrail_storage::store::machine::StoreMachine;
+use taffrail_store_api::Applied;
 
 /// The replica of the planted defect, one of the first members.
 const ODD: ReplicaId = ReplicaId::new(2);

@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
-use taffrail_node::raft::status::Status;
+use taffrail_raft::status::Status;
 use tokio::time::Instant;
 
 /// Entries that a learner may lack when it becomes a voter.

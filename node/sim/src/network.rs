@@ -16,15 +16,15 @@ use std::{
     time::Duration,
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
-use taffrail_node::{
-    peer::{CallError, PeerTransport, Request, server::Service},
-    raft::codec,
-    rt::Scope,
-};
 use taffrail_proto::{
     peer::{CatchUpChunk, CatchUpRequest, Frame, FrameKind, peer_server::Peer},
     storage as pb,
 };
+use taffrail_raft::{
+    codec,
+    peer::{CallError, PeerTransport, Request, server::Service},
+};
+use taffrail_runtime::Scope;
 use tokio::sync::{mpsc, oneshot};
 
 /// Chunks of state that wait for their receiver.

@@ -8,15 +8,13 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use std::sync::{Arc, Weak};
 use taffrail_core::ids::{ClusterId, Digest, NodeId, ReplicaId};
-use taffrail_node::{
-    peer::{
-        Request,
-        dispatch::{Handler, refusal},
-        server::PROTOCOL,
-    },
-    store::catch_up::{self, Wanted},
-};
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind};
+use taffrail_raft::peer::{
+    Request,
+    dispatch::{Handler, refusal},
+    server::PROTOCOL,
+};
+use taffrail_storage::store::catch_up::{self, Wanted};
 use tokio::sync::mpsc;
 
 /// See the module.

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use taffrail_core::ids::{ClusterId, EventId, GroupId, PartitionId};
-use taffrail_node::raft::tuning::Tuning;
+use taffrail_raft::tuning::Tuning;
 use tokio::time::Instant;
 
 /// The one group of a run.

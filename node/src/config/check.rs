@@ -4,9 +4,10 @@ use super::{
     Config, Discovery, LogFormat,
     values::{Values, shown},
 };
-use crate::{logging, raft::tuning::Tuning};
+use crate::logging;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use taffrail_core::limits;
+use taffrail_raft::tuning::Tuning;
 use tracing::level_filters::LevelFilter;
 
 fn discovery(v: &mut Values) -> Discovery {

@@ -104,7 +104,7 @@ pub const KEYS: &[Key] = &[
     text(
         "log.filter",
         "",
-        "further directives of tracing-subscriber, comma-separated, which win over log.level: openraft=debug,taffrail_node::raft=trace",
+        "further directives of tracing-subscriber, comma-separated, which win over log.level: openraft=debug,taffrail_raft=trace",
     ),
 ];
 
@@ -115,7 +115,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 
 /// The rule for a key that does not exist, with the key that was probably meant.
 pub(super) fn unknown(name: &str) -> String {
-    let close = KEYS.iter().map(|k| (edits(name, k.name), k.name)).min();
+    let close = KEYS.iter().map(|k| (strsim::levenshtein(name, k.name), k.name)).min();
     match close.filter(|(edits, _)| *edits <= EDITS_MAX) {
         Some((_, meant)) => format!("no such key; did you mean {meant}? docs/CONFIG.md lists all"),
         None => "no such key; docs/CONFIG.md lists all".to_owned(),
@@ -124,20 +124,6 @@ pub(super) fn unknown(name: &str) -> String {
 
 /// How many characters may differ between a key and what was meant.
 const EDITS_MAX: usize = 3;
-
-/// Characters to insert, remove or replace to get from one text to the other.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.chars().count()]
-}
 
 /// The reference page, from `KEYS`.
 #[must_use]
@@ -161,7 +147,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_names_the_one_that_was_meant() {
-        assert_eq!(edits("kitten", "sitting"), 3);
+        assert!(unknown("listen.peerssss").contains("did you mean listen.peers?"), "three edits");
+        assert!(!unknown("listen.peersssss").contains("did you mean"), "four edits");
         assert!(unknown("listen.clientz").contains("did you mean listen.clients?"));
         assert!(!unknown("something.else").contains("did you mean"));
     }

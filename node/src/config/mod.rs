@@ -14,8 +14,8 @@ mod keys;
 pub mod load;
 mod values;
 
-use crate::raft::tuning::Tuning;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use taffrail_raft::tuning::Tuning;
 use tracing::level_filters::LevelFilter;
 
 /// How peers are found.

@@ -135,7 +135,7 @@ fn single_needs_nothing_but_a_directory() {
 fn the_log_is_told_by_one_level_and_by_directives_that_must_be_such() {
     let config = load(GOOD, &[], ServeArgs::default()).unwrap();
     assert_eq!((config.log_level, config.log_filter.as_str()), (LevelFilter::INFO, ""));
-    let lines = format!("{GOOD}[log]\nlevel = \"off\"\nfilter = \"openraft=debug, taffrail_node::raft=trace\"\n");
+    let lines = format!("{GOOD}[log]\nlevel = \"off\"\nfilter = \"openraft=debug, taffrail_raft=trace\"\n");
     let config = load(&lines, &[], ServeArgs::default()).unwrap();
     assert_eq!(config.log_level, LevelFilter::OFF);
     for (name, value, key, words) in [

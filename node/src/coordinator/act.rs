@@ -1,22 +1,19 @@
 //! Carries out what was planned: proposals in order, everything else at the same time.
 
-use crate::{
-    failpoint,
-    node::{fence, handler, member::Member},
-    peer::Request,
-    raft::log::LogKey,
-};
+use crate::member::{fence, member::Member, peer_handler};
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::CatalogueOutcome,
     ids::{GroupId, NodeId, ReplicaId},
-    plan::{Action, Fence, LogPoint},
+    plan::{Action, Candidate, Fence, LogPoint, best_candidate},
 };
 use taffrail_proto::{
     peer::{Divergence, Fence as FenceAsk, FrameKind, HandOver, fence::Why},
     storage as pb,
 };
+use taffrail_raft::{log::LogKey, peer::Request};
+use taffrail_runtime::failpoint;
 use tokio::time::Instant;
 
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,7 +102,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
             };
             if leader_node == member.node() {
                 let here = local(member, group, leader)?;
-                return handler::change_membership(&here, &change).await.map_err(|no| no.message);
+                return peer_handler::change_membership(&here, &change).await.map_err(|no| no.message);
             }
             send(
                 member,
@@ -121,7 +118,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
         Action::Transfer { group, leader_node, leader, to } => {
             if leader_node == member.node() {
                 let here = local(member, group, leader)?;
-                return handler::hand_over(&here, to).await.map_err(|no| no.message);
+                return peer_handler::hand_over(&here, to).await.map_err(|no| no.message);
             }
             let hand_over = HandOver { to_replica: to.get() }.encode_to_vec();
             send(member, FrameKind::HandOver, group, leader_node, leader, hand_over, CHANGE_TIMEOUT).await
@@ -129,7 +126,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
     }
 }
 
-fn local(member: &Member, group: GroupId, replica: ReplicaId) -> Result<Arc<crate::raft::group::Group>, String> {
+fn local(member: &Member, group: GroupId, replica: ReplicaId) -> Result<Arc<taffrail_raft::group::Group>, String> {
     let here = member.replica(group).filter(|g| g.key().replica == replica);
     here.ok_or_else(|| "the leader's replica is no longer here".to_owned())
 }
@@ -183,8 +180,13 @@ pub async fn transfer_all(member: &Arc<Member>, node: NodeId) -> u32 {
 
 async fn hand_on(member: &Arc<Member>, group: GroupId, seen: &taffrail_core::plan::GroupObservation) -> bool {
     let voters = seen.voters();
-    let best = voters.iter().filter(|v| **v != seen.leader).max_by_key(|v| seen.matched.get(v).copied().unwrap_or(0));
-    let Some(to) = best.copied() else { return voters.len() == 1 };
+    // The observation is a moment old: the leader itself checks whether the replica can take over.
+    let replicas = voters.iter().map(|v| Candidate {
+        replica: *v,
+        voter: true,
+        matched: seen.matched.get(v).copied().unwrap_or(0),
+    });
+    let Some(to) = best_candidate(seen.leader, replicas).map(|c| c.replica) else { return voters.len() == 1 };
     let transfer = Action::Transfer { group, leader_node: seen.leader_node, leader: seen.leader, to };
     act(member, transfer).await.is_ok()
 }

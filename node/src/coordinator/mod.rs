@@ -7,9 +7,9 @@ pub mod act;
 pub mod observe;
 pub mod view;
 
-use crate::node::member::Member;
+use crate::member::member::Member;
 use std::{sync::Arc, time::Duration};
-use taffrail_core::plan::{self, Observed};
+use taffrail_core::plan::{self, ClusterObservation};
 
 /// Between two passes while something is going on, and while nothing is.
 const BUSY: Duration = Duration::from_millis(100);
@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(500);
 pub async fn run(member: Arc<Member>) {
     let mut catalogue = member.catalogue.clone();
     let mut leadership = member.system.watch();
-    let mut previous: Option<Observed> = None;
+    let mut previous: Option<ClusterObservation> = None;
     loop {
         let mut pause = QUIET;
         if member.system.leads() {
@@ -43,7 +43,7 @@ pub async fn run(member: Arc<Member>) {
     }
 }
 
-async fn pass(member: &Arc<Member>, previous: Observed) -> (Observed, bool) {
+async fn pass(member: &Arc<Member>, previous: ClusterObservation) -> (ClusterObservation, bool) {
     member.passes.send_modify(|(begun, _)| *begun += 1);
     // Only a leader that a majority confirms may decide anything.
     if member.system.lead_read_index().await.is_err() {

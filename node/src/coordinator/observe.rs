@@ -1,23 +1,20 @@
 //! Asks every node how its replicas are.
 
-use crate::{
-    node::{handler, member::Member},
-    peer::Request,
-    raft::codec,
-    rt,
-};
+use crate::member::{member::Member, peer_handler};
 use bytes::Bytes;
 use prost::Message;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{GroupObservation, NodeObservation, Observed, ReplicaReport},
+    plan::{ClusterObservation, GroupObservation, NodeObservation, ReplicaObservation},
 };
 use taffrail_proto::{
     peer::{FrameKind, NodeReport, ReplicaReport as WireReport},
     storage as pb,
 };
+use taffrail_raft::{codec, peer::Request};
+use taffrail_runtime as rt;
 
 /// How long a node may take to answer.
 const POLL_TIMEOUT: Duration = Duration::from_millis(700);
@@ -35,7 +32,7 @@ pub async fn poll(member: &Arc<Member>) -> Polled {
 
 async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeReport)> {
     if node == member.node() {
-        return Some((node, handler::report(&member)));
+        return Some((node, peer_handler::report(&member)));
     }
     let request = Request {
         kind: FrameKind::Report,
@@ -50,8 +47,9 @@ async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeRepo
 
 /// What the planner sees.
 #[must_use]
-pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> Observed {
-    let mut observed = Observed { now_us: rt::now_us(), coordinator: member.node(), ..Observed::default() };
+pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> ClusterObservation {
+    let mut observed =
+        ClusterObservation { now_us: rt::now_us(), coordinator: member.node(), ..ClusterObservation::default() };
     for id in catalogue.nodes.keys() {
         observed.nodes.insert(*id, node(polled.get(id)));
     }
@@ -82,8 +80,8 @@ fn key(group: u64, replica: u64) -> (GroupId, ReplicaId) {
     (GroupId::new(group), ReplicaId::new(replica))
 }
 
-fn replica(r: &WireReport) -> ReplicaReport {
-    ReplicaReport {
+fn replica(r: &WireReport) -> ReplicaObservation {
+    ReplicaObservation {
         leads: r.leads,
         term: r.term,
         log_end: r.log_end,

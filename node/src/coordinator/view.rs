@@ -1,12 +1,12 @@
 //! Shows what the coordinator sees to those who asked for it: the operator, the command line.
 
 use super::observe::Polled;
-use crate::node::member::Member;
+use crate::member::member::Member;
 use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, NodeState, StoreState},
     ids::{GroupId, NodeId, StoreId},
-    plan::{Observed, Plan, view},
+    plan::{ClusterObservation, Plan, WaitReason, status},
 };
 use taffrail_proto::{admin, v1};
 
@@ -15,7 +15,7 @@ const PROBLEMS_MAX: usize = 20;
 
 /// Something is not settled yet though nothing is to be done: a replica that was close for too short a time.
 #[must_use]
-pub fn settling(catalogue: &Catalogue, observed: &Observed) -> bool {
+pub fn settling(catalogue: &Catalogue, observed: &ClusterObservation) -> bool {
     let groups = std::iter::once(&GroupId::SYSTEM).chain(catalogue.groups.keys());
     let mut seen = groups.filter_map(|id| observed.groups.get(id).map(|g| (id, g)));
     let unsettled = seen.any(|(id, g)| g.hosts.keys().any(|r| !observed.caught_up(*id, *r)));
@@ -23,7 +23,7 @@ pub fn settling(catalogue: &Catalogue, observed: &Observed) -> bool {
 }
 
 /// Publishes the view if it changed.
-pub fn publish(member: &Member, catalogue: &Catalogue, observed: &Observed, plan: &Plan, polled: &Polled) {
+pub fn publish(member: &Member, catalogue: &Catalogue, observed: &ClusterObservation, plan: &Plan, polled: &Polled) {
     let new = Arc::new(cluster(member, catalogue, observed, plan, polled));
     let changed = member.view.send_if_modified(|old| {
         let differs = old.as_ref().is_none_or(|o| **o != *new);
@@ -35,7 +35,7 @@ pub fn publish(member: &Member, catalogue: &Catalogue, observed: &Observed, plan
     }
 }
 
-fn cluster(member: &Member, c: &Catalogue, o: &Observed, plan: &Plan, polled: &Polled) -> admin::ClusterView {
+fn cluster(member: &Member, c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &Polled) -> admin::ClusterView {
     let nodes: Vec<admin::NodeView> = c
         .nodes
         .keys()
@@ -106,9 +106,9 @@ pub fn store_state(c: &Catalogue, id: StoreId) -> v1::StoreState {
     }
 }
 
-fn node(c: &Catalogue, o: &Observed, plan: &Plan, polled: &Polled, id: NodeId) -> admin::NodeView {
+fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &Polled, id: NodeId) -> admin::NodeView {
     let record = &c.nodes[&id];
-    let seen = view::node(c, o, plan, id);
+    let seen = status::node(c, o, plan, id);
     let system = o.groups.get(&GroupId::SYSTEM);
     let voter = system.is_some_and(|s| s.voters().iter().any(|r| r.get() == id.get()));
     admin::NodeView {
@@ -131,15 +131,15 @@ fn node(c: &Catalogue, o: &Observed, plan: &Plan, polled: &Polled, id: NodeId) -
     }
 }
 
-fn store(c: &Catalogue, o: &Observed, plan: &Plan, id: StoreId) -> Option<admin::StoreView> {
+fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Option<admin::StoreView> {
     let record = c.stores.get(&id)?;
-    let seen = view::store(c, o, plan, id)?;
-    let members = seen.members.iter().map(|(replica, node, voter, leader, caught_up)| v1::Replica {
-        replica_id: replica.get(),
-        node_id: node.get(),
-        voter: *voter,
-        leader: *leader,
-        caught_up: *caught_up,
+    let seen = status::store(c, o, plan, id)?;
+    let members = seen.members.iter().map(|m| v1::Replica {
+        replica_id: m.replica.get(),
+        node_id: m.node.get(),
+        voter: m.voter,
+        leader: m.leader,
+        caught_up: m.caught_up,
     });
     Some(admin::StoreView {
         store: Some(v1::Store {
@@ -157,7 +157,7 @@ fn store(c: &Catalogue, o: &Observed, plan: &Plan, id: StoreId) -> Option<admin:
         quorum: seen.quorum,
         fully_replicated: seen.fully_replicated,
         waiting_for: seen.waiting_for,
-        reason: seen.reason.to_owned(),
+        reason: seen.reason.map(WaitReason::name).unwrap_or_default().to_owned(),
         declared_by: record.declared_by.clone(),
         retained_at_us: match record.state {
             StoreState::Retained { at_us } => i64::try_from(at_us).unwrap_or(i64::MAX),

@@ -2,7 +2,6 @@
 //! node serves on without it: a watch that fails is tried again for ever, and the last table stays.
 
 use super::{Candidates, remembered};
-use crate::rt;
 use futures::TryStreamExt;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
@@ -14,6 +13,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
+use taffrail_runtime as rt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

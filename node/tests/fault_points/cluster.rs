@@ -335,7 +335,7 @@ fn differs(view: &admin::ClusterView, wanted: &Wanted<'_>) -> Result<(), String>
         return Err(format!("nodes {names:?}"));
     }
     let voters = view.nodes.iter().filter(|n| n.node.as_ref().is_some_and(|n| n.system_voter)).count();
-    if voters != taffrail_core::catalogue::model::system_voters(names.len()) {
+    if voters != taffrail_core::catalogue::system_voters(names.len()) {
         return Err(format!("{voters} system voters of {} nodes", names.len()));
     }
     let problems = view.status.as_ref().map(|s| s.problems.clone()).unwrap_or_default();

@@ -10,9 +10,9 @@ use taffrail_core::{
     catalogue::{Catalogue, NodeState, ReplicaState as Named},
     ids::{GroupId, NodeId, PartitionId},
 };
-use taffrail_node::{
+use taffrail_raft::log::{LogDisk, LogKey, ReplicaState, rocksdb_log::RocksLog};
+use taffrail_storage::{
     catalogue::machine::CatalogueMachine,
-    raft::log::{LogDisk, LogKey, ReplicaState, rocks::RocksLog},
     store::{
         db::{Place, StateDb},
         schema::{self, Family},

@@ -2,13 +2,11 @@
 
 use std::{path::Path, sync::Arc};
 use taffrail_core::ids::{Digest, GroupId};
-use taffrail_node::{
-    raft::log::{LogDisk, LogKey, ReplicaState, rocks::RocksLog},
-    store::{
-        codec,
-        db::{Batch, Place, StateDb},
-        schema::{self, Family},
-    },
+use taffrail_raft::log::{LogDisk, LogKey, ReplicaState, rocksdb_log::RocksLog};
+use taffrail_storage::store::{
+    codec,
+    db::{Batch, Place, StateDb},
+    schema::{self, Family},
 };
 
 /// Replicas that ever lived there.

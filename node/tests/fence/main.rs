@@ -29,7 +29,7 @@ use events::{Writer, client};
 use shared::until;
 use std::collections::BTreeMap;
 use taffrail_core::ids::ReplicaId;
-use taffrail_node::raft::log::ReplicaState;
+use taffrail_raft::log::ReplicaState;
 use tokio::task::LocalSet;
 
 const NAMES: [&str; 3] = ["main-0", "main-1", "main-2"];

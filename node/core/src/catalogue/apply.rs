@@ -1,8 +1,10 @@
-//! The rules of the catalogue.
+//! The rules of the catalogue: what a command changes, from the catalogue and the command alone.
 
 use super::{
-    Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, Node, NodeState,
-    RULES, Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched, digest,
+    command::{CloseMode, Command, Declaration, Kind, RULES, Registration},
+    digest,
+    model::{Catalogue, Grant, Group, GroupPhase, Node, NodeState, Replica, ReplicaState, Store, StoreState},
+    outcome::{CatalogueOutcome, Refused, Touched},
 };
 use crate::ids::{GroupId, NodeId, PartitionId, ReplicaId, StoreId};
 use std::collections::BTreeSet;
@@ -10,7 +12,7 @@ use std::collections::BTreeSet;
 /// Replica ids of store groups begin here: in the system group the replica id is the node id.
 const FIRST_STORE_REPLICA: u64 = 1_000_000;
 
-/// A command that this version cannot apply; the replica stops.
+/// A command was proposed under rules that this version does not know. The replica stops.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("rules {0} are not known to this version (it knows {RULES})")]
 pub struct ApplyError(pub u32);
@@ -18,10 +20,10 @@ pub struct ApplyError(pub u32);
 type Answer = Result<CatalogueOutcome, Refused>;
 type Rows = BTreeSet<Touched>;
 
-/// Applies one command and says which rows it changed.
+/// Applies one command, and returns its outcome with the rows that it changed.
 ///
 /// # Errors
-/// For rules that this version does not know.
+/// [`ApplyError`] for rules that this version does not know.
 pub fn apply(
     catalogue: &mut Catalogue,
     command: &Command,
@@ -123,14 +125,6 @@ fn register(c: &mut Catalogue, r: &Registration, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Node(id))
 }
 
-fn check_replicas(c: &Catalogue, replicas: u32) -> Result<(), Refused> {
-    if !matches!(replicas, 1 | 3 | 5 | 7) {
-        return Err(Refused::InvalidReplicas(replicas));
-    }
-    let have = u32::try_from(c.members().count()).unwrap_or(u32::MAX);
-    if have < replicas { Err(Refused::NotEnoughNodes { wanted: replicas, have }) } else { Ok(()) }
-}
-
 fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     if !matches!(d.replicas, 1 | 3 | 5 | 7) {
         return Err(Refused::InvalidReplicas(d.replicas));
@@ -171,7 +165,8 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Store(id))
 }
 
-/// Store, partition, group, replicas and their places, all at once: the nodes with the fewest replicas, lowest id first.
+/// Store, partition, group, replicas and their places, all at once: the nodes with the fewest replicas, lowest id
+/// first.
 fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     check_replicas(c, d.replicas)?;
     // An id names one store for ever: a minted one that is taken would put two stores under one name.
@@ -212,6 +207,14 @@ fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     );
     touched.extend([Touched::Group(group), Touched::Store(d.minted)]);
     Ok(CatalogueOutcome::Store(d.minted))
+}
+
+fn check_replicas(c: &Catalogue, replicas: u32) -> Result<(), Refused> {
+    if !matches!(replicas, 1 | 3 | 5 | 7) {
+        return Err(Refused::InvalidReplicas(replicas));
+    }
+    let have = u32::try_from(c.members().count()).unwrap_or(u32::MAX);
+    if have < replicas { Err(Refused::NotEnoughNodes { wanted: replicas, have }) } else { Ok(()) }
 }
 
 fn formed(c: &mut Catalogue, group: GroupId, touched: &mut Rows) -> Answer {
@@ -396,5 +399,4 @@ fn acquire(c: &mut Catalogue, node: NodeId, holder: &str, ttl_us: u64, touched: 
 }
 
 #[cfg(test)]
-#[path = "apply_tests.rs"]
 mod tests;

@@ -1,7 +1,10 @@
-//! The running digest of the catalogue. It is chained over bytes that this file alone defines, never over a printed form
-//! or a wire format: replicas of different versions compare it, so it may only grow with new tags.
+//! The running digest of the catalogue. It is chained over bytes that this file alone defines, never over a printed
+//! form or a wire format: replicas of different versions compare it, so it may only grow with new tags.
 
-use super::{CatalogueOutcome, CloseMode, Command, Declaration, Kind, Refused, Registration};
+use super::{
+    command::{CloseMode, Command, Declaration, Kind, Registration},
+    outcome::{CatalogueOutcome, Refused},
+};
 use crate::ids::{Digest, GroupId, NodeId, ReplicaId, StoreId};
 
 /// The digest after one more command and its outcome.

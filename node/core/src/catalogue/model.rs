@@ -1,4 +1,4 @@
-//! The rows of the catalogue.
+//! Rows of the catalogue: nodes, stores, groups and the grant.
 
 use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
@@ -6,149 +6,148 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A node's place in the cluster.
+/// State of a node in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// Takes replicas.
+    /// The node takes replicas.
     Member,
-    /// Gives its replicas away.
+    /// The replicas of the node move away.
     Draining,
-    /// Lost: its successor takes its place in every group.
+    /// The node is lost: its successor takes its place in every group.
     Replacing {
-        /// The successor; none: wherever there is room.
+        /// The successor; `None`: any node that has room.
         by: Option<NodeId>,
     },
-    /// Gone. Its id and disk never come back.
+    /// The node is gone. Its id and disk never come back.
     Removed {
-        /// Without having given its replicas away.
+        /// True if the node had not given its replicas away.
         forced: bool,
     },
 }
 
-/// A node.
+/// A node of the cluster: one disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its disk.
+    /// Disk of the node.
     pub disk: DiskId,
     /// Pod or host name.
     pub name: String,
-    /// Address for peers.
+    /// Address for peers, `host:port`.
     pub address: String,
-    /// Version of its binary.
+    /// Version of the node's binary.
     pub version: String,
-    /// Its place.
+    /// State in the cluster.
     pub state: NodeState,
 }
 
-/// A store's place.
+/// State of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreState {
-    /// Served.
+    /// The store takes appends and reads.
     Active,
-    /// Kept, not served.
+    /// The data is kept, not served.
     Retained {
-        /// Since, Unix time in microseconds.
+        /// Time of the close, Unix time in microseconds.
         at_us: u64,
     },
-    /// Being removed.
+    /// The nodes remove the data.
     Removing,
 }
 
-/// A store.
+/// A store, as it was declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// Its name.
+    /// Name of the store.
     pub name: StoreName,
-    /// Voters wanted.
+    /// Number of voters: 1, 3, 5 or 7.
     pub replicas: u32,
-    /// Its place.
+    /// State of the store.
     pub state: StoreState,
-    /// Its partition and the group that holds it. One today.
+    /// Partition that holds the data. A store has one today.
     pub partition: PartitionId,
-    /// See `partition`.
+    /// Group that replicates the partition.
     pub group: GroupId,
-    /// Who declared it.
+    /// UID of the declarer; empty for nobody in particular.
     pub declared_by: String,
 }
 
-/// How far a group is.
+/// Phase in the life of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupPhase {
-    /// Its initializer makes the first membership out of these replicas.
+    /// The initializer makes the first membership of the group.
     Creating {
         /// The first voters.
         initial: BTreeSet<ReplicaId>,
-        /// Who calls initialize; should it be lost before, the others do, with the same replicas.
+        /// The replica that initialises the group. If it is lost before that, the others do, with the same replicas.
         initializer: ReplicaId,
     },
-    /// It had a leader once; never initialised again.
+    /// The group had a leader once, and is never initialised again.
     Formed,
 }
 
-/// How far a replica is.
+/// State of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
-    /// Exists, or is to exist; not a voter yet.
+    /// The replica exists or is to exist, and does not vote yet.
     Joining,
-    /// Votes.
+    /// The replica votes.
     Active,
-    /// No membership names it; its data is being removed.
+    /// No membership names the replica, and its node removes the data.
     Leaving,
 }
 
-/// A replica.
+/// A replica of a store group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replica {
-    /// Where it lives.
+    /// Node that holds the replica.
     pub node: NodeId,
-    /// How far it is.
+    /// State of the replica.
     pub state: ReplicaState,
 }
 
-/// A store group.
+/// A Raft group that replicates one partition of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Its store.
+    /// Store of the partition.
     pub store: StoreId,
-    /// Its partition.
+    /// Partition that the group replicates.
     pub partition: PartitionId,
-    /// How far it is.
+    /// Phase in the life of the group.
     pub phase: GroupPhase,
-    /// Its replicas.
+    /// Replicas of the group, those that leave too.
     pub replicas: BTreeMap<ReplicaId, Replica>,
 }
 
 impl Group {
-    /// Nodes that have, or are to have, a replica that is not leaving.
+    /// Nodes of the replicas that are not leaving.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.replicas.values().filter(|r| r.state != ReplicaState::Leaving).map(|r| r.node)
     }
-    /// The replica on a node that is not leaving.
-    #[must_use]
-    pub fn on(&self, node: NodeId) -> Option<ReplicaId> {
+    /// The replica on this node, if it is not leaving.
+    pub(crate) fn on(&self, node: NodeId) -> Option<ReplicaId> {
         self.replicas.iter().find(|(_, r)| r.node == node && r.state != ReplicaState::Leaving).map(|(id, _)| *id)
     }
 }
 
-/// Leave to take one node away.
+/// The disruption grant: permission to take one node away for a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The node.
+    /// Node that may be taken away.
     pub node: NodeId,
-    /// Who has it.
+    /// Name of the holder.
     pub holder: String,
-    /// Until, by the catalogue's clock.
+    /// End of the grant by the catalogue's clock, Unix time in microseconds.
     pub until_us: u64,
 }
 
-/// Everything.
+/// The whole catalogue. [`apply`](super::apply()) is the only writer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
-    /// The cluster; none before `Init`.
+    /// Id of the cluster; `None` before [`Kind::Init`](super::Kind::Init).
     pub cluster: Option<ClusterId>,
-    /// Rises with every command that changed something.
+    /// Number of commands that have changed a row.
     pub version: u64,
-    /// The largest stamp seen.
+    /// Largest stamp of a command, Unix time in microseconds.
     pub clock_us: u64,
     /// Running digest of commands and outcomes.
     pub digest: Digest,
@@ -160,19 +159,20 @@ pub struct Catalogue {
     pub next_group: u64,
     /// Next partition id.
     pub next_partition: u64,
-    /// Nodes, removed ones too.
+    /// Nodes, with those that were removed.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// Stores.
+    /// Stores, with those that are retained or being removed.
     pub stores: BTreeMap<StoreId, Store>,
     /// Ids of stores that are gone from every node. No store ever gets one of them again.
     pub removed_stores: BTreeSet<StoreId>,
     /// Store groups.
     pub groups: BTreeMap<GroupId, Group>,
-    /// The one grant.
+    /// The disruption grant, which may have run out; see [`Catalogue::live_grant`].
     pub grant: Option<Grant>,
 }
 
-/// Voters of the system group, by the number of nodes: an even number would gain nothing but a larger majority.
+/// Number of voters of the system group, by the number of nodes. An even number would gain nothing but a larger
+/// majority.
 #[must_use]
 pub fn system_voters(nodes: usize) -> usize {
     match nodes {
@@ -184,22 +184,21 @@ pub fn system_voters(nodes: usize) -> usize {
 
 impl Catalogue {
     /// Nodes that may take new replicas.
-    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes.iter().filter(|(_, n)| n.state == NodeState::Member).map(|(id, _)| *id)
     }
 
     /// Nodes that have not been removed, whatever they are to become.
-    pub fn present(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub(crate) fn present(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. })).map(|(id, _)| *id)
     }
 
-    /// The node of a disk, removed ones too.
-    #[must_use]
-    pub fn node_of_disk(&self, disk: DiskId) -> Option<NodeId> {
+    /// The node of a disk, even if the node was removed.
+    pub(crate) fn node_of_disk(&self, disk: DiskId) -> Option<NodeId> {
         self.nodes.iter().find(|(_, n)| n.disk == disk).map(|(id, _)| *id)
     }
 
-    /// A store by name: the active or removing one before retained ones.
+    /// The store with this name: the active one or the one that is being removed, before retained ones.
     #[must_use]
     pub fn store_named(&self, name: &StoreName) -> Option<(StoreId, &Store)> {
         let mut found: Option<(StoreId, &Store)> = None;
@@ -212,21 +211,21 @@ impl Catalogue {
         found
     }
 
-    /// The stores of this name in any namespace, by name, retained ones and those that are being removed aside: their data
-    /// is called by no one, and a name must not stay ambiguous because of a store that was deleted long ago.
+    /// Names of the active stores whose name within their namespace is `name`, in order. Retained stores and stores
+    /// that are being removed do not count: nobody calls them, and a name must not stay ambiguous because of a store
+    /// that was deleted long ago.
     #[must_use]
-    pub fn namesakes(&self, name: &str) -> Vec<StoreName> {
-        let called = |s: &&Store| match s.state {
+    pub fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
+        let active = |s: &&Store| match s.state {
             StoreState::Active => s.name.name() == name,
             StoreState::Retained { .. } | StoreState::Removing => false,
         };
-        let found: BTreeSet<StoreName> = self.stores.values().filter(called).map(|s| s.name.clone()).collect();
+        let found: BTreeSet<StoreName> = self.stores.values().filter(active).map(|s| s.name.clone()).collect();
         found.into_iter().collect()
     }
 
-    /// Replicas per node that can take more, fewest first, then lowest id.
-    #[must_use]
-    pub fn by_load(&self) -> Vec<NodeId> {
+    /// Nodes that may take new replicas: those with the fewest replicas first, then by id.
+    pub(crate) fn by_load(&self) -> Vec<NodeId> {
         let mut load: BTreeMap<NodeId, usize> = self.members().map(|n| (n, 0)).collect();
         for node in self.groups.values().flat_map(Group::nodes) {
             if let Some(n) = load.get_mut(&node) {
@@ -238,7 +237,7 @@ impl Catalogue {
         nodes.into_iter().map(|(_, node)| node).collect()
     }
 
-    /// The grant, if it is still live.
+    /// The disruption grant, if it has not run out.
     #[must_use]
     pub fn live_grant(&self, now_us: u64) -> Option<&Grant> {
         self.grant.as_ref().filter(|g| g.until_us > now_us.max(self.clock_us))
@@ -251,7 +250,7 @@ mod tests {
     use uuid::Uuid;
 
     #[test]
-    fn namesakes_are_the_stores_of_a_name_that_are_called() {
+    fn stores_with_a_name_are_the_active_ones_in_any_namespace() {
         let mut c = Catalogue::default();
         let mut put = |namespace: &str, name: &str, state: StoreState| {
             let (partition, group) = (PartitionId::new(1), GroupId::new(1));
@@ -264,7 +263,7 @@ mod tests {
         put("team-c", "orders", StoreState::Removing);
         put("team-d", "orders", StoreState::Retained { at_us: 1 });
         put("default", "payments", StoreState::Active);
-        let of = |name: &str| c.namesakes(name).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let of = |name: &str| c.stores_with_name(name).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(of("orders"), ["default/orders", "team-b/orders"]);
         assert_eq!(of("payments"), ["default/payments"]);
         assert!(of("nothing").is_empty());

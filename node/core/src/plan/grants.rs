@@ -1,22 +1,22 @@
-//! The grant of a replacement. Whoever asks for one gets the disruption grant with it, under a name of its own, so that no
-//! other node is taken away while a group lives on what is left. It ends with the replacement; one that never ends keeps
-//! it for its time only, since what it waits for may need a grant itself.
+//! The disruption grant of a replacement. A lost node is replaced under the grant, held by a name of its own, so that
+//! no other node is taken away while a group lives on what is left. The grant ends with the replacement, or with its
+//! time: a replacement that never ends may wait for something that needs the grant.
 
-use super::{Observed, Plan};
+use super::{action::Plan, observation::ClusterObservation};
 use crate::catalogue::{Catalogue, Kind, NodeState};
 
-/// Who holds the grant of a replacement.
+/// Holder of the grant of a replacement.
 pub const REPLACEMENT: &str = "replacement";
-/// How long it may hold it, in microseconds: a log of any length must be fetched within it.
+/// Longest time of a replacement's grant, microseconds: the logs of all groups must be fetched within it.
 pub const REPLACEMENT_TTL_US: u64 = 600_000_000;
 
-/// How long between the grant and the command that it was asked for, in microseconds: longer than any proposal may take, and
-/// than whoever asks for a replacement pauses before it asks again.
+/// Longest time between the grant and the command that starts the replacement, microseconds: longer than a proposal may
+/// take, and longer than the operator pauses before it asks again.
 const ASKED_US: u64 = 60_000_000;
 
-/// Gives it back once the lost node is out of the catalogue, or when nobody asks any more: the command did not come, and
-/// asking again would have begun its time anew.
-pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
+/// Releases the grant once the lost node is out of the catalogue, or when the replacement is not asked for any more:
+/// its command did not come, and asking again would have renewed the grant.
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(grant) = c.live_grant(o.now_us).filter(|g| g.holder == REPLACEMENT) else { return };
     let asked_ago = o.now_us.saturating_add(REPLACEMENT_TTL_US).saturating_sub(grant.until_us);
     let over = c.nodes.get(&grant.node).is_none_or(|n| match n.state {
@@ -52,7 +52,7 @@ mod tests {
         let (name, address, version) = (String::new(), String::new(), String::new());
         c.nodes.insert(LOST, Node { disk, name, address, version, state });
         let mut planned = Plan::default();
-        plan(&c, &Observed { now_us, ..Observed::default() }, &mut planned);
+        plan(&c, &ClusterObservation { now_us, ..ClusterObservation::default() }, &mut planned);
         planned.actions
     }
 

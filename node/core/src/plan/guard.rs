@@ -1,27 +1,30 @@
-//! May a node go away for a while? Only if every group that it serves keeps a caught-up majority without it.
+//! The disruption guard: a node may go away for a while only if every group that it serves keeps a caught-up majority
+//! without it.
 
-use super::Observed;
+use super::observation::ClusterObservation;
 use crate::{
     catalogue::{Catalogue, GroupPhase},
     ids::{GroupId, NodeId, ReplicaId},
 };
 use std::collections::BTreeSet;
 
-/// What forbids it.
+/// The group that forbids to take a node away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blocked {
+pub(super) struct Blocked {
     /// The group.
-    pub group: GroupId,
-    /// One sentence.
-    pub sentence: String,
+    pub(super) group: GroupId,
+    /// Why, in one sentence that names the store or the system group.
+    pub(super) sentence: String,
 }
 
-/// Checks one node. Unknown counts as no; groups of a single voter do not count, since their spec accepts the outage, and
-/// two voters are let go one at a time where no arrangement could do better (see `pair`).
+/// Checks whether a node may be taken away for a while. What is not known counts as no.
+///
+/// - A group of a single voter does not count, since its declaration accepts the outage.
+/// - Both voters of a cluster of two nodes are let go, one at a time: no arrangement could do better.
 ///
 /// # Errors
-/// The first group that forbids it.
-pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result<(), Blocked> {
+/// [`Blocked`] with the first group that forbids it.
+pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, node: NodeId) -> Result<(), Blocked> {
     let system = (GroupId::SYSTEM, "the system group".to_owned());
     let stores = catalogue.groups.iter().filter(|(_, g)| g.phase == GroupPhase::Formed && g.nodes().any(|n| n == node));
     let named = stores.map(|(id, g)| {
@@ -35,21 +38,21 @@ pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result
         if catalogue.groups.get(&group).is_some_and(|g| g.nodes().count() < 2) {
             continue;
         }
-        let Some(seen) = observed.groups.get(&group) else { return Err(blocked("has no leader")) };
-        if !seen.quorum {
+        let Some(observed) = observation.groups.get(&group) else { return Err(blocked("has no leader")) };
+        if !observed.quorum {
             return Err(blocked("has no majority that answers"));
         }
-        if seen.joint() {
+        if observed.joint() {
             return Err(blocked("is changing its voters"));
         }
-        let voters = seen.voters();
-        if voters.len() < 2 || !voters.iter().any(|v| seen.hosts.get(v) == Some(&node)) {
+        let voters = observed.voters();
+        if voters.len() < 2 || !voters.iter().any(|v| observed.hosts.get(v) == Some(&node)) {
             continue;
         }
         let without =
-            voters.iter().filter(|v| seen.hosts.get(v) != Some(&node) && observed.caught_up(group, **v)).count();
+            voters.iter().filter(|v| observed.hosts.get(v) != Some(&node) && observation.caught_up(group, **v)).count();
         if without * 2 <= voters.len() {
-            if pair(catalogue, observed, group, &voters) {
+            if is_caught_up_pair(catalogue, observation, group, &voters) {
                 continue;
             }
             return Err(blocked(&format!("would keep {without} caught-up of {} voters", voters.len())));
@@ -58,10 +61,11 @@ pub fn guard(catalogue: &Catalogue, observed: &Observed, node: NodeId) -> Result
     Ok(())
 }
 
-/// The system group of a cluster of two nodes, both voters caught up. It loses its majority while either of them is away,
-/// whatever anybody does; to refuse would mean that such a cluster can never be rolled. With a third node the same group is
-/// merely on its way to three voters, and a store group of two is always on its way: both grants wait for that.
-fn pair(c: &Catalogue, o: &Observed, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
+/// The group is the system group of a cluster of two nodes, and both voters are caught up. The group loses its majority
+/// while either of them is away, in any case; to refuse would mean that such a cluster can never be rolled. With a
+/// third node the same group is merely on its way to three voters, and a store group of two is always on its way: both
+/// grants wait for that.
+fn is_caught_up_pair(c: &Catalogue, o: &ClusterObservation, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
     group == GroupId::SYSTEM
         && voters.len() == 2
         && c.present().count() == 2

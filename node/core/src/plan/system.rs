@@ -1,196 +1,172 @@
-//! What the system group and the nodes themselves need. In the system group the replica id is the node id.
+//! The membership of the system group: nodes that join learn, the right number of them votes, and nodes that leave go.
+//! In the system group the replica id is the node id.
 
-use super::{Action, Observed, Plan};
+use super::{
+    action::{Action, Plan},
+    departures::{given_up, holds_nothing, unnamed},
+    leadership::successor,
+    observation::{ClusterObservation, GroupObservation},
+};
 use crate::{
-    catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState, model::system_voters},
+    catalogue::{Catalogue, NodeState, system_voters},
     ids::{GroupId, NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Plans the next step of the system group.
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
+    let Some(observed) = o.groups.get(&GroupId::SYSTEM) else { return };
+    let system = SystemGroup::new(c, o, observed);
+    if observed.joint() {
+        plan.actions.extend(system.finish_joint());
+        return;
+    }
+    let new = system.newcomers();
+    if new.is_empty() {
+        plan.actions.extend(system.change_voters());
+    } else {
+        let voters = observed.voters();
+        let mut learners = system.learners_beside(&voters);
+        learners.extend(new);
+        plan.actions.push(system.change(voters, learners));
+    }
+}
+
+/// The system group and its nodes. A node is either leaving, or staying, or removed from the catalogue.
+struct SystemGroup<'a> {
+    catalogue: &'a Catalogue,
+    cluster: &'a ClusterObservation,
+    observed: &'a GroupObservation,
+    members: BTreeSet<NodeId>,
+    leaving: BTreeSet<NodeId>,
+    staying: BTreeSet<NodeId>,
+}
+
+impl<'a> SystemGroup<'a> {
+    fn new(catalogue: &'a Catalogue, cluster: &'a ClusterObservation, observed: &'a GroupObservation) -> Self {
+        let members: BTreeSet<NodeId> = catalogue.members().collect();
+        let leaving = leaving(catalogue, cluster, observed, members.len());
+        let staying = catalogue.present().filter(|n| !leaving.contains(n)).collect();
+        Self { catalogue, cluster, observed, members, leaving, staying }
+    }
+
+    /// Finishes a change of the voters that its leader left half done: the newer voters win.
+    fn finish_joint(&self) -> Option<Action> {
+        let last = self.observed.configs.last()?;
+        let learn = |r: &ReplicaId| !last.contains(r) && !self.observed.configs[0].contains(r);
+        let learners = self.observed.hosts.iter().filter(|(r, _)| learn(r));
+        Some(self.change(last.clone(), learners.map(|(r, n)| (*r, *n)).collect()))
+    }
+
+    /// Nodes that are not in the group yet. A node that is drained right after it came must still hear of what was
+    /// placed on it, so it learns too.
+    fn newcomers(&self) -> BTreeMap<ReplicaId, NodeId> {
+        let replacing = |n: &NodeId| matches!(self.catalogue.nodes[n].state, NodeState::Replacing { .. });
+        let nodes = self.staying.iter().map(|n| (replica(*n), *n));
+        nodes.filter(|(r, n)| !self.observed.hosts.contains_key(r) && !replacing(n)).collect()
+    }
+
+    /// Changes the voters, or removes nodes that leave, once every new voter is caught up and a majority of the new
+    /// voters is close to the leader.
+    fn change_voters(&self) -> Option<Action> {
+        let voters = self.observed.voters();
+        let wanted = self.wanted_voters();
+        let gone = self.observed.hosts.values().any(|n| self.leaving.contains(n));
+        if wanted == voters && !gone {
+            return None;
+        }
+        if wanted.iter().any(|v| !voters.contains(v) && !self.cluster.caught_up(GroupId::SYSTEM, *v)) {
+            return None;
+        }
+        let close = wanted.iter().filter(|v| self.cluster.close(GroupId::SYSTEM, **v)).count();
+        if close * 2 <= wanted.len() {
+            return None;
+        }
+        if wanted.contains(&self.observed.leader) {
+            let learners = self.learners_beside(&wanted);
+            return Some(self.change(wanted, learners));
+        }
+        self.move_leader(wanted)
+    }
+
+    /// The voters: members that vote keep their vote, and reachable nodes and low ids come first. A node that is to
+    /// leave but cannot go yet keeps its vote if no member can take it: a drain that is blocked must not cost the group
+    /// a voter.
+    fn wanted_voters(&self) -> BTreeSet<ReplicaId> {
+        let voters = self.observed.voters();
+        let mut ranked: Vec<(VoterRank, NodeId)> = self
+            .staying
+            .iter()
+            .filter(|n| self.members.contains(n) || voters.contains(&replica(**n)))
+            .map(|n| {
+                let rank = match (voters.contains(&replica(*n)), self.cluster.reachable(*n)) {
+                    _ if !self.members.contains(n) => VoterRank::LeavingVoter,
+                    (true, _) if replica(*n) == self.observed.leader => VoterRank::Leader,
+                    (true, true) => VoterRank::ReachableVoter,
+                    (true, false) => VoterRank::UnreachableVoter,
+                    (false, true) => VoterRank::ReachableLearner,
+                    (false, false) => VoterRank::UnreachableLearner,
+                };
+                (rank, *n)
+            })
+            .collect();
+        ranked.sort_unstable();
+        // A node that does not answer is no reason to shrink, but none is promoted before it is caught up.
+        let number = system_voters(ranked.len());
+        ranked.into_iter().take(number).map(|(_, n)| replica(n)).collect()
+    }
+
+    /// The leader is to stop voting: a caught-up voter that stays leads first. If there is none, the new voters vote
+    /// beside the leader first.
+    fn move_leader(&self, wanted: BTreeSet<ReplicaId>) -> Option<Action> {
+        if let Some(to) = successor(self.cluster, GroupId::SYSTEM, self.observed, &wanted) {
+            return Some(Action::transfer(GroupId::SYSTEM, self.observed, to));
+        }
+        let mut both = wanted;
+        both.insert(self.observed.leader);
+        (both != self.observed.voters()).then(|| {
+            let learners = self.learners_beside(&both);
+            self.change(both, learners)
+        })
+    }
+
+    /// The learners of a change to `voters`. A change names every node that stays a learner, or the node would leave.
+    fn learners_beside(&self, voters: &BTreeSet<ReplicaId>) -> BTreeMap<ReplicaId, NodeId> {
+        let stay = self.observed.hosts.iter().filter(|(r, n)| !voters.contains(r) && !self.leaving.contains(n));
+        stay.map(|(r, n)| (*r, *n)).collect()
+    }
+
+    fn change(&self, voters: BTreeSet<ReplicaId>, learners: BTreeMap<ReplicaId, NodeId>) -> Action {
+        Action::change_membership(GroupId::SYSTEM, self.observed, voters, learners)
+    }
+}
+
+/// Preference of a node as a voter of the system group, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum VoterRank {
+    Leader,
+    ReachableVoter,
+    UnreachableVoter,
+    ReachableLearner,
+    /// Votes, is no member any more, and cannot go yet.
+    LeavingVoter,
+    UnreachableLearner,
+}
+
+/// The nodes that leave the group now. A drained node stays until its last data is gone: it must hear of what it is to
+/// remove.
+fn leaving(c: &Catalogue, o: &ClusterObservation, observed: &GroupObservation, members: usize) -> BTreeSet<NodeId> {
+    let voters = observed.voters();
+    let leaves = |id: NodeId, state: NodeState| match state {
+        NodeState::Member => false,
+        NodeState::Draining => holds_nothing(c, id) || given_up(c, o, id),
+        // The number of voters never falls in a replacement: a lost voter stays until another node can take its vote.
+        NodeState::Replacing { .. } => unnamed(c, id) && (!voters.contains(&replica(id)) || members >= voters.len()),
+        NodeState::Removed { .. } => true,
+    };
+    c.nodes.iter().filter(|(id, n)| leaves(**id, n.state)).map(|(id, _)| *id).collect()
+}
+
 fn replica(node: NodeId) -> ReplicaId {
     ReplicaId::new(node.get())
-}
-
-/// Learners for new nodes, promotion to the right number of voters, and the way out for nodes that leave.
-pub(super) fn plan(c: &Catalogue, o: &Observed, plan: &mut Plan) {
-    let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
-    let change = |voters: BTreeSet<ReplicaId>, learners: BTreeMap<ReplicaId, NodeId>| Action::ChangeMembership {
-        group: GroupId::SYSTEM,
-        leader_node: seen.leader_node,
-        leader: seen.leader,
-        expected: seen.membership,
-        voters,
-        learners,
-    };
-    if let Some(last) = seen.configs.last().filter(|_| seen.joint()) {
-        let stay = seen.hosts.iter().filter(|(r, _)| !last.contains(r) && !seen.configs[0].contains(r));
-        plan.actions.push(change(last.clone(), stay.map(|(r, n)| (*r, *n)).collect()));
-        return;
-    }
-    let voters = seen.voters();
-    let members: BTreeSet<NodeId> = c.members().collect();
-    // A drained node stays in the group until its last data is gone: it must hear of what it is to remove.
-    let leaving: BTreeSet<NodeId> = c
-        .nodes
-        .iter()
-        .filter(|(id, n)| match n.state {
-            NodeState::Member => false,
-            NodeState::Draining => holds_nothing(c, **id) || given_up(c, o, **id),
-            // The voters never fall in a replacement: a lost voter stays until another node can take its vote.
-            NodeState::Replacing { .. } => {
-                unnamed(c, **id) && (!voters.contains(&replica(**id)) || members.len() >= voters.len())
-            }
-            NodeState::Removed { .. } => true,
-        })
-        .map(|(id, _)| *id)
-        .collect();
-    // Whoever is to stay a learner is named in every change, or it would leave the group.
-    let learners = |voters: &BTreeSet<ReplicaId>| -> BTreeMap<ReplicaId, NodeId> {
-        let stay = seen.hosts.iter().filter(|(r, n)| !voters.contains(r) && !leaving.contains(n));
-        stay.map(|(r, n)| (*r, *n)).collect()
-    };
-    let present: BTreeSet<NodeId> = c
-        .nodes
-        .iter()
-        .filter(|(id, n)| !matches!(n.state, NodeState::Removed { .. }) && !leaving.contains(id))
-        .map(|(id, _)| *id)
-        .collect();
-    // A node that is drained right after it came must still hear of what was placed on it, so it learns too.
-    let replacing = |n: &NodeId| matches!(c.nodes[n].state, NodeState::Replacing { .. });
-    let new: BTreeMap<ReplicaId, NodeId> = present
-        .iter()
-        .map(|n| (replica(*n), *n))
-        .filter(|(r, n)| !seen.hosts.contains_key(r) && !replacing(n))
-        .collect();
-    if !new.is_empty() {
-        let mut all = learners(&voters);
-        all.extend(new);
-        plan.actions.push(change(voters, all));
-        return;
-    }
-    let wanted = wanted_voters(o, &members, &present, &voters, seen.leader);
-    let gone = seen.hosts.values().any(|n| leaving.contains(n));
-    if wanted == voters && !gone {
-        return;
-    }
-    if wanted.iter().any(|v| !voters.contains(v) && !o.caught_up(GroupId::SYSTEM, *v)) {
-        return;
-    }
-    let sure = wanted.iter().filter(|v| o.close(GroupId::SYSTEM, **v)).count();
-    if sure * 2 <= wanted.len() {
-        return;
-    }
-    if wanted.contains(&seen.leader) {
-        let stay = learners(&wanted);
-        plan.actions.push(change(wanted, stay));
-        return;
-    }
-    let to = wanted.iter().find(|v| voters.contains(v) && **v != seen.leader && o.caught_up(GroupId::SYSTEM, **v));
-    match to {
-        Some(to) => plan.actions.push(Action::Transfer {
-            group: GroupId::SYSTEM,
-            leader_node: seen.leader_node,
-            leader: seen.leader,
-            to: *to,
-        }),
-        None => {
-            let mut both = wanted;
-            both.insert(seen.leader);
-            if both != voters {
-                let stay = learners(&both);
-                plan.actions.push(change(both, stay));
-            }
-        }
-    }
-}
-
-/// Who votes: members that do so stay, the reachable and the lowest come first. A node that is on its way out but cannot go
-/// yet keeps its vote if no member can take it: a drain that is blocked must not cost the group a voter.
-fn wanted_voters(
-    o: &Observed,
-    members: &BTreeSet<NodeId>,
-    present: &BTreeSet<NodeId>,
-    voters: &BTreeSet<ReplicaId>,
-    leader: ReplicaId,
-) -> BTreeSet<ReplicaId> {
-    let mut ranked: Vec<(u8, NodeId)> = present
-        .iter()
-        .filter(|n| members.contains(n) || voters.contains(&replica(**n)))
-        .map(|n| {
-            let rank = match (voters.contains(&replica(*n)), o.reachable(*n)) {
-                _ if !members.contains(n) => 4,
-                (true, _) if replica(*n) == leader => 0,
-                (true, true) => 1,
-                (true, false) => 2,
-                (false, true) => 3,
-                (false, false) => 5,
-            };
-            (rank, *n)
-        })
-        .collect();
-    ranked.sort_unstable();
-    // A node that does not answer is no reason to shrink, but none is promoted before it is caught up.
-    let number = system_voters(ranked.len());
-    ranked.into_iter().take(number).map(|(_, n)| replica(n)).collect()
-}
-
-/// No store group names the node.
-#[must_use]
-pub fn unnamed(c: &Catalogue, node: NodeId) -> bool {
-    !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node && r.state != ReplicaState::Leaving))
-}
-
-/// No store group names the node, and none has data there that is still to be removed.
-fn holds_nothing(c: &Catalogue, node: NodeId) -> bool {
-    !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node))
-}
-
-/// The node is silent and every store has moved away from it: its drain does not wait for what only it could remove.
-fn given_up(c: &Catalogue, o: &Observed, node: NodeId) -> bool {
-    o.silent(node) && unnamed(c, node)
-}
-
-/// Nodes that no group names any more leave the catalogue. A drained node that has never said that its data is gone leaves
-/// by force: the data stays under the names of replicas that are never used again, and its disk can only come back as a new
-/// node. Until then nothing of it is dropped from the catalogue, so a node that answers in time, or whose drain is taken
-/// back, removes its old data before it gets new.
-pub(super) fn departures(c: &Catalogue, o: &Observed, plan: &mut Plan) {
-    let Some(seen) = o.groups.get(&GroupId::SYSTEM) else { return };
-    // The catalogue takes one at a time.
-    let mut replacing = c.nodes.values().any(|n| matches!(n.state, NodeState::Replacing { .. }));
-    for (id, node) in &c.nodes {
-        let named = seen.hosts.values().any(|n| n == id) || seen.joint();
-        match node.state {
-            NodeState::Draining if holds_nothing(c, *id) && !named => plan.propose(Kind::Drained(*id)),
-            NodeState::Draining if given_up(c, o, *id) && !named && !replacing => {
-                plan.propose(Kind::Replace { old: *id, new: None });
-                replacing = true;
-            }
-            NodeState::Replacing { .. } if unnamed(c, *id) && !named => plan.propose(Kind::Replaced(*id)),
-            NodeState::Draining if !o.reachable(*id) => {
-                let sentence = format!("the node does not answer; {}", remaining(c, *id));
-                plan.wait(None, Some(*id), "Draining", sentence);
-            }
-            NodeState::Draining => plan.wait(None, Some(*id), "Draining", remaining(c, *id)),
-            NodeState::Replacing { .. } => plan.wait(None, Some(*id), "Replacing", remaining(c, *id)),
-            NodeState::Member | NodeState::Removed { .. } => {}
-        }
-    }
-}
-
-/// What still holds a node that is leaving: a store by name, or the system group.
-fn remaining(c: &Catalogue, node: NodeId) -> String {
-    let on = |r: &&Replica| r.node == node;
-    let named = |g: &&Group| g.replicas.values().filter(on).any(|r| r.state != ReplicaState::Leaving);
-    let store =
-        |g: &Group| c.stores.get(&g.store).map_or_else(|| "a store".to_owned(), |s| format!("store {}", s.name));
-    let naming = c.groups.values().filter(named).count();
-    if let Some(first) = c.groups.values().find(named) {
-        let others = if naming > 1 { format!(" and {} others have", naming - 1) } else { " has".to_owned() };
-        return format!("{}{others} a replica on the node", store(first));
-    }
-    match c.groups.values().find(|g| g.replicas.values().any(|r| on(&r))) {
-        Some(group) => format!("the node removes its data of {}", store(group)),
-        None => "the system group still names the node".to_owned(),
-    }
 }

@@ -1,8 +1,10 @@
-//! The rules. Deterministic: the state, the command, nothing else.
+//! The rules of a partition: what a command does to its rows, from the rows and the command alone.
 
 use super::{
-    Command, Kind, RULES, Stamped, digest,
-    state::{Block, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
+    block::Block,
+    command::{Command, Kind, RULES, Stamped},
+    digest,
+    state::{PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
 };
 use crate::{
     append::{Append, Appended, ExpectedRevision, Outcome, Rejected, Tail},
@@ -11,7 +13,7 @@ use crate::{
     names::StreamName,
 };
 
-/// Why a command cannot be applied. The replica stops: skipping it would make replicas differ.
+/// Reason why a command cannot be applied. The replica stops: skipping the command would make replicas differ.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError<E> {
     /// The command was proposed under rules, or raises them to rules, that this version does not know.
@@ -31,14 +33,10 @@ impl<E> From<E> for ApplyError<E> {
     }
 }
 
-fn known<E>(rules: u32) -> Result<(), ApplyError<E>> {
-    if (1..=RULES).contains(&rules) { Ok(()) } else { Err(ApplyError::UnknownRules(rules)) }
-}
-
-/// Applies one command; one outcome for each append in it.
+/// Applies one command, and returns one outcome for each append in it.
 ///
 /// # Errors
-/// See `ApplyError`; the batch must then be dropped whole.
+/// [`ApplyError`]; the caller must then drop what was written to `state` for this command.
 pub fn apply<S: State>(
     meta: &mut PartitionMeta,
     state: &mut S,
@@ -60,6 +58,10 @@ pub fn apply<S: State>(
             Ok(Vec::new())
         }
     }
+}
+
+fn known<E>(rules: u32) -> Result<(), ApplyError<E>> {
+    if (1..=RULES).contains(&rules) { Ok(()) } else { Err(ApplyError::UnknownRules(rules)) }
 }
 
 fn append<S: State>(
@@ -275,5 +277,4 @@ fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, 
 }
 
 #[cfg(test)]
-#[path = "apply_tests.rs"]
 mod tests;

@@ -1,30 +1,15 @@
-//! Running digests. The bytes that go in are spelled here and nowhere else; they are part of the disk contract, because
-//! replicas of different versions compare digests.
+//! Running digests of a partition. This file alone defines the bytes that are hashed. The bytes are part of the disk
+//! contract, because replicas of different versions compare digests.
 
-use super::state::Block;
+use super::block::Block;
 use crate::{
     append::{Appended, ExpectedRevision, Rejected, Tail},
     ids::{Digest, EventId},
 };
 
-fn text(h: &mut blake3::Hasher, s: &[u8]) {
-    h.update(&(s.len() as u64).to_be_bytes());
-    h.update(s);
-}
-
-/// Spelled here, not by `Display`: a message may be reworded, these bytes may not.
-fn expectation(h: &mut blake3::Hasher, expected: ExpectedRevision) {
-    match expected {
-        ExpectedRevision::Any => text(h, b"any"),
-        ExpectedRevision::NoStream => text(h, b"no_stream"),
-        ExpectedRevision::StreamExists => text(h, b"stream_exists"),
-        ExpectedRevision::Exact(r) => text(h, r.get().to_string().as_bytes()),
-    }
-}
-
 /// Hash of the ids of a batch, in order.
 #[must_use]
-pub fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
+pub(super) fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
     let mut h = blake3::Hasher::new();
     for id in ids {
         h.update(&id.to_bytes());
@@ -32,9 +17,9 @@ pub fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
     Digest(*h.finalize().as_bytes())
 }
 
-/// The event digest after `block` was stored. (Its own `event_digest` is not looked at.)
+/// The event digest after `block` was stored. `block.event_digest` is not read.
 #[must_use]
-pub fn events(before: &Digest, block: &Block) -> Digest {
+pub(super) fn events(before: &Digest, block: &Block) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     text(&mut h, block.stream.as_str().as_bytes());
@@ -55,9 +40,17 @@ pub fn events(before: &Digest, block: &Block) -> Digest {
     Digest(*h.finalize().as_bytes())
 }
 
+impl Block {
+    /// True if the block's digest is that of its events after a history with the digest `before`.
+    #[must_use]
+    pub fn follows(&self, before: &Digest) -> bool {
+        events(before, self) == self.event_digest
+    }
+}
+
 /// The digest after an append was accepted or recognised.
 #[must_use]
-pub fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> Digest {
+pub(super) fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     h.update(&[1, u8::from(appended.repeated)]);
@@ -76,7 +69,7 @@ pub fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> 
 
 /// The digest after an append was rejected.
 #[must_use]
-pub fn rejected(before: &Digest, why: &Rejected) -> Digest {
+pub(super) fn rejected(before: &Digest, why: &Rejected) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     match why {
@@ -107,7 +100,7 @@ pub fn rejected(before: &Digest, why: &Rejected) -> Digest {
 
 /// The digest after settings changed.
 #[must_use]
-pub fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest {
+pub(super) fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     h.update(&[6, u8::from(closed)]);
@@ -117,10 +110,25 @@ pub fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest 
 
 /// The digest after other rules came into force.
 #[must_use]
-pub fn rules(before: &Digest, rules: u32) -> Digest {
+pub(super) fn rules(before: &Digest, rules: u32) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
     h.update(&[7]);
     h.update(&rules.to_be_bytes());
     Digest(*h.finalize().as_bytes())
+}
+
+fn text(h: &mut blake3::Hasher, s: &[u8]) {
+    h.update(&(s.len() as u64).to_be_bytes());
+    h.update(s);
+}
+
+/// Hashes an expectation. Not by its `Display`: a message may be reworded, these bytes may not.
+fn expectation(h: &mut blake3::Hasher, expected: ExpectedRevision) {
+    match expected {
+        ExpectedRevision::Any => text(h, b"any"),
+        ExpectedRevision::NoStream => text(h, b"no_stream"),
+        ExpectedRevision::StreamExists => text(h, b"stream_exists"),
+        ExpectedRevision::Exact(r) => text(h, r.get().to_string().as_bytes()),
+    }
 }

@@ -1,7 +1,7 @@
-//! The rows that apply reads and writes.
+//! Rows of a partition, and the trait through which they are read and written.
 
+use super::{block::Block, command::FIRST_RULES};
 use crate::{
-    event::NewEvent,
     ids::{Digest, EventId, Position, Revision, StreamNo},
     limits::REPEAT_WINDOW_US,
     names::StreamName,
@@ -10,32 +10,32 @@ use crate::{
 /// Counters and settings of a partition; written with every batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionMeta {
-    /// Rules in force; they begin at `FIRST_RULES` and rise only by a command of the log.
+    /// Rules in force. They begin at 1 and rise only by a command of the log.
     pub rules: u32,
-    /// The position that the next event gets; from 1.
+    /// Position of the next event; from 1.
     pub next_position: u64,
-    /// The number that the next new stream gets; from 1.
+    /// Number of the next new stream; from 1.
     pub next_stream_no: u64,
     /// Unix time of the last event, microseconds.
     pub last_recorded_at_us: u64,
-    /// Events stored.
+    /// Number of stored events.
     pub events: u64,
     /// Running digest of all outcomes.
     pub digest: Digest,
-    /// Running digest of the stored events alone; stands in every block too.
+    /// Running digest of the stored events alone; also stored in every block.
     pub event_digest: Digest,
     /// How long repeats are recognised, microseconds.
     pub repeat_window_us: u64,
-    /// The store takes no appends.
+    /// True if the store refuses appends.
     pub closed: bool,
-    /// Repeat rows of time buckets below this one are gone.
+    /// Lowest time bucket whose repeat rows may still exist.
     pub repeat_floor: u64,
 }
 
 impl Default for PartitionMeta {
     fn default() -> Self {
         Self {
-            rules: super::FIRST_RULES,
+            rules: FIRST_RULES,
             next_position: 1,
             next_stream_no: 1,
             last_recorded_at_us: 0,
@@ -57,101 +57,61 @@ impl PartitionMeta {
     }
 }
 
-/// What is known of a stream by its name.
+/// A stream, found by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamRow {
-    /// Its number.
+    /// Number of the stream in the partition.
     pub no: StreamNo,
-    /// Revision of its last event.
+    /// Revision of the last event.
     pub last: Revision,
 }
 
-/// Consecutive events of one append.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Block {
-    /// `PartitionMeta::event_digest` after these events.
-    pub event_digest: Digest,
-    /// The stream's number.
-    pub stream_no: StreamNo,
-    /// The stream's name.
-    pub stream: StreamName,
-    /// Revision of the first event.
-    pub first_revision: Revision,
-    /// Position of the first event.
-    pub first_position: Position,
-    /// Unix time of all of them, microseconds.
-    pub recorded_at_us: u64,
-    /// The events, in order; never empty.
-    pub events: Vec<NewEvent>,
-}
-
-impl Block {
-    /// Revision of its last event.
-    #[must_use]
-    pub fn last_revision(&self) -> Revision {
-        let more = (self.events.len() as u64).saturating_sub(1);
-        Revision::new(self.first_revision.get().saturating_add(more)).unwrap_or(Revision::MAX)
-    }
-
-    /// The position after its last event.
-    #[must_use]
-    pub fn next_position(&self) -> u64 {
-        self.first_position.get().saturating_add(self.events.len() as u64)
-    }
-
-    /// True if its digest is that of these events after a history with the digest `before`.
-    #[must_use]
-    pub fn follows(&self, before: &Digest) -> bool {
-        super::digest::events(before, self) == self.event_digest
-    }
-}
-
-/// Finds an append by its first event.
+/// Key of a repeat row: finds an append by its first event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RepeatKey {
     /// Recorded time divided by the bucket's length.
     pub bucket: u64,
-    /// The stream.
+    /// Number of the stream.
     pub stream_no: StreamNo,
-    /// Id of its first event.
+    /// Id of the first event.
     pub first_id: EventId,
 }
 
-/// The answer that an append got.
+/// Outcome of an earlier append, kept to recognise a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepeatRow {
     /// Revision of the first event.
     pub first_revision: Revision,
-    /// How many events.
+    /// Number of events.
     pub count: u32,
     /// Position of the first event.
     pub first_position: Position,
-    /// Unix time, microseconds.
+    /// Time of the append, Unix time in microseconds.
     pub recorded_at_us: u64,
-    /// Hash of all ids, in order.
+    /// Hash of the ids of all events, in order.
     pub ids_hash: Digest,
 }
 
-/// The partition's own rows. Reads see what was written before in the same batch.
+/// Rows of one partition. A read sees the rows that were written before in the same batch.
 pub trait State {
-    /// Why a row cannot be read.
+    /// Reason why a row cannot be read.
     type Error;
-    /// A stream by name.
+    /// Reads a stream by its name.
     ///
     /// # Errors
     /// When storage fails or a row does not decode.
     fn stream(&mut self, name: &StreamName) -> Result<Option<StreamRow>, Self::Error>;
-    /// The block that holds the event of a stream at `revision`.
+    /// Reads the block that holds the event of a stream at `revision`.
     ///
     /// # Errors
     /// When storage fails or a row does not decode.
     fn block_at(&mut self, stream: StreamNo, revision: Revision) -> Result<Option<Block>, Self::Error>;
-    /// A repeat row.
+    /// Reads a repeat row.
     ///
     /// # Errors
     /// When storage fails or a row does not decode.
     fn repeat(&mut self, key: &RepeatKey) -> Result<Option<RepeatRow>, Self::Error>;
-    /// Writes a block with its stream key, and the stream's row.
+    /// Writes a block, its stream key and the row of its stream.
     fn put_block(&mut self, block: Block);
     /// Writes a repeat row.
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow);

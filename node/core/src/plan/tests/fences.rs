@@ -1,22 +1,26 @@
-//! One test a rule of replicas that have applied the same entries to another end than the others.
+//! Fences of replicas whose state differs from the majority's, one test a rule.
 
-use super::{super::*, rules::waits, toy::Toy};
-use crate::catalogue::{CatalogueOutcome, NodeState, ReplicaState};
-use observed::FENCE_AGAIN_US;
+use super::toy::Toy;
+use crate::{
+    catalogue::{CatalogueOutcome, Kind, NodeState, ReplicaState},
+    ids::{Digest, GroupId, NodeId, ReplicaId},
+    plan::{Action, ClusterObservation, WaitReason, guard::guard, plan, settle::FENCE_AGAIN_US},
+};
+use std::collections::BTreeSet;
 
 #[test]
-fn an_odd_replica_is_fenced_and_counts_for_nothing() {
-    let (mut toy, group, odd) = odd_one(3);
+fn a_divergent_replica_is_fenced_and_counts_for_nothing() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
     let leader = toy.groups[&group].leader;
     let o = toy.observe();
     let plan = plan(&toy.c, &o);
     assert!(plan.actions.is_empty());
-    assert_eq!(plan.fences.iter().map(|f| (f.group, f.replica)).collect::<Vec<_>>(), [(group, odd)]);
+    assert_eq!(plan.fences.iter().map(|f| (f.group, f.replica)).collect::<Vec<_>>(), [(group, divergent)]);
     assert!(guard(&toy.c, &o, toy.groups[&group].hosts[&leader]).is_err());
 }
 
-/// A store of three replicas, all caught up, one of which is odd; on so many nodes.
-fn odd_one(nodes: u64) -> (Toy, GroupId, ReplicaId) {
+/// A store of three replicas, all caught up, one of which is divergent; on so many nodes.
+fn store_with_divergent_replica(nodes: u64) -> (Toy, GroupId, ReplicaId) {
     let mut toy = Toy::new(nodes);
     toy.declare("a", 3);
     toy.settle();
@@ -24,36 +28,36 @@ fn odd_one(nodes: u64) -> (Toy, GroupId, ReplicaId) {
     toy.quiet_down();
     let group = toy.group("a");
     let leader = toy.groups[&group].leader;
-    let odd = *toy.groups[&group].configs[0].iter().find(|r| **r != leader).unwrap();
-    toy.odd.insert((group, odd));
-    (toy, group, odd)
+    let divergent = *toy.groups[&group].configs[0].iter().find(|r| **r != leader).unwrap();
+    toy.divergent.insert((group, divergent));
+    (toy, group, divergent)
 }
 
 #[test]
 fn a_fenced_replica_is_replaced_where_there_is_room_and_goes_afterwards() {
-    let (mut toy, group, odd) = odd_one(4);
-    let old = toy.groups[&group].hosts[&odd];
+    let (mut toy, group, divergent) = store_with_divergent_replica(4);
+    let old = toy.groups[&group].hosts[&divergent];
     let version = toy.groups[&group].version;
-    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
+    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, divergent)));
     while toy.voters("a").contains(&old.get()) {
         assert!(toy.pass() > 0 || !toy.is_quiet(), "nobody takes its place");
-        let (kept, voters) = (!toy.deleted.contains(&(group, odd)), toy.groups[&group].configs[0].len());
+        let (kept, voters) = (!toy.deleted.contains(&(group, divergent)), toy.groups[&group].configs[0].len());
         assert!(kept && voters == 3, "its data goes last, and the number of voters does not fall");
     }
     toy.settle();
     assert_eq!(toy.groups[&group].version, version + 2, "it learns, then one change");
-    assert!(toy.deleted.contains(&(group, odd)) && !toy.c.groups[&group].replicas.contains_key(&odd));
+    assert!(toy.deleted.contains(&(group, divergent)) && !toy.c.groups[&group].replicas.contains_key(&divergent));
 }
 
 #[test]
 fn a_fenced_replica_is_replaced_on_its_own_node_if_there_is_no_other() {
-    let (mut toy, group, odd) = odd_one(3);
-    let old = toy.groups[&group].hosts[&odd];
-    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
-    assert!(waits(&mut toy, "ReplicaInconsistent").unwrap().sentence.contains("fenced"));
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
+    let old = toy.groups[&group].hosts[&divergent];
+    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, divergent)));
+    assert!(toy.waiting(WaitReason::ReplicaInconsistent).unwrap().sentence.contains("fenced"));
     toy.settle();
     assert_eq!(toy.voters("a").into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
-    assert!(toy.c.groups[&group].on(old).is_some_and(|new| new != odd), "a new lifetime, a new id");
+    assert!(toy.c.groups[&group].on(old).is_some_and(|new| new != divergent), "a new lifetime, a new id");
     assert!(toy.last.close(group, toy.c.groups[&group].on(old).unwrap()));
 }
 
@@ -65,8 +69,8 @@ fn nobody_else_is_fenced_until_the_first_one_is_replaced() {
     toy.writing = false;
     toy.quiet_down();
     let group = toy.group("a");
-    let odd: Vec<ReplicaId> = toy.groups[&group].configs[0].iter().copied().take(2).collect();
-    toy.odd.extend(odd.iter().map(|r| (group, *r)));
+    let divergent: Vec<ReplicaId> = toy.groups[&group].configs[0].iter().copied().take(2).collect();
+    toy.divergent.extend(divergent.iter().map(|r| (group, *r)));
     let mut both = 0;
     for _ in 0..100 {
         toy.pass();
@@ -74,14 +78,14 @@ fn nobody_else_is_fenced_until_the_first_one_is_replaced() {
         both = both.max(toy.fenced.iter().filter(|(_, r)| voters.contains(r)).count());
     }
     assert_eq!((both, toy.fenced.len()), (1, 2), "one after the other, and both");
-    assert!(toy.is_quiet() && odd.iter().all(|r| toy.deleted.contains(&(group, *r))));
+    assert!(toy.is_quiet() && divergent.iter().all(|r| toy.deleted.contains(&(group, *r))));
 }
 
 #[test]
-fn a_leader_that_is_odd_is_fenced_too() {
-    let (mut toy, group, _) = odd_one(3);
+fn a_leader_that_is_divergent_is_fenced_too() {
+    let (mut toy, group, _) = store_with_divergent_replica(3);
     let leader = toy.groups[&group].leader;
-    toy.odd = [(group, leader)].into();
+    toy.divergent = [(group, leader)].into();
     toy.settle();
     assert!(toy.fenced.contains(&(group, leader)) && toy.deleted.contains(&(group, leader)));
     assert_eq!(toy.voters("a").into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
@@ -89,23 +93,23 @@ fn a_leader_that_is_odd_is_fenced_too() {
 
 #[test]
 fn a_fenced_replica_keeps_its_data_while_too_few_others_are_caught_up() {
-    let (mut toy, group, odd) = odd_one(3);
-    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, odd)));
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
+    assert!(toy.pass() > 0 && toy.fenced.contains(&(group, divergent)));
     let leader = toy.groups[&group].leader;
-    let other = *toy.groups[&group].configs[0].iter().find(|r| **r != leader && **r != odd).unwrap();
+    let other = *toy.groups[&group].configs[0].iter().find(|r| **r != leader && **r != divergent).unwrap();
     let mut o = toy.observe();
-    let retired = Action::Propose(Kind::RetireReplica { group, replica: odd });
+    let retired = Action::Propose(Kind::RetireReplica { group, replica: divergent });
     assert!(plan(&toy.c, &o).actions.contains(&retired));
     o.close_since_us.remove(&(group, other));
     let plan = plan(&toy.c, &o);
-    assert!(plan.actions.is_empty() && plan.waiting.iter().any(|w| w.reason == "NoQuorum"));
+    assert!(plan.actions.is_empty() && plan.waiting.iter().any(|w| w.reason == WaitReason::NoQuorum));
 }
 
 #[test]
-fn two_of_three_voters_are_needed_to_call_the_third_odd() {
-    let (mut toy, group, odd) = odd_one(4);
+fn two_of_three_voters_are_needed_to_call_the_third_divergent() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(4);
     let leader = toy.groups[&group].leader;
-    let away = *toy.groups[&group].configs[0].iter().find(|r| **r != leader && **r != odd).unwrap();
+    let away = *toy.groups[&group].configs[0].iter().find(|r| **r != leader && **r != divergent).unwrap();
     toy.down.insert(toy.groups[&group].hosts[&away]);
     for _ in 0..10 {
         toy.pass();
@@ -113,22 +117,22 @@ fn two_of_three_voters_are_needed_to_call_the_third_odd() {
     assert!(toy.fenced.is_empty(), "one against one");
     // A replica that is no voter agrees with the leader: two against one, and yet not two of the three that vote.
     let mut o = toy.observe();
-    let fourth = ReplicaId::new(odd.get() + 1_000);
+    let fourth = ReplicaId::new(divergent.get() + 1_000);
     let (node, report) =
         (NodeId::new(4), o.nodes[&toy.groups[&group].hosts[&leader]].replicas[&(group, leader)].clone());
     o.nodes.get_mut(&node).unwrap().replicas.insert((group, fourth), report);
     o.groups.get_mut(&group).unwrap().hosts.insert(fourth, node);
     let planned = plan(&toy.c, &o);
-    assert!(planned.fences.is_empty() && planned.waiting.iter().any(|w| w.reason == "ReplicaInconsistent"));
+    assert!(planned.fences.is_empty() && planned.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent));
     toy.down.clear();
     toy.settle();
-    assert!(toy.fenced.contains(&(group, odd)));
+    assert!(toy.fenced.contains(&(group, divergent)));
 }
 
 #[test]
 fn nobody_is_fenced_while_another_node_may_be_taken_away() {
-    let (mut toy, group, odd) = odd_one(4);
-    let node = toy.groups[&group].hosts[&odd];
+    let (mut toy, group, divergent) = store_with_divergent_replica(4);
+    let node = toy.groups[&group].hosts[&divergent];
     let other = NodeId::new(toy.voters("a").into_iter().find(|n| *n != node.get()).unwrap());
     let grant = |node| Kind::AcquireGrant { node, holder: "o".into(), ttl_us: 60_000_000 };
     assert_eq!(toy.run(grant(other)), CatalogueOutcome::Done);
@@ -140,51 +144,51 @@ fn nobody_is_fenced_while_another_node_may_be_taken_away() {
     let sentences: Vec<String> = plan(&toy.c, &o).waiting.into_iter().map(|w| w.sentence).collect();
     assert!(sentences.iter().any(|s| s.contains("is not fenced while o may take")), "{sentences:?}");
     toy.run(Kind::ReleaseGrant { node: other, holder: "o".into() });
-    // The odd one's own node is out already, and would never count as caught up.
+    // The divergent one's own node is out already, and would never count as caught up.
     assert_eq!(toy.run(grant(node)), CatalogueOutcome::Done);
     toy.settle();
-    assert!(toy.fenced.contains(&(group, odd)) && toy.voters("a").len() == 3);
+    assert!(toy.fenced.contains(&(group, divergent)) && toy.voters("a").len() == 3);
 }
 
 #[test]
-fn only_voters_that_run_and_are_caught_up_call_another_one_odd() {
-    let (mut toy, group, odd) = odd_one(3);
+fn only_voters_that_run_and_are_caught_up_call_another_one_divergent() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
     let m = &toy.groups[&group];
-    let other = *m.configs[0].iter().find(|r| **r != m.leader && **r != odd).unwrap();
+    let other = *m.configs[0].iter().find(|r| **r != m.leader && **r != divergent).unwrap();
     let node = m.hosts[&other];
     let mut o = toy.observe();
     assert_eq!(plan(&toy.c, &o).fences.len(), 1);
     // It says what it had, and that it has stopped.
     o.nodes.get_mut(&node).unwrap().replicas.get_mut(&(group, other)).unwrap().stopped = Some("gone".into());
     o.close_since_us.clear();
-    o.settle(&Observed::default());
+    o.settle(&ClusterObservation::default());
     assert_eq!(plan(&toy.c, &o).fences, []);
 }
 
 #[test]
 fn replicas_that_are_never_at_one_index_are_compared_at_the_marks_that_they_passed() {
-    let (mut toy, group, odd) = odd_one(3);
-    toy.odd.clear();
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
+    toy.divergent.clear();
     let mut o = toy.observe();
     for (n, node) in (0..).zip(o.nodes.values_mut()) {
         for ((_, replica), report) in node.replicas.iter_mut().filter(|((g, _), _)| *g == group) {
             report.applied += n;
-            report.marks = vec![(1, Digest([1; 32])), (2, Digest([2 + u8::from(*replica == odd); 32]))];
+            report.marks = vec![(1, Digest([1; 32])), (2, Digest([2 + u8::from(*replica == divergent); 32]))];
         }
     }
     o.settle(&toy.last);
     let fences = plan(&toy.c, &o).fences;
-    assert_eq!(fences.iter().map(|f| (f.replica, f.index)).collect::<Vec<_>>(), [(odd, 2)]);
+    assert_eq!(fences.iter().map(|f| (f.replica, f.index)).collect::<Vec<_>>(), [(divergent, 2)]);
 }
 
 #[test]
-fn a_node_that_makes_one_odd_replica_after_the_other_is_given_one_an_hour() {
-    let (mut toy, group, odd) = odd_one(3);
-    let node = toy.groups[&group].hosts[&odd];
+fn a_node_that_makes_one_divergent_replica_after_the_other_is_given_one_an_hour() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
+    let node = toy.groups[&group].hosts[&divergent];
     toy.settle();
     for (n, wait) in [(1, FENCE_AGAIN_US / 2), (2, FENCE_AGAIN_US)] {
         let next = toy.c.groups[&group].on(node).unwrap();
-        toy.odd.insert((group, next));
+        toy.divergent.insert((group, next));
         for _ in 0..40 {
             toy.pass();
         }
@@ -199,24 +203,26 @@ fn a_node_that_makes_one_odd_replica_after_the_other_is_given_one_an_hour() {
 
 #[test]
 fn a_fenced_replica_is_replaced_while_another_nodes_drain_is_blocked() {
-    let (mut toy, group, odd) = odd_one(3);
-    let (node, leader) = (toy.groups[&group].hosts[&odd], toy.groups[&group].leader);
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
+    let (node, leader) = (toy.groups[&group].hosts[&divergent], toy.groups[&group].leader);
     let drained = toy.groups[&group].hosts[&leader];
     toy.run(Kind::Drain(drained));
     for _ in 0..60 {
         toy.pass();
         assert_eq!(toy.groups[&group].configs[0].len(), 3, "the voters never fall");
     }
-    assert!(toy.deleted.contains(&(group, odd)) && toy.c.groups[&group].on(node).is_some_and(|new| new != odd));
+    assert!(
+        toy.deleted.contains(&(group, divergent)) && toy.c.groups[&group].on(node).is_some_and(|new| new != divergent)
+    );
     assert!(toy.c.groups[&group].replicas.values().all(|r| r.state == ReplicaState::Active) && toy.is_quiet());
     assert_eq!(toy.c.nodes[&drained].state, NodeState::Draining);
-    assert!(waits(&mut toy, "ScaleDownBlocked").is_some());
+    assert!(toy.waiting(WaitReason::ScaleDownBlocked).is_some());
 }
 
 #[test]
 fn the_replacement_of_a_fenced_replica_goes_on_under_another_coordinator_while_its_node_is_away() {
-    let (mut toy, group, odd) = odd_one(4);
-    let old = toy.groups[&group].hosts[&odd];
+    let (mut toy, group, divergent) = store_with_divergent_replica(4);
+    let old = toy.groups[&group].hosts[&divergent];
     while toy.groups[&group].hosts.len() < 4 {
         assert!(toy.pass() > 0 || !toy.is_quiet(), "nobody begins to learn");
     }
@@ -227,7 +233,7 @@ fn the_replacement_of_a_fenced_replica_goes_on_under_another_coordinator_while_i
         .find(|n| toy.groups[&group].configs[0].iter().all(|v| toy.groups[&group].hosts[v] != *n))
         .unwrap();
     toy.down.insert(old);
-    toy.last = Observed::default();
+    toy.last = ClusterObservation::default();
     toy.settle();
     assert!(toy.voters("a").contains(&new.get()) && !toy.voters("a").contains(&old.get()));
 }

@@ -1,7 +1,12 @@
-//! Tests of the planner: tables for what was observed, one test a rule on a toy cluster, and random disturbances.
+//! Tests of the planner: tables of observations, one test a rule on a toy cluster, and random disturbances.
 
+mod drain;
 mod fences;
-mod observed;
+mod groups;
+mod guard;
+mod observation;
 mod random;
-mod rules;
+mod removal;
+mod replacement;
+mod status;
 mod toy;

@@ -1,12 +1,15 @@
-//! Whatever happens, and wherever the coordinator dies.
+//! Random disturbances: the plan converges whatever happens, and wherever the coordinator dies.
 
-use super::super::*;
 use super::toy::{Carry, Toy, registration};
-use crate::catalogue::{
-    CatalogueOutcome, CloseMode, GroupPhase, NodeState, ReplicaState, StoreState, model::system_voters,
+use crate::{
+    catalogue::{
+        Catalogue, CatalogueOutcome, CloseMode, GroupPhase, Kind, NodeState, ReplicaState, StoreState, system_voters,
+    },
+    ids::{GroupId, NodeId, ReplicaId, StoreId},
+    plan::{guard::guard, settle::FENCE_AGAIN_US},
 };
-use observed::FENCE_AGAIN_US;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 #[derive(Clone, Debug)]
 enum Disturb {
@@ -151,14 +154,15 @@ impl Story {
         }
     }
 
-    /// One that is odd already is one too many: two of three that are wrong are in the majority, whatever they have.
+    /// One that is divergent already is one too many: two of three that are wrong are in the majority, whatever they
+    /// have.
     fn spoil(&mut self, store: u8, node: NodeId) {
         let Some(key) = self.spare(store, node) else { return };
-        let odd_too = |(group, replica): &&(GroupId, ReplicaId)| {
+        let divergent_too = |(group, replica): &&(GroupId, ReplicaId)| {
             *group == key.0 && self.toy.groups[group].hosts.contains_key(replica)
         };
-        if self.toy.odd.iter().find(odd_too).is_none() {
-            self.toy.odd.insert(key);
+        if self.toy.divergent.iter().find(divergent_too).is_none() {
+            self.toy.divergent.insert(key);
         }
     }
 
@@ -211,8 +215,8 @@ impl Story {
         let all_fit = c.stores.values().all(|s| s.replicas as usize <= members);
         let gone = |n: &NodeId| matches!(c.nodes[n].state, NodeState::Removed { .. });
         if !self.toy.lost.iter().all(gone) {
-            // A store that was declared when a majority of its disks was lost already cannot form, and nobody can prove that
-            // nothing was written there: it waits for a person, and so do its nodes.
+            // A store that was declared when a majority of its disks was lost already cannot form, and nobody can prove
+            // that nothing was written there: it waits for a person, and so do its nodes.
             let unborn = c.groups.values().any(|g| match &g.phase {
                 GroupPhase::Creating { initial, .. } => {
                     let lost = |r: &ReplicaId| g.replicas.get(r).is_some_and(|r| self.toy.lost.contains(&r.node));
@@ -232,8 +236,12 @@ impl Story {
             prop_assert_eq!(seen.hosts.len(), store.replicas as usize, "members of store {}", id);
             prop_assert!(group.replicas.values().all(|r| r.state == ReplicaState::Active));
             prop_assert_eq!(&group.phase, &GroupPhase::Formed);
-            let odd = known_odd(&self.toy, store.group);
-            prop_assert!(odd * 2 >= seen.hosts.len() || odd == 0, "an odd replica of store {} is still there", id);
+            let divergent = divergent_members(&self.toy, store.group);
+            prop_assert!(
+                divergent * 2 >= seen.hosts.len() || divergent == 0,
+                "a divergent replica of store {} is still there",
+                id
+            );
         }
         if all_fit {
             let staying = c.nodes.values().all(|n| matches!(n.state, NodeState::Member | NodeState::Removed { .. }));
@@ -247,8 +255,8 @@ impl Story {
 }
 
 /// Members of a group whose data is not the group's.
-fn known_odd(toy: &Toy, group: GroupId) -> usize {
-    toy.groups[&group].hosts.keys().filter(|r| toy.odd.contains(&(group, **r))).count()
+fn divergent_members(toy: &Toy, group: GroupId) -> usize {
+    toy.groups[&group].hosts.keys().filter(|r| toy.divergent.contains(&(group, **r))).count()
 }
 
 fn group_id(c: &Catalogue, store: StoreId) -> GroupId {

@@ -1,16 +1,22 @@
-//! A toy cluster that carries out the plan, one action at a time. Its nodes hear of the catalogue late, its replicas need
-//! time to catch up, a change of membership may stop half way, and every step is checked against what must never happen.
+//! A toy cluster that carries out the plan, one action at a time. Its nodes hear of the catalogue late, its replicas
+//! need time to catch up, a change of membership may stop half way, and every step is checked against what must never
+//! happen.
 
-use super::super::*;
 use crate::{
     catalogue::{
-        self, CatalogueOutcome, Command, Declaration, GroupPhase, NodeState, Registration, ReplicaState, StoreState,
-        model::system_voters,
+        self, Catalogue, CatalogueOutcome, Command, Declaration, GroupPhase, Kind, NodeState, Registration,
+        ReplicaState, StoreState, system_voters,
     },
-    ids::{ClusterId, Digest, DiskId},
+    ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
+    plan::{
+        Action, ClusterObservation, Fence, GroupObservation, LogPoint, NodeObservation, ReplicaObservation, WaitReason,
+        Waiting,
+        observation::{CAUGHT_UP_US, SILENT_US},
+        plan,
+    },
 };
-use observed::{CAUGHT_UP_US, SILENT_US};
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 /// A group as its members know it.
@@ -48,13 +54,13 @@ pub(super) struct Toy {
     pub(super) lost: BTreeSet<NodeId>,
     /// Replicas that run but get nothing, and those whose data is not the group's.
     pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
-    pub(super) odd: BTreeSet<(GroupId, ReplicaId)>,
+    pub(super) divergent: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) writing: bool,
     ids: BTreeMap<ReplicaId, (GroupId, NodeId)>,
     tick: u64,
     pub(super) now_us: u64,
-    pub(super) last: Observed,
+    pub(super) last: ClusterObservation,
     minted: u128,
 }
 
@@ -68,13 +74,13 @@ impl Toy {
             down: BTreeSet::new(),
             lost: BTreeSet::new(),
             stalled: BTreeSet::new(),
-            odd: BTreeSet::new(),
+            divergent: BTreeSet::new(),
             fenced: BTreeSet::new(),
             writing: true,
             ids: BTreeMap::new(),
             tick: 0,
             now_us: 1,
-            last: Observed::default(),
+            last: ClusterObservation::default(),
             minted: 100,
         };
         let cluster = ClusterId::new(Uuid::from_u128(1));
@@ -86,6 +92,23 @@ impl Toy {
         }
         toy.settle();
         toy
+    }
+
+    /// A cluster of `nodes` nodes with a settled store `a`.
+    pub(super) fn with_store(nodes: u64, replicas: u32) -> Self {
+        let mut toy = Self::new(nodes);
+        toy.declare("a", replicas);
+        toy.settle();
+        toy
+    }
+
+    /// Takes the node of the last voter of store `a` down, drains the node and settles.
+    pub(super) fn drain_a_voter_that_is_down(&mut self) -> NodeId {
+        let node = NodeId::new(*self.voters("a").last().unwrap());
+        self.down.insert(node);
+        self.run(Kind::Drain(node));
+        self.settle();
+        node
     }
 
     pub(super) fn run(&mut self, kind: Kind) -> CatalogueOutcome {
@@ -120,6 +143,19 @@ impl Toy {
     pub(super) fn voters(&self, name: &str) -> Vec<u64> {
         let m = &self.groups[&self.group(name)];
         m.configs[0].iter().map(|r| m.hosts[r].get()).collect()
+    }
+
+    /// The node that is to form a store's group.
+    pub(super) fn initializer(&self, store: &str) -> NodeId {
+        let group = &self.c.groups[&self.group(store)];
+        let GroupPhase::Creating { initializer, .. } = &group.phase else { panic!("the group is formed already") };
+        group.replicas[initializer].node
+    }
+
+    /// The first entry of the plan that waits for this reason.
+    pub(super) fn waiting(&mut self, reason: WaitReason) -> Option<Waiting> {
+        let o = self.observe();
+        plan(&self.c, &o).waiting.into_iter().find(|w| w.reason == reason)
     }
 
     fn alive(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
@@ -194,8 +230,8 @@ impl Toy {
         }
     }
 
-    pub(super) fn observe(&mut self) -> Observed {
-        let mut o = Observed { now_us: self.now_us, ..Observed::default() };
+    pub(super) fn observe(&mut self) -> ClusterObservation {
+        let mut o = ClusterObservation { now_us: self.now_us, ..ClusterObservation::default() };
         for id in self.c.nodes.keys() {
             let (reachable, deleted) = (!self.down.contains(id), self.deleted.clone());
             let fenced = if reachable { self.fenced_on(*id) } else { BTreeSet::new() };
@@ -205,8 +241,8 @@ impl Toy {
             for (replica, node) in m.hosts.iter().filter(|(r, n)| self.alive(*id, **r, **n)) {
                 let applied = m.matched.get(replica).copied().unwrap_or(0);
                 let mut digest = [u8::try_from(applied % 251).unwrap() + 1; 32];
-                digest[0] = u8::from(self.odd.contains(&(*id, *replica)));
-                let report = ReplicaReport { applied, digest: Digest(digest), ..ReplicaReport::default() };
+                digest[0] = u8::from(self.divergent.contains(&(*id, *replica)));
+                let report = ReplicaObservation { applied, digest: Digest(digest), ..ReplicaObservation::default() };
                 if let Some(seen) = o.nodes.get_mut(node) {
                     seen.replicas.insert((*id, *replica), report);
                 }
@@ -248,7 +284,7 @@ impl Toy {
     /// Whoever is left without the fenced one, and without the node that may be taken away, is a majority of one mind.
     fn fence(&mut self, fence: &Fence) {
         let key = (fence.group, fence.replica);
-        assert!(self.odd.contains(&key), "{fence:?} is as the others are");
+        assert!(self.divergent.contains(&key), "{fence:?} is as the others are");
         assert_ne!(fence.digest, fence.majority);
         assert_ne!(fence.group, GroupId::SYSTEM);
         assert!(self.fenced.insert(key), "{fence:?} is fenced already");
@@ -257,7 +293,7 @@ impl Toy {
         let granted = self.c.live_grant(self.now_us).map(|g| g.node);
         let good = |r: &&ReplicaId| {
             let key = (fence.group, **r);
-            self.alive(fence.group, **r, m.hosts[r]) && !self.odd.contains(&key) && granted != Some(m.hosts[r])
+            self.alive(fence.group, **r, m.hosts[r]) && !self.divergent.contains(&key) && granted != Some(m.hosts[r])
         };
         assert!(voters.iter().filter(good).count() * 2 > voters.len(), "{fence:?} leaves no majority");
     }
@@ -336,7 +372,7 @@ impl Toy {
             return 0;
         }
         let plan = plan(&self.c, &o);
-        assert_eq!(plan, super::super::plan(&self.c, &o), "planning is pure");
+        assert_eq!(plan, crate::plan::plan(&self.c, &o), "planning is pure");
         let mut moving = BTreeSet::new();
         for action in &plan.actions {
             if let Action::ChangeMembership { group, .. } | Action::Transfer { group, .. } = action {

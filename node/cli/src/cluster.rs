@@ -1,0 +1,127 @@
+//! `taffrail cluster`: status of the cluster and its nodes.
+
+use super::{
+    args::GlobalArgs,
+    bootstrap,
+    failure::Failure,
+    output::{Printer, table},
+};
+use serde_json::json;
+use taffrail_client::v1;
+
+/// Commands of `taffrail cluster`.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// The cluster as the answering node sees it.
+    Status,
+    /// Its nodes.
+    Nodes,
+    /// The status now, then again whenever it changes; Ctrl-C ends it.
+    Watch,
+    /// Make one cluster of blank nodes, once. Outside Kubernetes only: the operator does it there.
+    Bootstrap(bootstrap::Args),
+}
+
+/// Runs a command of `taffrail cluster`.
+///
+/// # Errors
+/// The [`Failure`] that [`super::run`] reports.
+pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
+    match command {
+        Command::Status => {
+            let status = globals.client()?.cluster_status().await?;
+            printer.one(|| describe(&status), || json(&status).to_string())?;
+        }
+        Command::Nodes => {
+            let status = globals.client()?.cluster_status().await?;
+            let rows = status.nodes.iter().map(|n| (cells(n), node_json(n).to_string())).collect();
+            printer.list(&NODE_COLUMNS, rows)?;
+        }
+        Command::Watch => {
+            let client = globals.client()?;
+            tokio::select! {
+                biased;
+                interrupted = tokio::signal::ctrl_c() => interrupted?,
+                done = async {
+                    let mut watch = client.cluster_watch().await?;
+                    while let Some(status) = watch.next().await? {
+                        printer.item(|| describe(&status) + "\n", || json(&status).to_string())?;
+                        printer.flush()?;
+                    }
+                    Ok::<(), Failure>(())
+                } => done?,
+            }
+        }
+        Command::Bootstrap(args) => bootstrap::run(args, globals, printer).await?,
+    }
+    Ok(())
+}
+
+const NODE_COLUMNS: [&str; 9] =
+    ["NODE", "NAME", "STATE", "REACHABLE", "SYSTEM", "GROUPS", "LEADERS", "VERSION", "ADDRESS"];
+
+fn state(n: &v1::Node) -> &'static str {
+    match n.state() {
+        v1::NodeState::Unspecified => "unknown",
+        v1::NodeState::Member => "member",
+        v1::NodeState::Draining => "draining",
+        v1::NodeState::Drained => "drained",
+        v1::NodeState::Removed => "removed",
+    }
+}
+
+fn cells(n: &v1::Node) -> Vec<String> {
+    let yes = |b: bool| if b { "yes" } else { "no" }.to_owned();
+    vec![
+        n.node_id.to_string(),
+        n.name.clone(),
+        state(n).to_owned(),
+        yes(n.reachable),
+        if n.system_voter { "voter" } else { "learner" }.to_owned(),
+        n.groups.to_string(),
+        n.leaders.to_string(),
+        n.version.clone(),
+        n.peer_address.clone(),
+    ]
+}
+
+fn describe(s: &v1::ClusterStatus) -> String {
+    let coordinator = if s.coordinator == 0 { "none".to_owned() } else { format!("node {}", s.coordinator) };
+    let mut text = format!(
+        "cluster:      {}\ncoordinator:  {coordinator}, term {}\nstores:       {}\nanswered by:  node {}\n",
+        s.cluster_id, s.term, s.stores, s.answered_by
+    );
+    for problem in &s.problems {
+        text.push_str(&format!("problem:      {problem}\n"));
+    }
+    text.push('\n');
+    text.push_str(&table(&NODE_COLUMNS, &s.nodes.iter().map(cells).collect::<Vec<_>>()));
+    text.trim_end().to_owned()
+}
+
+fn node_json(n: &v1::Node) -> serde_json::Value {
+    json!({
+        "node_id": n.node_id,
+        "disk_id": n.disk_id,
+        "name": n.name,
+        "state": state(n),
+        "reachable": n.reachable,
+        "system_voter": n.system_voter,
+        "groups": n.groups,
+        "leaders": n.leaders,
+        "version": n.version,
+        "peer_address": n.peer_address,
+    })
+}
+
+fn json(s: &v1::ClusterStatus) -> serde_json::Value {
+    json!({
+        "cluster_id": s.cluster_id,
+        "coordinator": s.coordinator,
+        "term": s.term,
+        "stores": s.stores,
+        "answered_by": s.answered_by,
+        "problems": s.problems,
+        "nodes": s.nodes.iter().map(node_json).collect::<Vec<_>>(),
+    })
+}

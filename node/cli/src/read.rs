@@ -1,0 +1,61 @@
+//! `taffrail read`.
+
+use super::{
+    args::{GlobalArgs, StartAt, start_at},
+    event_json,
+    failure::Failure,
+    output::Printer,
+    select::{self, Selector},
+};
+use taffrail_client::v1::{self, read_request::Start};
+
+/// Flags of `read`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    selector: Selector,
+    /// Where to start, inclusive: start, end, a revision of the stream, or a position of --all.
+    #[arg(long, value_parser = start_at, value_name = "start|end|N")]
+    from: Option<StartAt>,
+    /// From later to earlier events; starts at the end unless told otherwise.
+    #[arg(long)]
+    backward: bool,
+    /// Events at most; 0: all.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    limit: u64,
+    /// Take whatever the answering node has, without asking the leader.
+    #[arg(long)]
+    stale: bool,
+}
+
+impl Args {
+    fn request(&self) -> Result<v1::ReadRequest, Failure> {
+        let start = self.from.map(|from| match from {
+            StartAt::Start => Start::FromStart(v1::Unit {}),
+            StartAt::End => Start::FromEnd(v1::Unit {}),
+            StartAt::Number(n) if self.selector.all => Start::FromPosition(n),
+            StartAt::Number(n) => Start::FromRevision(n),
+        });
+        let direction = if self.backward { v1::Direction::Backward } else { v1::Direction::Forward };
+        let consistency = if self.stale { v1::Consistency::Stale } else { v1::Consistency::Linearizable };
+        Ok(v1::ReadRequest {
+            selector: Some(self.selector.to_proto()?),
+            direction: direction.into(),
+            start,
+            limit: self.limit,
+            consistency: consistency.into(),
+        })
+    }
+}
+
+/// Runs `taffrail read`.
+///
+/// # Errors
+/// The [`Failure`] that [`super::run`] reports.
+pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
+    let mut events = globals.client()?.read(args.request()?).await?;
+    while let Some(event) = events.next().await? {
+        printer.item(|| select::summary(&event), || event_json::encode(&event))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! `taffrail streams`: the streams of a store.
+
+use super::{args::GlobalArgs, failure::Failure, json_text, output::Printer};
+use serde::Serialize;
+use taffrail_client::v1;
+
+/// Commands of `taffrail streams`.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Streams by name.
+    List {
+        /// Only names with this prefix.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        prefix: String,
+        /// Streams at most; 0: all.
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        limit: u64,
+    },
+}
+
+/// Runs a command of `taffrail streams`.
+///
+/// # Errors
+/// The [`Failure`] that [`super::run`] reports.
+pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
+    let Command::List { prefix, limit } = command;
+    let client = globals.client()?;
+    let (mut rows, mut page_token) = (Vec::new(), String::new());
+    let most = if *limit == 0 { usize::MAX } else { usize::try_from(*limit).unwrap_or(usize::MAX) };
+    loop {
+        let request = v1::ListRequest { prefix: prefix.clone(), page_size: 0, page_token };
+        let page = client.list_streams(request).await?;
+        rows.extend(page.streams.into_iter().map(row));
+        page_token = page.next_page_token;
+        if page_token.is_empty() || rows.len() >= most {
+            break;
+        }
+    }
+    rows.truncate(most);
+    Ok(printer.list(&["STREAM", "EVENTS", "LAST REVISION"], rows)?)
+}
+
+/// A stream as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: &'a str,
+    events: u64,
+    last_revision: u64,
+}
+
+fn row(s: v1::StreamInfo) -> (Vec<String>, String) {
+    let json = json_text::line(&Line { stream: &s.stream, events: s.events, last_revision: s.last_revision });
+    (vec![s.stream, s.events.to_string(), s.last_revision.to_string()], json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_the_fixed_form() {
+        let (cells, json) = row(v1::StreamInfo { stream: "a\"b".into(), events: 3, last_revision: 2 });
+        assert_eq!(cells, ["a\"b", "3", "2"]);
+        assert_eq!(json, "{\"stream\":\"a\\\"b\",\"events\":3,\"last_revision\":2}");
+    }
+}

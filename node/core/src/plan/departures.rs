@@ -1,0 +1,69 @@
+//! Departures: nodes that were drained or lost leave the catalogue.
+
+use super::{action::Plan, observation::ClusterObservation, wait_reason::WaitReason};
+use crate::{
+    catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState},
+    ids::{GroupId, NodeId},
+};
+
+/// Plans the end of nodes that no group names any more.
+///
+/// A drained node that has never said that its data is gone leaves by force: the data stays under the names of replicas
+/// that are never used again, and its disk can only come back as a new node. Until then none of its replicas is dropped
+/// from the catalogue, so a node that answers in time, or whose drain is cancelled, removes its old data before it gets
+/// new data.
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
+    let Some(observed) = o.groups.get(&GroupId::SYSTEM) else { return };
+    // The catalogue takes one at a time.
+    let mut replacing = c.nodes.values().any(|n| matches!(n.state, NodeState::Replacing { .. }));
+    for (id, node) in &c.nodes {
+        let named = observed.hosts.values().any(|n| n == id) || observed.joint();
+        match node.state {
+            NodeState::Draining if holds_nothing(c, *id) && !named => plan.propose(Kind::Drained(*id)),
+            NodeState::Draining if given_up(c, o, *id) && !named && !replacing => {
+                plan.propose(Kind::Replace { old: *id, new: None });
+                replacing = true;
+            }
+            NodeState::Replacing { .. } if unnamed(c, *id) && !named => plan.propose(Kind::Replaced(*id)),
+            NodeState::Draining if !o.reachable(*id) => {
+                let sentence = format!("the node does not answer; {}", remaining(c, *id));
+                plan.wait(None, Some(*id), WaitReason::Draining, sentence);
+            }
+            NodeState::Draining => plan.wait(None, Some(*id), WaitReason::Draining, remaining(c, *id)),
+            NodeState::Replacing { .. } => plan.wait(None, Some(*id), WaitReason::Replacing, remaining(c, *id)),
+            NodeState::Member | NodeState::Removed { .. } => {}
+        }
+    }
+}
+
+/// No store group names the node.
+pub(super) fn unnamed(c: &Catalogue, node: NodeId) -> bool {
+    !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node && r.state != ReplicaState::Leaving))
+}
+
+/// No store group names the node, and no store has data there that is still to be removed.
+pub(super) fn holds_nothing(c: &Catalogue, node: NodeId) -> bool {
+    !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node))
+}
+
+/// The node is silent and every store has moved away from it: its drain does not wait for what only it could remove.
+pub(super) fn given_up(c: &Catalogue, o: &ClusterObservation, node: NodeId) -> bool {
+    o.silent(node) && unnamed(c, node)
+}
+
+/// Says what a leaving node waits for: a store by name, or the system group.
+fn remaining(c: &Catalogue, node: NodeId) -> String {
+    let on = |r: &&Replica| r.node == node;
+    let named = |g: &&Group| g.replicas.values().filter(on).any(|r| r.state != ReplicaState::Leaving);
+    let store =
+        |g: &Group| c.stores.get(&g.store).map_or_else(|| "a store".to_owned(), |s| format!("store {}", s.name));
+    let naming = c.groups.values().filter(named).count();
+    if let Some(first) = c.groups.values().find(named) {
+        let others = if naming > 1 { format!(" and {} others have", naming - 1) } else { " has".to_owned() };
+        return format!("{}{others} a replica on the node", store(first));
+    }
+    match c.groups.values().find(|g| g.replicas.values().any(|r| on(&r))) {
+        Some(group) => format!("the node removes its data of {}", store(group)),
+        None => "the system group still names the node".to_owned(),
+    }
+}

@@ -1,0 +1,65 @@
+//! Time in observations. Three timers survive a pass: close to the leader since, silent since, and fenced within the
+//! hour. A new coordinator starts from zero.
+
+use super::{
+    divergence::divergent,
+    observation::{ClusterObservation, CommitMark},
+};
+
+/// How long after a fence no replica of the same group is fenced on the same node again, microseconds.
+pub(super) const FENCE_AGAIN_US: u64 = 3_600_000_000;
+
+impl ClusterObservation {
+    /// Carries the timers over from the previous observation, and forgets those that no longer run.
+    pub fn settle(&mut self, previous: &Self) {
+        self.settle_silence(previous);
+        self.settle_fences(previous);
+        self.settle_closeness(previous);
+    }
+
+    fn settle_silence(&mut self, previous: &Self) {
+        for (node, observed) in self.nodes.iter_mut().filter(|(_, n)| !n.reachable) {
+            let since = previous.silent_since_us.get(node).copied().unwrap_or(self.now_us);
+            self.silent_since_us.insert(*node, since);
+            // Fenced is fenced for ever: its replacement does not turn back because its node is away for a moment.
+            if let Some(before) = previous.nodes.get(node) {
+                observed.fenced.clone_from(&before.fenced);
+            }
+        }
+    }
+
+    fn settle_fences(&mut self, previous: &Self) {
+        let now = self.now_us;
+        let lately = previous.fenced_since_us.iter().filter(|(_, since)| now.saturating_sub(**since) < FENCE_AGAIN_US);
+        self.fenced_since_us = lately.map(|(key, since)| (*key, *since)).collect();
+        for (node, observed) in &self.nodes {
+            for (group, _) in &observed.fenced {
+                self.fenced_since_us.entry((*group, *node)).or_insert(now);
+            }
+        }
+    }
+
+    fn settle_closeness(&mut self, previous: &Self) {
+        for (group, observed) in &self.groups {
+            let mark = previous.marks.get(group).map_or_else(
+                || CommitMark::first(self.now_us, observed.committed),
+                |mark| mark.next(self.now_us, observed.committed),
+            );
+            self.marks.insert(*group, mark);
+            for (replica, node) in &observed.hosts {
+                let matches = observed.matched.get(replica).is_some_and(|m| *m >= mark.before && *m > 0);
+                let close = *replica == observed.leader || matches;
+                if close && self.runs(*node, *group, *replica) {
+                    let key = (*group, *replica);
+                    let since = previous.close_since_us.get(&key).copied().unwrap_or(self.now_us);
+                    self.close_since_us.insert(key, since);
+                }
+            }
+        }
+        for (group, replicas) in divergent(self) {
+            for replica in replicas {
+                self.close_since_us.remove(&(group, replica));
+            }
+        }
+    }
+}

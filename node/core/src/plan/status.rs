@@ -1,0 +1,129 @@
+//! Status of stores and nodes, as the operator and the command line show them.
+
+use super::{
+    action::Plan, departures::unnamed, guard::guard, observation::ClusterObservation, wait_reason::WaitReason,
+};
+use crate::{
+    catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
+    ids::{GroupId, NodeId, ReplicaId, StoreId},
+};
+
+/// Status of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreStatus {
+    /// Node of the leader; `None` without one.
+    pub leader: Option<NodeId>,
+    /// Term of the leader; 0 without one.
+    pub term: u64,
+    /// Members of the store's group, by replica id.
+    pub members: Vec<MemberStatus>,
+    /// True if a leader is known and a majority answers it.
+    pub quorum: bool,
+    /// True if there are as many caught-up voters as declared, and nothing is in flight.
+    pub fully_replicated: bool,
+    /// What the store waits for; empty if it is as declared.
+    pub waiting_for: String,
+    /// Why the store waits; `None` if it is as declared.
+    pub reason: Option<WaitReason>,
+}
+
+/// Status of one member of a store's group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// The replica.
+    pub replica: ReplicaId,
+    /// Its node.
+    pub node: NodeId,
+    /// True if the replica votes.
+    pub voter: bool,
+    /// True if the replica leads.
+    pub leader: bool,
+    /// True if the replica is close to the leader. Guards ask for more: [`ClusterObservation::caught_up`].
+    pub caught_up: bool,
+}
+
+/// The status of one store; `None` if the catalogue does not have the store.
+#[must_use]
+pub fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Option<StoreStatus> {
+    let store = c.stores.get(&id)?;
+    let group = c.groups.get(&store.group)?;
+    let observed = o.groups.get(&store.group);
+    let members = members(o, store.group);
+    let mut voters = members.iter().filter(|m| m.voter);
+    let full = voters.clone().count() == store.replicas as usize && voters.all(|m| m.caught_up);
+    let changing = group.replicas.values().any(|r| r.state != ReplicaState::Active)
+        || group.phase != GroupPhase::Formed
+        || observed.is_none_or(|s| s.joint());
+    let settled = full && !changing;
+    let quorum = observed.is_some_and(|s| s.quorum);
+    let active = store.state == StoreState::Active;
+    let (reason, waiting_for) = match plan.waiting.iter().find(|w| w.store == Some(id)) {
+        Some(w) => (Some(w.reason), w.sentence.clone()),
+        None if active && quorum && !settled => (Some(WaitReason::CatchingUp), "replicas catch up".into()),
+        None => (None, String::new()),
+    };
+    Some(StoreStatus {
+        leader: observed.map(|s| s.leader_node),
+        term: observed.map_or(0, |s| s.term),
+        members,
+        quorum,
+        fully_replicated: active && quorum && settled,
+        waiting_for,
+        reason,
+    })
+}
+
+fn members(o: &ClusterObservation, group: GroupId) -> Vec<MemberStatus> {
+    let Some(observed) = o.groups.get(&group) else { return Vec::new() };
+    let voters = observed.voters();
+    let status = |(replica, node): (&ReplicaId, &NodeId)| MemberStatus {
+        replica: *replica,
+        node: *node,
+        voter: voters.contains(replica),
+        leader: *replica == observed.leader,
+        caught_up: o.close(group, *replica),
+    };
+    observed.hosts.iter().map(status).collect()
+}
+
+/// Status of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Groups whose membership, observed or recorded, names the node; 0 is the system group.
+    pub named_by: Vec<GroupId>,
+    /// True if the node answers and its replica of every such group is caught up.
+    pub caught_up: bool,
+    /// Why the node may not be taken away for a while; empty if it may.
+    pub blocked_by: String,
+    /// What the departure of the node waits for; empty if the node does not leave.
+    pub waiting_for: String,
+    /// Number of groups in `named_by`.
+    pub groups: u32,
+    /// Number of groups whose leader is on the node.
+    pub leaders: u32,
+}
+
+/// The status of one node.
+#[must_use]
+pub fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: NodeId) -> NodeStatus {
+    let mut named_by: Vec<GroupId> =
+        o.groups.iter().filter(|(_, s)| s.hosts.values().any(|n| *n == id)).map(|(g, _)| *g).collect();
+    if !unnamed(c, id) {
+        let recorded = c.groups.iter().filter(|(_, g)| g.nodes().any(|n| n == id)).map(|(g, _)| *g);
+        named_by.extend(recorded);
+    }
+    named_by.sort_unstable();
+    named_by.dedup();
+    let caught_up = named_by
+        .iter()
+        .all(|g| o.groups.get(g).is_some_and(|s| s.hosts.iter().any(|(r, n)| *n == id && o.caught_up(*g, *r))));
+    let leads = o.groups.values().filter(|s| s.leader_node == id).count();
+    NodeStatus {
+        caught_up: caught_up && o.reachable(id),
+        blocked_by: guard(c, o, id).err().map(|b| b.sentence).unwrap_or_default(),
+        waiting_for: plan.waiting.iter().find(|w| w.node == Some(id)).map(|w| w.sentence.clone()).unwrap_or_default(),
+        groups: u32::try_from(named_by.len()).unwrap_or(u32::MAX),
+        leaders: u32::try_from(leads).unwrap_or(u32::MAX),
+        named_by,
+    }
+}

@@ -1,0 +1,125 @@
+//! Drains, one test a rule.
+
+use super::toy::Toy;
+use crate::{
+    catalogue::{CloseMode, Kind, NodeState, ReplicaState},
+    ids::{GroupId, NodeId},
+    plan::WaitReason,
+};
+
+#[test]
+fn a_drain_moves_everything_and_the_node_leaves() {
+    let mut toy = Toy::new(4);
+    toy.declare("a", 3);
+    toy.declare("b", 1);
+    toy.declare("c", 3);
+    toy.settle();
+    let retained = toy.find("c").unwrap();
+    toy.run(Kind::Close { store: retained, mode: CloseMode::Retain, declared_by: "u".into() });
+    let node = NodeId::new(toy.voters("a")[0]);
+    toy.run(Kind::Drain(node));
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });
+    for store in ["a", "c"] {
+        assert!(!toy.voters(store).contains(&node.get()));
+        assert_eq!(toy.voters(store).len(), 3);
+    }
+    assert!(!toy.groups[&GroupId::SYSTEM].hosts.values().any(|n| *n == node));
+    assert!(toy.c.groups.values().all(|g| g.replicas.values().all(|r| r.node != node)), "its data is gone");
+}
+
+#[test]
+fn a_drained_node_hears_of_what_it_removes_before_it_leaves_the_system_group() {
+    let mut toy = Toy::with_store(4, 3);
+    let node = NodeId::new(toy.voters("a")[0]);
+    toy.run(Kind::Drain(node));
+    for _ in 0..100 {
+        toy.pass();
+        let heard = toy.groups[&GroupId::SYSTEM].hosts.values().any(|n| *n == node);
+        let has_data = toy.c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node));
+        assert!(heard || !has_data);
+    }
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });
+}
+
+#[test]
+fn a_drain_that_does_not_fit_waits_and_goes_on_by_itself() {
+    let mut toy = Toy::with_store(3, 3);
+    let node = NodeId::new(3);
+    toy.run(Kind::Drain(node));
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Draining);
+    assert_eq!(toy.waiting(WaitReason::ScaleDownBlocked).unwrap().store, toy.find("a"));
+    let draining = toy.waiting(WaitReason::Draining).unwrap().sentence;
+    assert_eq!(draining, "store default/a has a replica on the node");
+    toy.declare("a", 1);
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });
+}
+
+#[test]
+fn a_blocked_drain_costs_the_system_group_no_voter() {
+    let mut toy = Toy::with_store(3, 3);
+    toy.run(Kind::Drain(NodeId::new(3)));
+    for _ in 0..20 {
+        toy.pass();
+        assert_eq!(toy.groups[&GroupId::SYSTEM].configs[0].len(), 3);
+    }
+}
+
+#[test]
+fn the_drain_of_a_dead_node_ends_without_it() {
+    // Three of four nodes, then one of three: the dead node's replica is replaced, or not needed any more.
+    for (nodes, replicas) in [(4, 3), (3, 1)] {
+        let mut toy = Toy::with_store(nodes, 3);
+        toy.declare("a", replicas);
+        let node = toy.drain_a_voter_that_is_down();
+        assert_eq!(toy.voters("a").len() as u64, u64::from(replicas));
+        assert!(!toy.voters("a").contains(&node.get()), "the store does not wait");
+        assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "it may only be starting again");
+        toy.be_silent();
+        toy.settle();
+        assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: true });
+        assert!(toy.c.groups.values().all(|g| g.replicas.values().all(|r| r.node != node)));
+        let system = &toy.groups[&GroupId::SYSTEM];
+        assert_eq!(system.configs[0].len(), if nodes == 4 { 3 } else { 2 });
+        assert!(!system.hosts.values().any(|n| *n == node));
+    }
+}
+
+#[test]
+fn a_draining_node_that_comes_back_removes_its_data_itself() {
+    let mut toy = Toy::with_store(4, 3);
+    let node = toy.drain_a_voter_that_is_down();
+    assert!(toy.waiting(WaitReason::Draining).unwrap().sentence.starts_with("the node does not answer; "));
+    toy.down.clear();
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });
+}
+
+#[test]
+fn a_drain_that_is_taken_back_leaves_no_old_data_under_new_replicas() {
+    let mut toy = Toy::with_store(4, 3);
+    let node = toy.drain_a_voter_that_is_down();
+    toy.be_silent();
+    toy.pass();
+    toy.run(Kind::CancelDrain(node));
+    let group = toy.group("a");
+    assert!(still_has_data(&toy, group, node), "nothing is dropped while the node may come back");
+    toy.down.clear();
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Member);
+}
+
+fn still_has_data(toy: &Toy, group: GroupId, node: NodeId) -> bool {
+    toy.c.groups[&group].replicas.values().any(|r| r.node == node && r.state == ReplicaState::Leaving)
+}
+
+#[test]
+fn the_only_copy_on_a_dead_node_keeps_its_drain_open() {
+    let mut toy = Toy::with_store(3, 1);
+    let node = toy.drain_a_voter_that_is_down();
+    toy.be_silent();
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "data is never given up");
+}

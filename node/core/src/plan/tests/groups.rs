@@ -1,0 +1,173 @@
+//! Growth, shrinking and forming of groups, one test a rule.
+
+use super::toy::{Carry, Toy};
+use crate::{
+    catalogue::{CatalogueOutcome, Kind, ReplicaState},
+    ids::{GroupId, NodeId},
+    plan::{Action, WaitReason, guard::guard, plan},
+};
+
+#[test]
+fn the_system_group_grows_to_its_rule() {
+    for (nodes, voters) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 5), (7, 5)] {
+        let toy = Toy::new(nodes);
+        let m = &toy.groups[&GroupId::SYSTEM];
+        assert_eq!(m.configs[0].len(), voters, "{nodes} nodes");
+        assert_eq!(m.hosts.len() as u64, nodes);
+    }
+}
+
+#[test]
+fn a_store_grows_and_shrinks_in_one_change_each() {
+    let mut toy = Toy::with_store(3, 1);
+    assert_eq!(toy.voters("a").len(), 1);
+    toy.declare("a", 3);
+    toy.settle();
+    assert_eq!(toy.voters("a"), [1, 2, 3]);
+    let group = toy.group("a");
+    let before = toy.groups[&group].version;
+    toy.declare("a", 1);
+    toy.settle();
+    assert_eq!(toy.voters("a").len(), 1);
+    assert_eq!(toy.c.groups[&group].replicas.len(), 1, "what no longer votes is gone");
+    assert_eq!(toy.groups[&group].version, before + 1, "three to one is one change");
+}
+
+#[test]
+fn a_change_that_was_left_half_done_is_finished() {
+    for (from, to) in [(1, 3), (3, 1), (3, 5)] {
+        let mut toy = Toy::with_store(5, from);
+        toy.declare("a", to);
+        let group = toy.group("a");
+        for _ in 0..40 {
+            if toy.groups[&group].configs.len() == 1 {
+                toy.pass_until(usize::MAX, Carry::ToTheJointState);
+            }
+        }
+        let o = toy.observe();
+        assert!(o.groups[&group].joint());
+        assert!(guard(&toy.c, &o, toy.groups[&group].hosts[&toy.groups[&group].leader]).is_err());
+        let newer = o.groups[&group].configs[1].clone();
+        let finishes = |a: &Action| matches!(a, Action::ChangeMembership { group: g, voters, .. } if *g == group && *voters == newer);
+        assert!(plan(&toy.c, &o).actions.iter().any(finishes));
+        toy.settle();
+        assert_eq!(toy.voters("a").len(), to as usize, "{from} to {to}");
+    }
+}
+
+#[test]
+fn a_replica_that_is_behind_is_not_promoted() {
+    let mut toy = Toy::with_store(3, 1);
+    toy.declare("a", 3);
+    let group = toy.group("a");
+    let leader = toy.groups[&group].leader;
+    for _ in 0..30 {
+        let learners = toy.c.groups[&group].replicas.keys().filter(|r| **r != leader);
+        let behind = learners.max().map(|r| (group, *r));
+        toy.stalled = behind.into_iter().collect();
+        toy.pass();
+    }
+    assert_eq!(toy.voters("a").len(), 1);
+    let waiting = toy.waiting(WaitReason::Growing).unwrap();
+    assert!(waiting.sentence.contains("catches up"), "{}", waiting.sentence);
+    toy.stalled.clear();
+    toy.settle();
+    assert_eq!(toy.voters("a").len(), 3);
+}
+
+#[test]
+fn new_replicas_go_to_nodes_that_answer() {
+    let mut toy = Toy::with_store(5, 3);
+    let free: Vec<NodeId> = toy.c.by_load().into_iter().filter(|n| !toy.voters("a").contains(&n.get())).collect();
+    toy.down.insert(free[0]);
+    let leaves = NodeId::new(toy.voters("a")[0]);
+    toy.run(Kind::Drain(leaves));
+    for _ in 0..40 {
+        toy.pass();
+    }
+    assert!(toy.voters("a").contains(&free[1].get()));
+    let group = toy.group("a");
+    assert!(toy.c.groups[&group].nodes().all(|n| n != free[0]));
+}
+
+#[test]
+fn without_a_majority_nothing_is_touched() {
+    let mut toy = Toy::with_store(5, 3);
+    let voters = toy.voters("a");
+    toy.down.extend(voters[..2].iter().map(|n| NodeId::new(*n)));
+    let group = toy.group("a");
+    let before = (toy.groups[&group].version, toy.c.groups[&group].clone());
+    for _ in 0..20 {
+        toy.pass();
+    }
+    assert_eq!((toy.groups[&group].version, toy.c.groups[&group].clone()), before);
+    let sentence = toy.waiting(WaitReason::NoLeader).unwrap().sentence;
+    assert!(sentence.contains(&format!("no answer from node {}, {}", voters[0], voters[1])), "{sentence}");
+}
+
+#[test]
+fn a_group_that_cannot_be_formed_names_the_node_that_is_to_form_it() {
+    for (replicas, in_its_place) in [(3, "; another one does it in its place"), (1, "")] {
+        let mut toy = Toy::new(3);
+        toy.declare("a", replicas);
+        let node = toy.initializer("a");
+        toy.down.extend(toy.c.groups[&toy.group("a")].nodes());
+        toy.pass();
+        let sentence = toy.waiting(WaitReason::NoLeader).unwrap().sentence;
+        assert_eq!(sentence, format!("node {node}, which forms the group, does not answer{in_its_place}"));
+        toy.down.clear();
+        toy.settle();
+        assert_eq!(toy.voters("a").len(), replicas as usize);
+    }
+}
+
+#[test]
+fn a_replica_that_its_node_removed_by_mistake_is_replaced_on_the_spot() {
+    let mut toy = Toy::with_store(3, 3);
+    let group = toy.group("a");
+    let lost = *toy.groups[&group].configs[0].last().unwrap();
+    let node = toy.groups[&group].hosts[&lost];
+    toy.deleted.insert((group, lost));
+    for _ in 0..40 {
+        toy.pass();
+        assert_eq!(toy.groups[&group].configs[0].len(), 3, "the voters never fall");
+    }
+    toy.settle();
+    assert!(!toy.groups[&group].hosts.contains_key(&lost));
+    assert_eq!(toy.c.groups[&group].replicas.values().filter(|r| r.node == node).count(), 1);
+    assert!(toy.c.groups[&group].replicas.values().all(|r| r.state == ReplicaState::Active));
+}
+
+#[test]
+fn leaders_are_spread_and_then_left_alone() {
+    let mut toy = Toy::new(3);
+    for i in 0..9 {
+        toy.declare(&format!("s{i}"), 3);
+    }
+    toy.settle();
+    // Node 3 takes all of them, as after a roll.
+    for group in toy.c.groups.keys().copied().collect::<Vec<_>>() {
+        let m = toy.groups.get_mut(&group).unwrap();
+        m.leader = *m.hosts.iter().find(|(_, n)| n.get() == 3).unwrap().0;
+    }
+    assert_eq!(leaders(&toy), [0, 0, 9]);
+    let grant = Kind::AcquireGrant { node: NodeId::new(1), holder: "o".into(), ttl_us: 60_000_000 };
+    assert_eq!(toy.run(grant), CatalogueOutcome::Done);
+    for _ in 0..10 {
+        assert_eq!(toy.pass(), 0, "not while a node is out");
+    }
+    toy.run(Kind::ReleaseGrant { node: NodeId::new(1), holder: "o".into() });
+    for _ in 0..20 {
+        assert!(toy.pass() <= 1, "one leader at a time");
+    }
+    let spread = leaders(&toy);
+    assert!(spread[2] - spread[0] <= 2, "{spread:?}");
+    assert!(toy.is_quiet());
+}
+
+fn leaders(toy: &Toy) -> Vec<usize> {
+    let of = |n: &NodeId| toy.c.groups.keys().filter(|g| toy.groups[g].hosts[&toy.groups[g].leader] == *n).count();
+    let mut counts: Vec<usize> = toy.c.members().map(|n| of(&n)).collect();
+    counts.sort_unstable();
+    counts
+}

@@ -1,0 +1,142 @@
+//! Replicas that are close, caught up, or differ from the majority.
+
+use crate::{
+    catalogue::{Catalogue, Group, GroupPhase, Replica, ReplicaState, Store, StoreState},
+    ids::{Digest, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
+    names::StoreName,
+    plan::{
+        ClusterObservation, Fence, GroupObservation, NodeObservation, ReplicaObservation, WaitReason,
+        observation::{CAUGHT_UP_US, CLOSE_US},
+        plan,
+    },
+};
+use uuid::Uuid;
+
+const GROUP: GroupId = GroupId::new(7);
+
+fn replica(n: u64) -> ReplicaId {
+    ReplicaId::new(1000 + n)
+}
+
+/// Replicas 1, 2, ... on nodes 1, 2, ...: how far each matches, and where the leader, replica 1, has committed.
+fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
+    let mut o = ClusterObservation { now_us, ..ClusterObservation::default() };
+    let mut seen = GroupObservation {
+        leader: replica(1),
+        leader_node: NodeId::new(1),
+        committed,
+        quorum: true,
+        ..GroupObservation::default()
+    };
+    for (n, index) in (1..).zip(matched) {
+        seen.hosts.insert(replica(n), NodeId::new(n));
+        seen.matched.insert(replica(n), *index);
+        let report = ReplicaObservation { applied: *index, digest: Digest([1; 32]), ..ReplicaObservation::default() };
+        let replicas = [((GROUP, replica(n)), report)].into();
+        o.nodes.insert(NodeId::new(n), NodeObservation { reachable: true, replicas, ..NodeObservation::default() });
+    }
+    seen.configs = vec![seen.hosts.keys().copied().collect()];
+    o.groups.insert(GROUP, seen);
+    o
+}
+
+/// The group as `look` sees it.
+fn catalogue(replicas: u64) -> Catalogue {
+    let (store, partition) = (StoreId::new(Uuid::from_u128(1)), PartitionId::new(1));
+    let place = |n| (replica(n), Replica { node: NodeId::new(n), state: ReplicaState::Active });
+    let group = Group { store, partition, phase: GroupPhase::Formed, replicas: (1..=replicas).map(place).collect() };
+    let name = StoreName::new("default", "orders").unwrap();
+    let (state, declared_by) = (StoreState::Active, String::new());
+    let record =
+        Store { name, replicas: u32::try_from(replicas).unwrap(), state, partition, group: GROUP, declared_by };
+    Catalogue { groups: [(GROUP, group)].into(), stores: [(store, record)].into(), ..Catalogue::default() }
+}
+
+fn report(o: &mut ClusterObservation, n: u64) -> &mut ReplicaObservation {
+    o.nodes.get_mut(&NodeId::new(n)).unwrap().replicas.get_mut(&(GROUP, replica(n))).unwrap()
+}
+
+fn settled(looks: impl IntoIterator<Item = ClusterObservation>) -> ClusterObservation {
+    looks.into_iter().fold(ClusterObservation::default(), |previous, mut o| {
+        o.settle(&previous);
+        o
+    })
+}
+
+#[test]
+fn caught_up_is_close_without_a_break() {
+    let step = CAUGHT_UP_US / 2;
+    let all = |now_us| look(now_us, 100, &[100, 100, 100]);
+    let o = settled([all(0), all(step)]);
+    assert!(o.close(GROUP, replica(2)) && !o.caught_up(GROUP, replica(2)), "too short");
+    assert!(settled([all(0), all(step), all(2 * step)]).caught_up(GROUP, replica(2)));
+    let mut silent = all(step);
+    silent.nodes.get_mut(&NodeId::new(2)).unwrap().reachable = false;
+    let o = settled([all(0), silent, all(2 * step)]);
+    assert!(o.close(GROUP, replica(2)) && !o.caught_up(GROUP, replica(2)), "the break starts it anew");
+}
+
+#[test]
+fn a_replica_may_lag_by_what_is_in_flight_but_not_stand_still() {
+    // A million entries a second: what matters is when an entry was committed, not how many came since.
+    let looks = (0..8).map(|i| look(i * CLOSE_US, i * 250_000, &[i * 250_000, i.saturating_sub(1) * 250_000, 1]));
+    let o = settled(looks);
+    assert!(o.caught_up(GROUP, replica(2)));
+    assert!(!o.close(GROUP, replica(3)));
+    // Ten entries in all are few, and yet a replica that lacks one of them for long is not close.
+    let o = settled((0..8).map(|i| look(i * CLOSE_US, 10, &[10, 10, 9])));
+    assert!(o.caught_up(GROUP, replica(2)));
+    assert!(!o.close(GROUP, replica(3)));
+}
+
+#[test]
+fn looks_in_quick_succession_do_not_sharpen_the_measure() {
+    // Ten looks within a millisecond: the replica lacks the last entries only.
+    let early = (0..3).map(|i| look(i * CLOSE_US, 100 * i, &[100 * i, 100 * i]));
+    let burst = (0..10).map(|i| look(2 * CLOSE_US + 100 * i, 210 + i, &[210 + i, 200]));
+    assert!(settled(early.chain(burst)).close(GROUP, replica(2)));
+}
+
+#[test]
+fn a_replica_that_does_not_run_is_not_close() {
+    let mut o = look(0, 100, &[100, 100, 100]);
+    report(&mut o, 2).stopped = Some("a write failed".into());
+    o.nodes.get_mut(&NodeId::new(3)).unwrap().replicas.clear();
+    let o = settled([o]);
+    assert!(o.close(GROUP, replica(1)));
+    assert!(!o.close(GROUP, replica(2)), "it has stopped");
+    assert!(!o.close(GROUP, replica(3)), "its node does not name it");
+}
+
+#[test]
+fn the_divergent_replica_of_equal_index_is_fenced_and_not_caught_up() {
+    let mut o = look(0, 100, &[100, 100, 100]);
+    report(&mut o, 3).digest = Digest([2; 32]);
+    let o = settled([o]);
+    assert!(o.close(GROUP, replica(2)) && !o.close(GROUP, replica(3)));
+    let plan = plan(&catalogue(3), &o);
+    let evidence = Fence {
+        group: GROUP,
+        replica: replica(3),
+        node: NodeId::new(3),
+        index: 100,
+        digest: Digest([2; 32]),
+        majority: Digest([1; 32]),
+    };
+    assert_eq!(plan.fences, [evidence]);
+    assert!(plan.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent && w.node == Some(NodeId::new(3))));
+}
+
+#[test]
+fn nobody_is_fenced_without_a_majority_or_at_another_index() {
+    let mut two = look(0, 100, &[100, 100]);
+    report(&mut two, 2).digest = Digest([2; 32]);
+    let two = settled([two]);
+    let split = plan(&catalogue(2), &two);
+    assert!(split.fences.is_empty() && two.close(GROUP, replica(2)));
+    assert!(split.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent), "but it is said");
+    let mut behind = look(0, 100, &[100, 100, 99]);
+    report(&mut behind, 3).digest = Digest([2; 32]);
+    let plan = plan(&catalogue(3), &settled([behind]));
+    assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != WaitReason::ReplicaInconsistent));
+}

@@ -1,0 +1,35 @@
+//! Removal of stores, one test a rule.
+
+use super::toy::Toy;
+use crate::{
+    catalogue::{CloseMode, Kind, NodeState},
+    ids::NodeId,
+};
+
+#[test]
+fn removal_goes_on_when_nodes_die_in_the_middle() {
+    let mut toy = Toy::with_store(3, 3);
+    let id = toy.find("a").unwrap();
+    toy.down.insert(NodeId::new(2));
+    toy.run(Kind::Close { store: id, mode: CloseMode::Delete, declared_by: "u".into() });
+    for _ in 0..20 {
+        toy.pass();
+    }
+    assert!(toy.c.stores.contains_key(&id), "one node has not said that its data is gone");
+    toy.down.clear();
+    toy.settle();
+    assert!(toy.c.stores.is_empty() && toy.c.groups.is_empty());
+}
+
+#[test]
+fn removal_does_not_wait_for_a_node_that_is_replaced() {
+    let mut toy = Toy::with_store(4, 3);
+    let id = toy.find("a").unwrap();
+    let node = NodeId::new(toy.voters("a")[1]);
+    toy.down.insert(node);
+    toy.run(Kind::Close { store: id, mode: CloseMode::Delete, declared_by: "u".into() });
+    toy.run(Kind::Replace { old: node, new: None });
+    toy.settle();
+    assert!(toy.c.stores.is_empty() && toy.c.groups.is_empty());
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: true });
+}

@@ -1,0 +1,70 @@
+//! Every call of the native services is counted, timed and has a span of its own, in this one place.
+
+use super::{Shared, deadlines::Limit, forward};
+use std::future::Future;
+use taffrail_core::names::StoreName;
+use taffrail_metrics::Metrics;
+use tonic::{Code, Request, Response, Status};
+use tracing::{Instrument, Span, field};
+
+impl Shared {
+    /// Carries out one call. What it logs, and what the tasks that it leaves behind log, names the request, and the store
+    /// once `of_store` has told it.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub async fn counted<M, T, F>(
+        &self,
+        method: &'static str,
+        mut request: Request<M>,
+        call: impl FnOnce(Request<M>) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let request_id = forward::request_id(request.metadata());
+        // Minted once: what is passed on to a peer has the same.
+        if let Ok(value) = request_id.parse() {
+            request.metadata_mut().insert(forward::REQUEST_ID, value);
+        }
+        let limit = Limit::asked(request.extensions()).cloned();
+        let counted = Counted { metrics: &self.metrics, method, limit, code: None };
+        let span = tracing::info_span!("call", method, request_id, store = field::Empty);
+        // A call that its client gave up is timed too: the timer reports when it is dropped.
+        let timer = self.metrics.call_seconds.with_label_values(&[method]).start_timer();
+        let answer = async { call(request).await }.instrument(span).await;
+        timer.observe_duration();
+        counted.ended(answer.as_ref().map_or_else(Status::code, |_| Code::Ok));
+        answer
+    }
+}
+
+/// Counts a call at its end, also when it is dropped in the middle.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    method: &'static str,
+    limit: Option<Limit>,
+    code: Option<Code>,
+}
+
+impl Counted<'_> {
+    fn ended(mut self, code: Code) {
+        self.code = Some(code);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        // Dropped without an answer: its time was over, or its client has left.
+        let code = self.code.unwrap_or_else(|| match &self.limit {
+            Some(limit) if limit.passed() => Code::DeadlineExceeded,
+            Some(_) | None => Code::Cancelled,
+        });
+        self.metrics.calls.with_label_values(&[self.method, &format!("{code:?}")]).inc();
+    }
+}
+
+/// Names the store in the span of the running call.
+pub fn of_store(store: &StoreName) {
+    Span::current().record("store", field::display(store));
+}

@@ -1,0 +1,112 @@
+//! The gRPC servers: port 2113 for clients, and the same services for calls passed on by peers on port 2114.
+
+use super::{
+    Origin, Shared,
+    deadlines::KeepDeadlines,
+    health,
+    inflow::BoundInflow,
+    native::{cluster, stores, streams, subscriptions},
+    refusals::NameRefusals,
+};
+use http::Request;
+use std::time::Duration;
+use taffrail_proto::v1::{
+    cluster_server::ClusterServer, stores_server::StoresServer, streams_server::StreamsServer,
+    subscriptions_server::SubscriptionsServer,
+};
+use tonic::{
+    body::Body,
+    service::{Routes, RoutesBuilder},
+    transport::Server,
+};
+use tower::{
+    layer::util::{Identity, Stack},
+    util::MapRequestLayer,
+};
+
+/// The largest message either way: the largest batch with its framing.
+pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
+/// Calls of one connection; every subscription is one.
+const STREAMS_MAX: u32 = 10_000;
+/// Services of the client port beside those of `taffrail.v1`.
+const OTHER_SERVICES: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// Connections end after this long, so that they spread again over the pods; +-20 % is drawn per process.
+const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
+
+/// The `:authority` of a call, kept for store resolution.
+#[derive(Clone, Debug)]
+pub struct Authority(pub String);
+
+/// Stores the authority of a request as an [`Authority`] among its extensions. HTTP/2 carries the authority in the URI, HTTP/1
+/// in the header `host`.
+fn keep_authority(mut request: Request<Body>) -> Request<Body> {
+    let authority = request
+        .uri()
+        .authority()
+        .map(ToString::to_string)
+        .or_else(|| request.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()).map(ToOwned::to_owned));
+    request.extensions_mut().insert(Authority(authority.unwrap_or_default()));
+    request
+}
+
+type KeepAuthority = MapRequestLayer<fn(Request<Body>) -> Request<Body>>;
+
+/// What every call of a port goes through, the first last.
+pub type Layers = Stack<BoundInflow, Stack<NameRefusals, Stack<KeepDeadlines, Stack<KeepAuthority, Identity>>>>;
+
+/// A server with the transport settings of every port.
+#[must_use]
+pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
+    let fifth = CONNECTION_AGE / 5;
+    let age = CONNECTION_AGE - fifth + taffrail_runtime::jitter(fifth * 2);
+    Server::builder()
+        .initial_stream_window_size(4 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .max_connection_age(age)
+        .layer(MapRequestLayer::new(keep_authority as fn(_) -> _))
+        .layer(KeepDeadlines)
+        .layer(NameRefusals)
+        .layer(BoundInflow::new(inflow_bytes_max))
+}
+
+/// Adds the services of `taffrail.v1`.
+pub fn add_native(routes: &mut RoutesBuilder, shared: &Shared) {
+    routes
+        .add_service(
+            StreamsServer::new(streams::Service(shared.clone()))
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(
+            SubscriptionsServer::new(subscriptions::Service(shared.clone()))
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
+        )
+        .add_service(StoresServer::new(stores::Service(shared.clone())))
+        .add_service(ClusterServer::new(cluster::Service(shared.clone())));
+}
+
+/// Everything that port 2113 serves: the native services, gRPC health and reflection.
+///
+/// # Errors
+/// When the compiled-in descriptors do not decode.
+pub fn client_routes(shared: &Shared) -> Result<Routes, tonic_reflection::server::Error> {
+    debug_assert_eq!(shared.origin, Origin::Client);
+    // Only what this port serves is listed: the descriptors hold the services of the other ports too.
+    let mut reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(taffrail_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+    for name in health::SERVICES.iter().chain(&OTHER_SERVICES) {
+        reflection = reflection.with_service_name(*name);
+    }
+    let reflection = reflection.build_v1()?;
+    let mut routes = RoutesBuilder::default();
+    add_native(&mut routes, shared);
+    routes
+        .add_service(reflection)
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health::Service(shared.clone())));
+    Ok(routes.routes())
+}

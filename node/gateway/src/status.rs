@@ -1,0 +1,239 @@
+//! Domain errors as gRPC status: one code, one stable reason, details as key-values. The only place that chooses them.
+
+use std::time::Duration;
+use taffrail_core::{append::Rejected, ids::NodeId, names::NameError};
+pub use taffrail_proto::reason::{DOMAIN, Reason};
+use taffrail_store_api::{AppendError, LeaderHint, ReadError, ResolveError};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// An error with its place in the table.
+#[derive(Debug)]
+pub struct Problem {
+    reason: Reason,
+    message: String,
+    details: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl Problem {
+    /// A problem without details.
+    #[must_use]
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let later = reason.code() == Code::Unavailable || reason == Reason::Overloaded;
+        let retry_after = later.then_some(Duration::from_millis(200));
+        Self { reason, message: message.into(), details: Vec::new(), retry_after }
+    }
+    /// A field that breaks a rule.
+    #[must_use]
+    pub fn field(field: &'static str, rule: impl Into<String>) -> Self {
+        let rule = rule.into();
+        Self::new(Reason::InvalidArgument, format!("{field}: {rule}")).with("field", field).with("rule", rule)
+    }
+    /// Adds a detail.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.details.push((key, value.to_string()));
+        self
+    }
+    /// Adds the node that leads, if known and not named yet.
+    #[must_use]
+    pub fn with_leader_node(self, leader: Option<NodeId>) -> Self {
+        match leader {
+            Some(node) if !self.details.iter().any(|(key, _)| *key == "leader_node") => self.with("leader_node", node),
+            Some(_) | None => self,
+        }
+    }
+    /// Adds who leads, if known.
+    #[must_use]
+    pub fn with_leader(self, leader: Option<LeaderHint>) -> Self {
+        match leader {
+            Some(l) => self.with("leader_node", l.node).with("leader_replica", l.replica),
+            None => self,
+        }
+    }
+    /// Its reason.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+}
+
+impl From<NameError> for Problem {
+    fn from(e: NameError) -> Self {
+        Self::field(e.field, e.rule)
+    }
+}
+
+impl From<Problem> for Status {
+    fn from(p: Problem) -> Self {
+        #[expect(clippy::disallowed_types, reason = "what tonic takes; nothing hangs on its order")]
+        let mut metadata: std::collections::HashMap<String, String> =
+            p.details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        if p.reason.code() == Code::Unavailable {
+            metadata.entry("proposed".into()).or_insert_with(|| "false".into());
+        }
+        let mut details = ErrorDetails::with_error_info(p.reason.as_str(), DOMAIN, metadata);
+        if let Some(after) = p.retry_after {
+            details.set_retry_info(Some(after));
+        }
+        Self::with_error_details(p.reason.code(), p.message, details)
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(e: AppendError) -> Self {
+        let message = e.to_string();
+        match e {
+            AppendError::Rejected(rejected) => rejected.into(),
+            AppendError::NotLeader(Some(hint)) => Self::new(Reason::NotLeader, message).with_leader(Some(hint)),
+            AppendError::NotLeader(None) => Self::new(Reason::NoLeader, "the store has no leader"),
+            AppendError::Overloaded => Self::new(Reason::Overloaded, message),
+            AppendError::DeadlineBeforeProposal => Self::new(Reason::Deadline, message),
+            AppendError::Unknown(_) => Self::new(Reason::OutcomeUnknown, message).with("proposed", "unknown"),
+            AppendError::NotServing(_) => Self::new(Reason::NotServing, message),
+        }
+    }
+}
+
+impl From<Rejected> for Problem {
+    fn from(e: Rejected) -> Self {
+        let message = e.to_string();
+        match e {
+            Rejected::WrongRevision { stream, expected, actual } => Self::new(Reason::WrongRevision, message)
+                .with("stream", stream)
+                .with("expected", expected)
+                .with("actual", actual),
+            Rejected::StreamFull { stream } => Self::new(Reason::StreamFull, message).with("stream", stream),
+            Rejected::IdReused { stream, id } => {
+                Self::new(Reason::EventIdReused, message).with("stream", stream).with("id", id)
+            }
+            Rejected::Closed => Self::new(Reason::StoreClosed, message),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(e: ReadError) -> Self {
+        let message = e.to_string();
+        match e {
+            ReadError::StreamNotFound(stream) => Self::new(Reason::StreamNotFound, message).with("stream", stream),
+            ReadError::NoReadIndex(_) => Self::new(Reason::NoQuorum, message),
+            ReadError::Deadline => Self::new(Reason::Deadline, message),
+            ReadError::NotServing(_) => Self::new(Reason::NotServing, message),
+            ReadError::Corrupt(_) => Self::new(Reason::Corrupt, message),
+            ReadError::Storage(_) => Self::new(Reason::Storage, message),
+        }
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(e: ResolveError) -> Self {
+        let message = e.to_string();
+        match e {
+            ResolveError::NotFound { wanted, nearest } => {
+                let nearest: Vec<String> = nearest.iter().map(ToString::to_string).collect();
+                Self::new(Reason::StoreNotFound, message).with("store", wanted).with("nearest", nearest.join(","))
+            }
+            ResolveError::Retained(store) => Self::new(Reason::StoreRetained, message).with("store", store),
+            ResolveError::Removing(store) => Self::new(Reason::StoreRemoving, message).with("store", store),
+            ResolveError::Unconfirmed(_) => Self::new(Reason::NoQuorum, message),
+            ResolveError::NotServing(_) => Self::new(Reason::NotServing, message),
+        }
+    }
+}
+
+/// What a peer's refusal of a forwarded append proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It was not proposed there: safe to try elsewhere.
+    NotProposed,
+    /// It has its answer.
+    Final,
+    /// It may have been proposed.
+    Unknown,
+}
+
+/// Reads a peer's status. Only one of our reasons proves anything, or that the call was never sent.
+#[must_use]
+pub fn proof(status: &Status) -> Proof {
+    if taffrail_client::never_sent(status) {
+        return Proof::NotProposed;
+    }
+    let Some(info) = status.get_details_error_info().filter(|i| i.domain == DOMAIN) else { return Proof::Unknown };
+    match Reason::ALL.iter().find(|r| r.as_str() == info.reason) {
+        Some(Reason::NotLeader | Reason::NoLeader | Reason::NotServing | Reason::ShuttingDown | Reason::NoQuorum) => {
+            Proof::NotProposed
+        }
+        Some(Reason::OutcomeUnknown) | None => Proof::Unknown,
+        Some(_) => Proof::Final,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_core::{
+        append::{ExpectedRevision, Tail},
+        ids::{EventId, NodeId, ReplicaId},
+        names::{StoreName, StreamName},
+    };
+
+    #[test]
+    fn every_error_has_a_reason_of_the_table() {
+        let stream = StreamName::new("s").unwrap();
+        let store = StoreName::new("default", "orders").unwrap();
+        let hint = LeaderHint { node: NodeId::new(2), replica: ReplicaId::new(9) };
+        let wrong = Rejected::WrongRevision {
+            stream: stream.clone(),
+            expected: ExpectedRevision::NoStream,
+            actual: Tail::Empty,
+        };
+        let id = EventId::new(uuid::Uuid::nil());
+        let problems: Vec<(Problem, Code)> = vec![
+            (AppendError::Rejected(wrong).into(), Code::FailedPrecondition),
+            (Rejected::StreamFull { stream: stream.clone() }.into(), Code::ResourceExhausted),
+            (Rejected::IdReused { stream: stream.clone(), id }.into(), Code::AlreadyExists),
+            (Rejected::Closed.into(), Code::FailedPrecondition),
+            (AppendError::NotLeader(Some(hint)).into(), Code::Unavailable),
+            (AppendError::NotLeader(None).into(), Code::Unavailable),
+            (AppendError::Overloaded.into(), Code::ResourceExhausted),
+            (AppendError::DeadlineBeforeProposal.into(), Code::DeadlineExceeded),
+            (AppendError::Unknown("x").into(), Code::Unknown),
+            (AppendError::NotServing("x".into()).into(), Code::Unavailable),
+            (ReadError::StreamNotFound(stream).into(), Code::NotFound),
+            (ReadError::NoReadIndex("x").into(), Code::Unavailable),
+            (ReadError::Deadline.into(), Code::DeadlineExceeded),
+            (ReadError::NotServing("x".into()).into(), Code::Unavailable),
+            (ReadError::Corrupt("x".into()).into(), Code::DataLoss),
+            (ReadError::Storage("x".into()).into(), Code::Internal),
+            (ResolveError::NotFound { wanted: store.clone(), nearest: vec![] }.into(), Code::NotFound),
+            (ResolveError::Retained(store.clone()).into(), Code::FailedPrecondition),
+            (ResolveError::Removing(store).into(), Code::FailedPrecondition),
+            (ResolveError::Unconfirmed("x").into(), Code::Unavailable),
+            (ResolveError::NotServing("x".into()).into(), Code::Unavailable),
+        ];
+        for (problem, code) in problems {
+            let reason = problem.reason();
+            let status: Status = problem.into();
+            assert_eq!(status.code(), code, "{reason:?}");
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!((info.domain.as_str(), info.reason.as_str()), (DOMAIN, reason.as_str()));
+            if code == Code::Unavailable {
+                assert!(info.metadata.contains_key("proposed"));
+                assert!(status.get_details_retry_info().is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn only_our_own_word_proves_that_nothing_was_proposed() {
+        let not_leader: Status = Problem::from(AppendError::NotLeader(None)).into();
+        assert_eq!(proof(&not_leader), Proof::NotProposed);
+        let unknown: Status = Problem::from(AppendError::Unknown("x")).into();
+        assert_eq!(proof(&unknown), Proof::Unknown);
+        assert_eq!(proof(&Status::unavailable("connection reset")), Proof::Unknown);
+        let closed: Status = Problem::from(Rejected::Closed).into();
+        assert_eq!(proof(&closed), Proof::Final);
+    }
+}

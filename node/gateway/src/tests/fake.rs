@@ -1,0 +1,428 @@
+//! Nodes made up for the test: a store in memory, replicas that show it, and nodes that route to them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+use taffrail_core::{
+    append::{Append, Appended, ExpectedRevision, Rejected, Tail},
+    event::RecordedEvent,
+    ids::{ClusterId, Digest, GroupId, NodeId, Position, ReplicaId, Revision, StoreId},
+    names::{StoreName, StreamName},
+};
+use taffrail_proto::v1;
+use taffrail_store_api::{
+    AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, ReadError, ResolveError, Route, StoreReader,
+    StoreRef, StoreReplica, StoreTotals, StreamSummary,
+};
+use tokio::{sync::watch, time::Instant};
+use tonic::transport::Channel;
+
+/// The events that all replicas show.
+#[derive(Default)]
+pub(super) struct Data {
+    events: Mutex<Vec<RecordedEvent>>,
+    replicas: Mutex<Vec<Arc<FakeReplica>>>,
+}
+
+impl Data {
+    fn tail(events: &[RecordedEvent], stream: &StreamName) -> Tail {
+        events.iter().rev().find(|e| &e.stream == stream).map_or(Tail::Empty, |e| Tail::At(e.revision))
+    }
+
+    /// Stores a batch by the rules of the store, as far as the tests need them.
+    pub(super) fn append(&self, append: Append) -> Result<Appended, Rejected> {
+        let mut events = self.events.lock().unwrap();
+        let actual = Self::tail(&events, &append.stream);
+        let fits = match (append.expected, actual) {
+            (ExpectedRevision::Any, _)
+            | (ExpectedRevision::NoStream, Tail::Empty)
+            | (ExpectedRevision::StreamExists, Tail::At(_)) => true,
+            (ExpectedRevision::Exact(wanted), Tail::At(at)) => wanted == at,
+            (ExpectedRevision::NoStream | ExpectedRevision::StreamExists | ExpectedRevision::Exact(_), _) => false,
+        };
+        if !fits {
+            return Err(Rejected::WrongRevision { stream: append.stream, expected: append.expected, actual });
+        }
+        let mut revision = match actual {
+            Tail::Empty => 0,
+            Tail::At(r) => r.get() + 1,
+        };
+        let first = (revision, events.len() as u64 + 1);
+        for event in append.events {
+            let position = Position::new(events.len() as u64 + 1).unwrap();
+            events.push(RecordedEvent {
+                stream: append.stream.clone(),
+                revision: Revision::new(revision).unwrap(),
+                position,
+                recorded_at_us: 1_700_000_000_000_000 + position.get(),
+                event,
+            });
+            revision += 1;
+        }
+        let last = events.len() as u64;
+        let answer = Appended {
+            first_revision: Revision::new(first.0).unwrap(),
+            last_revision: Revision::new(revision - 1).unwrap(),
+            first_position: Position::new(first.1).unwrap(),
+            last_position: Position::new(last).unwrap(),
+            recorded_at_us: 1_700_000_000_000_000 + last,
+            repeated: false,
+        };
+        drop(events);
+        for replica in self.replicas.lock().unwrap().iter() {
+            replica.tell(last);
+        }
+        Ok(answer)
+    }
+
+    /// Stores `count` small events, one append each.
+    pub(super) fn fill(&self, stream: &str, count: u64) {
+        for _ in 0..count {
+            self.append_one(stream);
+        }
+    }
+
+    /// Stores one small event; answers its revision.
+    pub(super) fn append_one(&self, stream: &str) -> u64 {
+        let event = taffrail_core::event::NewEvent {
+            id: taffrail_core::ids::EventId::new(taffrail_runtime::new_uuid()),
+            event_type: taffrail_core::names::EventType::new("T").unwrap(),
+            content_type: String::new(),
+            data: bytes::Bytes::from_static(b"data"),
+            metadata: bytes::Bytes::new(),
+            tags: vec![],
+            correlation_id: String::new(),
+            causation_id: String::new(),
+        };
+        let stream = StreamName::new(stream).unwrap();
+        let append = Append { stream, expected: ExpectedRevision::Any, events: vec![event] };
+        self.append(append).unwrap().first_revision.get()
+    }
+}
+
+struct FakeReader(Arc<Data>);
+
+fn page<'a, N>(
+    events: impl DoubleEndedIterator<Item = &'a RecordedEvent>,
+    direction: Direction,
+    bounds: PageBounds,
+    place: impl Fn(&RecordedEvent) -> N,
+) -> Page<N> {
+    let most = bounds.events_max + 1;
+    let mut events: Vec<RecordedEvent> = match direction {
+        Direction::Forward => events.take(most).cloned().collect(),
+        Direction::Backward => events.rev().take(most).cloned().collect(),
+    };
+    let next = events.get(bounds.events_max).map(place);
+    events.truncate(bounds.events_max);
+    Page { events, next }
+}
+
+impl StoreReader for FakeReader {
+    fn read_stream(
+        &self,
+        stream: &StreamName,
+        from: Option<Revision>,
+        direction: Direction,
+        bounds: PageBounds,
+    ) -> Result<Page<Revision>, ReadError> {
+        let all = self.0.events.lock().unwrap();
+        let of = || all.iter().filter(|e| &e.stream == stream);
+        if of().next().is_none() {
+            return Err(ReadError::StreamNotFound(stream.clone()));
+        }
+        let wanted = of().filter(|e| match (direction, from) {
+            (_, None) => true,
+            (Direction::Forward, Some(from)) => e.revision >= from,
+            (Direction::Backward, Some(from)) => e.revision <= from,
+        });
+        Ok(page(wanted, direction, bounds, |e| e.revision))
+    }
+    fn read_all(
+        &self,
+        from: Option<Position>,
+        direction: Direction,
+        bounds: PageBounds,
+    ) -> Result<Page<Position>, ReadError> {
+        let all = self.0.events.lock().unwrap();
+        let wanted = all.iter().filter(|e| match (direction, from) {
+            (_, None) => true,
+            (Direction::Forward, Some(from)) => e.position >= from,
+            (Direction::Backward, Some(from)) => e.position <= from,
+        });
+        Ok(page(wanted, direction, bounds, |e| e.position))
+    }
+    fn list_streams(
+        &self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamSummary>, ReadError> {
+        let mut tails = BTreeMap::new();
+        for e in self.0.events.lock().unwrap().iter() {
+            tails.insert(e.stream.clone(), e.revision);
+        }
+        let wanted = tails
+            .into_iter()
+            .filter(|(name, _)| name.as_str().starts_with(prefix) && after.is_none_or(|after| name > after))
+            .map(|(stream, last_revision)| StreamSummary { stream, last_revision });
+        Ok(wanted.take(limit).collect())
+    }
+    fn stream_tail(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError> {
+        Ok(match Data::tail(&self.0.events.lock().unwrap(), stream) {
+            Tail::Empty => None,
+            Tail::At(r) => Some(r),
+        })
+    }
+    fn totals(&self) -> Result<StoreTotals, ReadError> {
+        let events = self.0.events.lock().unwrap().len() as u64;
+        let last_position = Position::new(events).unwrap();
+        Ok(StoreTotals { events, last_position, digest: Digest::default(), applied_index: events })
+    }
+}
+
+/// A replica of the store on one node.
+pub(super) struct FakeReplica {
+    data: Arc<Data>,
+    node: NodeId,
+    leader: Arc<Mutex<Option<NodeId>>>,
+    /// `None` once the replica has stopped.
+    applied: Mutex<Option<watch::Sender<Applied>>>,
+    /// Answers of the next appends that are not the store's own.
+    script: Mutex<VecDeque<AppendError>>,
+    /// Answers nothing, whatever deadline it is given.
+    hangs: AtomicBool,
+    /// Appends that were asked for.
+    pub(super) asked: AtomicUsize,
+}
+
+impl FakeReplica {
+    fn tell(&self, last: u64) {
+        if let Some(applied) = self.applied.lock().unwrap().as_ref() {
+            applied.send_replace(Applied { index: last, position: Position::new(last).unwrap(), rules: 1 });
+        }
+    }
+    /// The next append is answered so.
+    pub(super) fn next_append(&self, error: AppendError) {
+        self.script.lock().unwrap().push_back(error);
+    }
+    /// From now on nothing is answered.
+    pub(super) fn hang(&self) {
+        self.hangs.store(true, Ordering::SeqCst);
+    }
+    async fn hangs(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+    fn serving(&self) -> bool {
+        self.applied.lock().unwrap().is_some()
+    }
+    fn hint(&self) -> Option<LeaderHint> {
+        self.leader.lock().unwrap().map(|node| LeaderHint { node, replica: ReplicaId::new(node.get() + 100) })
+    }
+}
+
+#[async_trait::async_trait]
+impl StoreReplica for FakeReplica {
+    async fn append(&self, append: Append, _: Instant) -> Result<Appended, AppendError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.hangs().await;
+        if let Some(error) = self.script.lock().unwrap().pop_front() {
+            return Err(error);
+        }
+        if !self.serving() {
+            return Err(AppendError::NotServing("stopped".into()));
+        }
+        if !self.is_leader() {
+            return Err(AppendError::NotLeader(self.hint()));
+        }
+        Ok(self.data.append(append)?)
+    }
+    async fn read_index(&self, _: Instant) -> Result<(), ReadError> {
+        self.hangs().await;
+        if self.serving() { Ok(()) } else { Err(ReadError::NotServing("stopped".into())) }
+    }
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        Arc::new(FakeReader(Arc::clone(&self.data)))
+    }
+    fn applied(&self) -> watch::Receiver<Applied> {
+        match self.applied.lock().unwrap().as_ref() {
+            Some(applied) => applied.subscribe(),
+            None => watch::channel(Applied::default()).1,
+        }
+    }
+    fn leader(&self) -> Option<LeaderHint> {
+        self.hint()
+    }
+    fn is_leader(&self) -> bool {
+        *self.leader.lock().unwrap() == Some(self.node)
+    }
+}
+
+/// A node, with or without a replica.
+pub(super) struct FakeNode {
+    id: NodeId,
+    store: StoreName,
+    data: Arc<Data>,
+    leader: Arc<Mutex<Option<NodeId>>>,
+    replica: Mutex<Option<Arc<FakeReplica>>>,
+    /// Nodes with a replica.
+    holders: Vec<NodeId>,
+    peers: Mutex<BTreeMap<NodeId, Channel>>,
+    namespaces: Arc<Mutex<Vec<String>>>,
+    changes: watch::Sender<u64>,
+}
+
+/// What the nodes of one made-up cluster share.
+#[derive(Clone, Default)]
+pub(super) struct World {
+    /// The events of its store.
+    pub(super) data: Arc<Data>,
+    leader: Arc<Mutex<Option<NodeId>>>,
+    /// Namespaces that have a store of the same name.
+    namespaces: Arc<Mutex<Vec<String>>>,
+}
+
+impl World {
+    /// A store of the same name is declared in another namespace.
+    pub(super) fn declare_in(&self, namespace: &str) {
+        self.namespaces.lock().unwrap().push(namespace.to_owned());
+    }
+    /// The stores of all other namespaces are gone.
+    pub(super) fn remove_others(&self) {
+        self.namespaces.lock().unwrap().clear();
+    }
+
+    /// Makes a node lead, or none.
+    pub(super) fn lead(&self, node: Option<u64>) {
+        *self.leader.lock().unwrap() = node.map(NodeId::new);
+    }
+
+    /// A node of this world; `holders` have replicas.
+    pub(super) fn node(&self, id: u64, holders: &[u64]) -> Arc<FakeNode> {
+        let id = NodeId::new(id);
+        let holders: Vec<NodeId> = holders.iter().copied().map(NodeId::new).collect();
+        let replica = holders.contains(&id).then(|| {
+            let replica = Arc::new(FakeReplica {
+                data: Arc::clone(&self.data),
+                node: id,
+                leader: Arc::clone(&self.leader),
+                applied: Mutex::new(Some(watch::channel(Applied::default()).0)),
+                script: Mutex::default(),
+                hangs: AtomicBool::new(false),
+                asked: AtomicUsize::new(0),
+            });
+            replica.tell(self.data.events.lock().unwrap().len() as u64);
+            self.data.replicas.lock().unwrap().push(Arc::clone(&replica));
+            replica
+        });
+        Arc::new(FakeNode {
+            id,
+            store: StoreName::new("default", "orders").unwrap(),
+            data: Arc::clone(&self.data),
+            leader: Arc::clone(&self.leader),
+            replica: Mutex::new(replica),
+            holders,
+            peers: Mutex::default(),
+            namespaces: Arc::clone(&self.namespaces),
+            changes: watch::channel(0).0,
+        })
+    }
+}
+
+impl FakeNode {
+    /// Connects to a peer.
+    pub(super) fn connect(&self, peer: u64, channel: Channel) {
+        self.peers.lock().unwrap().insert(NodeId::new(peer), channel);
+    }
+    /// Forgets a peer, as the table of connections does when it cannot be proven any more.
+    pub(super) fn disconnect(&self, peer: u64) {
+        self.peers.lock().unwrap().remove(&NodeId::new(peer));
+    }
+    /// Its replica.
+    pub(super) fn replica(&self) -> Arc<FakeReplica> {
+        self.replica.lock().unwrap().clone().unwrap()
+    }
+    /// Its replica stops and is gone.
+    pub(super) fn lose_replica(&self) {
+        let replica = self.replica.lock().unwrap().take().unwrap();
+        replica.applied.lock().unwrap().take();
+    }
+    fn others(&self, first: Option<NodeId>) -> Vec<NodeId> {
+        let mut others: Vec<NodeId> = self.holders.iter().copied().filter(|n| *n != self.id).collect();
+        others.sort_by_key(|n| Some(*n) != first);
+        others
+    }
+}
+
+#[async_trait::async_trait]
+impl Node for FakeNode {
+    async fn resolve(&self, name: &StoreName, _: Instant) -> Result<StoreRef, ResolveError> {
+        if *name != self.store {
+            return Err(ResolveError::NotFound { wanted: name.clone(), nearest: vec![self.store.clone()] });
+        }
+        Ok(StoreRef {
+            id: StoreId::new(uuid::Uuid::from_u128(7)),
+            name: name.clone(),
+            group: GroupId::new(1),
+            nodes: self.holders.clone(),
+            leader: *self.leader.lock().unwrap(),
+        })
+    }
+    fn route_write(&self, _: &StoreRef) -> Route {
+        let leader = *self.leader.lock().unwrap();
+        let replica = self.replica.lock().unwrap().clone();
+        match replica {
+            Some(replica) if leader.is_none() || leader == Some(self.id) => Route::Local(replica),
+            Some(_) | None => Route::Remote(leader.map_or_else(|| self.others(None), |leader| vec![leader])),
+        }
+    }
+    fn route_read(&self, _: &StoreRef) -> Route {
+        match self.replica.lock().unwrap().clone() {
+            Some(replica) => Route::Local(replica),
+            None => Route::Remote(self.others(None)),
+        }
+    }
+    fn peer_channel(&self, node: NodeId) -> Option<Channel> {
+        self.peers.lock().unwrap().get(&node).cloned()
+    }
+    async fn stores(&self) -> Vec<v1::Store> {
+        let store = |namespace: &str, name: &str, state: v1::StoreState| v1::Store {
+            namespace: namespace.into(),
+            name: name.into(),
+            state: state.into(),
+            ..v1::Store::default()
+        };
+        let mut stores =
+            vec![store("default", "old", v1::StoreState::Retained), store("default", "orders", v1::StoreState::Active)];
+        stores.extend(self.namespaces.lock().unwrap().iter().map(|n| store(n, "orders", v1::StoreState::Active)));
+        stores
+    }
+    fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
+        let namespaces = self.namespaces.lock().unwrap();
+        let all = [self.store.namespace()].into_iter().chain(namespaces.iter().map(String::as_str));
+        all.filter(|_| name == self.store.name()).map(|n| StoreName::new(n, name).unwrap()).collect()
+    }
+    async fn store(&self, name: &StoreName, deadline: Instant) -> Result<v1::Store, ResolveError> {
+        self.resolve(name, deadline).await?;
+        let events = self.data.events.lock().unwrap().len() as u64;
+        Ok(v1::Store { name: name.name().into(), namespace: name.namespace().into(), events, ..v1::Store::default() })
+    }
+    fn cluster_status(&self) -> v1::ClusterStatus {
+        v1::ClusterStatus { answered_by: self.id.get(), ..v1::ClusterStatus::default() }
+    }
+    fn cluster_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+    fn node_id(&self) -> Option<NodeId> {
+        Some(self.id)
+    }
+    fn cluster_id(&self) -> Option<ClusterId> {
+        None
+    }
+}

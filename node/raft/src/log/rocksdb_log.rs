@@ -1,0 +1,338 @@
+//! The log disk on RocksDB: one database, write-ahead log on, one writer thread that turns everything queued into one
+//! batch and one sync. A failed sync is never retried: the process is told to end.
+//!
+//! Keys (big-endian): kind, group u64, replica u64 [, index u64]. Kinds are listed in `Kind`.
+
+use super::{Done, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
+use crate::{codec, types::LogId};
+use bytes::Bytes;
+use prost::Message;
+use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
+use std::{io, path::Path, sync::Arc};
+use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
+use taffrail_proto::storage as pb;
+use taffrail_runtime as rt;
+use tokio::sync::mpsc;
+
+/// Bytes that one batch may gather before it is written.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Writes that may wait.
+const QUEUE_MAX: usize = 16_384;
+
+/// First byte of every key.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Kind {
+    Entry = b'e',
+    Purged = b'p',
+    Replica = b'r',
+    Vote = b'v',
+}
+
+/// Value of a live replica: this byte and the partition.
+const LIVE: u8 = 1;
+/// Value of a removed replica.
+const DELETED: u8 = 2;
+/// Value of a fenced replica: this byte, the partition, the index, its digest there and the majority's. More may follow.
+const FENCED: u8 = 3;
+
+fn key(kind: Kind, of: LogKey) -> [u8; 17] {
+    let mut k = [0; 17];
+    k[0] = kind as u8;
+    k[1..9].copy_from_slice(&of.group.get().to_be_bytes());
+    k[9..].copy_from_slice(&of.replica.get().to_be_bytes());
+    k
+}
+
+fn entry_key(of: LogKey, index: u64) -> [u8; 25] {
+    let mut k = [0; 25];
+    k[..17].copy_from_slice(&key(Kind::Entry, of));
+    k[17..].copy_from_slice(&index.to_be_bytes());
+    k
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> io::Result<u64> {
+    let part = bytes.get(at..at + 8).and_then(|b| b.try_into().ok());
+    part.map(u64::from_be_bytes).ok_or_else(|| corrupt("key", "too short"))
+}
+
+fn corrupt(what: &str, why: impl std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("log database, {what}: {why}"))
+}
+
+fn failed(e: rocksdb::Error) -> io::Error {
+    io::Error::other(format!("log database: {e}"))
+}
+
+enum Queued {
+    Write(LogKey, LogOp, Done),
+    /// Nothing after this is carried out.
+    End,
+}
+
+/// What the node does when the log can no longer be written: report and end.
+pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
+/// Called with the seconds that each batch and sync took.
+pub type OnSync = Arc<dyn Fn(f64) + Send + Sync>;
+
+/// See the module.
+pub struct RocksLog {
+    db: Arc<DB>,
+    queue: mpsc::Sender<Queued>,
+    writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl RocksLog {
+    /// Opens or makes the database in `path` and starts its writer.
+    ///
+    /// # Errors
+    /// When RocksDB or the operating system refuses.
+    pub fn open(path: &Path, on_fatal: OnFatal, on_sync: OnSync) -> io::Result<Self> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_write_buffer_size(64 << 20);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_max_total_wal_size(256 << 20);
+        options.set_keep_log_file_num(4);
+        let db = Arc::new(DB::open(&options, path).map_err(failed)?);
+        let (queue, rx) = mpsc::channel(QUEUE_MAX);
+        let writer_db = Arc::clone(&db);
+        let writer = rt::thread("log-writer", move || write_loop(&writer_db, rx, &on_fatal, &on_sync))?;
+        Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
+    }
+
+    /// Waits until the writer has carried out what was submitted before, and has ended; what comes later is refused. To be
+    /// called before the process ends, outside of async code: RocksDB's own statics must outlive every thread that uses it.
+    pub fn close(&self) {
+        let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
+        // a writer that has ended already takes nothing
+        drop(self.queue.blocking_send(Queued::End));
+        if writer.join().is_err() {
+            tracing::error!("the log writer panicked");
+        }
+    }
+}
+
+fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, on_fatal: &OnFatal, on_sync: &OnSync) {
+    let mut synced = WriteOptions::default();
+    synced.set_sync(true);
+    let mut ends = false;
+    while !ends && let Some(first) = rx.blocking_recv() {
+        let (mut batch, mut done) = (WriteBatch::default(), Vec::new());
+        let mut next = Some(first);
+        while let Some(queued) = next.take() {
+            let Queued::Write(key, op, callback) = queued else {
+                ends = true;
+                break;
+            };
+            stage(&mut batch, key, op);
+            done.push(callback);
+            if batch.size_in_bytes() < BATCH_BYTES_MAX {
+                next = rx.try_recv().ok();
+            }
+        }
+        if done.is_empty() {
+            continue;
+        }
+        let start = tokio::time::Instant::now();
+        match db.write_opt(batch, &synced) {
+            Ok(()) => {
+                on_sync(start.elapsed().as_secs_f64());
+                done.into_iter().for_each(|d| d(Ok(())));
+            }
+            Err(e) => {
+                let e = failed(e);
+                on_fatal(&e);
+                for d in done {
+                    d(Err(io::Error::new(e.kind(), e.to_string())));
+                }
+                return;
+            }
+        }
+    }
+}
+
+fn stage(batch: &mut WriteBatch, of: LogKey, op: LogOp) {
+    match op {
+        LogOp::Created(partition) => {
+            let mut value = vec![LIVE];
+            value.extend_from_slice(&partition.get().to_be_bytes());
+            batch.put(key(Kind::Replica, of), value);
+        }
+        LogOp::Vote(vote) => batch.put(key(Kind::Vote, of), codec::vote_to(&vote).encode_to_vec()),
+        LogOp::Append(entries) => entries.iter().for_each(|(index, bytes)| batch.put(entry_key(of, *index), bytes)),
+        LogOp::Truncate(from) => batch.delete_range(entry_key(of, from), entry_key(of, u64::MAX)),
+        LogOp::Purge(id) => {
+            batch.put(key(Kind::Purged, of), codec::log_id_to(&id).encode_to_vec());
+            batch.delete_range(entry_key(of, 0), entry_key(of, id.index + 1));
+        }
+        LogOp::Fenced(mark) => batch.put(key(Kind::Replica, of), encode_mark(&mark)),
+        LogOp::Deleted => {
+            batch.put(key(Kind::Replica, of), [DELETED]);
+            batch.delete(key(Kind::Vote, of));
+            batch.delete(key(Kind::Purged, of));
+            batch.delete_range(entry_key(of, 0), entry_key(of, u64::MAX));
+        }
+    }
+}
+
+fn encode_mark(mark: &FenceMark) -> Vec<u8> {
+    let mut value = vec![FENCED];
+    value.extend_from_slice(&mark.partition.get().to_be_bytes());
+    value.extend_from_slice(&mark.index.to_be_bytes());
+    value.extend_from_slice(&mark.digest.0);
+    value.extend_from_slice(&mark.majority.0);
+    value
+}
+
+fn decode_mark(value: &[u8]) -> io::Result<FenceMark> {
+    let digest_at = |at: usize| {
+        let part = value.get(at..at + 32).and_then(|b| b.try_into().ok());
+        part.map(Digest).ok_or_else(|| corrupt("fence mark", "too short"))
+    };
+    Ok(FenceMark {
+        partition: PartitionId::new(u64_at(value, 1)?),
+        index: u64_at(value, 9)?,
+        digest: digest_at(17)?,
+        majority: digest_at(49)?,
+    })
+}
+
+fn entries(db: &DB, of: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+    let mut options = ReadOptions::default();
+    options.set_iterate_upper_bound(entry_key(of, to).to_vec());
+    let start = entry_key(of, from);
+    let (mut out, mut bytes) = (Vec::new(), 0);
+    for row in db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options) {
+        let (k, v) = row.map_err(failed)?;
+        bytes += v.len();
+        if !out.is_empty() && bytes > bytes_max {
+            break;
+        }
+        out.push((u64_at(&k, 17)?, Bytes::from(v.into_vec())));
+    }
+    Ok(out)
+}
+
+fn recover(db: &DB, of: LogKey) -> io::Result<Recovered> {
+    let vote = match db.get(key(Kind::Vote, of)).map_err(failed)? {
+        Some(v) => Some(codec::vote_from(&pb::Vote::decode(&*v).map_err(|e| corrupt("vote", e))?)),
+        None => None,
+    };
+    let purged: Option<LogId> = match db.get(key(Kind::Purged, of)).map_err(failed)? {
+        Some(v) => Some(codec::log_id_from(&pb::LogId::decode(&*v).map_err(|e| corrupt("purged", e))?)),
+        None => None,
+    };
+    let entries = entries(db, of, 0, u64::MAX, usize::MAX)?;
+    for (next, (index, _)) in (purged.map_or(0, |p| p.index + 1)..).zip(&entries) {
+        if *index != next {
+            return Err(corrupt("entries", format!("{} {index} where {next} must follow", of.group)));
+        }
+    }
+    Ok(Recovered { vote, purged, entries })
+}
+
+fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
+    let mut options = ReadOptions::default();
+    options.set_iterate_upper_bound(vec![Kind::Replica as u8 + 1]);
+    let mut out = Vec::new();
+    for row in db.iterator_opt(IteratorMode::From(&[Kind::Replica as u8], Direction::Forward), options) {
+        let (k, v) = row.map_err(failed)?;
+        let key = LogKey { group: GroupId::new(u64_at(&k, 1)?), replica: ReplicaId::new(u64_at(&k, 9)?) };
+        let state = match v.first() {
+            Some(&LIVE) => ReplicaState::Live(PartitionId::new(u64_at(&v, 1)?)),
+            Some(&DELETED) => ReplicaState::Deleted,
+            Some(&FENCED) => ReplicaState::Fenced(decode_mark(&v)?),
+            other => return Err(corrupt("replica", format!("unknown state {other:?}"))),
+        };
+        out.push((key, state));
+    }
+    Ok(out)
+}
+
+#[async_trait::async_trait]
+impl LogDisk for RocksLog {
+    async fn submit(&self, key: LogKey, op: LogOp, done: Done) {
+        if let Err(mpsc::error::SendError(Queued::Write(_, _, done))) =
+            self.queue.send(Queued::Write(key, op, done)).await
+        {
+            done(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone")));
+        }
+    }
+    async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        let db = Arc::clone(&self.db);
+        rt::blocking(move || entries(&db, key, from, to, bytes_max)).await.map_err(io::Error::other)?
+    }
+    async fn recover(&self, key: LogKey) -> io::Result<Recovered> {
+        let db = Arc::clone(&self.db);
+        rt::blocking(move || recover(&db, key)).await.map_err(io::Error::other)?
+    }
+    async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
+        let db = Arc::clone(&self.db);
+        rt::blocking(move || replicas(&db)).await.map_err(io::Error::other)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::write_synced;
+
+    fn mark() -> FenceMark {
+        let (digest, majority) = (Digest([0xaa; 32]), Digest([0xbb; 32]));
+        FenceMark { partition: PartitionId::new(0x0102), index: 0x0304, digest, majority }
+    }
+
+    /// These bytes are on disks: they are read as they are, for ever.
+    #[test]
+    fn the_bytes_of_a_fence_mark_are_these() {
+        let mut golden = vec![3, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4];
+        golden.extend_from_slice(&[0xaa; 32]);
+        golden.extend_from_slice(&[0xbb; 32]);
+        assert_eq!(encode_mark(&mark()), golden);
+        assert_eq!(decode_mark(&golden).unwrap(), mark());
+        assert!(decode_mark(&golden[..golden.len() - 1]).is_err());
+        golden.push(9);
+        assert_eq!(decode_mark(&golden).unwrap(), mark(), "what a later version adds is passed over");
+    }
+
+    #[tokio::test]
+    async fn a_fence_outlives_the_process_keeps_the_log_and_ends_with_the_tombstone() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+        let log = open();
+        write_synced(&log, key, LogOp::Created(mark().partition)).await.unwrap();
+        write_synced(&log, key, LogOp::Append(vec![(1, Bytes::from_static(b"entry"))])).await.unwrap();
+        write_synced(&log, key, LogOp::Fenced(mark())).await.unwrap();
+        rt::blocking(move || log.close()).await.unwrap();
+        let log = open();
+        assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Fenced(mark()))]);
+        assert_eq!(log.read(key, 0, 9, usize::MAX).await.unwrap().len(), 1);
+        write_synced(&log, key, LogOp::Deleted).await.unwrap();
+        assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Deleted)]);
+        assert!(log.read(key, 0, 9, usize::MAX).await.unwrap().is_empty());
+        rt::blocking(move || log.close()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_closed_log_has_what_was_submitted_before_and_refuses_the_rest() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let log = Arc::new(open());
+        let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
+        let created = || LogOp::Created(PartitionId::new(1));
+        for replica in 0..100 {
+            log.submit(key(replica), created(), Box::new(|done| done.unwrap())).await;
+        }
+        // Other handles live on: tasks that are ending have them.
+        let other = Arc::clone(&log);
+        rt::blocking(move || log.close()).await.unwrap();
+        let late = write_synced(&*other, key(100), created()).await.unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
+        drop(other);
+        let found = open().replicas().await.unwrap();
+        assert_eq!(found.len(), 100);
+    }
+}

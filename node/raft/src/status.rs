@@ -1,0 +1,69 @@
+//! What a replica says of itself, and why it does not answer.
+
+use super::types::StoredMembership;
+use std::{collections::BTreeMap, time::Duration};
+use taffrail_core::ids::Digest;
+use taffrail_store_api::LeaderHint;
+
+/// Why a proposal has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// Not proposed: this replica does not lead.
+    #[error("not the leader")]
+    NotLeader(Option<LeaderHint>),
+    /// Proposed; it may still commit.
+    #[error("outcome unknown: {0}")]
+    Unknown(&'static str),
+    /// Not proposed: the replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+    /// Not proposed: refused by consensus (membership changed, change in flight, ...).
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// Why a read index was not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadIndexError {
+    /// Nobody leads, as far as this replica knows.
+    #[error("no leader is known")]
+    NoLeader,
+    /// The leader did not get a majority's word in time.
+    #[error("no majority confirmed the leader")]
+    NoQuorum,
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+}
+
+/// A replica as its own openraft sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// True while it leads.
+    pub leads: bool,
+    /// Who leads.
+    pub leader: Option<LeaderHint>,
+    /// Current term.
+    pub term: u64,
+    /// Index after the last entry.
+    pub log_end: u64,
+    /// Committed, as this replica knows.
+    pub committed: u64,
+    /// Applied.
+    pub applied: u64,
+    /// Digest at `applied` (the two are taken together).
+    pub digest: Digest,
+    /// Digests at the last indexes at which every replica takes one.
+    pub marks: Vec<(u64, Digest)>,
+    /// Effective membership and the log id that set it.
+    pub membership: StoredMembership,
+    /// The leader only: how far each replica's log matches.
+    pub matched: BTreeMap<u64, u64>,
+    /// The leader only: how long ago a majority answered.
+    pub quorum_acked_ago: Option<Duration>,
+    /// Why it no longer runs.
+    pub stopped: Option<String>,
+}

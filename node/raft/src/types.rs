@@ -1,0 +1,90 @@
+//! The type configuration of every group, and names for its parts.
+
+use crate::runtime::Runtime;
+use bytes::Bytes;
+use openraft::alias;
+use std::fmt;
+use taffrail_core::{append::Outcome, ids::NodeId};
+
+/// An encoded command of a group's state machine. Opaque here: encoded where it is proposed, decoded where it is applied.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Command(pub Bytes);
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Command({} bytes)", self.0.len())
+    }
+}
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What apply answers to the proposer of an entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Reply {
+    /// A blank or membership entry, or a command without an answer.
+    #[default]
+    None,
+    /// One outcome for each append of the entry.
+    Appends(Vec<Outcome>),
+    /// The catalogue's answer.
+    Catalogue(taffrail_core::catalogue::CatalogueOutcome),
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Appends(_) => "appends",
+            Self::Catalogue(_) => "catalogue",
+        })
+    }
+}
+
+/// The node a replica lives on; part of the membership, so that a group finds its replicas without the catalogue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Host(pub NodeId);
+
+/// The type configuration.
+#[derive(Debug, Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Command;
+    type R = Reply;
+    /// A `ReplicaId`.
+    type NodeId = u64;
+    type Node = Host;
+    type Term = u64;
+    type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = Payload;
+    type Entry = openraft::Entry<<Self::LeaderId as openraft::vote::RaftLeaderId>::Committed, Self::Payload>;
+    type AsyncRuntime = Runtime;
+    type Responder<T>
+        = openraft::impls::OneshotResponder<Self, T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
+
+/// What an entry carries: nothing, a command or a membership.
+pub type Payload = openraft::EntryPayload<Command, u64, Host>;
+/// A log entry.
+pub type Entry = alias::EntryOf<TypeConfig>;
+/// Term, leader and index of an entry.
+pub type LogId = alias::LogIdOf<TypeConfig>;
+/// A vote.
+pub type Vote = alias::VoteOf<TypeConfig>;
+/// Voters and learners, as of a log id.
+pub type StoredMembership = alias::StoredMembershipOf<TypeConfig>;
+/// Voters and learners.
+pub type Membership = openraft::Membership<u64, Host>;
+/// Who led when an entry was proposed.
+pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;

@@ -1,0 +1,85 @@
+//! How this node is, and how it begins: answered by itself, in every state of its life.
+
+use super::{
+    Service,
+    answer::{TIMEOUT, uuid},
+};
+use crate::member::lifecycle::Told;
+use taffrail_core::ids::{ClusterId, DiskId, NodeId};
+use taffrail_http::Readiness;
+use taffrail_proto::admin::{self as pb, Lifecycle, NodeStatus};
+use tokio::sync::oneshot;
+use tonic::Status;
+
+impl Service {
+    pub(super) async fn begin_cluster(&self, request: pb::BootstrapRequest) -> Result<pb::BootstrapResponse, Status> {
+        self.check_disk(&request.disk_id)?;
+        let cluster = ClusterId::new(uuid("cluster_id", &request.cluster_id)?);
+        let (tx, rx) = oneshot::channel();
+        let node = self.tell(Told::Bootstrap(cluster, tx), rx).await?;
+        Ok(pb::BootstrapResponse { node_id: node.get() })
+    }
+
+    pub(super) async fn join_cluster(&self, request: pb::JoinRequest) -> Result<pb::JoinResponse, Status> {
+        self.check_disk(&request.disk_id)?;
+        let cluster = ClusterId::new(uuid("cluster_id", &request.cluster_id)?);
+        // A node that is joining already does not listen: it has what it needs.
+        if self.disk.borrow().cluster == Some(cluster) {
+            return Ok(pb::JoinResponse {});
+        }
+        let (tx, rx) = oneshot::channel();
+        self.tell(Told::Join(cluster, tx), rx).await?;
+        Ok(pb::JoinResponse {})
+    }
+
+    fn check_disk(&self, wanted: &str) -> Result<(), Status> {
+        let wanted = DiskId::new(uuid("disk_id", wanted)?);
+        let is = self.disk.borrow().disk;
+        if is == Some(wanted) {
+            Ok(())
+        } else {
+            Err(Status::failed_precondition("disk_id: this node has another disk"))
+        }
+    }
+
+    async fn tell<T>(&self, told: Told, answer: oneshot::Receiver<Result<T, String>>) -> Result<T, Status> {
+        self.told.send(told).await.map_err(|_| Status::unavailable("this node is stopping"))?;
+        match tokio::time::timeout(TIMEOUT * 3, answer).await {
+            Ok(Ok(done)) => done.map_err(Status::failed_precondition),
+            Ok(Err(_)) => Err(Status::unavailable("this node is stopping")),
+            Err(_) => Err(Status::deadline_exceeded("this node is still at it")),
+        }
+    }
+
+    pub(super) fn status_now(&self) -> NodeStatus {
+        let disk = self.disk.borrow().clone();
+        let readiness = self.readiness.borrow().clone();
+        let member = self.member.borrow().clone();
+        let fenced = if let Readiness::Fenced { reason } = &readiness { reason.clone() } else { String::new() };
+        let lifecycle = if !fenced.is_empty() {
+            Lifecycle::Fenced
+        } else if disk.node.is_some() {
+            Lifecycle::Member
+        } else if disk.cluster.is_some() {
+            Lifecycle::Joining
+        } else {
+            Lifecycle::Blank
+        };
+        NodeStatus {
+            lifecycle: lifecycle.into(),
+            cluster_id: disk.cluster.map(|c| c.to_string()).unwrap_or_default(),
+            disk_id: disk.disk.map(|d| d.to_string()).unwrap_or_default(),
+            node_id: disk.node.map_or(0, NodeId::get),
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ready: readiness == Readiness::Ready,
+            ready_reason: readiness.to_string(),
+            fence_reason: fenced,
+            coordinator: member.as_ref().and_then(|m| m.system.leader()).map_or(0, |l| l.node.get()),
+            groups: member.as_ref().map_or(0, |m| u32::try_from(m.all_running().len() + 1).unwrap_or(u32::MAX)),
+            leaders: member.as_ref().map_or(0, |m| u32::try_from(m.leaderships()).unwrap_or(u32::MAX)),
+            blank: disk.cluster.is_none(),
+            incarnation: format!("{:016x}", disk.incarnation),
+        }
+    }
+}

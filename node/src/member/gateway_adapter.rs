@@ -1,0 +1,317 @@
+//! The node as the gateway sees it.
+
+use super::member::Member;
+use crate::coordinator::view;
+use std::sync::Arc;
+use taffrail_core::{
+    catalogue::{Catalogue, NodeState, Store, StoreState},
+    ids::{ClusterId, NodeId, StoreId},
+    names::StoreName,
+};
+use taffrail_metrics::{Metrics, StateSample, StoreSample};
+use taffrail_proto::v1;
+use taffrail_raft::peer::table::Table;
+use taffrail_runtime as rt;
+use taffrail_storage::store::db::Figures;
+use taffrail_store_api::{Node, ReadError, ResolveError, Route, StoreRef, StoreReplica};
+use tokio::{sync::watch, time::Instant};
+
+/// Label of the system group.
+const SYSTEM: &str = "system";
+
+/// See the module. Serves nothing before there is a member.
+pub struct Facade {
+    member: watch::Receiver<Option<Arc<Member>>>,
+    table: Table,
+    /// Rises with the member's changes, also across its coming.
+    changes: watch::Sender<u64>,
+}
+
+impl Facade {
+    /// Shows `member` once there is one.
+    #[must_use]
+    pub fn new(member: watch::Receiver<Option<Arc<Member>>>, table: Table) -> Arc<Self> {
+        let this = Arc::new(Self { member: member.clone(), table, changes: watch::channel(0).0 });
+        let weak = Arc::downgrade(&this);
+        rt::spawn(async move {
+            let mut member = member;
+            if member.wait_for(Option::is_some).await.is_err() {
+                return;
+            }
+            let Some(now) = member.borrow().clone() else { return };
+            let mut changes = now.changes.subscribe();
+            loop {
+                let Some(this) = weak.upgrade() else { return };
+                this.changes.send_modify(|n| *n += 1);
+                drop(this);
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        this
+    }
+
+    fn now(&self) -> Option<Arc<Member>> {
+        self.member.borrow().clone()
+    }
+
+    fn store_ref(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> StoreRef {
+        let nodes = c.groups.get(&store.group).map(|g| g.nodes().collect()).unwrap_or_default();
+        let leader = member.running(store.group).and_then(|r| r.group.leader()).map(|l| l.node);
+        StoreRef { id, name: store.name.clone(), group: store.group, nodes, leader }
+    }
+
+    fn find(c: &Catalogue, member: &Member, name: &StoreName) -> Result<StoreRef, ResolveError> {
+        match c.store_named(name) {
+            Some((id, store)) => match store.state {
+                StoreState::Active => Ok(Self::store_ref(c, member, id, store)),
+                StoreState::Retained { .. } => Err(ResolveError::Retained(name.clone())),
+                StoreState::Removing => Err(ResolveError::Removing(name.clone())),
+            },
+            None => Err(ResolveError::NotFound { wanted: name.clone(), nearest: nearest(c, name) }),
+        }
+    }
+
+    /// Sets the gauges of the local replicas.
+    pub fn sample(&self, metrics: &Metrics) {
+        metrics.peer_connections.set(i64::try_from(self.table.links().len()).unwrap_or(i64::MAX));
+        let Some(member) = self.now() else { return };
+        let c = member.applied();
+        // Retained stores too: they may come back, and their counters with them.
+        let named = c.stores.values().map(|s| s.name.to_string());
+        metrics.retain_stores(&named.chain(std::iter::once(SYSTEM.to_owned())).collect());
+        let Figures { live_bytes, memtable_bytes, pending_compaction_bytes } = member.parts.db.figures();
+        metrics.sample_state(&StateSample { live_bytes, memtable_bytes, pending_compaction_bytes });
+        let mut samples = Vec::new();
+        for running in member.all_running() {
+            let id = running.group.group();
+            let store = c.groups.get(&id).and_then(|g| c.stores.get(&g.store));
+            let totals = running.replica.reader().totals().unwrap_or_default();
+            samples.push(sample(
+                store.map_or_else(|| format!("group-{id}"), |s| s.name.to_string()),
+                &running.group,
+                totals,
+            ));
+        }
+        samples.push(sample(SYSTEM.into(), &member.system, taffrail_store_api::StoreTotals::default()));
+        metrics.replicas_fenced.set(i64::try_from(member.fenced().len()).unwrap_or(i64::MAX));
+        metrics.sample(member.system.leads(), &samples);
+    }
+}
+
+fn sample(store: String, group: &taffrail_raft::group::Group, totals: taffrail_store_api::StoreTotals) -> StoreSample {
+    let s = group.status();
+    let slowest = s.matched.values().min().copied().unwrap_or(s.committed);
+    StoreSample {
+        store,
+        totals,
+        leads: s.leads,
+        term: s.term,
+        committed: s.committed,
+        applied: s.applied,
+        quorum: if s.leads { s.quorum_acked_ago.is_some() } else { s.leader.is_some() },
+        worst_lag: s.committed.saturating_sub(slowest),
+    }
+}
+
+/// At most three names that look like `name`: the same name elsewhere first, then by common letters.
+fn nearest(c: &Catalogue, name: &StoreName) -> Vec<StoreName> {
+    let score = |other: &StoreName| {
+        let common = other.name().chars().zip(name.name().chars()).take_while(|(a, b)| a == b).count();
+        (other.name() != name.name(), std::cmp::Reverse(common))
+    };
+    let active = c.stores.values().filter(|s| s.state == StoreState::Active).map(|s| s.name.clone());
+    let mut names: Vec<StoreName> =
+        active.filter(|n| n.name() == name.name() || n.name().chars().next() == name.name().chars().next()).collect();
+    names.sort_by_key(|n| (score(n), n.clone()));
+    names.truncate(3);
+    names
+}
+
+#[async_trait::async_trait]
+impl Node for Facade {
+    async fn resolve(&self, name: &StoreName, deadline: Instant) -> Result<StoreRef, ResolveError> {
+        let member =
+            self.now().ok_or_else(|| ResolveError::NotServing("it is not a member of a cluster yet".into()))?;
+        match Self::find(&member.applied(), &member, name) {
+            Ok(store) => Ok(store),
+            Err(miss) => {
+                // A denial is confirmed first: the catalogue applied here may lag.
+                match member.system.read_index(deadline).await {
+                    Ok(()) => Self::find(&member.applied(), &member, name),
+                    Err(_) => match miss {
+                        ResolveError::NotFound { .. } => Err(ResolveError::Unconfirmed("no coordinator answers")),
+                        other @ (ResolveError::Retained(_)
+                        | ResolveError::Removing(_)
+                        | ResolveError::Unconfirmed(_)
+                        | ResolveError::NotServing(_)) => Err(other),
+                    },
+                }
+            }
+        }
+    }
+
+    fn route_write(&self, store: &StoreRef) -> Route {
+        let Some(member) = self.now() else { return Route::Remote(Vec::new()) };
+        let Some(running) = member.running(store.group) else { return Route::Remote(store.nodes.clone()) };
+        if running.group.leads() {
+            return Route::Local(running.replica);
+        }
+        match running.group.leader().filter(|l| l.node != member.node()) {
+            Some(leader) => Route::Remote(vec![leader.node]),
+            // Nobody leads: asking here again says so at once and is tried again.
+            None => Route::Local(running.replica),
+        }
+    }
+
+    fn route_read(&self, store: &StoreRef) -> Route {
+        let member = self.now();
+        match member.as_ref().and_then(|m| m.running(store.group)) {
+            Some(running) => Route::Local(running.replica),
+            None => {
+                let here = member.map(|m| m.node());
+                Route::Remote(store.nodes.iter().copied().filter(|n| Some(*n) != here).collect())
+            }
+        }
+    }
+
+    fn peer_channel(&self, node: NodeId) -> Option<tonic::transport::Channel> {
+        self.table.channel(node)
+    }
+
+    async fn stores(&self) -> Vec<v1::Store> {
+        let Some(member) = self.now() else { return Vec::new() };
+        let c = member.applied();
+        let mut out = Vec::with_capacity(c.stores.len());
+        for (id, store) in &c.stores {
+            out.push(show(&c, &member, *id, store).await);
+        }
+        out
+    }
+
+    fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
+        self.now().map(|member| member.applied().stores_with_name(name)).unwrap_or_default()
+    }
+
+    async fn store(&self, name: &StoreName, deadline: Instant) -> Result<v1::Store, ResolveError> {
+        match self.resolve(name, deadline).await {
+            Ok(_) | Err(ResolveError::Retained(_) | ResolveError::Removing(_)) => {}
+            Err(e) => return Err(e),
+        }
+        let member = self.now().ok_or_else(|| ResolveError::NotServing("it has stopped".into()))?;
+        let c = member.applied();
+        match c.store_named(name) {
+            Some((id, store)) => Ok(show(&c, &member, id, store).await),
+            None => Err(ResolveError::NotFound { wanted: name.clone(), nearest: nearest(&c, name) }),
+        }
+    }
+
+    fn cluster_status(&self) -> v1::ClusterStatus {
+        let Some(member) = self.now() else { return v1::ClusterStatus::default() };
+        if let Some(view) = member.view.borrow().as_ref()
+            && let Some(status) = &view.status
+        {
+            return status.clone();
+        }
+        status_from_here(&member, &self.table)
+    }
+
+    fn cluster_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn node_id(&self) -> Option<NodeId> {
+        self.now().map(|m| m.node())
+    }
+
+    fn cluster_id(&self) -> Option<ClusterId> {
+        self.now().map(|m| m.cluster())
+    }
+}
+
+/// What a node that does not coordinate can say: the catalogue, and whom it reaches itself.
+fn status_from_here(member: &Member, table: &Table) -> v1::ClusterStatus {
+    let c = member.applied();
+    let system = member.system.status();
+    let voters: Vec<u64> = system.membership.voter_ids().collect();
+    let present = c.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
+    let nodes = present.map(|(id, n)| {
+        let groups = c.groups.values().filter(|g| g.nodes().any(|x| x == *id)).count();
+        v1::Node {
+            node_id: id.get(),
+            disk_id: n.disk.to_string(),
+            name: n.name.clone(),
+            state: view::node_state(n.state).into(),
+            system_voter: voters.contains(&id.get()),
+            reachable: *id == member.node() || table.channel(*id).is_some(),
+            groups: u32::try_from(groups + 1).unwrap_or(u32::MAX),
+            leaders: if *id == member.node() { u32::try_from(member.leaderships()).unwrap_or(u32::MAX) } else { 0 },
+            version: n.version.clone(),
+            peer_address: n.address.clone(),
+        }
+    });
+    v1::ClusterStatus {
+        cluster_id: member.cluster().to_string(),
+        coordinator: system.leader.map_or(0, |l| l.node.get()),
+        term: system.term,
+        nodes: nodes.collect(),
+        stores: u32::try_from(c.stores.values().filter(|s| s.state == StoreState::Active).count()).unwrap_or(u32::MAX),
+        answered_by: member.node().get(),
+        problems: Vec::new(),
+    }
+}
+
+async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1::Store {
+    let running = member.running(store.group);
+    let totals = match &running {
+        Some(r) => {
+            let reader = r.replica.reader();
+            let totals: Result<_, ReadError> =
+                rt::blocking(move || reader.totals()).await.unwrap_or_else(|_| Ok(Default::default()));
+            totals.unwrap_or_default()
+        }
+        None => taffrail_store_api::StoreTotals::default(),
+    };
+    let status = running.as_ref().map(|r| r.group.status());
+    let leader = status.as_ref().and_then(|s| s.leader);
+    let members = match &status {
+        Some(s) => {
+            let voters: Vec<u64> = s.membership.voter_ids().collect();
+            s.membership
+                .nodes()
+                .map(|(replica, host)| v1::Replica {
+                    replica_id: *replica,
+                    node_id: host.0.get(),
+                    voter: voters.contains(replica),
+                    leader: leader.is_some_and(|l| l.replica.get() == *replica),
+                    caught_up: s.matched.get(replica).is_some_and(|m| *m >= s.committed),
+                })
+                .collect()
+        }
+        None => c
+            .groups
+            .get(&store.group)
+            .map(|g| {
+                let replica = |(id, r): (&taffrail_core::ids::ReplicaId, &taffrail_core::catalogue::Replica)| {
+                    v1::Replica { replica_id: id.get(), node_id: r.node.get(), ..v1::Replica::default() }
+                };
+                g.replicas.iter().map(replica).collect()
+            })
+            .unwrap_or_default(),
+    };
+    v1::Store {
+        id: id.to_string(),
+        namespace: store.name.namespace().to_owned(),
+        name: store.name.name().to_owned(),
+        state: view::store_state(c, id).into(),
+        replicas: store.replicas,
+        leader: leader.map_or(0, |l| l.node.get()),
+        term: status.as_ref().map_or(0, |s| s.term),
+        members,
+        last_position: totals.last_position.get(),
+        events: totals.events,
+        digest: if running.is_some() { totals.digest.to_string() } else { String::new() },
+        applied_index: totals.applied_index,
+    }
+}

@@ -1,0 +1,378 @@
+//! What peers ask of this node.
+
+use super::{
+    fence::{self, FenceError},
+    member::Member,
+    propose::CatalogueError,
+};
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use prost::Message;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use taffrail_core::{
+    catalogue::{CatalogueOutcome, Kind, Registration},
+    ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+    plan::{Candidate, can_take_over},
+};
+use taffrail_proto::{
+    peer::{
+        CatchUpChunk, CatchUpRequest, Divergence, Fence, FenceResponse, FencedReplica, FrameKind, HandOver, Identity,
+        Mark, Matched, NodeReport, PeerAddress, Refusal, RefusalKind, RegisterRequest, RegisterResponse, ReplicaKey,
+        ReplicaReport, register_response::Answer,
+    },
+    storage as pb,
+};
+use taffrail_raft::{
+    codec as raft_codec,
+    group::Group,
+    log::{FenceMark, LogKey},
+    peer::{
+        Request,
+        dispatch::{Handler, refusal},
+        server::PROTOCOL,
+        table::Table,
+    },
+    status::{ProposeError, Status},
+};
+use taffrail_runtime as rt;
+use taffrail_storage::{
+    catalogue::{codec, machine as catalogue_machine},
+    store::catch_up,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long this node works on a request whose caller did not say.
+const WORK: Duration = Duration::from_secs(10);
+
+/// This node for its peers; a member once it is one.
+pub struct NodeHandler {
+    identity: watch::Receiver<Option<Identity>>,
+    table: Table,
+    member: watch::Receiver<Option<Arc<Member>>>,
+    fenced: Mutex<Option<String>>,
+}
+
+impl NodeHandler {
+    /// Answers as `identity` for `member`.
+    #[must_use]
+    pub fn new(
+        identity: watch::Receiver<Option<Identity>>,
+        table: Table,
+        member: watch::Receiver<Option<Arc<Member>>>,
+    ) -> Self {
+        Self { identity, table, member, fenced: Mutex::new(None) }
+    }
+
+    /// From now on every frame is refused.
+    pub fn fence(&self, why: &str) {
+        *self.fenced.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+}
+
+impl Handler for NodeHandler {
+    fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let fenced = self.fenced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let member = self.member.borrow().clone();
+        async move {
+            if let Some(why) = fenced {
+                return Err(refusal(RefusalKind::Fenced, why));
+            }
+            let member = member.ok_or_else(|| refusal(RefusalKind::Unavailable, "this node is not a member yet"))?;
+            answer(&member, from, &request).await
+        }
+        .boxed()
+    }
+
+    fn catch_up(
+        &self,
+        request: CatchUpRequest,
+    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, Refusal>>, Refusal>> {
+        let member = self.member.borrow().clone();
+        async move {
+            let member = member.ok_or_else(|| refusal(RefusalKind::Unavailable, "this node is not a member yet"))?;
+            let group = GroupId::new(request.group);
+            let db = Arc::clone(&member.parts.db);
+            if group == GroupId::SYSTEM {
+                return Ok(catalogue_machine::send(db));
+            }
+            let running = member.running(group);
+            let running = running.filter(|r| r.group.key().replica.get() == request.to_replica);
+            let running = running.ok_or_else(|| refusal(RefusalKind::NoSuchReplica, "no such replica here"))?;
+            let digest = request.digest.as_ref().try_into().map(Digest);
+            let digest = digest.map_err(|_| refusal(RefusalKind::BadFrame, "a digest has 32 bytes"))?;
+            let wanted =
+                catch_up::Wanted { group, partition: running.partition, next_position: request.next_position, digest };
+            Ok(until_stopped(catch_up::send(db, wanted), running.group.stopping()))
+        }
+        .boxed()
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        self.identity.borrow().clone()
+    }
+
+    fn peers(&self) -> Vec<PeerAddress> {
+        self.table.addresses()
+    }
+}
+
+/// Passes a state on until its replica stops: one that was fenced gives its data to nobody, not even the rest of it. The
+/// receiver sees a stream that ends early, and asks another replica.
+fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch_up::Chunks {
+    let (tx, rx) = mpsc::channel(1);
+    rt::spawn(async move {
+        let pass_on = async {
+            while let Some(chunk) = chunks.recv().await {
+                if tx.send(chunk).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = pass_on => {}
+        }
+    });
+    rx
+}
+
+/// The identity that a handshake shows.
+#[must_use]
+pub fn identity(
+    cluster: taffrail_core::ids::ClusterId,
+    disk: DiskId,
+    node: Option<NodeId>,
+    name: &str,
+    address: &str,
+    nonces: &[u64],
+    version: &str,
+) -> Identity {
+    Identity {
+        cluster_id: cluster.to_bytes().to_vec().into(),
+        disk_id: disk.to_bytes().to_vec().into(),
+        node_id: node.map_or(0, NodeId::get),
+        name: name.to_owned(),
+        nonces: nonces.to_vec(),
+        address: address.to_owned(),
+        protocol: PROTOCOL,
+        version: version.to_owned(),
+    }
+}
+
+async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result<Bytes, Refusal> {
+    match request.kind {
+        FrameKind::Append
+        | FrameKind::Vote
+        | FrameKind::PreVote
+        | FrameKind::TransferLeader
+        | FrameKind::BeginCatchUp
+        | FrameKind::ReadIndex => addressed(member, request)?.answer(request, from).await,
+        FrameKind::ChangeMembership => {
+            let change = pb::ChangeMembership::decode(request.payload.clone()).map_err(bad)?;
+            change_membership(addressed(member, request)?.as_ref(), &change).await?;
+            Ok(Bytes::new())
+        }
+        FrameKind::HandOver => {
+            let to = HandOver::decode(request.payload.clone()).map_err(bad)?.to_replica;
+            hand_over(addressed(member, request)?.as_ref(), ReplicaId::new(to)).await?;
+            Ok(Bytes::new())
+        }
+        FrameKind::Fence => {
+            let ask = Fence::decode(request.payload.clone()).map_err(bad)?;
+            let key = LogKey { group: request.group, replica: request.to_replica };
+            let mark = fence::fence(member, from, key, &ask).await.map_err(not_fenced)?;
+            Ok(FenceResponse { divergence: Some(divergence(&mark)) }.encode_to_vec().into())
+        }
+        FrameKind::Report => Ok(report(member).encode_to_vec().into()),
+        FrameKind::Register => {
+            let register = RegisterRequest::decode(request.payload.clone()).map_err(bad)?;
+            Ok(register_node(member, register).await?.encode_to_vec().into())
+        }
+        FrameKind::Propose => {
+            let command = codec::decode_command(request.payload.clone()).map_err(bad)?;
+            match member.propose_here(command.kind, Instant::now() + WORK).await {
+                Ok(outcome) => Ok(codec::encode_outcome(&outcome)),
+                Err(CatalogueError::NoCoordinator(_)) => Err(member.system.not_leader()),
+                // The caller must not take this for a refusal: no answer is what "unknown" looks like on the wire.
+                Err(CatalogueError::Unknown(why)) => {
+                    tracing::warn!(%why, "a proposal of a peer has an unknown outcome");
+                    std::future::pending().await
+                }
+            }
+        }
+        FrameKind::Unspecified | FrameKind::Admin => Err(refusal(RefusalKind::BadFrame, "unknown kind of frame")),
+    }
+}
+
+fn not_fenced(e: FenceError) -> Refusal {
+    let kind = match &e {
+        FenceError::NotCoordinator(_) | FenceError::Unconfirmed { .. } => RefusalKind::Rejected,
+        FenceError::NoSuchReplica(_) => RefusalKind::NoSuchReplica,
+        FenceError::BadEvidence(_) => RefusalKind::BadFrame,
+        FenceError::Io(_) => RefusalKind::Unavailable,
+    };
+    refusal(kind, e.to_string())
+}
+
+fn divergence(mark: &FenceMark) -> Divergence {
+    let (digest, majority) = (mark.digest.0.to_vec().into(), mark.majority.0.to_vec().into());
+    Divergence { index: mark.index, digest, majority }
+}
+
+fn bad(why: impl std::fmt::Display) -> Refusal {
+    refusal(RefusalKind::BadFrame, why.to_string())
+}
+
+/// The replica that the frame names; any other one of the group is another lifetime and never answers for it.
+fn addressed(member: &Member, request: &Request) -> Result<Arc<Group>, Refusal> {
+    let group = member.replica(request.group).filter(|g| g.key().replica == request.to_replica);
+    group.ok_or_else(|| {
+        let (group, replica) = (request.group, request.to_replica);
+        if member.fence_of(LogKey { group, replica }).is_some() {
+            let message = format!("group {group}: replica {replica} is fenced ({})", fence::REASON);
+            return refusal(RefusalKind::Fenced, message);
+        }
+        refusal(RefusalKind::NoSuchReplica, format!("group {group}: no replica {replica} here"))
+    })
+}
+
+/// Carries out a change that the coordinator has decided from `expected`.
+///
+/// # Errors
+/// When this replica does not lead or its membership is another one.
+pub async fn change_membership(group: &Group, change: &pb::ChangeMembership) -> Result<(), Refusal> {
+    let voters: BTreeSet<ReplicaId> = change.voters.iter().map(|r| ReplicaId::new(*r)).collect();
+    let learners: BTreeMap<ReplicaId, NodeId> =
+        change.learners.iter().map(|h| (ReplicaId::new(h.replica), NodeId::new(h.node))).collect();
+    if voters.is_empty() {
+        return Err(bad("a group has at least one voter"));
+    }
+    let expected = change.expected.as_ref().map(raft_codec::log_id_from);
+    group.change_membership(expected, &voters, &learners, Instant::now() + WORK).await.map_err(|e| match e {
+        ProposeError::NotLeader(_) => group.not_leader(),
+        ProposeError::Refused(why) => refusal(RefusalKind::MembershipChanged, why),
+        e @ (ProposeError::Unknown(_) | ProposeError::Stopped(_)) => refusal(RefusalKind::Unavailable, e.to_string()),
+    })
+}
+
+/// Hands leadership on, after checking what openraft does not check.
+///
+/// # Errors
+/// When this replica does not lead, or the target is itself, no voter, or behind.
+pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
+    let status = group.status();
+    if !status.leads {
+        return Err(group.not_leader());
+    }
+    let voter = status.membership.voter_ids().any(|v| v == to.get());
+    let matched = status.matched.get(&to.get()).copied().unwrap_or(0);
+    if !can_take_over(group.key().replica, Candidate { replica: to, voter, matched }, status.committed) {
+        return Err(refusal(
+            RefusalKind::Rejected,
+            format!("replica {to} cannot take over: not another caught-up voter"),
+        ));
+    }
+    group.transfer_leader(to).await.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))
+}
+
+async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterResponse, Refusal> {
+    let disk = DiskId::from_slice(&r.disk_id).ok_or_else(|| bad("disk_id: must have 16 bytes"))?;
+    let kind = Kind::Register(Registration { disk, name: r.name, address: r.address, version: r.version });
+    // Nodes ask this again all the time, to hear of their end.
+    let outcome = member.propose_if_needed(kind, Instant::now() + WORK).await;
+    let outcome = outcome.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))?;
+    let respond = |answer: Answer, node: NodeId| RegisterResponse { answer: answer.into(), node_id: node.get() };
+    match outcome {
+        CatalogueOutcome::Node(node) => Ok(respond(Answer::Member, node)),
+        CatalogueOutcome::NodeRemoved { forced: false, node } => Ok(respond(Answer::Drained, node)),
+        CatalogueOutcome::NodeRemoved { forced: true, node } => {
+            // It was removed only after every group had its voters elsewhere: nothing names it any more.
+            Ok(respond(Answer::ForcedWhole, node))
+        }
+        other @ (CatalogueOutcome::Done
+        | CatalogueOutcome::Store(_)
+        | CatalogueOutcome::Replica(_)
+        | CatalogueOutcome::Refused(_)) => Err(refusal(RefusalKind::Rejected, format!("unexpected answer {other:?}"))),
+    }
+}
+
+/// How this node's replicas are.
+#[must_use]
+pub fn report(member: &Member) -> NodeReport {
+    let parts = &member.parts;
+    let mut groups: Vec<Arc<Group>> = member.all_running().into_iter().map(|r| r.group).collect();
+    groups.push(Arc::clone(&member.system));
+    NodeReport {
+        disk_id: parts.registration.disk.to_bytes().to_vec().into(),
+        name: parts.registration.name.clone(),
+        address: parts.registration.address.clone(),
+        version: parts.registration.version.clone(),
+        replicas: groups.iter().map(|g| replica_report(g, parts.home.tuning.election_max)).collect(),
+        deleted: member
+            .deleted()
+            .iter()
+            .map(|(group, replica)| ReplicaKey { group: group.get(), replica: replica.get() })
+            .collect(),
+        fenced: member
+            .fenced()
+            .iter()
+            .map(|(key, mark)| FencedReplica {
+                group: key.group.get(),
+                replica: key.replica.get(),
+                divergence: Some(divergence(mark)),
+            })
+            .collect(),
+    }
+}
+
+fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
+    let s: Status = group.status();
+    let alone = s.membership.voter_ids().count() == 1;
+    let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < lease * 2));
+    ReplicaReport {
+        group: group.group().get(),
+        replica: group.key().replica.get(),
+        leads: s.leads,
+        term: s.term,
+        log_end: s.log_end,
+        committed: s.committed,
+        applied: s.applied,
+        digest: s.digest.0.to_vec().into(),
+        marks: s.marks.iter().map(|(index, d)| Mark { index: *index, digest: d.0.to_vec().into() }).collect(),
+        stopped: s.stopped.unwrap_or_default(),
+        membership: if s.leads {
+            raft_codec::stored_membership_to(&s.membership).encode_to_vec().into()
+        } else {
+            Bytes::new()
+        },
+        matched: s.matched.iter().map(|(replica, index)| Matched { replica: *replica, index: *index }).collect(),
+        quorum,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_state_that_is_being_sent_ends_with_its_replica() {
+        let (source, chunks) = mpsc::channel(4);
+        let stop = CancellationToken::new();
+        let mut passed_on = until_stopped(chunks, stop.clone());
+        source.send(Ok(CatchUpChunk::default())).await.unwrap();
+        assert!(passed_on.recv().await.is_some());
+        stop.cancel();
+        // The source would go on for ever.
+        assert!(passed_on.recv().await.is_none());
+        source.closed().await;
+    }
+}

@@ -1,0 +1,245 @@
+//! Replicas follow the applied catalogue: what it names here exists, what it no longer names is removed under a synced
+//! tombstone. Nothing is ever made because a message came, nor removed because something is merely missing.
+
+use super::{
+    fence,
+    member::{Member, Running},
+    stop_replicas,
+    timed_machine::Timed,
+};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use taffrail_core::{
+    catalogue::{Catalogue, Group as Record, GroupPhase, ReplicaState},
+    ids::{GroupId, NodeId, PartitionId, ReplicaId},
+};
+use taffrail_raft::{
+    group::Group,
+    log::{LogKey, LogOp, ReplicaState as LogState, write_synced},
+};
+use taffrail_runtime as rt;
+use taffrail_storage::store::{
+    machine::{StoreMachine, delete_group},
+    replica::Replica,
+};
+use tokio::time::Instant;
+
+/// The safety net between two changes of the catalogue.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long each further replica waits for those before it to form their group: longer than a group needs on a machine with
+/// much else to do, since several at once would only make elections longer.
+const FORM_AFTER: Duration = Duration::from_secs(10);
+
+/// Follows the catalogue until the member stops.
+pub async fn follow(member: Arc<Member>) {
+    let mut catalogue = member.catalogue.clone();
+    loop {
+        let now = Arc::clone(&catalogue.borrow_and_update());
+        reconcile(&member, &now).await;
+        tokio::select! {
+            biased;
+            () = member.parts.stop.cancelled() => return,
+            changed = catalogue.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// One pass. Every failure is logged and met again in the next pass.
+pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
+    let here = member.node();
+    for (id, group) in &catalogue.groups {
+        for (replica, r) in group.replicas.iter().filter(|(_, r)| r.node == here) {
+            let key = LogKey { group: *id, replica: *replica };
+            let _turn = member.turn.lock().await;
+            let done = match r.state {
+                ReplicaState::Joining | ReplicaState::Active => ensure(member, key, group).await,
+                ReplicaState::Leaving => remove(member, key, group.partition).await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(group = %id, %replica, %error, "a replica is not as the catalogue says");
+            }
+        }
+    }
+    for running in member.all_not_ended() {
+        let key = running.group.key();
+        let _turn = member.turn.lock().await;
+        let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
+        if !named && let Err(error) = remove(member, key, running.partition).await {
+            tracing::warn!(group = %key.group, replica = %key.replica, %error, "a replica could not be removed");
+        }
+    }
+}
+
+async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Result<()> {
+    if member.is_deleted(key) {
+        return Err(io::Error::other("the catalogue names a replica that was removed from here for ever"));
+    }
+    if member.fence_of(key).is_some() {
+        return fence::end(member, key).await;
+    }
+    if let Some(running) = member.not_ended(key.group) {
+        if let Some(why) = running.group.status().stopped {
+            tracing::warn!(group = %key.group, replica = %key.replica, %why, "a stopped replica is started again");
+            stop_replicas::replica(&running.group).await?;
+            member.remove(key.group);
+        } else {
+            return initialize(&running.group, record, running.since.elapsed()).await;
+        }
+    }
+    let parts = &member.parts;
+    let known = parts.home.disk.replicas().await?.iter().any(|(k, _)| *k == key);
+    if !known {
+        // Rows that are there are those of an earlier replica whose removal was cut short after its tombstone.
+        clear_rows(member, key.group, record.partition).await?;
+        write_synced(&*parts.home.disk, key, LogOp::Created(record.partition)).await?;
+    }
+    let (db, partition) = (Arc::clone(&parts.db), record.partition);
+    let machine = rt::blocking(move || StoreMachine::open(db, key.group, partition))
+        .await
+        .map_err(io::Error::other)?
+        .map_err(io::Error::other)?;
+    let machine = Timed::new(machine, parts.metrics.apply_seconds.clone());
+    let group = Group::start(&parts.home, key, Box::new(machine)).await?;
+    initialize(&group, record, Duration::ZERO).await?;
+    let replica = Replica::start(Arc::clone(&group), Arc::clone(&parts.db), record.partition);
+    let since = Instant::now();
+    member.insert(Running { group: Arc::clone(&group), replica, partition: record.partition, since });
+    rt::spawn(report_changes(Arc::clone(member), group));
+    member.look.notify_one();
+    Ok(())
+}
+
+/// Makes the first membership, once, if it is this replica's turn.
+async fn initialize(group: &Group, record: &Record, waited: Duration) -> io::Result<()> {
+    match turn(record, group.key().replica, waited) {
+        Some(members) if group.leader().is_none() => group.initialize(&members).await,
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The first membership, if this replica is to make it now: the one that the catalogue names at once; the others in turn,
+/// should that one be lost before it could.
+///
+/// This is safe whatever the others have done, heard of or not. All make the same membership, so any two majorities share a
+/// voter. A replica that has an entry or a vote of a term makes none. And what is made here has term 0: whatever was ever
+/// acknowledged is followed by an entry of a later term on a majority, whose votes this replica does not get before it has
+/// that entry too.
+fn turn(record: &Record, own: ReplicaId, waited: Duration) -> Option<BTreeMap<ReplicaId, NodeId>> {
+    let GroupPhase::Creating { initial, initializer } = &record.phase else { return None };
+    let others = initial.iter().filter(|r| *r != initializer);
+    let before = std::iter::once(initializer).chain(others).position(|r| *r == own)?;
+    if waited < FORM_AFTER * u32::try_from(before).unwrap_or(u32::MAX) {
+        return None;
+    }
+    // All of them or none: with fewer it would be another membership.
+    initial.iter().map(|id| Some((*id, record.replicas.get(id)?.node))).collect()
+}
+
+async fn report_changes(member: Arc<Member>, group: Arc<Group>) {
+    let mut watch = group.watch();
+    let mut last = None;
+    while group.changed(&mut watch).await {
+        let now = (group.leader(), group.leads());
+        if last != Some(now) {
+            last = Some(now);
+            say_who_leads(&member, &group);
+            member.changed();
+            member.look.notify_one();
+        }
+    }
+}
+
+fn say_who_leads(member: &Member, group: &Group) {
+    let (id, status) = (group.group(), group.status());
+    let catalogue = member.applied();
+    let store = catalogue.groups.get(&id).and_then(|g| catalogue.stores.get(&g.store)).map(|s| s.name.to_string());
+    let leader = status.leader.map(|l| l.node.get());
+    tracing::info!(group = %id, store, term = status.term, leader, leads = status.leads, "the leader changed");
+}
+
+async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io::Result<()> {
+    if let Some(running) = member.not_ended(key.group).filter(|r| r.group.key() == key) {
+        // It stays in the list until it has ended: rows are never removed under a replica that may still write.
+        stop_replicas::replica(&running.group).await?;
+        member.remove(key.group);
+    }
+    if member.is_deleted(key) {
+        return Ok(());
+    }
+    write_synced(&*member.parts.home.disk, key, LogOp::Deleted).await?;
+    clear_rows(member, key.group, partition).await?;
+    member.remember_deleted(key);
+    member.look.notify_one();
+    Ok(())
+}
+
+async fn clear_rows(member: &Member, group: GroupId, partition: PartitionId) -> io::Result<()> {
+    let db = Arc::clone(&member.parts.db);
+    rt::blocking(move || delete_group(&db, group, partition)).await.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+/// At a start: replicas of this disk that the confirmed catalogue does not name any more go, under their tombstone.
+///
+/// # Errors
+/// When the disk fails.
+pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
+    let catalogue = member.applied();
+    for (key, state) in member.parts.home.disk.replicas().await? {
+        let partition = match state {
+            LogState::Live(partition) => partition,
+            LogState::Fenced(mark) => mark.partition,
+            LogState::Deleted => continue,
+        };
+        let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
+        if key.group != GroupId::SYSTEM && !named {
+            let _turn = member.turn.lock().await;
+            remove(member, key, partition).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use taffrail_core::{catalogue::Replica as Named, ids::StoreId};
+    use uuid::Uuid;
+
+    fn id(n: u64) -> ReplicaId {
+        ReplicaId::new(n)
+    }
+
+    fn record(replicas: u64, initializer: u64) -> Record {
+        let initial: BTreeSet<ReplicaId> = (1..=replicas).map(id).collect();
+        let named = |r: &ReplicaId| (*r, Named { node: NodeId::new(r.get() + 10), state: ReplicaState::Active });
+        Record {
+            store: StoreId::new(Uuid::from_u128(1)),
+            partition: PartitionId::new(1),
+            replicas: initial.iter().map(named).collect(),
+            phase: GroupPhase::Creating { initial, initializer: id(initializer) },
+        }
+    }
+
+    #[test]
+    fn the_named_replica_forms_the_group_at_once_and_the_others_in_turn_and_alike() {
+        let three = record(3, 2);
+        let turns = |waited| (1..=4).filter(|r| turn(&three, id(*r), waited).is_some()).collect::<Vec<_>>();
+        assert_eq!(turns(Duration::ZERO), [2]);
+        assert_eq!(turns(FORM_AFTER - Duration::from_millis(1)), [2]);
+        assert_eq!(turns(FORM_AFTER), [1, 2]);
+        assert_eq!(turns(FORM_AFTER * 2), [1, 2, 3], "and nobody who is not one of the first");
+        let made = turn(&three, id(2), Duration::ZERO);
+        assert_eq!(made, Some((1..=3).map(|r| (id(r), NodeId::new(r + 10))).collect()));
+        assert_eq!(turn(&three, id(3), FORM_AFTER * 2), made, "all make the same");
+    }
+
+    #[test]
+    fn a_membership_is_made_whole_or_not_at_all_and_never_of_a_formed_group() {
+        let mut three = record(3, 1);
+        three.replicas.remove(&id(3));
+        assert_eq!(turn(&three, id(1), FORM_AFTER), None);
+        let formed = Record { phase: GroupPhase::Formed, ..record(3, 1) };
+        assert_eq!(turn(&formed, id(1), FORM_AFTER * 9), None);
+    }
+}

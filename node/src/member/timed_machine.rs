@@ -1,0 +1,97 @@
+//! A state machine whose applied batches are timed. Around the machine, not inside it: what is applied must not depend on
+//! anything but the entries.
+
+use prometheus::Histogram;
+use taffrail_core::ids::Digest;
+use taffrail_proto::peer::CatchUpChunk;
+use taffrail_raft::{
+    machine::{CatchUpPoint, Machine, MachineError},
+    types::{Entry, LogId, Reply, StoredMembership},
+};
+use taffrail_store_api::Applied;
+
+/// See the module.
+pub struct Timed<M> {
+    machine: M,
+    apply_seconds: Histogram,
+}
+
+impl<M: Machine> Timed<M> {
+    /// Times what `machine` applies.
+    #[must_use]
+    pub fn new(machine: M, apply_seconds: Histogram) -> Self {
+        Self { machine, apply_seconds }
+    }
+}
+
+impl<M: Machine> Machine for Timed<M> {
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
+        let timer = self.apply_seconds.start_timer();
+        let replies = self.machine.apply(entries)?;
+        timer.observe_duration();
+        Ok(replies)
+    }
+    fn applied(&self) -> (Option<LogId>, StoredMembership) {
+        self.machine.applied()
+    }
+    fn persisted(&self) -> Result<(Option<LogId>, StoredMembership), MachineError> {
+        self.machine.persisted()
+    }
+    fn flush(&mut self) -> Result<(), MachineError> {
+        self.machine.flush()
+    }
+    fn progress(&self) -> Applied {
+        self.machine.progress()
+    }
+    fn digest(&self) -> Digest {
+        self.machine.digest()
+    }
+    fn catch_up_point(&self) -> CatchUpPoint {
+        self.machine.catch_up_point()
+    }
+    fn begin_install(&mut self) -> Result<(), MachineError> {
+        self.machine.begin_install()
+    }
+    fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError> {
+        self.machine.install(chunk)
+    }
+    fn finish_install(&mut self) -> Result<(), MachineError> {
+        self.machine.finish_install()
+    }
+    fn abort_install(&mut self) -> Result<(), MachineError> {
+        self.machine.abort_install()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::HistogramOpts;
+    use std::sync::Arc;
+    use taffrail_raft::types::{LeaderId, Payload};
+    use taffrail_storage::{
+        catalogue::machine::CatalogueMachine,
+        store::db::{Place, StateDb},
+    };
+    use tokio::sync::watch;
+
+    #[test]
+    fn each_batch_is_timed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Arc::new(StateDb::open(&dir.path().join("state"), &Place::Disk).unwrap());
+        let machine = CatalogueMachine::open(Arc::clone(&db), Arc::new(watch::channel(Arc::default()).0)).unwrap();
+        let seconds = Histogram::with_opts(HistogramOpts::new("apply_seconds", "Batches.")).unwrap();
+        let mut timed = Timed::new(machine, seconds.clone());
+        let blank = |index| Entry {
+            log_id: LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index },
+            payload: Payload::Blank,
+        };
+        timed.apply(&[blank(0), blank(1)]).unwrap();
+        timed.apply(&[blank(2)]).unwrap();
+        assert_eq!(seconds.get_sample_count(), 2);
+        assert_eq!(timed.progress().index, 2);
+        assert!(db.figures().memtable_bytes > 0, "and the database knows how large it is");
+        timed.flush().unwrap();
+        assert!(db.figures().live_bytes > 0);
+    }
+}

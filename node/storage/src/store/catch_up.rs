@@ -1,0 +1,193 @@
+//! The source side of a catch-up: one consistent view of a partition, sent in bounded chunks.
+
+use super::{
+    codec,
+    db::{Rows, StateDb, View},
+    error::Error,
+    group_state::GroupState,
+    schema::{self, Family},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use taffrail_core::ids::{Digest, GroupId, PartitionId, Position};
+use taffrail_proto::peer::{CatchUpChunk, Refusal, RefusalKind, Row};
+use taffrail_runtime as rt;
+use tokio::sync::mpsc;
+
+/// Bytes of one chunk; a single larger row is sent alone.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Chunks that wait for the network.
+const CHUNKS_MAX: usize = 4;
+
+/// What is sent, and from where.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The group.
+    pub group: GroupId,
+    /// Its partition.
+    pub partition: PartitionId,
+    /// The receiver's next position.
+    pub next_position: u64,
+    /// The receiver's digest of the events before it.
+    pub digest: Digest,
+}
+
+/// Chunks of a state, or the reason why they end early.
+pub type Chunks = mpsc::Receiver<Result<CatchUpChunk, Refusal>>;
+
+/// Starts to send; the receiver's pace is the sender's.
+#[must_use]
+pub fn send(db: Arc<StateDb>, wanted: Wanted) -> Chunks {
+    stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink))
+}
+
+/// Runs `walk` away from the runtime's threads; each chunk waits until there is room.
+pub fn stream<F>(walk: F) -> Chunks
+where
+    F: FnOnce(&mut dyn FnMut(CatchUpChunk) -> bool) -> Result<(), Error> + Send + 'static,
+{
+    let (tx, rx) = mpsc::channel(CHUNKS_MAX);
+    let failed = |e: Error| {
+        Err(Refusal {
+            kind: RefusalKind::Unavailable.into(),
+            message: e.to_string(),
+            leader_node: 0,
+            leader_replica: 0,
+        })
+    };
+    if rt::is_inline() {
+        // One thread, as in a simulation: nobody would make room while this one waits for it.
+        let mut chunks = Vec::new();
+        let outcome = walk(&mut |chunk| {
+            chunks.push(Ok(chunk));
+            true
+        });
+        if let Err(e) = outcome {
+            chunks.push(failed(e));
+        }
+        rt::spawn(async move {
+            for chunk in chunks {
+                if tx.send(chunk).await.is_err() {
+                    return;
+                }
+            }
+        });
+    } else {
+        rt::blocking_detached(move || {
+            if let Err(e) = walk(&mut |chunk| tx.blocking_send(Ok(chunk)).is_ok()) {
+                // the receiver may be gone by now, which is as good
+                drop(tx.blocking_send(failed(e)));
+            }
+        });
+    }
+    rx
+}
+
+/// True when the receiver has exactly our events before its next position.
+fn agrees(view: &View<'_>, wanted: &Wanted) -> Result<bool, Error> {
+    if wanted.next_position <= 1 {
+        return Ok(true);
+    }
+    let Some(last) = Position::new(wanted.next_position - 1) else { return Ok(false) };
+    let (from, _) = schema::partition_bounds(wanted.partition);
+    let at = schema::data(wanted.partition, last);
+    let Some(found) = view.falling(Family::Data, &from, &at)?.next() else { return Ok(false) };
+    let (key, value) = found?;
+    let block = codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
+    Ok(block.next_position() == wanted.next_position && block.event_digest == wanted.digest)
+}
+
+/// Gives one view of the partition to `sink`, until it answers `false`: events from where the receiver is, the other
+/// families whole, the counters last.
+pub(super) fn walk(
+    db: &StateDb,
+    wanted: Wanted,
+    chunk_bytes_max: usize,
+    sink: &mut dyn FnMut(CatchUpChunk) -> bool,
+) -> Result<(), Error> {
+    let view = db.view();
+    let group_row = view.get(Family::Meta, &schema::group_meta(wanted.group))?;
+    let group = GroupState::decode(group_row.as_deref())?;
+    if group.installing != 0 {
+        return Err(Error::Installing);
+    }
+    let partition_key = schema::partition_meta(wanted.partition);
+    let partition_row = view.get(Family::Meta, &partition_key)?;
+    let (Some(group_meta), Some(partition_meta)) = (group_row, partition_row) else {
+        return Err(Error::NothingApplied);
+    };
+    let counters = codec::decode_partition(&partition_meta).map_err(Error::row(Family::Meta, &partition_key))?;
+    // Both have applied committed entries only, so having less is no sign of another history.
+    if wanted.next_position > counters.next_position {
+        return Err(Error::Behind { end: counters.next_position, wanted: wanted.next_position });
+    }
+    let from = if agrees(&view, &wanted)? {
+        wanted.next_position.max(1)
+    } else {
+        // One of the two is not as the group is, and this is the last moment at which the receiver's events can be looked
+        // at: they give way to these.
+        let (group, partition, upto) = (wanted.group, wanted.partition, wanted.next_position - 1);
+        tracing::error!(
+            %group, %partition, upto, theirs = %wanted.digest, reason = "ReplicaInconsistent",
+            "a replica that catches up has other events than this one up to the same position; all of them are sent anew"
+        );
+        1
+    };
+    let mut sender = Sender { chunk_bytes_max, sink };
+    let (start, end) = schema::data_from(wanted.partition, from);
+    if !sender.rows(Family::Data, schema::PARTITION_LEN, from, view.scan(Family::Data, &start, &end)?)? {
+        return Ok(());
+    }
+    for family in Family::GENERATIONS {
+        let (start, end) = schema::generation_bounds(wanted.partition, group.generation);
+        if !sender.rows(family, schema::GENERATION_LEN, 0, view.scan(family, &start, &end)?)? {
+            return Ok(());
+        }
+    }
+    (sender.sink)(CatchUpChunk { group_meta, partition_meta, ..empty(Family::Meta, 0) });
+    Ok(())
+}
+
+fn empty(family: Family, from_position: u64) -> CatchUpChunk {
+    CatchUpChunk {
+        family: family as u32,
+        rows: Vec::new(),
+        from_position,
+        group_meta: Bytes::new(),
+        partition_meta: Bytes::new(),
+    }
+}
+
+struct Sender<'a> {
+    chunk_bytes_max: usize,
+    sink: &'a mut dyn FnMut(CatchUpChunk) -> bool,
+}
+
+impl Sender<'_> {
+    /// Sends rows, their keys without the first `prefix` bytes; `false` when the receiver is gone. A chunk that has a
+    /// position to tell is sent even without rows.
+    fn rows(&mut self, family: Family, prefix: usize, from_position: u64, rows: Rows<'_>) -> Result<bool, Error> {
+        let (mut chunk, mut bytes) = (empty(family, from_position), 0);
+        for row in rows {
+            let (key, value) = row?;
+            if family == Family::Data {
+                // A damaged block must be found here, where it is, not by whoever receives it.
+                codec::check_block(&value).map_err(Error::row(family, &key))?;
+            }
+            let size = key.len() + value.len();
+            if bytes > 0 && bytes + size > self.chunk_bytes_max {
+                if !(self.sink)(std::mem::replace(&mut chunk, empty(family, 0))) {
+                    return Ok(false);
+                }
+                bytes = 0;
+            }
+            bytes += size;
+            let stripped = key.get(prefix..).ok_or_else(|| Error::key(family, &key))?;
+            chunk.rows.push(Row { key: Bytes::copy_from_slice(stripped), value: Bytes::from(value.into_vec()) });
+        }
+        if chunk.rows.is_empty() && chunk.from_position == 0 {
+            return Ok(true);
+        }
+        Ok((self.sink)(chunk))
+    }
+}

@@ -1,0 +1,74 @@
+//! What a group has applied: the row that is written in the same batch as the data it speaks of.
+
+use super::{codec, error::Error};
+use prost::Message;
+use taffrail_proto::storage as pb;
+use taffrail_raft::{
+    codec as raft_codec,
+    types::{LogId, StoredMembership},
+};
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct GroupState {
+    /// Last applied log id.
+    pub applied: Option<LogId>,
+    /// Membership as of it.
+    pub membership: StoredMembership,
+    /// Current generation of the rows outside of `data` and `stream`.
+    pub generation: u8,
+    /// The generation that a catch-up fills; 0 while none runs.
+    pub installing: u8,
+}
+
+impl GroupState {
+    /// From its row; a group without a row has applied nothing.
+    ///
+    /// # Errors
+    /// When the row does not decode.
+    pub fn decode(row: Option<&[u8]>) -> Result<Self, Error> {
+        let Some(row) = row else { return Ok(Self { generation: 1, ..Self::default() }) };
+        let meta = codec::decode_group(row)?;
+        let generation = |n: u32| u8::try_from(n).map_err(|_| Error::Unsupported(format!("generation {n}")));
+        Ok(Self {
+            applied: meta.applied.as_ref().map(raft_codec::log_id_from),
+            membership: meta
+                .membership
+                .as_ref()
+                .map_or_else(|| Ok(StoredMembership::default()), raft_codec::stored_membership_from)?,
+            generation: generation(meta.generation)?.max(1),
+            installing: generation(meta.installing)?,
+        })
+    }
+
+    /// To its row.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        pb::GroupMeta {
+            format: codec::FORMAT,
+            applied: self.applied.as_ref().map(raft_codec::log_id_to),
+            membership: Some(raft_codec::stored_membership_to(&self.membership)),
+            generation: self.generation.into(),
+            installing: self.installing.into(),
+        }
+        .encode_to_vec()
+    }
+
+    /// Index of the last applied entry; 0 before the first.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.applied.map_or(0, |a| a.index)
+    }
+
+    /// Index of the entry that must be applied next.
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.applied.map_or(0, |a| a.index + 1)
+    }
+
+    /// The generation that a catch-up fills: never the current one, never 0.
+    #[must_use]
+    pub fn other_generation(&self) -> u8 {
+        self.generation.checked_add(1).unwrap_or(1)
+    }
+}

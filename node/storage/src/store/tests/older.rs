@@ -1,0 +1,104 @@
+//! A source that has less than the replica that asks: it is left for another one, and the replica goes on.
+
+use super::harness::*;
+use crate::store::{
+    catch_up::{self, Wanted},
+    db::StateDb,
+};
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use openraft::{alias::SnapshotMetaOf, storage::RaftStateMachine};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use taffrail_core::ids::{ClusterId, Digest, NodeId, ReplicaId};
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
+use taffrail_raft::{
+    digests::Digests,
+    log::LogKey,
+    machine::Machine,
+    network::CatchUpFrom,
+    peer::{CallError, PeerTransport, Request},
+    state_machine::{Place, Shared, StateMachine},
+    types::{Host, Membership, StoredMembership, TypeConfig},
+};
+use taffrail_runtime as rt;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+type Answer = Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>;
+
+/// Gives the states of nodes 2 and 3 as those would, and notes who was asked.
+struct Sources {
+    dbs: BTreeMap<u64, Arc<StateDb>>,
+    asked: Mutex<Vec<u64>>,
+}
+
+impl PeerTransport for Sources {
+    fn call(&self, to: NodeId, _: Request, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        std::future::ready(Err(CallError::Unreachable(to))).boxed()
+    }
+    fn catch_up(&self, to: NodeId, request: CatchUpRequest) -> BoxFuture<'static, Answer> {
+        self.asked.lock().unwrap().push(to.get());
+        let digest = Digest(request.digest.as_ref().try_into().unwrap());
+        let wanted = Wanted { group: GROUP, partition: PARTITION, next_position: request.next_position, digest };
+        let mut chunks = catch_up::send(Arc::clone(&self.dbs[&to.get()]), wanted);
+        let (tx, rx) = mpsc::channel(1);
+        rt::spawn(async move {
+            while let Some(chunk) = chunks.recv().await {
+                // The one that asks may have given up.
+                drop(tx.send(chunk.map_err(CallError::Refused)).await);
+            }
+        });
+        std::future::ready(Ok(rx)).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another_source() {
+    // The same events on all three; one entry without events more here, and more of all at node 3.
+    let (common, whole) = (log(30, 40), log(30, 60));
+    let (older, newer) = (Replica::with(&common), Replica::with(&whole));
+    let mut own = Replica::with(&common);
+    own.machine.apply(&whole[40..41]).unwrap();
+    own.machine.flush().unwrap();
+    let point = own.machine.catch_up_point().next_position;
+    assert_eq!(point, older.machine.catch_up_point().next_position, "else the source would refuse at once");
+
+    let sources = Arc::new(Sources {
+        dbs: [(2, Arc::clone(&older.db)), (3, Arc::clone(&newer.db))].into(),
+        asked: Mutex::default(),
+    });
+    let place = Place {
+        key: LogKey { group: GROUP, replica: ReplicaId::new(1) },
+        cluster: ClusterId::new(Uuid::from_u128(1)),
+        node: NodeId::new(1),
+        transport: Arc::clone(&sources) as _,
+        stop: CancellationToken::new(),
+        source: watch::channel(None).1,
+    };
+    let fatal = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&fatal);
+    let machine = Shared::new(Box::new(own.machine), Arc::new(move |_| told.store(true, Ordering::SeqCst)));
+    let progress = Arc::new(watch::channel(taffrail_store_api::Applied::default()).0);
+    let mut state = StateMachine::new(machine.clone(), place, progress, Digests::default());
+
+    let hosts: BTreeMap<u64, Host> = (1..=3).map(|r| (r, Host(NodeId::new(r)))).collect();
+    let voters = Membership::new(vec![(1..=3).collect()], hosts).unwrap();
+    let meta = SnapshotMetaOf::<TypeConfig> {
+        last_log_id: newer.machine.applied().0,
+        last_membership: StoredMembership::new(Some(log_id(0)), voters),
+    };
+    state.install_snapshot(&meta, CatchUpFrom { node: NodeId::new(2), replica: ReplicaId::new(2) }).await.unwrap();
+
+    assert_eq!(*sources.asked.lock().unwrap(), [2, 3]);
+    assert!(!fatal.load(Ordering::SeqCst), "nothing is wrong with our own replica");
+    let (applied, digest) = machine.with(|m| Ok((m.applied(), m.digest()))).await.unwrap();
+    assert_eq!((applied, digest), (newer.machine.applied(), newer.machine.digest()));
+}
