@@ -1,45 +1,45 @@
-//! Waiting for a condition: looked at again and again, with a deadline and with words for what was waited for.
+//! Waiting for a condition that is observed repeatedly until it holds or a deadline passes.
 
 use std::{fmt::Display, future::Future, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// How long between two looks. Short, because a look is cheap beside what is waited for.
+/// The pause between two observations.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// The condition did not come true in time.
 #[derive(Debug, thiserror::Error)]
-#[error("waited {seconds} s for {what}; last seen: {last_seen}")]
+#[error("waited {seconds} s for {what}; last observation: {last_observation}")]
 pub struct TimedOut {
-    /// What was waited for.
+    /// The name of the condition.
     pub what: String,
-    /// How long.
+    /// The deadline in seconds.
     pub seconds: u64,
-    /// What the last look saw.
-    pub last_seen: String,
+    /// What the last observation found instead of the condition.
+    pub last_observation: String,
 }
 
-/// Looks until `look` answers `Ok`. An `Err` means "not yet" and says what was seen instead.
+/// Calls `observe` until the result is `Ok`. An `Err` means that the condition does not hold yet, and says what was observed.
 ///
 /// # Errors
 /// When `deadline` has passed without an `Ok`.
-pub async fn until<T, E, F, Fut>(what: &str, deadline: Duration, mut look: F) -> Result<T, TimedOut>
+pub async fn until<T, E, F, Fut>(what: &str, deadline: Duration, mut observe: F) -> Result<T, TimedOut>
 where
     E: Display,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
     let started = Instant::now();
-    let mut last_seen = "nothing yet".to_owned();
+    let mut last_observation = "nothing yet".to_owned();
     loop {
         let left = deadline.saturating_sub(started.elapsed());
-        match tokio::time::timeout(left, look()).await {
+        match tokio::time::timeout(left, observe()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(seen)) => last_seen = seen.to_string(),
-            // A look that hangs must not hide what the looks before it saw.
+            Ok(Err(observed)) => last_observation = observed.to_string(),
+            // An observation that hangs must not hide the result of the earlier observations.
             Err(_) => {}
         }
         if started.elapsed() >= deadline {
-            return Err(TimedOut { what: what.to_owned(), seconds: deadline.as_secs(), last_seen });
+            return Err(TimedOut { what: what.to_owned(), seconds: deadline.as_secs(), last_observation });
         }
         sleep(INTERVAL).await;
     }
@@ -65,13 +65,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn says_what_it_saw_last() {
         let error = until("rain", Duration::from_secs(1), || async { Err::<(), _>("sunshine") }).await.unwrap_err();
-        assert_eq!(error.to_string(), "waited 1 s for rain; last seen: sunshine");
+        assert_eq!(error.to_string(), "waited 1 s for rain; last observation: sunshine");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_look_that_hangs_is_bounded_too() {
         let error =
             until("an answer", Duration::from_secs(2), std::future::pending::<Result<(), String>>).await.unwrap_err();
-        assert_eq!(error.last_seen, "nothing yet");
+        assert_eq!(error.last_observation, "nothing yet");
     }
 }
