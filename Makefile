@@ -87,7 +87,7 @@ check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts, nam
 
 .PHONY: lint
 lint: deps ## clippy over everything, tests included; a warning is an error
-	@$(CARGO) clippy -q --workspace --all-targets --features taffrail-e2e/e2e,taffrail-e2e/bench -- -D warnings
+	@$(CARGO) clippy -q --workspace --all-targets --features taffrail-localkube/e2e,taffrail-scenarios/e2e,taffrail-benches/bench -- -D warnings
 
 .PHONY: docs
 docs: deps ## the documentation of all code builds and every link in it leads somewhere
@@ -124,7 +124,7 @@ fault-points: ## a process dies before and after each write to the log, one afte
 
 .PHONY: bench
 bench: deps ## the hot paths against references, release profile, about 5 minutes: make bench BENCH_SECONDS=1 BENCH_ROUNDS=5
-	@$(CARGO) build --release -p taffrail-node -p taffrail-e2e --features taffrail-e2e/bench --bin taffrail --bin hot-paths
+	@$(CARGO) build --release -p taffrail-node -p taffrail-benches --features taffrail-benches/bench --bin taffrail --bin hot-paths
 	@$(CARGO_TARGET_DIR)/release/hot-paths
 
 .PHONY: integration
@@ -134,12 +134,12 @@ integration: ## all tests that need no Kubernetes, 200 simulated seeds included
 .PHONY: e2e
 e2e: tools build ## from helm install to a stable store and a quiet minute, on a real Kubernetes
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
-	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test cluster -- --test-threads=1 from_helm
+	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-scenarios/e2e --test cluster -- --test-threads=1 from_helm
 
 .PHONY: e2e-long
 e2e-long: tools prometheus build ## the local Kubernetes itself, and every scenario on it, faults included
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
-	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-e2e/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
+	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-localkube/e2e,taffrail-scenarios/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
 test: ## what CI runs: check, every test that needs no Kubernetes, and the main job on a real Kubernetes; 30 minutes after the first `up`, then 12 (e2e-long has the rest)

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cleanup::tidy;
 use crate::conditions::{Reason, Subject};
-use crate::{Cluster, EventStore};
+use crate::{Cluster, EventStore, yaml};
 
 /// Why an export failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum Error {
     Json(#[from] serde_json::Error),
     /// A CRD did not serialise to YAML.
     #[error("the CRD does not serialise to YAML")]
-    Yaml(#[from] serde_yaml_ng::Error),
+    Yaml(#[from] serde_saphyr::SerializeError),
     /// A description would be taken for a template action.
     #[error("{0} contains '{{{{', which helm would take for a template action")]
     TemplateAction(String),
@@ -61,7 +61,7 @@ pub fn crds() -> Result<Vec<(&'static str, Value)>, Error> {
 pub fn files() -> Result<Vec<File>, Error> {
     let mut files = Vec::new();
     for (name, crd) in crds()? {
-        let yaml = serde_yaml_ng::to_string(&crd)?;
+        let yaml = yaml::to_string(&crd)?;
         files.push(File { path: format!("crds/{name}.yaml"), content: format!("{HEADER}{yaml}") });
         files.push(File {
             path: format!("charts/taffrail-crds/templates/{name}.yaml"),

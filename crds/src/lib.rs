@@ -21,6 +21,7 @@ pub mod labels;
 pub mod names;
 pub mod plan;
 pub mod quantity;
+pub mod yaml;
 
 mod cleanup;
 mod text;

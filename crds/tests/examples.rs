@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 use taffrail_crds::{Cluster, EventStore, export};
 
@@ -14,7 +14,7 @@ fn text(name: &str) -> String {
 }
 
 fn documents(text: &str) -> Vec<Value> {
-    serde_yaml_ng::Deserializer::from_str(text).map(|d| Value::deserialize(d).expect("YAML")).collect()
+    serde_saphyr::from_multiple(text).expect("YAML")
 }
 
 /// Every field path of a value; list items share one path.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use taffrail_core::limits;
 use taffrail_crds::names::{ClusterId, ResourceName, StoreId};
 use taffrail_crds::quantity::{Quantity, StorageSize};
-use taffrail_crds::{compat, export};
+use taffrail_crds::{compat, export, yaml};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
@@ -44,7 +44,7 @@ fn committed_files_equal_the_generated_ones() {
 #[test]
 fn a_crd_is_small_enough_for_kubectl_apply() {
     for (name, crd) in crds() {
-        let yaml = serde_yaml_ng::to_string(&crd).expect("YAML");
+        let yaml = yaml::to_string(&crd).expect("YAML");
         let json = serde_json::to_string(&crd).expect("JSON");
         assert!(yaml.len() < 100_000 && json.len() < 100_000, "{name}: {} bytes", yaml.len());
     }
@@ -173,7 +173,7 @@ fn the_schema_only_adds_to_the_released_one() {
     for (name, crd) in crds() {
         let path = root().join("crds/tests/released").join(format!("{name}.yaml"));
         let text = std::fs::read_to_string(&path).expect("the released schema is kept as a fixture");
-        let released: Value = serde_yaml_ng::from_str(&text).expect("YAML");
+        let released: Value = serde_saphyr::from_str(&text).expect("YAML");
         let breaks: Vec<String> = compat::breaks(&released, &crd).iter().map(ToString::to_string).collect();
         assert!(breaks.is_empty(), "{name}: {breaks:#?}");
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use taffrail_crds::export;
+use taffrail_crds::{export, yaml};
 
 const USAGE: &str = "usage: crdgen            print both CRDs
        crdgen write [DIR]  write the generated files below DIR, the root of the repository (default .)
@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn print_crds() -> anyhow::Result<ExitCode> {
     for (_, crd) in export::crds()? {
-        println!("---\n{}", serde_yaml_ng::to_string(&crd)?.trim_end());
+        println!("---\n{}", yaml::to_string(&crd)?.trim_end());
     }
     Ok(ExitCode::SUCCESS)
 }

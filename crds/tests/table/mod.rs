@@ -35,7 +35,7 @@ pub struct Case {
 
 /// Reads the table.
 pub fn table() -> Table {
-    serde_yaml_ng::from_str(include_str!("../rules.yaml")).expect("the table parses")
+    serde_saphyr::from_str(include_str!("../rules.yaml")).expect("the table parses")
 }
 
 /// RFC 7396, as far as the table needs it.

@@ -1,0 +1,107 @@
+//! Faults of the disks of pods: a disk is emptied, or replaced with a copy of a disk of another cluster, while the process that
+//! uses the disk is stopped; then the process is killed.
+
+use crate::{pods::node_process, scenario::Scenario};
+use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, chown},
+    path::{Path, PathBuf},
+};
+
+/// The data directory inside a pod.
+const DATA: &str = "var/lib/taffrail/data";
+
+fn signal(process: i32, signal: Signal) -> anyhow::Result<()> {
+    Ok(kill_process(Pid::from_raw(process).context("no process")?, signal)?)
+}
+
+/// The data directory as the process sees it: `/proc/PID/root` is the root directory of the process.
+fn data_directory(process: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/root/{DATA}"))
+}
+
+/// A process that is stopped with SIGSTOP. Dropping the value sends SIGCONT.
+struct StoppedProcess(i32);
+
+impl StoppedProcess {
+    fn new(process: i32) -> anyhow::Result<Self> {
+        signal(process, Signal::STOP)?;
+        Ok(Self(process))
+    }
+}
+
+impl Drop for StoppedProcess {
+    fn drop(&mut self) {
+        let _gone = signal(self.0, Signal::CONT);
+    }
+}
+
+/// Empties the disk of a pod and kills the process, which then starts on an empty disk.
+///
+/// # Errors
+/// When the pod has no process or its disk cannot be emptied.
+pub async fn wipe(scenario: &Scenario, pod: &str) -> anyhow::Result<()> {
+    replace_data(scenario, pod, None).await
+}
+
+/// Whether the disk of a pod has the retired state and log of the node id `node`.
+///
+/// # Errors
+/// When the pod has no process.
+pub fn has_retired_data(pod: &str, node: u64) -> anyhow::Result<bool> {
+    let place = data_directory(node_process(pod)?).join("retired").join(node.to_string());
+    Ok(place.join("state").is_dir() && place.join("log").is_dir())
+}
+
+/// Replaces the disk of `pod` with a copy of the disk of the pod `other`.
+///
+/// # Errors
+/// When a pod has no process or a disk cannot be written.
+pub async fn replace_with_copy_of(scenario: &Scenario, pod: &str, other: &str) -> anyhow::Result<()> {
+    replace_data(scenario, pod, Some(other)).await
+}
+
+async fn replace_data(scenario: &Scenario, pod: &str, other: Option<&str>) -> anyhow::Result<()> {
+    scenario.local_kube()?;
+    let process = node_process(pod)?;
+    let data = data_directory(process);
+    let stopped = StoppedProcess::new(process)?;
+    let mut removed = 0;
+    for entry in fs::read_dir(&data)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path)?
+        } else {
+            fs::remove_file(&path)?
+        }
+        removed += 1;
+    }
+    ensure!(removed > 0, "the disk of {pod} was empty");
+    if let Some(other) = other {
+        let other = StoppedProcess::new(node_process(other)?)?;
+        copy(&data_directory(other.0), &data)?;
+    }
+    scenario.kill(pod).await?;
+    drop(stopped);
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let (source, target) = {
+            let entry = entry?;
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if source.is_dir() {
+            fs::create_dir(&target)?;
+            copy(&source, &target)?;
+        } else {
+            fs::copy(&source, &target)?;
+        }
+        let owner = fs::metadata(&source)?;
+        chown(&target, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
+}

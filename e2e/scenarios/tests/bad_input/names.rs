@@ -1,0 +1,155 @@
+//! Names that something else has already.
+
+use super::{Scenario, blocked, merged, says};
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use std::time::Duration;
+use taffrail_localkube::wait;
+use taffrail_scenarios::{
+    manifests::{cluster, event_store},
+    scenario::MINUTE,
+};
+use tokio::time::Instant;
+
+/// How soon a name that became free is noticed: by a watch, not by a timer.
+const AT_ONCE: Duration = Duration::from_secs(10);
+const KINDS: &str = "statefulsets,services,poddisruptionbudgets,serviceaccounts,roles,rolebindings,configmaps";
+
+/// A Service with the store's name that is somebody else's. The store itself exists; only its address waits.
+pub(crate) async fn of_a_store(s: &Scenario) -> anyhow::Result<()> {
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders"},
+        "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}});
+    s.apply(service.to_string()).await?;
+    let before = s.get("svc/orders").await?;
+    s.apply(cluster(1) + &event_store("orders", 1, "")).await?;
+    s.wait_stable(&["tfc/main"], MINUTE).await?;
+    let took = says(s, "evs/orders", "NameTaken", &["Service orders", "rename or delete it", "main-clients"]).await?;
+    let after = s.get("svc/orders").await?;
+    ensure!(after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"], "it was changed: {after}");
+    s.kubectl.delete(["svc/orders"]).await?;
+    let mended = s.wait_stable(&["evs/orders"], AT_ONCE).await?;
+    let ours = s.get("svc/orders").await?;
+    ensure!(ours["spec"]["selector"]["app"].is_null(), "not ours: {ours}");
+    println!("j: a taken name was told after {took:?}; after the Service went, Stable within {mended:?}");
+    Ok(())
+}
+
+/// Something of every kind that has a name which Cluster `taken` needs, as kind and name.
+fn strangers() -> Vec<Value> {
+    let labels = json!({"app": "shop"});
+    let named = |api: &str, kind: &str, name: &str, more: Value| {
+        let meta = json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "labels": labels}});
+        merged(meta, &more)
+    };
+    let service = json!({"spec": {"selector": labels, "ports": [{"port": 80}]}});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "shop"}]}});
+    let rbac = "rbac.authorization.k8s.io";
+    let role = json!({"roleRef": {"apiGroup": rbac, "kind": "Role", "name": "taken-node"}});
+    vec![
+        named(
+            "apps/v1",
+            "StatefulSet",
+            "taken",
+            json!({"spec": {"replicas": 0, "serviceName": "shop", "selector": {"matchLabels": labels}, "template": template}}),
+        ),
+        named("v1", "Service", "taken-clients", service.clone()),
+        named("v1", "Service", "taken-peers", service.clone()),
+        named("v1", "Service", "taken-ready", service),
+        named(
+            "policy/v1",
+            "PodDisruptionBudget",
+            "taken",
+            json!({"spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}}}),
+        ),
+        named("v1", "ServiceAccount", "taken-node", json!({})),
+        named("rbac.authorization.k8s.io/v1", "Role", "taken-node", json!({"rules": []})),
+        named("rbac.authorization.k8s.io/v1", "RoleBinding", "taken-node", role),
+        named("v1", "ConfigMap", "taken-node", json!({"data": {"k": "v"}})),
+        named("v1", "ConfigMap", "taken-identity", json!({"data": {"k": "v"}})),
+    ]
+}
+
+fn full_name(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+/// What there is of the kinds of a Cluster under names that begin with `taken`, with UID and generation of content.
+async fn present(s: &Scenario) -> anyhow::Result<Vec<String>> {
+    let found = s.kubectl.json(["get", KINDS]).await?;
+    let items = found["items"].as_array().cloned().unwrap_or_default();
+    let ours = items.iter().filter(|o| o["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("taken")));
+    let mut all: Vec<String> = ours
+        .map(|o| format!("{} {} {}", full_name(o), o["metadata"]["uid"], o["metadata"]["ownerReferences"].is_null()))
+        .collect();
+    all.sort();
+    Ok(all)
+}
+
+/// Every name of a Cluster is taken: each is told, nothing is made and nothing is seized. It goes on once the last is free.
+pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
+    let strangers = strangers();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": strangers});
+    s.apply(list.to_string()).await?;
+    let before = present(s).await?;
+    ensure!(before.len() == strangers.len(), "{before:?}");
+    s.apply(blocked("taken", 3, &json!({})).to_string()).await?;
+    let names: Vec<String> = strangers.iter().map(full_name).collect();
+    let mut words: Vec<&str> = names.iter().map(String::as_str).collect();
+    words.push("rename or delete them");
+    let took = says(s, "tfc/taken", "NameTaken", &words).await?;
+    let after = present(s).await?;
+    ensure!(after == before, "something was made or seized: {after:?} instead of {before:?}");
+    ensure!(s.get("tfc/taken").await?["status"]["clusterId"].is_null(), "it was begun");
+
+    // All but one go: that one is named alone, and still nothing is made.
+    let (last, others) = strangers.split_last().context("no strangers")?;
+    let others: Vec<String> = others.iter().map(|object| full_name(object).replacen(' ', "/", 1)).collect();
+    s.kubectl.delete(&others).await?;
+    let last_name = full_name(last);
+    let alone = format!("{last_name} exists and belongs");
+    let fewer = says(s, "tfc/taken", "NameTaken", &[alone.as_str(), "rename or delete it"]).await?;
+    let left = present(s).await?;
+    ensure!(left.len() == 1 && left.iter().all(|object| before.contains(object)), "{left:?}");
+
+    s.kubectl.delete([last_name.replacen(' ', "/", 1)]).await?;
+    let start = Instant::now();
+    wait::until("the name to be seen free", AT_ONCE, || async {
+        let found = s.get("tfc/taken").await.map_err(|error| error.to_string())?;
+        let all = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        if all.iter().any(|c| c["reason"] == "NameTaken") { Err(format!("{all:?}")) } else { Ok(()) }
+    })
+    .await?;
+    let seen = start.elapsed();
+    let mended = s.wait_stable(&["tfc/taken"], MINUTE * 2).await?;
+    println!(
+        "j: {} taken names of a Cluster were told after {took:?}, the last one alone after {fewer:?}; it was seen free \
+         after {seen:?}, Stable {mended:?} later",
+        names.len()
+    );
+    s.kubectl.delete(["tfc/taken"]).await?;
+    Ok(())
+}
+
+/// A pause holds deletions, but not the end of a namespace.
+pub(crate) async fn of_a_namespace_that_ends(s: &Scenario) -> anyhow::Result<()> {
+    let name = "taffrail-e2e-ends";
+    let kubectl = s.kubectl.in_namespace(name);
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    kubectl.apply(namespace.to_string()).await?;
+    kubectl.apply(cluster(1) + &event_store("orders", 1, ", deletionPolicy: Delete")).await?;
+    kubectl.run(["wait", "--for=condition=Stable", "tfc/main", "evs/orders", "--timeout=120s"]).await?;
+    for object in ["tfc/main", "evs/orders"] {
+        let found = kubectl.json(["get", object]).await?;
+        ensure!(!found["metadata"]["finalizers"].is_null(), "{object} is not held, so this would show nothing");
+    }
+    kubectl.run(["patch", "tfc/main", "--type=merge", "-p", "{\"spec\":{\"paused\":true}}"]).await?;
+    kubectl.run(["wait", "--for=condition=Paused", "tfc/main", "--timeout=60s"]).await?;
+    // Held first, by the pause alone; then the namespace goes as well.
+    kubectl.run(["delete", "evs/orders", "tfc/main", "--wait=false"]).await?;
+    kubectl.run(["wait", "--for=condition=Stalled", "tfc/main", "evs/orders", "--timeout=60s"]).await?;
+    let start = Instant::now();
+    kubectl.delete(["namespace", name]).await?;
+    println!("j: the namespace of a paused Cluster ended within {:?}", start.elapsed());
+    Ok(())
+}
