@@ -82,6 +82,7 @@ check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts, nam
 	@shellcheck -x scripts/*.sh scripts/tests/*.sh charts/*.sh .ci/run
 	@scripts/tests/up_test.sh
 	@scripts/paths.sh
+	@scripts/walls.py
 	@scripts/licences.py
 	@scripts/notices.py --check
 
