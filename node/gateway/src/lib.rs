@@ -2,14 +2,13 @@
 //!
 //! - `native/`: one file a service. `resolve`: which store a call means. `names`: whether a bare name can mean one store only.
 //! - `decode`/`encode`: wire to domain and back.
-//! - `forward`: calls passed on, one hop. `relay`: reads, here or through a peer. `follow`: subscriptions, likewise.
-//! - `status`: domain errors to gRPC codes and reasons, in one place. `refusals`: the same for what tonic itself refuses.
+//! - `forward`: calls passed on, one hop. `cursor`: reads, here or through a peer. `subscription`: subscriptions, likewise.
+//! - `status`: domain errors to gRPC codes and reasons, in one place. `tonic_errors`: the same for what tonic itself refuses.
 //!   `deadlines`: the same for calls that have no answer when their time is over.
 //! - `inflow`: how many bytes of messages may be under way.
-//! - `calls`: counts, times and names calls. `readers`: the bounded pool of blocking reads. `health`: gRPC health of services and stores.
+//! - `instrument`: counts, times and names calls. `readers`: the bounded pool of blocking reads. `health`: gRPC health of services and stores.
 //! - `server`: the routers of the client port and of the peer port.
 
-pub mod calls;
 pub mod cursor;
 pub mod deadlines;
 pub mod decode;
@@ -17,14 +16,15 @@ pub mod encode;
 pub mod forward;
 pub mod health;
 pub mod inflow;
+pub mod instrument;
 pub mod names;
 pub mod native;
 pub mod readers;
-pub mod refusals;
 pub mod resolve;
 pub mod server;
 pub mod status;
 pub mod subscription;
+pub mod tonic_errors;
 
 use std::{sync::Arc, time::Duration};
 use taffrail_metrics::Metrics;

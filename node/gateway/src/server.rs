@@ -6,7 +6,7 @@ use super::{
     health,
     inflow::BoundInflow,
     native::{cluster, stores, streams, subscriptions},
-    refusals::NameRefusals,
+    tonic_errors::AddReasons,
 };
 use std::{
     task::{Context, Poll},
@@ -77,7 +77,7 @@ where
 }
 
 /// What every call of a port goes through, the first last.
-pub type Layers = Stack<BoundInflow, Stack<NameRefusals, Stack<KeepDeadlines, Stack<KeepAuthority, Identity>>>>;
+pub type Layers = Stack<BoundInflow, Stack<AddReasons, Stack<KeepDeadlines, Stack<KeepAuthority, Identity>>>>;
 
 /// A server with the transport settings of every port.
 #[must_use]
@@ -93,7 +93,7 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .max_connection_age(age)
         .layer(KeepAuthority)
         .layer(KeepDeadlines)
-        .layer(NameRefusals)
+        .layer(AddReasons)
         .layer(BoundInflow::new(inflow_bytes_max))
 }
 

@@ -53,13 +53,13 @@ impl Service {
 impl Cluster for Service {
     async fn status(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<v1::ClusterStatus>, Status> {
         let call = |_| std::future::ready(Ok(Response::new(self.0.node.cluster_status())));
-        self.0.counted("ClusterStatus", request, call).await
+        self.0.instrumented("ClusterStatus", request, call).await
     }
 
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let call = |_| async { Ok(Response::new(self.changes())) };
-        self.0.counted("WatchCluster", request, call).await
+        self.0.instrumented("WatchCluster", request, call).await
     }
 }

@@ -1,7 +1,7 @@
 //! `taffrail.v1.Stores`.
 
 use super::streams::call;
-use crate::{Shared, calls, deadlines::Limit, resolve, status::Problem};
+use crate::{Shared, deadlines::Limit, instrument, resolve, status::Problem};
 use taffrail_proto::v1::{self, stores_server::Stores};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -18,7 +18,7 @@ impl Service {
             "" => call(&self.0, &request)?.store,
             name => resolve::named(&self.0.config, name)?,
         };
-        calls::of_store(&name);
+        instrument::record_store(&name);
         let store = self.0.node.store(&name, deadline).await.map_err(Problem::from)?;
         Ok(Response::new(store))
     }
@@ -37,10 +37,10 @@ impl Service {
 #[tonic::async_trait]
 impl Stores for Service {
     async fn get(&self, request: Request<v1::GetStoreRequest>) -> Result<Response<v1::Store>, Status> {
-        self.0.counted("GetStore", request, |request| self.get_call(request)).await
+        self.0.instrumented("GetStore", request, |request| self.get_call(request)).await
     }
 
     async fn list(&self, request: Request<v1::ListStoresRequest>) -> Result<Response<v1::ListStoresResponse>, Status> {
-        self.0.counted("ListStores", request, |request| self.list_call(request)).await
+        self.0.instrumented("ListStores", request, |request| self.list_call(request)).await
     }
 }

@@ -1,10 +1,10 @@
 //! `taffrail.v1.Streams`.
 
 use crate::{
-    Origin, Shared, calls,
+    Origin, Shared,
     cursor::{self, Cursor},
     deadlines::{Limit, Proposing},
-    decode, encode, forward, names,
+    decode, encode, forward, instrument, names,
     resolve::{self, Meant},
     status::{Problem, Proof, Reason, proof},
 };
@@ -68,7 +68,7 @@ pub fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
             names::only(store, &stores_with_name)?
         }
     };
-    calls::of_store(&store);
+    instrument::record_store(&store);
     Ok(Call { store, deadline, deadline_asked, request_id, proposing })
 }
 
@@ -325,17 +325,17 @@ impl Service {
 impl Streams for Service {
     async fn append(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
         let _timer = self.0.metrics.append_seconds.start_timer();
-        self.0.counted("Append", request, |request| self.append_call(request)).await
+        self.0.instrumented("Append", request, |request| self.append_call(request)).await
     }
 
     type ReadStream = Pages;
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        self.0.counted("Read", request, |request| self.read_call(request)).await
+        self.0.instrumented("Read", request, |request| self.read_call(request)).await
     }
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
-        self.0.counted("ListStreams", request, |request| self.list_call(request)).await
+        self.0.instrumented("ListStreams", request, |request| self.list_call(request)).await
     }
 }
 

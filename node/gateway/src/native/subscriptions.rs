@@ -48,6 +48,6 @@ impl Subscriptions for Service {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        self.0.counted("Subscribe", request, |request| self.subscribe_call(request)).await
+        self.0.instrumented("Subscribe", request, |request| self.subscribe_call(request)).await
     }
 }

@@ -15,22 +15,22 @@ const TOO_LARGE: &str = "message length too large";
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub struct NameRefusals;
+pub struct AddReasons;
 
-impl<S> Layer<S> for NameRefusals {
-    type Service = WithNames<S>;
+impl<S> Layer<S> for AddReasons {
+    type Service = WithReasons<S>;
     fn layer(&self, inner: S) -> Self::Service {
-        WithNames { inner }
+        WithReasons { inner }
     }
 }
 
-/// See `NameRefusals`.
+/// See `AddReasons`.
 #[derive(Clone, Debug)]
-pub struct WithNames<S> {
+pub struct WithReasons<S> {
     inner: S,
 }
 
-impl<S, B, R> Service<Request<B>> for WithNames<S>
+impl<S, B, R> Service<Request<B>> for WithReasons<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,

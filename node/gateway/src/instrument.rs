@@ -9,11 +9,11 @@ use tracing::{Instrument, Span, field};
 
 impl Shared {
     /// Carries out one call. What it logs, and what the tasks that it leaves behind log, names the request, and the store
-    /// once `of_store` has told it.
+    /// once `record_store` has told it.
     ///
     /// # Errors
     /// Those of the call.
-    pub async fn counted<M, T, F>(
+    pub async fn instrumented<M, T, F>(
         &self,
         method: &'static str,
         mut request: Request<M>,
@@ -65,6 +65,6 @@ impl Drop for Counted<'_> {
 }
 
 /// Names the store in the span of the running call.
-pub fn of_store(store: &StoreName) {
+pub fn record_store(store: &StoreName) {
     Span::current().record("store", field::display(store));
 }
