@@ -15,8 +15,7 @@ pub const STORE: &str = "taffrail-store";
 pub const HOP: &str = "taffrail-hop";
 /// Metadata that follows a call through the logs of the nodes.
 pub const REQUEST_ID: &str = "taffrail-request-id";
-/// The largest message either way: the largest batch with its framing.
-pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
+pub use taffrail_proto::MESSAGE_BYTES_MAX;
 
 /// How to connect.
 #[derive(Clone, Copy, Debug)]

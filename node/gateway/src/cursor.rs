@@ -14,7 +14,10 @@ use taffrail_core::{
     ids::{NodeId, Position, Revision},
     names::StreamName,
 };
-use taffrail_proto::v1::{self, streams_client::StreamsClient};
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{self, streams_client::StreamsClient},
+};
 use taffrail_runtime as rt;
 use taffrail_store_api::{Consistency, Direction, PageBounds, ReadError, Route, StoreReader, StoreRef, StoreReplica};
 use tokio::time::Instant;
@@ -381,7 +384,7 @@ impl Read {
             self.pause().await?;
             return Ok(Place::Unknown);
         };
-        let mut client = StreamsClient::new(channel).max_decoding_message_size(super::server::MESSAGE_BYTES_MAX);
+        let mut client = StreamsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let request = self.cursor.read_request(self.left, self.consistency);
         let request = forward::request(request, &store.name, &self.call.request_id, None);
         match client.read(request).await {

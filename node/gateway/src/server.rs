@@ -12,9 +12,12 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use taffrail_proto::v1::{
-    cluster_server::ClusterServer, stores_server::StoresServer, streams_server::StreamsServer,
-    subscriptions_server::SubscriptionsServer,
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{
+        cluster_server::ClusterServer, stores_server::StoresServer, streams_server::StreamsServer,
+        subscriptions_server::SubscriptionsServer,
+    },
 };
 use tonic::{
     service::{Routes, RoutesBuilder},
@@ -25,8 +28,6 @@ use tower::{
     layer::util::{Identity, Stack},
 };
 
-/// The largest message either way: the largest batch with its framing.
-pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
 /// Calls of one connection; every subscription is one.
 const STREAMS_MAX: u32 = 10_000;
 /// Services of the client port beside those of `taffrail.v1`.

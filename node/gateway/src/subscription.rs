@@ -12,7 +12,10 @@ use super::{
 };
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use taffrail_core::ids::NodeId;
-use taffrail_proto::v1::{self, subscribe_response::Kind, subscriptions_client::SubscriptionsClient};
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{self, subscribe_response::Kind, subscriptions_client::SubscriptionsClient},
+};
 use taffrail_runtime as rt;
 use taffrail_store_api::{ReadError, ResolveError, Route, StoreReplica};
 use tokio::{sync::mpsc, time::Instant};
@@ -229,7 +232,7 @@ impl Subscription {
     async fn serve_there(&mut self, nodes: &[NodeId]) -> Result<Infallible, Ended> {
         let node = nodes.get(self.tries as usize % nodes.len().max(1)).copied();
         let channel = node.and_then(|n| self.shared.node.peer_channel(n)).ok_or(Ended::Source)?;
-        let mut client = SubscriptionsClient::new(channel).max_decoding_message_size(super::server::MESSAGE_BYTES_MAX);
+        let mut client = SubscriptionsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let request = forward::request(self.cursor.subscribe_request(), &self.call.store, &self.call.request_id, None);
         let mut stream = client.subscribe(request).await.map_err(peer_ended)?.into_inner();
         loop {

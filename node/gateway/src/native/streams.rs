@@ -15,7 +15,10 @@ use taffrail_core::{
     ids::NodeId,
     names::{StoreName, StreamName},
 };
-use taffrail_proto::v1::{self, streams_client::StreamsClient, streams_server::Streams};
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{self, streams_client::StreamsClient, streams_server::Streams},
+};
 use taffrail_runtime as rt;
 use taffrail_store_api::{AppendError, Consistency, ReadError, ResolveError, Route, StoreRef, StoreReplica};
 use tokio::{sync::mpsc, time::Instant};
@@ -158,7 +161,7 @@ impl Service {
         let again = |why: &str| Passed::Again(Problem::new(Reason::NoLeader, why).with_leader_node(store.leader), None);
         let node = node.ok_or_else(|| again("the store has no replica"))?;
         let channel = self.0.node.peer_channel(node).ok_or_else(|| again("the leader's node cannot be reached"))?;
-        let mut client = StreamsClient::new(channel).max_encoding_message_size(super::super::server::MESSAGE_BYTES_MAX);
+        let mut client = StreamsClient::new(channel).max_encoding_message_size(MESSAGE_BYTES_MAX);
         let request = forward::request(encode::append(append), &store.name, &call.request_id, Some(call.deadline));
         call.proposing.begins();
         let status = match client.append(request).await {
@@ -247,8 +250,7 @@ impl Service {
         let mut last = Problem::new(Reason::NotServing, "no replica of the store can be reached").into();
         for node in nodes {
             let Some(channel) = self.0.node.peer_channel(node) else { continue };
-            let mut client =
-                StreamsClient::new(channel).max_decoding_message_size(super::super::server::MESSAGE_BYTES_MAX);
+            let mut client = StreamsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
             let request = forward::request(request.clone(), &store.name, &call.request_id, Some(call.deadline));
             match client.list(request).await {
                 Ok(answer) => return Ok(answer.into_inner()),
