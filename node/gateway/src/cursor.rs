@@ -3,10 +3,10 @@
 
 use super::{
     Origin, Shared,
+    call::{Call, peer_lost, replica_lost},
     decode::{Source, Start},
     encode, forward,
-    native::streams::{Call, elsewhere},
-    status::{Problem, Proof, Reason, proof},
+    status::{Problem, Reason},
 };
 use std::{sync::Arc, time::Duration};
 use taffrail_core::{
@@ -21,7 +21,7 @@ use taffrail_proto::{
 use taffrail_runtime as rt;
 use taffrail_store_api::{Consistency, Direction, PageBounds, ReadError, Route, StoreReader, StoreRef, StoreReplica};
 use tokio::time::Instant;
-use tonic::{Code, Status, Streaming};
+use tonic::{Status, Streaming};
 
 /// Events and bytes of one page.
 pub const PAGE: PageBounds = PageBounds { events_max: 256, bytes_max: 1 << 20 };
@@ -288,7 +288,7 @@ impl Read {
                     let replica = Arc::clone(replica);
                     match self.page_here(&replica).await {
                         Ok(page) => page,
-                        Err(e) if elsewhere(&e) && self.shared.origin == Origin::Client => {
+                        Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
                             self.place = Place::Unknown;
                             self.pause().await?;
                             continue;
@@ -302,7 +302,7 @@ impl Read {
                         self.place = Place::Done;
                         return Ok(None);
                     }
-                    Err(status) if lost(&status) => {
+                    Err(status) if peer_lost(&status) => {
                         self.place = Place::Unknown;
                         self.pause().await?;
                         continue;
@@ -361,7 +361,7 @@ impl Read {
                 if self.consistency == Consistency::Linearizable {
                     match replica.read_index(self.call.deadline).await {
                         Ok(()) => {}
-                        Err(e) if elsewhere(&e) && self.shared.origin == Origin::Client => {
+                        Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
                             self.pause().await?;
                             return Ok(Place::Unknown);
                         }
@@ -389,7 +389,7 @@ impl Read {
         let request = forward::request(request, &store.name, &self.call.request_id, None);
         match client.read(request).await {
             Ok(stream) => Ok(Place::There(Box::new(stream.into_inner()))),
-            Err(status) if lost(&status) => {
+            Err(status) if peer_lost(&status) => {
                 self.pause().await?;
                 Ok(Place::Unknown)
             }
@@ -415,14 +415,4 @@ async fn next_of(stream: &mut Streaming<v1::ReadResponse>, call: &Call) -> Resul
     }
     let late = || Problem::new(Reason::Deadline, "the deadline passed before the read was done").into();
     tokio::time::timeout_at(call.deadline, stream.message()).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// A peer's status after which another replica may go on: it went away, not: it said no.
-#[must_use]
-pub fn lost(status: &Status) -> bool {
-    match proof(status) {
-        Proof::NotProposed => true,
-        Proof::Final => false,
-        Proof::Unknown => matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal),
-    }
 }

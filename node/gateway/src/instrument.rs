@@ -1,6 +1,6 @@
 //! Every call of the native services is counted, timed and has a span of its own, in this one place.
 
-use super::{Shared, deadlines::Limit, forward};
+use super::{Shared, deadlines::CallDeadline, forward};
 use std::future::Future;
 use taffrail_core::names::StoreName;
 use taffrail_metrics::Metrics;
@@ -27,7 +27,7 @@ impl Shared {
         if let Ok(value) = request_id.parse() {
             request.metadata_mut().insert(forward::REQUEST_ID, value);
         }
-        let limit = Limit::asked(request.extensions()).cloned();
+        let limit = CallDeadline::of(request.extensions()).cloned();
         let counted = Counted { metrics: &self.metrics, method, limit, code: None };
         let span = tracing::info_span!("call", method, request_id, store = field::Empty);
         // A call that its client gave up is timed too: the timer reports when it is dropped.
@@ -43,7 +43,7 @@ impl Shared {
 struct Counted<'a> {
     metrics: &'a Metrics,
     method: &'static str,
-    limit: Option<Limit>,
+    limit: Option<CallDeadline>,
     code: Option<Code>,
 }
 

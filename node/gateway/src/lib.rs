@@ -9,6 +9,7 @@
 //! - `instrument`: counts, times and names calls. `readers`: the bounded pool of blocking reads. `health`: gRPC health of services and stores.
 //! - `server`: the routers of the client port and of the peer port.
 
+pub mod call;
 pub mod cursor;
 pub mod deadlines;
 pub mod decode;
@@ -17,7 +18,6 @@ pub mod forward;
 pub mod health;
 pub mod inflow;
 pub mod instrument;
-pub mod names;
 pub mod native;
 pub mod readers;
 pub mod resolve;

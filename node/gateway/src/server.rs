@@ -2,7 +2,8 @@
 
 use super::{
     Origin, Shared,
-    deadlines::KeepDeadlines,
+    call::Authority,
+    deadlines::EnforceDeadlines,
     health,
     inflow::BoundInflow,
     native::{cluster, stores, streams, subscriptions},
@@ -35,10 +36,6 @@ const OTHER_SERVICES: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Connections end after this long, so that they spread again over the pods; +-20 % is drawn per process.
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
-
-/// The `:authority` of a call, kept for store resolution.
-#[derive(Clone, Debug)]
-pub struct Authority(pub String);
 
 /// Puts the authority where the services find it.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +75,7 @@ where
 }
 
 /// What every call of a port goes through, the first last.
-pub type Layers = Stack<BoundInflow, Stack<AddReasons, Stack<KeepDeadlines, Stack<KeepAuthority, Identity>>>>;
+pub type Layers = Stack<BoundInflow, Stack<AddReasons, Stack<EnforceDeadlines, Stack<KeepAuthority, Identity>>>>;
 
 /// A server with the transport settings of every port.
 #[must_use]
@@ -93,7 +90,7 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_connection_age(age)
         .layer(KeepAuthority)
-        .layer(KeepDeadlines)
+        .layer(EnforceDeadlines)
         .layer(AddReasons)
         .layer(BoundInflow::new(inflow_bytes_max))
 }

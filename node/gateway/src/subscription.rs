@@ -5,9 +5,9 @@
 
 use super::{
     Origin, Shared,
-    cursor::{Cursor, Events, PAGE, lost},
+    call::{Call, peer_lost, replica_lost},
+    cursor::{Cursor, Events, PAGE},
     encode, forward,
-    native::streams::{Call, elsewhere},
     status::{Problem, Reason},
 };
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -281,12 +281,12 @@ impl Subscription {
 
 fn read_ended(e: ReadError) -> Ended {
     // A leaderless moment is no reason to end a subscription.
-    if elsewhere(&e) || matches!(e, ReadError::NoReadIndex(_) | ReadError::Deadline) {
+    if replica_lost(&e) || matches!(e, ReadError::NoReadIndex(_) | ReadError::Deadline) {
         return Ended::Source;
     }
     Problem::from(e).into()
 }
 
 fn peer_ended(status: Status) -> Ended {
-    if lost(&status) { Ended::Source } else { Ended::Over(status) }
+    if peer_lost(&status) { Ended::Source } else { Ended::Over(status) }
 }

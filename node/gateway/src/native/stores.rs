@@ -1,7 +1,6 @@
 //! `taffrail.v1.Stores`.
 
-use super::streams::call;
-use crate::{Shared, deadlines::Limit, instrument, resolve, status::Problem};
+use crate::{Shared, call::call, deadlines::CallDeadline, instrument, resolve, status::Problem};
 use taffrail_proto::v1::{self, stores_server::Stores};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -12,7 +11,7 @@ pub struct Service(pub Shared);
 
 impl Service {
     async fn get_call(&self, request: Request<v1::GetStoreRequest>) -> Result<Response<v1::Store>, Status> {
-        let asked = Limit::asked(request.extensions()).map(|limit| limit.answer_by);
+        let asked = CallDeadline::of(request.extensions()).map(|limit| limit.answer_by);
         let deadline = asked.unwrap_or_else(|| Instant::now() + self.0.config.timeout);
         let name = match request.get_ref().store.as_str() {
             "" => call(&self.0, &request)?.store,

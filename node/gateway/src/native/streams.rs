@@ -2,10 +2,9 @@
 
 use crate::{
     Origin, Shared,
+    call::{Call, call, peer_lost},
     cursor::{self, Cursor},
-    deadlines::{Limit, Proposing},
-    decode, encode, forward, instrument, names,
-    resolve::{self, Meant},
+    decode, encode, forward,
     status::{Problem, Proof, Reason, proof},
 };
 use futures::Stream;
@@ -13,14 +12,14 @@ use std::{pin::Pin, time::Duration};
 use taffrail_core::{
     append::{Append, Appended},
     ids::NodeId,
-    names::{StoreName, StreamName},
+    names::StreamName,
 };
 use taffrail_proto::{
     MESSAGE_BYTES_MAX,
     v1::{self, streams_client::StreamsClient, streams_server::Streams},
 };
 use taffrail_runtime as rt;
-use taffrail_store_api::{AppendError, Consistency, ReadError, ResolveError, Route, StoreRef, StoreReplica};
+use taffrail_store_api::{AppendError, Consistency, ResolveError, Route, StoreRef, StoreReplica};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -35,45 +34,6 @@ const LIST_MAX: usize = 10_000;
 /// See the module.
 #[derive(Clone)]
 pub struct Service(pub Shared);
-
-/// What every call has: its store, its deadline, its id.
-pub struct Call {
-    /// The store.
-    pub store: StoreName,
-    /// When it must be answered.
-    pub deadline: Instant,
-    /// Whether the client set that deadline. Without one a stream may last; only each step of it is bounded.
-    pub deadline_asked: bool,
-    /// Follows it through logs.
-    pub request_id: String,
-    /// What is to be said if its time is over before its answer is there.
-    pub proposing: Proposing,
-}
-
-/// Reads what a call says of itself.
-///
-/// # Errors
-/// When it names no store, or one of several, or its deadline has passed.
-pub fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
-    let authority = request.extensions().get::<super::super::server::Authority>().map_or("", |a| &a.0);
-    let meant = resolve::store_of(&shared.config, request.metadata(), authority)?;
-    let limit = Limit::asked(request.extensions());
-    let deadline = limit.map_or_else(|| Instant::now() + shared.config.timeout, |limit| limit.answer_by);
-    let (deadline_asked, proposing) = (limit.is_some(), limit.map(|l| l.proposing.clone()).unwrap_or_default());
-    if deadline <= Instant::now() {
-        return Err(Problem::new(Reason::Deadline, "the deadline passed before the call arrived"));
-    }
-    let request_id = forward::request_id(request.metadata());
-    let store = match meant {
-        Meant::Store(store) => store,
-        Meant::Bare(store) => {
-            let stores_with_name = shared.node.stores_with_name(store.name());
-            names::only(store, &stores_with_name)?
-        }
-    };
-    instrument::record_store(&store);
-    Ok(Call { store, deadline, deadline_asked, request_id, proposing })
-}
 
 impl Service {
     /// One append: on the local leader, or one hop away. Tries again only while nothing can have been proposed.
@@ -137,10 +97,10 @@ impl Service {
         append: &Append,
         call: &Call,
     ) -> Result<Appended, AppendError> {
-        call.proposing.begins();
+        call.maybe_proposed.begin();
         let outcome = replica.append(append.clone(), call.deadline).await;
         if !matches!(outcome, Ok(_) | Err(AppendError::Unknown(_))) {
-            call.proposing.was_not();
+            call.maybe_proposed.rule_out();
         }
         outcome
     }
@@ -163,7 +123,7 @@ impl Service {
         let channel = self.0.node.peer_channel(node).ok_or_else(|| again("the leader's node cannot be reached"))?;
         let mut client = StreamsClient::new(channel).max_encoding_message_size(MESSAGE_BYTES_MAX);
         let request = forward::request(encode::append(append), &store.name, &call.request_id, Some(call.deadline));
-        call.proposing.begins();
+        call.maybe_proposed.begin();
         let status = match client.append(request).await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) => status,
@@ -171,7 +131,7 @@ impl Service {
         match proof(&status) {
             Proof::Final => Err(Passed::Final(status)),
             Proof::NotProposed => {
-                call.proposing.was_not();
+                call.maybe_proposed.rule_out();
                 let leader = status
                     .get_details_error_info()
                     .and_then(|i| i.metadata.get("leader_node").and_then(|n| n.parse().ok()))
@@ -254,7 +214,7 @@ impl Service {
             let request = forward::request(request.clone(), &store.name, &call.request_id, Some(call.deadline));
             match client.list(request).await {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) if cursor::lost(&status) => last = status,
+                Err(status) if peer_lost(&status) => last = status,
                 Err(status) => return Err(status),
             }
         }
@@ -338,18 +298,5 @@ impl Streams for Service {
 
     async fn list(&self, request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
         self.0.instrumented("ListStreams", request, |request| self.list_call(request)).await
-    }
-}
-
-/// Errors of a local replica after which another one may answer.
-#[must_use]
-pub fn elsewhere(e: &ReadError) -> bool {
-    match e {
-        ReadError::NotServing(_) => true,
-        ReadError::StreamNotFound(_)
-        | ReadError::NoReadIndex(_)
-        | ReadError::Deadline
-        | ReadError::Corrupt(_)
-        | ReadError::Storage(_) => false,
     }
 }

@@ -1,7 +1,6 @@
 //! `taffrail.v1.Subscriptions`.
 
-use super::streams::call;
-use crate::{Shared, cursor::Cursor, decode, status::Problem, subscription};
+use crate::{Shared, call::call, cursor::Cursor, decode, status::Problem, subscription};
 use futures::Stream;
 use std::pin::Pin;
 use taffrail_proto::v1::{self, subscriptions_server::Subscriptions};
