@@ -19,6 +19,7 @@ pub mod health;
 pub mod inflow;
 pub mod instrument;
 pub mod native;
+pub mod read;
 pub mod readers;
 pub mod resolve;
 pub mod server;

@@ -180,7 +180,7 @@ impl Subscription {
         let read = self.shared.readers.run(replica.reader(), move |r| {
             // The state is read first: what comes after it is delivered, not skipped.
             let last = r.totals()?.last_position;
-            cursor.settle(r)?;
+            cursor.resolve_open_end(r)?;
             Ok((cursor, last))
         });
         let (cursor, last) = read.await.map_err(read_ended)?;
@@ -215,7 +215,7 @@ impl Subscription {
         let (revision, position) = (last.revision, last.position);
         self.observe_lag(last);
         self.send(Kind::Events(v1::EventPage { events })).await?;
-        self.cursor.pass(revision, position);
+        self.cursor.advance(revision, position);
         self.looked_at = self.looked_at.max(position);
         self.told = self.told.max(position);
         self.tries = 0;
@@ -247,7 +247,7 @@ impl Subscription {
             Some(Kind::Confirmed(c)) => {
                 // An open end is fixed by the first peer's word; a later peer must go on from there.
                 if let Some(next) = c.next {
-                    self.cursor.fix_open_end(next);
+                    self.cursor.set_open_end(next);
                 }
                 self.confirm(c.position, c.next).await
             }

@@ -3,8 +3,9 @@
 use crate::{
     Origin, Shared,
     call::{Call, call, peer_lost},
-    cursor::{self, Cursor},
+    cursor::Cursor,
     decode, encode, forward,
+    read::Read,
     status::{Problem, Proof, Reason, proof},
 };
 use futures::Stream;
@@ -253,7 +254,7 @@ impl Service {
         let limit = if request.limit == 0 { u64::MAX } else { request.limit };
         let cursor = Cursor::new(source, direction);
         let (tx, rx) = mpsc::channel(PAGES_MAX);
-        let mut read = cursor::Read::new(self.0.clone(), call, cursor, limit, consistency);
+        let mut read = Read::new(self.0.clone(), call, cursor, limit, consistency);
         // The first page is fetched before the answer begins, so that errors arrive as the call's own status.
         let timer = self.0.metrics.read_first_page_seconds.start_timer();
         let first = read.next().await?;
