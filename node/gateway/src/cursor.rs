@@ -1,5 +1,5 @@
-//! [`Cursor`], the resumable position of a read or subscription. A cursor reads pages from a replica of this node, converts to
-//! the same request for a peer, and moves past each delivered event, so that any replica can continue without gap or duplicate.
+//! [`Cursor`], the resumable position of a read or subscription. A cursor reads pages from a replica of this node, converts
+//! to a request to a peer, and moves past each delivered event, so that any replica can continue without gap or duplicate.
 
 use super::decode::{Source, Start};
 use taffrail_core::{
