@@ -6,7 +6,6 @@ mod calls;
 mod deadlines;
 mod fake;
 mod harness;
-mod inflow;
 mod read;
 mod rejections;
 mod subscribe;
