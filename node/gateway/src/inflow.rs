@@ -197,7 +197,11 @@ mod tests {
             assert_eq!(status.get_details_error_info().unwrap().reason, "OVERLOADED");
             assert!(status.get_details_retry_info().is_some());
         }
-        service.clone().oneshot(whole("/taffrail.peer.v1.Peer/Call", 5000)).await.expect("peers' frames have other bounds");
+        service
+            .clone()
+            .oneshot(whole("/taffrail.peer.v1.Peer/Call", 5000))
+            .await
+            .expect("peers' frames have other bounds");
         drop(slow);
         service.clone().oneshot(whole(APPEND, 1000)).await.unwrap();
     }

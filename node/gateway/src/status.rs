@@ -68,7 +68,10 @@ impl From<NameError> for Problem {
 
 impl From<Problem> for Status {
     fn from(p: Problem) -> Self {
-        #[expect(clippy::disallowed_types, reason = "the type that tonic takes; the order of the details has no meaning")]
+        #[expect(
+            clippy::disallowed_types,
+            reason = "the type that tonic takes; the order of the details has no meaning"
+        )]
         let mut metadata: std::collections::HashMap<String, String> =
             p.details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         if p.reason.code() == Code::Unavailable {
