@@ -1,18 +1,13 @@
 //! Requests to a peer: one hop that carries store, request id and deadline of the call. A call from a peer is never
 //! forwarded again (see [`Origin`](crate::Origin)).
 
-use super::resolve::STORE;
+use taffrail_client::{HOP, REQUEST_ID, STORE};
 use taffrail_core::names::StoreName;
 use tokio::time::Instant;
 use tonic::{
     Request,
     metadata::{MetadataMap, MetadataValue},
 };
-
-/// Metadata key that marks a forwarded call.
-const HOP: &str = "taffrail-hop";
-/// Metadata key of the request id, which identifies a call in the logs of all nodes that work on it.
-pub(crate) const REQUEST_ID: &str = "taffrail-request-id";
 
 /// Builds the request to a peer for a message of a call.
 #[must_use]

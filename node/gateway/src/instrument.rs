@@ -2,6 +2,7 @@
 
 use super::{Shared, deadlines::CallDeadline, forward};
 use std::future::Future;
+use taffrail_client::REQUEST_ID;
 use taffrail_core::names::StoreName;
 use taffrail_metrics::Metrics;
 use tonic::{Code, Request, Response, Status};
@@ -25,7 +26,7 @@ impl Shared {
         let request_id = forward::request_id(request.metadata());
         // Peers that the call is forwarded to see the same id.
         if let Ok(value) = request_id.parse() {
-            request.metadata_mut().insert(forward::REQUEST_ID, value);
+            request.metadata_mut().insert(REQUEST_ID, value);
         }
         let limit = CallDeadline::of(request.extensions()).cloned();
         let counted = Counted { metrics: &self.metrics, method, limit, code: None };

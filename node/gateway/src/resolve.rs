@@ -5,11 +5,9 @@ use super::{
     GatewayConfig,
     status::{Problem, Reason},
 };
+use taffrail_client::STORE;
 use taffrail_core::names::StoreName;
 use tonic::metadata::MetadataMap;
-
-/// Metadata key that names the store of a call: `name` or `namespace/name`.
-pub(crate) const STORE: &str = "taffrail-store";
 
 /// The store that a call addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +37,7 @@ enum Host {
 /// `STORE_REQUIRED`, `STORE_NOT_FOUND` for a name that cannot be a store, `INVALID_ARGUMENT` for malformed metadata.
 pub(crate) fn addressee(config: &GatewayConfig, metadata: &MetadataMap, authority: &str) -> Result<Addressee, Problem> {
     if let Some(value) = metadata.get(STORE) {
-        let text = value.to_str().map_err(|_| Problem::field("taffrail-store", "must be text"))?;
+        let text = value.to_str().map_err(|_| Problem::field(STORE, "must be text"))?;
         return named(config, text).map(Addressee::Store);
     }
     match host(config, authority) {

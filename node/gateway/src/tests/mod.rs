@@ -1,4 +1,4 @@
-//! The gateway over nodes made up for the test, with real connections between them.
+//! Tests of the whole gateway: its servers over nodes in memory, with real connections between them.
 
 mod append;
 mod bare_names;
