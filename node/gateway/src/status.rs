@@ -1,5 +1,5 @@
-//! [`Problem`], a domain error with its gRPC code, its stable reason and its details. Only this file maps errors to reasons.
-//! [`proof`] reads such a status from a peer.
+//! [`Problem`], a domain error with its gRPC code, its stable reason and its details. Only this file maps
+//! domain errors to reasons. [`proof`] reads such a status from a peer.
 
 use std::time::Duration;
 use taffrail_core::{append::Rejected, ids::NodeId, names::NameError};

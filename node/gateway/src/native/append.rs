@@ -85,6 +85,12 @@ enum Failed {
     NotProposed(Problem),
 }
 
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self::Final(problem.into())
+    }
+}
+
 impl Attempts<'_> {
     async fn attempt(&mut self) -> Result<v1::AppendResponse, Failed> {
         let store = self.shared.node.resolve(&self.call.store, self.call.deadline).await.map_err(Problem::from)?;
@@ -181,12 +187,6 @@ impl Attempts<'_> {
         self.failed += 1;
         let pause = Duration::from_millis(5 * (self.failed as u64).min(20));
         tokio::time::sleep_until(self.call.deadline.min(Instant::now() + pause / 2 + rt::jitter(pause))).await;
-    }
-}
-
-impl From<Problem> for Failed {
-    fn from(problem: Problem) -> Self {
-        Self::Final(problem.into())
     }
 }
 
