@@ -1,5 +1,5 @@
-//! [`Call`], which a service reads from a request before any other work, and the failures of a replica after which another
-//! replica can answer the call.
+//! [`Call`], the store, deadline and id of a request, read before any other work; and the failures of a replica after
+//! which another replica can answer.
 
 use super::{
     Shared,
@@ -13,7 +13,7 @@ use taffrail_store_api::ReadError;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
-/// The `:authority` of a request, a request extension. [`resolve`] reads the store from it.
+/// The `:authority` of a request, from which [`resolve`] reads the store. A request extension.
 #[derive(Clone, Debug)]
 pub(crate) struct Authority(pub(crate) String);
 
@@ -23,9 +23,10 @@ pub(crate) struct Call {
     pub(crate) store: StoreName,
     /// Time by which the service must answer.
     pub(crate) deadline: Instant,
-    /// True if the client set the deadline. Without a deadline of the client a stream may last; `deadline` bounds each step.
+    /// True if the client set the deadline. Without a deadline of the client a stream may last; `deadline` bounds each
+    /// step.
     pub(crate) deadline_asked: bool,
-    /// Identifies the call in the logs of all nodes that work on it.
+    /// Identifies the call in the logs of all nodes.
     pub(crate) request_id: String,
     /// Decides between `DEADLINE` and `OUTCOME_UNKNOWN` if the deadline passes before the answer is ready.
     pub(crate) maybe_proposed: MaybeProposed,
@@ -69,8 +70,8 @@ pub(crate) fn replica_lost(e: &ReadError) -> bool {
     }
 }
 
-/// True for a status of a peer after which another replica can answer: the peer stopped or its connection broke, as opposed
-/// to a refusal of the request.
+/// True for a status of a peer after which another replica can answer: the peer stopped or its connection broke, as
+/// opposed to a refusal of the request.
 pub(crate) fn peer_lost(status: &Status) -> bool {
     match proof(status) {
         Proof::NotProposed => true,

@@ -1,5 +1,6 @@
-//! [`Cursor`], the resumable position of a read or subscription. A cursor reads pages from a replica of this node, converts
-//! to a request to a peer, and moves past each delivered event, so that any replica can continue without gap or duplicate.
+//! [`Cursor`], the resumable position of a read or subscription. A cursor reads pages from a replica of this node,
+//! converts to a request to a peer, and moves past each delivered event, so that any replica can continue without gap
+//! or duplicate.
 
 use super::decode::{Source, Start};
 use taffrail_core::{
@@ -15,8 +16,8 @@ pub const PAGE: PageBounds = PageBounds { events_max: 256, bytes_max: 1 << 20 };
 
 /// The position of a read or subscription.
 ///
-/// `next` is the next revision or position to deliver. `None` is the end of the source: a backward read starts at the last
-/// event; a forward read has an open end, which [`resolve_open_end`](Self::resolve_open_end) fixes.
+/// `next` is the next revision or position to deliver. `None` is the end of the source: a backward read starts at the
+/// last event; a forward read has an open end, which [`resolve_open_end`](Self::resolve_open_end) fixes.
 #[derive(Clone, Debug)]
 pub(crate) enum Cursor {
     /// The events of one stream.

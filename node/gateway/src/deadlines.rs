@@ -1,6 +1,6 @@
 //! [`EnforceDeadlines`], the layer that answers calls whose deadline has passed. A service answers a little before the
-//! deadline by itself; for a service that does not, the layer answers with a status of the gateway and ends open streams.
-//! The timer of tonic would answer `CANCELLED` without a reason, to unary calls only, and leave streams open.
+//! deadline by itself; for a service that does not, the layer answers with a status of the gateway and ends open
+//! streams. The timer of tonic would answer `CANCELLED` without a reason, to unary calls only, and leave streams open.
 
 use super::status::{Problem, Reason};
 use futures::future::BoxFuture;
@@ -32,8 +32,8 @@ const SERVICES: [&str; 2] = ["/taffrail.v1.", "/grpc."];
 /// Maximum number of digits in `grpc-timeout`, by the gRPC protocol.
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
-/// Whether the append of a call may have become an entry of the log: set before a proposal is handed over, cleared when the
-/// proposal is known to have failed. Clones share the flag.
+/// Whether the append of a call may have become an entry of the log: set before a proposal is handed over, cleared when
+/// the proposal is known to have failed. Clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MaybeProposed(Arc<AtomicBool>);
 
@@ -151,8 +151,9 @@ where
     }
 }
 
-/// Returns the output of `work`, or `None` at the end of `deadline`. Every poll reads the clock: tonic sets its own timer
-/// later for the same time, and when that timer wakes the task first, this function must still end before tonic answers.
+/// Returns the output of `work`, or `None` at the end of `deadline`. Every poll reads the clock: tonic sets its own
+/// timer later for the same time, and when that timer wakes the task first, this function must still end before tonic
+/// answers.
 async fn until<F: Future>(deadline: &CallDeadline, work: F) -> Option<F::Output> {
     let (mut work, mut sleep) = (pin!(work), pin!(sleep_until(deadline.end)));
     poll_fn(|cx| {

@@ -1,5 +1,5 @@
-//! Converts requests from the wire to domain types. Every field is validated once, in this file; an error names the field
-//! and the rule.
+//! Converts requests from the wire to domain types. Every field is validated once, in this file; an error names the
+//! field and the rule.
 
 use super::{
     GatewayConfig,

@@ -1,8 +1,8 @@
 //! [`BoundInflow`], the layer that bounds the bytes of all requests in flight.
 //!
-//! tonic collects a message in memory before a service sees it, and a connection may carry thousands of calls. Without a
-//! bound over all calls, clients that send large messages slowly would take all memory. A call that exceeds the bound is
-//! refused, and never waits: a waiting call could block others. A message has a time limit to arrive.
+//! tonic collects a message in memory before a service sees it, and a connection may carry thousands of calls. Without
+//! a bound over all calls, clients that send large messages slowly would take all memory. A call that exceeds the bound
+//! is refused, and never waits: a waiting call could block others. A message has a time limit to arrive.
 
 use super::status::{Problem, Reason};
 use bytes::Bytes;
@@ -23,11 +23,11 @@ use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-/// Time limit of a message to arrive, whatever the deadline of its call: the largest message at 1 MiB/s. Without a limit, a
-/// client that never sends the rest would hold its share for ever.
+/// Time limit of a message to arrive, whatever the deadline of its call: the largest message at 1 MiB/s. Without a
+/// limit, a client that never sends the rest would hold its share for ever.
 const ARRIVAL_MAX: Duration = Duration::from_secs(40);
-/// Path of the services that the layer bounds. Frames of peers have bounds of their own and must not be refused because of
-/// the load from clients.
+/// Path of the services that the layer bounds. Frames of peers have bounds of their own and must not be refused because
+/// of the load from clients.
 const BOUNDED: &str = "/taffrail.v1.";
 
 /// The layer of [`WithBound`]. Clones share the bound.

@@ -1,18 +1,19 @@
 //! The gateway of a node: the gRPC services of `taffrail.v1` for clients, and for calls that another node forwards.
 //!
-//! The gateway decodes and validates a call, finds the store that the call addresses, lets a replica of this node answer or
-//! forwards the call to a peer, one hop, and encodes the outcome as response or status. Every status has a stable reason.
+//! The gateway decodes and validates a call, finds the store that the call addresses, lets a replica of this node
+//! answer or forwards the call to a peer, one hop, and encodes the outcome as response or status. Every status has a
+//! stable reason.
 //!
 //! The gateway owns no durable state and knows no replication or storage: it reaches both through
-//! [`Node`](taffrail_store_api::Node). It never reports an append as failed that may have been proposed, never guesses a store,
-//! and never forwards a call that a peer has forwarded ([`Origin`]).
+//! [`Node`](taffrail_store_api::Node). It never reports an append as failed that may have been proposed, never guesses
+//! a store, and never forwards a call that a peer has forwarded ([`Origin`]).
 //!
 //! # Contents
 //!
 //! A call passes these modules in order:
 //!
 //! - [`server`]: the gRPC server of a port and its layers [`deadlines`], [`tonic_errors`] and [`inflow`].
-//! - [`native`]: one file per service of `taffrail.v1`, one per call of `Streams`. [`health`]: gRPC health.
+//! - [`native`]: the services of `taffrail.v1`. [`health`]: gRPC health.
 //! - [`instrument`]: counter, timer and span of a call.
 //! - [`call`] and [`resolve`]: store, deadline and id of a call.
 //! - [`decode`] and [`encode`]: conversion between wire and domain types.

@@ -1,5 +1,5 @@
-//! [`Read`], one read in progress: pages from the replica of this node, or through a peer that has a replica. When a replica
-//! is lost, the read continues at its [`Cursor`] with another replica.
+//! [`Read`], one read in progress: pages from the replica of this node, or through a peer that has a replica. When a
+//! replica is lost, the read continues at its [`Cursor`] with another replica.
 
 use super::{
     Origin, Shared,

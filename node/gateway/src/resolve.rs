@@ -1,5 +1,6 @@
-//! The store that a call addresses. The metadata key [`STORE`] has precedence over the authority of the request, and the
-//! authority over the default store. A name that no store can have is an error and never falls through to the default.
+//! The store that a call addresses. The metadata key [`STORE`] has precedence over the authority of the request, and
+//! the authority over the default store. A name that no store can have is an error and never falls through to the
+//! default.
 
 use super::{
     GatewayConfig,
@@ -12,13 +13,13 @@ use tonic::metadata::MetadataMap;
 /// The store that a call addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Addressee {
-    /// A store named with its namespace, or with the namespace of the Cluster by rule.
+    /// A store whose namespace is certain.
     Store(StoreName),
     /// The authority is a name without a namespace. It must pass [`unambiguous`] first.
     BareName(StoreName),
 }
 
-/// What the host of an authority names.
+/// The meaning of the host of an authority.
 #[derive(Debug, PartialEq, Eq)]
 enum Host {
     /// A store, with its namespace.
@@ -54,8 +55,8 @@ pub(crate) fn addressee(config: &GatewayConfig, metadata: &MetadataMap, authorit
     }
 }
 
-/// Returns `bare` unless several namespaces have a store of that name. `candidates` are all stores with the name that are
-/// active or being created. The gateway refuses an ambiguous name instead of choosing a store.
+/// Returns `bare` unless several namespaces have a store of that name. `candidates` are all stores with the name that
+/// are active or being created. The gateway refuses an ambiguous name instead of choosing a store.
 ///
 /// # Errors
 /// `STORE_AMBIGUOUS` with all candidates.

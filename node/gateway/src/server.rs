@@ -35,7 +35,8 @@ const STREAMS_MAX: u32 = 10_000;
 const OTHER_SERVICES: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
 /// Interval of HTTP/2 pings, and time to answer a ping before the connection counts as lost.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Age at which a connection is closed, so that clients spread over new pods; each process adds a random -20 % to +20 %.
+/// Age at which a connection is closed, so that clients spread over new pods; each process adds a random -20 % to +20
+/// %.
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 
 /// Puts the authority where the services find it.
@@ -78,8 +79,8 @@ where
 /// The layers of every port. A request passes the last type argument first.
 pub type Layers = Stack<BoundInflow, Stack<AddReasons, Stack<EnforceDeadlines, Stack<KeepAuthority, Identity>>>>;
 
-/// Creates a server with the transport settings of every port. All its requests in flight have `inflow_bytes_max` bytes at
-/// most.
+/// Creates a server with the transport settings of every port. `inflow_bytes_max` bounds the bytes of all requests in
+/// flight.
 #[must_use]
 pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
     let fifth = CONNECTION_AGE / 5;

@@ -18,7 +18,7 @@ pub enum Origin {
 /// The state that all services of one port share. Clones are cheap.
 #[derive(Clone)]
 pub struct Shared {
-    /// The settings.
+    /// The settings of the gateway.
     pub config: Arc<GatewayConfig>,
     /// The node that stores and replicates.
     pub node: Arc<dyn Node>,

@@ -147,7 +147,7 @@ impl From<ResolveError> for Problem {
     }
 }
 
-/// What the error of a peer proves about a forwarded append.
+/// Conclusion from the error of a peer about a forwarded append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
     /// The peer did not propose the append; another attempt is safe.

@@ -1,8 +1,8 @@
 //! [`Subscription`], which delivers the stored events of a store and then each new event.
 //!
-//! Every event comes from the applied state of a replica, page by page; at the end of the state the subscription waits until
-//! the replica applies more. Catching up and live delivery are therefore the same read, and no event is missed or delivered
-//! twice between the two. When the replica or the peer is lost, the [`Cursor`] continues with another.
+//! Every event comes from the applied state of a replica, page by page; at the end of the state the subscription waits
+//! until the replica applies more. Catching up and live delivery are therefore the same read, and no event is missed or
+//! delivered twice between the two. When the replica or the peer is lost, the [`Cursor`] continues with another.
 
 use super::{
     Origin, Shared,
@@ -31,7 +31,7 @@ const PAUSES_MAX: u32 = 10;
 
 type Sender = mpsc::Sender<Result<v1::SubscribeResponse, Status>>;
 
-/// Why a source of events ended.
+/// Reason for the end of a source of events.
 enum Ended {
     /// The subscriber has left.
     Client,

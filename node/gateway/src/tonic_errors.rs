@@ -1,6 +1,6 @@
-//! [`AddReasons`], the layer that gives a reason to the errors that tonic returns before a service sees the call: a message
-//! that does not decode (a string that is not UTF-8, for example) and a message above the size limit. The status gets the
-//! code and reason that the gateway uses for the same fault.
+//! [`AddReasons`], the layer that gives a reason to the errors that tonic returns before a service sees the call: a
+//! message that does not decode (a string that is not UTF-8, for example) and a message above the size limit. The
+//! status gets the code and reason that the gateway uses for the same fault.
 
 use super::status::{Problem, Reason};
 use futures::future::BoxFuture;
@@ -62,7 +62,8 @@ fn with_reason(status: &Status) -> Option<Status> {
     let problem = match status.code() {
         Code::Internal if message.starts_with(NO_DECODE) => {
             let detail = message.trim_start_matches(NO_DECODE).trim_start_matches(':').trim();
-            // The deepest message and field come first: `NewEvent.r#type: AppendRequest.events: invalid string value: ...`.
+            // The deepest message and field come first: `NewEvent.r#type: AppendRequest.events: invalid string value:
+            // ...`.
             let (path, rule) = split(detail);
             // prost names the wire field `type`, a keyword of Rust, `r#type`.
             Problem::new(Reason::InvalidArgument, message).with("field", path.replace("r#", "")).with("rule", rule)

@@ -45,7 +45,8 @@ pub(super) async fn append(
 
 /// Counts an append that [`decode`] has refused. The leader, which counts its own refusals, never sees such an append.
 async fn count_invalid(shared: &Shared, call: &Call, problem: &Problem) {
-    // The deadline is now: only the applied catalogue of this node is read. A store that it does not have gets no label.
+    // The deadline is now: only the applied catalogue of this node is read. A store that it does not have gets no
+    // label.
     if let Ok(store) = shared.node.resolve(&call.store, Instant::now()).await {
         shared.metrics.reject(&store.name.to_string(), problem.reason().as_str());
     }
@@ -77,7 +78,7 @@ struct Attempts<'a> {
     failed: usize,
 }
 
-/// Why an attempt failed.
+/// Result of a failed attempt.
 enum Failed {
     /// The append has its outcome, or the outcome is unknown.
     Final(Status),
@@ -182,7 +183,8 @@ impl Attempts<'_> {
         }
     }
 
-    /// Counts a failed attempt and waits before the next: 2.5 to 7.5 ms after the first, 50 to 150 ms from the twentieth.
+    /// Counts a failed attempt and waits before the next: 2.5 to 7.5 ms after the first, 50 to 150 ms from the
+    /// twentieth.
     async fn pause(&mut self) {
         self.failed += 1;
         let pause = Duration::from_millis(5 * (self.failed as u64).min(20));

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// Messages of one subscription that wait in memory for a slow subscriber, which delays no other subscriber. A message may be
-/// a whole page, and a connection may have thousands of subscriptions.
+/// Messages of one subscription that wait in memory for a slow subscriber, which delays no other subscriber. A message
+/// may be a whole page, and a connection may have thousands of subscriptions.
 const MESSAGES_MAX: usize = 2;
 
 /// The service of one port.
