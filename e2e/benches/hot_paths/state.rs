@@ -23,11 +23,11 @@ use taffrail_gateway::cursor::PAGE;
 use taffrail_raft::{machine::Machine, types::Entry};
 use taffrail_storage::store::{
     codec,
-    db::{Place, StateDb},
     group_state::GroupState,
-    machine::StoreMachine,
     reader::Reader,
     schema::{self, Family},
+    state_db::{Medium, StateDb},
+    store_machine::StoreMachine,
 };
 use taffrail_store_api::{Direction, StoreReader};
 use tokio::time::Instant;
@@ -78,7 +78,7 @@ fn batches(entries: &[Entry]) -> Result<Vec<Vec<Row>>> {
 }
 
 fn machine(path: &Path) -> Result<(Arc<StateDb>, StoreMachine)> {
-    let db = Arc::new(StateDb::open(path, &Place::Disk)?);
+    let db = Arc::new(StateDb::open(path, &Medium::Disk)?);
     let machine = StoreMachine::open(Arc::clone(&db), GROUP, PARTITION)?;
     Ok((db, machine))
 }

@@ -2,7 +2,7 @@
 
 use super::{
     digests::Digests,
-    log::{LogDisk, LogKey, log_storage::LogStore, rocksdb_log::OnFatal},
+    log::{LogDisk, LogKey, log_storage::LogStorage, rocksdb_log::OnFatal},
     machine::Machine,
     membership::Change,
     metrics_follower::{ENDED, follow},
@@ -51,7 +51,7 @@ pub struct Group {
     pub(super) key: LogKey,
     node: NodeId,
     pub(super) raft: Raft,
-    log: LogStore,
+    log: LogStorage,
     machine: Shared,
     transport: Arc<dyn PeerTransport>,
     progress: watch::Receiver<Applied>,
@@ -88,7 +88,7 @@ impl Group {
     /// # Errors
     /// When log and state do not fit together or the disk fails.
     pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> io::Result<Arc<Self>> {
-        let log = LogStore::open(Arc::clone(&home.disk), key).await?;
+        let log = LogStorage::open(Arc::clone(&home.disk), key).await?;
         let (progress_tx, progress) = watch::channel(machine.progress());
         let digests = Digests::new(machine.progress().index, machine.digest());
         let (source, source_rx) = watch::channel(None);

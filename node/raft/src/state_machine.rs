@@ -378,5 +378,4 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 }
 
 #[cfg(test)]
-#[path = "state_machine_tests.rs"]
 mod tests;

@@ -35,7 +35,7 @@ use taffrail_raft::{
     peer::{CallError, Request, grpc::GrpcTransport, table::Table},
 };
 use taffrail_runtime as rt;
-use taffrail_storage::store::db::StateDb;
+use taffrail_storage::store::state_db::StateDb;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,

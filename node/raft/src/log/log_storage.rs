@@ -89,13 +89,13 @@ impl State {
 
 /// See the module. Cheap to clone; clones share the state.
 #[derive(Clone)]
-pub struct LogStore {
+pub struct LogStorage {
     key: LogKey,
     disk: Arc<dyn LogDisk>,
     state: Arc<Mutex<State>>,
 }
 
-impl LogStore {
+impl LogStorage {
     /// Reads back what the disk holds of this replica.
     ///
     /// # Errors
@@ -162,7 +162,7 @@ fn decode(key: LogKey, bytes: Bytes) -> io::Result<Entry> {
     codec::entry_from(entry).map_err(|e| fail(e.to_string()))
 }
 
-impl RaftLogReader<TypeConfig> for LogStore {
+impl RaftLogReader<TypeConfig> for LogStorage {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend>(
         &mut self,
         range: RB,
@@ -214,7 +214,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 }
 
-impl RaftLogStorage<TypeConfig> for LogStore {
+impl RaftLogStorage<TypeConfig> for LogStorage {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
@@ -280,7 +280,7 @@ pub fn payload_len(entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{log::rocksdb_log::RocksLog, types::LeaderId};
+    use crate::{log::rocksdb_log::RocksdbLog, types::LeaderId};
     use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
 
     fn id(index: u64) -> LogId {
@@ -290,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_purged_is_answered_with_a_hole_or_an_error_and_never_with_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Arc::new(RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+        let disk = Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
         let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };
         let bytes = |index| {
             let entry = Entry { log_id: id(index), payload: EntryPayload::Blank };
@@ -299,7 +299,7 @@ mod tests {
         for op in [LogOp::Created(PartitionId::new(1)), LogOp::Append((0..=10).map(bytes).collect())] {
             write_synced(&*disk, key, op).await.unwrap();
         }
-        let mut log = LogStore::open(Arc::clone(&disk) as Arc<dyn LogDisk>, key).await.unwrap();
+        let mut log = LogStorage::open(Arc::clone(&disk) as Arc<dyn LogDisk>, key).await.unwrap();
         log.purge(id(6)).await.unwrap();
         for (start, end, answer) in
             [(7, 9, vec![7, 8]), (3, 9, vec![7, 8]), (3, 7, vec![7]), (2, 5, vec![7]), (11, 12, vec![])]

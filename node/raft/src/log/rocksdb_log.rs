@@ -76,13 +76,13 @@ pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
 pub type OnSync = Arc<dyn Fn(f64) + Send + Sync>;
 
 /// See the module.
-pub struct RocksLog {
+pub struct RocksdbLog {
     db: Arc<DB>,
     queue: mpsc::Sender<Queued>,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-impl RocksLog {
+impl RocksdbLog {
     /// Opens or makes the database in `path` and starts its writer.
     ///
     /// # Errors
@@ -252,7 +252,7 @@ fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
 }
 
 #[async_trait::async_trait]
-impl LogDisk for RocksLog {
+impl LogDisk for RocksdbLog {
     async fn submit(&self, key: LogKey, op: LogOp, done: Done) {
         if let Err(mpsc::error::SendError(Queued::Write(_, _, done))) =
             self.queue.send(Queued::Write(key, op, done)).await
@@ -300,7 +300,7 @@ mod tests {
     #[tokio::test]
     async fn a_fence_outlives_the_process_keeps_the_log_and_ends_with_the_tombstone() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
         let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
         let log = open();
         write_synced(&log, key, LogOp::Created(mark().partition)).await.unwrap();
@@ -319,7 +319,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_log_has_what_was_submitted_before_and_refuses_the_rest() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
         let log = Arc::new(open());
         let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
         let created = || LogOp::Created(PartitionId::new(1));

@@ -445,5 +445,4 @@ fn group_from(value: &[u8]) -> Result<(GroupId, Group), Error> {
 }
 
 #[cfg(test)]
-#[path = "codec_tests.rs"]
 mod tests;

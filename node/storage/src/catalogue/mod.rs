@@ -2,5 +2,5 @@
 //!
 //! - `codec`: commands, answers and rows. `machine`: the state machine. The rules are `taffrail_core::catalogue`.
 
+pub mod catalogue_machine;
 pub mod codec;
-pub mod machine;

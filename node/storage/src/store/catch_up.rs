@@ -2,10 +2,10 @@
 
 use super::{
     codec,
-    db::{Rows, StateDb, View},
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
+    state_db::{Rows, StateDb, View},
 };
 use bytes::Bytes;
 use std::sync::Arc;

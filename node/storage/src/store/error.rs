@@ -1,6 +1,6 @@
 //! Why a store's machine stops or a read has no answer, and what that means to consensus and to readers.
 
-use super::{codec, db, schema::Family, snapshot_install::ChunkError};
+use super::{codec, schema::Family, snapshot_install::ChunkError, state_db};
 use std::fmt;
 use taffrail_core::{
     ids::{PartitionId, Position},
@@ -24,7 +24,7 @@ impl fmt::Display for KeyText {
 pub enum Error {
     /// RocksDB failed.
     #[error(transparent)]
-    Db(#[from] db::Error),
+    Db(#[from] state_db::Error),
     /// A value without a key of its own (a command, a row that travelled) does not decode.
     #[error(transparent)]
     Codec(#[from] codec::Error),
@@ -148,11 +148,11 @@ enum Class {
 
 fn class(e: &Error) -> Class {
     match e {
-        Error::Db(db::Error::Failed(_) | db::Error::MissingFamily(_)) => Class::Storage,
+        Error::Db(state_db::Error::Failed(_) | state_db::Error::MissingFamily(_)) => Class::Storage,
         Error::Codec(codec::Error::Unknown { .. })
         | Error::Row { source: codec::Error::Unknown { .. }, .. }
         | Error::Unsupported(_) => Class::Unsupported,
-        Error::Db(db::Error::Corrupt(_))
+        Error::Db(state_db::Error::Corrupt(_))
         | Error::Codec(codec::Error::Malformed { .. })
         | Error::Row { source: codec::Error::Malformed { .. }, .. }
         | Error::Key { .. }

@@ -9,15 +9,15 @@
 
 pub mod catch_up;
 pub mod codec;
-pub mod db;
 pub mod error;
 pub mod group_state;
-pub mod machine;
 pub mod reader;
 pub mod replica;
 pub mod schema;
 pub mod snapshot_install;
 pub mod staged_batch;
+pub mod state_db;
+pub mod store_machine;
 
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,11 @@
 
 use super::{
     codec,
-    db::{Error as DbError, Row, StateDb, View},
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
     staged_batch::block,
+    state_db::{Error as DbError, Row, StateDb, View},
 };
 use bytes::Bytes;
 use std::sync::Arc;

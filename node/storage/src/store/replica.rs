@@ -1,7 +1,7 @@
 //! A replica of a store on this node, as the gateway sees it: appends are merged into few log entries, reads come from
 //! applied state.
 
-use super::{codec, db::StateDb, reader::Reader};
+use super::{codec, reader::Reader, state_db::StateDb};
 use std::{sync::Arc, time::Duration};
 use taffrail_core::{
     append::{Append, Appended, Outcome},

@@ -7,12 +7,12 @@
 
 use super::{
     codec,
-    db::Batch,
     error::Error,
     group_state::GroupState,
-    machine::StoreMachine,
     schema::{self, Family},
     staged_batch::stage_block,
+    state_db::Batch,
+    store_machine::StoreMachine,
 };
 use bytes::Bytes;
 use taffrail_core::{

@@ -2,9 +2,9 @@
 
 use super::{
     codec,
-    db::{Batch, StateDb, View},
     error::Error,
     schema::{self, Family},
+    state_db::{Batch, StateDb, View},
 };
 use std::collections::BTreeMap;
 use taffrail_core::{

@@ -4,10 +4,10 @@
 use super::codec;
 use crate::store::{
     catch_up::{self, Chunks},
-    db::{Batch, StateDb},
-    machine::{Error as StoreError, GroupState},
     schema::{self, Family},
     snapshot_install::ChunkError,
+    state_db::{Batch, StateDb},
+    store_machine::{Error as StoreError, GroupState},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -230,5 +230,4 @@ impl Machine for CatalogueMachine {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;

@@ -44,7 +44,7 @@ fn unreadable(e: rocksdb::Error) -> Error {
 
 /// Where the files are.
 #[derive(Clone)]
-pub enum Place {
+pub enum Medium {
     /// On disk.
     Disk,
     /// In memory, with nothing happening in the background: for simulations, where one seed decides everything.
@@ -62,8 +62,8 @@ impl StateDb {
     ///
     /// # Errors
     /// When RocksDB refuses.
-    pub fn open(path: &Path, place: &Place) -> Result<Self, Error> {
-        Self::open_within(path, place, MEMORY_BYTES)
+    pub fn open(path: &Path, medium: &Medium) -> Result<Self, Error> {
+        Self::open_within(path, medium, MEMORY_BYTES)
     }
 
     /// As `open`, with so many bytes for blocks read from files and unflushed writes together; of these the writes of all
@@ -71,7 +71,7 @@ impl StateDb {
     ///
     /// # Errors
     /// When RocksDB refuses.
-    pub fn open_within(path: &Path, place: &Place, memory_bytes: usize) -> Result<Self, Error> {
+    pub fn open_within(path: &Path, medium: &Medium, memory_bytes: usize) -> Result<Self, Error> {
         // The crate has no setter for it. With the default, closing flushes, and a simulated crash would lose nothing.
         let mut options =
             Options::default().get_options_from_string("avoid_flush_during_shutdown=true").map_err(failed)?;
@@ -81,8 +81,8 @@ impl StateDb {
         options.set_keep_log_file_num(4);
         options.set_max_open_files(2048);
         let cache = Cache::new_lru_cache(memory_bytes);
-        match place {
-            Place::Disk => {
+        match medium {
+            Medium::Disk => {
                 options.set_max_background_jobs(2);
                 options.set_bytes_per_sync(1 << 20);
                 options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, 100_000, 10);
@@ -92,9 +92,9 @@ impl StateDb {
                     cache.clone(),
                 ));
             }
-            Place::Memory(env) => options.set_env(env),
+            Medium::Memory(env) => options.set_env(env),
         }
-        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(place, &cache)));
+        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(medium, &cache)));
         let db = Db::open_cf_descriptors(&options, path, families).map_err(unreadable)?;
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
@@ -183,7 +183,7 @@ pub struct Figures {
     pub pending_compaction_bytes: u64,
 }
 
-fn family_options(place: &Place, cache: &Cache) -> Options {
+fn family_options(medium: &Medium, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::Lz4);
     let mut table = BlockBasedOptions::default();
@@ -193,13 +193,13 @@ fn family_options(place: &Place, cache: &Cache) -> Options {
     table.set_partition_filters(true);
     table.set_cache_index_and_filter_blocks(true);
     options.set_block_based_table_factory(&table);
-    match place {
-        Place::Disk => {
+    match medium {
+        Medium::Disk => {
             options.set_bottommost_compression_type(DBCompressionType::Zstd);
             options.set_write_buffer_size(64 << 20);
             options.set_max_write_buffer_number(4);
         }
-        Place::Memory(_) => {
+        Medium::Memory(_) => {
             // Nothing may flush or compact by itself: when that happens depends on threads.
             options.set_write_buffer_size(1 << 30);
             options.set_disable_auto_compactions(true);
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn only_a_flush_survives_and_it_is_atomic() {
         let env = Env::mem_env().unwrap();
-        for place in [Place::Disk, Place::Memory(env)] {
+        for medium in [Medium::Disk, Medium::Memory(env)] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("state");
             let put = |db: &StateDb, n: u8| {
@@ -321,7 +321,7 @@ mod tests {
                 batch.put(Family::Data, [n], [n]);
                 db.write(batch).unwrap();
             };
-            let db = StateDb::open(&path, &place).unwrap();
+            let db = StateDb::open(&path, &medium).unwrap();
             put(&db, 1);
             db.flush().unwrap();
             put(&db, 2);
@@ -329,7 +329,7 @@ mod tests {
             assert!(db.get_persisted(Family::Data, &[2]).unwrap().is_none());
             assert!(db.get_persisted(Family::Data, &[1]).unwrap().is_some());
             drop(db);
-            let db = StateDb::open(&path, &place).unwrap();
+            let db = StateDb::open(&path, &medium).unwrap();
             for family in [Family::Meta, Family::Data] {
                 assert!(db.get(family, &[1]).unwrap().is_some());
                 assert!(db.get(family, &[2]).unwrap().is_none(), "unflushed rows must be gone");

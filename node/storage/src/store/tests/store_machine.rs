@@ -1,11 +1,11 @@
 use super::harness::*;
 use crate::store::{
     codec,
-    db::Batch,
     error::Error,
-    machine::{StoreMachine, delete_group},
     reader::Reader,
     schema::{self, Family},
+    state_db::Batch,
+    store_machine::{StoreMachine, delete_group},
 };
 use bytes::Bytes;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::harness::*;
 use crate::store::{
     catch_up::{self, Wanted},
-    db::StateDb,
+    state_db::StateDb,
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};

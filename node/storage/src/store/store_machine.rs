@@ -3,10 +3,10 @@
 
 use super::{
     codec,
-    db::{Batch, StateDb},
     schema::{self, Family},
     snapshot_install::Install,
     staged_batch::Staged,
+    state_db::{Batch, StateDb},
 };
 use bytes::Bytes;
 use std::sync::Arc;
