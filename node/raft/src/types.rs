@@ -84,6 +84,8 @@ pub type LogId = alias::LogIdOf<TypeConfig>;
 pub type Vote = alias::VoteOf<TypeConfig>;
 /// Voters and learners, as of a log id.
 pub type StoredMembership = alias::StoredMembershipOf<TypeConfig>;
+/// Log id and membership that a snapshot stands for.
+pub type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
 /// Voters and learners.
 pub type Membership = openraft::Membership<u64, Host>;
 /// Who led when an entry was proposed.

@@ -4,11 +4,11 @@
 use super::{LogDisk, LogKey, LogOp, Recovered, write_synced};
 use crate::{
     codec,
-    types::{Entry, LogId, TypeConfig, Vote},
+    types::{Entry, LogId, Payload, TypeConfig, Vote},
 };
 use bytes::Bytes;
 use openraft::{
-    EntryPayload, LogState, OptionalSend, RaftLogReader,
+    LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
 use prost::Message;
@@ -272,8 +272,8 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
 #[must_use]
 pub fn payload_len(entry: &Entry) -> usize {
     match &entry.payload {
-        EntryPayload::Normal(command) => command.0.len(),
-        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        Payload::Normal(command) => command.0.len(),
+        Payload::Blank | Payload::Membership(_) => 0,
     }
 }
 
@@ -293,7 +293,7 @@ mod tests {
         let disk = Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
         let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };
         let bytes = |index| {
-            let entry = Entry { log_id: id(index), payload: EntryPayload::Blank };
+            let entry = Entry { log_id: id(index), payload: Payload::Blank };
             (index, Bytes::from(codec::entry_to(&entry).encode_to_vec()))
         };
         for op in [LogOp::Created(PartitionId::new(1)), LogOp::Append((0..=10).map(bytes).collect())] {

@@ -30,3 +30,13 @@ pub trait Handler: Send + Sync + 'static {
 pub fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
     Refusal { kind: kind.into(), message: message.into(), leader_node: 0, leader_replica: 0 }
 }
+
+/// Refuses a frame that does not decode or asks for something that its receiver does not do.
+pub(crate) fn bad_frame(why: impl std::fmt::Display) -> Refusal {
+    refusal(RefusalKind::BadFrame, why.to_string())
+}
+
+/// Refuses a call that failed in a way that may pass.
+pub(crate) fn unavailable(why: impl std::fmt::Display) -> Refusal {
+    refusal(RefusalKind::Unavailable, why.to_string())
+}
