@@ -5,7 +5,7 @@
 
 use super::{
     codec,
-    network::CatchUpFrom,
+    snapshot_fetch::CatchUpFrom,
     state_machine::{Raft, Snapshot},
     types::{LogId, SnapshotMeta},
 };

@@ -10,7 +10,7 @@
 //! | concept | modules |
 //! |---|---|
 //! | a running replica | [`group`] ([`Group`]), `read_index`, `membership_change`, [`status`], [`tuning`] |
-//! | calls of other replicas | `peer_rpc`, `install_requests`; outgoing: [`network`] |
+//! | calls of other replicas | `peer_rpc`, `install_requests`; outgoing: `network` |
 //! | the replicated state | [`machine`] (the trait), [`shared_machine`], `state_machine` (openraft's view), [`snapshot_fetch`] |
 //! | the log | [`log`] (`LogDisk`, its RocksDB implementation, openraft's view) |
 //! | node to node | [`peer`] |
@@ -21,7 +21,7 @@
 //! - leader restore is off (`tuning::config`);
 //! - an append with a gap is refused (`log::log_storage`, [`codec::check_consecutive`]);
 //! - only flushed state is called a snapshot (`state_machine`);
-//! - pre-vote is implemented instead of granted by default ([`network`]).
+//! - pre-vote is implemented instead of granted by default (`network`).
 //!
 //! [`Command`]: types::Command
 //! [`Machine`]: machine::Machine
@@ -37,7 +37,7 @@ pub mod machine;
 mod membership;
 mod membership_change;
 mod metrics_follower;
-pub mod network;
+mod network;
 pub mod peer;
 mod peer_rpc;
 mod read_index;

@@ -1,6 +1,6 @@
 //! [`MetricsWatch`], openraft's metrics of a replica, and the task that follows them while the replica runs.
 
-use super::{log::LogKey, network::CatchUpFrom, types::TypeConfig};
+use super::{log::LogKey, snapshot_fetch::CatchUpFrom, types::TypeConfig};
 use openraft::{RaftMetrics, alias::WatchReceiverOf, async_runtime::WatchReceiver};
 use std::sync::{
     Arc,

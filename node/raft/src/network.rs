@@ -3,6 +3,7 @@
 
 use super::{
     codec,
+    snapshot_fetch::CatchUpFrom,
     types::{Host, TypeConfig, Vote},
 };
 use crate::peer::{CallError, PeerTransport, Request};
@@ -25,28 +26,19 @@ use taffrail_proto::{peer::FrameKind, storage as pb};
 /// How long the sender of a snapshot waits between two looks at the receiver's progress.
 const CATCH_UP_POLL: Duration = Duration::from_millis(50);
 
-/// A request that the receiver's own state answers: it fetches the sender's state by itself, in chunks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatchUpFrom {
-    /// Whose state.
-    pub node: NodeId,
-    /// Its replica.
-    pub replica: ReplicaId,
-}
-
 /// Makes the connections of one replica.
 #[derive(Clone)]
-pub struct Network {
+pub(super) struct Network {
     /// Carries the frames.
-    pub transport: Arc<dyn PeerTransport>,
+    pub(super) transport: Arc<dyn PeerTransport>,
     /// The group.
-    pub group: GroupId,
+    pub(super) group: GroupId,
     /// The sending replica.
-    pub from: ReplicaId,
+    pub(super) from: ReplicaId,
 }
 
 /// One connection to one replica.
-pub struct Connection {
+pub(super) struct Connection {
     network: Network,
     to: ReplicaId,
     node: NodeId,

@@ -1,6 +1,6 @@
 //! Answers of a replica to the frames of the other replicas of its group ([`Group::answer`]).
 
-use super::{codec, group::Group, network::CatchUpFrom, status::ReadIndexError};
+use super::{codec, group::Group, snapshot_fetch::CatchUpFrom, status::ReadIndexError};
 use crate::peer::{
     Request,
     dispatch::{bad_frame, unavailable},

@@ -3,7 +3,6 @@
 use super::{
     digests::Digests,
     log::LogKey,
-    network::CatchUpFrom,
     shared_machine::SharedMachine,
     types::{LogId, SnapshotMeta, StoredMembership},
 };
@@ -19,6 +18,15 @@ use tokio_util::sync::CancellationToken;
 /// often a failure is logged.
 const RETRY: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// The source of a snapshot. openraft takes it for the snapshot itself; the receiver fetches the state from it, in chunks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatchUpFrom {
+    /// The node of the source.
+    pub node: NodeId,
+    /// The replica of the source.
+    pub replica: ReplicaId,
+}
 
 /// Identity of a replica and its way to the other replicas of the group.
 #[derive(Clone)]

@@ -8,9 +8,8 @@
 use super::{
     digests::{Digests, MARK_EVERY},
     membership::Change,
-    network::CatchUpFrom,
     shared_machine::SharedMachine,
-    snapshot_fetch::{ReplicaContext, SnapshotFetch},
+    snapshot_fetch::{CatchUpFrom, ReplicaContext, SnapshotFetch},
     types::{Entry, LogId, Payload, SnapshotMeta, StoredMembership, TypeConfig},
 };
 use futures::{Stream, StreamExt};

@@ -4,10 +4,11 @@
 use super::codec;
 use crate::store::{
     catch_up::{self, Chunks},
+    chunk_error::ChunkError,
+    error::Error as StoreError,
+    group_state::GroupState,
     schema::{self, Family},
-    snapshot_install::ChunkError,
     state_db::{Batch, StateDb},
-    store_machine::{Error as StoreError, GroupState},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -107,7 +108,7 @@ pub fn send(db: Arc<StateDb>) -> Chunks {
     catch_up::stream(move |sink| {
         let view = db.view();
         let group = view.get(Family::Meta, &schema::group_meta(GroupId::SYSTEM))?;
-        let group = group.ok_or_else(|| StoreError::Unsupported("this replica has applied nothing yet".into()))?;
+        let group = group.ok_or(StoreError::NothingApplied)?;
         let (from, to) = schema::catalogue_bounds();
         let mut chunk = empty_chunk();
         for row in view.rising(Family::Meta, &from, &to)? {

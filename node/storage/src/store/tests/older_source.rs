@@ -21,10 +21,9 @@ use taffrail_raft::{
     digests::Digests,
     log::LogKey,
     machine::Machine,
-    network::CatchUpFrom,
     peer::{CallError, PeerTransport, Request},
     shared_machine::SharedMachine,
-    snapshot_fetch::{ReplicaContext, SnapshotFetch},
+    snapshot_fetch::{CatchUpFrom, ReplicaContext, SnapshotFetch},
     types::{Host, Membership, SnapshotMeta, StoredMembership},
 };
 use taffrail_runtime as rt;
