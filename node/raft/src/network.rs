@@ -1,5 +1,5 @@
-//! openraft's RPCs as frames. Appends are unary (one in flight per follower): three known defects of the pinned openraft
-//! live only in streamed appends, and throughput is equal at the loads measured.
+//! openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary, one in flight per follower: three known defects of
+//! the pinned openraft exist only in streamed appends, and throughput is equal at the measured loads.
 
 use super::{
     codec,
@@ -23,7 +23,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::{peer::FrameKind, storage as pb};
 
-/// How long the sender of a snapshot waits between two looks at the receiver's progress.
+/// Interval at which the sender of a snapshot asks the receiver for its progress.
 const CATCH_UP_POLL: Duration = Duration::from_millis(50);
 
 /// Makes the connections of one replica.

@@ -1,5 +1,5 @@
-//! openraft's view of one replica's log: ids of all entries and recent payloads in memory, older payloads read back from
-//! the disk. Nothing is reported as flushed before the disk said so.
+//! [`LogStorage`]: openraft's view of the log of one replica. Ids of all entries and recent payloads are in memory; older
+//! payloads are read back. No entry is reported as flushed before the disk has synced it.
 
 use super::{LogDisk, LogKey, LogOp, Recovered, write_synced};
 use crate::{
@@ -87,7 +87,7 @@ impl State {
     }
 }
 
-/// See the module. Cheap to clone; clones share the state.
+/// The log of one replica. Cheap to clone: all clones share the state.
 #[derive(Clone)]
 pub struct LogStorage {
     key: LogKey,
@@ -96,7 +96,7 @@ pub struct LogStorage {
 }
 
 impl LogStorage {
-    /// Reads back what the disk holds of this replica.
+    /// Reads back the log of the replica.
     ///
     /// # Errors
     /// When the disk fails or an entry does not decode.
@@ -202,7 +202,7 @@ impl RaftLogReader<TypeConfig> for LogStorage {
                 return Err(io::Error::new(io::ErrorKind::NotFound, why));
             }
             let out = self.entries(from, to, READ_BYTES_MAX).await?;
-            // Nothing because it was purged in between is no answer either.
+            // Entries may have been purged since the bounds were read; then the read starts again.
             if !out.is_empty() || self.bounds().0 <= from {
                 return Ok(out);
             }
@@ -243,7 +243,10 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             for entry in entries {
                 let expected = state.end();
                 if entry.log_id.index != expected {
-                    let why = format!("entry {} where {expected} must follow", entry.log_id.index);
+                    let why = format!(
+                        "append to the log of group {}: entry {} was given where {expected} must follow",
+                        self.key.group, entry.log_id.index
+                    );
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
                 }
                 let bytes = Bytes::from(codec::entry_to(&entry).encode_to_vec());

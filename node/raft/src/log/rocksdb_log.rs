@@ -1,4 +1,4 @@
-//! The log disk on RocksDB: one database, write-ahead log on, one writer thread that turns everything queued into one
+//! [`RocksdbLog`]: the log of all groups in RocksDB. One database, write-ahead log on, one writer thread that turns everything queued into one
 //! batch and one sync. A failed sync is never retried: the process is told to end.
 //!
 //! Keys (big-endian): kind, group u64, replica u64 [, index u64]. Kinds are listed in `Kind`.
@@ -70,12 +70,12 @@ enum Queued {
     End,
 }
 
-/// What the node does when the log can no longer be written: report and end.
+/// Called when the log can no longer be written; the node reports the error and ends.
 pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
 /// Called with the seconds that each batch and sync took.
 pub type OnSync = Arc<dyn Fn(f64) + Send + Sync>;
 
-/// See the module.
+/// A [`LogDisk`] in RocksDB, with a writer thread of its own.
 pub struct RocksdbLog {
     db: Arc<DB>,
     queue: mpsc::Sender<Queued>,
@@ -106,7 +106,7 @@ impl RocksdbLog {
     pub fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
-        // a writer that has ended already takes nothing
+        // The send fails when the writer has ended already.
         drop(self.queue.blocking_send(Queued::End));
         if writer.join().is_err() {
             tracing::error!("the log writer panicked");
@@ -227,7 +227,10 @@ fn recover(db: &DB, of: LogKey) -> io::Result<Recovered> {
     let entries = entries(db, of, 0, u64::MAX, usize::MAX)?;
     for (next, (index, _)) in (purged.map_or(0, |p| p.index + 1)..).zip(&entries) {
         if *index != next {
-            return Err(corrupt("entries", format!("{} {index} where {next} must follow", of.group)));
+            return Err(corrupt(
+                "entries",
+                format!("group {}: entry {index} is stored where {next} must follow", of.group),
+            ));
         }
     }
     Ok(Recovered { vote, purged, entries })
@@ -257,7 +260,7 @@ impl LogDisk for RocksdbLog {
         if let Err(mpsc::error::SendError(Queued::Write(_, _, done))) =
             self.queue.send(Queued::Write(key, op, done)).await
         {
-            done(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone")));
+            done(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log cannot be written: its writer has ended")));
         }
     }
     async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
@@ -284,7 +287,7 @@ mod tests {
         FenceMark { partition: PartitionId::new(0x0102), index: 0x0304, digest, majority }
     }
 
-    /// These bytes are on disks: they are read as they are, for ever.
+    /// These bytes are on disks and must stay readable.
     #[test]
     fn the_bytes_of_a_fence_mark_are_these() {
         let mut golden = vec![3, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4];

@@ -120,7 +120,7 @@ pub enum Error {
 impl Error {
     /// Makes a [`MissingBlock`](Self::MissingBlock).
     #[must_use]
-    pub fn missing_block(partition: PartitionId, position: Position) -> Self {
+    pub(crate) fn missing_block(partition: PartitionId, position: Position) -> Self {
         Self::MissingBlock { partition, position }
     }
 

@@ -4,7 +4,7 @@
 //! | concept | modules |
 //! |---|---|
 //! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), [`schema`] (every key), [`codec`] (every value) |
-//! | apply | [`store_machine`] ([`StoreMachine`](store_machine::StoreMachine)), `applied_state`, [`group_state`], [`staged_batch`] |
+//! | apply | [`store_machine`] ([`StoreMachine`](store_machine::StoreMachine)), `applied_state`, [`group_state`], `staged_batch` |
 //! | read | [`reader`] |
 //! | catch-up | [`catch_up`] (source), `snapshot_install` (receiver), [`chunk_error`] |
 //! | a replica as the gateway sees it | [`replica`] |
@@ -20,7 +20,7 @@ pub mod reader;
 pub mod replica;
 pub mod schema;
 mod snapshot_install;
-pub mod staged_batch;
+mod staged_batch;
 pub mod state_db;
 pub mod store_machine;
 

@@ -14,7 +14,7 @@ use taffrail_core::{
 };
 
 /// Staged writes of one apply call, over the applied rows.
-pub struct StagedBatch<'a> {
+pub(crate) struct StagedBatch<'a> {
     db: &'a StateDb,
     partition: PartitionId,
     generation: u8,
@@ -28,7 +28,7 @@ pub struct StagedBatch<'a> {
 impl<'a> StagedBatch<'a> {
     /// Begins an empty batch.
     #[must_use]
-    pub fn new(db: &'a StateDb, partition: PartitionId, generation: u8) -> Self {
+    pub(crate) fn new(db: &'a StateDb, partition: PartitionId, generation: u8) -> Self {
         Self {
             db,
             partition,
@@ -42,7 +42,7 @@ impl<'a> StagedBatch<'a> {
     }
     /// The staged writes, in the order of staging.
     #[must_use]
-    pub fn into_batch(self) -> Batch {
+    pub(crate) fn into_batch(self) -> Batch {
         self.batch
     }
 }
@@ -115,14 +115,14 @@ impl State for StagedBatch<'_> {
 ///
 /// # Errors
 /// When the block is missing, does not decode, or RocksDB fails.
-pub fn block(view: &View<'_>, partition: PartitionId, first: Position) -> Result<Block, Error> {
+pub(crate) fn block(view: &View<'_>, partition: PartitionId, first: Position) -> Result<Block, Error> {
     let key = schema::data(partition, first);
     let row = view.get(Family::Data, &key)?.ok_or_else(|| Error::missing_block(partition, first))?;
     codec::decode_block(row).map_err(Error::row(Family::Data, &key))
 }
 
 /// Stages a block and the stream key that names its position.
-pub fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Block) {
+pub(crate) fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Block) {
     batch.put(Family::Data, schema::data(partition, block.first_position), codec::encode_block(block));
     batch.put(
         Family::Stream,

@@ -1,4 +1,4 @@
-//! The state database: RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and a flush is
+//! [`StateDb`]: the state database, RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and a flush is
 //! atomic over all column families, so that data and applied log ids never disagree.
 
 use super::schema::Family;
@@ -12,21 +12,21 @@ use std::{path::Path, sync::Arc};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
-/// Blocks read from files, and the write buffers, where nobody says how much they may take.
+/// Default memory for blocks read from files and for write buffers.
 const MEMORY_BYTES: usize = 384 << 20;
 /// Compaction and flush write at most this much a second, so that they leave the disk to the log.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 128 << 20;
-/// What a scan of a whole partition reads ahead.
+/// Read-ahead of a scan over a whole partition.
 const SCAN_READAHEAD_BYTES: usize = 2 << 20;
 
-/// RocksDB failed, or holds what it should not.
+/// Failure of the state database.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A write, a flush or the disk failed: nothing after it may be trusted.
-    #[error("state database: {0}")]
+    #[error("state database failed: {0}")]
     Failed(String),
     /// A file does not match its checksums.
-    #[error("state database: {0}")]
+    #[error("state database is corrupt: {0}")]
     Corrupt(String),
     /// The database has no such column family, though opening makes them all.
     #[error("state database: column family {0} is missing")]
@@ -42,16 +42,18 @@ fn unreadable(e: rocksdb::Error) -> Error {
     if e.kind() == ErrorKind::Corruption { Error::Corrupt(e.into_string()) } else { failed(e) }
 }
 
-/// Where the files are.
+/// Where the files are kept.
 #[derive(Clone)]
 pub enum Medium {
     /// On disk.
     Disk,
-    /// In memory, with nothing happening in the background: for simulations, where one seed decides everything.
+    /// In memory without background work: for simulations, in which one seed decides everything.
     Memory(Env),
 }
 
-/// See the module. Cheap to share through `Arc`.
+/// The database of all groups of a node; shared through `Arc`.
+///
+/// Reads and writes are synchronous; callers on the runtime's threads wrap them in `taffrail_runtime::blocking`.
 pub struct StateDb {
     db: Db,
     no_wal: WriteOptions,
@@ -117,7 +119,7 @@ impl StateDb {
     ///
     /// # Errors
     /// When RocksDB fails.
-    pub fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    pub(crate) fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::Persisted);
         Ok(self.db.get_cf_opt(&self.family(family)?, key, &options).map_err(unreadable)?.map(Bytes::from))
@@ -151,7 +153,7 @@ impl StateDb {
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
     }
 
-    /// How large the database is. Cheap: RocksDB keeps these figures, and one that it cannot give counts as 0.
+    /// Size of the database. RocksDB keeps these figures, so the call is cheap; a figure that RocksDB cannot give counts as 0.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let sum = |property: &properties::PropName| {
@@ -172,14 +174,14 @@ impl StateDb {
     }
 }
 
-/// What RocksDB says of its size, bytes over all column families.
+/// Size of the database as RocksDB estimates it: bytes over all column families.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Live data in files.
     pub live_bytes: u64,
-    /// Not flushed yet.
+    /// Written and not flushed yet.
     pub memtable_bytes: u64,
-    /// What compaction has to rewrite.
+    /// Data that compaction still has to rewrite.
     pub pending_compaction_bytes: u64,
 }
 
@@ -214,7 +216,7 @@ enum Op {
     DeleteRange(Family, Vec<u8>, Vec<u8>),
 }
 
-/// Writes that belong together.
+/// Writes that are carried out together or not at all.
 #[derive(Default)]
 pub struct Batch {
     ops: Vec<Op>,
@@ -238,7 +240,7 @@ impl Batch {
     }
 }
 
-/// See `StateDb::view`.
+/// A consistent view of the database; made by [`StateDb::view`].
 pub struct View<'a> {
     db: &'a StateDb,
     snapshot: rocksdb::SnapshotWithThreadMode<'a, Db>,
@@ -282,7 +284,7 @@ impl View<'_> {
     ///
     /// # Errors
     /// When RocksDB fails.
-    pub fn falling(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Rows<'_>, Error> {
+    pub(crate) fn falling(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Rows<'_>, Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from.to_vec());
         self.rows(family, options, IteratorMode::From(at, Direction::Reverse))
