@@ -1,9 +1,7 @@
 //! Starts that must be refused: an exit code of its own, one line with place, rule and remedy, no panic, nothing touched.
 
-use crate::{
-    node::{Node, Refused, clean, taffrail},
-    shared::{PORT_TAKEN, Ports},
-};
+use super::node::{Node, Refused, clean, taffrail};
+use crate::common::{PORT_TAKEN, Ports};
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -147,12 +145,12 @@ async fn a_bad_configuration_is_refused_before_anything_is_opened() {
     let cases: [(&[u8], &[&str]); 11] = [
         (b"[listen]\nclientz = \"127.0.0.1:1\"\n", &["listen.clientz", "no such key", "did you mean listen.clients"]),
         (b"[nonsense]\nkey = 1\n", &["nonsense.key", "no such key", "docs/CONFIG.md"]),
-        (b"[raft]\nheartbeat_ms = \"150\"\n", &["raft.heartbeat_ms", "must be a whole number, is the text \"150\""]),
-        (b"[raft]\nheartbeat_ms = 1.5\n", &["raft.heartbeat_ms", "must be a whole number, is the number 1.5"]),
+        (b"[raft]\nheartbeat_ms = \"150\"\n", &["raft.heartbeat_ms", "must be an integer, is the string \"150\""]),
+        (b"[raft]\nheartbeat_ms = 1.5\n", &["raft.heartbeat_ms", "must be an integer, is the float 1.5"]),
         (b"[raft]\nheartbeat_ms = 0\n", &["raft.heartbeat_ms", "must be 10 to 10000, is 0"]),
-        (b"[listen]\nclients = 2113\n", &["listen.clients", "must be a text, is the whole number 2113"]),
+        (b"[listen]\nclients = 2113\n", &["listen.clients", "must be a string, is the integer 2113"]),
         (b"[listen]\nclients = \"here\"\n", &["listen.clients", "must be IP:PORT", "here"]),
-        (b"[listen\n", &["--config", "is no TOML: line 6"]),
+        (b"[listen\n", &["--config", "is not valid TOML: line 6"]),
         (b"[log]\nlevel = \"loud\"\n", &["log.level", "must be off, error, warn, info, debug or trace", "loud"]),
         (b"[log]\nfilter = \"h2=loud\"\n", &["log.filter", "h2=loud", "is no directive"]),
         (b"[log]\nlevel = \"\xff\"\n", &["--config", "UTF-8", "must be a readable file in TOML"]),
@@ -173,7 +171,7 @@ async fn a_bad_environment_is_refused() {
     let data = dir.path().join("data");
     let cases: [(&str, &[u8], &[&str]); 4] = [
         ("TAFFRAIL_RAFT_HEARTBEET_MS", b"150", &["raft.heartbeet_ms", "no such key", "did you mean raft.heartbeat_ms"]),
-        ("TAFFRAIL_RAFT_HEARTBEAT_MS", b"soon", &["raft.heartbeat_ms", "must be a whole number"]),
+        ("TAFFRAIL_RAFT_HEARTBEAT_MS", b"soon", &["raft.heartbeat_ms", "must be an integer"]),
         ("TAFFRAIL_NODE_NAME", b"a\xffb", &["node.name", "TAFFRAIL_NODE_NAME", "must be UTF-8"]),
         ("POD_NAME", b"\xff", &["POD_NAME", "must be UTF-8"]),
     ];
