@@ -1,4 +1,4 @@
-//! The cluster as the coordinator sees it.
+//! The cluster as the coordinator observes it.
 
 use crate::member::member::Member;
 use futures::Stream;
@@ -10,29 +10,29 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-/// How long a pass may take before the caller is told that there is none.
-const LOOK: Duration = Duration::from_secs(3);
+/// Time for a coordinator pass, after which the call fails.
+const PASS_MAX: Duration = Duration::from_secs(3);
 
-/// Views, one after the other.
+/// A stream of views.
 pub(super) type Views = Pin<Box<dyn Stream<Item = Result<ClusterView, Status>> + Send>>;
 
-/// A view from a pass that began after this call.
+/// The view of a pass that began after this call.
 pub(super) async fn fresh(member: &Arc<Member>) -> Result<ClusterView, Status> {
     let mut passes = member.passes.subscribe();
     let (begun, _) = *passes.borrow();
     member.look.notify_one();
     let published = passes.wait_for(|(_, published)| *published > begun);
-    match tokio::time::timeout(LOOK, published).await {
+    match tokio::time::timeout(PASS_MAX, published).await {
         Ok(Ok(_)) => {}
         Ok(Err(_)) => return Err(Status::unavailable("this node is stopping")),
-        Err(_) => return Err(Status::unavailable("this node could not confirm that it coordinates")),
+        Err(_) => return Err(Status::unavailable("this node could not confirm that it coordinates; retry")),
     }
     let view = member.view.subscribe();
     let now = view.borrow().clone();
-    now.map(|v| as_of_now(member, &v)).ok_or_else(|| Status::unavailable("this node does not coordinate"))
+    now.map(|v| with_time_left(member, &v)).ok_or_else(|| Status::unavailable("this node does not coordinate"))
 }
 
-/// The view now and whenever it changes, until the coordinator does.
+/// The current view and each changed view, until another node coordinates.
 pub(super) fn watch(member: Arc<Member>) -> Views {
     let (tx, rx) = mpsc::channel(1);
     rt::spawn(async move {
@@ -41,13 +41,13 @@ pub(super) fn watch(member: Arc<Member>) -> Views {
             let now = view.borrow_and_update().clone();
             match now {
                 Some(now) => {
-                    let sent = tx.send(Ok(as_of_now(&member, &now))).await;
+                    let sent = tx.send(Ok(with_time_left(&member, &now))).await;
                     if sent.is_err() {
                         return;
                     }
                 }
                 None if !member.system.leads() => {
-                    // a watcher that is gone need not be told
+                    // The receiver may be closed already; then nobody needs the error.
                     let _gone = tx.send(Err(Status::unavailable("the coordinator has changed"))).await;
                     return;
                 }
@@ -64,20 +64,20 @@ pub(super) fn watch(member: Arc<Member>) -> Views {
     Box::pin(ReceiverStream::new(rx))
 }
 
-/// How the coordinator sees one node; none for one that was removed or never was.
+/// The view of one node; none for a node that was removed or never existed.
 pub(super) fn of_node(view: &ClusterView, id: NodeId) -> Option<&NodeView> {
     view.nodes.iter().find(|n| n.node.as_ref().is_some_and(|n| n.node_id == id.get()))
 }
 
-/// The view with the time that grants have left. The published view leaves it out: it would change at every moment.
-fn as_of_now(member: &Member, view: &ClusterView) -> ClusterView {
+/// The view with the remaining time of grants. The published view omits this time, because it changes continuously.
+fn with_time_left(member: &Member, view: &ClusterView) -> ClusterView {
     let mut view = view.clone();
-    tell_time_left(&mut view, &member.applied(), rt::now_us());
+    set_time_left(&mut view, &member.applied(), rt::now_us());
     view
 }
 
-fn tell_time_left(view: &mut ClusterView, catalogue: &Catalogue, now_us: u64) {
-    // The clock of the catalogue may be ahead of ours; a grant runs out by whichever is later.
+fn set_time_left(view: &mut ClusterView, catalogue: &Catalogue, now_us: u64) {
+    // The clock of the catalogue may be ahead of the local clock; the later of the two decides when a grant expires.
     let now_us = now_us.max(catalogue.clock_us);
     for grant in &mut view.grants {
         let live = catalogue.live_grant(now_us).filter(|g| g.node.get() == grant.node_id && g.holder == grant.holder);
@@ -99,7 +99,7 @@ mod tests {
         let shown = |node_id| pb::Grant { node_id, holder: "o".into(), expires_in_ms: 0 };
         let left = |catalogue: &Catalogue, now_us: u64| {
             let mut view = ClusterView { grants: vec![shown(2), shown(3)], ..ClusterView::default() };
-            tell_time_left(&mut view, catalogue, now_us);
+            set_time_left(&mut view, catalogue, now_us);
             view.grants.iter().map(|g| g.expires_in_ms).collect::<Vec<_>>()
         };
         assert_eq!(left(&catalogue, 1_000_000), [60_000, 0], "and another node's is not ours");

@@ -1,140 +1,55 @@
-//! The process: open, serve, stop in order.
+//! [`run`]: builds the parts of a node in order, serves, and stops them in order.
 
 use super::{
-    admin,
-    deadline::{Deadline, Phase},
-    gateway_adapter::Facade,
-    lifecycle::{DiskStatus, End, Life, Shell},
-    member::Member,
-    peer_handler::NodeHandler,
+    databases,
+    servers::{self, Listeners, Services},
+    signals::Signals,
+    stop::{self, StopTokens},
 };
 use crate::{
-    config::{Config, Discovery},
-    discovery::{Candidates, fixed, kubernetes},
-    exit::{Code, disk_failed},
+    config::Config,
+    discovery,
+    exit::Code,
     identity::DataDir,
     logging,
+    member::{
+        admin,
+        deadline::Deadline,
+        gateway_adapter::Facade,
+        lifecycle::{DiskStatus, End, Life, Shell, Told},
+        member::Member,
+        peer_handler::NodeHandler,
+    },
 };
-use std::{io, net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 use taffrail_gateway as gateway;
 use taffrail_gateway::{GatewayConfig, Origin, Shared};
-use taffrail_http as health;
 use taffrail_http::Readiness;
 use taffrail_metrics::Metrics;
-use taffrail_proto::{admin::admin_server::AdminServer, peer::peer_server::PeerServer};
 use taffrail_raft::{
     log::{LogDisk, rocksdb_log::RocksLog},
     peer::{
-        grpc::{GrpcTransport, MESSAGE_BYTES_MAX, keep_links},
-        server::Service as PeerService,
+        grpc::{GrpcTransport, keep_links},
         table::Table,
     },
 };
 use taffrail_runtime as rt;
-use taffrail_storage::store::db::{Place, StateDb};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
-use tokio_util::sync::CancellationToken;
-use tonic::service::{Routes, RoutesBuilder};
-use tonic::transport::server::TcpIncoming;
+use taffrail_storage::store::db::StateDb;
+use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
-/// Requests to the life of the node that may wait.
+/// Requests to the lifecycle that may wait.
 const TOLD_MAX: usize = 16;
 
-fn end(code: Code, why: impl std::fmt::Display) -> End {
-    End { code, why: why.to_string() }
-}
-
-struct Listeners {
-    clients: TcpListener,
-    peers: TcpListener,
-    admin: TcpListener,
-    http: TcpListener,
-}
-
-async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, End> {
-    let failed =
-        |e: io::Error| end(Code::Port, format!("listen.{what}: {address}: {e}; is another process using the port?"));
-    TcpListener::bind(address).await.map_err(failed)
-}
-
-impl Listeners {
-    async fn open(config: &Config) -> Result<Self, End> {
-        Ok(Self {
-            clients: listen("clients", config.listen_clients).await?,
-            peers: listen("peers", config.listen_peers).await?,
-            admin: listen("admin", config.listen_admin).await?,
-            http: listen("http", config.listen_http).await?,
-        })
-    }
-}
-
-fn open_databases(
-    dir: &DataDir,
-    memory_bytes: usize,
-    metrics: &Arc<Metrics>,
-) -> Result<(Arc<StateDb>, Arc<RocksLog>), End> {
-    let db = StateDb::open_within(&dir.state_path(), &Place::Disk, memory_bytes).map_err(|e| end(Code::Disk, e))?;
-    let sync = metrics.log_sync_seconds.clone();
-    let log =
-        RocksLog::open(&dir.log_path(), Arc::new(|e| disk_failed(e)), Arc::new(move |seconds| sync.observe(seconds)))
-            .map_err(|e| end(Code::Disk, e))?;
-    Ok((Arc::new(db), Arc::new(log)))
-}
-
-fn candidates(
-    config: &Config,
-    stop: &CancellationToken,
-) -> (Option<watch::Sender<std::collections::BTreeSet<String>>>, Candidates) {
-    match &config.discovery {
-        Discovery::Kubernetes { service } => {
-            let watched = kubernetes::Config {
-                namespace: config.namespace.clone(),
-                service: service.clone(),
-                port: config.listen_peers.port(),
-                data_dir: config.data_dir.clone(),
-            };
-            (None, kubernetes::candidates(watched, stop.clone()))
-        }
-        Discovery::Static { peers } => {
-            let (keep, candidates) = fixed::candidates(peers);
-            (Some(keep), candidates)
-        }
-        Discovery::Single => {
-            let (keep, candidates) = fixed::candidates(&[]);
-            (Some(keep), candidates)
-        }
-    }
-}
-
-/// Serves `routes` until `stop`, then lets calls that are under way end. Together they hold `inflow_bytes_max` at most.
-fn serve(listener: TcpListener, routes: Routes, inflow_bytes_max: usize, stop: CancellationToken) -> JoinHandle<()> {
-    rt::spawn(async move {
-        // The server's own setting holds only for sockets that it binds itself; without it here an answer waits up to
-        // 40 ms for the acknowledgement of the packet before it.
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = gateway::server::server(inflow_bytes_max).add_routes(routes);
-        let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "a gRPC server ended");
-        }
-    })
-}
-
-/// How a node has ended.
+/// Result of a run.
 pub struct Ended {
-    /// Told to, or why it could not start or had to end.
+    /// `Ok` after a requested stop, else why the node could not start or had to end.
     pub how: Result<(), End>,
-    /// What is left for the process to end in.
+    /// Bounds the end of the process.
     pub deadline: Deadline,
 }
 
-/// Runs a node until it is told to stop. Everything that it logs names it: by its id too, once it has one.
+/// Runs a node until a signal or a fatal error. All log lines carry the span of the node.
 pub async fn run(config: Config) -> Ended {
     let (span, grace) = (logging::node_span(&config.name), config.grace);
     let mut deadline = None;
@@ -144,18 +59,47 @@ pub async fn run(config: Config) -> Ended {
 
 async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), End> {
     logging::show(&config);
-    // First of all: the first process of a container has no default action, so a signal that comes while the databases are
-    // opened would be lost, and the pod killed at the end of its grace period.
+    // Before all slow steps: a signal that arrives while the databases are opened must not be lost.
     let mut signals = Signals::install()?;
     let config = Arc::new(config);
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|e| end(Code::Failed, e))?);
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(failed)?);
     metrics.started(rt::now_us());
     let dir = DataDir::open(&config.data_dir, rt::new_uuid, rt::random_u64()).map_err(End::from)?;
     let listeners = Listeners::open(&config).await?;
-    let (db, log) = open_databases(&dir, config.state_memory_bytes, &metrics)?;
+    let (db, log) = databases::open(&dir, config.state_memory_bytes, &metrics)?;
 
-    // Three signs to stop: streams end, then servers, then everything.
-    let (streams, servers, all) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let stop = StopTokens::default();
+    let Wiring { shell, told, member, services } = wire(&config, &metrics, db, &log, &stop);
+    let (_fixed, candidates) = discovery::source::start(&config, &stop.all);
+    // Links begin once the node has an identity to present.
+    rt::spawn(keep_links(shell.table.clone(), Arc::clone(&shell.handler) as _, candidates, stop.all.clone()));
+    let readiness = Arc::clone(&shell.readiness);
+    let servers = servers::start(listeners, services, &stop.clients, &stop.all)?;
+    let life = rt::spawn(Life::new(shell, dir, told).run());
+    tracing::info!(clients = %config.listen_clients, "serving");
+
+    let (ended, deadline) = stop::wait(&config, &mut signals, life, &readiness, &member).await;
+    *stopping = Some(deadline);
+    stop::end_servers(servers, &stop, &mut signals, deadline).await;
+    stop::close(&member, log, deadline).await;
+    ended
+}
+
+/// The parts that share channels: the lifecycle writes, the services read.
+struct Wiring {
+    shell: Shell,
+    told: mpsc::Receiver<Told>,
+    member: watch::Receiver<Option<Arc<Member>>>,
+    services: Services,
+}
+
+fn wire(
+    config: &Arc<Config>,
+    metrics: &Arc<Metrics>,
+    db: Arc<StateDb>,
+    log: &Arc<RocksLog>,
+    stop: &StopTokens,
+) -> Wiring {
     let readiness = Arc::new(watch::channel(Readiness::Starting).0);
     let (member_tx, member) = watch::channel::<Option<Arc<Member>>>(None);
     let (identity_tx, identity) = watch::channel(None);
@@ -163,84 +107,48 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     let (disk_tx, disk) = watch::channel(DiskStatus::default());
     let (told_tx, told) = mpsc::channel(TOLD_MAX);
     let table = Table::default();
-    let handler = Arc::new(NodeHandler::new(identity.clone(), table.clone(), member.clone()));
+    let handler = Arc::new(NodeHandler::new(identity, table.clone(), member.clone()));
     let facade = Facade::new(member.clone(), table.clone());
-    let transport = GrpcTransport::new(table.clone(), own);
-
+    let services = Services {
+        gateway: Shared {
+            config: Arc::new(gateway_config(config)),
+            node: Arc::clone(&facade) as _,
+            metrics: Arc::clone(metrics),
+            readers: gateway::readers::Readers::default(),
+            origin: Origin::Client,
+            stopping: stop.streams.clone(),
+        },
+        admin: admin::Service {
+            origin: Origin::Client,
+            name: config.name.clone(),
+            member: member.clone(),
+            readiness: readiness.subscribe(),
+            disk,
+            told: told_tx,
+            table: table.clone(),
+        },
+        peers: Arc::clone(&handler),
+        facade,
+        readiness: Arc::clone(&readiness),
+        metrics: Arc::clone(metrics),
+        inflow_bytes_max: config.inflow_bytes_max,
+    };
     let shell = Shell {
-        config: Arc::clone(&config),
-        table: table.clone(),
-        transport,
+        config: Arc::clone(config),
+        transport: GrpcTransport::new(table.clone(), own),
+        table,
         own: own_tx,
         identity: identity_tx,
         member: member_tx,
-        readiness: Arc::clone(&readiness),
-        handler: Arc::clone(&handler),
-        metrics: Arc::clone(&metrics),
+        readiness,
+        handler,
+        metrics: Arc::clone(metrics),
         db,
-        log: Arc::clone(&log) as Arc<dyn LogDisk>,
-        stop: all.clone(),
+        log: Arc::clone(log) as Arc<dyn LogDisk>,
+        stop: stop.all.clone(),
         disk: disk_tx,
     };
-    let (keep, candidates) = candidates(&config, &all);
-    // Links begin once the node has an identity to show.
-    rt::spawn(keep_links(table.clone(), Arc::clone(&handler) as _, candidates, all.clone()));
-
-    let shared = Shared {
-        config: Arc::new(gateway_config(&config)),
-        node: Arc::clone(&facade) as _,
-        metrics: Arc::clone(&metrics),
-        readers: gateway::readers::Readers::default(),
-        origin: Origin::Client,
-        stopping: streams.clone(),
-    };
-    let admin = admin::Service {
-        origin: Origin::Client,
-        name: config.name.clone(),
-        member: member.clone(),
-        readiness: readiness.subscribe(),
-        disk,
-        told: told_tx,
-        table,
-    };
-    let client_routes = gateway::server::client_routes(&shared).map_err(|e| end(Code::Failed, e))?;
-    let inflow = config.inflow_bytes_max;
-    let mut clients = serve(listeners.clients, client_routes, inflow, servers.clone());
-    let tasks = vec![
-        serve(listeners.peers, peer_routes(&shared, &admin, handler), inflow, all.clone()),
-        serve(listeners.admin, Routes::new(AdminServer::new(admin)), inflow, all.clone()),
-        rt::spawn(health::serve(
-            listeners.http,
-            readiness.subscribe(),
-            render(&metrics, &facade, &readiness),
-            all.clone(),
-        )),
-    ];
-
-    let life = rt::spawn(Life::new(shell, dir, told).run());
-    tracing::info!(clients = %config.listen_clients, "serving");
-    let (ended, deadline) = wait(&config, &mut signals, life, &readiness, &member).await;
-    *stopping = Some(deadline);
-    streams.cancel();
-    servers.cancel();
-    // Calls under way may have been passed on: links and the peer port stay until they have ended.
-    tokio::select! {
-        biased;
-        () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
-        ended = tokio::time::timeout_at(deadline.of(Phase::Calls), &mut clients) => if ended.is_err() {
-            tracing::warn!("calls did not end in time");
-        },
-    }
-    all.cancel();
-    let until = deadline.of(Phase::Servers);
-    for task in tasks {
-        if tokio::time::timeout_at(until, task).await.is_err() {
-            tracing::warn!("a server did not end in time");
-        }
-    }
-    close(&member, log, deadline).await;
-    drop(keep);
-    ended
+    Wiring { shell, told, member, services }
 }
 
 fn gateway_config(config: &Config) -> GatewayConfig {
@@ -256,104 +164,6 @@ fn gateway_config(config: &Config) -> GatewayConfig {
     }
 }
 
-/// Port 2114: frames, and calls that peers have passed on.
-fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<NodeHandler>) -> Routes {
-    let mut routes = RoutesBuilder::default();
-    let peer = PeerServer::new(PeerService::new(handler))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    routes.add_service(peer);
-    gateway::server::add_native(&mut routes, &Shared { origin: Origin::Peer, ..shared.clone() });
-    routes.add_service(AdminServer::new(admin::Service { origin: Origin::Peer, ..admin.clone() }));
-    routes.routes()
-}
-
-fn render(metrics: &Arc<Metrics>, facade: &Arc<Facade>, readiness: &Arc<watch::Sender<Readiness>>) -> health::Render {
-    let (metrics, facade, readiness) = (Arc::clone(metrics), Arc::clone(facade), Arc::clone(readiness));
-    Arc::new(move || {
-        facade.sample(&metrics);
-        metrics.ready.set((*readiness.borrow() == Readiness::Ready).into());
-        metrics.render()
-    })
-}
-
-/// The signals that end a node.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> Result<Self, End> {
-        let failed = |e: io::Error| end(Code::Failed, e);
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Waits for a signal or the end of the node's life, then begins to stop: not ready and leaderships handed over, still
-/// accepting for a while. A second signal skips ahead. From here on everything shares the deadline.
-async fn wait(
-    config: &Config,
-    signals: &mut Signals,
-    mut life: JoinHandle<Result<(), End>>,
-    readiness: &watch::Sender<Readiness>,
-    member: &watch::Receiver<Option<Arc<Member>>>,
-) -> (Result<(), End>, Deadline) {
-    tokio::select! {
-        biased;
-        ended = &mut life => {
-            let ended = ended.unwrap_or_else(|e| Err(end(Code::Failed, e)));
-            return (ended, Deadline::after(config.grace));
-        }
-        () = signals.next() => {}
-    }
-    let deadline = Deadline::after(config.grace);
-    tracing::info!("stopping: not ready, leaderships are handed over");
-    readiness.send_replace(Readiness::ShuttingDown);
-    let hand_over = async {
-        let member = member.borrow().clone();
-        if let Some(member) = member {
-            member.hand_over().await;
-        }
-    };
-    let hand_over = tokio::time::timeout_at(deadline.of(Phase::HandOver), hand_over);
-    tokio::select! {
-        biased;
-        () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
-        (handed, ()) = async { tokio::join!(hand_over, tokio::time::sleep(config.drain_delay)) } => if handed.is_err() {
-            tracing::warn!("leaderships were not handed over in time; they go by election");
-        },
-    }
-    (Ok(()), deadline)
-}
-
-/// Stops consensus, flushes state so that the next start is short, ends the log writer.
-async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Arc<RocksLog>, deadline: Deadline) {
-    let member = member.borrow().clone();
-    let mut left = Vec::new();
-    if let Some(member) = member {
-        left = member.stop_replicas(deadline).await;
-        let db = Arc::clone(&member.parts.db);
-        match tokio::time::timeout_at(deadline.of(Phase::Flush), rt::blocking(move || db.flush())).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
-            Ok(Err(error)) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
-            Err(_) => tracing::warn!("state was not flushed in time; the log will rebuild it"),
-        }
-    }
-    if tokio::time::timeout_at(deadline.of(Phase::Log), rt::blocking(move || log.close())).await.is_err() {
-        tracing::warn!("the log writer did not end in time");
-    }
-    tracing::info!(replicas_left = left.len(), "stopped");
+fn failed(error: impl std::fmt::Display) -> End {
+    End { code: Code::Failed, why: error.to_string() }
 }
