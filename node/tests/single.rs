@@ -1,20 +1,12 @@
-//! `taffrail serve --single` as a process of its own: what survives `kill -9`, what refuses to start and how, and what the
-//! gateway refuses and how. Needs no Kubernetes.
+//! `taffrail serve --single` as a real process: data that survives `kill -9`, refused starts, refused calls, bounded stops.
+//! No Kubernetes is needed.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be, and is no part of a simulation"
+    reason = "a test ends at the first failed expectation, and runs real processes on real time"
 )]
 
-mod calls;
-mod deadlines;
-mod gateway;
-mod node;
-mod raw;
-mod restart;
-#[path = "../shared/mod.rs"]
-mod shared;
-mod starts;
-mod stops;
+mod common;
+mod single_node;

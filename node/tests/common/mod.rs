@@ -1,4 +1,4 @@
-//! What tests of real processes have in common.
+//! Ports and waiting for tests with real processes.
 
 use std::{
     fs::File,

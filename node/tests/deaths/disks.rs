@@ -1,6 +1,6 @@
 //! What is on the disks once all nodes have stopped: the catalogue, the replicas that live, and the rows of their stores.
 
-use crate::cluster::Cluster;
+use crate::harness::cluster::Cluster;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

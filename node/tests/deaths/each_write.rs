@@ -6,26 +6,11 @@
 //! (`points`), counted over all processes; the phase must settle before the next begins. By default a choice of writes;
 //! `TAFFRAIL_ALL_FAULT_POINTS=1` takes each that a run without deaths makes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be, and is no part of a simulation"
-)]
-
-mod cluster;
-mod disks;
-mod events;
-mod points;
-mod process;
-mod script;
-#[path = "../shared/mod.rs"]
-mod shared;
-mod sweep;
-mod unborn;
-
-use points::Fault;
-use script::{Done, PHASES};
+use super::{
+    script::{self, Done, PHASES},
+    sweep,
+};
+use crate::harness::points::{Fault, Reached};
 use std::rc::Rc;
 use taffrail_core::catalogue::Kind;
 use tokio::task::LocalSet;
@@ -93,7 +78,7 @@ fn every_write_has_a_point(calm: &Done) {
     for point in ["membership-uniform-written", "coordinator-change", "coordinator-changed"] {
         assert!(times(point) > 0, "{point}: never come to");
     }
-    for point in calm.reached.iter().flat_map(points::Reached::points) {
+    for point in calm.reached.iter().flat_map(Reached::points) {
         assert!(!point.contains("-same-"), "{point}: a change that changes nothing was written");
     }
 }

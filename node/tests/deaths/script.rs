@@ -1,11 +1,14 @@
 //! The life of one cluster, phase by phase, and what is there in the end.
 
+use super::disks::{self, Disks};
 use crate::{
-    cluster::{Cluster, Wanted},
-    disks::{self, Disks},
-    events::{Writer, client},
-    points::{Fault, Reached},
-    shared::until,
+    common::until,
+    harness::{
+        cluster::{Cluster, Wanted},
+        events::{Writer, client},
+        points::{Fault, Reached},
+        process::Slot,
+    },
 };
 use std::collections::BTreeMap;
 
@@ -132,7 +135,7 @@ impl Life {
     }
 
     async fn bootstrap(&mut self) {
-        self.cluster.slots[..EXTRA].iter_mut().for_each(crate::process::Slot::start);
+        self.cluster.slots[..EXTRA].iter_mut().for_each(Slot::start);
         self.cluster.bootstrap(0).await;
         for slot in 1..EXTRA {
             self.cluster.join(slot).await;

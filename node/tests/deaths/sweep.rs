@@ -1,10 +1,8 @@
 //! Which deaths are tried together. A run takes one of each phase; what a phase does not come to because of the death in an
 //! earlier one is tried again in another run.
 
-use crate::{
-    points::Fault,
-    script::{self, Done, Faults, PHASES},
-};
+use super::script::{self, Done, Faults, PHASES};
+use crate::harness::points::{Fault, Reached};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, VecDeque},
@@ -120,7 +118,7 @@ pub(crate) async fn every_write(calm: Rc<Done>) {
     let deaths: usize = sweep.deaths.values().sum();
     println!("{deaths} deaths of {wanted} writes in {} runs; not come to again: {:?}", sweep.runs, sweep.missed);
     assert!(sweep.missed.is_empty() && deaths == wanted, "missed {:?}", sweep.missed);
-    for point in calm.reached.iter().flat_map(crate::points::Reached::points) {
+    for point in calm.reached.iter().flat_map(Reached::points) {
         assert!(sweep.deaths.contains_key(point), "{point}: nobody died there");
     }
 }

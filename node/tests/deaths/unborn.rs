@@ -1,9 +1,12 @@
 //! A node is lost between the declaration of a store and the first membership of its group, which it was to make.
 
 use crate::{
-    cluster::{Cluster, Wanted},
-    events::Writer,
-    shared::until,
+    common::until,
+    harness::{
+        cluster::{Cluster, Wanted},
+        events::Writer,
+        process::Slot,
+    },
 };
 use tokio::task::LocalSet;
 
@@ -21,7 +24,7 @@ async fn lost_before_it_forms() {
     let dir = tempfile::Builder::new().prefix("unborn-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut cluster = Cluster::new(dir.path(), &NAMES);
     cluster.points.arm(None);
-    cluster.slots.iter_mut().for_each(crate::process::Slot::start);
+    cluster.slots.iter_mut().for_each(Slot::start);
     cluster.bootstrap(0).await;
     for slot in 1..NAMES.len() {
         cluster.join(slot).await;

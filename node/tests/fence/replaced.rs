@@ -1,32 +1,14 @@
-//! A replica whose data is not its group's: found, fenced, replaced, and nothing acknowledged is lost. Real processes on
-//! loopback; what differs is changed on the disk of a node that has stopped.
+//! The digest of a replica is changed on the disk of a stopped node; after the restart the replica is fenced and replaced.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be, and is no part of a simulation"
-)]
-
-#[allow(dead_code, reason = "its other user needs all of it")]
-#[path = "../fault_points/cluster.rs"]
-mod cluster;
-mod disk;
-#[allow(dead_code, reason = "its other user needs all of it")]
-#[path = "../fault_points/events.rs"]
-mod events;
-#[allow(dead_code, reason = "its other user needs all of it")]
-#[path = "../fault_points/points.rs"]
-mod points;
-#[allow(dead_code, reason = "its other user needs all of it")]
-#[path = "../fault_points/process.rs"]
-mod process;
-#[path = "../shared/mod.rs"]
-mod shared;
-
-use cluster::{Cluster, Wanted};
-use events::{Writer, client};
-use shared::until;
+use super::disk;
+use crate::{
+    common::{PATIENCE, until},
+    harness::{
+        cluster::{Cluster, Wanted},
+        events::{Writer, client},
+        process::Slot,
+    },
+};
 use std::collections::BTreeMap;
 use taffrail_core::ids::ReplicaId;
 use taffrail_raft::log::ReplicaState;
@@ -45,7 +27,7 @@ async fn story() {
     let root = tempfile::Builder::new().prefix("fence-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut cluster = Cluster::new(root.path(), &NAMES);
     cluster.points.arm(None);
-    cluster.slots.iter_mut().for_each(process::Slot::start);
+    cluster.slots.iter_mut().for_each(Slot::start);
     cluster.bootstrap(0).await;
     for slot in 1..NAMES.len() {
         cluster.join(slot).await;
@@ -138,6 +120,6 @@ async fn scrape(port: u16) -> String {
     let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    tokio::time::timeout(shared::PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
     String::from_utf8(answer).unwrap()
 }

@@ -1,10 +1,7 @@
 //! The cluster as its operator handles it: calls that any node answers, asked again until they are.
 
-use crate::{
-    points::Points,
-    process::Slot,
-    shared::{PATIENCE, Ports, until},
-};
+use super::{points::Points, process::Slot};
+use crate::common::{PATIENCE, Ports, until};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

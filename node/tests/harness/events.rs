@@ -1,6 +1,6 @@
 //! One writer that appends without end, each time where it was told that the stream ends.
 
-use crate::shared::{PATIENCE, until};
+use crate::common::{PATIENCE, until};
 use std::{
     sync::{
         Arc,

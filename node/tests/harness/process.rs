@@ -1,6 +1,6 @@
 //! One node: its directory and ports stay, its process is started again whenever it ends.
 
-use crate::shared::{PATIENCE, PORT_TAKEN, Ports};
+use crate::common::{PATIENCE, PORT_TAKEN, Ports};
 use std::{
     fs,
     os::unix::process::ExitStatusExt,

@@ -1,7 +1,7 @@
 //! Calls that must be refused: the code and reason of docs/ERRORS.md with field and rule, nothing half done, and the node
 //! serves on.
 
-use crate::{
+use super::{
     node::Node,
     raw::{call, field},
 };

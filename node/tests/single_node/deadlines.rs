@@ -1,6 +1,6 @@
 //! Deadlines: one that has passed is said so, and what a short one answers is true afterwards.
 
-use crate::node::Node;
+use super::node::Node;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
 use taffrail_client::{Error, EventBuilder, Expected, v1};

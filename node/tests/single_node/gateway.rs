@@ -1,6 +1,6 @@
 //! What the gateway of a real process says of deadlines, bare store names and refused appends.
 
-use crate::node::Node;
+use super::node::Node;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Request, Response};
@@ -124,7 +124,7 @@ async fn a_bare_name_that_two_namespaces_have_is_refused_by_address() {
     declare("team-b").await;
     node.serves("team-b/orders").await;
     let status =
-        crate::shared::until("the name to be ambiguous", async || match bare.clone().append(append("good")).await {
+        crate::common::until("the name to be ambiguous", async || match bare.clone().append(append("good")).await {
             Ok(_) => Err("it is taken for a store".into()),
             Err(status) => Ok(status),
         })

@@ -1,6 +1,6 @@
 //! One node process: started, waited for, killed; or started and refused.
 
-use crate::shared::{LOOK, PATIENCE, PORT_TAKEN, Ports, until};
+use crate::common::{LOOK, PATIENCE, PORT_TAKEN, Ports, until};
 use std::{
     ffi::OsStr,
     fs,

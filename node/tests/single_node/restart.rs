@@ -1,6 +1,7 @@
 //! What was acknowledged is there after `kill -9`, and the node is the same node.
 
-use crate::{node::Node, shared::until};
+use super::node::Node;
+use crate::common::until;
 use std::{
     collections::BTreeMap,
     sync::{

@@ -1,6 +1,6 @@
 //! Stops: what hangs does not hold up the end of the process beyond `shutdown.grace_ms`.
 
-use crate::node::Node;
+use super::node::Node;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
 use taffrail_client::{EventBuilder, Expected, v1};
