@@ -3,10 +3,11 @@
 
 use crate::{
     clients::{Answer, send},
-    facts::Facts,
     host::{Hosted, Hosts},
+    invariants::Invariants,
+    lock::lock,
     trace,
-    world::{NODES, World, lock},
+    world::{NODES, World},
 };
 use bytes::Bytes;
 use std::{
@@ -30,7 +31,7 @@ const PAGE_EVENTS: usize = 64;
 
 /// Replicas of the final members, if all of them run.
 fn members(world: &World, hosts: &Hosts) -> Option<Vec<Arc<Hosted>>> {
-    let roster = lock(&world.facts).roster.clone();
+    let roster = lock(&world.invariants).roster.clone();
     let running = |(replica, node)| hosts.get(node)?.replica().filter(|r| r.replica_id() == replica);
     roster.into_iter().map(running).collect()
 }
@@ -50,7 +51,7 @@ fn agree(statuses: &[Status], roster: &BTreeSet<u64>) -> bool {
 /// Waits until all members have applied the same log.
 pub async fn converge(world: &Arc<World>, hosts: &Arc<Hosts>) {
     let deadline = Instant::now() + world.ms(CALM_MS);
-    let roster: BTreeSet<u64> = lock(&world.facts).roster.keys().map(|r| r.get()).collect();
+    let roster: BTreeSet<u64> = lock(&world.invariants).roster.keys().map(|r| r.get()).collect();
     let mut last = String::new();
     while Instant::now() < deadline {
         if let Some(members) = members(world, hosts) {
@@ -133,7 +134,7 @@ pub fn content(world: &World, hosts: &Hosts) {
         match &first {
             None => {
                 world.require(ordered(&events));
-                world.require(complete(&events, &lock(&world.facts)));
+                world.require(complete(&events, &lock(&world.invariants)));
                 world.require(streams(&member, &events));
                 first = Some(events);
             }
@@ -181,9 +182,9 @@ fn ordered(events: &[RecordedEvent]) -> Result<(), String> {
 }
 
 /// Everything acknowledged is there, where the client was told; nothing refused is.
-fn complete(events: &[RecordedEvent], facts: &Facts) -> Result<(), String> {
+fn complete(events: &[RecordedEvent], invariants: &Invariants) -> Result<(), String> {
     let at: BTreeMap<EventId, &RecordedEvent> = events.iter().map(|e| (e.event.id, e)).collect();
-    for told in &facts.acknowledged {
+    for told in &invariants.acknowledged {
         for (n, id) in (0..).zip(&told.ids) {
             let revision = Revision::new(told.answer.first_revision.get() + n);
             let position = Position::new(told.answer.first_position.get() + n);
@@ -193,7 +194,11 @@ fn complete(events: &[RecordedEvent], facts: &Facts) -> Result<(), String> {
             }
         }
     }
-    facts.refused.iter().find(|id| at.contains_key(id)).map_or(Ok(()), |id| Err(format!("refused event {id} is there")))
+    invariants
+        .refused
+        .iter()
+        .find(|id| at.contains_key(id))
+        .map_or(Ok(()), |id| Err(format!("refused event {id} is there")))
 }
 
 /// Reading stream by stream gives what reading all of the store gives.
@@ -213,7 +218,7 @@ fn streams(member: &Hosted, events: &[RecordedEvent]) -> Result<(), String> {
 
 /// Every replica that a run has left is a member.
 pub fn nothing_left_behind(world: &World, hosts: &Hosts) {
-    let roster = lock(&world.facts).roster.clone();
+    let roster = lock(&world.invariants).roster.clone();
     for host in &hosts.0 {
         for replica in host.platter.kept() {
             if roster.get(&replica) != Some(&host.node) {

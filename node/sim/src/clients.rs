@@ -2,11 +2,12 @@
 //! has no known outcome through another node, and read what must be visible.
 
 use crate::{
-    facts::Acknowledged,
     host::{Host, Hosts},
-    plant::Plant,
+    invariants::Acknowledged,
+    lock::lock,
+    planted_defect::PlantedDefect,
     trace,
-    world::{World, lock},
+    world::World,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -74,10 +75,10 @@ pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Ap
 
 /// At the moment of an acknowledgement a majority of disks must hold the entry.
 fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
-    let facts = lock(&world.facts);
-    let Some(id) = facts.entry(appended) else { return };
-    let held = hosts.majority_has(id, &facts);
-    drop(facts);
+    let invariants = lock(&world.invariants);
+    let Some(id) = invariants.entry(appended) else { return };
+    let held = hosts.majority_has(id, &invariants);
+    drop(invariants);
     if !held {
         world.fail(format!("entry {id} is acknowledged, and no majority of disks has it"));
     }
@@ -175,7 +176,7 @@ impl Client {
                 if !doubtful {
                     self.world.fail(format!("client {} knows the end of its stream, and is refused: {why}", self.name));
                 }
-                lock(&self.world.facts).refused.extend(append.events.iter().map(|e| e.id));
+                lock(&self.world.invariants).refused.extend(append.events.iter().map(|e| e.id));
                 Tail::Unknown
             }
         };
@@ -209,7 +210,7 @@ impl Client {
                 Answer::Unknown => {
                     self.world.count("unknown outcomes");
                     self.target = self.another_node();
-                    if self.world.options.plant == Some(Plant::FreshIdsOnRetry) {
+                    if self.world.options.plant == Some(PlantedDefect::FreshIdsOnRetry) {
                         append.events.iter_mut().for_each(|e| e.id = self.world.event_id());
                     }
                 }
@@ -221,7 +222,7 @@ impl Client {
     async fn acknowledged(&mut self, append: &Append, answer: Appended) {
         trace!(self.world, "client {} stored {} {answer:?}", self.name, append.stream);
         let ids = append.events.iter().map(|e| e.id).collect();
-        lock(&self.world.facts).acknowledge(Acknowledged { stream: append.stream.clone(), ids, answer });
+        lock(&self.world.invariants).acknowledge(Acknowledged { stream: append.stream.clone(), ids, answer });
         if self.world.chance(100) {
             self.repeat(append, answer).await;
         }
@@ -248,7 +249,7 @@ pub async fn read(
     at: NodeId,
     stream: Option<StreamName>,
 ) -> Option<Option<Revision>> {
-    let floor = lock(&world.facts).highest();
+    let floor = lock(&world.invariants).highest();
     let running = hosts.get(at).map(|h: &Arc<Host>| h.running())??;
     let hosted = running.replica()?;
     let deadline = Instant::now() + Hosts::patience(world);

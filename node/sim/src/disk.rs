@@ -1,12 +1,7 @@
 //! The log disk of a node: writes wait in a queue until a sync of random length carries them out. A crash keeps a random
 //! part from the head of the queue; what was synced always stays.
 
-use crate::{
-    plant::Plant,
-    trace,
-    trace::short,
-    world::{World, lock},
-};
+use crate::{lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use bytes::Bytes;
 use prost::Message;
 use std::{
@@ -114,7 +109,7 @@ impl Platter {
     pub fn crash(&self) {
         let queue = std::mem::take(&mut *lock(&self.queue));
         let kept = usize::try_from(self.world.below(queue.len() as u64 + 1)).unwrap_or(0);
-        let reordered = self.world.options.plant == Some(Plant::ReorderedWrites);
+        let reordered = self.world.options.plant == Some(PlantedDefect::ReorderedWrites);
         let skipped = if reordered { overtaken(&queue) } else { None };
         let kept = if skipped.is_some() { queue.len() } else { kept };
         trace!(self.world, "n{} loses {} of {} writes", self.node, queue.len() - kept, queue.len());
@@ -127,14 +122,14 @@ impl Platter {
 
     fn carry_out(&self, key: LogKey, op: &LogOp) {
         if let LogOp::Purge(upto) = op {
-            let next = lock(&self.world.facts).persisted_next(key.replica);
+            let next = lock(&self.world.invariants).persisted_next(key.replica);
             if upto.index >= next {
                 let why = format!("r{} purged up to {upto}, its state would restart at {next}", key.replica);
                 self.world.fail(why);
             }
         }
         if let LogOp::Vote(vote) = op {
-            lock(&self.world.facts).voted(key.replica, *vote);
+            lock(&self.world.invariants).voted(key.replica, *vote);
         }
         lock(&self.logs).entry(key).or_default().carry_out(op);
     }
@@ -220,10 +215,13 @@ impl LogDisk for Platter {
         }
         self.tempt(&op);
         let early = match self.world.options.plant {
-            Some(Plant::AckBeforeSync) => matches!(op, LogOp::Append(_)),
-            Some(Plant::VoteBeforeSync) => matches!(op, LogOp::Vote(_)),
+            Some(PlantedDefect::AckBeforeSync) => matches!(op, LogOp::Append(_)),
+            Some(PlantedDefect::VoteBeforeSync) => matches!(op, LogOp::Vote(_)),
             Some(
-                Plant::ReorderedWrites | Plant::ForgedAnswer | Plant::FreshIdsOnRetry | Plant::OneAppliesDifferently,
+                PlantedDefect::ReorderedWrites
+                | PlantedDefect::ForgedAnswer
+                | PlantedDefect::FreshIdsOnRetry
+                | PlantedDefect::OneAppliesDifferently,
             )
             | None => false,
         };

@@ -3,12 +3,14 @@
 
 use crate::{
     disk::Platter,
-    facts::Facts,
+    invariants::Invariants,
+    lock::lock,
     machine::Watched,
-    network::{Endpoint, SimTransport},
-    service::Answers,
+    network::Endpoint,
+    peer_handler::SimPeerHandler,
     trace,
-    world::{GROUP, PARTITION, World, lock},
+    transport::SimTransport,
+    world::{GROUP, PARTITION, World},
 };
 use rocksdb::Env;
 use std::{
@@ -215,7 +217,7 @@ impl Host {
             on_fatal: Arc::new(move |e| world.fail(format!("n{node}: the state cannot be written: {e}"))),
         };
         *lock(&running.home) = Some(home);
-        let service = Arc::new(Service::new(Arc::new(Answers::new(node, self.world.cluster, &running))));
+        let service = Arc::new(Service::new(Arc::new(SimPeerHandler::new(node, self.world.cluster, &running))));
         let endpoint = Endpoint { scope: Arc::clone(&running.scope), service, life: running.life };
         self.world.network.attach(node, endpoint);
         for (key, state) in self.platter.replicas().await? {
@@ -348,7 +350,7 @@ async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
             trace!(world, "believes n{node} r{replica} {now} log {} committed {}", s.log_end, s.committed);
             last = now;
         }
-        if s.leads && lock(&world.facts).leads(s.term, replica) {
+        if s.leads && lock(&world.invariants).leads(s.term, replica) {
             world.count("elections");
         }
     }
@@ -376,10 +378,10 @@ impl Hosts {
 
     /// True when an acknowledged entry would survive the crash of every node at once: a majority has it synced.
     #[must_use]
-    pub fn majority_has(&self, id: LogId, facts: &Facts) -> bool {
+    pub fn majority_has(&self, id: LogId, invariants: &Invariants) -> bool {
         let has = |host: &&Arc<Host>| {
             let mut replicas = host.platter.kept().into_iter();
-            replicas.any(|r| host.platter.has(r, id) || facts.persisted_next(r) > id.index)
+            replicas.any(|r| host.platter.has(r, id) || invariants.persisted_next(r) > id.index)
         };
         self.0.iter().filter(has).count() >= 2
     }

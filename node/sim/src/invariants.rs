@@ -1,5 +1,8 @@
-//! What must hold at every moment, checked as it happens: one entry an index, one digest an index, no purge of what a crash
-//! would need, no vote granted that a crash would forget, acknowledged only when a majority of disks has it.
+//! [`Invariants`]: conditions that hold at every moment of a run, checked at each event.
+//!
+//! - All replicas apply the same entry at an index, and have the same digest after it.
+//! - A granted vote is synced, so that a crash does not forget it.
+//! - An acknowledged append is on the disks of a majority. [`crate::clients`] checks this from the record kept here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::{
@@ -12,22 +15,22 @@ use taffrail_raft::types::{LogId, Vote};
 /// An acknowledged append.
 #[derive(Clone, Debug)]
 pub struct Acknowledged {
-    /// Where.
+    /// Stream of the append.
     pub stream: StreamName,
-    /// What.
+    /// Ids of its events.
     pub ids: Vec<EventId>,
-    /// The answer.
+    /// Answer to the client.
     pub answer: Appended,
 }
 
-/// See the module.
+/// Record of a run, against which each event is checked.
 #[derive(Default)]
-pub struct Facts {
+pub struct Invariants {
     /// Acknowledged appends.
     pub acknowledged: Vec<Acknowledged>,
     /// Events that were refused and must never appear.
     pub refused: BTreeSet<EventId>,
-    /// Replicas that vote, and where they live: what a catalogue would say.
+    /// Voters and their nodes, as a catalogue would name them.
     pub roster: BTreeMap<ReplicaId, NodeId>,
     leaders: BTreeSet<(u64, ReplicaId)>,
     chosen: BTreeMap<u64, (LogId, u32)>,
@@ -38,7 +41,7 @@ pub struct Facts {
     highest: Position,
 }
 
-impl Facts {
+impl Invariants {
     /// A replica leads a term; true when that is news. Several may lead the same term one after the other: votes are ordered
     /// by term and replica, and so are log ids.
     pub fn leads(&mut self, term: u64, replica: ReplicaId) -> bool {

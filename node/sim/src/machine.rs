@@ -1,12 +1,6 @@
 //! The node's state machine, watched: what it applies, flushes and takes over is checked against the other replicas.
 
-use crate::{
-    disk::Platter,
-    plant::Plant,
-    trace,
-    trace::short,
-    world::{World, lock},
-};
+use crate::{disk::Platter, lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use prost::Message;
 use std::sync::Arc;
 use taffrail_core::ids::{Digest, ReplicaId};
@@ -65,7 +59,7 @@ impl Watched {
         let (last, _) = self.inner.persisted()?;
         let next = last.map_or(0, |l| l.index + 1);
         trace!(self.world, "persisted r{} before {next}", self.replica);
-        lock(&self.world.facts).persisted(self.replica, next);
+        lock(&self.world.invariants).persisted(self.replica, next);
         Ok(())
     }
 
@@ -73,13 +67,13 @@ impl Watched {
         let (Some(last), _) = self.inner.applied() else { return };
         let digest = self.inner.digest();
         trace!(self.world, "state r{} {last} digest {:08x}", self.replica, short(&digest.0));
-        let same = lock(&self.world.facts).digest(self.replica, last.index, digest);
+        let same = lock(&self.world.invariants).digest(self.replica, last.index, digest);
         self.world.require(same);
     }
 
     /// What a replica with the planted defect applies instead.
     fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
-        if self.world.options.plant != Some(Plant::OneAppliesDifferently) || self.replica != ODD {
+        if self.world.options.plant != Some(PlantedDefect::OneAppliesDifferently) || self.replica != ODD {
             return Ok(None);
         }
         let other = |entry: &Entry| {
@@ -95,14 +89,14 @@ impl Watched {
     fn note_entry(&self, entry: &Entry, reply: &Reply) {
         let content = short(&codec::entry_to(entry).encode_to_vec());
         trace!(self.world, "apply r{} {} {content:08x}", self.replica, entry.log_id);
-        let mut facts = lock(&self.world.facts);
-        let same = facts.applied(self.replica, entry.log_id, content);
+        let mut invariants = lock(&self.world.invariants);
+        let same = invariants.applied(self.replica, entry.log_id, content);
         if let Reply::Appends(outcomes) = reply {
             for appended in outcomes.iter().flatten().filter(|a| !a.repeated) {
-                facts.placed(appended.last_position, entry.log_id);
+                invariants.placed(appended.last_position, entry.log_id);
             }
         }
-        drop(facts);
+        drop(invariants);
         self.world.require(same);
     }
 }

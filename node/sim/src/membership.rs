@@ -4,8 +4,9 @@
 
 use crate::{
     host::{Hosted, Hosts, first_members},
+    lock::lock,
     trace,
-    world::{NODES, World, lock},
+    world::{NODES, World},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,7 @@ struct Move {
 
 /// Makes moves until the time is over, and ends the last one. Replica ids are never used again.
 pub async fn run(world: Arc<World>, hosts: Arc<Hosts>, until: Instant) {
-    lock(&world.facts).roster = first_members();
+    lock(&world.invariants).roster = first_members();
     create(&world, &hosts).await;
     let mut next = ReplicaId::new(crate::world::VOTERS + 1);
     loop {
@@ -79,7 +80,7 @@ async fn fence(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node:
 
 /// From a random member to the spare node.
 fn plan(world: &World, new: ReplicaId) -> Option<Move> {
-    let roster = lock(&world.facts).roster.clone();
+    let roster = lock(&world.invariants).roster.clone();
     let taken: BTreeSet<NodeId> = roster.values().copied().collect();
     let spare = (1..=NODES).map(NodeId::new).find(|n| !taken.contains(n))?;
     let which = usize::try_from(world.below(roster.len() as u64)).ok()?;
@@ -96,9 +97,9 @@ async fn carry_out(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) {
         world.pause(20, 200).await;
     }
     {
-        let mut facts = lock(&world.facts);
-        facts.roster.remove(&planned.old.0);
-        facts.roster.insert(planned.new.0, planned.new.1);
+        let mut invariants = lock(&world.invariants);
+        invariants.roster.remove(&planned.old.0);
+        invariants.roster.insert(planned.new.0, planned.new.1);
     }
     loop {
         let removing = hosts.get(planned.old.1).and_then(|h| h.remove(planned.old.0));

@@ -1,5 +1,5 @@
-//! A panic anywhere in a run fails its seed. Runs share the process's hook but not their threads, so what a thread's run
-//! caused is kept by that thread.
+//! Captures panics, so that a panic anywhere in a run fails its seed. All runs share the panic hook of the process; each
+//! run has a thread of its own, which keeps the panics of its run.
 
 use std::{cell::RefCell, panic, sync::Once};
 
@@ -7,8 +7,8 @@ thread_local! {
     static SEEN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// From here to `take` panics of this thread are gathered instead of printed.
-pub fn watch() {
+/// Captures the panics of this thread, instead of printing them, until [`take`].
+pub fn start() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -23,7 +23,7 @@ pub fn watch() {
     SEEN.with_borrow_mut(|seen| *seen = Some(Vec::new()));
 }
 
-/// What was gathered.
+/// The captured panics; ends the capture.
 #[must_use]
 pub fn take() -> Vec<String> {
     SEEN.with_borrow_mut(Option::take).unwrap_or_default()

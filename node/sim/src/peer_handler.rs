@@ -1,4 +1,4 @@
-//! What a simulated node answers to its peers: its replica, if the frame names it.
+//! [`SimPeerHandler`]: answers the frames of peers with the replica of a simulated node.
 
 use crate::{
     host::Running,
@@ -17,15 +17,15 @@ use taffrail_raft::peer::{
 use taffrail_storage::store::catch_up::{self, Wanted};
 use tokio::sync::mpsc;
 
-/// See the module.
-pub struct Answers {
+/// Answers for one life of a node.
+pub struct SimPeerHandler {
     node: NodeId,
     cluster: ClusterId,
     running: Weak<Running>,
 }
 
-impl Answers {
-    /// Answers for a running node.
+impl SimPeerHandler {
+    /// SimPeerHandler for a running node.
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterId, running: &Arc<Running>) -> Self {
         Self { node, cluster, running: Arc::downgrade(running) }
@@ -36,7 +36,7 @@ fn no_such(replica: ReplicaId) -> Refusal {
     refusal(RefusalKind::NoSuchReplica, format!("no replica {replica} here"))
 }
 
-impl Handler for Answers {
+impl Handler for SimPeerHandler {
     fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let replica = self.running.upgrade().and_then(|r| r.replica()).filter(|r| r.replica_id() == request.to_replica);
         async move {

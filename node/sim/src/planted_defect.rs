@@ -1,10 +1,10 @@
-//! Defects that are planted on purpose, in the simulated surroundings only: they show that the checks can fail.
+//! [`PlantedDefect`]: defects of the simulated environment, which prove that the checks can fail.
 
 use clap::ValueEnum;
 
-/// See the module.
+/// A defect that a run plants on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Plant {
+pub enum PlantedDefect {
     /// The log disk reports entries as synced as soon as they are queued.
     AckBeforeSync,
     /// The log disk reports votes as synced as soon as they are queued.

@@ -1,13 +1,14 @@
-//! One seed: faults, calm, verdict.
+//! [`run`]: one seed, from its faults through the calm to the verdict.
 
 use crate::{
     checks,
     clients::{self, Client},
     faults,
     host::{Host, Hosts},
+    lock::lock,
     membership,
     options::Options,
-    panics, trace,
+    panic_capture, trace,
     world::{NODES, World},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -70,7 +71,7 @@ impl fmt::Display for Report {
 /// When the operating system gives no runtime.
 #[must_use]
 pub fn run(seed: u64, options: Options) -> Report {
-    panics::watch();
+    panic_capture::start();
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -80,11 +81,11 @@ pub fn run(seed: u64, options: Options) -> Report {
     let (world, acknowledged) = runtime.block_on(async {
         let world = World::new(seed, options);
         play(&world).await;
-        let acknowledged = crate::world::lock(&world.facts).acknowledged.len();
+        let acknowledged = lock(&world.invariants).acknowledged.len();
         (world, acknowledged)
     });
     drop(runtime);
-    for panic in panics::take() {
+    for panic in panic_capture::take() {
         world.fail(format!("panic: {panic}"));
     }
     let (events, hash) = world.sum();

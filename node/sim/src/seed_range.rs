@@ -1,4 +1,5 @@
-//! Many seeds, on one or more threads; each run has a thread's runtime for itself, so the threads change nothing.
+//! [`run_seeds`]: runs many seeds on one or more threads. Each run has a runtime of its own, so the number of threads does
+//! not affect the results.
 
 use crate::{
     options::Options,
@@ -15,7 +16,7 @@ use std::{
 
 #[expect(clippy::disallowed_methods, reason = "threads around whole simulations, none inside of one")]
 /// Runs seeds `from..from + seeds` on `jobs` threads and gives the reports to `each` in the order of the seeds.
-pub fn run_range(from: u64, seeds: u64, jobs: usize, options: Options, mut each: impl FnMut(&Report)) {
+pub fn run_seeds(from: u64, seeds: u64, jobs: usize, options: Options, mut each: impl FnMut(&Report)) {
     let next = AtomicU64::new(from);
     let end = from.saturating_add(seeds);
     let (tx, rx) = mpsc::sync_channel(jobs.max(1));

@@ -1,20 +1,11 @@
-//! The network between nodes: frames are encoded, delayed, lost, repeated and cut off, each direction by itself. A node
-//! that is down refuses connections.
+//! [`SimTransport`]: carries frames between nodes. Frames are encoded, delayed, lost and repeated, each direction by itself;
+//! a node that is down refuses connections.
 
-use crate::{
-    plant::Plant,
-    trace,
-    trace::short,
-    world::{World, lock},
-};
+use crate::{lock::lock, network::Endpoint, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use prost::Message;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use taffrail_core::ids::{NodeId, ReplicaId};
 use taffrail_proto::{
     peer::{CatchUpChunk, CatchUpRequest, Frame, FrameKind, peer_server::Peer},
@@ -22,105 +13,19 @@ use taffrail_proto::{
 };
 use taffrail_raft::{
     codec,
-    peer::{CallError, PeerTransport, Request, server::Service},
+    peer::{CallError, PeerTransport, Request},
 };
-use taffrail_runtime::Scope;
 use tokio::sync::{mpsc, oneshot};
 
 /// Chunks of state that wait for their receiver.
 const CHUNKS_MAX: usize = 4;
 
-/// Where a running node is reached.
-#[derive(Clone)]
-pub struct Endpoint {
-    /// Its tasks: what it answers runs there and ends with it.
-    pub scope: Arc<Scope>,
-    /// The peer service as every node serves it.
-    pub service: Arc<Service>,
-    /// Which life of the node this is.
-    pub life: u64,
-}
-
-#[derive(Default)]
-struct Links {
-    endpoints: BTreeMap<NodeId, Endpoint>,
-    cut: BTreeSet<(NodeId, NodeId)>,
-    loss_permille: u64,
-    slow_permille: u64,
-    frames: u64,
-}
-
-/// See the module.
-#[derive(Default)]
-pub struct Network {
-    links: Mutex<Links>,
-}
-
-impl Network {
-    /// A node can be reached.
-    pub fn attach(&self, node: NodeId, endpoint: Endpoint) {
-        lock(&self.links).endpoints.insert(node, endpoint);
-    }
-
-    /// A node cannot be reached any more.
-    pub fn detach(&self, node: NodeId) {
-        lock(&self.links).endpoints.remove(&node);
-    }
-
-    /// Nothing arrives from one node at another.
-    pub fn cut(&self, from: NodeId, to: NodeId) {
-        lock(&self.links).cut.insert((from, to));
-    }
-
-    /// All cuts that touch a node end.
-    pub fn heal(&self, node: NodeId) {
-        lock(&self.links).cut.retain(|(a, b)| *a != node && *b != node);
-    }
-
-    /// All cuts end.
-    pub fn heal_all(&self) {
-        lock(&self.links).cut.clear();
-    }
-
-    /// So many frames in a thousand are lost, so many are late.
-    pub fn weather(&self, loss_permille: u64, slow_permille: u64) {
-        let mut links = lock(&self.links);
-        (links.loss_permille, links.slow_permille) = (loss_permille, slow_permille);
-    }
-
-    fn endpoint(&self, from: NodeId, to: NodeId) -> Option<Endpoint> {
-        let links = lock(&self.links);
-        if links.cut.contains(&(from, to)) { None } else { links.endpoints.get(&to).cloned() }
-    }
-
-    fn next_frame(&self) -> u64 {
-        let mut links = lock(&self.links);
-        links.frames += 1;
-        links.frames
-    }
-}
-
-impl World {
-    /// How long a frame travels; `None` when it is lost.
-    #[must_use]
-    pub fn travel(&self) -> Option<Duration> {
-        let (loss, slow) = {
-            let links = lock(&self.network.links);
-            (links.loss_permille, links.slow_permille)
-        };
-        if self.chance(loss) {
-            return None;
-        }
-        Some(if self.chance(slow) { self.random_ms(20, 300) } else { self.random_ms(0, 5) })
-    }
-}
-
-/// One node's way to its peers.
+/// The transport of one node.
 #[derive(Clone)]
 pub struct SimTransport {
-    /// The world.
+    /// World of the run.
     pub world: Arc<World>,
-    /// The node.
+    /// Node that sends.
     pub node: NodeId,
 }
 
@@ -170,7 +75,7 @@ fn check_vote(world: &World, asked: Bytes, reply: &Bytes) -> Result<(), String> 
     };
     let answer = pb::VoteResponse::decode(reply.payload).map_err(|e| e.to_string())?;
     match answer.vote.as_ref().map(codec::vote_from).filter(|_| answer.granted) {
-        Some(vote) => lock(&world.facts).granted(ReplicaId::new(asked.to_replica), vote),
+        Some(vote) => lock(&world.invariants).granted(ReplicaId::new(asked.to_replica), vote),
         None => Ok(()),
     }
 }
@@ -230,7 +135,8 @@ impl PeerTransport for SimTransport {
                 trace!(world, "no connection #{number}");
                 return Err(CallError::Unreachable(to));
             }
-            if world.options.plant == Some(Plant::ForgedAnswer) && kind == FrameKind::Append && world.chance(10) {
+            if world.options.plant == Some(PlantedDefect::ForgedAnswer) && kind == FrameKind::Append && world.chance(10)
+            {
                 return Ok(forged_success());
             }
             let letter = |bytes: &Bytes| Letter { from, to, number, bytes: bytes.clone() };
@@ -271,6 +177,18 @@ impl PeerTransport for SimTransport {
             Ok(rx)
         }
         .boxed()
+    }
+}
+
+impl World {
+    /// Travel time of a frame; `None` when the frame is lost.
+    #[must_use]
+    pub fn travel(&self) -> Option<Duration> {
+        let (loss, slow) = self.network.loss_and_slowness();
+        if self.chance(loss) {
+            return None;
+        }
+        Some(if self.chance(slow) { self.random_ms(20, 300) } else { self.random_ms(0, 5) })
     }
 }
 
