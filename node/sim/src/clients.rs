@@ -1,5 +1,8 @@
-//! Clients: they append to streams of their own with exact revisions and to shared ones with any, follow hints, repeat what
-//! has no known outcome through another node, and read what must be visible.
+//! Clients of a run.
+//!
+//! - They append to streams of their own with exact revisions, and to shared streams with any revision.
+//! - They follow leader hints, and repeat appends of unknown outcome through another node.
+//! - They read, and check that all earlier acknowledged events are visible.
 
 use crate::{
     host::{Host, Hosts},
@@ -20,18 +23,18 @@ use taffrail_core::{
 use taffrail_store_api::{AppendError, StoreReplica};
 use tokio::{sync::watch, time::Instant};
 
-/// Tries of one append before its outcome stays unknown.
+/// Attempts for one append, after which its outcome stays unknown.
 const TRIES_MAX: u32 = 8;
 
-/// What one try of an append came to.
+/// Outcome of one attempt of an append.
 pub enum Answer {
     /// Stored.
     Stored(Appended),
-    /// Refused by the rules.
+    /// Refused by the rules of the store.
     Refused(Rejected),
-    /// Proven not to be proposed; who might take it.
+    /// Not proposed; names a node that may accept the append.
     NotProposed(Option<NodeId>),
-    /// Anything may have happened.
+    /// Unknown: stored or not.
     Unknown,
 }
 
@@ -73,7 +76,7 @@ pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Ap
     }
 }
 
-/// At the moment of an acknowledgement a majority of disks must hold the entry.
+/// Checks at an acknowledgement that a majority of disks holds the entry.
 fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
     let invariants = lock(&world.invariants);
     let Some(id) = invariants.entry(appended) else { return };
@@ -84,18 +87,18 @@ fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
     }
 }
 
-/// How an append ended after all its tries.
+/// Outcome of an append after all attempts.
 enum End {
     Stored(Appended),
     Refused(Rejected),
     Unknown,
 }
 
-/// What a client knows of the end of its own stream.
+/// Knowledge of a client about the end of its own stream.
 #[derive(Clone, Copy)]
 enum Tail {
     Known(Option<Revision>),
-    /// An append of unknown outcome may still come to stand.
+    /// An append of unknown outcome may still be stored.
     Doubtful(Option<Revision>),
     Unknown,
 }
@@ -125,7 +128,7 @@ impl Client {
         NodeId::new(1 + self.world.below(crate::world::NODES))
     }
 
-    /// Works until told to stop.
+    /// Appends until `stop`.
     pub async fn run(mut self, stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             if self.world.chance(450) {
@@ -182,7 +185,7 @@ impl Client {
         };
     }
 
-    /// Asks where the own stream ends.
+    /// Reads the end of the client's own stream.
     async fn look_up(&mut self, stream: &StreamName) {
         let to = self.another_node();
         let found = read(&self.world, &self.hosts, to, Some(stream.clone())).await;
@@ -193,7 +196,7 @@ impl Client {
         }
     }
 
-    /// Tries an append until its outcome is known or patience ends.
+    /// Repeats an append until its outcome is known or the attempts are used up.
     async fn settle(&mut self, mut append: Append) -> End {
         for n in 0..TRIES_MAX {
             trace!(self.world, "client {} tries {} at n{} ({n})", self.name, append.events[0].id, self.target);
@@ -228,7 +231,7 @@ impl Client {
         }
     }
 
-    /// The same append once more, through another node: the answer must be the same.
+    /// Repeats the append through another node and checks that the answer is the same.
     async fn repeat(&mut self, append: &Append, first: Appended) {
         let to = self.another_node();
         let why = match send(&self.world, &self.hosts, to, append.clone()).await {
@@ -241,8 +244,8 @@ impl Client {
     }
 }
 
-/// A linearizable read of a stream's end (or of nothing but the end of the store). `None` when it was not to be had.
-/// Whatever was acknowledged before it began must be visible.
+/// A linearizable read of the end of a stream, or of the store only. `None` when no replica could answer. Every event that
+/// was acknowledged before the read must be visible.
 pub async fn read(
     world: &Arc<World>,
     hosts: &Arc<Hosts>,
@@ -271,7 +274,7 @@ pub async fn read(
             }
             Some(tail)
         }
-        // A replica that takes over another's state says so; anything else would be damage.
+        // A replica that is installing a snapshot reports that; any other error would be damage.
         (Err(e), _) | (_, Err(e)) => {
             if !matches!(e, taffrail_store_api::ReadError::NotServing(_)) {
                 world.fail(format!("n{at} cannot read: {e}"));
@@ -281,7 +284,7 @@ pub async fn read(
     }
 }
 
-/// Reads from random nodes until told to stop.
+/// Reads from random nodes until `stop`.
 pub async fn reader(world: Arc<World>, hosts: Arc<Hosts>, stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         let at = NodeId::new(1 + world.below(crate::world::NODES));

@@ -1,6 +1,7 @@
-//! The node's state machine, watched: what it applies, flushes and takes over is checked against the other replicas.
+//! [`Watched`]: the state machine of the node with checks. Applied entries, flushes and installed snapshots are compared with
+//! those of the other replicas.
 
-use crate::{disk::Platter, lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
+use crate::{disk::SimLogDisk, lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use prost::Message;
 use std::sync::Arc;
 use taffrail_core::ids::{Digest, ReplicaId};
@@ -18,15 +19,15 @@ use taffrail_store_api::Applied;
 
 /// The replica of the planted defect, one of the first members.
 const ODD: ReplicaId = ReplicaId::new(2);
-/// It passes over commands at multiples of this index.
+/// The defective replica skips commands at multiples of this index.
 const PASSED_OVER: u64 = 16;
 
-/// See the module.
+/// A state machine that reports to [`crate::invariants`].
 pub struct Watched {
     inner: StoreMachine,
     replica: ReplicaId,
     world: Arc<World>,
-    platter: Arc<Platter>,
+    log_disk: Arc<SimLogDisk>,
     installing: bool,
 }
 
@@ -39,7 +40,7 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    /// Watches the machine of a replica.
+    /// Wraps the state machine of a replica.
     ///
     /// # Errors
     /// When its storage fails.
@@ -47,9 +48,9 @@ impl Watched {
         inner: StoreMachine,
         replica: ReplicaId,
         world: Arc<World>,
-        platter: Arc<Platter>,
+        log_disk: Arc<SimLogDisk>,
     ) -> Result<Self, MachineError> {
-        let this = Self { inner, replica, world, platter, installing: false };
+        let this = Self { inner, replica, world, log_disk, installing: false };
         this.note_persisted()?;
         this.note_digest();
         Ok(this)
@@ -71,7 +72,7 @@ impl Watched {
         self.world.require(same);
     }
 
-    /// What a replica with the planted defect applies instead.
+    /// The entry that a replica with the planted defect applies instead.
     fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
         if self.world.options.plant != Some(PlantedDefect::OneAppliesDifferently) || self.replica != ODD {
             return Ok(None);
@@ -150,7 +151,7 @@ impl Machine for Watched {
     fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError> {
         trace!(self.world, "install r{} family {} rows {}", self.replica, chunk.family, chunk.rows.len());
         self.inner.install(chunk)?;
-        self.platter.wish_crash(40);
+        self.log_disk.wish_crash(40);
         self.note_persisted()
     }
 

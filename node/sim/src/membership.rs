@@ -1,6 +1,10 @@
-//! Replicas that move between nodes, in the steps of a coordinator: make a replica, add it as a learner, wait until it has
-//! caught up, swap it for an old voter in one joint change, remove the old one under a tombstone. Each step looks at what
-//! is and may be met half done; every one is repeated until it holds.
+//! Moves replicas between nodes in the steps of a coordinator. Each step starts from the observed state and is repeated
+//! until it is done:
+//!
+//! 1. Create a replica on the spare node.
+//! 2. Add the replica as a learner, and wait until it has caught up.
+//! 3. Swap the replica for an old voter in one joint change.
+//! 4. Remove the old replica under a tombstone.
 
 use crate::{
     host::{Hosted, Hosts, first_members},
@@ -26,7 +30,7 @@ struct Move {
     old: (ReplicaId, NodeId),
 }
 
-/// Makes moves until the time is over, and ends the last one. Replica ids are never used again.
+/// Moves replicas until the time is over, and finishes the last move. Replica ids are never reused.
 pub async fn run(world: Arc<World>, hosts: Arc<Hosts>, until: Instant) {
     lock(&world.invariants).roster = first_members();
     create(&world, &hosts).await;
@@ -64,7 +68,7 @@ async fn make(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: 
     }
 }
 
-/// Ends a replica for ever where it is; the others go on without it until the new one votes.
+/// Fences a replica; the group continues without it until the new replica votes.
 async fn fence(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: NodeId) {
     loop {
         let fencing = hosts.get(node).and_then(|h| h.fence(replica));
@@ -112,7 +116,7 @@ async fn carry_out(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) {
     }
 }
 
-/// One look and at most one change; true when a committed membership has the new replica instead of the old.
+/// Observes the group and makes at most one change; true when a committed membership has the new replica instead of the old.
 async fn step(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) -> bool {
     let (new, old) = (planned.new.0.get(), planned.old.0.get());
     let Some((host, leader)) = hosts.leader() else { return false };
@@ -130,13 +134,13 @@ async fn step(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) -> bool {
         return true;
     }
     let change = if configs.len() > 1 {
-        // the leader that began the change was lost in the middle of it
+        // The leader that began the change was lost before the change ended.
         world.count("joint changes ended by another leader");
         (voters, BTreeMap::new())
     } else if !known {
         (voters, BTreeMap::from([planned.new]))
     } else if voters.contains(&new) {
-        // the old one is no voter any more, but still named
+        // The old replica no longer votes but is still a member.
         (voters, BTreeMap::new())
     } else if caught_up(&status, new) {
         (voters.into_iter().filter(|v| *v != old).chain([new]).collect(), BTreeMap::new())

@@ -9,7 +9,7 @@ use tracing_subscriber::{
 /// A part of `log.filter` that does not parse as a directive.
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} is no directive, which is TARGET=LEVEL, LEVEL or TARGET, for example openraft=debug: {source}")]
-pub struct BadDirective {
+pub(crate) struct BadDirective {
     text: String,
     #[source]
     source: ParseError,
@@ -24,7 +24,7 @@ pub struct BadDirective {
 ///
 /// # Errors
 /// The first part of `directives` that does not parse.
-pub fn filter(level: LevelFilter, directives: &str) -> Result<EnvFilter, BadDirective> {
+pub(crate) fn filter(level: LevelFilter, directives: &str) -> Result<EnvFilter, BadDirective> {
     let built = [
         level.min(LevelFilter::INFO).to_string(),
         format!("openraft={}", level.min(LevelFilter::WARN)),

@@ -16,7 +16,7 @@ mod file;
 pub mod key;
 pub mod keys;
 pub mod load;
-pub mod log_filter;
+pub(crate) mod log_filter;
 #[cfg(test)]
 mod reference_page;
 mod suggestion;
@@ -99,7 +99,7 @@ pub struct Config {
     pub grace: Duration,
     /// Format of the log lines.
     pub log_format: LogFormat,
-    /// Log level; [`log_filter::filter`] defines what it means for each crate.
+    /// Log level of the node's own crates; `log_filter` bounds the level of libraries.
     pub log_level: LevelFilter,
     /// Additional directives, already checked, which override the level.
     pub log_filter: String,

@@ -8,14 +8,14 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Longer than a loaded machine needs for anything here.
+/// Time limit of a wait; longer than any wait takes on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at something that is waited for.
+/// Interval between two checks of a condition.
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
 /// Exit code of a node whose port is taken.
 pub(crate) const PORT_TAKEN: i32 = 66;
 
-/// Looks until `look` answers; says what was waited for when it never does.
+/// Calls `look` until it returns `Ok`; fails with `what` and the last error after [`PATIENCE`].
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -36,17 +36,16 @@ pub(crate) struct Ports {
     pub(crate) http: u16,
 }
 
-/// Below the ports that a system gives to connections that go out, so that none of them is ever in the way.
+/// Below the ephemeral ports of the system, which outgoing connections use.
 const FIRST_PORT: u16 = 10_000;
-/// Nodes that may have ports at the same time, four each.
+/// Nodes that can hold ports at the same time, four ports each.
 const NODES_MAX: u16 = 5_000;
 
-/// A lock for each node whose ports this process has, until it ends.
+/// Locks of the claimed ports, held until the process ends.
 static CLAIMS: Mutex<Vec<File>> = Mutex::new(Vec::new());
 
 impl Ports {
-    /// Ports of `nodes` nodes that no other test gets while this process lives: a node that is down for a while finds them
-    /// as it left them.
+    /// Ports for `nodes` nodes, claimed until this process ends: no other test takes the ports of a node that is down.
     pub(crate) fn free(nodes: usize) -> Vec<Self> {
         (0..nodes).map(|_| Self::claim()).collect()
     }

@@ -1,4 +1,4 @@
-//! What is on the disks once all nodes have stopped: the catalogue, the replicas that live, and the rows of their stores.
+//! Content of the disks after all nodes have stopped: the catalogue, the live replicas, and the rows of their stores.
 
 use crate::harness::cluster::Cluster;
 use std::{
@@ -20,17 +20,17 @@ use taffrail_storage::{
 };
 use tokio::sync::watch;
 
-/// What must be the same whoever died.
+/// The part of the content that no death may change.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Disks {
-    /// Name of each node that ever was, and whether it was removed. How often is not said: a node whose drain is over may
-    /// come back as a new one before its process is stopped.
+    /// Name of each node that ever existed, and whether it was removed. The number of removals is left out: a drained node may
+    /// register as a new one before its process is stopped.
     nodes: BTreeSet<(String, bool)>,
     /// Replicas that the catalogue names.
     named: usize,
-    /// Names of stores, and how many are gone for good.
+    /// Names of stores, and the number of deleted stores.
     stores: (Vec<String>, usize),
-    /// Per name of a node: store replicas that live there, and partitions that have rows there.
+    /// By name of a node: the number of live store replicas, and of partitions with rows.
     holds: BTreeMap<String, (usize, usize)>,
 }
 
@@ -125,7 +125,7 @@ fn live(disk: &Disk) -> BTreeSet<LogKey> {
     replicas.map(|(key, _)| *key).collect()
 }
 
-/// Nothing of a catalogue is half done, and every member has the same one, but for its clock and what depends on it.
+/// Checks that no change in the catalogue is half done, and that all members have the same catalogue apart from its clock.
 fn agree(newest: &Catalogue, disks: &BTreeMap<String, Disk>) {
     for (id, group) in &newest.groups {
         let active = group.replicas.values().all(|r| r.state == Named::Active);
@@ -142,7 +142,7 @@ fn agree(newest: &Catalogue, disks: &BTreeMap<String, Disk>) {
     }
 }
 
-/// Whatever was ever seen lies below what is given out next, and a replica that was removed stays removed on its disk.
+/// Checks that all ids ever seen are below the next id, and that a removed replica stays removed on its disk.
 fn ids_are_new(newest: &Catalogue, cluster: &Cluster, disks: &BTreeMap<String, Disk>) {
     assert!(cluster.seen.nodes().all(|id| id < newest.next_node && newest.nodes.contains_key(&NodeId::new(id))));
     let mut on: BTreeMap<u64, (GroupId, NodeId)> = BTreeMap::new();
@@ -157,7 +157,7 @@ fn ids_are_new(newest: &Catalogue, cluster: &Cluster, disks: &BTreeMap<String, D
         assert!(replica < newest.next_replica);
         let named = newest.groups.values().any(|g| g.replicas.keys().any(|r| r.get() == replica));
         let disk = disks.values().find(|disk| disk.node.get() == node);
-        // The disk that was emptied tells nothing any more.
+        // The emptied disk holds no evidence.
         let Some(disk) = disk else { continue };
         let state = disk.replicas.iter().find(|(key, _)| key.replica.get() == replica).map(|(_, state)| *state);
         match state {

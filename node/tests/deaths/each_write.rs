@@ -1,10 +1,10 @@
-//! The coordinator dies at each write to the log, before and after it, in every phase of a cluster's life: the end is the
-//! same as if it had not. Real processes on loopback, restarted by a supervisor as the kubelet does, driven through the
-//! admin service as the operator does: what was not answered is asked again. Needs no Kubernetes.
+//! The coordinator dies before and after each write to the log, in every phase of the life of a cluster, and the cluster
+//! reaches the same end as without the death. A supervisor restarts dead processes as the kubelet does; unanswered calls are
+//! repeated as the operator does.
 //!
-//! One run has six phases (`script::PHASES`). In each of them one process dies, at the n-th arrival at one point
-//! (`points`), counted over all processes; the phase must settle before the next begins. By default a choice of writes;
-//! `TAFFRAIL_ALL_FAULT_POINTS=1` takes each that a run without deaths makes.
+//! A run has the six phases of `script::PHASES`. In each phase one process dies at the n-th arrival at one fault point, counted
+//! over all processes, and the phase must settle before the next begins. The default is a selection of writes;
+//! `TAFFRAIL_ALL_FAULT_POINTS=1` covers every write that a run without deaths makes.
 
 use super::{
     script::{self, Done, PHASES},
@@ -15,11 +15,11 @@ use std::rc::Rc;
 use taffrail_core::catalogue::Kind;
 use tokio::task::LocalSet;
 
-/// Kinds of commands that none of the phases needs: a drain that is taken back is not one of them.
+/// Kinds of commands that no phase uses.
 const NOT_NEEDED: [&str; 1] = ["cancel-drain"];
-/// Kinds of changes of a membership, each with a write of its own.
+/// Kinds of membership changes, each with a write of its own.
 const CHANGES: [&str; 4] = ["first", "learners", "joint", "removal"];
-/// What every `make test` tries, by phase: requests of the operator, steps of the plan, and changes of memberships.
+/// Fault points that `make test` covers, by phase: requests of the operator, steps of the plan, and membership changes.
 const CHOICE: [[&str; PHASES.len()]; 2] = [
     [
         "catalogue-init-written",
@@ -62,7 +62,7 @@ fn at_first(point: &str) -> Option<Fault> {
     Some(Fault { point: point.to_owned(), n: 1 })
 }
 
-/// A kind of command, or of change, at which nobody can be made to die would go untried without a word.
+/// Checks that each kind of command and of membership change has a fault point; a kind without one would not be covered.
 fn every_write_has_a_point(calm: &Done) {
     let times = |point: &str| calm.reached.iter().map(|reached| reached.of(point)).sum::<u64>();
     for kind in Kind::NAMES {

@@ -1,4 +1,4 @@
-//! The life of one cluster, phase by phase, and what is there in the end.
+//! The life of one cluster, phase by phase, and its end.
 
 use super::disks::{self, Disks};
 use crate::{
@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 pub(crate) enum Phase {
     /// Three nodes become one cluster.
     Bootstrap,
-    /// A store of three replicas and one of one.
+    /// A store with three replicas and a store with one are created.
     Create,
-    /// A fourth node; the small store gets three replicas, one of them there.
+    /// A fourth node joins; the small store grows to three replicas, one of them on the new node.
     Grow,
     /// The fourth node is drained and removed; the small store gets one replica again.
     Shrink,
-    /// A node comes back with an empty disk and replaces the one that it was, once no other is out under a grant.
+    /// A node restarts with an empty disk and replaces its former self, once no other node is down under a grant.
     Replace,
     /// The small store is removed with its data.
     Remove,
@@ -38,26 +38,26 @@ const LOST: usize = 1;
 const OTHER: usize = 0;
 const EXTRA: usize = 3;
 
-/// Who dies where, by phase.
+/// The planned death of each phase.
 pub(crate) type Faults = [Option<Fault>; PHASES.len()];
 
-/// What a run has shown.
+/// Result of a run.
 #[derive(Debug)]
 pub(crate) struct Done {
     /// The writes to the log, by phase.
     pub(crate) reached: [Reached; PHASES.len()],
-    /// Whether somebody died, by phase.
+    /// Whether a process died, by phase.
     pub(crate) died: [bool; PHASES.len()],
-    /// What is there.
+    /// End of the run.
     pub(crate) end: End,
 }
 
-/// What must be the same whoever died. Ids of nodes and replicas may differ, and which node leads.
+/// The part of the end that no death may change. Ids of nodes and replicas and the leader may differ.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    /// Name, state and whether it votes in the system group.
+    /// Name, state and vote in the system group of each node.
     nodes: Vec<(String, i32, bool)>,
-    /// Name -> state, replicas, voters.
+    /// State, replicas and voters of each store, by name.
     stores: BTreeMap<String, (i32, u32, usize)>,
     disks: Disks,
 }
@@ -73,7 +73,7 @@ impl Drop for Root {
     }
 }
 
-/// Runs all phases, dying in each as `faults` say.
+/// Runs all phases with these deaths.
 pub(crate) async fn run(label: &str, faults: &Faults) -> Done {
     let dir =
         tempfile::Builder::new().prefix(&format!("fault-points-{label}-")).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
@@ -100,7 +100,7 @@ struct Life {
 }
 
 impl Life {
-    /// Ports of the nodes that are there all the time, and of the one that is lost and replaced.
+    /// Ports of the nodes that stay, and of the node that is lost and replaced.
     fn ports(&self) -> Vec<u16> {
         self.cluster.slots[..EXTRA].iter().map(|slot| slot.ports.clients).collect()
     }
@@ -116,7 +116,7 @@ impl Life {
         }
     }
 
-    /// Exactly one process died if the fault was come to, and none if not.
+    /// Checks that exactly one process died when the fault point was reached, and none otherwise.
     async fn died(&self, fault: Option<&Fault>, reached: &Reached, before: usize) -> bool {
         let died = fault.is_some_and(|fault| reached.of(&fault.point) >= fault.n);
         let wanted = before + usize::from(died);
@@ -164,7 +164,7 @@ impl Life {
         let drained = self.cluster.drain(NAMES[EXTRA]).await;
         self.cluster.slots[EXTRA].stop(true).await;
         self.cluster.release(drained.unwrap()).await;
-        // It may have come back as a new node just before it was stopped.
+        // The node may have registered as a new one just before it was stopped.
         if let Some(drained) = self.cluster.drain(NAMES[EXTRA]).await {
             self.cluster.release(drained).await;
         }
@@ -173,7 +173,7 @@ impl Life {
     }
 
     async fn replace(&mut self) {
-        // A store of one replica would be lost with the only node that has it: it gets its three again.
+        // A store with one replica would be lost with the only node that holds it, so it grows to three replicas again.
         let stores = [("notes", 3), ("orders", 3)];
         self.cluster.declare(&stores).await;
         let wanted = Wanted { nodes: &NAMES[..EXTRA], stores: &stores };
@@ -223,7 +223,7 @@ impl Life {
         End { nodes, stores, disks }
     }
 
-    /// Every node has applied the same entries to the same end.
+    /// Checks that all nodes have applied the same entries with the same digests.
     async fn digests_are_equal(&self) {
         let clients: Vec<_> = self.ports().iter().map(|port| client(*port, "default/orders")).collect();
         until("equal digests", async || {

@@ -1,5 +1,5 @@
-//! Which deaths are tried together. A run takes one of each phase; what a phase does not come to because of the death in an
-//! earlier one is tried again in another run.
+//! Distributes deaths over runs. A run has one death per phase; a death that a phase does not reach, because of the death in an
+//! earlier phase, is repeated in another run.
 
 use super::script::{self, Done, Faults, PHASES};
 use crate::harness::points::{Fault, Reached};
@@ -10,13 +10,13 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Runs at the same time: most of a run is waiting for replicas to have been caught up for a while.
+/// Concurrent runs; a run mostly waits for replicas to stay caught up.
 const AT_ONCE: usize = 4;
-/// How often a death is tried. A run may not come to a write that the calm run made, because a death in an earlier phase has
-/// moved a leadership or let another node make that write; which deaths share a run is different at each try.
+/// Attempts for a death. A run may not reach a write of the run without deaths, because a death in an earlier phase moved a
+/// leadership or let another node make the write; each attempt combines other deaths.
 const TRIES_MAX: usize = 4;
 
-/// These deaths, and all of them happen.
+/// Runs the chosen deaths and checks that all of them happen.
 pub(crate) async fn some_writes<const N: usize>(calm: Rc<Done>, choice: [Faults; N]) {
     let mut runs = JoinSet::new();
     for (n, faults) in choice.into_iter().enumerate() {
@@ -33,20 +33,20 @@ pub(crate) async fn some_writes<const N: usize>(calm: Rc<Done>, choice: [Faults;
     }
 }
 
-/// A run with deaths ends as the calm one.
+/// Runs with deaths, and checks that the end is that of the run without deaths.
 async fn one(label: &str, calm: &Done, faults: &Faults) -> Done {
     let done = script::run(label, faults).await;
     assert_eq!(done.end, calm.end, "{label}: {faults:?}");
     done
 }
 
-/// A death to be tried, and for which time.
+/// A planned death and the number of the attempt.
 struct Try {
     fault: Fault,
     time: usize,
 }
 
-/// What is to be tried, by phase, and what came of it.
+/// Deaths that are still to be tried, by phase, and the results so far.
 struct Sweep {
     waiting: [VecDeque<Try>; PHASES.len()],
     runs: usize,
@@ -63,7 +63,7 @@ impl Sweep {
         Self { waiting, runs: 0, deaths: BTreeMap::new(), missed: Vec::new() }
     }
 
-    /// The next run: one death of each phase that has any left.
+    /// The deaths of the next run: one of each phase with deaths left.
     fn take(&mut self) -> Option<(String, [Option<Try>; PHASES.len()])> {
         let next: [Option<Try>; PHASES.len()] = std::array::from_fn(|phase| self.waiting[phase].pop_front());
         if next.iter().all(Option::is_none) {
@@ -91,7 +91,7 @@ impl Sweep {
     }
 }
 
-/// Every arrival at every point that the calm run had.
+/// Covers every arrival at every fault point of the run without deaths.
 pub(crate) async fn every_write(calm: Rc<Done>) {
     let wanted: usize = calm.reached.iter().map(|reached| reached.all().count()).sum();
     let sweep = Rc::new(RefCell::new(Sweep::new(&calm)));

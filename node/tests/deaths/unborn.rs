@@ -1,4 +1,4 @@
-//! A node is lost between the declaration of a store and the first membership of its group, which it was to make.
+//! A node is lost after the declaration of a store and before the first membership of its group, which this node should write.
 
 use crate::{
     common::until,
@@ -11,7 +11,7 @@ use crate::{
 use tokio::task::LocalSet;
 
 const NAMES: [&str; 3] = ["main-0", "main-1", "main-2"];
-/// Of the first store, the second replica forms the group: it lives on the second node.
+/// The node of the second replica, which forms the group of the first store.
 const LOST: usize = 1;
 const STORE: (&str, u32) = ("orders", 3);
 

@@ -78,7 +78,7 @@ async fn story() {
     assert!(matches!(state(new), Some(ReplicaState::Live(_))));
 }
 
-/// A node that does not lead the store, and does not coordinate either.
+/// A node that neither leads the store nor coordinates.
 async fn follower(cluster: &mut Cluster) -> usize {
     let view = cluster.view().await;
     let leader = view.stores[0].store.as_ref().unwrap().leader;
@@ -114,7 +114,7 @@ async fn equal_digests(ports: &[u16]) {
     .await;
 }
 
-/// What Prometheus would get.
+/// The metrics page of a node.
 async fn scrape(port: u16) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();

@@ -1,4 +1,4 @@
-//! The cluster as its operator handles it: calls that any node answers, asked again until they are.
+//! [`Cluster`]: the nodes of a test and the calls of an operator, sent to any node and repeated until they are answered.
 
 use super::{points::Points, process::Slot};
 use crate::common::{PATIENCE, Ports, until};
@@ -19,12 +19,12 @@ use uuid::Uuid;
 
 const CALL: Duration = Duration::from_secs(20);
 const NAMESPACE: &str = "default";
-/// Who takes nodes away here.
+/// Holder of the disruption grants of the test.
 const HOLDER: &str = "operator";
-/// Longer than any step under a grant.
+/// Duration of a grant; longer than any step under it.
 const GRANT_MS: u64 = 600_000;
 
-/// What is to be in the end of a phase.
+/// Expected end of a phase.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted<'a> {
     /// Names of the nodes.
@@ -33,7 +33,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) stores: &'a [(&'a str, u32)],
 }
 
-/// Every id that was ever seen, and what it was then.
+/// All ids ever seen, with the objects that they named.
 #[derive(Default)]
 pub(crate) struct Seen {
     nodes: BTreeMap<u64, String>,
@@ -65,7 +65,7 @@ impl Seen {
     }
 }
 
-/// An id means the same for ever.
+/// Checks that an id still names the same object.
 fn same<K: Ord + std::fmt::Debug + Clone, V: PartialEq + std::fmt::Debug + Clone>(
     known: &mut BTreeMap<K, V>,
     id: K,
@@ -75,7 +75,7 @@ fn same<K: Ord + std::fmt::Debug + Clone, V: PartialEq + std::fmt::Debug + Clone
     assert_eq!(*was, is, "id {id:?} was used again");
 }
 
-/// See the module.
+/// Nodes, fault points and observed ids of one test.
 pub(crate) struct Cluster {
     pub(crate) id: Uuid,
     pub(crate) slots: Vec<Slot>,
@@ -84,7 +84,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Nothing runs yet.
+    /// Creates the nodes; none of them runs yet.
     pub(crate) fn new(root: &Path, names: &[&str]) -> Self {
         let points = Points::new(root);
         let ports = Ports::free(names.len());
@@ -93,12 +93,12 @@ impl Cluster {
         Self { id: taffrail_client::new_id(), slots, points, seen: Seen::default() }
     }
 
-    /// Times that somebody died at a fault point.
+    /// Deaths at fault points.
     pub(crate) fn deaths(&self) -> usize {
         self.slots.iter().map(Slot::deaths).sum()
     }
 
-    /// Asks one node until it answers.
+    /// Calls one node until it answers.
     pub(crate) async fn ask_one<T>(
         &self,
         slot: usize,
@@ -108,7 +108,7 @@ impl Cluster {
         until(what, async || self.try_one(&self.slots[slot], &call).await).await
     }
 
-    /// Asks one node after the other until one answers.
+    /// Calls the nodes in turn until one answers.
     async fn ask<T>(
         &self,
         what: &str,
@@ -144,7 +144,7 @@ impl Cluster {
         }
     }
 
-    /// How one node is, once it has looked at its disk.
+    /// Status of a node, once the node has read its disk.
     pub(crate) async fn status(&self, slot: usize) -> admin::NodeStatus {
         let call = async |mut node: AdminClient<Channel>| node.status(admin::StatusRequest {}).await;
         until("a node's status", async || {
@@ -154,7 +154,7 @@ impl Cluster {
         .await
     }
 
-    /// Makes the first node of the cluster out of a blank one.
+    /// Bootstraps the cluster on a blank node.
     pub(crate) async fn bootstrap(&self, slot: usize) {
         let (cluster_id, disk_id) = (self.id.to_string(), self.status(slot).await.disk_id);
         let request = admin::BootstrapRequest { cluster_id, disk_id };
@@ -162,7 +162,7 @@ impl Cluster {
         self.ask_one(slot, "bootstrap", call).await;
     }
 
-    /// Tells a blank node its cluster and waits until it has its id.
+    /// Lets a blank node join and waits for its node id.
     pub(crate) async fn join(&self, slot: usize) -> u64 {
         let (cluster_id, disk_id) = (self.id.to_string(), self.status(slot).await.disk_id);
         let request = admin::JoinRequest { cluster_id, disk_id };
@@ -203,7 +203,7 @@ impl Cluster {
         .await;
     }
 
-    /// Asks for the right to take a node away until it is granted.
+    /// Acquires the disruption grant for a node, repeating the call until it is granted.
     pub(crate) async fn acquire(&self, node_id: u64) {
         let request = admin::AcquireDisruptionRequest { node_id, holder: HOLDER.into(), ttl_ms: GRANT_MS };
         until("the disruption grant", async || {
@@ -214,7 +214,7 @@ impl Cluster {
         .await;
     }
 
-    /// Gives it back once the node has caught up, or is gone.
+    /// Releases the grant once the node has caught up or is removed.
     pub(crate) async fn release(&self, node_id: u64) {
         let request = admin::ReleaseDisruptionRequest { node_id, holder: HOLDER.into() };
         until("the end of the disruption", async || {
@@ -225,7 +225,7 @@ impl Cluster {
         .await;
     }
 
-    /// Drains whatever node has this name until there is none, and says whose grant is to be given back.
+    /// Drains all nodes with this name, and returns the nodes whose grants are to be released.
     pub(crate) async fn drain(&mut self, name: &str) -> Option<u64> {
         let end = tokio::time::Instant::now() + PATIENCE;
         let mut granted = None;
@@ -256,7 +256,7 @@ impl Cluster {
         .await;
     }
 
-    /// While another node is out under a grant, no node is given up.
+    /// Checks that no node is replaced while another node is down under a grant.
     pub(crate) async fn replacement_is_held_up(&mut self, old: u64, new: u64) {
         until("the replacement to wait for the grant", async || {
             let answer = self.ask_to_replace(old, new).await;
@@ -274,7 +274,7 @@ impl Cluster {
         self.ask("a replacement", call).await
     }
 
-    /// Removes a store with its data until it is gone from every node.
+    /// Deletes a store with its data, repeating the call until no node holds it.
     pub(crate) async fn remove(&mut self, name: &str) {
         let view = self.view().await;
         let store = view.stores.iter().filter_map(|s| s.store.as_ref()).find(|s| s.name == name).unwrap();
@@ -291,7 +291,7 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until all is as wanted and the coordinator has nothing left to write.
+    /// Waits for the expected end, and until the coordinator has nothing left to write.
     pub(crate) async fn settle(&mut self, wanted: &Wanted<'_>) {
         let end = tokio::time::Instant::now() + PATIENCE;
         let mut before = None;
@@ -299,8 +299,8 @@ impl Cluster {
             let writes = self.points.reached().total();
             let view = self.view().await;
             match differs(&view, wanted) {
-                // A view is shown before its pass acts. Nothing was written from one good view to the next: its pass, which
-                // has ended in between, had nothing to do.
+                // A pass publishes its view before it acts. No write between two good views proves that the pass of the first
+                // view had nothing to do.
                 Ok(()) if before == Some(self.points.reached().total()) => return,
                 Ok(()) => before = Some(writes),
                 Err(why) => {
@@ -313,7 +313,7 @@ impl Cluster {
     }
 }
 
-/// How the view is not what is wanted.
+/// The difference between a view and the expected end.
 fn differs(view: &admin::ClusterView, wanted: &Wanted<'_>) -> Result<(), String> {
     let mut names = Vec::new();
     let mut ids = BTreeSet::new();

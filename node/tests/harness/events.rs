@@ -1,4 +1,4 @@
-//! One writer that appends without end, each time where it was told that the stream ends.
+//! [`Writer`]: appends to one stream without end, each time with the last acknowledged revision as the expected one.
 
 use crate::common::{PATIENCE, until};
 use std::{
@@ -12,9 +12,9 @@ use taffrail_client::{Client, ConnectOptions, Error, EventBuilder, Expected, Ret
 use tokio::task::JoinHandle;
 
 const STREAM: &str = "chain";
-/// Between two batches: the events are there to be lost, not to load the machine.
+/// Interval between two batches; the events detect loss and need no throughput.
 const PACE: Duration = Duration::from_millis(25);
-/// A try at one node; then the same batch goes to another one.
+/// Retries at one node, after which the same batch goes to another node.
 const TRY: RetryPolicy = RetryPolicy {
     total: Duration::from_secs(3),
     pause_min: Duration::from_millis(20),
@@ -27,7 +27,7 @@ pub(crate) fn client(port: u16, store: &str) -> Client {
     client.with_store(store).unwrap().with_timeout(Duration::from_secs(5))
 }
 
-/// See the module.
+/// A running writer.
 pub(crate) struct Writer {
     store: String,
     stop: Arc<AtomicBool>,
@@ -45,7 +45,7 @@ impl Writer {
         Self { store: store.to_owned(), stop, acknowledged, task }
     }
 
-    /// Waits until more has been acknowledged than was before.
+    /// Waits for the next acknowledgement.
     pub(crate) async fn goes_on(&self) {
         let before = self.acknowledged.load(Ordering::Relaxed);
         until("appends to go on", async || match self.acknowledged.load(Ordering::Relaxed) {
@@ -56,7 +56,7 @@ impl Writer {
         .await;
     }
 
-    /// Ends it; every node at `ports` has what was acknowledged, once, in order, and nothing else.
+    /// Ends the writer, and checks that each node at `ports` has exactly the acknowledged events, once and in order.
     pub(crate) async fn finish(self, ports: &[u16]) {
         self.stop.store(true, Ordering::Relaxed);
         let told = self.task.await.unwrap();

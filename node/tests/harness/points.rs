@@ -1,4 +1,4 @@
-//! The file in which all processes of a run count the writes to the log.
+//! [`Points`]: the file in which all processes of a run count their writes to the log.
 //!
 //! - `catalogue-KIND-write`, `catalogue-KIND-written`: before and after a command for the catalogue, whoever wants it.
 //! - `membership-CHANGE-write`, `membership-CHANGE-written`: before and after a change of a group's membership, at the
@@ -12,14 +12,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where somebody is to die.
+/// A planned death: the n-th arrival at a fault point.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) point: String,
     pub(crate) n: u64,
 }
 
-/// How often each point was come to.
+/// Arrivals by fault point.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reached(BTreeMap<String, u64>);
 
@@ -48,7 +48,7 @@ impl fmt::Display for Reached {
     }
 }
 
-/// See the module.
+/// The file with counts and the planned death.
 #[derive(Clone, Debug)]
 pub(crate) struct Points(PathBuf);
 
@@ -60,10 +60,10 @@ impl Points {
         &self.0
     }
 
-    /// Counts from zero, and lets somebody die at `fault`.
+    /// Resets the counts and plans the death at `fault`.
     pub(crate) fn arm(&self, fault: Option<&Fault>) {
         let armed = fault.map_or_else(|| "none".to_owned(), |fault| format!("{}:{}", fault.point, fault.n));
-        // By renaming: a process that is counting at this moment does so in the file of the phase before.
+        // By a rename: a process that is counting at this moment writes to the file of the previous phase.
         let aside = self.0.with_extension("new");
         fs::write(&aside, format!("{armed}\n")).unwrap();
         fs::rename(&aside, &self.0).unwrap();

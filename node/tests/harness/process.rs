@@ -1,4 +1,4 @@
-//! One node: its directory and ports stay, its process is started again whenever it ends.
+//! [`Slot`]: one node with a fixed directory and fixed ports, whose process is restarted whenever it ends.
 
 use crate::common::{PATIENCE, PORT_TAKEN, Ports};
 use std::{
@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The kubelet waits before it starts a container again.
+/// Pause before a restart, as the kubelet makes one.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Exit code of a node whose data was retired.
 pub(crate) const RETIRED: i32 = 75;
@@ -24,12 +24,12 @@ const SIGABRT: i32 = 6;
 type Ends = Arc<Mutex<Vec<ExitStatus>>>;
 
 struct Supervisor {
-    /// True: with SIGTERM; false: with SIGKILL.
+    /// True sends SIGTERM, false SIGKILL.
     stop: oneshot::Sender<bool>,
     task: JoinHandle<()>,
 }
 
-/// See the module.
+/// A node of the cluster.
 pub(crate) struct Slot {
     pub(crate) name: String,
     pub(crate) ports: Ports,
@@ -40,7 +40,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Makes directory and configuration; nothing is started.
+    /// Creates directory and configuration; starts nothing.
     pub(crate) fn new(root: &Path, name: &str, ports: Ports, peers: &[Ports], points: &Path) -> Self {
         let dir = root.join(name);
         fs::create_dir(&dir).unwrap();
@@ -71,12 +71,12 @@ impl Slot {
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
-    /// Everything that its processes have said.
+    /// Output of all processes of this node.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// Starts it, and again whenever it ends.
+    /// Starts the process and its supervisor.
     pub(crate) fn start(&mut self) {
         assert!(self.supervisor.is_none(), "{} runs already", self.name);
         let (stop, stopped) = oneshot::channel();
@@ -85,15 +85,15 @@ impl Slot {
         self.supervisor = Some(Supervisor { stop, task });
     }
 
-    /// Ends it for good, with time to stop in order or without.
+    /// Ends process and supervisor: with SIGTERM when `in_order`, else with SIGKILL.
     pub(crate) async fn stop(&mut self, in_order: bool) {
         let Some(Supervisor { stop, task }) = self.supervisor.take() else { return };
-        // a supervisor that is gone has failed, which the task tells
+        // A supervisor that is gone has failed; awaiting the task reports that.
         let _gone = stop.send(in_order);
         task.await.unwrap();
     }
 
-    /// How often a process died at a fault point; any other end is none that this test allows.
+    /// Deaths at fault points; fails on any other end that the tests do not expect.
     pub(crate) fn deaths(&self) -> usize {
         let ends = self.ends.lock().unwrap();
         for end in ends.iter() {
@@ -124,7 +124,7 @@ fn spawn(dir: &Path, points: &Path) -> Child {
         }
     }
     command.arg("serve").arg("--config").arg(dir.join("node.toml")).env("TAFFRAIL_FAILPOINT_FILE", points);
-    // A core, where the system writes one, belongs to the run.
+    // A core file, where the system writes one, goes into the directory of the run.
     command.current_dir(dir).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).kill_on_drop(true);
     command.spawn().unwrap()
 }

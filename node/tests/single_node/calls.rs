@@ -1,5 +1,5 @@
-//! Calls that must be refused: the code and reason of docs/ERRORS.md with field and rule, nothing half done, and the node
-//! serves on.
+//! Refused calls: code and reason of docs/ERRORS.md with field and rule. The call has no effect, and the node continues to
+//! serve.
 
 use super::{
     node::Node,
@@ -21,7 +21,7 @@ use uuid::Uuid;
 const APPEND: &str = "/taffrail.v1.Streams/Append";
 const EVENT_BYTES_MAX: usize = 4 << 20;
 
-/// The code, the reason, and details that must be there, each holding a word.
+/// Checks code, reason, and that each detail contains a word.
 fn is(what: &str, status: &Status, code: Code, reason: &str, details: &[(&str, &str)]) {
     assert_eq!(status.code(), code, "{what}: {status:?}");
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("{what}: no reason: {status:?}"));
@@ -52,7 +52,7 @@ async fn refused(channel: &Channel, request: v1::AppendRequest) -> Status {
     StreamsClient::new(channel.clone()).append(request).await.expect_err("a bad append was accepted")
 }
 
-/// Only `good` is there, with as many events as told, and appends go on.
+/// Checks that only `good` exists, with the expected number of events, and that appends still succeed.
 async fn unharmed(node: &mut Node, good: &str, events: u64) {
     node.alive();
     let client = node.client();
@@ -73,7 +73,7 @@ async fn bad_appends_name_field_and_rule_and_leave_nothing() {
     let bad = |change: fn(&mut v1::NewEvent)| {
         let mut event = event(1);
         change(&mut event);
-        // A good one before it: a batch is whole or not at all.
+        // A valid event first: a batch is stored as a whole or not at all.
         request("bad", vec![self::event(1), event])
     };
     let cases = [
@@ -146,7 +146,7 @@ async fn oversized_appends_name_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(&dir.path().join("data")).await;
     let streams = channel(&node).await;
-    // The largest that is allowed is allowed.
+    // The largest allowed event is accepted.
     StreamsClient::new(streams.clone()).append(request("good", vec![event(EVENT_BYTES_MAX)])).await.unwrap();
     let status = refused(&streams, request("bad", vec![event(1), event(EVENT_BYTES_MAX + 1)])).await;
     let details = [("field", "events.data"), ("bytes", "4194305"), ("bytes_max", "4194304")];
@@ -158,7 +158,7 @@ async fn oversized_appends_name_the_limit() {
     let status = refused(&streams, request("bad", (0..5).map(|_| event(EVENT_BYTES_MAX)).collect())).await;
     let details = [("field", "events"), ("bytes", "20971520"), ("bytes_max", "16777216")];
     is("oversized batch", &status, Code::InvalidArgument, "BATCH_TOO_LARGE", &details);
-    // Too large to be looked at.
+    // Too large to be decoded.
     let status = refused(&streams, request("bad", (0..11).map(|_| event(EVENT_BYTES_MAX)).collect())).await;
     is("oversized message", &status, Code::InvalidArgument, "BATCH_TOO_LARGE", &[("field", "events"), ("rule", "")]);
     unharmed(&mut node, "good", 1).await;
@@ -263,7 +263,7 @@ async fn a_call_that_names_no_store_or_a_wrong_one_is_refused_and_never_guessed(
     is("another namespace", &status, Code::NotFound, "STORE_NOT_FOUND", &[("store", "team-b/orders")]);
     field_is("no store name", &append(Some("Bad_Name")).await.unwrap_err(), "store", "lower-case");
     field_is("long store name", &append(Some(LONG)).await.unwrap_err(), "store", "at most 40");
-    // By address: a name of nothing is an error, a store's own name is that store.
+    // By address: an unknown name is an error, the name of a store selects that store.
     for (authority, expected) in [("a.b.c.example.org", Err("STORE_NOT_FOUND")), ("orders.default.svc", Ok(()))] {
         let origin = format!("http://{authority}:2113").parse().unwrap();
         let named = Endpoint::from_shared(node.endpoint()).unwrap().origin(origin).connect().await.unwrap();

@@ -1,4 +1,4 @@
-//! Deadlines: one that has passed is said so, and what a short one answers is true afterwards.
+//! Deadlines: an expired deadline has a reason of its own, and the answer under a short deadline is true afterwards.
 
 use super::node::Node;
 use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -1,4 +1,4 @@
-//! What the gateway of a real process says of deadlines, bare store names and refused appends.
+//! Answers of the gateway of a real process: deadlines, bare store names and refused appends.
 
 use super::node::Node;
 use bytes::Bytes;
@@ -60,7 +60,7 @@ async fn a_client_that_outwaits_its_deadline_hears_the_reason_from_the_node() {
     let mut streams = StreamsClient::with_origin(untimed(&node).await, origin.clone());
     for n in 0..200_u32 {
         let timeout = format!("{}u", 1000 + 100 * (n % 40));
-        // In time or not, but never without a reason.
+        // The call may succeed or fail, but a failure always has a reason.
         if let Err(status) = streams.append(limited(append("short"), &timeout)).await {
             let info = status.get_details_error_info().unwrap_or_else(|| panic!("{timeout}: no reason: {status:?}"));
             assert!(["DEADLINE", "OUTCOME_UNKNOWN"].contains(&info.reason.as_str()), "{timeout}: {status:?}");
@@ -82,7 +82,7 @@ async fn a_client_that_outwaits_its_deadline_hears_the_reason_from_the_node() {
     let answer = connect(&node).await.send_request(request).await.unwrap();
     let status = Status::from_header_map(answer.headers()).unwrap();
     says("half a message", &status, Code::DeadlineExceeded, "DEADLINE");
-    // A stream that has no end of its own.
+    // A request stream that never ends.
     let mut cluster = ClusterClient::with_origin(untimed(&node).await, origin);
     let mut watch = cluster.watch(limited(v1::ClusterStatusRequest {}, "500m")).await.unwrap().into_inner();
     let status = loop {

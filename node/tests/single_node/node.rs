@@ -1,4 +1,4 @@
-//! One node process: started, waited for, killed; or started and refused.
+//! [`Node`]: one running node process. [`Refused`]: a start that the node refused.
 
 use crate::common::{LOOK, PATIENCE, PORT_TAKEN, Ports, until};
 use std::{
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 impl Ports {
-    /// The flags that name them.
+    /// The flags for these ports.
     pub(crate) fn flags(self) -> Vec<String> {
         [("clients", self.clients), ("peers", self.peers), ("admin", self.admin), ("http", self.http)]
             .iter()
@@ -27,12 +27,12 @@ impl Ports {
     }
 }
 
-/// The binary, with nothing of the environment that could be a setting.
+/// The binary, without variables that could be settings.
 pub(crate) fn taffrail() -> Command {
     clean(Command::new(env!("CARGO_BIN_EXE_taffrail")))
 }
 
-/// Takes what could be a setting out of the environment of a command.
+/// Removes variables that could be settings from the environment of a command.
 pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|n| n.starts_with("TAFFRAIL_") || n.starts_with("POD_")) {
@@ -43,7 +43,7 @@ pub(crate) fn clean(mut command: Command) -> Command {
     command
 }
 
-/// A running node that is alone.
+/// A running single node.
 pub(crate) struct Node {
     child: Child,
     log: PathBuf,
@@ -51,16 +51,16 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts on this directory and waits until it is ready and serves its store.
+    /// Starts on this directory, and waits until the node is ready and serves its store.
     pub(crate) async fn start(data: &Path) -> Self {
         let node = Self::start_with(data, &[]).await;
         node.serves("default").await;
         node
     }
 
-    /// Starts with these variables and waits until it is ready.
+    /// Starts with these variables, and waits until the node is ready.
     pub(crate) async fn start_with(data: &Path, env: &[(&str, &str)]) -> Self {
-        // Somebody else may take a port between the look and the start; then others are tried.
+        // Another process may take a port between the check and the start; then other ports are tried.
         for _ in 0..5 {
             let mut node = Self::spawn(data, env);
             if node.ready().await {
@@ -124,12 +124,12 @@ impl Node {
         Ok(answer)
     }
 
-    /// Everything that this directory's nodes have said.
+    /// Output of all nodes on this directory.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// SIGKILL; nothing it did not write before is written now.
+    /// Sends SIGKILL; the process writes nothing more.
     pub(crate) async fn kill(mut self) {
         self.child.start_kill().unwrap();
         let status = self.child.wait().await.unwrap();
@@ -137,7 +137,7 @@ impl Node {
         self.calm();
     }
 
-    /// SIGTERM; how the process ended, and how long that took.
+    /// Sends SIGTERM; returns exit status, duration and output.
     pub(crate) async fn terminate(mut self) -> (ExitStatus, Duration, String) {
         let pid = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.try_into().unwrap())).unwrap();
         let begun = Instant::now();
@@ -147,7 +147,7 @@ impl Node {
         (status, begun.elapsed(), self.said())
     }
 
-    /// Nothing panicked so far, and the process lives.
+    /// Checks that the process lives and nothing has panicked.
     pub(crate) fn alive(&mut self) {
         assert!(self.child.try_wait().unwrap().is_none(), "the node ended: {}", self.said());
         self.calm();
@@ -159,7 +159,7 @@ impl Node {
     }
 }
 
-/// How a start that was refused ended.
+/// Exit status and output of a refused start.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) status: ExitStatus,
@@ -167,7 +167,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    /// Runs to its end; one that serves instead is killed and fails the test.
+    /// Waits for the end; a node that serves instead is killed and fails the test.
     pub(crate) async fn of(mut command: Command) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
@@ -182,7 +182,7 @@ impl Refused {
         Self::of(command).await
     }
 
-    /// The one line for a person holds all of `words`; the process ended by itself with `code`.
+    /// Checks the exit code, and that the error line contains all of `words`.
     pub(crate) fn says(&self, code: i32, words: &[&str]) -> &Self {
         assert_eq!(self.status.code(), Some(code), "{self:?}");
         assert!(!self.stderr.contains("panicked"), "{self:?}");

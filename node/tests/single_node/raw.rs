@@ -1,4 +1,4 @@
-//! Calls whose message is bytes of the test's choosing, which no generated client would send.
+//! Calls with arbitrary bytes as message, which no generated client sends.
 
 use bytes::{Buf, BufMut, Bytes};
 use http::uri::PathAndQuery;
@@ -9,7 +9,7 @@ use tonic::{
     transport::Channel,
 };
 
-/// Sends and takes messages as they are.
+/// A codec that passes messages through unchanged.
 #[derive(Clone, Copy, Default)]
 struct AsIs;
 

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after `kill -9`, and the node is the same node.
+//! After `kill -9` all acknowledged events are stored, and the node keeps its identity.
 
 use super::node::Node;
 use crate::common::until;
@@ -60,11 +60,11 @@ async fn after_kill_9_everything_acknowledged_is_there_and_revisions_go_on() {
     node.kill().await;
 }
 
-/// What one writer was told, by event id.
+/// Answers to one writer, by event id.
 #[derive(Default)]
 struct Told {
     stored: BTreeMap<String, u64>,
-    /// Sent, and no answer came: stored once or not at all, but whole.
+    /// Sent without an answer: stored once as a whole, or not at all.
     open: Option<Vec<v1::NewEvent>>,
     batches: Vec<Vec<String>>,
 }
@@ -84,7 +84,7 @@ async fn write(client: Client, stream: String, told: Arc<Mutex<Told>>, stop: Arc
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Err(Error::OutcomeUnknown { .. } | Error::Unavailable { .. }) => {
-                // The next round sends it again with the same ids.
+                // The next round repeats the batch with the same ids.
                 told.lock().unwrap().open = Some(batch);
                 return;
             }
@@ -117,7 +117,7 @@ async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubl
         writers.join_all().await;
         cut += told.iter().filter(|told| told.lock().unwrap().open.is_some()).count();
     }
-    // The fault must have happened: without a batch on its way at some kill this has shown little.
+    // The fault must have happened: at least one kill must hit a batch in flight.
     assert!(cut > 0, "no kill met a batch on its way");
 
     let node = Node::start(&data).await;
@@ -126,7 +126,7 @@ async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubl
         let stream = format!("load-{n}");
         let mut told = std::mem::take(&mut *told.lock().unwrap());
         if let Some(batch) = told.open.take() {
-            // The same ids again: stored by now, once, whatever became of the first attempt.
+            // The same ids again: stored exactly once, whatever the first attempt did.
             let policy = RetryPolicy::default();
             let answer = client.append_retrying(&stream, Expected::Any, batch.clone(), policy).await.unwrap();
             told.batches.push(batch.iter().map(|e| e.id.clone()).collect());

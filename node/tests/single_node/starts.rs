@@ -1,4 +1,4 @@
-//! Starts that must be refused: an exit code of its own, one line with place, rule and remedy, no panic, nothing touched.
+//! Refused starts: a specific exit code, one line with place, rule and remedy, no panic, and no change on disk.
 
 use super::node::{Node, Refused, clean, taffrail};
 use crate::common::{PORT_TAKEN, Ports};
@@ -17,7 +17,7 @@ use tokio::process::Command;
 const CONFIG: i32 = 64;
 const DATA_DIR: i32 = 65;
 
-/// The flags of a node that is alone, on ports of its own.
+/// The flags of a single node on claimed ports.
 fn single(data: &Path) -> Vec<String> {
     let mut args = vec!["--single".to_owned(), "--data-dir".to_owned(), data.display().to_string()];
     args.extend(Ports::free(1)[0].flags());
@@ -186,7 +186,7 @@ async fn a_bad_environment_is_refused() {
     Refused::of(command).await.says(CONFIG, &["node.data_dir", "--data-dir", "must be UTF-8"]);
 }
 
-/// A variable of somebody else may hold anything.
+/// Variables of other programs may hold any bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_strangers_variable_that_is_no_text_does_not_matter() {
     let mut command = taffrail();

@@ -1,4 +1,4 @@
-//! Stops: what hangs does not hold up the end of the process beyond `shutdown.grace_ms`.
+//! Stops: hung calls do not delay the end of the process beyond `shutdown.grace_ms`.
 
 use super::node::Node;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -8,7 +8,7 @@ use taffrail_proto::v1::streams_client::StreamsClient;
 use tonic::body::Body;
 
 const GRACE: Duration = Duration::from_secs(4);
-/// More events of a megabyte than any buffer between the node and a client that does not read.
+/// Events of one megabyte; together larger than all buffers between the node and a client that does not read.
 const EVENTS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +23,7 @@ async fn a_client_that_reads_no_more_does_not_hold_up_the_end_beyond_the_grace_p
         let event = EventBuilder::new("T").bytes("application/octet-stream", vec![b'x'; 1 << 20]).build();
         client.append("large", Expected::Any, vec![event]).await.unwrap();
     }
-    // Two clients take the head of the answer and nothing more: one here, one by the way that calls of peers take.
+    // Two clients read only the head of the answer: one on the client port, one on the peer port.
     let mut hung = Vec::new();
     for port in [node.ports.clients, node.ports.peers] {
         let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
