@@ -1,4 +1,4 @@
-//! The lock of a state root: one `up` or `down` at a time, so that two clusters never choose the same addresses.
+//! Lock of a state root: serializes `up` and `down`, so two clusters never choose the same addresses.
 
 use crate::error::{Error, Io};
 use rustix::fs::{FlockOperation, flock};

@@ -1,4 +1,4 @@
-//! Starts the components in order, then carries out what the host asks, one request after the other.
+//! Startup of all components in order, followed by the loop which executes requests of the host sequentially.
 
 use super::{component::Component, faults, namespace, node::Node, volume_directories};
 use crate::{
@@ -15,10 +15,10 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::task::TaskTracker;
 
-/// How long a client may take to write its one line.
+/// Time limit for a client to send its request.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Furnishes the namespaces, starts the cluster of `state` and serves it until the process is killed.
+/// Sets up the namespaces, starts the cluster of the directory `state` and serves requests until the process is killed.
 ///
 /// # Errors
 /// When a part of the cluster cannot be started.
@@ -35,7 +35,7 @@ struct Supervisor {
     instance: Instance,
     tasks: TaskTracker,
     components: Vec<Component>,
-    /// `None` while it is paused.
+    /// `None` while the API server is paused.
     api_server: Option<Component>,
     nodes: Vec<Node>,
     cuts: BTreeSet<Cut>,
@@ -76,7 +76,7 @@ impl Supervisor {
     async fn answer(&mut self, mut stream: UnixStream) {
         let request: Request = match tokio::time::timeout(CLIENT_PATIENCE, protocol::receive(&mut stream)).await {
             Ok(Ok(request)) => request,
-            // Somebody who only looked whether we listen, or spoke another version; there is nobody to answer.
+            // The client only checked for the listener, or uses another protocol version. Neither expects a response.
             Ok(Err(_)) | Err(_) => return,
         };
         let is_status = matches!(request, Request::Status);
@@ -152,7 +152,7 @@ impl Supervisor {
         });
         let failures: Vec<String> = join_all(imports).await.into_iter().filter_map(Result::err).collect();
         if !failures.is_empty() {
-            // A node that starts later must not stumble over an archive that cannot be imported.
+            // Otherwise, a node started later would fail to import the archive.
             let path = self.instance.layout().images().join(file);
             fs::remove_file(&path).map_err(|source| Io::new("remove", &path, source))?;
             return Ok(Response::Failed { reason: failures.join("; ") });
@@ -187,7 +187,7 @@ impl Supervisor {
     }
 }
 
-/// Waits until the API server says that it is ready for everything.
+/// Waits for readiness of the API server at `/readyz`.
 async fn api_ready(instance: &Instance) -> Result<(), Error> {
     let kubectl = instance.programs.kubernetes("kubectl");
     let kubeconfig = instance.layout().admin_kubeconfig();
