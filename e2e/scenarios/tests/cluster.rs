@@ -1,7 +1,7 @@
-//! The main job on a real Kubernetes: the operator from its chart, Clusters and EventStores from YAML, writers and
-//! subscribers whose every answer is checked, and faults that are shown to have happened.
+//! The main scenarios on a real Kubernetes: the operator from its chart, Clusters and EventStores from YAML, writers
+//! and subscribers with checked responses, and verified faults.
 //!
-//! Needs root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image that `TAFFRAIL_IMAGE_ARCHIVE` names.
+//! Needs root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image archive named by `TAFFRAIL_IMAGE_ARCHIVE`.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use taffrail_scenarios::{
 };
 use tokio::time::Instant;
 
-/// How long the address of a Service may lead nowhere after its pods became Ready.
+/// Time limit for a Service to route to its pods after the pods became Ready.
 const ROUTED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +44,7 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
         ensure!(nodes.len() == 3, "three pods on {nodes:?}");
         s.exec("main-0", &["taffrail", "append", "o-1", "--store", "orders", "--type", "T", "--data", "1"]).await?;
         let by_name = format!("http://orders.{}.svc:2113", s.namespace);
-        // A new Service is known to every machine only a moment after its pods are Ready; until then it refuses.
+        // kube-proxy programs a new Service shortly after its pods are Ready; until then connections are refused.
         let read = ["taffrail", "read", "o-1", "--endpoint", &by_name];
         let read = wait::until("the store's Service to lead to it", ROUTED, || s.exec("main-2", &read)).await?;
         ensure!(read.lines().count() == 1, "by the store's own name: {read}");
@@ -64,7 +64,7 @@ async fn stores_are_stable_within_two_seconds(s: &Scenario) -> anyhow::Result<()
     let mut times = Vec::new();
     for n in 0..10 {
         let name = format!("s{n}");
-        // from before the object is sent
+        // Includes the time for sending the object.
         let start = Instant::now();
         s.apply(event_store(&name, 3, "")).await?;
         s.wait_stable(&[&format!("evs/{name}")], MINUTE).await?;
@@ -78,7 +78,7 @@ async fn stores_are_stable_within_two_seconds(s: &Scenario) -> anyhow::Result<()
 
 /// k: from a minute after Stable, the operator and the nodes write nothing to the API server, and no leader is elected.
 ///
-/// `began` is a time before the first object of the scenario: the writes since then show that writes are counted.
+/// `began` is a time before the first object of the scenario: the writes since then prove that writes are counted.
 async fn a_minute_without_writes_and_elections(s: &Scenario, began: jiff::Timestamp) -> anyhow::Result<()> {
     tokio::time::sleep(MINUTE + Duration::from_secs(5)).await;
     let before = terms(s).await?;
@@ -158,7 +158,7 @@ async fn kills(s: &Scenario) -> anyhow::Result<()> {
     ensure!(gap < Duration::from_secs(5), "writes stood still for {gap:?}");
     let endpoints = s.endpoints().await?;
     wait_ready(endpoints.get(&victim).context("the killed pod has no address")?).await?;
-    // all at once
+    // Kills all nodes at the same moment.
     let pods: Vec<&str> = endpoints.keys().map(String::as_str).collect();
     s.kill_all(&pods).await?;
     for endpoint in endpoints.values() {
@@ -189,7 +189,7 @@ async fn partition(s: &Scenario) -> anyhow::Result<()> {
     let dropped: u64 = s.local_kube()?.status().await?.cuts.iter().map(|c| c.packets_dropped).sum();
     ensure!(dropped > 0, "the partition dropped nothing");
     ensure!(gap < Duration::from_secs(5), "the majority stood still for {gap:?}");
-    // Their answers are all there before the cut ends: afterwards an append may well be acknowledged.
+    // All responses arrive before the cut ends, because afterwards an append may be acknowledged.
     let answers = probe.finish().await?;
     s.local_kube()?.heal().await?;
     println!("g: the minority acknowledged nothing and refused {:?}", answers.refused);
@@ -215,7 +215,7 @@ async fn api_outage(s: &Scenario) -> anyhow::Result<()> {
     let until = Instant::now() + MINUTE;
     ensure!(s.get("tfc/main").await.is_err(), "the API server still answers");
     let _calm = load.progress().longest_gap();
-    // the leader: the others must go on without it, and all without being told who is where
+    // Kills the leader: the other nodes must elect a new leader, and no node can look up addresses in the API server.
     s.kill(&killed).await?;
     let start = Instant::now();
     let back = endpoints.get(&killed).context("the killed pod has no address")?;
@@ -284,7 +284,7 @@ async fn a_cluster_scales_up_and_down_under_load_and_fifty_stores_come_and_go() 
     .unwrap();
 }
 
-/// Three to one does not fit while `orders` wants three replicas.
+/// Scaling from three to one is blocked while `orders` requires three replicas.
 async fn a_scale_down_below_a_store_is_held(s: &Scenario) -> anyhow::Result<()> {
     s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
     s.wait_for_conditions("tfc/main", &["ScaleDownBlocked", "orders"], MINUTE).await?;

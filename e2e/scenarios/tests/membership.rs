@@ -1,4 +1,5 @@
-//! Pods and disks that come and go: by scaling, by loss, by mistake. Nothing acknowledged is lost and no id is used twice.
+//! Changes of pods and disks by scaling, loss and misconfiguration. No acknowledged event is lost and no node
+//! id is reused.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,7 +46,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         let _following = s.follow_pods(&target);
         let _calm = load.progress().longest_gap();
 
-        // three to one is held by the store, and goes on by itself once it wants one replica
+        // Three to one: the store blocks the removal of pods, until it needs only one replica.
         s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
         s.wait_for_conditions("tfc/main", &["ScaleDownBlocked", "orders"], MINUTE * 2).await?;
         ensure!(s.endpoints().await?.len() == 3, "a pod left though a store needs it");
@@ -54,7 +55,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         ids.record(&wait_for_members(s, 1).await?)?;
         load.wait_for_progress().await?;
 
-        // one to three: the volumes come back, and their disks are new nodes
+        // One to three: the volumes are reused, and their disks join as new nodes.
         s.kubectl.run(["scale", "tfc/main", "--replicas=3"]).await?;
         s.wait_for_pod_count(3).await?;
         let third = wait_for_members(s, 3).await?;
@@ -72,7 +73,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         println!("d: 3 to 1 to 3: longest write gap {gap:?}; members {third:?}");
         ensure!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
 
-        // an emptied volume under an old pod name
+        // An emptied volume under an existing pod name.
         disk_faults::wipe(s, "main-1").await?;
         replaced(s, "main-1", third["main-1"].node).await?;
         let fourth = wait_for_members(s, 3).await?;
@@ -81,7 +82,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         load.wait_for_progress().await?;
         println!("d: main-1 lost its disk: was node {}, is node {}", third["main-1"].node, fourth["main-1"].node);
 
-        // a volume of another cluster
+        // A volume of another cluster.
         let other = cluster(1).replace("main", "other");
         s.apply(other).await?;
         s.wait_stable(&["tfc/other"], MINUTE).await?;
@@ -106,7 +107,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
     .unwrap();
 }
 
-/// Waits until a pod is another node than it was.
+/// Waits until the pod has a node id other than `was`.
 async fn replaced(s: &Scenario, pod: &str, was: u64) -> anyhow::Result<()> {
     wait::until(&format!("{pod} to be another node than {was}"), MINUTE * 3, || async {
         let now = members(s).await.map_err(|e| e.to_string())?;
@@ -156,7 +157,7 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
             .await?;
             total += group_count(s, pod).await?;
         }
-        // five replicas of the system group, three of the store that stays
+        // Five replicas of the system group, three of the remaining store.
         ensure!(total == 8, "{total} replicas are left");
         check_replicas_agree(s, "orders").await
     })
@@ -164,8 +165,8 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
     .unwrap();
 }
 
-/// Deletes stores and kills a pod as soon as one of those with a replica there is being removed; shows that it was not
-/// removed yet when the pod was dead.
+/// Deletes stores and kills a pod during the removal of a store with a replica on the pod. Checks that the removal was
+/// incomplete when the pod was dead.
 async fn killed_in_the_middle(
     s: &Scenario,
     endpoints: &BTreeMap<String, String>,

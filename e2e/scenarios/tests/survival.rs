@@ -1,4 +1,4 @@
-//! Whatever is stopped, deleted or forgotten, in whatever order: the events stay, and each pod keeps its node id.
+//! Restarts, deletions and a lost status, in any order: all events are kept, and each pod keeps its node id.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ async fn uids(s: &Scenario) -> anyhow::Result<BTreeSet<String>> {
     Ok(s.kubectl.run(args).await?.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
-/// Waits until none of the old pods is left and three new ones are Ready.
+/// Waits until all old pods are gone and three new pods are Ready.
 async fn renewed(s: &Scenario, old: &BTreeSet<String>) -> anyhow::Result<()> {
     wait::until("new pods", MINUTE * 3, || async {
         let now = uids(s).await.map_err(|e| e.to_string())?;
@@ -69,7 +69,7 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         let target = s.target("orders").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
         load.wait_for_progress().await?;
-        // As a Service does: while there are no pods the old addresses stay, and nobody answers there.
+        // Like a Service: without pods, the old addresses stay and connections fail.
         let following = s.follow_pods(&target);
 
         all_pods_are_deleted(s, &load).await?;
@@ -78,7 +78,7 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         the_status_is_emptied(s, &load, &declared).await?;
         everything_is_deleted_and_applied_again(s, &target, yaml, &declared).await?;
 
-        // the store takes appends again, from whom it knows and from whom it does not
+        // The store accepts appends again, from new clients and from existing clients.
         for endpoint in s.endpoints().await?.values() {
             append_and_read(endpoint, "orders").await?;
         }
@@ -95,7 +95,7 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
     .unwrap();
 }
 
-/// The identities that a scenario must keep.
+/// Identifiers to compare before and after.
 struct Declared {
     members: BTreeMap<String, Member>,
     cluster_id: String,
@@ -110,7 +110,7 @@ impl Declared {
     }
 }
 
-/// All pods are deleted gracefully at the same moment.
+/// Deletes all pods gracefully at the same moment.
 async fn all_pods_are_deleted(s: &Scenario, load: &Workload) -> anyhow::Result<()> {
     let old = uids(s).await?;
     s.kubectl.run(["delete", "pods", PODS[0], PODS[1], "--wait=false"]).await?;
@@ -136,11 +136,11 @@ async fn the_stateful_set_is_deleted(s: &Scenario, load: &Workload) -> anyhow::R
     Ok(())
 }
 
-/// The status of the Cluster and of the store is emptied; the operator must notice without another change.
+/// Empties the status of the Cluster and of the store; the operator must notice without another change.
 async fn the_status_is_emptied(s: &Scenario, load: &Workload, declared: &Declared) -> anyhow::Result<()> {
     for object in ["tfc/main", "evs/orders"] {
         let patch = ["patch", object, "--subresource=status", "--type=merge", "-p", "{\"status\":null}"];
-        // what the API server stored, before anybody could write again
+        // The response of the API server, before any other write.
         let stored = s.kubectl.json(patch).await?;
         ensure!(stored["status"].is_null(), "the status of {object} is not empty: {}", stored["status"]);
     }
@@ -158,7 +158,7 @@ async fn the_status_is_emptied(s: &Scenario, load: &Workload, declared: &Declare
     Ok(())
 }
 
-/// The Cluster and the store are deleted, and the same YAML is applied again.
+/// Deletes the Cluster and the store, and applies the same YAML again.
 async fn everything_is_deleted_and_applied_again(
     s: &Scenario,
     target: &Target,

@@ -1,4 +1,4 @@
-//! The judge.
+//! Checks of the stored and delivered events against the recorded responses.
 
 use super::{Expect, History, Observation, Outcome, Target};
 use anyhow::{Context, bail, ensure};
@@ -6,61 +6,61 @@ use std::{collections::BTreeMap, time::Duration};
 use taffrail_proto::v1;
 use tokio::time::Instant;
 
-/// Of 3,000 exact appends so many must be acknowledged where nothing is broken.
+/// Minimum of acknowledged exact appends, out of 3,000, in a run without faults.
 const EXACT_MIN: usize = 450;
 
-/// What became of the appends of one kind of writer.
+/// Outcomes of the appends of a writer kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Batches acknowledged, and there.
+    /// Acknowledged batches, verified as stored.
     pub acknowledged: usize,
-    /// Batches rejected, and absent.
+    /// Rejected batches, verified as absent.
     pub rejected: usize,
-    /// Batches without any answer.
+    /// Batches without a response.
     pub unknown: usize,
 }
 
 impl Tally {
-    /// All batches.
+    /// Returns the total number of batches.
     #[must_use]
     pub fn appends(&self) -> usize {
         self.acknowledged + self.rejected + self.unknown
     }
 }
 
-/// What was found to be true.
+/// The result of a successful check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Of the writers with exact revisions.
+    /// Outcomes of the writers with exact revisions.
     pub exact: Tally,
-    /// Of the writers with `any`.
+    /// Outcomes of the writers with `any`.
     pub any: Tally,
-    /// Retries that got the first answer.
+    /// Number of retries with an unchanged response.
     pub retried: usize,
-    /// Events stored.
+    /// Number of stored events.
     pub events: usize,
-    /// Subscribers that saw all of them once and in order.
+    /// Number of subscribers; each received all events once and in order.
     pub subscribers: usize,
-    /// How often one of them had to go on at another pod.
+    /// Number of times a subscriber continued at another pod.
     pub moved: usize,
-    /// Why attempts had to be made again, and how many.
+    /// Number of failed attempts by reason.
     pub waits: BTreeMap<String, usize>,
-    /// Such attempts without a name for the reason.
+    /// Failed attempts without a reason.
     pub unnamed: Vec<String>,
 }
 
 impl Verdict {
-    /// Holds of a run of 500 appends a writer in which nothing was broken.
+    /// Checks the numbers of a run without faults: 500 appends for each of the twelve writers.
     ///
     /// # Errors
-    /// What does not.
+    /// The first number out of bounds.
     pub fn check_undisturbed(&self, pods: usize) -> anyhow::Result<()> {
         let Self { exact, any, .. } = self;
         ensure!(any.appends() == 3_000 && exact.appends() == 3_000, "not 3,000 appends each way: {self:?}");
         ensure!(any.acknowledged == 3_000, "an append that expects nothing was not acknowledged: {self:?}");
         ensure!(exact.unknown == 0, "an append without an answer: {self:?}");
-        // In a race of six for a revision one wins: 500 of 3,000 if all keep in step, which they do not quite, and less by
-        // the races that an `any` writer wins.
+        // Six writers race for each revision and a single append succeeds: 500 of 3,000 if all writers proceed in step.
+        // The real number is lower, because writers get out of step and `any` writers win some races.
         ensure!(exact.acknowledged >= EXACT_MIN, "hardly any exact append came through: {self:?}");
         ensure!(self.retried == 600, "not a tenth was sent again and answered as before: {self:?}");
         ensure!(self.subscribers == pods && self.moved == 0, "a subscriber did not stay on its pod: {self:?}");
@@ -68,10 +68,10 @@ impl Verdict {
     }
 }
 
-/// Reads the whole store, linearizably, from whichever pod answers.
+/// Reads the whole store with linearizable consistency, trying the pods in turn.
 ///
 /// # Errors
-/// When none does until `end`.
+/// When no pod can be read until `end`.
 pub async fn read_all(target: &Target, end: Instant) -> anyhow::Result<Vec<v1::RecordedEvent>> {
     let mut pod = 0;
     loop {
@@ -92,13 +92,13 @@ async fn read_from(target: &Target, pod: usize) -> anyhow::Result<Vec<v1::Record
     Ok(client.read(everything(v1::Consistency::Linearizable)).await?.rest().await?)
 }
 
-/// The whole store, from its start.
+/// Returns a read request for the whole store from the start.
 pub(crate) fn everything(consistency: v1::Consistency) -> v1::ReadRequest {
     let all = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
     v1::ReadRequest { selector: Some(all), consistency: consistency.into(), ..v1::ReadRequest::default() }
 }
 
-/// Holds what is stored, and what subscribers saw, against what writers were told.
+/// Checks the stored events and the events received by subscribers against the responses recorded by writers.
 ///
 /// # Errors
 /// The first difference.
@@ -159,7 +159,8 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Observ
     Ok(verdict)
 }
 
-/// By id; and on the way: every id once, positions rising, revisions without gaps.
+/// Indexes the events by id. Also checks that ids are unique, positions rise, revisions have no gaps, and
+/// payloads are intact.
 fn index(stored: &[v1::RecordedEvent]) -> anyhow::Result<BTreeMap<&str, &v1::RecordedEvent>> {
     let (mut by_id, mut next, mut last) = (BTreeMap::new(), BTreeMap::<&str, u64>::new(), 0);
     for event in stored {

@@ -1,4 +1,4 @@
-//! Names that something else has already.
+//! Name conflicts: another object already uses a required name.
 
 use super::{Scenario, blocked, merged, says};
 use anyhow::{Context, ensure};
@@ -11,11 +11,11 @@ use taffrail_scenarios::{
 };
 use tokio::time::Instant;
 
-/// How soon a name that became free is noticed: by a watch, not by a timer.
+/// Time limit for noticing a free name: by a watch, not by a timer.
 const AT_ONCE: Duration = Duration::from_secs(10);
 const KINDS: &str = "statefulsets,services,poddisruptionbudgets,serviceaccounts,roles,rolebindings,configmaps";
 
-/// A Service with the store's name that is somebody else's. The store itself exists; only its address waits.
+/// Checks a foreign Service with the name of a store. The store itself exists; only its address waits.
 pub(crate) async fn of_a_store(s: &Scenario) -> anyhow::Result<()> {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders"},
         "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}});
@@ -34,7 +34,7 @@ pub(crate) async fn of_a_store(s: &Scenario) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Something of every kind that has a name which Cluster `taken` needs, as kind and name.
+/// Returns a foreign object for every name required by the Cluster `taken`.
 fn strangers() -> Vec<Value> {
     let labels = json!({"app": "shop"});
     let named = |api: &str, kind: &str, name: &str, more: Value| {
@@ -74,7 +74,7 @@ fn full_name(object: &Value) -> String {
     format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
 }
 
-/// What there is of the kinds of a Cluster under names that begin with `taken`, with UID and generation of content.
+/// Lists the objects of the Cluster's kinds with names starting with `taken`: kind, name, UID, and absence of owners.
 async fn present(s: &Scenario) -> anyhow::Result<Vec<String>> {
     let found = s.kubectl.json(["get", KINDS]).await?;
     let items = found["items"].as_array().cloned().unwrap_or_default();
@@ -86,7 +86,8 @@ async fn present(s: &Scenario) -> anyhow::Result<Vec<String>> {
     Ok(all)
 }
 
-/// Every name of a Cluster is taken: each is told, nothing is made and nothing is seized. It goes on once the last is free.
+/// Checks a Cluster with all its names in use: the condition names each conflict, and nothing is created or adopted.
+/// The Cluster continues after the last name is free.
 pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     let strangers = strangers();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": strangers});
@@ -102,7 +103,7 @@ pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     ensure!(after == before, "something was made or seized: {after:?} instead of {before:?}");
     ensure!(s.get("tfc/taken").await?["status"]["clusterId"].is_null(), "it was begun");
 
-    // All but one go: that one is named alone, and still nothing is made.
+    // After deletion of all but one foreign object, the condition names only this object, and nothing is created.
     let (last, others) = strangers.split_last().context("no strangers")?;
     let others: Vec<String> = others.iter().map(|object| full_name(object).replacen(' ', "/", 1)).collect();
     s.kubectl.delete(&others).await?;
@@ -131,7 +132,7 @@ pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A pause holds deletions, but not the end of a namespace.
+/// Checks that a pause delays deletions, but not the end of a namespace.
 pub(crate) async fn of_a_namespace_that_ends(s: &Scenario) -> anyhow::Result<()> {
     let name = "taffrail-e2e-ends";
     let kubectl = s.kubectl.in_namespace(name);
@@ -145,7 +146,7 @@ pub(crate) async fn of_a_namespace_that_ends(s: &Scenario) -> anyhow::Result<()>
     }
     kubectl.run(["patch", "tfc/main", "--type=merge", "-p", "{\"spec\":{\"paused\":true}}"]).await?;
     kubectl.run(["wait", "--for=condition=Paused", "tfc/main", "--timeout=60s"]).await?;
-    // Held first, by the pause alone; then the namespace goes as well.
+    // First the pause alone delays the deletion; then the namespace is deleted as well.
     kubectl.run(["delete", "evs/orders", "tfc/main", "--wait=false"]).await?;
     kubectl.run(["wait", "--for=condition=Stalled", "tfc/main", "evs/orders", "--timeout=60s"]).await?;
     let start = Instant::now();
