@@ -1,4 +1,4 @@
-//! The page that a run leaves behind: `e2e/benches/RESULTS.md`.
+//! The results page of a run: `e2e/benches/RESULTS.md`.
 
 use super::harness::{Pace, Row};
 use anyhow::{Context, Result};
@@ -31,7 +31,7 @@ const FOOT: &str = "
   share a sync and may pass it.
 ";
 
-/// A number of units with three figures that mean something.
+/// Formats a rate with three significant digits.
 fn rate(rate: f64) -> String {
     match rate {
         r if r >= 999_500.0 => format!("{:.2} M", r / 1e6),
@@ -41,19 +41,19 @@ fn rate(rate: f64) -> String {
     }
 }
 
-/// What one unit takes.
+/// Formats the time for a single unit.
 fn each(rate: f64) -> String {
     let ns = 1e9 / rate;
     if ns < 10_000.0 { format!("{ns:.0} ns") } else { format!("{:.0} µs", ns / 1e3) }
 }
 
-/// Of microseconds, to a hundredth.
+/// Formats microseconds as milliseconds, rounded to hundredths.
 fn milliseconds(us: u64) -> String {
     let hundredths = (us + 5) / 10;
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-/// One row of the table.
+/// Formats a row of the table.
 pub fn line(row: &Row) -> String {
     let calls = row
         .calls
@@ -71,7 +71,7 @@ pub fn line(row: &Row) -> String {
     )
 }
 
-/// What stands in a file of the kernel, or nothing.
+/// Reads a file of the kernel; returns an empty string if the file is unreadable.
 fn kernel_says(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -82,19 +82,19 @@ fn machine() -> String {
     let kib = memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let memory = kib.map_or_else(|| "?".to_owned(), |kib| (kib >> 20).to_string());
     let kernel = kernel_says("/proc/sys/kernel/osrelease");
-    // Vendors append names of their own to the version.
+    // Vendors append their own names to the version.
     let kernel = kernel.trim().split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap_or("?").to_owned();
     format!("{cores} cores, {memory} GiB of memory, Linux {kernel}")
 }
 
-/// The commit, marked where files differ from it.
+/// Returns the commit, marked as dirty if files differ.
 fn commit(root: &Path) -> String {
     let git = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).current_dir(root).output();
     let said = git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     said.unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Writes the page.
+/// Writes the results page.
 #[expect(clippy::disallowed_methods, reason = "the date of the page is that of the machine")]
 pub fn write(rows: &[Row], pace: Pace) -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
