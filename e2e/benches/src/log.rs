@@ -63,7 +63,7 @@ impl Drop for Closing {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+#[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
 fn ours(runtime: &Runtime, groups: &mut Vec<Group>, command: &Bytes, time: Duration) -> Result<Turn> {
     runtime.block_on(async {
         let start = Instant::now();

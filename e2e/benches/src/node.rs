@@ -40,7 +40,9 @@ impl Node {
             command.args([format!("--listen-{name}"), address.clone()]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("{}; `make bench` builds it", binary.display()))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}; build the node with `make bench`", binary.display()))?;
         let node = Self { child, endpoint: format!("http://{}", ports[0]) };
         let client = node.client()?;
         let served = tokio::time::timeout(PATIENCE, serves(&client)).await;

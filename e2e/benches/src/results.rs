@@ -7,9 +7,9 @@ use std::{fmt::Write, fs, path::Path, process::Command};
 const HEAD: &str = "\
 # What the hot paths cost
 
-Written by `make bench`. Every path is measured in turns with a reference that does the least that could be done, in the
-same run on the same machine: the ratio says what our own work costs, the rates mostly say what the machine is like.
-Rates are medians over the rounds, for each second; the spread is the lowest and the highest ratio of a round.
+Written by `make bench`. Every path is measured in turns with a minimal baseline, the reference, in the same run on the same
+machine. The ratio shows the cost of Taffrail's own work; the rates depend mostly on the machine. Rates are medians over the
+rounds, in units per second; the spread is the lowest and the highest ratio of a round.
 
 ";
 
@@ -22,13 +22,13 @@ const FOOT: &str = "
 - Events have 256 bytes, half of them random. The files are on the disk that the checkout was built on.
 - *apply*: the rules alone, with streams in memory and rows dropped; the reference encodes the same commands for the log.
 - *log*: each group waits for its entry before it appends the next. Both references put an entry of every group into each
-  write and sync, which the log's writer can only come near to.
+  write and sync; the log's writer can only approach this ideal.
 - *state machine*: a log entry decoded, decided and written, without a flush on either side; the rows of the reference
   are compared with ours before anything is measured.
-- *read ... in pages*: pages of 256 events from the block cache, each from a view of its own.
+- *read ... in pages*: pages of 256 events from the block cache, each from its own database view.
 - *over gRPC*: one process of `taffrail serve --single` in the same profile; its clients share the machine with it. An append
-  has one event and is acknowledged after its sync, so with one writer the reference is the limit; with several, appends
-  share a sync and may pass it.
+  has one event and is acknowledged after its sync, so with one writer the reference is the limit. With several writers,
+  appends share a sync and may exceed the reference.
 ";
 
 /// Formats a rate with three significant digits.

@@ -92,7 +92,7 @@ impl<'a> Wire<'a> {
     }
 
     /// Runs `writers` concurrent writers, each with a stream of its own.
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
     fn append_side(&self, writers: usize, time: Duration, count: u64) -> Result<Turn> {
         self.runtime.block_on(async {
             let start = Instant::now();

@@ -44,7 +44,7 @@ impl Cgroups {
     /// Creates the cgroups of a node in every hierarchy, at the path given to the kubelet as `cgroupRoot`. Returns the
     /// directory of the cgroup for the node's own programs.
     pub(crate) fn make_for_node(&self, node: NodeId) -> Result<PathBuf, Error> {
-        let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("make", path, source));
+        let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("create", path, source));
         for hierarchy in &self.hierarchies {
             let path = hierarchy.join(&self.top).join(node.to_string());
             make(&path)?;

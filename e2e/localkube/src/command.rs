@@ -167,7 +167,7 @@ fn last_words(output: &Output) -> String {
     let text = String::from_utf8_lossy(stream);
     let text = text.trim();
     let skip = text.chars().count().saturating_sub(CHARS_MAX);
-    if text.is_empty() { "it printed nothing".to_owned() } else { text.chars().skip(skip).collect() }
+    if text.is_empty() { "the program printed nothing".to_owned() } else { text.chars().skip(skip).collect() }
 }
 
 #[cfg(test)]

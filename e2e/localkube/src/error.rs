@@ -34,7 +34,9 @@ pub enum Error {
     #[error("{}", Lines(.0))]
     Missing(Vec<Missing>),
     /// A requested address range is in use.
-    #[error("address range {range} is taken by {by}; choose another with --slot or --link, --pods and --services")]
+    #[error(
+        "address range {range} is already used by {by}; choose another range with --slot or --link, --pods and --services"
+    )]
     RangeTaken {
         /// The range requested for the cluster.
         range: Ipv4Range,
@@ -42,21 +44,19 @@ pub enum Error {
         by: String,
     },
     /// Every address slot overlaps a route of the host.
-    #[error(
-        "no free address slot: every one of them overlaps a route of this host; give --link, --pods and --services"
-    )]
+    #[error("no free address slot: every slot overlaps a route of this host; give --link, --pods and --services")]
     NoFreeSlot,
     /// The network interface of the cluster exists without a matching cluster in the state directory.
     #[error(
-        "interface {0} exists, but no cluster of that name in this state directory: another state directory may hold it \
+        "interface {0} exists, but this state root has no cluster of that name: end the cluster in its own state root \
          (localkube --state-root DIR down), or choose another --name"
     )]
     InterfaceTaken(String),
     /// The state directory contains files of something other than a cluster.
-    #[error("{} is not empty and holds no cluster; choose another --state-root or empty it", .0.display())]
+    #[error("{} is not empty and contains no cluster; choose another --state-root or empty the directory", .0.display())]
     ForeignDirectory(PathBuf),
     /// The state directory is unsuitable for volumes and images.
-    #[error("{} is on {kind}, and volumes and images need a disk; choose another --state-root", path.display())]
+    #[error("state root {} is on {kind}, but volumes and images need a disk; choose another --state-root", path.display())]
     NotOnDisk {
         /// The state root.
         path: PathBuf,
@@ -64,10 +64,10 @@ pub enum Error {
         kind: &'static str,
     },
     /// Socket paths below the state directory would exceed the limit of 107 bytes.
-    #[error("{} is too long a path for sockets below it; choose a shorter --state-root", .0.display())]
+    #[error("state root {} is too long for the paths of sockets below it; choose a shorter --state-root", .0.display())]
     PathTooLong(PathBuf),
     /// The cluster is up and has problems.
-    #[error("cluster {name} is up but not healthy: {problems}; logs are in {}; 'localkube down' ends it", logs.display())]
+    #[error("cluster {name} is up but not healthy: {problems}; see the logs in {}, or end the cluster with 'localkube down'", logs.display())]
     Unhealthy {
         /// Name of the cluster.
         name: InstanceName,
@@ -77,7 +77,7 @@ pub enum Error {
         logs: PathBuf,
     },
     /// The cluster is not running.
-    #[error("cluster {0} is not up; 'localkube up' starts it")]
+    #[error("cluster {0} is not up; start it with 'localkube up'")]
     NotRunning(InstanceName),
     /// The supervisor ended while the cluster was starting.
     #[error("the cluster ended while starting: {last_line} (log: {})", log.display())]
@@ -88,7 +88,7 @@ pub enum Error {
         log: PathBuf,
     },
     /// A component did not become ready within its deadline.
-    #[error("{component} did not come up: {source}; log: {}", log.display())]
+    #[error("{component} did not become ready: {source} (log: {})", log.display())]
     Slow {
         /// Name of the component.
         component: &'static str,
@@ -98,10 +98,10 @@ pub enum Error {
         source: wait::TimedOut,
     },
     /// A process of the cluster is still running 20 s after SIGKILL.
-    #[error("process {0} of the cluster did not end")]
+    #[error("process {0} of the cluster did not end after SIGKILL")]
     DoesNotEnd(i32),
     /// The kernel did not release a cgroup of the cluster.
-    #[error("cgroup {} does not go away: {source}", path.display())]
+    #[error("cannot remove cgroup {}: {source}", path.display())]
     Cgroup {
         /// Path of the cgroup.
         path: PathBuf,
@@ -112,7 +112,7 @@ pub enum Error {
     #[error("this cluster has no {0}")]
     NoSuchNode(NodeId),
     /// The supervisor rejected or could not complete a request.
-    #[error("the supervisor refused '{request}': {reason}")]
+    #[error("the supervisor could not carry out '{request}': {reason}")]
     Refused {
         /// Description of the request.
         request: String,
@@ -120,7 +120,7 @@ pub enum Error {
         reason: String,
     },
     /// Communication with the supervisor failed.
-    #[error("cannot talk to the supervisor over {}: {source}", socket.display())]
+    #[error("cannot communicate with the supervisor over {}: {source}", socket.display())]
     Control {
         /// Path of the socket.
         socket: PathBuf,
@@ -128,7 +128,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A state file is unreadable, for example because another version wrote the file.
-    #[error("{} is not readable: {source}; 'localkube down' cleans up", path.display())]
+    #[error("state file {} is not readable: {source}; remove the cluster with 'localkube down'", path.display())]
     StateFile {
         /// Path of the state file.
         path: PathBuf,
@@ -136,10 +136,10 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The persistent volume does not belong to this cluster.
-    #[error("volume {0} is not one of this cluster")]
+    #[error("volume {0} does not belong to this cluster")]
     UnknownVolume(String),
     /// The output of a tool could not be parsed.
-    #[error("unexpected answer to {asked}: {source}")]
+    #[error("unexpected output of {asked}: {source}")]
     Answer {
         /// Name of the command.
         asked: String,
@@ -157,7 +157,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A certificate could not be created.
-    #[error("cannot make the certificate of {who}: {source}")]
+    #[error("cannot create the certificate of {who}: {source}")]
     Certificate {
         /// Name of the certificate.
         who: String,

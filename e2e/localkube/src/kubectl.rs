@@ -21,7 +21,7 @@ pub enum Error {
     #[error(transparent)]
     Command(#[from] command::Error),
     /// The output is not JSON.
-    #[error("kubectl printed something that is not JSON: {0}")]
+    #[error("kubectl printed invalid JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 

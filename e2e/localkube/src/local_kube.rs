@@ -84,7 +84,7 @@ impl LocalKube {
     }
 
     fn unexpected(request: &str) -> Error {
-        Error::Refused { request: request.to_owned(), reason: "it gave an answer to something else".to_owned() }
+        Error::Refused { request: request.to_owned(), reason: "the response belongs to another request".to_owned() }
     }
 
     /// Returns the state of all components and all active cuts.
@@ -272,7 +272,7 @@ impl LocalKube {
         self.kubectl()
             .until("nodes to be Ready", deadline, &["nodes"], |list| {
                 let seen = ready_nodes(list);
-                if seen == wanted { Ok(()) } else { Err(format!("Ready are {seen:?}, wanted are {wanted:?}")) }
+                if seen == wanted { Ok(()) } else { Err(format!("Ready nodes are {seen:?} instead of {wanted:?}")) }
             })
             .await
     }

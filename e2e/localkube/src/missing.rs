@@ -6,10 +6,10 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     /// Root privileges, required for namespaces, mounts and interfaces.
-    #[error("not root: run it as root, for example with sudo")]
+    #[error("not running as root: run the command as root, for example with sudo")]
     Root,
     /// A system program.
-    #[error("{program} is not installed: install the package '{package}' (scripts/deps.sh does)")]
+    #[error("{program} is not installed: install the package '{package}' or run scripts/deps.sh")]
     Program {
         /// Name of the program, looked up on PATH.
         program: &'static str,
@@ -25,10 +25,10 @@ pub enum Missing {
         names: Vec<&'static str>,
     },
     /// Path of a CNI plugin.
-    #[error("{} is not there: install the package 'containernetworking-plugins' (scripts/deps.sh does)", .0.display())]
+    #[error("{} does not exist: install the package 'containernetworking-plugins' or run scripts/deps.sh", .0.display())]
     NetworkPlugin(PathBuf),
     /// Path of the `localkube` program, which also runs inside the namespace.
-    #[error("{} is not there: build it with 'cargo build -p taffrail-localkube --bin localkube'", .0.display())]
+    #[error("{} does not exist: build the program with 'cargo build -p taffrail-localkube --bin localkube'", .0.display())]
     Localkube(PathBuf),
     /// A kernel feature required by containers.
     #[error("the kernel has no {feature}: {remedy}")]

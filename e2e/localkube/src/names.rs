@@ -11,7 +11,7 @@ pub struct InstanceName(String);
 /// The string is not a valid [`InstanceName`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "'{0}' is no cluster name: one to {max} of a-z, 0-9 and '-', a letter first and no '-' last",
+    "'{0}' is not a cluster name: use 1 to {max} characters of a-z, 0-9 and '-', with a letter first and no '-' last",
     max = InstanceName::LENGTH_MAX
 )]
 pub struct InvalidName(String);
@@ -79,7 +79,7 @@ pub struct NodeId(u8);
 
 /// The string or number is not a valid [`NodeId`].
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("'{0}' is no node: nodes are node1 to node{max}", max = NodeId::MAX)]
+#[error("'{0}' is not a node: nodes are node1 to node{max}", max = NodeId::MAX)]
 pub struct InvalidNode(String);
 
 impl NodeId {

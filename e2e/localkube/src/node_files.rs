@@ -17,7 +17,7 @@ use std::{
 /// Creates the directories and files of a node.
 pub(crate) fn write(instance: &Instance, node: NodeId) -> Result<(), Error> {
     let files = instance.layout().node(node);
-    let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("make", path, source));
+    let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("create", path, source));
     make(&files.cni_config())?;
     make(&files.pod_logs())?;
     for volume in volumes::initial_names(instance) {
@@ -87,7 +87,7 @@ disabled_plugins = [
   # Without CAP_SYS_RESOURCE a score below the parent's ends runc with "can't get final child's PID from pipe: EOF".
   restrict_oom_score_adj = true
   sandbox_image = "{pause}"
-  # Below `state`, so that unmounting what is there takes the network of every pod of this node and of no other.
+  # Below `state`, so unmounting everything below `state` removes the network of exactly the pods of this node.
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {cni_programs}

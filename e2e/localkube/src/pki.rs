@@ -151,5 +151,5 @@ fn write_public(path: &Path, text: &str) -> Result<(), Error> {
 fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
     write_public(path, text)?;
     let owner_only = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(path, owner_only).map_err(|source| Io::new("protect", path, source).into())
+    fs::set_permissions(path, owner_only).map_err(|source| Io::new("set the mode of", path, source).into())
 }

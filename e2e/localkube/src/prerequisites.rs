@@ -95,7 +95,7 @@ fn check_state_root(config: &Config) -> Result<(), Error> {
     let path = config.state_root.clone();
     // The supervisor mounts empty directories over /run and /var/log.
     if path.starts_with("/run") || path.starts_with("/var/run") || path.starts_with("/var/log") {
-        return Err(Error::NotOnDisk { path, kind: "a directory that is covered inside the cluster" });
+        return Err(Error::NotOnDisk { path, kind: "a directory hidden inside the cluster" });
     }
     if !Layout::new(&path.join(config.name.as_str())).sockets_fit() {
         return Err(Error::PathTooLong(path));

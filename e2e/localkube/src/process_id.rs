@@ -51,7 +51,7 @@ impl ProcessId {
             // The process may have ended since the check; the wait below decides.
             let _ = kill_process(pid, Signal::KILL);
         }
-        let gone = || async move { if self.is_alive() { Err("still there") } else { Ok(()) } };
+        let gone = || async move { if self.is_alive() { Err("still running") } else { Ok(()) } };
         wait::until("the process to end", Duration::from_secs(20), gone).await.map_err(|_| Error::DoesNotEnd(self.pid))
     }
 

@@ -54,7 +54,7 @@ impl LocalKube {
 async fn run(config: &Config, progress: &Progress<'_>) -> Result<(LocalKube, Outcome), Error> {
     prerequisites::check(config)?;
     let root = &config.state_root;
-    fs::create_dir_all(root).map_err(|source| Io::new("make", root, source))?;
+    fs::create_dir_all(root).map_err(|source| Io::new("create", root, source))?;
     // Held until the end: a concurrent start of another cluster must see these addresses in use, and a concurrent start
     // of this cluster must find the cluster complete.
     let _held = lock::acquire(root, progress).await?;
@@ -63,7 +63,7 @@ async fn run(config: &Config, progress: &Progress<'_>) -> Result<(LocalKube, Out
         return Ok((running, Outcome::AlreadyRunning));
     }
     if state.exists() {
-        progress("removing what an earlier start left");
+        progress("removing the remains of an earlier start");
         down::end(&state, &config.name).await?;
     }
     let interface = config.name.interface();
@@ -119,7 +119,8 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
     make(layout.state())?;
     // The directory contains private keys.
     let private = fs::Permissions::from_mode(0o711);
-    fs::set_permissions(layout.state(), private).map_err(|source| Io::new("protect", layout.state(), source))?;
+    fs::set_permissions(layout.state(), private)
+        .map_err(|source| Io::new("set the mode of", layout.state(), source))?;
     // Written first, because `down` recognises the directory of a cluster by this file.
     instance.save()?;
     for directory in [layout.logs(), layout.pki(), layout.etcd(), layout.images(), layout.plugins()] {
@@ -130,7 +131,7 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
     }
     // etcd requires this mode.
     fs::set_permissions(layout.etcd(), fs::Permissions::from_mode(0o700))
-        .map_err(|source| Io::new("protect", &layout.etcd(), source))?;
+        .map_err(|source| Io::new("set the mode of", &layout.etcd(), source))?;
     pki::write(&instance)?;
     control_plane::write_files(&instance)?;
     objects::write(&instance)?;
@@ -142,7 +143,7 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
 }
 
 fn make(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|source| Io::new("make", path, source).into())
+    fs::create_dir_all(path).map_err(|source| Io::new("create", path, source).into())
 }
 
 /// Starts the first process, connects its network and waits until the supervisor listens.
@@ -157,7 +158,7 @@ async fn start(instance: Instance) -> Result<LocalKube, Error> {
             match init {
                 Some(init) => Ok(Some(init)),
                 None if ended => Ok(None),
-                None => Err("no process yet"),
+                None => Err("no process in the namespaces yet"),
             }
         }
     });
@@ -219,7 +220,7 @@ fn ended(layout: &Layout) -> Error {
 
 fn last_line(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").to_owned()
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the log is empty").to_owned()
 }
 
 /// Creates the initial objects and waits until pods can be scheduled and names can be resolved.

@@ -5,7 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be, and its time is real"
+    reason = "a test panics at the first failed check and uses the real clock"
 )]
 
 use futures::FutureExt;
@@ -362,7 +362,7 @@ async fn a_node_cut_from_the_api_is_lost_to_it_and_no_other(cluster: &LocalKube,
     kubectl.command().args(exec).timeout(Duration::from_secs(5)).output().await.unwrap_err();
     web.shell(kubectl, node(2), ask).await.unwrap();
     cluster.heal().await.unwrap();
-    wait::until("the kubelet to be reached", MINUTE, || web.shell(kubectl, node(1), "true")).await.unwrap();
+    wait::until("the kubelet to be reachable", MINUTE, || web.shell(kubectl, node(1), "true")).await.unwrap();
 }
 
 async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &Web) {
@@ -372,7 +372,7 @@ async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &W
     let refused = tokio::net::TcpStream::connect(api).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert_eq!(cluster.status().await.unwrap().problems(), ["the API server is paused"]);
-    tokio::net::TcpStream::connect((web.address(node(1)), 8080)).await.expect("pods go on");
+    tokio::net::TcpStream::connect((web.address(node(1)), 8080)).await.expect("pods stay reachable");
     assert!(matches!(LocalKube::up(&test_config(cluster), &|_| {}).await, Err(Error::Unhealthy { .. })));
     cluster.resume_api().await.unwrap();
     kubectl.run(["get", "nodes"]).await.unwrap();
@@ -392,7 +392,7 @@ async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube
     let directory = cluster.instance().state.join("node2");
     let inside = format!("/proc/{}/mountinfo", cluster.init_pid().unwrap());
     let mounts = fs::read_to_string(inside).unwrap();
-    assert!(!mounts.contains(directory.to_str().unwrap()), "nothing of it is mounted");
+    assert!(!mounts.contains(directory.to_str().unwrap()), "a file system of the stopped node is still mounted");
     // Name resolution does not depend on a node.
     web.shell(kubectl, node(1), "nslookup main-clients.strict.svc.cluster.local").await.unwrap();
     cluster.start_node(stopped).await.unwrap();
@@ -406,7 +406,7 @@ async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube
     kubectl.until("the pod to run again", Duration::from_secs(120), &pod, restarted).await.unwrap();
     let again = Web::ready(kubectl).await;
     let lines = again.shell(kubectl, stopped, "wc -l </data/name").await.unwrap();
-    assert_eq!(lines.trim(), "2", "its volume kept the line of its first start");
+    assert_eq!(lines.trim(), "2", "the volume keeps the line of the first start");
 }
 
 /// Possible remains of a cluster. Remains of other clusters are ignored, because other clusters may start and end
@@ -485,7 +485,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
             // A cluster whose first process died is not considered running, and can be started again.
             let init = two.init_pid().unwrap();
             assert!(Command::new("kill").args(["-KILL", &init.to_string()]).status().unwrap().success());
-            wait::until("the cluster to be noticed as dead", MINUTE, || async {
+            wait::until("the dead cluster to be detected", MINUTE, || async {
                 match LocalKube::open(&second.state_root, &second.name) {
                     Err(Error::NotRunning(_)) => Ok(()),
                     other => Err(format!("{other:?}")),
@@ -502,7 +502,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
             one.nodes_ready(&[node(1), node(2), node(3)], MINUTE).await.unwrap();
             assert!(first.down().await);
             assert!(!first.down().await, "down is idempotent");
-            wait::until("the instance to be as before", MINUTE, || async {
+            wait::until("the traces to be as before", MINUTE, || async {
                 let now = Traces::now(&both);
                 if now == before { Ok(()) } else { Err(format!("{now:?} instead of {before:?}")) }
             })

@@ -74,7 +74,7 @@ impl MinorityProbe {
     pub async fn start(endpoint: &str, store: &str) -> anyhow::Result<Self> {
         let client = Client::connect(endpoint).await?.with_store(store)?.with_timeout(TIMEOUT);
         let (answers, stop) = (Arc::new(Mutex::new(Answers::default())), tokio_util::sync::CancellationToken::new());
-        #[expect(clippy::disallowed_methods, reason = "the seam is the node's; `finish` awaits this task")]
+        #[expect(clippy::disallowed_methods, reason = "no part of a simulation; `finish` awaits this task")]
         let task = tokio::spawn(run(client, Arc::clone(&answers), stop.clone()));
         Ok(Self { answers, stop, task })
     }
@@ -98,7 +98,7 @@ impl MinorityProbe {
         self.task.await?;
         let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         ensure!(answers.acknowledged.is_empty(), "acknowledged without a majority: {:?}", answers.acknowledged);
-        ensure!(answers.unnamed.is_empty(), "refused without a name: {:?}", answers.unnamed);
+        ensure!(answers.unnamed.is_empty(), "refused without a reason: {:?}", answers.unnamed);
         ensure!(answers.knows_no_majority(), "no refusal says that there is no majority: {:?}", answers.refused);
         Ok(answers)
     }
@@ -113,7 +113,7 @@ impl MinorityProbe {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+#[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
 async fn run(client: Client, answers: Arc<Mutex<Answers>>, stop: tokio_util::sync::CancellationToken) {
     let (mut turns, mut running) = (tokio::time::interval(EVERY), JoinSet::new());
     while stop.run_until_cancelled(turns.tick()).await.is_some() {

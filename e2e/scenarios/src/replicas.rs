@@ -46,7 +46,7 @@ async fn wait_for_equal_digests(
         if states.len() == replicas && states.values().all(|state| Some(state) == first.as_ref()) {
             Ok(states)
         } else {
-            Err(format!("{states:?}, {replicas} wanted"))
+            Err(format!("{states:?} instead of {replicas} equal states"))
         }
     });
     Ok(agreed.await?)
@@ -63,7 +63,7 @@ async fn check_equal_events(
         let client = Client::connect(&endpoints[pod]).await?.with_store(store)?;
         // A stale read returns the events of this replica without asking the leader.
         let events = client.read(workload::everything(v1::Consistency::Stale)).await?.rest().await?;
-        ensure!(u64::try_from(events.len())? == *count, "{pod} has {count} events and answers {}", events.len());
+        ensure!(u64::try_from(events.len())? == *count, "{pod} reports {count} events and returns {}", events.len());
         match &first {
             None => first = Some((pod, events)),
             Some((other, theirs)) => {
@@ -117,11 +117,11 @@ pub async fn append_and_read(endpoint: &str, store: &str) -> anyhow::Result<()> 
     let stream = format!("through-{id}");
     let appended = client.append(&stream, Expected::NoStream, vec![workload::event(id)]).await?;
     let read = client.read_stream(&stream, 0).await?;
-    let [event] = read.as_slice() else { anyhow::bail!("one event was appended, {} are read", read.len()) };
+    let [event] = read.as_slice() else { anyhow::bail!("one event was appended, {} were read", read.len()) };
     let id = id.to_string();
     ensure!(
         event.id == id && event.data == id.as_bytes() && event.position == appended.first_position,
-        "{id} was appended at {}, read is {event:?}",
+        "{id} was appended at {}, but {event:?} was read",
         appended.first_position
     );
     Ok(())

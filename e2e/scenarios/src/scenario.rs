@@ -38,7 +38,7 @@ impl Scenario {
     /// # Errors
     /// When the cluster is not a local Kubernetes.
     pub fn local_kube(&self) -> Result<&LocalKube, FaultsUnavailable> {
-        self.cluster.faults("breaks the machine")
+        self.cluster.faults("injects faults")
     }
 
     /// Runs a command in a pod of the scenario and returns its output.
@@ -87,7 +87,7 @@ impl Scenario {
         let (kubectl, target) = (self.kubectl.clone(), target.clone());
         #[expect(
             clippy::disallowed_methods,
-            reason = "the seam is the node's; `PodFollower` owns this task and ends it"
+            reason = "no part of a simulation; `PodFollower` owns this task and ends it"
         )]
         let task = tokio::spawn(async move {
             let mut turns = tokio::time::interval(FOLLOW_EVERY);
@@ -186,7 +186,7 @@ impl Scenario {
         for process in processes {
             let entry = format!("/proc/{process}");
             wait::until("the killed process to be gone", Duration::from_secs(10), || async {
-                if Path::new(&entry).exists() { Err(format!("process {process} is still there")) } else { Ok(()) }
+                if Path::new(&entry).exists() { Err(format!("process {process} still exists")) } else { Ok(()) }
             })
             .await?;
         }

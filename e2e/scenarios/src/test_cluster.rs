@@ -8,7 +8,7 @@ use taffrail_localkube::{
 
 /// A scenario requires faults, and the cluster does not support faults.
 #[derive(Debug, thiserror::Error)]
-#[error("this scenario {needs}, which only works on the local Kubernetes (unset TAFFRAIL_CLUSTER to use it)")]
+#[error("this scenario {needs}, which only works on the local Kubernetes (unset TAFFRAIL_CLUSTER)")]
 pub struct FaultsUnavailable {
     needs: &'static str,
 }

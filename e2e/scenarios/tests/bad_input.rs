@@ -2,11 +2,7 @@
 //! only in the cluster become a condition with the object and the remedy; until the problem is corrected, nothing is
 //! created in part, and afterwards the operator continues without further action.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
 #[path = "bad_input/classes.rs"]
 mod classes;
@@ -187,7 +183,7 @@ fn blocked(name: &str, replicas: u32, more: &Value) -> Value {
 async fn nothing_half_done(s: &Scenario, name: &str) -> anyhow::Result<()> {
     let identity = format!("configmap/{name}-identity");
     let found = s.kubectl.run(["get", &identity, "--ignore-not-found", "-o", "name"]).await?;
-    ensure!(found.trim().is_empty(), "{name} was begun: {found}");
+    ensure!(found.trim().is_empty(), "{name} was started: {found}");
     let found = s.get(&format!("tfc/{name}")).await?;
     ensure!(found["status"]["clusterId"].is_null(), "{name} has an id: {}", found["status"]);
     ensure!(condition_is_true(&found, "Ready").is_err(), "{name} is Ready: {}", found["status"]);
@@ -217,7 +213,7 @@ async fn pods_that_cannot_run(s: &Scenario) -> anyhow::Result<()> {
     let place = s.wait_stable(&["tfc/nowhere"], MINUTE * 2).await?;
     s.patch("tfc/noimage", &json!({"spec": {"image": null}})).await?;
     let image = s.wait_stable(&["tfc/noimage"], MINUTE * 2).await?;
-    println!("j: put right: scheduled and Stable within {place:?}, pulled and Stable within {image:?}");
+    println!("j: corrected: scheduled and Stable within {place:?}, pulled and Stable within {image:?}");
     classes::a_class_appears(s).await?;
     classes::no_default(s).await
 }

@@ -1,11 +1,7 @@
 //! Changes of pods and disks by scaling, loss and misconfiguration. No acknowledged event is lost and no node
 //! id is reused.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -49,7 +45,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         // Three to one: the store blocks the removal of pods, until it needs only one replica.
         s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
         s.wait_for_conditions("tfc/main", &["ScaleDownBlocked", "orders"], MINUTE * 2).await?;
-        ensure!(s.endpoints().await?.len() == 3, "a pod left though a store needs it");
+        ensure!(s.endpoints().await?.len() == 3, "a pod was removed although a store needs it");
         set_replicas(s, "evs/orders", 1).await?;
         s.wait_for_pod_count(1).await?;
         ids.record(&wait_for_members(s, 1).await?)?;
@@ -63,7 +59,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         for pod in ["main-1", "main-2"] {
             let (was, is) = (first[pod].node, third[pod].node);
             ensure!(is != was, "{pod} came back as node {was}");
-            ensure!(disk_faults::has_retired_data(pod, was)?, "the volume of {pod} keeps nothing of node {was}");
+            ensure!(disk_faults::has_retired_data(pod, was)?, "the volume of {pod} has no retired data of node {was}");
             println!("d: the volume of {pod} came back as node {is} and keeps retired/{was}");
         }
         set_replicas(s, "evs/orders", 3).await?;
@@ -71,7 +67,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         load.wait_for_progress().await?;
         let gap = load.progress().longest_gap();
         println!("d: 3 to 1 to 3: longest write gap {gap:?}; members {third:?}");
-        ensure!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
+        ensure!(gap < Duration::from_secs(3), "no write was acknowledged for {gap:?}");
 
         // An emptied volume under an existing pod name.
         disk_faults::wipe(s, "main-1").await?;
@@ -109,7 +105,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
 
 /// Waits until the pod has a node id other than `was`.
 async fn replaced(s: &Scenario, pod: &str, was: u64) -> anyhow::Result<()> {
-    wait::until(&format!("{pod} to be another node than {was}"), MINUTE * 3, || async {
+    wait::until(&format!("{pod} to have a node id other than {was}"), MINUTE * 3, || async {
         let now = members(s).await.map_err(|e| e.to_string())?;
         match now.get(pod) {
             Some(m) if m.node != was => Ok(()),
@@ -141,7 +137,7 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
         for (pod, some) in endpoints.keys().zip(names.chunks(10)) {
             killed_in_the_middle(s, &endpoints, pod, some).await?;
         }
-        wait::until("the objects to go", MINUTE * 3, || async {
+        wait::until("the EventStores to be deleted", MINUTE * 3, || async {
             let left = s.store_count().await.map_err(|e| e.to_string())?;
             if left == 1 { Ok(()) } else { Err(format!("{left} EventStores")) }
         })
@@ -149,7 +145,7 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
         let mut total = 0;
         for pod in ["main-0", "main-1", "main-2", "main-3", "main-4"] {
             let endpoint = s.endpoints().await?.remove(pod).context("no such pod")?;
-            wait::until("the stores to go from the catalogue", MINUTE, || async {
+            wait::until("the stores to be removed from the catalogue", MINUTE, || async {
                 let client = Client::connect(&endpoint).await.map_err(|e| e.to_string())?;
                 let left = client.stores(true).await.map_err(|e| e.to_string())?;
                 if left.len() == 1 { Ok(()) } else { Err(format!("{} stores on {pod}", left.len())) }
@@ -197,12 +193,10 @@ async fn killed_in_the_middle(
     };
     s.kill(pod).await?;
     let left = being_removed().await?;
-    println!(
-        "e: {pod} was killed while {begun:?} were being removed from it, and {left:?} still were when it was dead"
-    );
+    println!("e: {pod} was killed during the removal of {begun:?}; after its death {left:?} were still being removed");
     ensure!(begun.intersection(&left).next().is_some(), "{pod} was killed after the removal, not in the middle of it");
     wait_ready(endpoint).await?;
-    wait::until("the deleted stores to go", MINUTE * 2, || async {
+    wait::until("the deleted stores to be removed", MINUTE * 2, || async {
         let left = looker.stores(true).await.map_err(|e| e.to_string())?;
         let left: Vec<_> =
             left.iter().map(|store| &store.name).filter(|n| deleted.contains(&&*format!("evs/{n}"))).collect();

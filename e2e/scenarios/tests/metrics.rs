@@ -9,7 +9,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
+    reason = "a test panics at the first failed check"
 )]
 
 use anyhow::{Context, ensure};
@@ -62,7 +62,7 @@ async fn append(s: &Scenario) -> anyhow::Result<BTreeMap<String, usize>> {
         let refused = client.append("stream-0", Expected::NoStream, vec![EventBuilder::new("Refused").build()]).await;
         ensure!(
             matches!(refused, Err(Error::Rejected(_))),
-            "a stream that has events was taken for empty: {refused:?}"
+            "an append with NoStream was accepted on a stream with events: {refused:?}"
         );
         *sent.entry(pod.clone()).or_default() += 1;
     }
@@ -96,8 +96,8 @@ async fn fresh(prometheus: &Prometheus) -> anyhow::Result<()> {
 
 async fn exactly(prometheus: &Prometheus, expression: &str, wanted: usize) -> anyhow::Result<()> {
     let found = prometheus.number(expression).await?;
-    println!("i: {expression} is {found:?}, must be {wanted}");
-    ensure!(found == Some(wanted as f64), "{expression} is {found:?}, must be {wanted}");
+    println!("i: {expression} is {found:?}, expected {wanted}");
+    ensure!(found == Some(wanted as f64), "{expression} is {found:?}, expected {wanted}");
     Ok(())
 }
 
@@ -213,14 +213,18 @@ async fn follow(s: &Scenario, prometheus: &Prometheus, before: &[Target]) -> any
         // Both may be absent for a moment: the new pod of the same name has another address.
         match next {
             Some(next) if !stays => Ok(next.uid),
-            next => Err(format!("the old one stays: {stays}; the next one: {next:?}")),
+            next => Err(format!("the old target is present: {stays}; the new target: {next:?}")),
         }
     })
     .await?;
-    println!("i: {} ms after the end of {} its next pod {uid} is the target", deleted.elapsed().as_millis(), lost.pod);
+    println!(
+        "i: {} ms after the deletion of {} the new pod {uid} is the target",
+        deleted.elapsed().as_millis(),
+        lost.pod
+    );
     all_up(prometheus, MORE_NODES).await?;
     let now = prometheus.configured_at().await?;
-    ensure!(now == configured, "the configuration was read again, at {now} after {configured}");
+    ensure!(now == configured, "the configuration was loaded again, at {now} after {configured}");
     Ok(())
 }
 
@@ -243,7 +247,7 @@ async fn scrape(s: &Scenario, prometheus: &Prometheus) -> anyhow::Result<()> {
 async fn with_rights(s: &Scenario, access: &Access, directory: &Path) -> anyhow::Result<()> {
     for (verb, resource, wanted) in [("watch", "pods", true), ("delete", "pods", false), ("list", "secrets", false)] {
         let may = Access::may(&s.kubectl, &s.namespace, verb, resource).await?;
-        ensure!(may == wanted, "whether Prometheus may {verb} {resource} is {may}");
+        ensure!(may == wanted, "permission of Prometheus to {verb} {resource} is {may}, expected {wanted}");
     }
     let prometheus = Prometheus::start(access, directory).await?;
     println!("i: Prometheus answers at {}", prometheus.address());
@@ -285,7 +289,7 @@ async fn a_prometheus_ends_with_its_value() {
     };
     AssertUnwindSafe(fails).catch_unwind().await.unwrap_err();
     wait::until("Prometheus to be gone", MINUTE, || async {
-        if http::get(&ready).await.is_err() { Ok(()) } else { Err("it still answers") }
+        if http::get(&ready).await.is_err() { Ok(()) } else { Err("Prometheus still responds") }
     })
     .await
     .unwrap();

@@ -1,10 +1,6 @@
 //! Restarts, deletions and a lost status, in any order: all events are kept, and each pod keeps its node id.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -87,8 +83,8 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         target.set(s.endpoints().await?);
         let verdict = load.finish(MINUTE * 2).await?;
         println!("c: {verdict:?}");
-        ensure!(verdict.unnamed.is_empty(), "errors without a name: {:?}", verdict.unnamed);
-        ensure!(!verdict.waits.is_empty(), "no writer noticed that the store was away");
+        ensure!(verdict.unnamed.is_empty(), "errors without a reason: {:?}", verdict.unnamed);
+        ensure!(!verdict.waits.is_empty(), "no writer noticed that the store was unavailable");
         check_replicas_agree(s, "orders").await
     })
     .await
@@ -154,7 +150,7 @@ async fn the_status_is_emptied(s: &Scenario, load: &Workload, declared: &Declare
     ensure!(text_of(s, "tfc/main", "clusterId").await? == declared.cluster_id, "another cluster");
     ensure!(text_of(s, "evs/orders", "storeId").await? == declared.store_id, "another store");
     load.wait_for_progress().await?;
-    println!("c: the status of both was emptied and is as before");
+    println!("c: the status of Cluster and store was emptied and restored");
     Ok(())
 }
 
@@ -167,7 +163,7 @@ async fn everything_is_deleted_and_applied_again(
 ) -> anyhow::Result<()> {
     let kept = workload::read_all(target, Instant::now() + MINUTE).await?;
     s.kubectl.run(["delete", "evs/orders", "tfc/main", "--timeout=120s"]).await?;
-    wait::until("the pods to go", MINUTE * 2, || async {
+    wait::until("the pods to be deleted", MINUTE * 2, || async {
         let left = uids(s).await.map_err(|e| e.to_string())?;
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
@@ -186,7 +182,7 @@ async fn everything_is_deleted_and_applied_again(
     let again = workload::read_all(target, Instant::now() + MINUTE).await?;
     ensure!(
         !kept.is_empty() && again.starts_with(&kept),
-        "{} events, were {}: those from before are not there as they were",
+        "{} events, before {}: the earlier events are missing or changed",
         again.len(),
         kept.len()
     );

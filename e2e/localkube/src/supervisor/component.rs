@@ -32,7 +32,7 @@ pub(super) struct Component {
 
 impl Component {
     /// Starts a program and restarts the program whenever it ends.
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the tracker waits for this task")]
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the tracker waits for this task")]
     pub(super) fn start(launch: Launch, layout: &Layout, tasks: &TaskTracker) -> Self {
         let seen = ComponentStatus { name: launch.name.clone(), running: false, restarts: 0, last_exit: None };
         let seen = Arc::new(Mutex::new(seen));
@@ -78,7 +78,7 @@ impl Keeper {
             };
             lock(&self.seen).running = false;
             let Some(exit) = exit else { return };
-            println!("{} ended by itself: {exit}; starting it again", self.launch.name);
+            println!("{} ended unexpectedly: {exit}; restarting", self.launch.name);
             {
                 let mut seen = lock(&self.seen);
                 seen.restarts += 1;

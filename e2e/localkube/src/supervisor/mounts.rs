@@ -12,7 +12,7 @@ use std::{
 pub(super) fn cover(path: &Path) -> Result<(), Error> {
     const OPTIONS: &CStr = c"mode=755";
     mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, OPTIONS)
-        .map_err(|error| Io::new("mount a fresh directory on", path, error.into()).into())
+        .map_err(|error| Io::new("mount an empty directory on", path, error.into()).into())
 }
 
 /// Bind mounts the file `shown` over `path`.

@@ -42,7 +42,7 @@ pub(super) async fn furnish(instance: &Instance) -> Result<(), Error> {
 
 fn cover_sysctls(instance: &Instance) -> Result<(), Error> {
     let directory = instance.layout().sysctl_covers();
-    fs::create_dir_all(&directory).map_err(|source| Io::new("make", &directory, source))?;
+    fs::create_dir_all(&directory).map_err(|source| Io::new("create", &directory, source))?;
     for (name, value) in SYSCTLS {
         let real = Path::new("/proc/sys").join(name);
         let shown = directory.join(name.replace('/', "."));

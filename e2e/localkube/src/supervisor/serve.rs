@@ -24,7 +24,11 @@ const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 /// When a part of the cluster cannot be started.
 pub async fn run(state: &Path) -> Result<(), Error> {
     let instance = Instance::load(state)?.ok_or_else(|| {
-        Io::new("read", state, std::io::Error::new(std::io::ErrorKind::NotFound, "no cluster was prepared there"))
+        Io::new(
+            "read",
+            state,
+            std::io::Error::new(std::io::ErrorKind::NotFound, "no cluster was prepared in this directory"),
+        )
     })?;
     namespace::furnish(&instance).await?;
     let mut supervisor = Supervisor::start(instance).await?;
@@ -89,7 +93,7 @@ impl Supervisor {
             println!("{line}: {}", if matches!(response, Response::Failed { .. }) { "failed" } else { "done" });
         }
         if let Err(error) = protocol::send(&mut stream, &response).await {
-            println!("{line}: the answer was not taken: {error}");
+            println!("{line}: cannot send the response: {error}");
         }
     }
 

@@ -16,7 +16,7 @@ use std::{
 /// Empties a volume and resets owner and mode of its directory.
 pub(super) fn wipe(instance: &Instance, node: NodeId, volume: &str) -> Result<(), Error> {
     let path = instance.layout().node(node).volume(volume);
-    empty(&path).map_err(|source| Io::new("wipe", &path, source).into())
+    empty(&path).map_err(|source| Io::new("empty", &path, source).into())
 }
 
 fn empty(path: &Path) -> io::Result<()> {
@@ -45,7 +45,7 @@ pub(super) async fn add_limited(instance: &Instance, node: NodeId, mebibytes: u3
         number += 1;
     };
     let (directory, image) = (files.volume(&name), files.volume_image(&name));
-    fs::create_dir(&directory).map_err(|source| Io::new("make", &directory, source))?;
+    fs::create_dir(&directory).map_err(|source| Io::new("create", &directory, source))?;
     let made = make_and_mount(&directory, &image, mebibytes).await;
     if made.is_err() {
         let _ = fs::remove_file(&image);
@@ -55,8 +55,8 @@ pub(super) async fn add_limited(instance: &Instance, node: NodeId, mebibytes: u3
 }
 
 async fn make_and_mount(directory: &Path, image: &Path, mebibytes: u32) -> Result<(), Error> {
-    let file = fs::File::create_new(image).map_err(|source| Io::new("make", image, source))?;
-    file.set_len(u64::from(mebibytes) << 20).map_err(|source| Io::new("size", image, source))?;
+    let file = fs::File::create_new(image).map_err(|source| Io::new("create", image, source))?;
+    file.set_len(u64::from(mebibytes) << 20).map_err(|source| Io::new("set the size of", image, source))?;
     // No blocks are reserved for root, so a full volume is full for every user.
     Run::new("mkfs.ext4").args(["-q", "-m", "0"]).args([image]).output().await?;
     Run::new("mount").args(["-o", "loop"]).args([image, directory]).output().await?;

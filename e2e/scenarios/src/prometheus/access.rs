@@ -61,7 +61,7 @@ impl Access {
     /// When the API server refuses a request, or a file cannot be written.
     pub async fn grant(kubectl: &Kubectl, directory: &Path, namespaces: &[&str]) -> Result<Self, Error> {
         let [home, ..] = namespaces else {
-            return Err(Error::Incomplete { object: "the list of namespaces", field: "first one" });
+            return Err(Error::Incomplete { object: "the list of namespaces", field: "first entry" });
         };
         let at_home = kubectl.in_namespace(home);
         at_home.apply(account(home).to_string()).await?;

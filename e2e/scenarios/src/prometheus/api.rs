@@ -75,7 +75,7 @@ impl Prometheus {
         struct Runtime {
             last_config_time: String,
         }
-        let runtime: Runtime = self.ask("status/runtimeinfo", &[], "when it read its configuration").await?;
+        let runtime: Runtime = self.ask("status/runtimeinfo", &[], "the time of the last configuration load").await?;
         Ok(runtime.last_config_time)
     }
 

@@ -7,7 +7,7 @@ use taffrail_localkube::{command, kubectl, wait};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Prometheus is not built, or `TAFFRAIL_PROMETHEUS` is not set.
-    #[error("no {} (TAFFRAIL_PROMETHEUS names its directory): run `make e2e-long`, or `scripts/prometheus.sh`, which builds it and prints the directory", .0.display())]
+    #[error("{} does not exist: run `make e2e-long`, or run `scripts/prometheus.sh` and set TAFFRAIL_PROMETHEUS to the printed directory", .0.display())]
     NotBuilt(PathBuf),
     /// A program failed.
     #[error(transparent)]
@@ -35,7 +35,7 @@ pub enum Error {
     #[error(transparent)]
     NotReady(#[from] wait::TimedOut),
     /// The response does not have the expected form.
-    #[error("something else than {expected} was answered to {path}: {answer}")]
+    #[error("unexpected response to {path}: {answer}; expected {expected}")]
     Answer {
         /// The requested path or expression.
         path: String,

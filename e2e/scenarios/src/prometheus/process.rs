@@ -56,7 +56,7 @@ impl Prometheus {
         fs::write(&file, config(access).to_string())
             .map_err(|source| Error::Io { what: "write the configuration of Prometheus", source })?;
         promtool::check_config(&checker?, &file).await?;
-        let output = File::create(&log).map_err(|source| Error::Io { what: "make the log of Prometheus", source })?;
+        let output = File::create(&log).map_err(|source| Error::Io { what: "create the log of Prometheus", source })?;
         let option = |name: &str, path: &PathBuf| format!("--{name}={}", path.display());
         let mut command = Command::new(server?);
         command.env("PATH", search_path()).kill_on_drop(true);
@@ -71,7 +71,7 @@ impl Prometheus {
             let log = fs::read_to_string(&log).unwrap_or_default();
             async move {
                 if let Ok(Some(status)) = ended {
-                    return Err(format!("it ended ({status}): {}", end_of(&log)));
+                    return Err(format!("Prometheus ended ({status}): {}", end_of(&log)));
                 }
                 let address = address_in(&log).ok_or_else(|| end_of(&log))?;
                 http::get(&format!("http://{address}/-/ready")).await.map_err(|e| e.to_string())?;

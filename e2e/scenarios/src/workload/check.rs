@@ -56,13 +56,13 @@ impl Verdict {
     /// The first number out of bounds.
     pub fn check_undisturbed(&self, pods: usize) -> anyhow::Result<()> {
         let Self { exact, any, .. } = self;
-        ensure!(any.appends() == 3_000 && exact.appends() == 3_000, "not 3,000 appends each way: {self:?}");
-        ensure!(any.acknowledged == 3_000, "an append that expects nothing was not acknowledged: {self:?}");
-        ensure!(exact.unknown == 0, "an append without an answer: {self:?}");
+        ensure!(any.appends() == 3_000 && exact.appends() == 3_000, "not 3,000 appends of each writer kind: {self:?}");
+        ensure!(any.acknowledged == 3_000, "an append with `any` was not acknowledged: {self:?}");
+        ensure!(exact.unknown == 0, "an exact append without a response: {self:?}");
         // Six writers race for each revision and a single append succeeds: 500 of 3,000 if all writers proceed in step.
         // The real number is lower, because writers get out of step and `any` writers win some races.
-        ensure!(exact.acknowledged >= EXACT_MIN, "hardly any exact append came through: {self:?}");
-        ensure!(self.retried == 600, "not a tenth was sent again and answered as before: {self:?}");
+        ensure!(exact.acknowledged >= EXACT_MIN, "too few exact appends were acknowledged: {self:?}");
+        ensure!(self.retried == 600, "not every tenth append was retried with the same response: {self:?}");
         ensure!(self.subscribers == pods && self.moved == 0, "a subscriber did not stay on its pod: {self:?}");
         Ok(())
     }
@@ -124,14 +124,14 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Observ
             let there = found.iter().flatten().count();
             ensure!(
                 there == 0 || there == found.len(),
-                "{}: a batch is there in part: {:?}",
+                "{}: a batch is stored in part: {:?}",
                 record.stream,
                 record.ids
             );
             match record.outcome {
                 Outcome::Acknowledged { revision, position } => {
                     tally.acknowledged += 1;
-                    ensure!(there > 0, "{}: acknowledged at revision {revision} and lost", record.stream);
+                    ensure!(there > 0, "{}: acknowledged at revision {revision}, but not stored", record.stream);
                     for (n, event) in (0_u64..).zip(found.into_iter().flatten()) {
                         ensure!(
                             (event.revision, event.position) == (revision + n, position + n)
@@ -144,14 +144,14 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Observ
                 }
                 Outcome::Rejected => {
                     tally.rejected += 1;
-                    ensure!(there == 0, "{}: rejected, and stored: {:?}", record.stream, record.ids);
+                    ensure!(there == 0, "{}: rejected, but stored: {:?}", record.stream, record.ids);
                 }
                 Outcome::Unknown => tally.unknown += 1,
             }
         }
     }
     let told: usize = histories.iter().flat_map(|h| &h.records).map(|r| r.ids.len()).sum();
-    ensure!(stored.len() <= told, "{} events are stored, {told} were ever sent", stored.len());
+    ensure!(stored.len() <= told, "{} events are stored, but only {told} were sent", stored.len());
     for subscriber in seen {
         verdict.moved += subscriber.moves;
         compare(subscriber, stored)?;
@@ -167,12 +167,7 @@ fn index(stored: &[v1::RecordedEvent]) -> anyhow::Result<BTreeMap<&str, &v1::Rec
         ensure!(event.position > last, "position {} after {last}", event.position);
         last = event.position;
         let expected = next.entry(event.stream.as_str()).or_default();
-        ensure!(
-            event.revision == *expected,
-            "{}: revision {} where {expected} must follow",
-            event.stream,
-            event.revision
-        );
+        ensure!(event.revision == *expected, "{}: revision {} instead of {expected}", event.stream, event.revision);
         *expected += 1;
         ensure!(by_id.insert(event.id.as_str(), event).is_none(), "event {} is stored twice", event.id);
         ensure!(event.data.as_ref() == event.id.as_bytes(), "event {} has other bytes than were sent", event.id);
@@ -184,15 +179,15 @@ fn compare(seen: &Observation, stored: &[v1::RecordedEvent]) -> anyhow::Result<(
     let pod = seen.pod;
     for (n, event) in stored.iter().enumerate() {
         let Some(got) = seen.events.get(n) else {
-            bail!("the subscriber of pod {pod} saw {} of {} events", seen.events.len(), stored.len());
+            bail!("the subscriber of pod {pod} received {} of {} events", seen.events.len(), stored.len());
         };
         let expected = (event.position, &event.stream, event.revision, &event.id);
         ensure!(
             (got.0, &got.1, got.2, &got.3) == expected,
-            "the subscriber of pod {pod} saw {got:?} where {expected:?} follows"
+            "the subscriber of pod {pod} received {got:?} instead of {expected:?}"
         );
     }
-    ensure!(seen.events.len() == stored.len(), "the subscriber of pod {pod} saw an event that is not stored");
+    ensure!(seen.events.len() == stored.len(), "the subscriber of pod {pod} received an event that is not stored");
     Ok(())
 }
 

@@ -117,7 +117,7 @@ impl Workload {
     /// Every tenth append is sent again through another pod. Each writer sends `appends` batches, or batches without
     /// end if `None`.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
     pub fn start(target: &Target, appends: Option<usize>, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Progress::default();
@@ -141,7 +141,7 @@ impl Workload {
         this
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns this task")]
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns this task")]
     fn subscribe(&mut self, pod: usize) {
         self.subscribers.spawn(subscriber::run(self.target.clone(), pod, Arc::clone(&self.last_subscriber)));
     }
@@ -164,7 +164,7 @@ impl Workload {
         let wanted = self.progress.acknowledged() + 100;
         wait::until("appends to go on", PROGRESS_MAX, || async {
             let now = self.progress.acknowledged();
-            if now >= wanted { Ok(()) } else { Err(format!("{now} of {wanted}")) }
+            if now >= wanted { Ok(()) } else { Err(format!("{now} of {wanted} batches are acknowledged")) }
         })
         .await
     }
@@ -217,7 +217,7 @@ impl Workload {
         let mut seen = Vec::new();
         while let Some(done) = tokio::time::timeout_at(end, self.subscribers.join_next())
             .await
-            .map_err(|_| anyhow::anyhow!("a subscriber did not see the last event in time"))?
+            .map_err(|_| anyhow::anyhow!("a subscriber did not receive the last event in time"))?
         {
             seen.push(done?);
         }

@@ -35,7 +35,7 @@ pub(crate) async fn a_class_appears(s: &Scenario) -> anyhow::Result<()> {
     };
     let mended = mended.await;
     s.kubectl.delete(["storageclass", NO_CLASS]).await?;
-    println!("j: the class appeared: Stable within {:?}", mended?);
+    println!("j: the class was created: Stable within {:?}", mended?);
     Ok(())
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn a_class_appears(s: &Scenario) -> anyhow::Result<()> {
 /// other users may need the default class.
 pub(crate) async fn no_default(s: &Scenario) -> anyhow::Result<()> {
     if s.local_kube().is_err() {
-        println!("j: not our cluster, so its default StorageClass is left as it is");
+        println!("j: an existing cluster, so its default StorageClass is not changed");
         return Ok(());
     }
     let class = default_class(s).await?;
@@ -58,6 +58,8 @@ pub(crate) async fn no_default(s: &Scenario) -> anyhow::Result<()> {
     s.patch(&class, &default("true")).await?;
     let (told, ()) = (told?, begun?);
     let mended = s.wait_stable(&["tfc/nodefault"], MINUTE * 2).await?;
-    println!("j: no default StorageClass was told after {told:?}; marked as default: Stable within {mended:?}");
+    println!(
+        "j: the missing default StorageClass was reported after {told:?}; marked as default: Stable within {mended:?}"
+    );
     Ok(())
 }

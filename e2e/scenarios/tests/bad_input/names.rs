@@ -25,12 +25,15 @@ pub(crate) async fn of_a_store(s: &Scenario) -> anyhow::Result<()> {
     s.wait_stable(&["tfc/main"], MINUTE).await?;
     let took = says(s, "evs/orders", "NameTaken", &["Service orders", "rename or delete it", "main-clients"]).await?;
     let after = s.get("svc/orders").await?;
-    ensure!(after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"], "it was changed: {after}");
+    ensure!(
+        after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"],
+        "the foreign Service was changed: {after}"
+    );
     s.kubectl.delete(["svc/orders"]).await?;
     let mended = s.wait_stable(&["evs/orders"], AT_ONCE).await?;
     let ours = s.get("svc/orders").await?;
-    ensure!(ours["spec"]["selector"]["app"].is_null(), "not ours: {ours}");
-    println!("j: a taken name was told after {took:?}; after the Service went, Stable within {mended:?}");
+    ensure!(ours["spec"]["selector"]["app"].is_null(), "the Service does not belong to the store: {ours}");
+    println!("j: a name conflict was reported after {took:?}; after deletion of the Service, Stable within {mended:?}");
     Ok(())
 }
 
@@ -100,8 +103,8 @@ pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     words.push("rename or delete them");
     let took = says(s, "tfc/taken", "NameTaken", &words).await?;
     let after = present(s).await?;
-    ensure!(after == before, "something was made or seized: {after:?} instead of {before:?}");
-    ensure!(s.get("tfc/taken").await?["status"]["clusterId"].is_null(), "it was begun");
+    ensure!(after == before, "an object was created or adopted: {after:?} instead of {before:?}");
+    ensure!(s.get("tfc/taken").await?["status"]["clusterId"].is_null(), "the Cluster was started");
 
     // After deletion of all but one foreign object, the condition names only this object, and nothing is created.
     let (last, others) = strangers.split_last().context("no strangers")?;
@@ -124,7 +127,7 @@ pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     let seen = start.elapsed();
     let mended = s.wait_stable(&["tfc/taken"], MINUTE * 2).await?;
     println!(
-        "j: {} taken names of a Cluster were told after {took:?}, the last one alone after {fewer:?}; it was seen free \
+        "j: {} name conflicts of a Cluster were reported after {took:?}, the last alone after {fewer:?}; noticed as free \
          after {seen:?}, Stable {mended:?} later",
         names.len()
     );
@@ -142,7 +145,10 @@ pub(crate) async fn of_a_namespace_that_ends(s: &Scenario) -> anyhow::Result<()>
     kubectl.run(["wait", "--for=condition=Stable", "tfc/main", "evs/orders", "--timeout=120s"]).await?;
     for object in ["tfc/main", "evs/orders"] {
         let found = kubectl.json(["get", object]).await?;
-        ensure!(!found["metadata"]["finalizers"].is_null(), "{object} is not held, so this would show nothing");
+        ensure!(
+            !found["metadata"]["finalizers"].is_null(),
+            "{object} has no finalizer, so the test would prove nothing"
+        );
     }
     kubectl.run(["patch", "tfc/main", "--type=merge", "-p", "{\"spec\":{\"paused\":true}}"]).await?;
     kubectl.run(["wait", "--for=condition=Paused", "tfc/main", "--timeout=60s"]).await?;
