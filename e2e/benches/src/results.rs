@@ -7,9 +7,9 @@ use std::{fmt::Write, fs, path::Path, process::Command};
 const HEAD: &str = "\
 # What the hot paths cost
 
-Written by `make bench`. Every path is measured in turns with a minimal baseline, the reference, in the same run on the same
-machine. The ratio shows the cost of Taffrail's own work; the rates depend mostly on the machine. Rates are medians over the
-rounds, in units per second; the spread is the lowest and the highest ratio of a round.
+Written by `make bench`. Every path is measured in turns with a minimal baseline, the reference, in the same run on the
+same machine. The ratio shows the cost of Taffrail's own work; the rates depend mostly on the machine. Rates are medians
+over the rounds, in units per second; the spread is the lowest and the highest ratio of a round.
 
 ";
 

@@ -67,7 +67,10 @@ pub enum Error {
     #[error("state root {} is too long for the paths of sockets below it; choose a shorter --state-root", .0.display())]
     PathTooLong(PathBuf),
     /// The cluster is up and has problems.
-    #[error("cluster {name} is up but not healthy: {problems}; see the logs in {}, or end the cluster with 'localkube down'", logs.display())]
+    #[error(
+        "cluster {name} is up but not healthy: {problems}; see the logs in {}, or end the cluster with 'localkube down'",
+        logs.display()
+    )]
     Unhealthy {
         /// Name of the cluster.
         name: InstanceName,

@@ -1,7 +1,8 @@
 //! The processes inside the namespaces of a cluster.
 //!
-//! [`init()`] is the first process and only reaps ended processes; the child process [`supervise`] runs the cluster. The
-//! work is split because a process reaping all children would also consume the exit statuses awaited by [`supervise`].
+//! [`init()`] is the first process and only reaps ended processes; the child process [`supervise`] runs the cluster.
+//! The work is split because a process reaping all children would also consume the exit statuses awaited by
+//! [`supervise`] for single components.
 
 mod component;
 mod faults;
