@@ -110,7 +110,7 @@ pub(crate) struct UpArguments {
     /// Number of volumes on each node
     #[arg(long, default_value_t = Config::DEFAULT_VOLUMES)]
     pub(crate) volumes: u8,
-    /// Number of the address slot, 0 to 15 [default: first free slot]
+    /// Number of the address slot, 0 to 15; the first free slot if not given
     #[arg(long, conflicts_with_all = ["link", "pods", "services"])]
     pub(crate) slot: Option<Slot>,
     /// Address range of host, API server and nodes, /27 or larger
