@@ -40,7 +40,7 @@ impl Finding {
     fn unsaid(type_: ConditionType) -> Self {
         match type_.polarity() {
             Polarity::TrueIsNotable => Self::no(type_, Reason::AsExpected, ""),
-            Polarity::TrueIsGood => Self::unknown(type_, Reason::NotObserved, "the operator has not observed the object yet"),
+            Polarity::TrueIsGood => Self::unknown(type_, Reason::NotObserved, "the object was not observed yet"),
         }
     }
 }
