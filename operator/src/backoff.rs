@@ -11,8 +11,8 @@ use std::{
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
-/// Consecutive conflicts retried after the short delay. More conflicts mean a rival writer, and the exponential backoff
-/// applies.
+/// Consecutive conflicts retried after the short delay. More conflicts mean a rival writer, and the
+/// exponential backoff applies.
 const CONFLICTS_SOON: u32 = 10;
 
 /// Consecutive failures by UID of the object.

@@ -34,8 +34,7 @@ struct Inner {
 }
 
 impl Health {
-    /// Creates a state that is live and not ready. Readiness needs both kinds and `caches` calls of
-    /// [`Self::cache_filled`].
+    /// Creates a live state, not ready yet. Readiness needs both kinds and `caches` calls of [`Self::cache_filled`].
     pub fn new(metrics: Metrics, caches: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -48,19 +47,19 @@ impl Health {
         }
     }
 
-    /// Notes that the API server serves both kinds.
+    /// Notes both kinds as served by the API server.
     pub fn kinds_served(&self) {
         self.inner.kinds_served.store(1, Ordering::Relaxed);
         self.inner.metrics.crds_found();
     }
 
-    /// Notes that the caches of another scope are filled.
+    /// Notes the caches of another scope as filled.
     pub fn cache_filled(&self) {
         let less = |waiting: usize| Some(waiting.saturating_sub(1));
         let _before = self.inner.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Records a heartbeat every second until `stop` is cancelled, as proof that the runtime still schedules tasks.
+    /// Records a heartbeat every second until `stop` is cancelled, to prove that the runtime schedules tasks.
     pub async fn beat(&self, stop: CancellationToken) {
         let mut every = tokio::time::interval(BEAT);
         loop {

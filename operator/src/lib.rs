@@ -5,8 +5,8 @@
 //! - The coordinator among the nodes decides how to reach the desired state. The operator touches a pod only after
 //!   evidence from the nodes.
 //!
-//! Both controllers have the same files: `observe` reads, `plan` is a pure function, `act` carries out the plan,
-//! `status` reports.
+//! Both controllers have the same files: `observe` reads, `plan` is a pure function, `act` carries out the
+//! plan, `status` reports.
 //!
 //! All state is in the API server and on the nodes. Memory of the process is only a cache: any reconcile may be the
 //! first after a crash.

@@ -54,7 +54,7 @@ impl Metrics {
         registry.register(Box::new(build))?;
         Ok(Self {
             reconciles: counters("reconciles_total", "Finished reconciles.", &["kind", "result"])?,
-            reconcile_errors: counters("reconcile_errors_total", "Failed reconciles by error class.", &["kind", "class"])?,
+            reconcile_errors: counters("reconcile_errors_total", "Failed reconciles by class.", &["kind", "class"])?,
             queue_errors: counters("queue_errors_total", "Errors of the work queue.", &["kind"])?,
             watch_errors: counters("watch_errors_total", "Watches that failed and were restarted.", &["watch"])?,
             status_writes: counters("status_writes_total", "Writes of a status.", &["kind"])?,
@@ -103,7 +103,7 @@ impl Metrics {
         self.node_calls.with_label_values(&[method, result]).inc();
     }
 
-    /// Notes that the API server serves both kinds.
+    /// Notes both kinds as served by the API server.
     pub fn crds_found(&self) {
         self.crds_ready.set(1);
     }

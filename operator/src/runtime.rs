@@ -29,7 +29,9 @@ const GROUP_VERSION: &str = "taffrail.io/v1alpha1";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No configuration for access to an API server was found.
-    #[error("no configuration for access to a Kubernetes API server: {0}; set KUBECONFIG, or run in a pod with a service account")]
+    #[error(
+        "no configuration for access to a Kubernetes API server: {0}; set KUBECONFIG, or run in a pod with a service account"
+    )]
     Config(#[source] Box<kube::config::InferConfigError>),
     /// The Kubernetes client cannot be built from the configuration.
     #[error("the Kubernetes client cannot be built: {0}")]
@@ -69,8 +71,8 @@ pub fn install_logging(logging: &Logging) {
 /// Runs the operator until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The operator cannot start, or a task ended before the shutdown. Only a restart of the process restores a clean
-/// state.
+/// The operator cannot start, or a task ended before the shutdown. Only a restart of the process restores
+/// a clean state.
 #[expect(clippy::disallowed_methods, reason = "the seam is the node's; `run` owns these tasks and waits for them")]
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     let client = client().await?;
@@ -115,8 +117,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     early.map_or(Ok(()), |task| Err(Error::Ended(task)))
 }
 
-/// Builds the client of the API server, with timeouts and without built-in retries: the backoff of each object decides
-/// about retries.
+/// Builds the client of the API server, with timeouts and without built-in retries: the backoff of each object
+/// decides about retries.
 ///
 /// # Errors
 /// No configuration was found, or the configuration is unusable.

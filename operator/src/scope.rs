@@ -1,5 +1,5 @@
-//! Controllers of a scope (a namespace, or all namespaces): the watches, the context, and a task for each of the two
-//! controllers.
+//! Controllers of a scope (a namespace, or all namespaces): the watches, the context, and a task for each of
+//! the two controllers.
 
 use crate::{
     apply::Writer,
@@ -172,8 +172,8 @@ where
     while let Some(result) = controller.next().await {
         match result {
             Ok(_) => {}
-            // Normal after a deletion, and the only sign of the deletion: an object absent from the cache is not
-            // reconciled.
+            // Normal after a deletion, and the only sign of the deletion: an object absent from the cache
+            // is not reconciled.
             Err(controller::Error::ObjectNotFound(object)) => {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 reconcile_frame::object_gone::<K>(&context, namespace, &object.name, object.extra.uid.as_deref());

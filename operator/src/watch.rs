@@ -1,6 +1,6 @@
-//! Watches with separate backoffs. The controller runtime merges all triggers into a single stream with a shared
-//! backoff, so an error of one watch would pause every other watch. This module therefore logs, counts and drops the
-//! errors.
+//! Watches with separate backoffs. The controller runtime merges all triggers into a single stream with a
+//! shared backoff, so an error of one watch would pause every other watch. This module therefore logs, counts
+//! and drops the errors.
 
 use crate::metrics::Metrics;
 use futures::{Stream, StreamExt};

@@ -73,8 +73,8 @@ impl Watches {
             watcher.changes("Cluster", |cluster| fingerprint(cluster, cluster_status_is_empty(cluster)));
         let (event_stores, store_changes) =
             watcher.changes("EventStore", |store| fingerprint(store, store_status_is_empty(store)));
-        // Each controller needs the other kind as a trigger, and a watch feeds a single stream, so both kinds are
-        // watched twice.
+        // Each controller needs the other kind as a trigger, and a watch feeds a single stream, so both kinds
+        // are watched twice.
         let (_, store_shapes) = watcher.changes("EventStore", |store: &Guarded<EventStore>| fingerprint(store, false));
         let (_, cluster_shapes) = watcher.changes("Cluster", |cluster: &Guarded<Cluster>| fingerprint(cluster, false));
         let (_, set_changes) = watcher.all("apps::StatefulSet", objects_of_clusters());
