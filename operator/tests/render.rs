@@ -1,5 +1,5 @@
-//! Golden files of every rendered object. `UPDATE_GOLDEN=1 cargo test -p taffrail-operator --test render` rewrites them;
-//! review the difference like code: a change of the pod template restarts every node.
+//! Golden files of all rendered objects. `UPDATE_GOLDEN=1 cargo test -p taffrail-operator --test render` rewrites the
+//! files; review the difference like code: a change of the pod template restarts every node.
 
 use serde::Serialize;
 use std::path::PathBuf;
