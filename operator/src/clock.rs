@@ -1,6 +1,6 @@
 //! Wall clock and random numbers. A reconcile reads both at the edge and passes the values on, so plans and statuses
 //! are pure functions of their arguments.
-#![expect(clippy::disallowed_methods, reason = "this module is the one owner of these calls")]
+#![expect(clippy::disallowed_methods, reason = "this module is the only owner of these calls")]
 
 use k8s_openapi::jiff::Timestamp;
 

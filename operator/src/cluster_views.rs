@@ -89,7 +89,7 @@ impl ClusterViews {
             addresses,
             publish,
         };
-        #[expect(clippy::disallowed_methods, reason = "the follower owns this task and ends it when it is dropped")]
+        #[expect(clippy::disallowed_methods, reason = "the follower owns this task and aborts the task on drop")]
         let task = tokio::spawn(task.run());
         let batcher = Arc::default();
         let follower = Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, observation, batcher, task };

@@ -139,7 +139,7 @@ impl ConflictWatches {
         });
         let any = futures::future::select_all(free);
         let (of, triggers) = (waiter.clone(), self.triggers.clone());
-        #[expect(clippy::disallowed_methods, reason = "the wait owns this task and ends it when it is dropped")]
+        #[expect(clippy::disallowed_methods, reason = "the watch owns this task and aborts the task on drop")]
         let task = tokio::spawn(async move {
             any.await;
             of.trigger(&triggers).await;

@@ -30,7 +30,8 @@ const GROUP_VERSION: &str = "taffrail.io/v1alpha1";
 pub enum Error {
     /// No configuration for access to an API server was found.
     #[error(
-        "no configuration for access to a Kubernetes API server: {0}; set KUBECONFIG, or run in a pod with a service account"
+        "no configuration for access to a Kubernetes API server: {0}; set KUBECONFIG, or run in a pod with a service \
+         account"
     )]
     Config(#[source] Box<kube::config::InferConfigError>),
     /// The Kubernetes client cannot be built from the configuration.
@@ -73,7 +74,7 @@ pub fn install_logging(logging: &Logging) {
 /// # Errors
 /// The operator cannot start, or a task ended before the shutdown. Only a restart of the process restores
 /// a clean state.
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; `run` owns these tasks and waits for them")]
+#[expect(clippy::disallowed_methods, reason = "the operator is no node; `run` owns these tasks and waits for them")]
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     let client = client().await?;
     let metrics = Metrics::new()?;

@@ -53,7 +53,7 @@ pub(crate) struct ProcessHandles {
 }
 
 /// Starts both controllers for a namespace, or for all namespaces. The tasks end when `stop` is cancelled.
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; the owner of `tasks` waits for them")]
+#[expect(clippy::disallowed_methods, reason = "the operator is no node; the owner of `tasks` waits for them")]
 pub(crate) fn start(
     process: &ProcessHandles,
     namespace: Option<&str>,

@@ -65,7 +65,7 @@ impl Actor<'_> {
     }
 
     async fn carry_out_plan(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
-        self.progress.at("checking the names of its objects for conflicts");
+        self.progress.at("checking the names of the Cluster's objects for conflicts");
         let conflicts = self.name_conflicts(plan).await?;
         if !conflicts.is_empty() {
             return Err(Error::NameConflict { conflicts });

@@ -78,7 +78,7 @@ async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Err
 }
 
 /// Closes the stores declared by an object that is being deleted. `None`: a view taken after the last close names no
-/// store of the object any more, so the object may go. The coordinator examines the stores anew for each view requested
+/// store of the object any more, so the object may go. The coordinator examines the stores again for each view requested
 /// by this function.
 pub(super) async fn close(
     ctx: &Context,

@@ -48,13 +48,13 @@ pub(crate) struct Observation {
 /// Next action for the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// None: the Cluster does not exist.
+    /// Do nothing: the Cluster does not exist.
     NoCluster,
     /// Wait: the Cluster is not formed or does not answer.
     Wait,
     /// Declare the store and its properties to the nodes.
     Declare,
-    /// None: the store exists as desired, and the coordinator does the rest.
+    /// Do nothing: the store exists as desired, and the coordinator does the rest.
     Nothing,
 }
 

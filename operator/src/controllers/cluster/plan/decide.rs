@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 /// Phrase for the wait of every step of a paused Cluster.
 const PAUSED: &str = "spec.paused to be set to false";
 
-/// Decides about a Cluster in a single reconcile.
+/// Decides about a Cluster, formed or not, paused or not.
 pub(crate) fn plan(wish: &Wish, observation: &Observation, now: Timestamp) -> Plan {
     let mut plan = match &observation.recorded {
         Recorded::Identity(identity) if identity.formed || bootstrap::is_formed(identity, observation) => {
