@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Longest delay between two reconciles of an object. A safety net: triggers are the normal mechanism.
+/// Delay before a reconcile without any trigger. A safety net: triggers are the normal mechanism.
 pub(crate) const REQUEUE: Duration = Duration::from_secs(420);
 /// Time limit of the report after a reconcile has used up its deadline.
 const REPORT_WITHIN: Duration = Duration::from_secs(10);
