@@ -107,7 +107,7 @@ fn without_a_majority_nothing_is_touched() {
 
 #[test]
 fn a_group_that_cannot_be_formed_names_the_node_that_is_to_form_it() {
-    for (replicas, in_its_place) in [(3, "; another one does it in its place"), (1, "")] {
+    for (replicas, in_its_place) in [(3, "; another node takes over"), (1, "")] {
         let mut toy = Toy::new(3);
         toy.declare("a", replicas);
         let node = toy.initializer("a");
