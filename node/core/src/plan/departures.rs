@@ -6,10 +6,10 @@ use crate::{
     ids::{GroupId, NodeId},
 };
 
-/// Plans the removal of drained and lost nodes once no group names the node, and reports the nodes that must wait.
+/// Plans the removal of drained and lost nodes once no group names the node, and reports departing nodes that wait.
 ///
-/// A drained node that never confirmed the removal of its data is removed by force:
-/// - The old data stays on disk, under replica ids that no new replica ever gets. The disk can only return as a new node.
+/// A silent node that never confirmed the removal of all data is removed by force:
+/// - The old data stays on disk under replica ids without further use, and the disk can only return as a new node.
 /// - Until the removal by force, the catalogue keeps all replicas of the node. A node that answers in time, or whose
 ///   drain is cancelled, therefore removes the old data before receiving new data.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {

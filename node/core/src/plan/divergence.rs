@@ -78,8 +78,8 @@ fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<Str
 /// Returns the permitted fences of a group.
 ///
 /// - The fenced replica contradicts a majority of all voters, not merely of the voters that answered.
-/// - All replicas of the majority run and are close to the leader. Without the fenced replica, the group therefore keeps
-///   all data and a quorum.
+/// - All replicas of the majority run and are close to the leader, so the group keeps all data and a quorum when the
+///   replica is fenced.
 /// - At most one voter and one learner are fenced at a time.
 /// - The system group permits no fence, because each replica is a node, and only a person replaces a node.
 fn permitted(

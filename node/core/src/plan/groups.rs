@@ -100,8 +100,7 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
         approach(g, &to, plan);
         return;
     }
-    let sentence =
-        format!("too few nodes accept replicas for {replicas} replicas; add nodes or declare fewer replicas");
+    let sentence = format!("too few nodes for {replicas} replicas; add nodes or declare fewer replicas");
     let leaving = g.record.nodes().find(|n| state(*n) == Some(NodeState::Draining));
     let reason = if leaving.is_some() { WaitReason::ScaleDownBlocked } else { WaitReason::NotEnoughNodes };
     plan.wait(Some(g.record.store), leaving, reason, sentence);
