@@ -69,8 +69,8 @@ mod tests {
         for state in [NodeState::Member, NodeState::Draining, NodeState::Replacing { by: None }] {
             assert_eq!(planned(REPLACEMENT, until, state), []);
         }
-        assert_eq!(planned("operator", 200, gone), [], "another holder gives back its own");
-        assert_eq!(planned(REPLACEMENT, 100, gone), [], "one that has run out is none");
+        assert_eq!(planned("operator", 200, gone), [], "another holder releases the grant itself");
+        assert_eq!(planned(REPLACEMENT, 100, gone), [], "an expired grant needs no release");
     }
 
     #[test]
@@ -82,6 +82,6 @@ mod tests {
             assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), std::slice::from_ref(&release));
         }
         let state = NodeState::Replacing { by: None };
-        assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), [], "it goes on");
+        assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), [], "the replacement is in progress");
     }
 }

@@ -115,7 +115,7 @@ mod tests {
         let can = |candidate| can_take_over(LEADER, candidate, 10);
         assert!(can(candidate(2, true, 12)) && can(candidate(2, true, 10)) && can(candidate(2, true, 9)));
         assert!(!can(candidate(2, true, 8)), "two entries are missing");
-        assert!(!can(candidate(2, true, 0)), "nothing is known of the log");
+        assert!(!can(candidate(2, true, 0)), "the log is unknown");
         assert!(!can(candidate(2, false, 10)), "a learner");
         assert!(!can(candidate(1, true, 10)), "the leader itself");
     }
@@ -125,7 +125,7 @@ mod tests {
         let best = |replicas: &[Candidate]| best_candidate(LEADER, replicas.iter().copied()).map(|c| c.replica.get());
         let replicas = [candidate(1, true, 20), candidate(2, true, 9), candidate(3, true, 10), candidate(4, false, 15)];
         assert_eq!(best(&replicas), Some(3));
-        assert_eq!(best(&[candidate(3, true, 10), candidate(2, true, 10)]), Some(3), "the highest id of equal ones");
+        assert_eq!(best(&[candidate(3, true, 10), candidate(2, true, 10)]), Some(3), "the highest id among equals");
         assert_eq!(best(&[candidate(1, true, 20), candidate(4, false, 15)]), None);
     }
 }
