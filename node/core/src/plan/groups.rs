@@ -73,8 +73,8 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     }
 }
 
-/// Retires replicas that the catalogue expects but whose nodes have tombstones for the replicas; returns true if any
-/// replica was retired.
+/// Retires replicas that a node has removed for good although the catalogue has not retired the replica; returns true
+/// if any replica was retired.
 ///
 /// A replica with a tombstone never runs again, so the planner retires the replica at once, although the membership
 /// still names the replica. A new replica then replaces the old one in a single membership change, on the same node if

@@ -66,7 +66,7 @@ fn nodes_with_replica(g: &GroupView, stays: &dyn Fn(NodeId) -> bool) -> Vec<(Ran
     ranked.collect()
 }
 
-/// Ranks the members without a usable replica, in the order of [`Catalogue::by_load`](crate::catalogue::Catalogue).
+/// Ranks the members without a usable replica, fewest replicas first.
 fn nodes_without_replica(g: &GroupView, taken: &BTreeSet<NodeId>) -> Vec<(Rank, NodeId)> {
     let successor = g.record.nodes().find_map(|n| match g.catalogue.nodes.get(&n).map(|n| n.state) {
         Some(NodeState::Replacing { by }) => by,

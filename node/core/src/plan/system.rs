@@ -1,5 +1,5 @@
-//! Membership of the system group: new nodes become learners, [`system_voters`] of the nodes vote, and departing nodes
-//! leave the membership.
+//! Membership of the system group: new nodes become learners, a fixed number of nodes vote ([`system_voters`]), and
+//! departing nodes leave the membership.
 //!
 //! In the system group the replica id equals the node id.
 

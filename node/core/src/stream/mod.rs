@@ -1,5 +1,5 @@
-//! State machine of a partition of a store. [`apply()`] executes a [`Command`] of the log and returns the outcomes. The
-//! only input and output besides the command is the [`State`] of the partition.
+//! State machine of a partition of a store. [`apply()`] executes a [`Command`] of the log and returns the outcomes.
+//! Apart from the command, only the partition's own [`PartitionMeta`] and [`State`] are read and written.
 
 mod apply;
 mod block;
