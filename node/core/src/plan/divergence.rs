@@ -32,7 +32,8 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
         }
         let votes = votes(o, *group);
         if !divergent.contains_key(group) && !votes.is_empty() {
-            let sentence = "replicas reached different states after applying the same log, and no majority agrees; keep all volumes";
+            let sentence = "replicas reached different states after applying the same log, and no majority agrees; \
+                            keep all volumes";
             plan.wait(store, None, WaitReason::ReplicaInconsistent, sentence.into());
         }
         fence_one(c, o, permitted(c, o, *group, observed, &votes), plan);

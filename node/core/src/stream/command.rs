@@ -40,7 +40,7 @@ pub enum Kind {
         /// True to refuse all new appends.
         closed: bool,
     },
-    /// Puts newer rules in force for all later entries; never lowers the rules. Requires that the binaries of all members
-    /// know the new rules.
+    /// Puts newer rules in force for all later entries; never lowers the rules. Requires that the binaries of all
+    /// members know the new rules.
     RaiseRules(u32),
 }
