@@ -123,7 +123,8 @@ mod tests {
             Span::current().record("node", 7);
             let call = tracing::info_span!("call", method = "Append", request_id = "r1", store = field::Empty);
             let request = async {
-                taffrail_gateway::calls::of_store(&taffrail_core::names::StoreName::new("default", "orders").unwrap());
+                let store = taffrail_core::names::StoreName::new("default", "orders").unwrap();
+                taffrail_gateway::instrument::record_store(&store);
                 rt::spawn(async { tracing::info!(term = 3, "something happened") }).await.unwrap();
             };
             request.instrument(call).await;

@@ -27,5 +27,9 @@ pub mod taffrail {
 
 pub use taffrail::{admin::v1 as admin, peer::v1 as peer, storage::v1 as storage, v1};
 
+/// Maximum size of one gRPC message in both directions, in bytes. Servers and clients of the ports for clients and for
+/// peers set this limit: 40 MiB hold the largest configurable batch, 32 MiB, with the framing of its events.
+pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
+
 /// Encoded `FileDescriptorSet` of all files, for server reflection and the breaking-change test.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

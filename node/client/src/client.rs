@@ -15,8 +15,7 @@ pub const STORE: &str = "taffrail-store";
 pub const HOP: &str = "taffrail-hop";
 /// Metadata key of the request id, which the nodes write into their logs.
 pub const REQUEST_ID: &str = "taffrail-request-id";
-/// Maximum size of a message in both directions, in bytes: the largest batch with its framing.
-pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
+pub use taffrail_proto::MESSAGE_BYTES_MAX;
 
 /// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]

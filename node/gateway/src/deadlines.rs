@@ -1,11 +1,8 @@
-//! The deadline of a call, from the moment it arrives. The services answer a little before it; this layer answers for those
-//! that have not, and ends streams that go on, so that the last word is always ours and has a reason. tonic's own timer
-//! would say CANCELLED without one, to unary calls only, and would leave streams open.
+//! [`EnforceDeadlines`], the layer that answers calls whose deadline has passed. A service answers a little before the
+//! deadline by itself; for a service that does not, the layer answers with a status of the gateway and ends open
+//! streams. The timer of tonic would answer `CANCELLED` without a reason, to unary calls only, and leave streams open.
 
-use super::{
-    forward::parse_timeout,
-    status::{Problem, Reason},
-};
+use super::status::{Problem, Reason};
 use futures::future::BoxFuture;
 use http::{Extensions, HeaderMap, Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
@@ -23,68 +20,74 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tower::{Layer, Service};
 
-/// The longest deadline that is kept.
-const DEADLINE_MAX: Duration = Duration::from_secs(3600);
-/// Part of a client's time that is kept for the answer: one that comes when the client has just left says nothing.
+/// The longest time that a client can give a call; a longer `grpc-timeout` counts as this one.
+const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Upper bound of the time reserved to deliver the answer, because a client that has given up reads no answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(50);
-/// Nothing is read, synced or answered in less: a call with less time left has none.
+/// A call with less time left is answered at once: no read, sync or answer completes in less.
 const USABLE_TIME_MIN: Duration = Duration::from_millis(1);
-/// Calls whose every change goes through `Proposing`. Of others (the operator's, peers' frames) this layer could not say
-/// that nothing was done.
-const OURS: [&str; 2] = ["/taffrail.v1.", "/grpc."];
+/// Paths of the services that report proposals through [`MaybeProposed`]. For other services (administration, frames of
+/// peers) the layer does not know whether a call had an effect, and therefore answers none of their calls.
+const SERVICES: [&str; 2] = ["/taffrail.v1.", "/grpc."];
+/// Maximum number of digits in `grpc-timeout`, by the gRPC protocol.
+const TIMEOUT_DIGITS_MAX: usize = 8;
 
-/// Whether the answer of a call may have to be "unknown": true from the moment that something was handed over which may
-/// become an entry of the log, until it is known that it did not.
+/// Whether the append of a call may have become an entry of the log: set before a proposal is handed over, cleared when
+/// the proposal is known to have failed. Clones share the flag.
 #[derive(Clone, Debug, Default)]
-pub struct Proposing(Arc<AtomicBool>);
+pub(crate) struct MaybeProposed(Arc<AtomicBool>);
 
-impl Proposing {
-    /// Something may be proposed from now on.
-    pub fn begins(&self) {
+impl MaybeProposed {
+    /// Marks the start of a proposal.
+    pub(crate) fn begin(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
-    /// It is known that nothing was.
-    pub fn was_not(&self) {
+    /// Marks that the proposal provably did not reach the log.
+    pub(crate) fn rule_out(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
-    fn may_be(&self) -> bool {
-        // Written and read by polls of one and the same task.
+    fn get(&self) -> bool {
+        // Relaxed suffices: polls of one task write and read the flag.
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The time that a client gave its call.
+/// The deadline that a client set for its call, a request extension.
 #[derive(Clone, Debug)]
-pub struct Limit {
-    /// When the service must answer: early enough for the answer to arrive in time.
-    pub answer_by: Instant,
-    /// When this layer answers instead.
+pub(crate) struct CallDeadline {
+    /// Time by which the service must answer, early enough for the answer to arrive before the deadline.
+    pub(crate) answer_by: Instant,
+    /// Time at which [`EnforceDeadlines`] answers in place of the service.
     end: Instant,
-    /// Set by the services.
-    pub proposing: Proposing,
+    /// Set by the service, read by [`EnforceDeadlines`].
+    pub(crate) maybe_proposed: MaybeProposed,
 }
 
-impl Limit {
-    fn of(timeout: Duration) -> Self {
-        let (now, timeout) = (Instant::now(), timeout.min(DEADLINE_MAX));
-        let kept = (timeout / 10).min(ANSWER_TIME_MAX);
-        Self { answer_by: now + (timeout - kept), end: now + (timeout - kept / 2), proposing: Proposing::default() }
+impl CallDeadline {
+    fn after(timeout: Duration) -> Self {
+        let (now, timeout) = (Instant::now(), timeout.min(TIMEOUT_MAX));
+        let reserved = (timeout / 10).min(ANSWER_TIME_MAX);
+        Self {
+            answer_by: now + (timeout - reserved),
+            end: now + (timeout - reserved / 2),
+            maybe_proposed: MaybeProposed::default(),
+        }
     }
 
-    /// That of a call; `None` if its client set no deadline.
+    /// Returns the deadline of a request; `None` if the client set none.
     #[must_use]
-    pub fn asked(extensions: &Extensions) -> Option<&Self> {
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// The time is over.
+    /// True if the time for the answer of the service has passed.
     #[must_use]
-    pub fn passed(&self) -> bool {
+    pub(crate) fn passed(&self) -> bool {
         Instant::now() >= self.answer_by
     }
 
     fn status(&self) -> Status {
-        if self.proposing.may_be() {
+        if self.maybe_proposed.get() {
             let why = "the deadline passed while the append was under way";
             return Problem::new(Reason::OutcomeUnknown, why).with("proposed", "unknown").into();
         }
@@ -92,18 +95,18 @@ impl Limit {
     }
 }
 
-/// See the module.
+/// The layer of [`WithDeadlines`].
 #[derive(Clone, Debug, Default)]
-pub struct KeepDeadlines;
+pub struct EnforceDeadlines;
 
-impl<S> Layer<S> for KeepDeadlines {
+impl<S> Layer<S> for EnforceDeadlines {
     type Service = WithDeadlines<S>;
     fn layer(&self, inner: S) -> Self::Service {
         WithDeadlines { inner }
     }
 }
 
-/// See `KeepDeadlines`.
+/// A service whose calls end with their deadline.
 #[derive(Clone, Debug)]
 pub struct WithDeadlines<S> {
     inner: S,
@@ -130,41 +133,45 @@ where
             let status: Status = Problem::new(Reason::Deadline, "the deadline passed before the call arrived").into();
             return Box::pin(std::future::ready(Ok(status.into_http())));
         }
-        let limit = timeout.map(Limit::of).filter(|_| OURS.iter().any(|name| request.uri().path().starts_with(name)));
-        let Some(limit) = limit else {
+        let deadline = timeout
+            .map(CallDeadline::after)
+            .filter(|_| SERVICES.iter().any(|name| request.uri().path().starts_with(name)));
+        let Some(deadline) = deadline else {
             let answer = self.inner.call(request);
             return Box::pin(async move { Ok(answer.await?.map(Ending::never)) });
         };
-        request.extensions_mut().insert(limit.clone());
+        request.extensions_mut().insert(deadline.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
-            match until(&limit, answer).await {
-                Some(answer) => Ok(answer?.map(|body| Ending::at(&limit, body))),
-                None => Ok(limit.status().into_http()),
+            match until(&deadline, answer).await {
+                Some(answer) => Ok(answer?.map(|body| Ending::at(&deadline, body))),
+                None => Ok(deadline.status().into_http()),
             }
         })
     }
 }
 
-/// The output of `work`, or `None` at the end of the time. The clock is read at every poll: when tonic's timer, which is set
-/// after this one, wakes the task, this one must have the first word even if its own timer has not fired yet.
-async fn until<F: Future>(limit: &Limit, work: F) -> Option<F::Output> {
-    let (mut work, mut sleep) = (pin!(work), pin!(sleep_until(limit.end)));
+/// Returns the output of `work`, or `None` at the end of `deadline`. Every poll reads the clock: tonic sets its own
+/// timer later for the same time, and when that timer wakes the task first, this function must still end before tonic
+/// answers.
+async fn until<F: Future>(deadline: &CallDeadline, work: F) -> Option<F::Output> {
+    let (mut work, mut sleep) = (pin!(work), pin!(sleep_until(deadline.end)));
     poll_fn(|cx| {
         if let Poll::Ready(output) = work.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
         let woken = sleep.as_mut().poll(cx).is_ready();
-        if woken || Instant::now() >= limit.end { Poll::Ready(None) } else { Poll::Pending }
+        if woken || Instant::now() >= deadline.end { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
 }
 
-/// The body of an answer, which ends with the deadline's status when it has nothing to say at that time.
+/// The body of a response, which ends with the status of the deadline if the body is pending at that time.
 #[derive(Debug)]
 pub struct Ending<R> {
     inner: Pin<Box<R>>,
-    left: Option<(Pin<Box<Sleep>>, Limit)>,
+    deadline: Option<(Pin<Box<Sleep>>, CallDeadline)>,
+    /// The status of the deadline has been sent.
     over: bool,
 }
 
@@ -176,10 +183,11 @@ impl<R: Default> Default for Ending<R> {
 
 impl<R> Ending<R> {
     fn never(inner: R) -> Self {
-        Self { inner: Box::pin(inner), left: None, over: false }
+        Self { inner: Box::pin(inner), deadline: None, over: false }
     }
-    fn at(limit: &Limit, inner: R) -> Self {
-        Self { inner: Box::pin(inner), left: Some((Box::pin(sleep_until(limit.end)), limit.clone())), over: false }
+    fn at(deadline: &CallDeadline, inner: R) -> Self {
+        let timer = Box::pin(sleep_until(deadline.end));
+        Self { inner: Box::pin(inner), deadline: Some((timer, deadline.clone())), over: false }
     }
 }
 
@@ -191,15 +199,15 @@ impl<R: Body> Body for Ending<R> {
         if self.over {
             return Poll::Ready(None);
         }
-        // What is there already goes first: the service ends its streams itself, a little earlier and with more to say.
+        // A frame that is ready goes first: services end their streams a little earlier, with a more precise status.
         if let Poll::Ready(frame) = self.inner.as_mut().poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        let Some((sleep, limit)) = &mut self.left else { return Poll::Pending };
-        ready!(sleep.as_mut().poll(cx));
-        let (status, mut trailers) = (limit.status(), HeaderMap::new());
+        let Some((timer, deadline)) = &mut self.deadline else { return Poll::Pending };
+        ready!(timer.as_mut().poll(cx));
+        let (status, mut trailers) = (deadline.status(), HeaderMap::new());
         self.over = true;
-        // Of a status of ours the message and the details are valid headers.
+        // Message and details of a status of the gateway are valid headers.
         Poll::Ready(status.add_header(&mut trailers).ok().map(|()| Ok(Frame::trailers(trailers))))
     }
 
@@ -208,7 +216,7 @@ impl<R: Body> Body for Ending<R> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Cut short at any time: only the upper bound holds.
+        // The body can end at any time: only the upper bound holds.
         let mut hint = SizeHint::new();
         match self.inner.size_hint().upper() {
             _ if self.over => hint.set_exact(0),
@@ -216,5 +224,39 @@ impl<R: Body> Body for Ending<R> {
             None => {}
         }
         hint
+    }
+}
+
+/// Parses `grpc-timeout`: up to eight digits and a unit. A longer number is invalid and would overflow.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > TIMEOUT_DIGITS_MAX || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_parse() {
+        assert_eq!(parse_timeout("10S"), Some(Duration::from_secs(10)));
+        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("5u"), Some(Duration::from_micros(5)));
+        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for bad in ["", "S", "10", "x1S", "10s", "+1S", "100000000n", "18446744073709551615H"] {
+            assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
     }
 }

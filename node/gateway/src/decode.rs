@@ -1,4 +1,5 @@
-//! Wire to domain: every field is checked here once, and the error names the field and the rule.
+//! Converts requests from the wire to domain types. Every field is validated once, in this file; an error names the
+//! field and the rule.
 
 use super::{
     GatewayConfig,
@@ -13,12 +14,13 @@ use taffrail_core::{
     names::{EventType, StreamName},
 };
 use taffrail_proto::v1;
+use taffrail_store_api::Direction;
 
-/// A checked append.
+/// Decodes an append.
 ///
 /// # Errors
 /// The first field that breaks a rule.
-pub fn append(config: &GatewayConfig, request: v1::AppendRequest) -> Result<Append, Problem> {
+pub(crate) fn append(config: &GatewayConfig, request: v1::AppendRequest) -> Result<Append, Problem> {
     let stream = StreamName::new(&request.stream)?;
     if stream.is_system() {
         return Err(Problem::field("stream", "names that start with `$` belong to the store"));
@@ -60,22 +62,6 @@ fn expected(expected: Option<v1::ExpectedRevision>) -> Result<ExpectedRevision, 
     })
 }
 
-fn revision(field: &'static str, r: u64) -> Result<Revision, Problem> {
-    Revision::new(r).ok_or_else(|| Problem::field(field, format!("must be at most {}", Revision::MAX)))
-}
-
-fn position(field: &'static str, p: u64) -> Result<Position, Problem> {
-    Position::new(p).ok_or_else(|| Problem::field(field, format!("must be at most {}", Position::MAX)))
-}
-
-fn short(field: &'static str, text: &str) -> Result<(), Problem> {
-    if text.len() > SHORT_TEXT_BYTES_MAX {
-        let rule = format!("must be at most {SHORT_TEXT_BYTES_MAX} bytes, is {}", text.len());
-        return Err(Problem::field(field, rule));
-    }
-    Ok(())
-}
-
 fn event(config: &GatewayConfig, e: v1::NewEvent) -> Result<NewEvent, Problem> {
     let id: EventId =
         e.id.parse().map_err(|_| Problem::field("events.id", format!("must be a UUID, is {:?}", e.id)))?;
@@ -114,118 +100,113 @@ fn event(config: &GatewayConfig, e: v1::NewEvent) -> Result<NewEvent, Problem> {
     Ok(event)
 }
 
-/// Where a read or subscription starts.
+fn short(field: &'static str, text: &str) -> Result<(), Problem> {
+    if text.len() > SHORT_TEXT_BYTES_MAX {
+        let rule = format!("must be at most {SHORT_TEXT_BYTES_MAX} bytes, is {}", text.len());
+        return Err(Problem::field(field, rule));
+    }
+    Ok(())
+}
+
+/// The position at which a read or subscription starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start<At> {
+pub(crate) enum Start<At> {
     /// Before the first event.
     Beginning,
     /// After the last event.
     End,
-    /// At this place, inclusive.
+    /// At a revision or position, inclusive.
     At(At),
 }
 
-/// What a read or subscription looks at, and from where.
+/// The events that a read or subscription delivers, and its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// One stream.
+pub(crate) enum Source {
+    /// The events of one stream.
     Stream(StreamName, Start<Revision>),
-    /// The whole store.
+    /// All events of the store.
     All(Start<Position>),
 }
 
-fn selector(selector: Option<v1::Selector>) -> Result<Option<StreamName>, Problem> {
-    use v1::selector::Kind;
-    match selector.and_then(|s| s.kind) {
+/// Decodes a read.
+///
+/// # Errors
+/// The first field that breaks a rule.
+pub(crate) fn read(request: &v1::ReadRequest) -> Result<(Source, Direction), Problem> {
+    use v1::{read_request::Start as Read, subscribe_request::Start as Subscribe};
+    let direction = match request.direction() {
+        v1::Direction::Unspecified | v1::Direction::Forward => Direction::Forward,
+        v1::Direction::Backward => Direction::Backward,
+    };
+    let default = match direction {
+        Direction::Forward => Read::FromStart(v1::Unit {}),
+        Direction::Backward => Read::FromEnd(v1::Unit {}),
+    };
+    // A subscription has every start that a read has.
+    let start = match request.start.unwrap_or(default) {
+        Read::FromStart(unit) => Subscribe::FromStart(unit),
+        Read::FromEnd(unit) => Subscribe::FromEnd(unit),
+        Read::FromRevision(r) => Subscribe::FromRevision(r),
+        Read::FromPosition(p) => Subscribe::FromPosition(p),
+        Read::AfterPosition(p) => Subscribe::AfterPosition(p),
+    };
+    Ok((source(request.selector.as_ref(), start)?, direction))
+}
+
+/// Decodes a subscription.
+///
+/// # Errors
+/// The first field that breaks a rule.
+pub(crate) fn subscribe(request: &v1::SubscribeRequest) -> Result<Source, Problem> {
+    let start = request.start.unwrap_or(v1::subscribe_request::Start::FromStart(v1::Unit {}));
+    source(request.selector.as_ref(), start)
+}
+
+fn source(selector: Option<&v1::Selector>, start: v1::subscribe_request::Start) -> Result<Source, Problem> {
+    use v1::{selector::Kind, subscribe_request::Start as S};
+    let stream_only = |field| Err(Problem::field(field, "is for a stream; `all` has positions"));
+    let all_only = |field| Err(Problem::field(field, "is for `all`; a stream has revisions"));
+    match selector.and_then(|s| s.kind.as_ref()) {
         None => Err(Problem::field("selector", "must name a stream or all")),
-        Some(Kind::Stream(name)) => Ok(Some(StreamName::new(&name)?)),
-        Some(Kind::All(_)) => Ok(None),
+        Some(Kind::Stream(name)) => {
+            let stream = StreamName::new(name)?;
+            let start = match start {
+                S::FromStart(_) => Start::Beginning,
+                S::FromEnd(_) => Start::End,
+                S::FromRevision(r) => Start::At(revision("from_revision", r)?),
+                S::AfterRevision(r) => Start::At(after_revision("after_revision", r)?),
+                S::FromPosition(_) => return all_only("from_position"),
+                S::AfterPosition(_) => return all_only("after_position"),
+            };
+            Ok(Source::Stream(stream, start))
+        }
+        Some(Kind::All(_)) => Ok(Source::All(match start {
+            S::FromStart(_) => Start::Beginning,
+            S::FromEnd(_) => Start::End,
+            S::FromPosition(p) => Start::At(position("from_position", p)?),
+            S::AfterPosition(p) => Start::At(after_position("after_position", p)?),
+            S::FromRevision(_) => return stream_only("from_revision"),
+            S::AfterRevision(_) => return stream_only("after_revision"),
+        })),
     }
 }
 
-fn after(field: &'static str, p: u64) -> Result<Position, Problem> {
+fn after_revision(field: &'static str, r: u64) -> Result<Revision, Problem> {
+    revision(field, r)?;
+    revision(field, r.saturating_add(1))
+}
+
+fn after_position(field: &'static str, p: u64) -> Result<Position, Problem> {
     position(field, p)?;
     position(field, p.saturating_add(1))
 }
 
-/// A checked read: source and direction.
-///
-/// # Errors
-/// The first field that breaks a rule.
-pub fn read(request: &v1::ReadRequest) -> Result<(Source, taffrail_store_api::Direction), Problem> {
-    use v1::read_request::Start as S;
-    let direction = match request.direction() {
-        v1::Direction::Unspecified | v1::Direction::Forward => taffrail_store_api::Direction::Forward,
-        v1::Direction::Backward => taffrail_store_api::Direction::Backward,
-    };
-    let default = match direction {
-        taffrail_store_api::Direction::Forward => S::FromStart(v1::Unit {}),
-        taffrail_store_api::Direction::Backward => S::FromEnd(v1::Unit {}),
-    };
-    let start = request.start.unwrap_or(default);
-    let source = match selector(request.selector.clone())? {
-        Some(stream) => Source::Stream(
-            stream,
-            match start {
-                S::FromStart(_) => Start::Beginning,
-                S::FromEnd(_) => Start::End,
-                S::FromRevision(r) => Start::At(revision("from_revision", r)?),
-                S::FromPosition(_) => {
-                    return Err(Problem::field("from_position", "is for `all`; a stream has revisions"));
-                }
-                S::AfterPosition(_) => {
-                    return Err(Problem::field("after_position", "is for `all`; a stream has revisions"));
-                }
-            },
-        ),
-        None => Source::All(match start {
-            S::FromStart(_) => Start::Beginning,
-            S::FromEnd(_) => Start::End,
-            S::FromPosition(p) => Start::At(position("from_position", p)?),
-            S::AfterPosition(p) => Start::At(after("after_position", p)?),
-            S::FromRevision(_) => return Err(Problem::field("from_revision", "is for a stream; `all` has positions")),
-        }),
-    };
-    Ok((source, direction))
+fn revision(field: &'static str, r: u64) -> Result<Revision, Problem> {
+    Revision::new(r).ok_or_else(|| Problem::field(field, format!("must be at most {}", Revision::MAX)))
 }
 
-/// A checked subscription.
-///
-/// # Errors
-/// The first field that breaks a rule.
-pub fn subscribe(request: &v1::SubscribeRequest) -> Result<Source, Problem> {
-    use v1::subscribe_request::Start as S;
-    let start = request.start.unwrap_or(S::FromStart(v1::Unit {}));
-    Ok(match selector(request.selector.clone())? {
-        Some(stream) => Source::Stream(
-            stream,
-            match start {
-                S::FromStart(_) => Start::Beginning,
-                S::FromEnd(_) => Start::End,
-                S::FromRevision(r) => Start::At(revision("from_revision", r)?),
-                S::AfterRevision(r) => {
-                    revision("after_revision", r)?;
-                    Start::At(revision("after_revision", r.saturating_add(1))?)
-                }
-                S::FromPosition(_) => {
-                    return Err(Problem::field("from_position", "is for `all`; a stream has revisions"));
-                }
-                S::AfterPosition(_) => {
-                    return Err(Problem::field("after_position", "is for `all`; a stream has revisions"));
-                }
-            },
-        ),
-        None => Source::All(match start {
-            S::FromStart(_) => Start::Beginning,
-            S::FromEnd(_) => Start::End,
-            S::FromPosition(p) => Start::At(position("from_position", p)?),
-            S::AfterPosition(p) => Start::At(after("after_position", p)?),
-            S::FromRevision(_) => return Err(Problem::field("from_revision", "is for a stream; `all` has positions")),
-            S::AfterRevision(_) => {
-                return Err(Problem::field("after_revision", "is for a stream; `all` has positions"));
-            }
-        }),
-    })
+fn position(field: &'static str, p: u64) -> Result<Position, Problem> {
+    Position::new(p).ok_or_else(|| Problem::field(field, format!("must be at most {}", Position::MAX)))
 }
 
 #[cfg(test)]

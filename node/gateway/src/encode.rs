@@ -1,4 +1,4 @@
-//! Domain to wire.
+//! Converts domain types to messages of the wire.
 
 use taffrail_core::{
     append::{Append, Appended, ExpectedRevision},
@@ -6,16 +6,9 @@ use taffrail_core::{
 };
 use taffrail_proto::v1;
 
-fn timestamp(us: u64) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: i64::try_from(us / 1_000_000).unwrap_or(i64::MAX),
-        nanos: i32::try_from((us % 1_000_000) * 1000).unwrap_or(0),
-    }
-}
-
-/// The answer to an append.
+/// Converts the outcome of an append to its response.
 #[must_use]
-pub fn appended(a: &Appended) -> v1::AppendResponse {
+pub(crate) fn appended(a: &Appended) -> v1::AppendResponse {
     v1::AppendResponse {
         first_revision: a.first_revision.get(),
         last_revision: a.last_revision.get(),
@@ -26,9 +19,9 @@ pub fn appended(a: &Appended) -> v1::AppendResponse {
     }
 }
 
-/// A checked append for a peer.
+/// Converts an append to a request to a peer.
 #[must_use]
-pub fn append(a: &Append) -> v1::AppendRequest {
+pub(crate) fn append(a: &Append) -> v1::AppendRequest {
     use v1::expected_revision::Kind;
     let kind = match a.expected {
         ExpectedRevision::Any => Kind::Any(v1::Unit {}),
@@ -53,9 +46,9 @@ pub fn append(a: &Append) -> v1::AppendRequest {
     }
 }
 
-/// A stored event.
+/// Converts a recorded event.
 #[must_use]
-pub fn event(e: RecordedEvent) -> v1::RecordedEvent {
+pub(crate) fn event(e: RecordedEvent) -> v1::RecordedEvent {
     v1::RecordedEvent {
         id: e.event.id.to_string(),
         stream: e.stream.as_str().to_owned(),
@@ -69,5 +62,12 @@ pub fn event(e: RecordedEvent) -> v1::RecordedEvent {
         correlation_id: e.event.correlation_id,
         causation_id: e.event.causation_id,
         recorded_at: Some(timestamp(e.recorded_at_us)),
+    }
+}
+
+fn timestamp(us: u64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(us / 1_000_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from((us % 1_000_000) * 1000).unwrap_or(0),
     }
 }

@@ -1,7 +1,7 @@
-//! Calls passed on to a peer, once: deadline, store and request id go along, and what a peer passed on stays there.
+//! Requests to a peer: one hop that carries store, request id and deadline of the call. A call from a peer is never
+//! forwarded again (see [`Origin`](crate::Origin)).
 
-use super::resolve::STORE;
-use std::time::Duration;
+use taffrail_client::{HOP, REQUEST_ID, STORE};
 use taffrail_core::names::StoreName;
 use tokio::time::Instant;
 use tonic::{
@@ -9,35 +9,9 @@ use tonic::{
     metadata::{MetadataMap, MetadataValue},
 };
 
-/// Digits of a timeout, as gRPC has it.
-const TIMEOUT_DIGITS_MAX: usize = 8;
-
-/// Metadata of a call that was passed on.
-pub const HOP: &str = "taffrail-hop";
-/// Metadata that follows a call through logs.
-pub const REQUEST_ID: &str = "taffrail-request-id";
-
-/// gRPC's form of a timeout: up to eight digits and a unit. More digits are no timeout: they would overflow.
-pub(super) fn parse_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > TIMEOUT_DIGITS_MAX || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let n: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(n * 3600),
-        "M" => Duration::from_secs(n * 60),
-        "S" => Duration::from_secs(n),
-        "m" => Duration::from_millis(n),
-        "u" => Duration::from_micros(n),
-        "n" => Duration::from_nanos(n),
-        _ => return None,
-    })
-}
-
-/// A request for a peer, marked as passed on.
+/// Builds the request to a peer for a message of a call.
 #[must_use]
-pub fn request<T>(message: T, store: &StoreName, request_id: &str, deadline: Option<Instant>) -> Request<T> {
+pub(crate) fn request<T>(message: T, store: &StoreName, request_id: &str, deadline: Option<Instant>) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(deadline) = deadline {
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
@@ -53,25 +27,9 @@ pub fn request<T>(message: T, store: &StoreName, request_id: &str, deadline: Opt
     request
 }
 
-/// The request id of a call, minted when it has none.
+/// Returns the request id of a call, or a random one if the client sent none.
 #[must_use]
-pub fn request_id(metadata: &MetadataMap) -> String {
+pub(crate) fn request_id(metadata: &MetadataMap) -> String {
     let given = metadata.get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty() && v.len() <= 64);
     given.map_or_else(|| format!("{:016x}", taffrail_runtime::random_u64()), ToOwned::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_parse() {
-        assert_eq!(parse_timeout("10S"), Some(Duration::from_secs(10)));
-        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_timeout("5u"), Some(Duration::from_micros(5)));
-        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for bad in ["", "S", "10", "x1S", "10s", "+1S", "100000000n", "18446744073709551615H"] {
-            assert_eq!(parse_timeout(bad), None, "{bad}");
-        }
-    }
 }

@@ -1,6 +1,8 @@
-//! Bytes of calls that are under way. A message is gathered in memory before a service sees it, and a connection may carry
-//! thousands of calls: without a bound over all of them, clients that send large messages slowly would take all memory.
-//! None may take for ever to arrive. A call that brings the sum above the bound is refused; nothing waits, so that nobody can keep the others waiting.
+//! [`BoundInflow`], the layer that bounds the bytes of all requests in flight.
+//!
+//! tonic collects a message in memory before a service sees it, and a connection may carry thousands of calls. Without
+//! a bound over all calls, clients that send large messages slowly would take all memory. A call that exceeds the bound
+//! is refused, and never waits: a waiting call could block others. A message has a time limit to arrive.
 
 use super::status::{Problem, Reason};
 use bytes::Bytes;
@@ -21,13 +23,14 @@ use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-/// How long a message may take to arrive, however late its call's deadline is: the largest one at 1 MiB a second. A client
-/// that never sends the rest would hold its share for ever.
-const GATHER_MAX: Duration = Duration::from_secs(40);
-/// Only these carry what clients choose; peers' frames have bounds of their own and must not be refused for clients' sake.
-const OURS: &str = "/taffrail.v1.";
+/// Time limit of a message to arrive, whatever the deadline of its call: the largest message at 1 MiB/s. Without a
+/// limit, a client that never sends the rest would hold its share for ever.
+const ARRIVAL_MAX: Duration = Duration::from_secs(40);
+/// Path of the services that the layer bounds. Frames of peers have bounds of their own and must not be refused because
+/// of the load from clients.
+const BOUNDED: &str = "/taffrail.v1.";
 
-/// See the module. Clones share one sum.
+/// The layer of [`WithBound`]. Clones share the bound.
 #[derive(Clone, Debug)]
 pub struct BoundInflow {
     used: Arc<AtomicUsize>,
@@ -35,9 +38,9 @@ pub struct BoundInflow {
 }
 
 impl BoundInflow {
-    /// At most so many bytes at a time.
+    /// Creates a layer that admits `max` bytes at a time.
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self { used: Arc::default(), max }
     }
 }
@@ -49,7 +52,7 @@ impl<S> Layer<S> for BoundInflow {
     }
 }
 
-/// See `BoundInflow`.
+/// A service whose requests share one bound of bytes.
 #[derive(Clone, Debug)]
 pub struct WithBound<S> {
     inner: S,
@@ -71,7 +74,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if !request.uri().path().starts_with(OURS) {
+        if !request.uri().path().starts_with(BOUNDED) {
             return Box::pin(self.inner.call(request));
         }
         let share = Arc::new(Share { bound: self.bound.clone(), bytes: AtomicUsize::new(0) });
@@ -79,14 +82,14 @@ where
         let answer = self.inner.call(request.map(|inner| Body::new(Measured::new(inner, body))));
         Box::pin(async move {
             let answer = answer.await;
-            // The message lives as long as the call does, though its body has been read to the end long before.
+            // The decoded message stays in memory until the call ends, long after its body was read.
             drop(share);
             answer
         })
     }
 }
 
-/// What one call holds of the sum; given back when it ends.
+/// The bytes of one call. Dropped with the call, which returns the bytes to the bound.
 #[derive(Debug)]
 struct Share {
     bound: BoundInflow,
@@ -111,7 +114,7 @@ impl Drop for Share {
     }
 }
 
-/// A request body that counts.
+/// A request body that adds each frame to its [`Share`].
 #[derive(Debug)]
 struct Measured {
     inner: Body,
@@ -121,7 +124,7 @@ struct Measured {
 
 impl Measured {
     fn new(inner: Body, share: Arc<Share>) -> Self {
-        Self { inner, share, end: Box::pin(sleep(GATHER_MAX)) }
+        Self { inner, share, end: Box::pin(sleep(ARRIVAL_MAX)) }
     }
 }
 
@@ -132,7 +135,7 @@ impl hyper::body::Body for Measured {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             return self.end.as_mut().poll(cx).map(|()| {
-                let why = format!("the message was not there after {} s; nothing was proposed", GATHER_MAX.as_secs());
+                let why = format!("the message was not there after {} s; nothing was proposed", ARRIVAL_MAX.as_secs());
                 Some(Err(Problem::new(Reason::Deadline, why).into()))
             });
         };
@@ -150,5 +153,81 @@ impl hyper::body::Body for Measured {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use std::convert::Infallible;
+    use tonic::Code;
+    use tonic_types::StatusExt;
+    use tower::ServiceExt;
+
+    const APPEND: &str = "/taffrail.v1.Streams/Append";
+
+    /// Collects the message, as tonic does before a service sees it.
+    async fn gather(request: Request<Body>) -> Result<Response<Body>, Status> {
+        request.into_body().collect().await?;
+        Ok(Response::new(Body::empty()))
+    }
+
+    fn whole(path: &str, bytes: usize) -> Request<Body> {
+        Request::post(path).body(Body::new(Full::new(Bytes::from(vec![0; bytes])))).unwrap()
+    }
+
+    /// A request whose message stops after `bytes`.
+    fn stuck(bytes: usize) -> Request<Body> {
+        let begun = futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; bytes])))]);
+        Request::post(APPEND).body(Body::new(StreamBody::new(begun.chain(futures::stream::pending())))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_beyond_the_bound_is_refused_and_gives_back_what_it_took() {
+        let mut service = BoundInflow::new(1000).layer(tower::service_fn(gather));
+        // Holds 600 bytes for ever.
+        let mut slow = service.ready().await.unwrap().call(stuck(600));
+        assert!(futures::poll!(&mut slow).is_pending());
+        service.clone().oneshot(whole(APPEND, 400)).await.unwrap();
+        for _ in 0..3 {
+            let status = service.clone().oneshot(whole(APPEND, 401)).await.unwrap_err();
+            assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+            assert_eq!(status.get_details_error_info().unwrap().reason, "OVERLOADED");
+            assert!(status.get_details_retry_info().is_some());
+        }
+        service
+            .clone()
+            .oneshot(whole("/taffrail.peer.v1.Peer/Call", 5000))
+            .await
+            .expect("peers' frames have other bounds");
+        drop(slow);
+        service.clone().oneshot(whole(APPEND, 1000)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_message_counts_until_its_call_has_ended() {
+        let held = tower::service_fn(|request: Request<Body>| async {
+            gather(request).await?;
+            std::future::pending::<Result<Response<Body>, Status>>().await
+        });
+        let mut service = BoundInflow::new(1000).layer(held);
+        let mut first = service.ready().await.unwrap().call(whole(APPEND, 600));
+        assert!(futures::poll!(&mut first).is_pending());
+        let status = service.clone().oneshot(whole(APPEND, 500)).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        drop(first);
+        let mut next = service.ready().await.unwrap().call(whole(APPEND, 500));
+        assert!(futures::poll!(&mut next).is_pending());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_never_ends_is_given_up_and_gives_back_what_it_took() {
+        let service = BoundInflow::new(1000).layer(tower::service_fn(gather));
+        let status = service.clone().oneshot(stuck(600)).await.unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert_eq!(status.get_details_error_info().unwrap().reason, "DEADLINE");
+        service.oneshot(whole(APPEND, 1000)).await.unwrap();
     }
 }

@@ -1,82 +1,48 @@
-//! The native gateway, `taffrail.v1`: decode and check, find the store, serve here or one hop away, answer.
+//! The gateway of a node: the gRPC services of `taffrail.v1` for clients, and for calls that another node forwards.
 //!
-//! - `native/`: one file a service. `resolve`: which store a call means. `names`: whether a bare name can mean one store only.
-//! - `decode`/`encode`: wire to domain and back.
-//! - `forward`: calls passed on, one hop. `relay`: reads, here or through a peer. `follow`: subscriptions, likewise.
-//! - `status`: domain errors to gRPC codes and reasons, in one place. `refusals`: the same for what tonic itself refuses.
-//!   `deadlines`: the same for calls that have no answer when their time is over.
-//! - `inflow`: how many bytes of messages may be under way.
-//! - `calls`: counts, times and names calls. `readers`: the bounded pool of blocking reads. `health`: gRPC health of services and stores.
-//! - `server`: the routers of the client port and of the peer port.
+//! The gateway decodes and validates a call, finds the store that the call addresses, lets a replica of this node
+//! answer or forwards the call to a peer, one hop, and encodes the outcome as response or status. Every status has a
+//! stable reason.
+//!
+//! The gateway owns no durable state and knows no replication or storage: it reaches both through
+//! [`Node`](taffrail_store_api::Node). It never reports an append as failed that may have been proposed, never guesses
+//! a store, and never forwards a call that a peer has forwarded ([`Origin`]).
+//!
+//! # Contents
+//!
+//! A call passes these modules in order:
+//!
+//! - [`server`]: the gRPC server of a port and its layers [`deadlines`], [`tonic_errors`] and [`inflow`].
+//! - [`native`]: the services of `taffrail.v1`. [`health`]: gRPC health.
+//! - [`instrument`]: counter, timer and span of a call.
+//! - [`call`] and [`resolve`]: store, deadline and id of a call.
+//! - [`decode`] and [`encode`]: conversion between wire and domain types.
+//! - [`read`] and [`subscription`]: streams of events, which continue at their [`cursor`] when a replica is lost.
+//! - [`forward`]: requests to a peer. [`readers`]: blocking reads of a replica of this node.
+//! - [`status`]: domain errors as gRPC statuses.
 
-pub mod calls;
+mod call;
+mod config;
 pub mod cursor;
-pub mod deadlines;
-pub mod decode;
-pub mod encode;
-pub mod forward;
-pub mod health;
-pub mod inflow;
-pub mod names;
-pub mod native;
+mod deadlines;
+mod decode;
+mod encode;
+mod forward;
+mod health;
+mod inflow;
+pub mod instrument;
+mod native;
+mod read;
 pub mod readers;
-pub mod refusals;
-pub mod resolve;
+mod resolve;
 pub mod server;
-pub mod status;
-pub mod subscription;
+mod shared;
+mod status;
+mod subscription;
+mod tonic_errors;
 
-use std::{sync::Arc, time::Duration};
-use taffrail_metrics::Metrics;
-use taffrail_store_api::Node;
-use tokio_util::sync::CancellationToken;
-
-/// What the gateway is told.
-#[derive(Clone, Debug)]
-pub struct GatewayConfig {
-    /// Name of the Cluster, for its own Service names.
-    pub cluster: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// DNS domain of the Kubernetes cluster.
-    pub cluster_domain: String,
-    /// Further domains under which stores are addressed.
-    pub domains: Vec<String>,
-    /// Store of calls that name none.
-    pub default_store: Option<String>,
-    /// Data and metadata of one event, bytes.
-    pub event_bytes_max: usize,
-    /// One append, bytes.
-    pub batch_bytes_max: usize,
-    /// How long a call may take when the client sets no deadline.
-    pub timeout: Duration,
-}
-
-/// Whether a call came from a client or was passed on by a peer. What was passed on is never passed on again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Port 2113.
-    Client,
-    /// Port 2114.
-    Peer,
-}
-
-/// What every service of the gateway shares.
-#[derive(Clone)]
-pub struct Shared {
-    /// What it is told.
-    pub config: Arc<GatewayConfig>,
-    /// The node beneath.
-    pub node: Arc<dyn Node>,
-    /// Where it counts.
-    pub metrics: Arc<Metrics>,
-    /// Blocking reads.
-    pub readers: readers::Readers,
-    /// Who calls.
-    pub origin: Origin,
-    /// Cancelled when streams must end.
-    pub stopping: CancellationToken,
-}
+pub use config::GatewayConfig;
+pub use shared::{Origin, Shared};
 
 #[cfg(test)]
 mod tests;

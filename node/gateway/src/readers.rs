@@ -1,14 +1,14 @@
-//! Blocking reads of applied state, a bounded number at a time.
+//! [`Readers`], which runs blocking reads of applied state outside the async threads, a bounded number at a time.
 
 use std::sync::Arc;
 use taffrail_runtime as rt;
 use taffrail_store_api::{ReadError, StoreReader};
 use tokio::sync::Semaphore;
 
-/// Reads that run at the same time.
+/// Maximum number of reads at the same time.
 const READS_MAX: usize = 32;
 
-/// See the module. Cheap to clone.
+/// Runs blocking reads. Clones share the bound.
 #[derive(Clone)]
 pub struct Readers {
     slots: Arc<Semaphore>,
@@ -21,11 +21,11 @@ impl Default for Readers {
 }
 
 impl Readers {
-    /// Runs one read away from the runtime's threads.
+    /// Runs one read on a thread for blocking work.
     ///
     /// # Errors
-    /// The read's, or `NotServing` when the process is going down.
-    pub async fn run<T, F>(&self, reader: Arc<dyn StoreReader>, read: F) -> Result<T, ReadError>
+    /// The error of `read`, or `NotServing` when the process is stopping.
+    pub(crate) async fn run<T, F>(&self, reader: Arc<dyn StoreReader>, read: F) -> Result<T, ReadError>
     where
         T: Send + 'static,
         F: FnOnce(&dyn StoreReader) -> Result<T, ReadError> + Send + 'static,

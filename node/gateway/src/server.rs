@@ -1,18 +1,22 @@
-//! The gRPC servers: port 2113 for clients, and the same services for calls passed on by peers on port 2114.
+//! The gRPC servers: port 2113 for clients, and port 2114, where peers forward calls to the same services.
 
 use super::{
     Origin, Shared,
-    deadlines::KeepDeadlines,
+    call::Authority,
+    deadlines::EnforceDeadlines,
     health,
     inflow::BoundInflow,
     native::{cluster, stores, streams, subscriptions},
-    refusals::NameRefusals,
+    tonic_errors::AddReasons,
 };
 use http::Request;
 use std::time::Duration;
-use taffrail_proto::v1::{
-    cluster_server::ClusterServer, stores_server::StoresServer, streams_server::StreamsServer,
-    subscriptions_server::SubscriptionsServer,
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{
+        cluster_server::ClusterServer, stores_server::StoresServer, streams_server::StreamsServer,
+        subscriptions_server::SubscriptionsServer,
+    },
 };
 use tonic::{
     body::Body,
@@ -24,19 +28,15 @@ use tower::{
     util::MapRequestLayer,
 };
 
-/// The largest message either way: the largest batch with its framing.
-pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
-/// Calls of one connection; every subscription is one.
+/// Maximum number of open calls on one connection. Every subscription is an open call.
 const STREAMS_MAX: u32 = 10_000;
-/// Services of the client port beside those of `taffrail.v1`.
+/// Services of the client port besides `taffrail.v1`.
 const OTHER_SERVICES: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
+/// Interval of HTTP/2 pings, and time to answer a ping before the connection counts as lost.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Connections end after this long, so that they spread again over the pods; +-20 % is drawn per process.
+/// Age at which a connection is closed, so that clients spread over new pods; each process adds a random -20 % to +20
+/// %.
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
-
-/// The `:authority` of a call, kept for store resolution.
-#[derive(Clone, Debug)]
-pub struct Authority(pub String);
 
 /// Stores the authority of a request as an [`Authority`] among its extensions. HTTP/2 carries the authority in the URI, HTTP/1
 /// in the header `host`.
@@ -52,10 +52,11 @@ fn keep_authority(mut request: Request<Body>) -> Request<Body> {
 
 type KeepAuthority = MapRequestLayer<fn(Request<Body>) -> Request<Body>>;
 
-/// What every call of a port goes through, the first last.
-pub type Layers = Stack<BoundInflow, Stack<NameRefusals, Stack<KeepDeadlines, Stack<KeepAuthority, Identity>>>>;
+/// The layers of every port. A request passes the last type argument first.
+pub type Layers = Stack<BoundInflow, Stack<AddReasons, Stack<EnforceDeadlines, Stack<KeepAuthority, Identity>>>>;
 
-/// A server with the transport settings of every port.
+/// Creates a server with the transport settings of every port. `inflow_bytes_max` bounds the bytes of all requests in
+/// flight.
 #[must_use]
 pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
     let fifth = CONNECTION_AGE / 5;
@@ -68,8 +69,8 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_connection_age(age)
         .layer(MapRequestLayer::new(keep_authority as fn(_) -> _))
-        .layer(KeepDeadlines)
-        .layer(NameRefusals)
+        .layer(EnforceDeadlines)
+        .layer(AddReasons)
         .layer(BoundInflow::new(inflow_bytes_max))
 }
 
@@ -89,13 +90,13 @@ pub fn add_native(routes: &mut RoutesBuilder, shared: &Shared) {
         .add_service(ClusterServer::new(cluster::Service(shared.clone())));
 }
 
-/// Everything that port 2113 serves: the native services, gRPC health and reflection.
+/// Returns the services of port 2113: `taffrail.v1`, gRPC health and reflection.
 ///
 /// # Errors
 /// When the compiled-in descriptors do not decode.
 pub fn client_routes(shared: &Shared) -> Result<Routes, tonic_reflection::server::Error> {
     debug_assert_eq!(shared.origin, Origin::Client);
-    // Only what this port serves is listed: the descriptors hold the services of the other ports too.
+    // The descriptors contain the services of other ports too; reflection lists only the services of this port.
     let mut reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(taffrail_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);

@@ -1,15 +1,17 @@
-//! Domain errors as gRPC status: one code, one stable reason, details as key-values. The only place that chooses them.
+//! [`Problem`], a domain error with its gRPC code, its stable reason and its details. Only this file maps
+//! domain errors to reasons. [`proof`] reads such a status from a peer.
 
 use std::time::Duration;
 use taffrail_core::{append::Rejected, ids::NodeId, names::NameError};
-pub use taffrail_proto::reason::{DOMAIN, Reason};
+use taffrail_proto::reason::DOMAIN;
+pub(crate) use taffrail_proto::reason::Reason;
 use taffrail_store_api::{AppendError, LeaderHint, ReadError, ResolveError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// An error with its place in the table.
+/// An error that becomes a gRPC status.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     reason: Reason,
     message: String,
     details: Vec<(&'static str, String)>,
@@ -17,44 +19,43 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem without details.
+    /// Creates a problem without details. Reasons that go away by themselves get a delay for the retry.
     #[must_use]
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let later = reason.code() == Code::Unavailable || reason == Reason::Overloaded;
         let retry_after = later.then_some(Duration::from_millis(200));
         Self { reason, message: message.into(), details: Vec::new(), retry_after }
     }
-    /// A field that breaks a rule.
+    /// Creates the `INVALID_ARGUMENT` of a field that breaks a rule.
     #[must_use]
-    pub fn field(field: &'static str, rule: impl Into<String>) -> Self {
+    pub(crate) fn field(field: &'static str, rule: impl Into<String>) -> Self {
         let rule = rule.into();
         Self::new(Reason::InvalidArgument, format!("{field}: {rule}")).with("field", field).with("rule", rule)
     }
     /// Adds a detail.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+    pub(crate) fn with(mut self, key: &'static str, value: impl ToString) -> Self {
         self.details.push((key, value.to_string()));
         self
     }
-    /// Adds the node that leads, if known and not named yet.
+    /// Adds the node of the leader, if known and not added yet.
     #[must_use]
-    pub fn with_leader_node(self, leader: Option<NodeId>) -> Self {
+    pub(crate) fn with_leader_node(self, leader: Option<NodeId>) -> Self {
         match leader {
             Some(node) if !self.details.iter().any(|(key, _)| *key == "leader_node") => self.with("leader_node", node),
             Some(_) | None => self,
         }
     }
-    /// Adds who leads, if known.
+    /// Adds node and replica of the leader, if known.
     #[must_use]
-    pub fn with_leader(self, leader: Option<LeaderHint>) -> Self {
+    pub(crate) fn with_leader(self, leader: Option<LeaderHint>) -> Self {
         match leader {
             Some(l) => self.with("leader_node", l.node).with("leader_replica", l.replica),
             None => self,
         }
     }
-    /// Its reason.
     #[must_use]
-    pub fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> Reason {
         self.reason
     }
 }
@@ -67,7 +68,10 @@ impl From<NameError> for Problem {
 
 impl From<Problem> for Status {
     fn from(p: Problem) -> Self {
-        #[expect(clippy::disallowed_types, reason = "what tonic takes; nothing hangs on its order")]
+        #[expect(
+            clippy::disallowed_types,
+            reason = "the type that tonic takes; the order of the details has no meaning"
+        )]
         let mut metadata: std::collections::HashMap<String, String> =
             p.details.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         if p.reason.code() == Code::Unavailable {
@@ -143,20 +147,20 @@ impl From<ResolveError> for Problem {
     }
 }
 
-/// What a peer's refusal of a forwarded append proves.
+/// Conclusion from the error of a peer about a forwarded append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// It was not proposed there: safe to try elsewhere.
+pub(crate) enum Proof {
+    /// The peer did not propose the append; another attempt is safe.
     NotProposed,
-    /// It has its answer.
+    /// The append has its outcome.
     Final,
-    /// It may have been proposed.
+    /// The peer may have proposed the append.
     Unknown,
 }
 
-/// Reads a peer's status. Only one of our reasons proves anything, or that the call was never sent.
+/// Reads the status of a peer. Only a reason of the gateway, or a request that was never sent, proves anything.
 #[must_use]
-pub fn proof(status: &Status) -> Proof {
+pub(crate) fn proof(status: &Status) -> Proof {
     if taffrail_client::never_sent(status) {
         return Proof::NotProposed;
     }

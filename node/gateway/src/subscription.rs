@@ -1,18 +1,22 @@
-//! Following a store: what is stored, then what is being stored. The events come from the applied state of a replica, page
-//! by page; at the end of it the subscription waits for the replica to apply more. So there is no moment between catching
-//! up and being live at which an event could be missed or doubled. When the replica or the peer that serves it goes away,
-//! the cursor goes on with another one.
+//! [`Subscription`], which delivers the stored events of a store and then each new event.
+//!
+//! Every event comes from the applied state of a replica, page by page; at the end of the state the subscription waits
+//! until the replica applies more. Catching up and live delivery are therefore the same read, and no event is missed or
+//! delivered twice between the two. When the replica or the peer is lost, the [`Cursor`] continues with another.
 
 use super::{
     Origin, Shared,
-    cursor::{Cursor, Events, PAGE, lost},
+    call::{Call, peer_lost, replica_lost},
+    cursor::{Cursor, Events, PAGE},
     encode, forward,
-    native::streams::{Call, elsewhere},
     status::{Problem, Reason},
 };
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use taffrail_core::ids::NodeId;
-use taffrail_proto::v1::{self, subscribe_response::Kind, subscriptions_client::SubscriptionsClient};
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{self, subscribe_response::Kind, subscriptions_client::SubscriptionsClient},
+};
 use taffrail_runtime as rt;
 use taffrail_store_api::{ReadError, ResolveError, Route, StoreReplica};
 use tokio::{sync::mpsc, time::Instant};
@@ -20,53 +24,54 @@ use tonic::Status;
 
 /// Positions without a matching event after which a checkpoint is sent.
 const CHECKPOINT_POSITIONS: u64 = 1_000;
-/// Pause before another replica is asked; longer while none answers.
+/// Pause before the next source, times the number of sources in a row that delivered nothing.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Upper bound of that number.
 const PAUSES_MAX: u32 = 10;
 
 type Sender = mpsc::Sender<Result<v1::SubscribeResponse, Status>>;
 
-/// Why one source of events ended.
+/// Reason for the end of a source of events.
 enum Ended {
-    /// The subscriber is gone.
+    /// The subscriber has left.
     Client,
-    /// The replica or peer is gone: go on elsewhere.
+    /// The replica or peer is lost; another source can continue.
     Source,
-    /// The subscription is over.
-    Over(Status),
+    /// The subscription ends with a status.
+    Subscription(Status),
 }
 
 impl From<Problem> for Ended {
     fn from(problem: Problem) -> Self {
-        Self::Over(problem.into())
+        Self::Subscription(problem.into())
     }
 }
 
 /// One subscription, from its first source to its end.
-pub struct Subscription {
+pub(crate) struct Subscription {
     shared: Shared,
     call: Call,
     cursor: Cursor,
     tx: Sender,
     confirmed: bool,
     caught_up: bool,
-    /// Everything up to this position has been delivered or passed over.
-    looked_at: u64,
-    /// The last position that the subscriber was told of.
-    told: u64,
-    /// Sources in a row that brought nothing.
-    tries: u32,
+    /// All events up to this position have been delivered, or belong to other streams.
+    examined: u64,
+    /// The last position that a message to the subscriber has named.
+    reported: u64,
+    /// Sources in a row that delivered nothing.
+    failed: u32,
 }
 
 impl Subscription {
-    /// Nothing is fetched before `run`.
+    /// Creates a subscription from `cursor` that delivers into `tx`. [`run`](Self::run) starts it.
     #[must_use]
-    pub fn new(shared: Shared, call: Call, cursor: Cursor, tx: Sender) -> Self {
-        Self { shared, call, cursor, tx, confirmed: false, caught_up: false, looked_at: 0, told: 0, tries: 0 }
+    pub(crate) fn new(shared: Shared, call: Call, cursor: Cursor, tx: Sender) -> Self {
+        Self { shared, call, cursor, tx, confirmed: false, caught_up: false, examined: 0, reported: 0, failed: 0 }
     }
 
-    /// Delivers until the subscriber leaves, its deadline passes, the node stops, or the store is gone.
-    pub async fn run(mut self) {
+    /// Delivers until the subscriber leaves, its deadline passes, the node stops, or the store is removed.
+    pub(crate) async fn run(mut self) {
         let stopping = self.shared.stopping.clone();
         let tx = self.tx.clone();
         let (deadline, deadline_asked) = (self.call.deadline, self.call.deadline_asked);
@@ -82,19 +87,19 @@ impl Subscription {
             status = self.follow() => status,
         };
         let Some(status) = over else { return };
-        if self.looked_at > self.told {
-            // A subscriber that is gone by now needs no place to resume from.
-            drop(self.send(Kind::Checkpoint(v1::Checkpoint { position: self.looked_at })).await);
+        if self.examined > self.reported {
+            // A subscriber that has left needs no position to resume from.
+            drop(self.send(Kind::Checkpoint(v1::Checkpoint { position: self.examined })).await);
         }
         drop(tx.send(Err(status)).await);
     }
 
-    /// Goes from source to source until the subscriber leaves or the subscription is over.
+    /// Delivers from one source after the other until the subscriber leaves or the subscription ends.
     async fn follow(&mut self) -> Option<Status> {
         loop {
             match self.next_source().await {
                 Ended::Client => return None,
-                Ended::Over(status) => return Some(status),
+                Ended::Subscription(status) => return Some(status),
                 Ended::Source if self.shared.origin == Origin::Peer => {
                     return Some(Problem::new(Reason::NotServing, "the replica here has stopped").into());
                 }
@@ -103,9 +108,9 @@ impl Subscription {
                     return Some(Problem::new(Reason::NotServing, why).into());
                 }
                 Ended::Source => {
-                    self.tries += 1;
-                    let pause = PAUSE * self.tries.min(PAUSES_MAX);
-                    tracing::debug!(tries = self.tries, "the subscription goes on with another source");
+                    self.failed += 1;
+                    let pause = PAUSE * self.failed.min(PAUSES_MAX);
+                    tracing::debug!(tries = self.failed, "the subscription goes on with another source");
                     tokio::time::sleep(pause / 2 + rt::jitter(pause / 2)).await;
                 }
             }
@@ -114,16 +119,16 @@ impl Subscription {
 
     /// Finds a source and delivers from it until it ends.
     async fn next_source(&mut self) -> Ended {
-        let store = match self.shared.node.resolve(&self.call.store, self.step()).await {
+        let store = match self.shared.node.resolve(&self.call.store, self.step_deadline()).await {
             Ok(store) => store,
-            // A moment without a system quorum ends no subscription.
+            // A system group without quorum for a moment ends no subscription.
             Err(ResolveError::Unconfirmed(_) | ResolveError::NotServing(_)) => return Ended::Source,
             Err(e @ (ResolveError::NotFound { .. } | ResolveError::Retained(_) | ResolveError::Removing(_))) => {
                 return Problem::from(e).into();
             }
         };
         match self.shared.node.route_read(&store) {
-            Route::Local(replica) => match self.serve_here(&replica).await {
+            Route::Local(replica) => match self.deliver_locally(&replica).await {
                 Ok(never) => match never {},
                 Err(ended) => ended,
             },
@@ -132,23 +137,18 @@ impl Subscription {
                     .with_leader_node(store.leader)
                     .into()
             }
-            Route::Remote(nodes) => match self.serve_there(&nodes).await {
+            Route::Remote(nodes) => match self.deliver_from_peer(&nodes).await {
                 Ok(never) => match never {},
                 Err(ended) => ended,
             },
         }
     }
 
-    /// Time for one step. A subscription has no end of its own.
-    fn step(&self) -> Instant {
-        Instant::now() + self.shared.config.timeout
-    }
-
-    async fn serve_here(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<Infallible, Ended> {
-        // Watched before the first page is read: what is applied in between wakes the wait at the end of it.
+    async fn deliver_locally(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<Infallible, Ended> {
+        // Watched before the first page is read, so that a batch applied during the read ends the wait below.
         let mut applied = replica.applied();
-        replica.read_index(self.step()).await.map_err(read_ended)?;
-        self.settle_here(replica).await?;
+        replica.read_index(self.step_deadline()).await.map_err(read_ended)?;
+        self.confirm_locally(replica).await?;
         loop {
             let seen = applied.borrow_and_update().position.get();
             let cursor = self.cursor.clone();
@@ -159,25 +159,26 @@ impl Subscription {
             let page = read.await.map_err(read_ended)?;
             if page.more && self.caught_up {
                 self.caught_up = false;
-                self.send(Kind::FellBehind(v1::FellBehind { position: self.looked_at })).await?;
+                self.send(Kind::FellBehind(v1::FellBehind { position: self.examined })).await?;
             }
             self.deliver(page.events.into_iter().map(encode::event).collect()).await?;
             if page.more {
                 continue;
             }
-            self.looked_at = self.looked_at.max(seen);
+            self.examined = self.examined.max(seen);
             self.mark_end().await?;
             applied.changed().await.map_err(|_| Ended::Source)?;
         }
     }
 
-    /// Fixes an open end to this replica's state and confirms the subscription.
-    async fn settle_here(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<(), Ended> {
+    /// Fixes an open end to the state of this replica and confirms the subscription.
+    async fn confirm_locally(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<(), Ended> {
         let mut cursor = self.cursor.clone();
         let read = self.shared.readers.run(replica.reader(), move |r| {
-            // The state is read first: what comes after it is delivered, not skipped.
+            // Read before the open end is fixed, so that resuming after the confirmed position
+            // misses no event.
             let last = r.totals()?.last_position;
-            cursor.settle(r)?;
+            cursor.resolve_open_end(r)?;
             Ok((cursor, last))
         });
         let (cursor, last) = read.await.map_err(read_ended)?;
@@ -193,15 +194,15 @@ impl Subscription {
         self.send(Kind::Confirmed(v1::Confirmed { position, next })).await
     }
 
-    /// At the end of what is stored: says so once, and tells the place after a long stretch without events.
+    /// Reports the end of the stored events once, and the position after many positions without an event.
     async fn mark_end(&mut self) -> Result<(), Ended> {
         if !self.caught_up {
             self.caught_up = true;
-            self.send(Kind::CaughtUp(v1::CaughtUp { position: self.looked_at })).await?;
+            self.send(Kind::CaughtUp(v1::CaughtUp { position: self.examined })).await?;
         }
-        if self.looked_at >= self.told + CHECKPOINT_POSITIONS {
-            self.told = self.looked_at;
-            self.send(Kind::Checkpoint(v1::Checkpoint { position: self.looked_at })).await?;
+        if self.examined >= self.reported + CHECKPOINT_POSITIONS {
+            self.reported = self.examined;
+            self.send(Kind::Checkpoint(v1::Checkpoint { position: self.examined })).await?;
         }
         Ok(())
     }
@@ -212,10 +213,10 @@ impl Subscription {
         let (revision, position) = (last.revision, last.position);
         self.observe_lag(last);
         self.send(Kind::Events(v1::EventPage { events })).await?;
-        self.cursor.pass(revision, position);
-        self.looked_at = self.looked_at.max(position);
-        self.told = self.told.max(position);
-        self.tries = 0;
+        self.cursor.advance(revision, position);
+        self.examined = self.examined.max(position);
+        self.reported = self.reported.max(position);
+        self.failed = 0;
         Ok(())
     }
 
@@ -226,30 +227,30 @@ impl Subscription {
         self.shared.metrics.subscription_lag_seconds.observe(lag.as_secs_f64());
     }
 
-    async fn serve_there(&mut self, nodes: &[NodeId]) -> Result<Infallible, Ended> {
-        let node = nodes.get(self.tries as usize % nodes.len().max(1)).copied();
+    async fn deliver_from_peer(&mut self, nodes: &[NodeId]) -> Result<Infallible, Ended> {
+        let node = nodes.get(self.failed as usize % nodes.len().max(1)).copied();
         let channel = node.and_then(|n| self.shared.node.peer_channel(n)).ok_or(Ended::Source)?;
-        let mut client = SubscriptionsClient::new(channel).max_decoding_message_size(super::server::MESSAGE_BYTES_MAX);
+        let mut client = SubscriptionsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let request = forward::request(self.cursor.subscribe_request(), &self.call.store, &self.call.request_id, None);
         let mut stream = client.subscribe(request).await.map_err(peer_ended)?.into_inner();
         loop {
             let message = stream.message().await.map_err(peer_ended)?.ok_or(Ended::Source)?;
-            self.pass_on(message).await?;
+            self.relay(message).await?;
         }
     }
 
-    async fn pass_on(&mut self, message: v1::SubscribeResponse) -> Result<(), Ended> {
+    async fn relay(&mut self, message: v1::SubscribeResponse) -> Result<(), Ended> {
         match message.kind {
             Some(Kind::Events(page)) => self.deliver(page.events).await,
             Some(Kind::Confirmed(c)) => {
-                // An open end is fixed by the first peer's word; a later peer must go on from there.
+                // The first peer fixes an open end; a later peer continues from the same position.
                 if let Some(next) = c.next {
-                    self.cursor.fix_open_end(next);
+                    self.cursor.set_open_end(next);
                 }
                 self.confirm(c.position, c.next).await
             }
             Some(Kind::CaughtUp(c)) => {
-                self.looked_at = self.looked_at.max(c.position);
+                self.examined = self.examined.max(c.position);
                 self.mark_end().await
             }
             Some(Kind::FellBehind(f)) => {
@@ -260,15 +261,20 @@ impl Subscription {
                 self.send(Kind::FellBehind(f)).await
             }
             Some(Kind::Checkpoint(c)) => {
-                if c.position <= self.told {
+                if c.position <= self.reported {
                     return Ok(());
                 }
-                self.looked_at = self.looked_at.max(c.position);
-                self.told = c.position;
+                self.examined = self.examined.max(c.position);
+                self.reported = c.position;
                 self.send(Kind::Checkpoint(c)).await
             }
             None => Ok(()),
         }
+    }
+
+    /// Deadline of one step. The subscription itself may last for ever.
+    fn step_deadline(&self) -> Instant {
+        Instant::now() + self.shared.config.timeout
     }
 
     async fn send(&self, kind: Kind) -> Result<(), Ended> {
@@ -277,13 +283,13 @@ impl Subscription {
 }
 
 fn read_ended(e: ReadError) -> Ended {
-    // A leaderless moment is no reason to end a subscription.
-    if elsewhere(&e) || matches!(e, ReadError::NoReadIndex(_) | ReadError::Deadline) {
+    // A group without leader for a moment ends no subscription.
+    if replica_lost(&e) || matches!(e, ReadError::NoReadIndex(_) | ReadError::Deadline) {
         return Ended::Source;
     }
     Problem::from(e).into()
 }
 
 fn peer_ended(status: Status) -> Ended {
-    if lost(&status) { Ended::Source } else { Ended::Over(status) }
+    if peer_lost(&status) { Ended::Source } else { Ended::Subscription(status) }
 }

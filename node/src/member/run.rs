@@ -21,11 +21,11 @@ use taffrail_gateway as gateway;
 use taffrail_gateway::{GatewayConfig, Origin, Shared};
 use taffrail_http as http;
 use taffrail_metrics::Metrics;
-use taffrail_proto::{admin::admin_server::AdminServer, peer::peer_server::PeerServer};
+use taffrail_proto::{MESSAGE_BYTES_MAX, admin::admin_server::AdminServer, peer::peer_server::PeerServer};
 use taffrail_raft::{
     log::{LogDisk, rocksdb_log::RocksLog},
     peer::{
-        grpc::{GrpcTransport, MESSAGE_BYTES_MAX, keep_links},
+        grpc::{GrpcTransport, keep_links},
         server::Service as PeerService,
         table::Table,
     },

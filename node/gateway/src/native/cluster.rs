@@ -1,4 +1,4 @@
-//! `taffrail.v1.Cluster`.
+//! Service `taffrail.v1.Cluster`: the view of this node on the cluster.
 
 use crate::{
     Shared,
@@ -8,58 +8,58 @@ use futures::Stream;
 use std::pin::Pin;
 use taffrail_proto::v1::{self, cluster_server::Cluster};
 use taffrail_runtime as rt;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// See the module.
+/// The service of one port.
 #[derive(Clone)]
-pub struct Service(pub Shared);
+pub(crate) struct Service(pub(crate) Shared);
 
 type Changes = Pin<Box<dyn Stream<Item = Result<v1::ClusterStatus, Status>> + Send>>;
-
-impl Service {
-    fn changes(&self) -> Changes {
-        let (tx, rx) = mpsc::channel(1);
-        let shared = self.0.clone();
-        rt::spawn(async move {
-            let mut changes = shared.node.cluster_changes();
-            let mut last = None;
-            loop {
-                let now = shared.node.cluster_status();
-                if last.as_ref() != Some(&now) {
-                    if tx.send(Ok(now.clone())).await.is_err() {
-                        return;
-                    }
-                    last = Some(now);
-                }
-                tokio::select! {
-                    biased;
-                    () = shared.stopping.cancelled() => {
-                        let status = Problem::new(Reason::ShuttingDown, "the node is stopping").into();
-                        drop(tx.send(Err(status)).await);
-                        return;
-                    }
-                    () = tx.closed() => return,
-                    changed = changes.changed() => if changed.is_err() { return },
-                }
-            }
-        });
-        Box::pin(ReceiverStream::new(rx))
-    }
-}
 
 #[tonic::async_trait]
 impl Cluster for Service {
     async fn status(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<v1::ClusterStatus>, Status> {
         let call = |_| std::future::ready(Ok(Response::new(self.0.node.cluster_status())));
-        self.0.counted("ClusterStatus", request, call).await
+        self.0.instrumented("ClusterStatus", request, call).await
     }
 
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let call = |_| async { Ok(Response::new(self.changes())) };
-        self.0.counted("WatchCluster", request, call).await
+        let call = |_| async { Ok(Response::new(watch(&self.0))) };
+        self.0.instrumented("WatchCluster", request, call).await
+    }
+}
+
+fn watch(shared: &Shared) -> Changes {
+    let (tx, rx) = mpsc::channel(1);
+    rt::spawn(send_changes(shared.clone(), tx));
+    Box::pin(ReceiverStream::new(rx))
+}
+
+/// Sends the status at once and after each change, until the client leaves or the node stops.
+async fn send_changes(shared: Shared, tx: Sender<Result<v1::ClusterStatus, Status>>) {
+    let mut changes = shared.node.cluster_changes();
+    let mut last = None;
+    loop {
+        let now = shared.node.cluster_status();
+        if last.as_ref() != Some(&now) {
+            if tx.send(Ok(now.clone())).await.is_err() {
+                return;
+            }
+            last = Some(now);
+        }
+        tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => {
+                let status = Problem::new(Reason::ShuttingDown, "the node is stopping").into();
+                drop(tx.send(Err(status)).await);
+                return;
+            }
+            () = tx.closed() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
     }
 }

@@ -1,6 +1,9 @@
-//! The services of `taffrail.v1`, one file each.
+//! The services of `taffrail.v1`: a file for each service, and for each call of `Streams`.
 
-pub mod cluster;
-pub mod stores;
-pub mod streams;
-pub mod subscriptions;
+mod append;
+pub(crate) mod cluster;
+mod list;
+mod read;
+pub(crate) mod stores;
+pub(crate) mod streams;
+pub(crate) mod subscriptions;

@@ -1,46 +1,44 @@
-//! `taffrail.v1.Stores`.
+//! Service `taffrail.v1.Stores`: one store, or all stores of the cluster.
 
-use super::streams::call;
-use crate::{Shared, calls, deadlines::Limit, resolve, status::Problem};
+use crate::{Shared, call::call, deadlines::CallDeadline, instrument, resolve, status::Problem};
 use taffrail_proto::v1::{self, stores_server::Stores};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-/// See the module.
+/// The service of one port.
 #[derive(Clone)]
-pub struct Service(pub Shared);
-
-impl Service {
-    async fn get_call(&self, request: Request<v1::GetStoreRequest>) -> Result<Response<v1::Store>, Status> {
-        let asked = Limit::asked(request.extensions()).map(|limit| limit.answer_by);
-        let deadline = asked.unwrap_or_else(|| Instant::now() + self.0.config.timeout);
-        let name = match request.get_ref().store.as_str() {
-            "" => call(&self.0, &request)?.store,
-            name => resolve::named(&self.0.config, name)?,
-        };
-        calls::of_store(&name);
-        let store = self.0.node.store(&name, deadline).await.map_err(Problem::from)?;
-        Ok(Response::new(store))
-    }
-
-    async fn list_call(
-        &self,
-        request: Request<v1::ListStoresRequest>,
-    ) -> Result<Response<v1::ListStoresResponse>, Status> {
-        let retained = request.get_ref().retained;
-        let mut stores = self.0.node.stores().await;
-        stores.retain(|s| retained || s.state() != v1::StoreState::Retained);
-        Ok(Response::new(v1::ListStoresResponse { stores }))
-    }
-}
+pub(crate) struct Service(pub(crate) Shared);
 
 #[tonic::async_trait]
 impl Stores for Service {
     async fn get(&self, request: Request<v1::GetStoreRequest>) -> Result<Response<v1::Store>, Status> {
-        self.0.counted("GetStore", request, |request| self.get_call(request)).await
+        self.0.instrumented("GetStore", request, |request| get(&self.0, request)).await
     }
 
     async fn list(&self, request: Request<v1::ListStoresRequest>) -> Result<Response<v1::ListStoresResponse>, Status> {
-        self.0.counted("ListStores", request, |request| self.list_call(request)).await
+        self.0.instrumented("ListStores", request, |request| list(&self.0, request)).await
     }
+}
+
+/// Answers with the store that the request names, or else with the store that the call addresses.
+async fn get(shared: &Shared, request: Request<v1::GetStoreRequest>) -> Result<Response<v1::Store>, Status> {
+    let asked = CallDeadline::of(request.extensions()).map(|deadline| deadline.answer_by);
+    let deadline = asked.unwrap_or_else(|| Instant::now() + shared.config.timeout);
+    let name = match request.get_ref().store.as_str() {
+        "" => call(shared, &request)?.store,
+        name => resolve::named(&shared.config, name)?,
+    };
+    instrument::record_store(&name);
+    let store = shared.node.store(&name, deadline).await.map_err(Problem::from)?;
+    Ok(Response::new(store))
+}
+
+async fn list(
+    shared: &Shared,
+    request: Request<v1::ListStoresRequest>,
+) -> Result<Response<v1::ListStoresResponse>, Status> {
+    let retained = request.get_ref().retained;
+    let mut stores = shared.node.stores().await;
+    stores.retain(|s| retained || s.state() != v1::StoreState::Retained);
+    Ok(Response::new(v1::ListStoresResponse { stores }))
 }

@@ -1,7 +1,7 @@
 //! What holds for every call: stores by name and address, health, reflection, refusals of tonic, deadlines.
 
 use super::harness::{Cluster, config};
-use crate::{GatewayConfig, deadlines::KeepDeadlines};
+use crate::{GatewayConfig, deadlines::EnforceDeadlines};
 use std::time::Duration;
 use taffrail_client::{Error, v1};
 use tonic::{Code, Request, Status, transport::Endpoint};
@@ -126,7 +126,7 @@ async fn a_deadline_that_has_passed_is_said_before_any_work() {
         Err::<http::Response<tonic::body::Body>, _>("it was called")
     });
     let request = http::Request::builder().header("grpc-timeout", "0n").body(()).unwrap();
-    let answer = KeepDeadlines.layer(never).oneshot(request).await.unwrap();
+    let answer = EnforceDeadlines.layer(never).oneshot(request).await.unwrap();
     let status = Status::from_header_map(answer.headers()).unwrap();
     assert_eq!(status.get_details_error_info().map(|i| i.reason), Some("DEADLINE".to_owned()), "{status:?}");
 }

@@ -1,12 +1,11 @@
-//! The gateway over nodes made up for the test, with real connections between them.
+//! Tests of the whole gateway: its servers over nodes in memory, with real connections between them.
 
 mod append;
+mod bare_names;
 mod calls;
 mod deadlines;
 mod fake;
 mod harness;
-mod inflow;
-mod names;
 mod read;
 mod rejections;
 mod subscribe;

@@ -15,14 +15,15 @@ use std::{
     time::Duration,
 };
 use taffrail_core::ids::{ClusterId, NodeId};
-use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Frame, HandshakeRequest, peer_client::PeerClient};
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    peer::{CatchUpChunk, CatchUpRequest, Frame, HandshakeRequest, peer_client::PeerClient},
+};
 use taffrail_runtime as rt;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-/// Frames of one message: a 16 MiB batch with its framing.
-pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);

@@ -1,19 +1,20 @@
-//! Every call of the native services is counted, timed and has a span of its own, in this one place.
+//! Instruments the calls of `taffrail.v1`: a counter, a timer and a span for each.
 
-use super::{Shared, deadlines::Limit, forward};
+use super::{Shared, deadlines::CallDeadline, forward};
 use std::future::Future;
+use taffrail_client::REQUEST_ID;
 use taffrail_core::names::StoreName;
 use taffrail_metrics::Metrics;
 use tonic::{Code, Request, Response, Status};
 use tracing::{Instrument, Span, field};
 
 impl Shared {
-    /// Carries out one call. What it logs, and what the tasks that it leaves behind log, names the request, and the store
-    /// once `of_store` has told it.
+    /// Runs one call within its span, and counts and times it. Every log line of the call and of its tasks carries the
+    /// request id, and the store after [`record_store`].
     ///
     /// # Errors
-    /// Those of the call.
-    pub async fn counted<M, T, F>(
+    /// The error of `call`.
+    pub(crate) async fn instrumented<M, T, F>(
         &self,
         method: &'static str,
         mut request: Request<M>,
@@ -23,14 +24,14 @@ impl Shared {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let request_id = forward::request_id(request.metadata());
-        // Minted once: what is passed on to a peer has the same.
+        // Peers that the call is forwarded to see the same id.
         if let Ok(value) = request_id.parse() {
-            request.metadata_mut().insert(forward::REQUEST_ID, value);
+            request.metadata_mut().insert(REQUEST_ID, value);
         }
-        let limit = Limit::asked(request.extensions()).cloned();
+        let limit = CallDeadline::of(request.extensions()).cloned();
         let counted = Counted { metrics: &self.metrics, method, limit, code: None };
         let span = tracing::info_span!("call", method, request_id, store = field::Empty);
-        // A call that its client gave up is timed too: the timer reports when it is dropped.
+        // A cancelled call is timed too: the timer reports when it is dropped.
         let timer = self.metrics.call_seconds.with_label_values(&[method]).start_timer();
         let answer = async { call(request).await }.instrument(span).await;
         timer.observe_duration();
@@ -39,11 +40,11 @@ impl Shared {
     }
 }
 
-/// Counts a call at its end, also when it is dropped in the middle.
+/// Counts a call at its end, also if the call is cancelled.
 struct Counted<'a> {
     metrics: &'a Metrics,
     method: &'static str,
-    limit: Option<Limit>,
+    limit: Option<CallDeadline>,
     code: Option<Code>,
 }
 
@@ -55,7 +56,7 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        // Dropped without an answer: its time was over, or its client has left.
+        // Dropped without a response: the deadline passed, or the client has left.
         let code = self.code.unwrap_or_else(|| match &self.limit {
             Some(limit) if limit.passed() => Code::DeadlineExceeded,
             Some(_) | None => Code::Cancelled,
@@ -64,7 +65,7 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Names the store in the span of the running call.
-pub fn of_store(store: &StoreName) {
+/// Records the store in the span of the current call.
+pub fn record_store(store: &StoreName) {
     Span::current().record("store", field::display(store));
 }

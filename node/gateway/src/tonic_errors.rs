@@ -1,5 +1,6 @@
-//! Names what tonic itself refuses before a service sees the call: messages that do not decode (a text that is no UTF-8,
-//! say) and messages above the size limit. They get the code and the reason that our own checks would give.
+//! [`AddReasons`], the layer that gives a reason to the errors that tonic returns before a service sees the call: a
+//! message that does not decode (a string that is not UTF-8, for example) and a message above the size limit. The
+//! status gets the code and reason that the gateway uses for the same fault.
 
 use super::status::{Problem, Reason};
 use futures::future::BoxFuture;
@@ -8,29 +9,29 @@ use std::task::{Context, Poll};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-/// Begins the text of every decoding error.
+/// Start of the text of every decoding error.
 const NO_DECODE: &str = "failed to decode Protobuf message";
-/// Stands in the text of every size error.
+/// Part of the text of every size error.
 const TOO_LARGE: &str = "message length too large";
 
-/// See the module.
+/// The layer of [`WithReasons`].
 #[derive(Clone, Debug, Default)]
-pub struct NameRefusals;
+pub struct AddReasons;
 
-impl<S> Layer<S> for NameRefusals {
-    type Service = WithNames<S>;
+impl<S> Layer<S> for AddReasons {
+    type Service = WithReasons<S>;
     fn layer(&self, inner: S) -> Self::Service {
-        WithNames { inner }
+        WithReasons { inner }
     }
 }
 
-/// See `NameRefusals`.
+/// A service whose errors from tonic have reasons.
 #[derive(Clone, Debug)]
-pub struct WithNames<S> {
+pub struct WithReasons<S> {
     inner: S,
 }
 
-impl<S, B, R> Service<Request<B>> for WithNames<S>
+impl<S, B, R> Service<Request<B>> for WithReasons<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     S::Future: Send + 'static,
@@ -49,25 +50,26 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            let named = Status::from_header_map(answer.headers()).and_then(|status| named(&status));
-            Ok(named.map_or(answer, |status| status.into_http()))
+            let explained = Status::from_header_map(answer.headers()).and_then(|status| with_reason(&status));
+            Ok(explained.map_or(answer, |status| status.into_http()))
         })
     }
 }
 
-/// The status with its reason, if it is one of tonic's own refusals.
-fn named(status: &Status) -> Option<Status> {
+/// Returns the status with its reason if tonic created it.
+fn with_reason(status: &Status) -> Option<Status> {
     let message = status.message();
     let problem = match status.code() {
         Code::Internal if message.starts_with(NO_DECODE) => {
             let detail = message.trim_start_matches(NO_DECODE).trim_start_matches(':').trim();
-            // The deepest message and field come first: `NewEvent.r#type: AppendRequest.events: invalid string value: ...`.
+            // The deepest message and field come first: `NewEvent.r#type: AppendRequest.events: invalid string value:
+            // ...`.
             let (path, rule) = split(detail);
-            // `type` is a word of Rust's own, which prost spells `r#type`; the wire knows it as `type`.
+            // prost names the wire field `type`, a keyword of Rust, `r#type`.
             Problem::new(Reason::InvalidArgument, message).with("field", path.replace("r#", "")).with("rule", rule)
         }
         Code::OutOfRange if message.contains(TOO_LARGE) => {
-            // Only appends carry anything of that size.
+            // Only an append can have that size.
             Problem::new(Reason::BatchTooLarge, message).with("field", "events").with("rule", message)
         }
         Code::Ok
@@ -91,7 +93,7 @@ fn named(status: &Status) -> Option<Status> {
     Some(problem.into())
 }
 
-/// Cuts `C.d: A.b: rule` into the innermost `C.d` and the rule.
+/// Splits `C.d: A.b: rule` into the innermost path `C.d` and the rule.
 fn split(detail: &str) -> (&str, &str) {
     let (mut path, mut rest) = (None, detail);
     while let Some((head, tail)) = rest.split_once(": ") {
@@ -114,7 +116,7 @@ mod tests {
         let text = format!(
             "{NO_DECODE}: NewEvent.r#type: AppendRequest.events: invalid string value: data is not UTF-8 encoded"
         );
-        let status = named(&Status::internal(text)).unwrap();
+        let status = with_reason(&Status::internal(text)).unwrap();
         assert_eq!(status.code(), Code::InvalidArgument);
         let info = status.get_details_error_info().unwrap();
         assert_eq!(info.metadata["field"], "NewEvent.type");
@@ -123,8 +125,8 @@ mod tests {
 
     #[test]
     fn other_errors_are_left_alone() {
-        assert!(named(&Status::internal("disk")).is_none());
-        assert!(named(&Status::out_of_range("page")).is_none());
-        assert!(named(&Status::out_of_range(format!("Error, decoded {TOO_LARGE}: found 9 bytes"))).is_some());
+        assert!(with_reason(&Status::internal("disk")).is_none());
+        assert!(with_reason(&Status::out_of_range("page")).is_none());
+        assert!(with_reason(&Status::out_of_range(format!("Error, decoded {TOO_LARGE}: found 9 bytes"))).is_some());
     }
 }

@@ -1,0 +1,81 @@
+//! [`Call`], the store, deadline and id of a request, read before any other work; and the failures of a replica after
+//! which another replica can answer.
+
+use super::{
+    Shared,
+    deadlines::{CallDeadline, MaybeProposed},
+    forward, instrument,
+    resolve::{self, Addressee},
+    status::{Problem, Proof, Reason, proof},
+};
+use taffrail_core::names::StoreName;
+use taffrail_store_api::ReadError;
+use tokio::time::Instant;
+use tonic::{Code, Request, Status};
+
+/// The `:authority` of a request, from which [`resolve`] reads the store. A request extension.
+#[derive(Clone, Debug)]
+pub(crate) struct Authority(pub(crate) String);
+
+/// The store, deadline and id of one call.
+pub(crate) struct Call {
+    /// The store that the call addresses.
+    pub(crate) store: StoreName,
+    /// Time by which the service must answer.
+    pub(crate) deadline: Instant,
+    /// True if the client set the deadline. Without a deadline of the client a stream may last; `deadline` bounds each
+    /// step.
+    pub(crate) deadline_asked: bool,
+    /// Identifies the call in the logs of all nodes.
+    pub(crate) request_id: String,
+    /// Decides between `DEADLINE` and `OUTCOME_UNKNOWN` if the deadline passes before the answer is ready.
+    pub(crate) maybe_proposed: MaybeProposed,
+}
+
+/// Reads the store, deadline and id of a request.
+///
+/// # Errors
+/// When the request addresses no store or one of several stores, or when its deadline has passed.
+pub(crate) fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
+    let authority = request.extensions().get::<Authority>().map_or("", |a| &a.0);
+    let addressee = resolve::addressee(&shared.config, request.metadata(), authority)?;
+    let limit = CallDeadline::of(request.extensions());
+    let deadline = limit.map_or_else(|| Instant::now() + shared.config.timeout, |limit| limit.answer_by);
+    let (deadline_asked, maybe_proposed) =
+        (limit.is_some(), limit.map(|limit| limit.maybe_proposed.clone()).unwrap_or_default());
+    if deadline <= Instant::now() {
+        return Err(Problem::new(Reason::Deadline, "the deadline passed before the call arrived"));
+    }
+    let request_id = forward::request_id(request.metadata());
+    let store = match addressee {
+        Addressee::Store(store) => store,
+        Addressee::BareName(store) => {
+            let stores_with_name = shared.node.stores_with_name(store.name());
+            resolve::unambiguous(store, &stores_with_name)?
+        }
+    };
+    instrument::record_store(&store);
+    Ok(Call { store, deadline, deadline_asked, request_id, maybe_proposed })
+}
+
+/// True for an error of a local replica after which another replica can answer.
+pub(crate) fn replica_lost(e: &ReadError) -> bool {
+    match e {
+        ReadError::NotServing(_) => true,
+        ReadError::StreamNotFound(_)
+        | ReadError::NoReadIndex(_)
+        | ReadError::Deadline
+        | ReadError::Corrupt(_)
+        | ReadError::Storage(_) => false,
+    }
+}
+
+/// True for a status of a peer after which another replica can answer: the peer stopped or its connection broke, as
+/// opposed to a refusal of the request.
+pub(crate) fn peer_lost(status: &Status) -> bool {
+    match proof(status) {
+        Proof::NotProposed => true,
+        Proof::Final => false,
+        Proof::Unknown => matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal),
+    }
+}

@@ -1,0 +1,199 @@
+//! `Streams.Append`: decodes an append and attempts it on the leader of its store until the append has an outcome. The
+//! leader is the replica of this node or one hop away. A new attempt follows only while no earlier one can have been
+//! proposed; an append that may have been proposed ends as `OUTCOME_UNKNOWN`.
+
+use crate::{
+    Origin, Shared,
+    call::{Call, call},
+    decode, encode, forward,
+    status::{Problem, Proof, Reason, proof},
+};
+use std::time::Duration;
+use taffrail_core::{
+    append::{Append, Appended},
+    event::NewEvent,
+    ids::NodeId,
+};
+use taffrail_proto::{
+    MESSAGE_BYTES_MAX,
+    v1::{self, streams_client::StreamsClient},
+};
+use taffrail_runtime as rt;
+use taffrail_store_api::{AppendError, Route, StoreRef, StoreReplica};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+use tonic_types::StatusExt;
+
+/// Answers one call.
+///
+/// # Errors
+/// When the request breaks a rule, and every outcome of the append other than success.
+pub(super) async fn append(
+    shared: &Shared,
+    request: Request<v1::AppendRequest>,
+) -> Result<Response<v1::AppendResponse>, Status> {
+    let call = call(shared, &request)?;
+    let append = match decode::append(&shared.config, request.into_inner()) {
+        Ok(append) => append,
+        Err(problem) => {
+            count_invalid(shared, &call, &problem).await;
+            return Err(problem.into());
+        }
+    };
+    append_with_retry(shared, &call, &append).await.map(Response::new)
+}
+
+/// Counts an append that [`decode`] has refused. The leader, which counts its own refusals, never sees such an append.
+async fn count_invalid(shared: &Shared, call: &Call, problem: &Problem) {
+    // The deadline is now: only the applied catalogue of this node is read. A store that it does not have gets no
+    // label.
+    if let Ok(store) = shared.node.resolve(&call.store, Instant::now()).await {
+        shared.metrics.reject(&store.name.to_string(), problem.reason().as_str());
+    }
+}
+
+/// Attempts an append until it has an outcome or the deadline passes.
+async fn append_with_retry(shared: &Shared, call: &Call, append: &Append) -> Result<v1::AppendResponse, Status> {
+    let mut attempts = Attempts { shared, call, append, hint: None, failed: 0 };
+    let mut last = None;
+    while Instant::now() < call.deadline {
+        match attempts.attempt().await {
+            Ok(response) => return Ok(response),
+            Err(Failed::Final(status)) => return Err(status),
+            Err(Failed::NotProposed(problem)) => last = Some(problem),
+        }
+        attempts.pause().await;
+    }
+    Err(last.unwrap_or_else(|| Problem::new(Reason::Deadline, "the deadline passed")).into())
+}
+
+/// The attempts of one append.
+struct Attempts<'a> {
+    shared: &'a Shared,
+    call: &'a Call,
+    append: &'a Append,
+    /// The leader named by the last replica that was not the leader. The next attempt on a peer uses it up.
+    hint: Option<NodeId>,
+    /// Attempts so far, all of which failed.
+    failed: usize,
+}
+
+/// Result of a failed attempt.
+enum Failed {
+    /// The append has its outcome, or the outcome is unknown.
+    Final(Status),
+    /// The append provably was not proposed; another attempt is safe.
+    NotProposed(Problem),
+}
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self::Final(problem.into())
+    }
+}
+
+impl Attempts<'_> {
+    async fn attempt(&mut self) -> Result<v1::AppendResponse, Failed> {
+        let store = self.shared.node.resolve(&self.call.store, self.call.deadline).await.map_err(Problem::from)?;
+        match self.shared.node.route_write(&store) {
+            Route::Local(replica) => self.append_locally(&store, &*replica).await,
+            Route::Remote(_) if self.shared.origin == Origin::Peer => {
+                Err(Problem::from(AppendError::NotLeader(None)).with_leader_node(store.leader).into())
+            }
+            Route::Remote(nodes) => {
+                let node = self.hint.take().or_else(|| nodes.get(self.failed % nodes.len().max(1)).copied());
+                self.append_on_peer(&store, node).await
+            }
+        }
+    }
+
+    async fn append_locally(
+        &mut self,
+        store: &StoreRef,
+        replica: &dyn StoreReplica,
+    ) -> Result<v1::AppendResponse, Failed> {
+        match self.propose(replica).await {
+            Ok(appended) => {
+                self.count_appended(store, appended.repeated);
+                Ok(encode::appended(&appended))
+            }
+            Err(AppendError::NotLeader(to)) if self.shared.origin == Origin::Client => {
+                self.hint = to.map(|hint| hint.node);
+                let problem = Problem::from(AppendError::NotLeader(to)).with_leader_node(store.leader);
+                Err(Failed::NotProposed(problem))
+            }
+            // The replica may have moved to another node.
+            Err(e @ AppendError::NotServing(_)) if self.shared.origin == Origin::Client => {
+                Err(Failed::NotProposed(Problem::from(e).with_leader_node(store.leader)))
+            }
+            Err(e) => {
+                let refused = matches!(e, AppendError::Rejected(_) | AppendError::Overloaded);
+                let problem = Problem::from(e).with_leader_node(store.leader);
+                if refused {
+                    self.shared.metrics.reject(&store.name.to_string(), problem.reason().as_str());
+                }
+                Err(problem.into())
+            }
+        }
+    }
+
+    async fn propose(&self, replica: &dyn StoreReplica) -> Result<Appended, AppendError> {
+        self.call.maybe_proposed.begin();
+        let outcome = replica.append(self.append.clone(), self.call.deadline).await;
+        if !matches!(outcome, Ok(_) | Err(AppendError::Unknown(_))) {
+            self.call.maybe_proposed.rule_out();
+        }
+        outcome
+    }
+
+    fn count_appended(&self, store: &StoreRef, repeated: bool) {
+        if repeated {
+            return;
+        }
+        let (metrics, events) = (&self.shared.metrics, &self.append.events);
+        let label = metrics.store_label(&store.name.to_string());
+        metrics.appended_events.with_label_values(&[&label]).inc_by(events.len() as u64);
+        let bytes: usize = events.iter().map(NewEvent::size).sum();
+        metrics.appended_bytes.with_label_values(&[&label]).inc_by(bytes as u64);
+    }
+
+    async fn append_on_peer(&mut self, store: &StoreRef, node: Option<NodeId>) -> Result<v1::AppendResponse, Failed> {
+        let unreachable =
+            |why: &str| Failed::NotProposed(Problem::new(Reason::NoLeader, why).with_leader_node(store.leader));
+        let node = node.ok_or_else(|| unreachable("the store has no replica"))?;
+        let channel =
+            self.shared.node.peer_channel(node).ok_or_else(|| unreachable("the leader's node cannot be reached"))?;
+        let mut client = StreamsClient::new(channel).max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let message = encode::append(self.append);
+        let request = forward::request(message, &store.name, &self.call.request_id, Some(self.call.deadline));
+        self.call.maybe_proposed.begin();
+        let status = match client.append(request).await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => status,
+        };
+        match proof(&status) {
+            Proof::Final => Err(Failed::Final(status)),
+            Proof::NotProposed => {
+                self.call.maybe_proposed.rule_out();
+                self.hint = leader_node(&status);
+                let problem = Problem::new(Reason::NoLeader, status.message());
+                Err(Failed::NotProposed(problem.with_leader_node(self.hint.or(store.leader))))
+            }
+            Proof::Unknown => Err(Problem::from(AppendError::Unknown("the connection to the leader broke")).into()),
+        }
+    }
+
+    /// Counts a failed attempt and waits before the next: 2.5 to 7.5 ms after the first, 50 to 150 ms from the
+    /// twentieth.
+    async fn pause(&mut self) {
+        self.failed += 1;
+        let pause = Duration::from_millis(5 * (self.failed as u64).min(20));
+        tokio::time::sleep_until(self.call.deadline.min(Instant::now() + pause / 2 + rt::jitter(pause))).await;
+    }
+}
+
+/// Returns the leader that a peer has named in its refusal.
+fn leader_node(status: &Status) -> Option<NodeId> {
+    let info = status.get_details_error_info()?;
+    info.metadata.get("leader_node").and_then(|n| n.parse().ok()).map(NodeId::new)
+}

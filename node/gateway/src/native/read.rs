@@ -1,0 +1,59 @@
+//! `Streams.Read`: decodes a read and streams its pages, which [`Read`] fetches one after the other.
+
+use crate::{Shared, call::call, cursor::Cursor, decode, read::Read};
+use futures::Stream;
+use std::pin::Pin;
+use taffrail_proto::v1;
+use taffrail_runtime as rt;
+use taffrail_store_api::Consistency;
+use tokio::sync::mpsc::{self, Sender};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Pages of one read that wait in memory for a slow reader. A connection may have thousands of reads.
+const PAGES_MAX: usize = 2;
+
+/// The response of one read.
+pub(super) type Pages = Pin<Box<dyn Stream<Item = Result<v1::ReadResponse, Status>> + Send>>;
+
+type Page = Vec<v1::RecordedEvent>;
+
+/// Answers one call.
+///
+/// # Errors
+/// When the request breaks a rule, or the first page cannot be read. Later errors end the stream.
+pub(super) async fn read(shared: &Shared, request: Request<v1::ReadRequest>) -> Result<Response<Pages>, Status> {
+    let call = call(shared, &request)?;
+    let request = request.into_inner();
+    let (source, direction) = decode::read(&request)?;
+    let consistency = match request.consistency() {
+        v1::Consistency::Unspecified | v1::Consistency::Linearizable => Consistency::Linearizable,
+        v1::Consistency::Stale => Consistency::Stale,
+    };
+    let limit = if request.limit == 0 { u64::MAX } else { request.limit };
+    let mut read = Read::new(shared.clone(), call, Cursor::new(source, direction), limit, consistency);
+    // The first page is read before the response begins, so that its error is the status of the call.
+    let timer = shared.metrics.read_first_page_seconds.start_timer();
+    let first = read.next().await?;
+    timer.observe_duration();
+    let (tx, rx) = mpsc::channel(PAGES_MAX);
+    rt::spawn(send_pages(read, first, tx));
+    Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
+}
+
+async fn send_pages(mut read: Read, first: Option<Page>, tx: Sender<Result<v1::ReadResponse, Status>>) {
+    let mut page = first;
+    while let Some(events) = page {
+        if tx.send(Ok(v1::ReadResponse { events })).await.is_err() {
+            return;
+        }
+        page = match read.next().await {
+            Ok(page) => page,
+            Err(status) => {
+                // A reader that has left needs no status.
+                drop(tx.send(Err(status)).await);
+                return;
+            }
+        };
+    }
+}

@@ -1,0 +1,33 @@
+//! [`Shared`], the state that all services of one port share.
+
+use super::{GatewayConfig, readers::Readers};
+use std::sync::Arc;
+use taffrail_metrics::Metrics;
+use taffrail_store_api::Node;
+use tokio_util::sync::CancellationToken;
+
+/// The sender of the calls of a port. A call from a peer is never forwarded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Clients, on port 2113.
+    Client,
+    /// Nodes that forward calls of their clients, on port 2114.
+    Peer,
+}
+
+/// The state that all services of one port share. Clones are cheap.
+#[derive(Clone)]
+pub struct Shared {
+    /// The settings of the gateway.
+    pub config: Arc<GatewayConfig>,
+    /// The node that stores and replicates.
+    pub node: Arc<dyn Node>,
+    /// Counters and timers of the calls.
+    pub metrics: Arc<Metrics>,
+    /// Runs blocking reads.
+    pub readers: Readers,
+    /// The sender of the calls.
+    pub origin: Origin,
+    /// Cancelled when the node stops; streams then end.
+    pub stopping: CancellationToken,
+}
