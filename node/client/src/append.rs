@@ -61,10 +61,10 @@ impl Client {
             .await
     }
 
-    /// Appends a batch to a stream atomically, and retries with the same event ids while an error [is
-    /// retryable](Error::is_retryable) and `policy` allows. The store recognises a batch stored by an earlier attempt
-    /// and answers with the result of the earlier attempt, so no batch is stored twice. For [`Expected::Any`] and
-    /// [`Expected::StreamExists`] this guarantee holds within the store's repeat window, 15 minutes by default.
+    /// Appends a batch to a stream atomically, and retries with the same event ids while [`Error::is_retryable`] holds
+    /// and `policy` allows. The store recognises a batch stored by an earlier attempt and answers with the result of
+    /// the earlier attempt, so no batch is stored twice. For [`Expected::Any`] and [`Expected::StreamExists`] this
+    /// guarantee holds within the store's repeat window, 15 minutes by default.
     ///
     /// ```no_run
     /// use taffrail_client::{Client, EventBuilder, Expected, RetryPolicy};
