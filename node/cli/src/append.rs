@@ -252,7 +252,8 @@ async fn next_batch(
         if line.len() as u64 > LINE_BYTES_MAX {
             return Err(Failure::Usage(format!("line {number}: longer than {LINE_BYTES_MAX} bytes")));
         }
-        let text = std::str::from_utf8(&line).map_err(|_| Failure::Usage(format!("line {number}: is not valid UTF-8")))?;
+        let text =
+            std::str::from_utf8(&line).map_err(|_| Failure::Usage(format!("line {number}: is not valid UTF-8")))?;
         if !text.trim().is_empty() {
             batch.push(event_json::decode(text, defaults).map_err(|e| Failure::Usage(format!("line {number}: {e}")))?);
         }

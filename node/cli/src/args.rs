@@ -105,9 +105,7 @@ pub fn start_at(text: &str) -> Result<StartAt, String> {
     match text {
         "start" => Ok(StartAt::Start),
         "end" => Ok(StartAt::End),
-        number => {
-            number.parse().map(StartAt::Number).map_err(|_| format!("{text:?} is not start, end or a number"))
-        }
+        number => number.parse().map(StartAt::Number).map_err(|_| format!("{text:?} is not start, end or a number")),
     }
 }
 

@@ -102,7 +102,9 @@ fn plan(
             return Err(format!("{address}: the node does not report its lifecycle state"));
         }
         if node.cluster_id.is_empty() && !node.blank {
-            return Err(format!("{address}: the disk of this node has held data; only blank disks can be bootstrapped"));
+            return Err(format!(
+                "{address}: the disk of this node has held data; only blank disks can be bootstrapped"
+            ));
         }
     }
     let clusters: BTreeSet<&str> = nodes.iter().map(|(_, n)| n.cluster_id.as_str()).filter(|c| !c.is_empty()).collect();
@@ -194,7 +196,9 @@ async fn wait_for_members(
         let Some((address, node)) = waiting else { return Ok(nodes) };
         if Instant::now() >= end {
             let why = if node.ready_reason.is_empty() { "no reason given" } else { &node.ready_reason };
-            return Err(Failure::Unavailable(format!("{address}: the node is not a member of cluster {cluster} yet: {why}")));
+            return Err(Failure::Unavailable(format!(
+                "{address}: the node is not a member of cluster {cluster} yet: {why}"
+            )));
         }
         sleep(POLL).await;
     }

@@ -24,7 +24,9 @@ impl Selector {
         let kind = match (&self.stream, self.all) {
             (Some(stream), _) => v1::selector::Kind::Stream(stream.clone()),
             (None, true) => v1::selector::Kind::All(v1::Unit {}),
-            (None, false) => return Err(Failure::Usage("no events are selected: name a stream or give --all".to_owned())),
+            (None, false) => {
+                return Err(Failure::Usage("no events are selected: name a stream or give --all".to_owned()));
+            }
         };
         Ok(v1::Selector { kind: Some(kind) })
     }

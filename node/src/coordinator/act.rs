@@ -39,7 +39,9 @@ pub async fn carry_out(member: &Arc<Member>, fences: Vec<Fence>, actions: Vec<Ac
     let proposing = async {
         for kind in proposals {
             match member.propose_here(kind.clone(), Instant::now() + PROPOSE_TIMEOUT).await {
-                Ok(CatalogueOutcome::Refused(why)) => tracing::debug!(?kind, %why, "the catalogue refused a planned command"),
+                Ok(CatalogueOutcome::Refused(why)) => {
+                    tracing::debug!(?kind, %why, "the catalogue refused a planned command")
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(?kind, %error, "a planned command was not recorded");
