@@ -99,7 +99,7 @@ fn plan(
             return Err(format!("{address}: the node is fenced: {}", node.fence_reason));
         }
         if node.lifecycle() == admin::Lifecycle::Unspecified {
-            return Err(format!("{address}: the node does not report its lifecycle state"));
+            return Err(format!("{address}: the node does not report a lifecycle state"));
         }
         if node.cluster_id.is_empty() && !node.blank {
             return Err(format!(

@@ -320,7 +320,7 @@ mod tests {
     const NONE: [(String, String); 0] = [];
 
     fn status(code: Code, reason: &str, details: &[(&str, &str)]) -> Status {
-        #[expect(clippy::disallowed_types, reason = "what tonic takes; nothing hangs on its order")]
+        #[expect(clippy::disallowed_types, reason = "tonic requires this type; nothing depends on the order")]
         let details: std::collections::HashMap<String, String> =
             details.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Status::with_error_details(code, "m", ErrorDetails::with_error_info(reason, DOMAIN, details))

@@ -105,7 +105,7 @@ async fn serve_connection(stream: TcpStream, probes: Arc<dyn Probes>, connection
         ended = tokio::time::timeout(CONNECTION_TIME, serving) => match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended with an error"),
-            Err(_) => tracing::debug!(seconds = CONNECTION_TIME.as_secs(), "an HTTP connection outlived the time limit"),
+            Err(_) => tracing::debug!(seconds = CONNECTION_TIME.as_secs(), "an HTTP connection exceeded its time"),
         },
     }
 }

@@ -57,7 +57,7 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
                 ReplicaState::Leaving => remove(member, key, group.partition).await,
             };
             if let Err(error) = done {
-                tracing::warn!(group = %id, %replica, %error, "a replica does not match the catalogue yet; trying again");
+                tracing::warn!(group = %id, %replica, %error, "a replica does not match the catalogue yet; retrying");
             }
         }
     }

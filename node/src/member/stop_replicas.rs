@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// current batch of entries. The limits for the stop of the whole node are in [`deadline`](super::deadline).
 const REPLICA_MAX: Duration = Duration::from_secs(3);
 
-/// Stops a single replica within 3 s.
+/// Stops a single replica within [`REPLICA_MAX`].
 ///
 /// # Errors
 /// [`TimedOut`](std::io::ErrorKind::TimedOut): the replica may still write, so the caller must not touch the data
@@ -29,7 +29,10 @@ pub async fn replica(group: &Group) -> std::io::Result<()> {
 pub async fn replicas(groups: &[Arc<Group>], until: Instant) -> Vec<LogKey> {
     let left = within(until, groups.iter().map(|g| (g.key(), g.stop()))).await;
     for key in &left {
-        tracing::warn!(group = %key.group, replica = %key.replica, "a replica did not stop in time and is left running");
+        tracing::warn!(
+            group = %key.group, replica = %key.replica,
+            "a replica did not stop in time and is left running"
+        );
     }
     left
 }

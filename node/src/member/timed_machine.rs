@@ -90,7 +90,7 @@ mod tests {
         timed.apply(&[blank(2)]).unwrap();
         assert_eq!(seconds.get_sample_count(), 2);
         assert_eq!(timed.progress().index, 2);
-        assert!(db.figures().memtable_bytes > 0, "and the database knows how large it is");
+        assert!(db.figures().memtable_bytes > 0, "the database counts the bytes of memtables");
         timed.flush().unwrap();
         assert!(db.figures().live_bytes > 0);
     }

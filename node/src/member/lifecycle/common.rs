@@ -120,7 +120,7 @@ impl Common {
     }
 }
 
-/// Waits 200 to 400 ms before the next attempt.
+/// Waits before the next attempt: [`RETRY_PAUSE`] and a random part of the same length.
 pub(super) async fn retry_pause() {
     tokio::time::sleep(RETRY_PAUSE + rt::jitter(RETRY_PAUSE)).await;
 }

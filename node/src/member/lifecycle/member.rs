@@ -73,7 +73,7 @@ impl Serving {
                 Some(Answer::Drained | Answer::ForcedWhole) => return self.retire(&member).await,
                 Some(Answer::Forced) => {
                     let reason =
-                        "this disk was removed by force; it waits until all of its groups are complete on other nodes"
+                        "this disk was removed by force; the node waits until all groups of the disk are complete elsewhere"
                             .to_owned();
                     self.common.handles.readiness.send_replace(Readiness::Fenced { reason });
                 }
@@ -117,7 +117,10 @@ impl Serving {
         let response = self.common.register().await.ok()?;
         match response.answer() {
             Answer::Member if response.node_id != member.node().get() => {
-                tracing::error!(told = response.node_id, is = %member.node(), "the cluster knows this disk under another node id");
+                tracing::error!(
+                    told = response.node_id, is = %member.node(),
+                    "the cluster knows this disk under another node id"
+                );
                 None
             }
             answer
