@@ -1,7 +1,6 @@
 //! The events that every side works on: 256 bytes each, half of them random, spread over 64 streams. The same in every run.
 
 use bytes::Bytes;
-use openraft::EntryPayload;
 use taffrail_core::{
     append::{Append, ExpectedRevision},
     event::NewEvent,
@@ -9,7 +8,7 @@ use taffrail_core::{
     names::{EventType, NameError, StreamName},
     stream::{Command, Kind, RULES, Stamped},
 };
-use taffrail_raft::types::{Command as Encoded, Entry, LeaderId, LogId};
+use taffrail_raft::types::{Command as Encoded, Entry, LeaderId, LogId, Payload};
 use taffrail_storage::store::codec;
 use uuid::Uuid;
 
@@ -95,7 +94,7 @@ pub fn hundreds() -> Vec<Command> {
 /// An entry of a log.
 pub fn entry(index: u64, command: Bytes) -> Entry {
     let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
-    Entry { log_id, payload: EntryPayload::Normal(Encoded(command)) }
+    Entry { log_id, payload: Payload::Normal(Encoded(command)) }
 }
 
 /// The commands as a log.

@@ -14,22 +14,22 @@ use std::{fs::File, io::Write, path::Path, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
 use taffrail_raft::{
     codec,
-    log::{LogKey, LogOp, log_storage::LogStore, rocksdb_log::RocksLog, write_synced},
+    log::{LogKey, LogOp, log_storage::LogStorage, rocksdb_log::RocksdbLog, write_synced},
 };
 use taffrail_storage::store::codec::encode_command;
 use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
 /// One group's log and its next index.
 struct Group {
-    log: LogStore,
+    log: LogStorage,
     next: u64,
 }
 
 impl Group {
-    async fn open(disk: Arc<RocksLog>, group: u64) -> Result<Self> {
+    async fn open(disk: Arc<RocksdbLog>, group: u64) -> Result<Self> {
         let key = LogKey { group: GroupId::new(group), replica: ReplicaId::new(1) };
         write_synced(&*disk, key, LogOp::Created(PartitionId::new(group))).await?;
-        Ok(Self { log: LogStore::open(disk, key).await?, next: 0 })
+        Ok(Self { log: LogStorage::open(disk, key).await?, next: 0 })
     }
 
     /// One entry after the other, each synced before the next, until `end`.
@@ -54,7 +54,7 @@ impl Group {
 }
 
 /// Ends the log's writer with the case.
-struct Closing(Arc<RocksLog>);
+struct Closing(Arc<RocksdbLog>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -116,7 +116,7 @@ pub fn case<'a>(scratch: &Path, runtime: &'a Runtime, groups: u64) -> Result<Cas
     let here = scratch.join(format!("log-{groups}"));
     std::fs::create_dir(&here)?;
     let fatal = Arc::new(|error: &std::io::Error| eprintln!("the log has failed: {error}"));
-    let disk = Arc::new(RocksLog::open(&here.join("ours"), fatal, Arc::new(|_| {}))?);
+    let disk = Arc::new(RocksdbLog::open(&here.join("ours"), fatal, Arc::new(|_| {}))?);
     let mut logs = Vec::new();
     for group in 1..=groups {
         logs.push(runtime.block_on(Group::open(Arc::clone(&disk), group))?);

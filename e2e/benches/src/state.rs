@@ -6,7 +6,6 @@ use super::{
     rules::{Streams, Written},
 };
 use anyhow::{Context, Result, ensure};
-use openraft::EntryPayload;
 use rocksdb::{ColumnFamilyDescriptor, DB, DBCompressionType, Options, WriteBatch, WriteOptions};
 use std::{
     collections::BTreeMap,
@@ -20,14 +19,17 @@ use taffrail_core::{
     stream::{self, PartitionMeta, StreamRow},
 };
 use taffrail_gateway::cursor::PAGE;
-use taffrail_raft::{machine::Machine, types::Entry};
+use taffrail_raft::{
+    machine::Machine,
+    types::{Entry, Payload},
+};
 use taffrail_storage::store::{
     codec,
-    db::{Place, StateDb},
     group_state::GroupState,
-    machine::StoreMachine,
     reader::Reader,
     schema::{self, Family},
+    state_db::{Medium, StateDb},
+    store_machine::StoreMachine,
 };
 use taffrail_store_api::{Direction, StoreReader};
 use tokio::time::Instant;
@@ -65,7 +67,7 @@ fn batches(entries: &[Entry]) -> Result<Vec<Vec<Row>>> {
     let (mut meta, mut streams) = (PartitionMeta::default(), Streams::default());
     let mut batches = Vec::with_capacity(entries.len());
     for entry in entries {
-        let EntryPayload::Normal(command) = &entry.payload else { continue };
+        let Payload::Normal(command) = &entry.payload else { continue };
         streams.written = Some(Vec::new());
         stream::apply(&mut meta, &mut streams, &codec::decode_command(command.0.clone())?)?;
         let mut batch: Vec<Row> = streams.written.take().into_iter().flatten().flat_map(rows).collect();
@@ -78,7 +80,7 @@ fn batches(entries: &[Entry]) -> Result<Vec<Vec<Row>>> {
 }
 
 fn machine(path: &Path) -> Result<(Arc<StateDb>, StoreMachine)> {
-    let db = Arc::new(StateDb::open(path, &Place::Disk)?);
+    let db = Arc::new(StateDb::open(path, &Medium::Disk)?);
     let machine = StoreMachine::open(Arc::clone(&db), GROUP, PARTITION)?;
     Ok((db, machine))
 }

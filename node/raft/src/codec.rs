@@ -1,21 +1,18 @@
-//! Consensus types in their disk and wire form (`taffrail.storage.v1`). Formats are ours, never derived from openraft's.
+//! Consensus types in their disk and wire form (`taffrail.storage.v1`). The formats do not depend on openraft's encodings.
 
-use super::types::{Command, Entry, Host, LeaderId, LogId, Membership, StoredMembership, Vote};
-use openraft::{
-    EntryPayload,
-    raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse},
-};
+use super::types::{Command, Entry, Host, LeaderId, LogId, Membership, Payload, StoredMembership, TypeConfig, Vote};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::ids::NodeId;
 use taffrail_proto::storage as pb;
 
-/// Bytes that do not say what they should.
+/// A message that does not decode.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {why}")]
 pub struct CodecError {
     /// The message.
     pub what: &'static str,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
@@ -49,7 +46,7 @@ pub fn vote_from(vote: &pb::Vote) -> Vote {
 
 /// Membership out.
 #[must_use]
-pub fn membership_to(membership: &Membership) -> pb::Membership {
+pub(crate) fn membership_to(membership: &Membership) -> pb::Membership {
     pb::Membership {
         configs: membership
             .get_joint_config()
@@ -64,7 +61,7 @@ pub fn membership_to(membership: &Membership) -> pb::Membership {
 ///
 /// # Errors
 /// When a voter has no host.
-pub fn membership_from(membership: &pb::Membership) -> Result<Membership, CodecError> {
+pub(crate) fn membership_from(membership: &pb::Membership) -> Result<Membership, CodecError> {
     let configs: Vec<BTreeSet<u64>> =
         membership.configs.iter().map(|set| set.replicas.iter().copied().collect()).collect();
     let hosts: BTreeMap<u64, Host> = membership.hosts.iter().map(|h| (h.replica, Host(NodeId::new(h.node)))).collect();
@@ -96,9 +93,9 @@ pub fn stored_membership_from(stored: &pb::StoredMembership) -> Result<StoredMem
 #[must_use]
 pub fn entry_to(entry: &Entry) -> pb::Entry {
     let payload = match &entry.payload {
-        EntryPayload::Blank => pb::entry::Payload::Blank(pb::Blank {}),
-        EntryPayload::Normal(command) => pb::entry::Payload::Command(command.0.clone()),
-        EntryPayload::Membership(m) => pb::entry::Payload::Membership(membership_to(m)),
+        Payload::Blank => pb::entry::Payload::Blank(pb::Blank {}),
+        Payload::Normal(command) => pb::entry::Payload::Command(command.0.clone()),
+        Payload::Membership(m) => pb::entry::Payload::Membership(membership_to(m)),
     };
     pb::Entry { log_id: Some(log_id_to(&entry.log_id)), payload: Some(payload) }
 }
@@ -110,16 +107,16 @@ pub fn entry_to(entry: &Entry) -> pb::Entry {
 pub fn entry_from(entry: pb::Entry) -> Result<Entry, CodecError> {
     let log_id = log_id_from(&entry.log_id.ok_or_else(|| missing("Entry", "log_id"))?);
     let payload = match entry.payload.ok_or_else(|| missing("Entry", "payload"))? {
-        pb::entry::Payload::Blank(_) => EntryPayload::Blank,
-        pb::entry::Payload::Command(bytes) => EntryPayload::Normal(Command(bytes)),
-        pb::entry::Payload::Membership(m) => EntryPayload::Membership(membership_from(&m)?),
+        pb::entry::Payload::Blank(_) => Payload::Blank,
+        pb::entry::Payload::Command(bytes) => Payload::Normal(Command(bytes)),
+        pb::entry::Payload::Membership(m) => Payload::Membership(membership_from(&m)?),
     };
     Ok(Entry { log_id, payload })
 }
 
 /// Append request out.
 #[must_use]
-pub fn append_to(request: &AppendEntriesRequest<super::types::TypeConfig>) -> pb::AppendRequest {
+pub(crate) fn append_to(request: &AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
     pb::AppendRequest {
         vote: Some(vote_to(&request.vote)),
         prev: request.prev_log_id.as_ref().map(log_id_to),
@@ -132,7 +129,7 @@ pub fn append_to(request: &AppendEntriesRequest<super::types::TypeConfig>) -> pb
 ///
 /// # Errors
 /// When a part is missing, wrong or not consecutive.
-pub fn append_from(request: pb::AppendRequest) -> Result<AppendEntriesRequest<super::types::TypeConfig>, CodecError> {
+pub(crate) fn append_from(request: pb::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, CodecError> {
     let vote = vote_from(&request.vote.ok_or_else(|| missing("AppendRequest", "vote"))?);
     let prev_log_id = request.prev.as_ref().map(log_id_from);
     let entries = request.entries.into_iter().map(entry_from).collect::<Result<Vec<_>, _>>()?;
@@ -149,10 +146,10 @@ pub fn append_from(request: pb::AppendRequest) -> Result<AppendEntriesRequest<su
 ///
 /// # Errors
 /// Names the first index that does not follow.
-pub fn check_consecutive(prev: Option<&LogId>, entries: &[Entry]) -> Result<(), CodecError> {
+pub(crate) fn check_consecutive(prev: Option<&LogId>, entries: &[Entry]) -> Result<(), CodecError> {
     for (next, entry) in (prev.map_or(0, |p| p.index + 1)..).zip(entries) {
         if entry.log_id.index != next {
-            let why = format!("entry {} where {next} must follow", entry.log_id.index);
+            let why = format!("entries: {} was given where {next} must follow", entry.log_id.index);
             return Err(CodecError { what: "AppendRequest", why });
         }
     }
@@ -161,7 +158,7 @@ pub fn check_consecutive(prev: Option<&LogId>, entries: &[Entry]) -> Result<(), 
 
 /// Append response out.
 #[must_use]
-pub fn append_response_to(response: &AppendEntriesResponse<super::types::TypeConfig>) -> pb::AppendResponse {
+pub(crate) fn append_response_to(response: &AppendEntriesResponse<TypeConfig>) -> pb::AppendResponse {
     use pb::append_response::Kind;
     let kind = match response {
         AppendEntriesResponse::Success => Kind::Success(pb::Blank {}),
@@ -178,9 +175,9 @@ pub fn append_response_to(response: &AppendEntriesResponse<super::types::TypeCon
 ///
 /// # Errors
 /// When the kind is missing.
-pub fn append_response_from(
+pub(crate) fn append_response_from(
     response: pb::AppendResponse,
-) -> Result<AppendEntriesResponse<super::types::TypeConfig>, CodecError> {
+) -> Result<AppendEntriesResponse<TypeConfig>, CodecError> {
     use pb::append_response::Kind;
     Ok(match response.kind.ok_or_else(|| missing("AppendResponse", "kind"))? {
         Kind::Success(_) => AppendEntriesResponse::Success,
@@ -192,7 +189,7 @@ pub fn append_response_from(
 
 /// Vote request out.
 #[must_use]
-pub fn vote_request_to(request: &VoteRequest<super::types::TypeConfig>) -> pb::VoteRequest {
+pub(crate) fn vote_request_to(request: &VoteRequest<TypeConfig>) -> pb::VoteRequest {
     pb::VoteRequest {
         vote: Some(vote_to(&request.vote)),
         last: request.last_log_id.as_ref().map(log_id_to),
@@ -204,7 +201,7 @@ pub fn vote_request_to(request: &VoteRequest<super::types::TypeConfig>) -> pb::V
 ///
 /// # Errors
 /// When the vote is missing.
-pub fn vote_request_from(request: &pb::VoteRequest) -> Result<VoteRequest<super::types::TypeConfig>, CodecError> {
+pub(crate) fn vote_request_from(request: &pb::VoteRequest) -> Result<VoteRequest<TypeConfig>, CodecError> {
     let vote = vote_from(request.vote.as_ref().ok_or_else(|| missing("VoteRequest", "vote"))?);
     Ok(VoteRequest {
         vote,
@@ -215,7 +212,7 @@ pub fn vote_request_from(request: &pb::VoteRequest) -> Result<VoteRequest<super:
 
 /// Vote response out.
 #[must_use]
-pub fn vote_response_to(response: &VoteResponse<super::types::TypeConfig>) -> pb::VoteResponse {
+pub(crate) fn vote_response_to(response: &VoteResponse<TypeConfig>) -> pb::VoteResponse {
     pb::VoteResponse {
         vote: Some(vote_to(&response.vote)),
         granted: response.vote_granted,
@@ -227,7 +224,7 @@ pub fn vote_response_to(response: &VoteResponse<super::types::TypeConfig>) -> pb
 ///
 /// # Errors
 /// When the vote is missing.
-pub fn vote_response_from(response: &pb::VoteResponse) -> Result<VoteResponse<super::types::TypeConfig>, CodecError> {
+pub(crate) fn vote_response_from(response: &pb::VoteResponse) -> Result<VoteResponse<TypeConfig>, CodecError> {
     let vote = vote_from(response.vote.as_ref().ok_or_else(|| missing("VoteResponse", "vote"))?);
     Ok(VoteResponse::new(vote, response.last.as_ref().map(log_id_from), response.granted))
 }

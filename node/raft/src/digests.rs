@@ -1,5 +1,5 @@
-//! What a replica had at the indexes where it last paused, and at marks that all replicas take. The claim that it is odd speaks of an index at which it was
-//! when it was asked, and by now it may have applied more.
+//! [`Digests`]: recent digests of a replica, by log index, so that a divergence claim about an older index can still be
+//! checked.
 
 use std::{
     collections::VecDeque,
@@ -7,11 +7,12 @@ use std::{
 };
 use taffrail_core::ids::Digest;
 
-/// More than are applied between a report and the claim that follows from it, at a write a millisecond.
+/// Digests of applied batches that are kept: more batches than are applied between a report and a claim about it, at one write
+/// a millisecond.
 const KEPT: usize = 256;
-/// At every multiple of this index every replica takes its digest: under load two of them are hardly ever seen at one index.
-pub const MARK_EVERY: u64 = 256;
-/// Marks that are kept, and those that are told: two replicas of which one is a little behind have one in common.
+/// Every replica takes a digest at every multiple of this index, a mark: under load, two replicas rarely report the same index.
+pub(crate) const MARK_EVERY: u64 = 256;
+/// Marks that are kept, and marks that are reported: a replica that is a little behind another has one mark in common with it.
 const MARKS_KEPT: usize = 16;
 const MARKS_TOLD: usize = 2;
 
@@ -36,12 +37,12 @@ impl Kept {
     }
 }
 
-/// The last digests and the indexes they belong to. Cheap to clone: all clones are the same.
+/// The last digests and their indexes. Cheap to clone: all clones share the digests.
 #[derive(Clone, Default)]
 pub struct Digests(Arc<Mutex<Kept>>);
 
 impl Digests {
-    /// Begins with what was there when the replica was opened.
+    /// Begins with the digest of the opened replica.
     #[must_use]
     pub fn new(index: u64, digest: Digest) -> Self {
         let this = Self::default();
@@ -53,13 +54,13 @@ impl Digests {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The replica has applied up to `index`.
+    /// Records the digest after applying the entries up to `index`.
     pub fn put(&self, index: u64, digest: Digest) {
         self.lock().put(index, digest);
     }
 
-    /// The replica has taken over another one's state: what it had before says nothing of it any more.
-    pub fn begin_anew(&self, index: u64, digest: Digest) {
+    /// Forgets all digests and begins with the digest of a state taken over from another replica.
+    pub(crate) fn begin_anew(&self, index: u64, digest: Digest) {
         let mut kept = self.lock();
         *kept = Kept::default();
         kept.put(index, digest);
@@ -79,7 +80,7 @@ impl Digests {
         kept.marks.iter().skip(skipped).copied().collect()
     }
 
-    /// The digest at an index; none if it is not known, or not any more.
+    /// The digest at `index`; `None` when it is not kept.
     #[must_use]
     pub fn at(&self, index: u64) -> Option<Digest> {
         let kept = self.lock();

@@ -1,71 +1,61 @@
-//! One running replica of a group.
+//! [`Group`]: one running replica of a Raft group.
+//!
+//! Further methods stand with their concepts: `read_index`, `membership_change`, `peer_rpc`.
 
 use super::{
     digests::Digests,
-    log::{LogDisk, LogKey, log_storage::LogStore, rocksdb_log::OnFatal},
+    install_requests::InstallRequests,
+    log::{LogDisk, LogKey, log_storage::LogStorage, rocksdb_log::OnFatal},
     machine::Machine,
-    membership::Change,
-    metrics_follower::{ENDED, follow},
-    network::{CatchUpFrom, Network},
-    peer_rpc::CatchUp,
-    state_machine::{Place, Shared, StateMachine},
-    status::{ProposeError, ReadIndexError, Status},
+    metrics_follower::{ENDED, MetricsWatch, follow},
+    network::Network,
+    shared_machine::SharedMachine,
+    snapshot_fetch::{CatchUpFrom, ReplicaContext},
+    state_machine::{Raft, StateMachine},
+    status::{ProposeError, Status},
     tuning::{Tuning, config},
     types::{Command, Host, LogId, Reply, TypeConfig},
 };
-use crate::peer::{CallError, PeerTransport, Request};
+use crate::peer::PeerTransport;
 use bytes::Bytes;
 use openraft::{
-    ChangeMembers, ReadPolicy, ServerState,
+    ServerState,
     async_runtime::{Instant as _, WatchReceiver},
-    error::{ClientWriteError, LinearizableReadError, RaftError},
-    raft::Precondition,
+    error::{ClientWriteError, RaftError},
 };
-use prost::Message;
 use std::{
-    collections::{BTreeMap, BTreeSet},
     io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
-use taffrail_core::{
-    ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId},
-    plan::{Candidate, best_candidate, can_take_over},
-};
-use taffrail_proto::{
-    peer::{FrameKind, RefusalKind},
-    storage as pb,
-};
+use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
 use taffrail_runtime as rt;
-use taffrail_runtime::failpoint;
 use taffrail_store_api::{Applied, LeaderHint};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-type Raft = openraft::Raft<TypeConfig, StateMachine>;
-
-/// See the module. Cheap to share through `Arc`.
+/// A running replica of a group; shared through `Arc`.
 pub struct Group {
     pub(super) key: LogKey,
     node: NodeId,
     pub(super) raft: Raft,
-    log: LogStore,
-    machine: Shared,
-    transport: Arc<dyn PeerTransport>,
+    log: LogStorage,
+    machine: SharedMachine,
+    pub(super) transport: Arc<dyn PeerTransport>,
     progress: watch::Receiver<Applied>,
     digests: Digests,
-    stop: CancellationToken,
-    /// openraft's task is gone; what its metrics said last is no longer true.
+    pub(super) stop: CancellationToken,
+    /// openraft's task has ended; its last metrics are no longer true.
     ended: Arc<AtomicBool>,
     pub(super) source: watch::Sender<Option<CatchUpFrom>>,
-    pub(super) catch_up: Mutex<Option<CatchUp>>,
-    tuning: Tuning,
+    pub(super) install_requests: InstallRequests,
+    pub(super) tuning: Tuning,
     last_purge_look: Mutex<u64>,
 }
 
-/// Where a replica runs.
+/// The parts of a node that its replicas share.
 #[derive(Clone)]
 pub struct Home {
     /// The cluster.
@@ -78,7 +68,7 @@ pub struct Home {
     pub transport: Arc<dyn PeerTransport>,
     /// Times and bounds.
     pub tuning: Tuning,
-    /// What to do when the state can no longer be written.
+    /// Called when the state database can no longer be written.
     pub on_fatal: OnFatal,
 }
 
@@ -88,13 +78,13 @@ impl Group {
     /// # Errors
     /// When log and state do not fit together or the disk fails.
     pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> io::Result<Arc<Self>> {
-        let log = LogStore::open(Arc::clone(&home.disk), key).await?;
+        let log = LogStorage::open(Arc::clone(&home.disk), key).await?;
         let (progress_tx, progress) = watch::channel(machine.progress());
         let digests = Digests::new(machine.progress().index, machine.digest());
         let (source, source_rx) = watch::channel(None);
         let stop = CancellationToken::new();
-        let machine = Shared::new(machine, Arc::clone(&home.on_fatal));
-        let place = Place {
+        let machine = SharedMachine::new(machine, Arc::clone(&home.on_fatal));
+        let context = ReplicaContext {
             key,
             cluster: home.cluster,
             node: home.node,
@@ -102,7 +92,7 @@ impl Group {
             stop: stop.clone(),
             source: source_rx,
         };
-        let state = StateMachine::new(machine.clone(), place, Arc::new(progress_tx), digests.clone());
+        let state = StateMachine::new(machine.clone(), context, Arc::new(progress_tx), digests.clone());
         let network = Network { transport: Arc::clone(&home.transport), group: key.group, from: key.replica };
         let raft = Raft::new(key.replica.get(), config(&home.tuning, key)?, network, log.clone(), state)
             .await
@@ -121,7 +111,7 @@ impl Group {
             stop,
             ended,
             source,
-            catch_up: Mutex::new(None),
+            install_requests: InstallRequests::default(),
             tuning: home.tuning.clone(),
             last_purge_look: Mutex::new(0),
         }))
@@ -133,7 +123,7 @@ impl Group {
         self.key
     }
 
-    /// Changes whenever something was applied.
+    /// Receives how far the replica has applied; closes when the state machine ends.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Applied> {
         self.progress.clone()
@@ -145,28 +135,10 @@ impl Group {
         self.stop.clone()
     }
 
-    /// Makes the first membership of the group. Does nothing when the log is not empty.
-    ///
-    /// # Errors
-    /// When openraft refuses.
-    pub async fn initialize(&self, members: &BTreeMap<ReplicaId, NodeId>) -> io::Result<()> {
-        if self.raft.is_initialized().await.map_err(|e| io::Error::other(e.to_string()))? {
-            return Ok(());
-        }
-        let members: BTreeMap<u64, Host> = members.iter().map(|(r, n)| (r.get(), Host(*n))).collect();
-        failpoint::reach("membership-first-write");
-        let first = self.raft.initialize(members).await;
-        failpoint::reach("membership-first-written");
-        match first {
-            Ok(()) | Err(RaftError::APIError(openraft::error::InitializeError::NotAllowed(_))) => Ok(()),
-            Err(e) => Err(io::Error::other(e.to_string())),
-        }
-    }
-
     /// Proposes a command and waits until it is applied here.
     ///
     /// # Errors
-    /// Says whether the command may have been proposed.
+    /// `Unknown` when the command may have been proposed; with every other error it was not.
     pub async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Reply, ProposeError> {
         match tokio::time::timeout_at(deadline, self.raft.client_write(Command(command))).await {
             Err(_) => Err(ProposeError::Unknown("the deadline passed after the proposal")),
@@ -175,7 +147,7 @@ impl Group {
         }
     }
 
-    fn propose_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
+    pub(super) fn propose_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {
         match e {
             RaftError::APIError(ClientWriteError::ForwardToLeader(f)) => {
                 ProposeError::NotLeader(f.leader_id.zip(f.leader_node).and_then(|(id, host)| self.hint(id, host)))
@@ -185,7 +157,7 @@ impl Group {
             }
             RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => ProposeError::Refused(e.to_string()),
             RaftError::APIError(ClientWriteError::PreconditionFailed(e)) => ProposeError::Refused(e.to_string()),
-            // Stopped in the middle: the entry may be in the log.
+            // The replica stopped during the write: the entry may be in the log.
             RaftError::Fatal(_) => ProposeError::Unknown("the replica stopped after the proposal"),
         }
     }
@@ -194,7 +166,7 @@ impl Group {
         (replica != self.key.replica.get()).then(|| LeaderHint { node: host.0, replica: ReplicaId::new(replica) })
     }
 
-    /// Who leads, as this replica knows; itself included.
+    /// The leader that this replica knows; may be this replica.
     #[must_use]
     pub fn leader(&self) -> Option<LeaderHint> {
         let metrics = self.raft.metrics();
@@ -210,144 +182,7 @@ impl Group {
         self.raft.is_leader() && !self.ended.load(Ordering::Relaxed)
     }
 
-    /// Everything acknowledged before this call is at or below the returned index. Answered by the leader only.
-    ///
-    /// # Errors
-    /// When this replica does not lead or no majority answers.
-    pub async fn lead_read_index(&self) -> Result<LogId, ReadIndexError> {
-        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-            Ok((read, _)) => Ok(*read.log_id()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => Err(ReadIndexError::NoLeader),
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadIndexError::NoQuorum),
-            Err(RaftError::Fatal(e)) => Err(ReadIndexError::Stopped(e.to_string())),
-        }
-    }
-
-    /// Waits until this replica has applied everything that was acknowledged before the call. Without a leader it waits
-    /// for one until the deadline.
-    ///
-    /// # Errors
-    /// When no majority confirmed it in time.
-    pub async fn read_index(&self, deadline: Instant) -> Result<(), ReadIndexError> {
-        let mut last = ReadIndexError::Deadline;
-        while Instant::now() < deadline {
-            match tokio::time::timeout_at(deadline, self.try_read_index(deadline)).await {
-                Ok(Ok(index)) => return self.wait_applied(index, deadline).await,
-                Ok(Err(ReadIndexError::Stopped(why))) => return Err(ReadIndexError::Stopped(why)),
-                Ok(Err(e)) => last = e,
-                Err(_) => return Err(last),
-            }
-            let pause = self.tuning.heartbeat / 4 + rt::jitter(self.tuning.heartbeat / 4);
-            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
-        }
-        Err(last)
-    }
-
-    async fn try_read_index(&self, deadline: Instant) -> Result<u64, ReadIndexError> {
-        let Some(leader) = self.leader() else { return Err(ReadIndexError::NoLeader) };
-        if leader.replica == self.key.replica {
-            return Ok(self.lead_read_index().await?.index);
-        }
-        let request = Request {
-            kind: FrameKind::ReadIndex,
-            group: self.key.group,
-            from_replica: self.key.replica,
-            to_replica: leader.replica,
-            payload: Bytes::new(),
-        };
-        let ttl = deadline.saturating_duration_since(Instant::now()).min(self.tuning.election_max);
-        match self.transport.call(leader.node, request, ttl).await {
-            Ok(answer) => {
-                let answer = pb::ReadIndexResponse::decode(answer).map_err(|_| ReadIndexError::NoQuorum)?;
-                answer.read.map(|id| id.index).ok_or(ReadIndexError::NoQuorum)
-            }
-            Err(CallError::Refused(r)) if r.kind() == RefusalKind::Unavailable => Err(ReadIndexError::NoQuorum),
-            Err(_) => Err(ReadIndexError::NoLeader),
-        }
-    }
-
-    async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadIndexError> {
-        let mut progress = self.progress();
-        match tokio::time::timeout_at(deadline, progress.wait_for(|p| p.index >= index)).await {
-            // A replica that is being removed keeps its last progress while its rows go: it must not answer as if empty.
-            Ok(Ok(_)) if self.stop.is_cancelled() => Err(ReadIndexError::Stopped("it was told to stop".into())),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(ReadIndexError::Stopped("its state machine ended".into())),
-            Err(_) => Err(ReadIndexError::Deadline),
-        }
-    }
-
-    /// Changes voters and learners in one go (through a joint configuration where voters change). `expected` is the
-    /// membership that the caller saw; any other one refuses.
-    ///
-    /// # Errors
-    /// `Refused` when the membership is another one or a change is in flight.
-    pub async fn change_membership(
-        &self,
-        expected: Option<LogId>,
-        voters: &BTreeSet<ReplicaId>,
-        learners: &BTreeMap<ReplicaId, NodeId>,
-        deadline: Instant,
-    ) -> Result<(), ProposeError> {
-        // Only learners are removed by name. A voter that leaves must stay in the node map while the joint configuration
-        // still names it; openraft drops it with the uniform configuration that follows.
-        let membership = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            metrics.membership_config.membership().clone()
-        };
-        let now: BTreeSet<u64> = membership.learner_ids().collect();
-        let voters: BTreeSet<u64> = voters.iter().map(|r| r.get()).collect();
-        let add: BTreeMap<u64, Host> = learners.iter().map(|(r, n)| (r.get(), Host(*n))).collect();
-        let gone: BTreeSet<u64> =
-            now.iter().copied().filter(|id| !voters.contains(id) && !add.contains_key(id)).collect();
-        let sort = Change::to(&membership, &voters, &add);
-        let mut steps = Vec::new();
-        if !add.is_empty() {
-            steps.push(ChangeMembers::AddNodes(add));
-        }
-        steps.push(ChangeMembers::ReplaceAllVoters(voters));
-        if !gone.is_empty() {
-            steps.push(ChangeMembers::RemoveNodes(gone));
-        }
-        let precondition = Precondition::LastMembershipLogId { last_membership_log_id: expected };
-        failpoint::reach(format_args!("membership-{sort}-write"));
-        let change = self.raft.change_membership_if(ChangeMembers::Batch(steps), false, [precondition]);
-        match tokio::time::timeout_at(deadline, change).await {
-            Err(_) => Err(ProposeError::Unknown("the deadline passed during the membership change")),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(e)) => Err(self.propose_error(e)),
-        }
-    }
-
-    /// Hands leadership to another voter. The caller has checked that it is a voter, caught up, and not this replica:
-    /// openraft takes any id and then refuses writes.
-    ///
-    /// # Errors
-    /// When the replica has stopped.
-    pub async fn transfer_leader(&self, to: ReplicaId) -> io::Result<()> {
-        self.raft.trigger().transfer_leader(to.get()).await.map_err(|e| io::Error::other(e.to_string()))
-    }
-
-    /// Hands leadership to the best caught-up other voter, if there is one.
-    pub async fn hand_over(&self) -> bool {
-        let status = self.status();
-        if !status.leads {
-            return false;
-        }
-        let voters: BTreeSet<u64> = status.membership.voter_ids().collect();
-        let replicas = status.matched.iter().map(|(id, matched)| Candidate {
-            replica: ReplicaId::new(*id),
-            voter: voters.contains(id),
-            matched: *matched,
-        });
-        let leader = self.key.replica;
-        let best = best_candidate(leader, replicas).filter(|c| can_take_over(leader, *c, status.committed));
-        let Some(to) = best else { return false };
-        self.transfer_leader(to.replica).await.is_ok()
-    }
-
-    /// How this replica is.
+    /// The state of this replica as openraft and the state machine report it.
     #[must_use]
     pub fn status(&self) -> Status {
         let metrics = self.raft.metrics();
@@ -371,7 +206,7 @@ impl Group {
         }
     }
 
-    /// The digest after applying up to `index`; none if this replica was not there, or not lately.
+    /// The digest after applying the entries up to `index`; `None` when the replica keeps no digest of that index.
     #[must_use]
     pub fn digest_at(&self, index: u64) -> Option<Digest> {
         self.digests.at(index)
@@ -382,13 +217,13 @@ impl Group {
         metrics.0.changed().await.is_ok()
     }
 
-    /// A place to wait for changes.
+    /// A receiver for [`changed`](Self::changed).
     #[must_use]
     pub fn watch(&self) -> MetricsWatch {
         MetricsWatch(self.raft.metrics())
     }
 
-    /// Flushes applied state and lets openraft purge the log below it, once enough has come together.
+    /// Flushes applied state and lets openraft purge the log below it, once `purge_after_entries` more entries are in the log.
     pub async fn purge_if_due(&self) {
         let (first, end) = self.log.bounds();
         {
@@ -420,7 +255,7 @@ impl Group {
         }
     }
 
-    /// This node.
+    /// The node of the replica.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
@@ -432,6 +267,3 @@ impl Group {
         self.key.group
     }
 }
-
-/// A place to wait for changes of a replica.
-pub struct MetricsWatch(pub(super) openraft::alias::WatchReceiverOf<TypeConfig, openraft::RaftMetrics<TypeConfig>>);

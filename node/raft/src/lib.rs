@@ -1,29 +1,50 @@
-//! Consensus: openraft behind our own types. Nothing outside this folder sees an openraft type.
+//! Consensus of Taffrail: Raft groups, their durable log, and the transport between nodes.
 //!
-//! - `types`: the type configuration and our names for its parts; `codec`: the disk and wire forms of them.
-//! - `log/`: the durable log and vote (`LogDisk`), and openraft's view of it.
-//! - `machine`: what a group replicates; `state_machine`: openraft's view of it.
-//! - `network`: openraft's RPCs as frames of a `PeerTransport`.
-//! - `group`: one running replica: propose, read index, membership; `membership`: what a change of it does;
-//!   `answer`: what it answers to its peers; `status`: what it says of itself; `digests`: what it had at which index;
-//!   `follow`: what it learns from openraft meanwhile; `tuning`: its times and bounds.
+//! Owns the log and vote of every replica on a node and the task that drives openraft. Never decodes a [`Command`], never
+//! decides who should be a member, and knows neither stores nor the catalogue: both arrive as a [`Machine`].
 //!
-//! The guards against the known defects of the pinned openraft version stand in `tuning::config` (leader restore off),
-//! `log::store` and `network` (no append with a hole), `state_machine` (only what is flushed is called a snapshot),
-//! and `network` (pre-vote is implemented, not granted by default).
+//! openraft stays behind this crate. No other crate of the node depends on it; where another crate needs one of its types
+//! (entry, log id, vote, membership), the crate uses the name in [`types`]. The exception outside of the node is the
+//! benchmark of the log, which drives [`LogStorage`] through openraft's own trait, as openraft does.
+//!
+//! | concept | modules |
+//! |---|---|
+//! | a running replica | [`group`] ([`Group`]), `read_index`, `membership_change`, [`status`], [`tuning`] |
+//! | calls of other replicas | `peer_rpc`, `install_requests`; outgoing: `network` |
+//! | the replicated state | [`machine`] (the trait), [`shared_machine`], `state_machine` (openraft's view), [`snapshot_fetch`] |
+//! | the log | [`log`] (`LogDisk`, its RocksDB implementation, openraft's view) |
+//! | node to node | [`peer`] |
+//! | types and their bytes | [`types`], [`codec`] |
+//! | observation | [`digests`], `metrics_follower`, `membership` (names of changes for fault points) |
+//!
+//! Guards against known defects of the pinned openraft version:
+//! - leader restore is off (`tuning::config`);
+//! - an append with a gap is refused (`log::log_storage`, [`codec::check_consecutive`]);
+//! - only flushed state is called a snapshot (`state_machine`);
+//! - pre-vote is implemented instead of granted by default (`network`).
+//!
+//! [`Command`]: types::Command
+//! [`Machine`]: machine::Machine
+//! [`Group`]: group::Group
+//! [`LogStorage`]: log::log_storage::LogStorage
 
 pub mod codec;
 pub mod digests;
 pub mod group;
+mod install_requests;
 pub mod log;
 pub mod machine;
 mod membership;
+mod membership_change;
 mod metrics_follower;
-pub mod network;
+mod network;
 pub mod peer;
 mod peer_rpc;
+mod read_index;
 mod runtime;
-pub mod state_machine;
+pub mod shared_machine;
+pub mod snapshot_fetch;
+mod state_machine;
 pub mod status;
 pub mod tuning;
 pub mod types;

@@ -1,11 +1,11 @@
-//! What a group replicates, seen from consensus: a state machine whose data and applied log id change in one write.
+//! [`Machine`]: the state that a group replicates, as consensus sees it.
 
 use super::types::{Entry, LogId, Reply, StoredMembership};
 use taffrail_core::ids::Digest;
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_store_api::Applied;
 
-/// Why a state machine can go no further. The replica stops; none of these is ever retried in place.
+/// Failure that stops a state machine, and with it the replica; no call is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// Stored or received bytes do not decode or fail their checksum.
@@ -19,7 +19,7 @@ pub enum MachineError {
     Storage(String),
 }
 
-/// What a replica has, so that a source can send what it lacks.
+/// The events that a replica has, from which a source computes which events to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CatchUpPoint {
     /// Position after the last one it has.
@@ -28,7 +28,11 @@ pub struct CatchUpPoint {
     pub digest: Digest,
 }
 
-/// A state machine. Calls come from one task at a time and may block on RocksDB.
+/// A state machine whose data and applied log id change in one write.
+///
+/// [`SharedMachine`](crate::shared_machine::SharedMachine) is the only caller: one call at a time, away from the runtime's
+/// threads, so calls may block on RocksDB. An install is `begin_install`, `install` for each chunk, then `finish_install` or
+/// `abort_install`; `apply` is not called in between.
 pub trait Machine: Send + 'static {
     /// Last applied log id and the membership as of it, memory included.
     fn applied(&self) -> (Option<LogId>, StoredMembership);
@@ -47,13 +51,13 @@ pub trait Machine: Send + 'static {
     /// # Errors
     /// Fatal for the node.
     fn flush(&mut self) -> Result<(), MachineError>;
-    /// What to tell the waiting readers.
+    /// How far the machine has applied, for waiting readers.
     fn progress(&self) -> Applied;
     /// Running digest of all outcomes, as of `applied`.
     fn digest(&self) -> Digest;
-    /// What this replica has.
+    /// The events that this replica has.
     fn catch_up_point(&self) -> CatchUpPoint;
-    /// Begins to take over a source's state; nothing is applied or served until it ends.
+    /// Begins to take over the state of a source; the machine serves nothing until the install ends.
     ///
     /// # Errors
     /// When storage fails.
@@ -68,7 +72,7 @@ pub trait Machine: Send + 'static {
     /// # Errors
     /// When storage fails or the last chunk did not come.
     fn finish_install(&mut self) -> Result<(), MachineError>;
-    /// Drops what was taken so far.
+    /// Ends the install and deletes the rows that it has received.
     ///
     /// # Errors
     /// When storage fails.

@@ -1,4 +1,4 @@
-//! What a change of a membership does, in one word: each is one entry of the log, but for a change of voters, which is two.
+//! [`Change`]: classifies membership entries. Changing voters takes two entries (joint, uniform), every other change one.
 
 use super::types::{Host, Membership};
 use std::{
@@ -6,10 +6,10 @@ use std::{
     fmt,
 };
 
-/// See the module.
+/// Kind of one membership entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Other voters: old and new ones decide together.
+    /// The old and the new voters decide together.
     Joint,
     /// The new voters decide alone.
     Uniform,
@@ -22,7 +22,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// The first entry of a change to these voters and learners.
+    /// Classifies the first entry of a change to `voters` and `learners`.
     pub(super) fn to(from: &Membership, voters: &BTreeSet<u64>, learners: &BTreeMap<u64, Host>) -> Self {
         let is: BTreeSet<u64> = from.learner_ids().collect();
         match from.get_joint_config().as_slice() {
@@ -34,7 +34,7 @@ impl Change {
         }
     }
 
-    /// What an entry has done.
+    /// Classifies the entry that replaced `from` by `to`.
     pub(super) fn between(from: &Membership, to: &Membership) -> Self {
         let nodes = |m: &Membership| m.nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>();
         let (before, after) = (nodes(from), nodes(to));

@@ -1,7 +1,7 @@
-//! What a replica learns from openraft's own view while it runs.
+//! [`MetricsWatch`], openraft's metrics of a replica, and the task that follows them while the replica runs.
 
-use super::{group::MetricsWatch, log::LogKey, network::CatchUpFrom};
-use openraft::async_runtime::WatchReceiver;
+use super::{log::LogKey, snapshot_fetch::CatchUpFrom, types::TypeConfig};
+use openraft::{RaftMetrics, alias::WatchReceiverOf, async_runtime::WatchReceiver};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -10,12 +10,16 @@ use taffrail_core::ids::ReplicaId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Why a replica is stopped whose openraft ended without a word.
-pub(super) const ENDED: &str = "consensus has ended by itself";
+/// Reason of a replica whose openraft task ended without an error.
+pub(super) const ENDED: &str = "the consensus task has ended by itself";
 
-/// Follows openraft's view until it ends, which a panic of its task would otherwise hide. Whoever leads is asked for its
-/// state: the one that began a catch-up may be gone for good, and the next leader sees no reason to begin another one while
-/// it still has the log.
+/// Waits for changes of a replica's metrics; made by [`Group::watch`](crate::group::Group::watch).
+pub struct MetricsWatch(pub(super) WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>);
+
+/// Follows the metrics until they end, and sets `ended` then: a panic of openraft's task would otherwise stay hidden.
+///
+/// The current leader becomes the `source` of a catch-up: the leader that began the catch-up may be gone for good, and its
+/// successor sees no reason to begin another one while it still has the log.
 pub(super) async fn follow(
     mut metrics: MetricsWatch,
     source: watch::Sender<Option<CatchUpFrom>>,

@@ -1,8 +1,9 @@
-//! openraft's RPCs as frames. Appends are unary (one in flight per follower): three known defects of the pinned openraft
-//! live only in streamed appends, and throughput is equal at the loads measured.
+//! openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary, one in flight per follower: three known defects of
+//! the pinned openraft exist only in streamed appends, and throughput is equal at the measured loads.
 
 use super::{
     codec,
+    snapshot_fetch::CatchUpFrom,
     types::{Host, TypeConfig, Vote},
 };
 use crate::peer::{CallError, PeerTransport, Request};
@@ -22,31 +23,22 @@ use std::{future::Future, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::{peer::FrameKind, storage as pb};
 
-/// How long the sender of a snapshot waits between two looks at the receiver's progress.
+/// Interval at which the sender of a snapshot asks the receiver for its progress.
 const CATCH_UP_POLL: Duration = Duration::from_millis(50);
-
-/// A request that the receiver's own state answers: it fetches the sender's state by itself, in chunks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatchUpFrom {
-    /// Whose state.
-    pub node: NodeId,
-    /// Its replica.
-    pub replica: ReplicaId,
-}
 
 /// Makes the connections of one replica.
 #[derive(Clone)]
-pub struct Network {
+pub(super) struct Network {
     /// Carries the frames.
-    pub transport: Arc<dyn PeerTransport>,
+    pub(super) transport: Arc<dyn PeerTransport>,
     /// The group.
-    pub group: GroupId,
+    pub(super) group: GroupId,
     /// The sending replica.
-    pub from: ReplicaId,
+    pub(super) from: ReplicaId,
 }
 
 /// One connection to one replica.
-pub struct Connection {
+pub(super) struct Connection {
     network: Network,
     to: ReplicaId,
     node: NodeId,

@@ -1,10 +1,10 @@
-//! openraft's runtime: tokio, with tasks and random numbers through the scope of the node.
+//! [`Runtime`]: the asynchronous runtime that openraft uses.
 
 use openraft::{OptionalSend, async_runtime::AsyncRuntime, impls::TokioRuntime};
 use rand::{SeedableRng, rngs::SmallRng};
 use std::{future::Future, time::Duration};
 
-/// The runtime handed to openraft: tokio, with tasks and random numbers through the node's scope.
+/// tokio, with tasks and random numbers of the node's [`Scope`](taffrail_runtime::Scope).
 #[derive(Debug)]
 pub struct Runtime;
 

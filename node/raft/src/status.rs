@@ -1,11 +1,11 @@
-//! What a replica says of itself, and why it does not answer.
+//! [`Status`] of a replica, and the errors of its calls.
 
 use super::types::StoredMembership;
 use std::{collections::BTreeMap, time::Duration};
 use taffrail_core::ids::Digest;
 use taffrail_store_api::LeaderHint;
 
-/// Why a proposal has no answer.
+/// Failure of a proposal.
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
     /// Not proposed: this replica does not lead.
@@ -22,13 +22,13 @@ pub enum ProposeError {
     Refused(String),
 }
 
-/// Why a read index was not to be had.
+/// Failure to get a read index.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadIndexError {
-    /// Nobody leads, as far as this replica knows.
+    /// This replica knows no leader.
     #[error("no leader is known")]
     NoLeader,
-    /// The leader did not get a majority's word in time.
+    /// No majority confirmed the leader in time.
     #[error("no majority confirmed the leader")]
     NoQuorum,
     /// The deadline passed.
@@ -39,20 +39,20 @@ pub enum ReadIndexError {
     Stopped(String),
 }
 
-/// A replica as its own openraft sees it.
+/// State of a replica as its openraft and its state machine report it.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// True while it leads.
+    /// True while the replica leads.
     pub leads: bool,
-    /// Who leads.
+    /// The leader that the replica knows.
     pub leader: Option<LeaderHint>,
     /// Current term.
     pub term: u64,
     /// Index after the last entry.
     pub log_end: u64,
-    /// Committed, as this replica knows.
+    /// Last committed index that the replica knows.
     pub committed: u64,
-    /// Applied.
+    /// Last applied index.
     pub applied: u64,
     /// Digest at `applied` (the two are taken together).
     pub digest: Digest,
@@ -64,6 +64,6 @@ pub struct Status {
     pub matched: BTreeMap<u64, u64>,
     /// The leader only: how long ago a majority answered.
     pub quorum_acked_ago: Option<Duration>,
-    /// Why it no longer runs.
+    /// Reason why the replica no longer runs.
     pub stopped: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Times and bounds of consensus, and the one place that hands them to openraft.
+//! [`Tuning`]: times and bounds of consensus, and their translation into openraft's configuration.
 
 use super::log::LogKey;
 use openraft::{Config, SnapshotPolicy};
@@ -7,15 +7,15 @@ use std::{io, sync::Arc, time::Duration};
 /// Times and bounds of consensus. All times are configuration: a simulation stretches them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// Between two heartbeats.
+    /// Interval of heartbeats.
     pub heartbeat: Duration,
-    /// Shortest time without a leader after which a replica stands for election.
+    /// Lower bound of the random election timeout.
     pub election_min: Duration,
-    /// Longest such time.
+    /// Upper bound of the random election timeout.
     pub election_max: Duration,
     /// Entries after which applied state is flushed and the log purged.
     pub purge_after_entries: u64,
-    /// Entries that stay in the log for followers that lag.
+    /// Entries that stay in the log after a purge, for followers that lag.
     pub keep_entries: u64,
 }
 
@@ -35,7 +35,7 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The one place that configures openraft. Leader restore must be off: with it a restarted leader of the same term may
+/// Builds openraft's configuration of one group. Leader restore must be off: with it, a restarted leader of the same term may
 /// give the same log ids to other entries.
 pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
     let config = Config {

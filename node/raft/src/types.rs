@@ -6,7 +6,7 @@ use openraft::alias;
 use std::fmt;
 use taffrail_core::{append::Outcome, ids::NodeId};
 
-/// An encoded command of a group's state machine. Opaque here: encoded where it is proposed, decoded where it is applied.
+/// An encoded command of a group's state machine. Consensus never decodes it: the proposer encodes, the state machine decodes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command(pub Bytes);
 
@@ -21,7 +21,7 @@ impl fmt::Display for Command {
     }
 }
 
-/// What apply answers to the proposer of an entry.
+/// Answer of the state machine to the proposer of an entry.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Reply {
     /// A blank or membership entry, or a command without an answer.
@@ -29,7 +29,7 @@ pub enum Reply {
     None,
     /// One outcome for each append of the entry.
     Appends(Vec<Outcome>),
-    /// The catalogue's answer.
+    /// Outcome of a catalogue command.
     Catalogue(taffrail_core::catalogue::CatalogueOutcome),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Reply {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Host(pub NodeId);
 
-/// The type configuration.
+/// The type configuration of openraft.
 #[derive(Debug, Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd)]
 pub struct TypeConfig;
 
@@ -74,7 +74,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type ErrorSource = openraft::impls::BoxedErrorSource;
 }
 
-/// What an entry carries: nothing, a command or a membership.
+/// Payload of an entry: blank, a command or a membership.
 pub type Payload = openraft::EntryPayload<Command, u64, Host>;
 /// A log entry.
 pub type Entry = alias::EntryOf<TypeConfig>;
@@ -82,9 +82,11 @@ pub type Entry = alias::EntryOf<TypeConfig>;
 pub type LogId = alias::LogIdOf<TypeConfig>;
 /// A vote.
 pub type Vote = alias::VoteOf<TypeConfig>;
-/// Voters and learners, as of a log id.
+/// Voters and learners, and the log id that set them.
 pub type StoredMembership = alias::StoredMembershipOf<TypeConfig>;
+/// Log id and membership that a snapshot stands for.
+pub type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
 /// Voters and learners.
 pub type Membership = openraft::Membership<u64, Host>;
-/// Who led when an entry was proposed.
+/// Term and replica of the leader that proposed an entry.
 pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;

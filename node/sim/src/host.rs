@@ -29,9 +29,9 @@ use taffrail_raft::{
 use taffrail_runtime as rt;
 use taffrail_runtime::{Clock, Scope};
 use taffrail_storage::store::{
-    db::{Place, StateDb},
-    machine::{StoreMachine, delete_group},
     replica::Replica,
+    state_db::{Medium, StateDb},
+    store_machine::{StoreMachine, delete_group},
 };
 use taffrail_store_api::LeaderHint;
 use tokio::{
@@ -193,8 +193,8 @@ impl Host {
         let last = lock(&self.last_db).clone();
         for _ in 0..DROP_TURNS_MAX {
             if last.strong_count() == 0 {
-                let place = Place::Memory(self.env.clone());
-                return Ok(Arc::new(StateDb::open(Path::new("/state"), &place).map_err(io::Error::other)?));
+                let medium = Medium::Memory(self.env.clone());
+                return Ok(Arc::new(StateDb::open(Path::new("/state"), &medium).map_err(io::Error::other)?));
             }
             yield_now().await;
         }

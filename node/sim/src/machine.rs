@@ -19,7 +19,7 @@ use taffrail_raft::{
     machine::{CatchUpPoint, Machine, MachineError},
     types::{Entry, LogId, Reply, StoredMembership},
 };
-use taffrail_storage::store::machine::StoreMachine;
+use taffrail_storage::store::store_machine::StoreMachine;
 use taffrail_store_api::Applied;
 
 /// The replica of the planted defect, one of the first members.

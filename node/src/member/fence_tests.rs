@@ -22,11 +22,11 @@ use taffrail_metrics::Metrics;
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, FrameKind, RefusalKind};
 use taffrail_raft::{
     group::Home,
-    log::{LogDisk, ReplicaState, rocksdb_log::RocksLog},
+    log::{LogDisk, ReplicaState, rocksdb_log::RocksdbLog},
     peer::{CallError, PeerTransport, Request, dispatch::Handler, table::Table},
     tuning::Tuning,
 };
-use taffrail_storage::store::db::{Place, StateDb};
+use taffrail_storage::store::state_db::{Medium, StateDb};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -72,7 +72,7 @@ impl PeerTransport for Silent {
 
 struct Node {
     member: Arc<Member>,
-    log: Arc<RocksLog>,
+    log: Arc<RocksdbLog>,
 }
 
 impl Node {
@@ -81,7 +81,7 @@ impl Node {
     }
 
     async fn start_among(dir: &Path, transport: Arc<dyn PeerTransport>) -> Self {
-        let log = RocksLog::open(&dir.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let log = RocksdbLog::open(&dir.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
         let log = Arc::new(log);
         let home = Home {
             cluster: CLUSTER,
@@ -94,7 +94,7 @@ impl Node {
         let parts = Parts {
             registration: registration(),
             home,
-            db: Arc::new(StateDb::open(&dir.join("state"), &Place::Disk).unwrap()),
+            db: Arc::new(StateDb::open(&dir.join("state"), &Medium::Disk).unwrap()),
             table: Table::default(),
             metrics: Arc::new(Metrics::new("1").unwrap()),
             stop: CancellationToken::new(),

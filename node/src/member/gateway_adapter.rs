@@ -12,7 +12,7 @@ use taffrail_metrics::{Metrics, StateSample, StoreSample};
 use taffrail_proto::v1;
 use taffrail_raft::peer::table::Table;
 use taffrail_runtime as rt;
-use taffrail_storage::store::db::Figures;
+use taffrail_storage::store::state_db::Figures;
 use taffrail_store_api::{Node, ReadError, ResolveError, Route, StoreRef, StoreReplica};
 use tokio::{sync::watch, time::Instant};
 

@@ -23,8 +23,8 @@ use taffrail_raft::{
     peer::table::Table,
 };
 use taffrail_storage::{
-    catalogue::machine::CatalogueMachine,
-    store::{db::StateDb, replica::Replica},
+    catalogue::catalogue_machine::CatalogueMachine,
+    store::{replica::Replica, state_db::StateDb},
 };
 use tokio::{
     sync::{Notify, watch},

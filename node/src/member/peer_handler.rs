@@ -33,7 +33,7 @@ use taffrail_raft::{
 };
 use taffrail_runtime as rt;
 use taffrail_storage::{
-    catalogue::{codec, machine as catalogue_machine},
+    catalogue::{catalogue_machine, codec},
     store::catch_up,
 };
 use tokio::{

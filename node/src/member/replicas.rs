@@ -19,8 +19,8 @@ use taffrail_raft::{
 };
 use taffrail_runtime as rt;
 use taffrail_storage::store::{
-    machine::{StoreMachine, delete_group},
     replica::Replica,
+    store_machine::{StoreMachine, delete_group},
 };
 use tokio::time::Instant;
 

@@ -23,7 +23,7 @@ use taffrail_http as http;
 use taffrail_metrics::Metrics;
 use taffrail_proto::{MESSAGE_BYTES_MAX, admin::admin_server::AdminServer, peer::peer_server::PeerServer};
 use taffrail_raft::{
-    log::{LogDisk, rocksdb_log::RocksLog},
+    log::{LogDisk, rocksdb_log::RocksdbLog},
     peer::{
         grpc::{GrpcTransport, keep_links},
         server::Service as PeerService,
@@ -31,7 +31,7 @@ use taffrail_raft::{
     },
 };
 use taffrail_runtime as rt;
-use taffrail_storage::store::db::{Place, StateDb};
+use taffrail_storage::store::state_db::{Medium, StateDb};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -78,11 +78,11 @@ fn open_databases(
     dir: &DataDir,
     memory_bytes: usize,
     metrics: &Arc<Metrics>,
-) -> Result<(Arc<StateDb>, Arc<RocksLog>), End> {
-    let db = StateDb::open_within(&dir.state_path(), &Place::Disk, memory_bytes).map_err(|e| end(Code::Disk, e))?;
+) -> Result<(Arc<StateDb>, Arc<RocksdbLog>), End> {
+    let db = StateDb::open_within(&dir.state_path(), &Medium::Disk, memory_bytes).map_err(|e| end(Code::Disk, e))?;
     let sync = metrics.log_sync_seconds.clone();
     let log =
-        RocksLog::open(&dir.log_path(), Arc::new(|e| disk_failed(e)), Arc::new(move |seconds| sync.observe(seconds)))
+        RocksdbLog::open(&dir.log_path(), Arc::new(|e| disk_failed(e)), Arc::new(move |seconds| sync.observe(seconds)))
             .map_err(|e| end(Code::Disk, e))?;
     Ok((Arc::new(db), Arc::new(log)))
 }
@@ -349,7 +349,7 @@ async fn wait(
 }
 
 /// Stops consensus, flushes state so that the next start is short, ends the log writer.
-async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Arc<RocksLog>, deadline: Deadline) {
+async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Arc<RocksdbLog>, deadline: Deadline) {
     let member = member.borrow().clone();
     let mut left = Vec::new();
     if let Some(member) = member {

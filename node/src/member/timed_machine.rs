@@ -70,15 +70,15 @@ mod tests {
     use std::sync::Arc;
     use taffrail_raft::types::{LeaderId, Payload};
     use taffrail_storage::{
-        catalogue::machine::CatalogueMachine,
-        store::db::{Place, StateDb},
+        catalogue::catalogue_machine::CatalogueMachine,
+        store::state_db::{Medium, StateDb},
     };
     use tokio::sync::watch;
 
     #[test]
     fn each_batch_is_timed_once() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Arc::new(StateDb::open(&dir.path().join("state"), &Place::Disk).unwrap());
+        let db = Arc::new(StateDb::open(&dir.path().join("state"), &Medium::Disk).unwrap());
         let machine = CatalogueMachine::open(Arc::clone(&db), Arc::new(watch::channel(Arc::default()).0)).unwrap();
         let seconds = Histogram::with_opts(HistogramOpts::new("apply_seconds", "Batches.")).unwrap();
         let mut timed = Timed::new(machine, seconds.clone());

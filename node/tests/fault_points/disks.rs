@@ -10,12 +10,12 @@ use taffrail_core::{
     catalogue::{Catalogue, NodeState, ReplicaState as Named},
     ids::{GroupId, NodeId, PartitionId},
 };
-use taffrail_raft::log::{LogDisk, LogKey, ReplicaState, rocksdb_log::RocksLog};
+use taffrail_raft::log::{LogDisk, LogKey, ReplicaState, rocksdb_log::RocksdbLog};
 use taffrail_storage::{
-    catalogue::machine::CatalogueMachine,
+    catalogue::catalogue_machine::CatalogueMachine,
     store::{
-        db::{Place, StateDb},
         schema::{self, Family},
+        state_db::{Medium, StateDb},
     },
 };
 use tokio::sync::watch;
@@ -44,11 +44,11 @@ struct Disk {
 }
 
 async fn open(data: &Path, node: NodeId) -> Disk {
-    let db = Arc::new(StateDb::open(&data.join("state"), &Place::Disk).unwrap());
+    let db = Arc::new(StateDb::open(&data.join("state"), &Medium::Disk).unwrap());
     let (published, catalogue) = watch::channel(Arc::new(Catalogue::default()));
     CatalogueMachine::open(Arc::clone(&db), Arc::new(published)).unwrap();
     let catalogue = (**catalogue.borrow()).clone();
-    let log = RocksLog::open(&data.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let log = RocksdbLog::open(&data.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
     let log = Arc::new(log);
     let replicas = log.replicas().await.unwrap();
     tokio::task::spawn_blocking(move || log.close()).await.unwrap();

@@ -2,16 +2,16 @@
 
 use std::{path::Path, sync::Arc};
 use taffrail_core::ids::{Digest, GroupId};
-use taffrail_raft::log::{LogDisk, LogKey, ReplicaState, rocksdb_log::RocksLog};
+use taffrail_raft::log::{LogDisk, LogKey, ReplicaState, rocksdb_log::RocksdbLog};
 use taffrail_storage::store::{
     codec,
-    db::{Batch, Place, StateDb},
     schema::{self, Family},
+    state_db::{Batch, Medium, StateDb},
 };
 
 /// Replicas that ever lived there.
 pub(crate) async fn replicas(data: &Path) -> Vec<(LogKey, ReplicaState)> {
-    let log = RocksLog::open(&data.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let log = RocksdbLog::open(&data.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
     let log = Arc::new(log);
     let replicas = log.replicas().await.unwrap();
     tokio::task::spawn_blocking(move || log.close()).await.unwrap();
@@ -26,7 +26,7 @@ pub(crate) async fn spoil(data: &Path) -> (Digest, Digest) {
     });
     let key = schema::partition_meta(live.unwrap());
     let read = |db: &StateDb| codec::decode_partition(&db.get(Family::Meta, &key).unwrap().unwrap()).unwrap();
-    let db = StateDb::open(&data.join("state"), &Place::Disk).unwrap();
+    let db = StateDb::open(&data.join("state"), &Medium::Disk).unwrap();
     let mut meta = read(&db);
     let before = meta.digest;
     meta.digest.0[0] ^= 1;
@@ -35,6 +35,6 @@ pub(crate) async fn spoil(data: &Path) -> (Digest, Digest) {
     db.write(batch).unwrap();
     db.flush().unwrap();
     drop(db);
-    let db = StateDb::open(&data.join("state"), &Place::Disk).unwrap();
+    let db = StateDb::open(&data.join("state"), &Medium::Disk).unwrap();
     (before, read(&db).digest)
 }

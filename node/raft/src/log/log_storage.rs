@@ -1,14 +1,14 @@
-//! openraft's view of one replica's log: ids of all entries and recent payloads in memory, older payloads read back from
-//! the disk. Nothing is reported as flushed before the disk said so.
+//! [`LogStorage`]: openraft's view of the log of one replica. Ids of all entries and recent payloads are in memory; older
+//! payloads are read back. No entry is reported as flushed before the disk has synced it.
 
 use super::{LogDisk, LogKey, LogOp, Recovered, write_synced};
 use crate::{
     codec,
-    types::{Entry, LogId, TypeConfig, Vote},
+    types::{Entry, LogId, Payload, TypeConfig, Vote},
 };
 use bytes::Bytes;
 use openraft::{
-    EntryPayload, LogState, OptionalSend, RaftLogReader,
+    LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
 use prost::Message;
@@ -87,16 +87,16 @@ impl State {
     }
 }
 
-/// See the module. Cheap to clone; clones share the state.
+/// The log of one replica. Cheap to clone: all clones share the state.
 #[derive(Clone)]
-pub struct LogStore {
+pub struct LogStorage {
     key: LogKey,
     disk: Arc<dyn LogDisk>,
     state: Arc<Mutex<State>>,
 }
 
-impl LogStore {
-    /// Reads back what the disk holds of this replica.
+impl LogStorage {
+    /// Reads back the log of the replica.
     ///
     /// # Errors
     /// When the disk fails or an entry does not decode.
@@ -162,7 +162,7 @@ fn decode(key: LogKey, bytes: Bytes) -> io::Result<Entry> {
     codec::entry_from(entry).map_err(|e| fail(e.to_string()))
 }
 
-impl RaftLogReader<TypeConfig> for LogStore {
+impl RaftLogReader<TypeConfig> for LogStorage {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend>(
         &mut self,
         range: RB,
@@ -202,7 +202,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
                 return Err(io::Error::new(io::ErrorKind::NotFound, why));
             }
             let out = self.entries(from, to, READ_BYTES_MAX).await?;
-            // Nothing because it was purged in between is no answer either.
+            // Entries may have been purged since the bounds were read; then the read starts again.
             if !out.is_empty() || self.bounds().0 <= from {
                 return Ok(out);
             }
@@ -214,7 +214,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 }
 
-impl RaftLogStorage<TypeConfig> for LogStore {
+impl RaftLogStorage<TypeConfig> for LogStorage {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
@@ -243,7 +243,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             for entry in entries {
                 let expected = state.end();
                 if entry.log_id.index != expected {
-                    let why = format!("entry {} where {expected} must follow", entry.log_id.index);
+                    let why = format!(
+                        "append to the log of group {}: entry {} was given where {expected} must follow",
+                        self.key.group, entry.log_id.index
+                    );
                     return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
                 }
                 let bytes = Bytes::from(codec::entry_to(&entry).encode_to_vec());
@@ -272,15 +275,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 #[must_use]
 pub fn payload_len(entry: &Entry) -> usize {
     match &entry.payload {
-        EntryPayload::Normal(command) => command.0.len(),
-        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+        Payload::Normal(command) => command.0.len(),
+        Payload::Blank | Payload::Membership(_) => 0,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{log::rocksdb_log::RocksLog, types::LeaderId};
+    use crate::{log::rocksdb_log::RocksdbLog, types::LeaderId};
     use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
 
     fn id(index: u64) -> LogId {
@@ -290,16 +293,16 @@ mod tests {
     #[tokio::test]
     async fn what_was_purged_is_answered_with_a_hole_or_an_error_and_never_with_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Arc::new(RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+        let disk = Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
         let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };
         let bytes = |index| {
-            let entry = Entry { log_id: id(index), payload: EntryPayload::Blank };
+            let entry = Entry { log_id: id(index), payload: Payload::Blank };
             (index, Bytes::from(codec::entry_to(&entry).encode_to_vec()))
         };
         for op in [LogOp::Created(PartitionId::new(1)), LogOp::Append((0..=10).map(bytes).collect())] {
             write_synced(&*disk, key, op).await.unwrap();
         }
-        let mut log = LogStore::open(Arc::clone(&disk) as Arc<dyn LogDisk>, key).await.unwrap();
+        let mut log = LogStorage::open(Arc::clone(&disk) as Arc<dyn LogDisk>, key).await.unwrap();
         log.purge(id(6)).await.unwrap();
         for (start, end, answer) in
             [(7, 9, vec![7, 8]), (3, 9, vec![7, 8]), (3, 7, vec![7]), (2, 5, vec![7]), (11, 12, vec![])]

@@ -1,7 +1,8 @@
 //! The durable log and vote of all groups of a node.
 //!
-//! `LogDisk` is the seam: `rocks` writes it to RocksDB with synced writes, a simulation models it with lost tails, and a
-//! segment log can take its place. `store` is openraft's view of one replica's part, with recent entries in memory.
+//! [`LogDisk`] is the port to stable storage: [`RocksdbLog`](rocksdb_log::RocksdbLog) writes to RocksDB with synced writes,
+//! the simulator models a disk that loses unsynced writes. [`LogStorage`](log_storage::LogStorage) is openraft's view of the
+//! log of one replica, with recent entries in memory.
 
 pub mod log_storage;
 pub mod rocksdb_log;
@@ -23,7 +24,7 @@ pub struct LogKey {
 /// One write. Writes are carried out in the order of submission, each completely or not at all.
 #[derive(Clone, Debug)]
 pub enum LogOp {
-    /// The replica exists on this node; its first record. The partition is what is cleared away when it is removed.
+    /// The first record of a replica. Its partition is deleted when the replica is removed.
     Created(PartitionId),
     /// Replaces the vote.
     Vote(Vote),
@@ -33,51 +34,56 @@ pub enum LogOp {
     Truncate(u64),
     /// Removes all entries up to and including this one.
     Purge(LogId),
-    /// The replica never runs again; what it has stays until the tombstone.
+    /// The replica never runs again; its data stays until the tombstone.
     Fenced(FenceMark),
-    /// Tombstone: the replica was removed and never comes back; everything else of it goes.
+    /// Tombstone: the replica was removed for good; its vote and entries are deleted.
     Deleted,
 }
 
 /// Called once, when the write is on stable storage or has failed.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// What is left of a replica's log at open.
+/// The log of one replica as read back at open.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// The last synced vote.
     pub vote: Option<Vote>,
-    /// Everything up to here was purged.
+    /// The last purged log id.
     pub purged: Option<LogId>,
-    /// What follows, consecutive.
+    /// The entries after `purged`: index and bytes, consecutive.
     pub entries: Vec<(u64, Bytes)>,
 }
 
-/// Why a replica never runs again: it has applied the same entries to another end than a majority of its group's voters.
+/// Proof of a divergence: the replica reached a different state than the majority of its group's voters after applying the
+/// same entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FenceMark {
-    /// What is cleared away when it is removed.
+    /// The partition to delete when the replica is removed.
     pub partition: PartitionId,
-    /// Up to here the entries were the same.
+    /// The index up to which the entries were the same.
     pub index: u64,
-    /// The digest that this replica had there.
+    /// The digest of this replica at `index`.
     pub digest: Digest,
-    /// The digest that the majority had there.
+    /// The digest of the majority at `index`.
     pub majority: Digest,
 }
 
-/// Whether a replica may exist here.
+/// State of a replica in the log of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
     /// Created and not removed; its partition.
     Live(PartitionId),
-    /// Not removed yet, and never opened again.
+    /// Fenced: not removed yet, and never opened again.
     Fenced(FenceMark),
-    /// Removed for ever.
+    /// Removed for good; its id is never used again.
     Deleted,
 }
 
-/// The log disk of a node.
+/// Stable storage for the log of all groups of a node.
+///
+/// [`LogStorage`](log_storage::LogStorage) and the node submit writes; an implementation carries them out in the order of
+/// submission and calls `done` only after the write is on stable storage, or has failed. A write that has failed is never
+/// retried: the implementation reports it, and the node ends.
 #[async_trait::async_trait]
 pub trait LogDisk: Send + Sync + 'static {
     /// Queues a write; waits only while the queue is full. `done` is called after the sync.
@@ -92,7 +98,7 @@ pub trait LogDisk: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails or a record does not decode.
     async fn recover(&self, key: LogKey) -> io::Result<Recovered>;
-    /// All replicas that ever lived here.
+    /// All replicas that this node has ever had, removed ones included.
     ///
     /// # Errors
     /// When the disk fails.
@@ -102,9 +108,10 @@ pub trait LogDisk: Send + Sync + 'static {
 /// Submits a write and waits until it is synced.
 ///
 /// # Errors
-/// What the disk says; `BrokenPipe` when its writer is gone.
+/// The error of the disk; `BrokenPipe` when the writer has ended.
 pub async fn write_synced(disk: &dyn LogDisk, key: LogKey, op: LogOp) -> io::Result<()> {
     let (tx, rx) = tokio::sync::oneshot::channel();
     disk.submit(key, op, Box::new(move |r| drop(tx.send(r)))).await;
-    rx.await.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone"))?
+    rx.await
+        .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log cannot be written: its writer has ended"))?
 }

@@ -1,4 +1,4 @@
-//! The log disk on RocksDB: one database, write-ahead log on, one writer thread that turns everything queued into one
+//! [`RocksdbLog`]: the log of all groups in RocksDB. One database, write-ahead log on, one writer thread that turns everything queued into one
 //! batch and one sync. A failed sync is never retried: the process is told to end.
 //!
 //! Keys (big-endian): kind, group u64, replica u64 [, index u64]. Kinds are listed in `Kind`.
@@ -70,19 +70,19 @@ enum Queued {
     End,
 }
 
-/// What the node does when the log can no longer be written: report and end.
+/// Called when the log can no longer be written; the node reports the error and ends.
 pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
 /// Called with the seconds that each batch and sync took.
 pub type OnSync = Arc<dyn Fn(f64) + Send + Sync>;
 
-/// See the module.
-pub struct RocksLog {
+/// A [`LogDisk`] in RocksDB, with a writer thread of its own.
+pub struct RocksdbLog {
     db: Arc<DB>,
     queue: mpsc::Sender<Queued>,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
-impl RocksLog {
+impl RocksdbLog {
     /// Opens or makes the database in `path` and starts its writer.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl RocksLog {
     pub fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
-        // a writer that has ended already takes nothing
+        // The send fails when the writer has ended already.
         drop(self.queue.blocking_send(Queued::End));
         if writer.join().is_err() {
             tracing::error!("the log writer panicked");
@@ -227,7 +227,10 @@ fn recover(db: &DB, of: LogKey) -> io::Result<Recovered> {
     let entries = entries(db, of, 0, u64::MAX, usize::MAX)?;
     for (next, (index, _)) in (purged.map_or(0, |p| p.index + 1)..).zip(&entries) {
         if *index != next {
-            return Err(corrupt("entries", format!("{} {index} where {next} must follow", of.group)));
+            return Err(corrupt(
+                "entries",
+                format!("group {}: entry {index} is stored where {next} must follow", of.group),
+            ));
         }
     }
     Ok(Recovered { vote, purged, entries })
@@ -252,12 +255,12 @@ fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
 }
 
 #[async_trait::async_trait]
-impl LogDisk for RocksLog {
+impl LogDisk for RocksdbLog {
     async fn submit(&self, key: LogKey, op: LogOp, done: Done) {
         if let Err(mpsc::error::SendError(Queued::Write(_, _, done))) =
             self.queue.send(Queued::Write(key, op, done)).await
         {
-            done(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone")));
+            done(Err(io::Error::new(io::ErrorKind::BrokenPipe, "the log cannot be written: its writer has ended")));
         }
     }
     async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
@@ -284,7 +287,7 @@ mod tests {
         FenceMark { partition: PartitionId::new(0x0102), index: 0x0304, digest, majority }
     }
 
-    /// These bytes are on disks: they are read as they are, for ever.
+    /// These bytes are on disks and must stay readable.
     #[test]
     fn the_bytes_of_a_fence_mark_are_these() {
         let mut golden = vec![3, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4];
@@ -300,7 +303,7 @@ mod tests {
     #[tokio::test]
     async fn a_fence_outlives_the_process_keeps_the_log_and_ends_with_the_tombstone() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
         let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
         let log = open();
         write_synced(&log, key, LogOp::Created(mark().partition)).await.unwrap();
@@ -319,7 +322,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_log_has_what_was_submitted_before_and_refuses_the_rest() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || RocksLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
         let log = Arc::new(open());
         let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
         let created = || LogOp::Created(PartitionId::new(1));

@@ -1,4 +1,4 @@
-//! Where frames that arrive go. Implemented by the node; the transports call it.
+//! [`Handler`]: the receiver of frames. The node implements it; [`Service`](super::server::Service) calls it.
 
 use super::Request;
 use bytes::Bytes;
@@ -7,7 +7,7 @@ use taffrail_core::ids::NodeId;
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind};
 use tokio::sync::mpsc;
 
-/// Takes what peers send.
+/// Answers requests of verified peers. Calls come from many tasks at once.
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request of a peer whose identity was proven by its handshake.
     fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>>;
@@ -19,7 +19,7 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         request: CatchUpRequest,
     ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, Refusal>>, Refusal>>;
-    /// Who this node is; `None` while it knows no cluster.
+    /// Identity of this node; `None` while it belongs to no cluster.
     fn identity(&self) -> Option<Identity>;
     /// Addresses of peers that this node knows.
     fn peers(&self) -> Vec<PeerAddress>;
@@ -29,4 +29,14 @@ pub trait Handler: Send + Sync + 'static {
 #[must_use]
 pub fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
     Refusal { kind: kind.into(), message: message.into(), leader_node: 0, leader_replica: 0 }
+}
+
+/// Refuses a frame that does not decode or asks for something that its receiver does not do.
+pub(crate) fn bad_frame(why: impl std::fmt::Display) -> Refusal {
+    refusal(RefusalKind::BadFrame, why.to_string())
+}
+
+/// Refuses a call that failed in a way that may pass.
+pub(crate) fn unavailable(why: impl std::fmt::Display) -> Refusal {
+    refusal(RefusalKind::Unavailable, why.to_string())
 }

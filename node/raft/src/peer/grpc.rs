@@ -1,5 +1,5 @@
-//! The transport over tonic: one task per address keeps a connection, proves it by a handshake, proves it again every
-//! second, and drops it when it fails. Only proven connections carry frames.
+//! [`GrpcTransport`]: the transport over tonic. One task per address keeps a connection, verifies it by a handshake every
+//! second, and drops it when the handshake fails. Only verified connections carry frames.
 
 use super::{
     CallError, PeerTransport, Request,
@@ -34,7 +34,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Chunks of state that wait for the receiver's disk.
 const CHUNKS_MAX: usize = 4;
 
-/// See the module.
+/// Sends frames over verified connections. Cheap to clone.
 #[derive(Clone)]
 pub struct GrpcTransport {
     table: Table,

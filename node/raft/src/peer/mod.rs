@@ -1,7 +1,6 @@
-//! Node to node: frames, who may send them, and how they travel.
-//!
-//! `PeerTransport` is the seam: `grpc` carries frames over tonic, a simulation over its own network. `dispatch` takes the
-//! frames that arrive.
+//! The transport between nodes. [`PeerTransport`] sends: [`grpc`] over tonic, the simulator over a network of its own.
+//! [`server`] receives, checks the sender, and hands each frame to a [`Handler`](dispatch::Handler). [`table`] holds the
+//! verified connections.
 
 pub mod dispatch;
 pub mod grpc;
@@ -18,9 +17,9 @@ use tokio::sync::mpsc;
 /// A request of one replica (or node, with replica 0) to another.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What it asks.
+    /// The operation.
     pub kind: FrameKind,
-    /// The group it is about; `GroupId::SYSTEM` for matters of the node.
+    /// The group of the request; [`GroupId::SYSTEM`] for requests to a node.
     pub group: GroupId,
     /// The asking replica.
     pub from_replica: ReplicaId,
@@ -30,21 +29,24 @@ pub struct Request {
     pub payload: Bytes,
 }
 
-/// Why a call has no answer.
+/// Failure of a call to a peer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
-    /// No proven connection: nothing was sent.
-    #[error("node {0} cannot be reached")]
+    /// No verified connection: the request was not sent.
+    #[error("node {0} cannot be reached: no verified connection")]
     Unreachable(NodeId),
-    /// Sent, and no answer came in time or the connection broke.
+    /// The request was sent, and no answer arrived in time or the connection broke.
     #[error("no answer: {0}")]
     NoAnswer(String),
-    /// The other side said no.
+    /// The peer refused the request.
     #[error("refused: {}", .0.message)]
     Refused(Refusal),
 }
 
 /// Carries requests to peers.
+///
+/// Consensus calls it from many tasks at once; an implementation neither retries nor reorders, and answers each call at most
+/// once.
 pub trait PeerTransport: Send + Sync + 'static {
     /// Sends a request and waits for its answer, at most `ttl`.
     fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>>;

@@ -1,4 +1,5 @@
-//! The peer service on port 2114: proves who calls, checks that a frame is meant for this node, and passes it on.
+//! The peer service on port 2114: verifies the caller, checks that a frame is meant for this node, and hands it to the
+//! [`Handler`].
 
 use super::{
     Request,
@@ -17,7 +18,7 @@ use tonic::{Response, Status};
 /// Version of the peer protocol that this binary speaks.
 pub const PROTOCOL: u32 = 1;
 
-/// See the module.
+/// The gRPC service for frames, handshakes and state streams.
 pub struct Service {
     handler: Arc<dyn Handler>,
 }
@@ -34,7 +35,7 @@ impl Service {
 ///
 /// # Errors
 /// Says what does not match.
-pub fn check_identity(own: &Identity, other: &Identity) -> Result<(), String> {
+pub(crate) fn check_identity(own: &Identity, other: &Identity) -> Result<(), String> {
     if other.protocol != PROTOCOL {
         return Err(format!("peer speaks protocol {}, this node {PROTOCOL}", other.protocol));
     }

@@ -1,4 +1,4 @@
-//! Which peers there are and which connections to them are proven.
+//! [`Table`]: the verified connections to peers.
 
 use std::{
     collections::BTreeMap,
@@ -9,12 +9,12 @@ use taffrail_proto::peer::{Identity, PeerAddress};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-/// A proven connection.
+/// A verified connection.
 #[derive(Clone)]
 pub struct Link {
-    /// Where it goes.
+    /// Address of the peer.
     pub address: String,
-    /// Who answered the handshake.
+    /// Identity that the peer gave in the handshake.
     pub identity: Identity,
     /// The connection.
     pub channel: Channel,
@@ -26,7 +26,7 @@ struct State {
     links: BTreeMap<String, Link>,
 }
 
-/// Shared table of proven connections. Cheap to clone.
+/// Verified connections by address. Cheap to clone: all clones share the table.
 #[derive(Clone)]
 pub struct Table {
     state: Arc<Mutex<State>>,
@@ -44,13 +44,13 @@ impl Table {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rises whenever a connection is proven or lost.
+    /// A counter that rises whenever a connection is verified or lost.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Records a proven connection.
+    /// Records a verified connection.
     pub fn put(&self, link: Link) {
         let mut state = self.lock();
         let before = state.links.insert(link.address.clone(), link.clone());
@@ -72,13 +72,13 @@ impl Table {
         self.lock().links.values().find(|l| l.identity.node_id == node.get()).map(|l| l.channel.clone())
     }
 
-    /// All proven peers.
+    /// All verified connections.
     #[must_use]
     pub fn links(&self) -> Vec<Link> {
         self.lock().links.values().cloned().collect()
     }
 
-    /// Addresses to tell to others.
+    /// Addresses of all verified peers, as a handshake tells them to other nodes.
     #[must_use]
     pub fn addresses(&self) -> Vec<PeerAddress> {
         let state = self.lock();

@@ -29,7 +29,7 @@ use taffrail_raft::{
     log::LogDisk,
     peer::{grpc::GrpcTransport, table::Table},
 };
-use taffrail_storage::store::db::StateDb;
+use taffrail_storage::store::state_db::StateDb;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 

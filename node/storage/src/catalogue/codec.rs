@@ -1,4 +1,5 @@
-//! Commands, answers and rows of the catalogue, out and in. Decoding names what is wrong; it never panics.
+//! Encodes and decodes commands, answers and rows of the catalogue. Decoding returns an error that names the part; it never
+//! panics.
 
 use bytes::Bytes;
 use prost::Message;
@@ -15,7 +16,7 @@ use taffrail_proto::storage as pb;
 
 const FORMAT: u32 = 1;
 
-/// Bytes that do not say what they should.
+/// A command, answer or row that does not decode.
 #[derive(Debug, thiserror::Error)]
 #[error("catalogue, {what}: {why}")]
 pub struct Error {
@@ -57,7 +58,7 @@ fn registration_to(r: &Registration) -> pb::RegisterNode {
 }
 
 fn registration_from(what: &'static str, r: Option<pb::RegisterNode>) -> Result<Registration, Error> {
-    let r = r.ok_or_else(|| error(what, "no registration"))?;
+    let r = r.ok_or_else(|| error(what, "the registration is missing"))?;
     Ok(Registration { disk: disk(what, &r.disk)?, name: r.name, address: r.address, version: r.version })
 }
 
@@ -226,11 +227,11 @@ enum RowKind {
 }
 
 /// Kind and id of a row's key, and its value; none: the row is gone.
-pub type Row = (u8, Vec<u8>, Option<Vec<u8>>);
+pub(crate) type Row = (u8, Vec<u8>, Option<Vec<u8>>);
 
 /// The rows that a command has touched.
 #[must_use]
-pub fn rows(c: &Catalogue, touched: &BTreeSet<Touched>) -> Vec<Row> {
+pub(crate) fn rows(c: &Catalogue, touched: &BTreeSet<Touched>) -> Vec<Row> {
     touched
         .iter()
         .map(|t| match t {
@@ -271,7 +272,7 @@ fn all_rows(c: &Catalogue) -> Vec<Row> {
 ///
 /// # Errors
 /// Names the row and the part.
-pub fn from_rows<'a>(rows: impl Iterator<Item = (u8, &'a [u8])>) -> Result<Catalogue, Error> {
+pub(crate) fn from_rows<'a>(rows: impl Iterator<Item = (u8, &'a [u8])>) -> Result<Catalogue, Error> {
     let mut c = Catalogue::default();
     for (kind, value) in rows {
         match kind {
@@ -445,5 +446,4 @@ fn group_from(value: &[u8]) -> Result<(GroupId, Group), Error> {
 }
 
 #[cfg(test)]
-#[path = "codec_tests.rs"]
 mod tests;

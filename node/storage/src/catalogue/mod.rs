@@ -1,6 +1,5 @@
-//! The catalogue on disk and in memory: the state machine of the system group.
-//!
-//! - `codec`: commands, answers and rows. `machine`: the state machine. The rules are `taffrail_core::catalogue`.
+//! The catalogue: [`CatalogueMachine`](catalogue_machine::CatalogueMachine), the state machine of the system group, and
+//! [`codec`], the bytes of its commands, answers and rows. The rules are in [`taffrail_core::catalogue`].
 
+pub mod catalogue_machine;
 pub mod codec;
-pub mod machine;

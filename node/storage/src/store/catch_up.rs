@@ -2,10 +2,10 @@
 
 use super::{
     codec,
-    db::{Rows, StateDb, View},
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
+    state_db::{Rows, StateDb, View},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Chunks that wait for the network.
 const CHUNKS_MAX: usize = 4;
 
-/// What is sent, and from where.
+/// The partition to send, and the events that the receiver already has.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// The group.
@@ -35,7 +35,7 @@ pub struct Wanted {
 /// Chunks of a state, or the reason why they end early.
 pub type Chunks = mpsc::Receiver<Result<CatchUpChunk, Refusal>>;
 
-/// Starts to send; the receiver's pace is the sender's.
+/// Starts to send the state; each chunk waits until the receiver takes it.
 #[must_use]
 pub fn send(db: Arc<StateDb>, wanted: Wanted) -> Chunks {
     stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink))
@@ -56,7 +56,7 @@ where
         })
     };
     if rt::is_inline() {
-        // One thread, as in a simulation: nobody would make room while this one waits for it.
+        // A simulation has one thread: no other thread would make room while this thread waits.
         let mut chunks = Vec::new();
         let outcome = walk(&mut |chunk| {
             chunks.push(Ok(chunk));
@@ -75,7 +75,7 @@ where
     } else {
         rt::blocking_detached(move || {
             if let Err(e) = walk(&mut |chunk| tx.blocking_send(Ok(chunk)).is_ok()) {
-                // the receiver may be gone by now, which is as good
+                // The send fails when the receiver has gone.
                 drop(tx.blocking_send(failed(e)));
             }
         });
@@ -124,12 +124,12 @@ pub(super) fn walk(
     let from = if agrees(&view, &wanted)? {
         wanted.next_position.max(1)
     } else {
-        // One of the two is not as the group is, and this is the last moment at which the receiver's events can be looked
-        // at: they give way to these.
+        // One of the two replicas has diverged from the group. The receiver's events are replaced now, so this log line is the
+        // last trace of them.
         let (group, partition, upto) = (wanted.group, wanted.partition, wanted.next_position - 1);
         tracing::error!(
             %group, %partition, upto, theirs = %wanted.digest, reason = "ReplicaInconsistent",
-            "a replica that catches up has other events than this one up to the same position; all of them are sent anew"
+            "a replica that catches up has other events than this replica up to the same position; all events are sent again"
         );
         1
     };
@@ -171,7 +171,7 @@ impl Sender<'_> {
         for row in rows {
             let (key, value) = row?;
             if family == Family::Data {
-                // A damaged block must be found here, where it is, not by whoever receives it.
+                // A damaged block is reported on the node that has it, not by the receiver.
                 codec::check_block(&value).map_err(Error::row(family, &key))?;
             }
             let size = key.len() + value.len();

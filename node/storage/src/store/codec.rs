@@ -19,7 +19,7 @@ const BLOCK_FORMAT: u8 = 1;
 const BLOCK_HEAD: usize = 5;
 const BLOCK: &str = "block";
 
-/// Bytes that do not say what they should.
+/// A value or command that does not decode.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Damaged, or never written by any version.
@@ -185,7 +185,7 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
 ///
 /// # Errors
 /// Names the part.
-pub fn check_block(row: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_block(row: &[u8]) -> Result<(), Error> {
     let Some((head, message)) = row.split_at_checked(BLOCK_HEAD) else { return Err(error(BLOCK, "too short")) };
     if head[0] != BLOCK_FORMAT {
         return Err(unknown(BLOCK, format!("format {}", head[0])));
@@ -202,7 +202,7 @@ pub fn check_block(row: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// Names the part.
-pub fn decode_block(row: Bytes) -> Result<Block, Error> {
+pub(crate) fn decode_block(row: Bytes) -> Result<Block, Error> {
     const WHAT: &str = BLOCK;
     check_block(&row)?;
     let b = pb::StoredBlock::decode(row.slice(BLOCK_HEAD..)).map_err(|e| error(WHAT, e))?;
@@ -246,7 +246,7 @@ pub fn encode_name(row: StreamRow) -> Vec<u8> {
 ///
 /// # Errors
 /// Names the part.
-pub fn decode_name(row: &[u8]) -> Result<StreamRow, Error> {
+pub(crate) fn decode_name(row: &[u8]) -> Result<StreamRow, Error> {
     let row = pb::NameRow::decode(row).map_err(|e| error("name row", e))?;
     Ok(StreamRow { no: StreamNo::new(row.stream_no), last: revision("name row", row.last_revision)? })
 }
@@ -268,7 +268,7 @@ pub fn encode_repeat(row: &RepeatRow) -> Vec<u8> {
 ///
 /// # Errors
 /// Names the part.
-pub fn decode_repeat(row: &[u8]) -> Result<RepeatRow, Error> {
+pub(crate) fn decode_repeat(row: &[u8]) -> Result<RepeatRow, Error> {
     const WHAT: &str = "repeat row";
     let row = pb::StoredRepeat::decode(row).map_err(|e| error(WHAT, e))?;
     Ok(RepeatRow {
@@ -329,7 +329,7 @@ pub fn decode_partition(row: &[u8]) -> Result<PartitionMeta, Error> {
 ///
 /// # Errors
 /// Names the part.
-pub fn decode_group(row: &[u8]) -> Result<pb::GroupMeta, Error> {
+pub(crate) fn decode_group(row: &[u8]) -> Result<pb::GroupMeta, Error> {
     let meta = pb::GroupMeta::decode(row).map_err(|e| error("group row", e))?;
     format_is_known("group row", meta.format)?;
     Ok(meta)

@@ -1,6 +1,6 @@
-//! Why a store's machine stops or a read has no answer, and what that means to consensus and to readers.
+//! [`Error`]: why a state machine of this crate stops or a read fails, and the class of each error for consensus and readers.
 
-use super::{codec, db, schema::Family, snapshot_install::ChunkError};
+use super::{chunk_error::ChunkError, codec, schema::Family, state_db};
 use std::fmt;
 use taffrail_core::{
     ids::{PartitionId, Position},
@@ -9,7 +9,7 @@ use taffrail_core::{
 use taffrail_raft::{codec as raft_codec, machine::MachineError};
 use taffrail_store_api::ReadError;
 
-/// A key in hexadecimal, as it is found with RocksDB's tools.
+/// A key; displayed in hexadecimal, as RocksDB's tools print and accept keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyText(Vec<u8>);
 
@@ -19,35 +19,35 @@ impl fmt::Display for KeyText {
     }
 }
 
-/// See the module.
+/// Failure of a state machine, a read or a catch-up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// RocksDB failed.
     #[error(transparent)]
-    Db(#[from] db::Error),
-    /// A value without a key of its own (a command, a row that travelled) does not decode.
+    Db(#[from] state_db::Error),
+    /// A value without a key of its own (a command, a received row) does not decode.
     #[error(transparent)]
     Codec(#[from] codec::Error),
     /// A row does not decode.
     #[error("{family} row {key}: {source}")]
     Row {
-        /// Its column family.
+        /// Column family of the row.
         family: &'static str,
-        /// Its key.
+        /// Key of the row.
         key: KeyText,
-        /// What is wrong.
+        /// Reason.
         source: codec::Error,
     },
-    /// A key that says something impossible.
+    /// A key does not decode.
     #[error("{family} row {key}: the key does not decode")]
     Key {
-        /// Its column family.
+        /// Column family of the row.
         family: &'static str,
-        /// Itself.
+        /// The key.
         key: KeyText,
     },
-    /// A stream key points at nothing.
-    #[error("partition {partition}: no block at position {position}, where a stream key points")]
+    /// A stream key names a position without a block.
+    #[error("partition {partition}: no block at position {position}, which a stream key names")]
     MissingBlock {
         /// The partition.
         partition: PartitionId,
@@ -55,73 +55,81 @@ pub enum Error {
         position: Position,
     },
     /// Counters and events are not of the same write.
-    #[error("partition {partition}: the counters say that position {next} is next, the events end before {end}")]
+    #[error("partition {partition}: the counters name position {next} as the next one, the events end before {end}")]
     Counters {
         /// The partition.
         partition: PartitionId,
-        /// By the counters.
+        /// Next position by the counters.
         next: u64,
-        /// By the last block.
+        /// Next position by the last block.
         end: u64,
     },
-    /// The last block has another digest than the counters.
-    #[error("partition {partition}: the digest of the last block is not that of the counters")]
+    /// The digest of the last block and the digest of the counters differ.
+    #[error("partition {partition}: the digest of the last block differs from the digest of the counters")]
     Digest {
         /// The partition.
         partition: PartitionId,
     },
     /// An entry does not follow the last applied one: part of the log was purged before it was applied.
-    #[error("log entry {index} cannot be applied where {expected} must follow")]
+    #[error("log entry {index} cannot be applied: entry {expected} must follow the applied state")]
     Hole {
-        /// Of the entry.
+        /// Index of the entry.
         index: u64,
-        /// What must come.
+        /// Index that must follow.
         expected: u64,
     },
     /// A command that cannot be applied.
     #[error("{0}")]
     Command(String),
-    /// Consensus types that do not decode.
+    /// A log id or membership does not decode.
     #[error(transparent)]
     Raft(#[from] raft_codec::CodecError),
-    /// Something of another version.
+    /// A partition follows rules of a later version.
+    #[error("partition {partition}: rules {rules} are not known to this version; upgrade this node")]
+    UnknownRules {
+        /// Number of the rules.
+        rules: u32,
+        /// The partition that follows them.
+        partition: PartitionId,
+    },
+    /// A value or command of a later version.
     #[error("{0}")]
     Unsupported(String),
-    /// Another replica's state is being taken over; until that ends there is nothing whole to read or apply to.
-    #[error("this replica is taking over the state of another one")]
+    /// An install is running; until it ends the replica has no complete state to read or to apply to.
+    #[error("this replica is installing the state of another replica")]
     Installing,
-    /// A source has less than the replica that asks.
-    #[error("this replica ends before position {end}, the one that asks before {wanted}")]
+    /// The source has fewer events than the replica that asks.
+    #[error("the events of this source end before position {end}, the events of the replica that asks before {wanted}")]
     Behind {
-        /// Of the source.
+        /// Next position of the source.
         end: u64,
-        /// Of the replica that asks.
+        /// Next position of the replica that asks.
         wanted: u64,
     },
-    /// A replica that has not applied anything, or whose rows are gone.
-    #[error("this replica has no state")]
+    /// The replica has applied nothing, or its rows were deleted.
+    #[error("this replica has applied nothing yet, or was removed")]
     NothingApplied,
-    /// The replica was told to stop.
+    /// The node stops or removes the replica.
     #[error("this replica has stopped")]
     Stopped,
-    /// A part of another replica's state is not what must come.
+    /// A chunk of another replica's state is refused.
     #[error("catch-up: {0}")]
     Chunk(#[from] ChunkError),
 }
 
 impl Error {
-    /// See `MissingBlock`.
+    /// Makes a [`MissingBlock`](Self::MissingBlock).
     #[must_use]
-    pub fn missing_block(partition: PartitionId, position: Position) -> Self {
+    pub(crate) fn missing_block(partition: PartitionId, position: Position) -> Self {
         Self::MissingBlock { partition, position }
     }
 
-    /// Names the row of a value that does not decode.
+    /// Wraps a decoding error with the row that holds the value.
     pub fn row(family: Family, key: &[u8]) -> impl FnOnce(codec::Error) -> Self {
         move |source| Self::Row { family: family.name(), key: KeyText(key.to_vec()), source }
     }
 
-    /// See `Key`.
+    /// Makes a [`Key`](Self::Key).
     #[must_use]
     pub fn key(family: Family, key: &[u8]) -> Self {
         Self::Key { family: family.name(), key: KeyText(key.to_vec()) }
@@ -138,7 +146,7 @@ impl From<ApplyError<Self>> for Error {
     }
 }
 
-/// What an error means, for all who have to tell.
+/// Class of an error, from which the errors of consensus and readers follow.
 enum Class {
     Storage,
     Corrupt,
@@ -148,11 +156,12 @@ enum Class {
 
 fn class(e: &Error) -> Class {
     match e {
-        Error::Db(db::Error::Failed(_) | db::Error::MissingFamily(_)) => Class::Storage,
+        Error::Db(state_db::Error::Failed(_) | state_db::Error::MissingFamily(_)) => Class::Storage,
         Error::Codec(codec::Error::Unknown { .. })
         | Error::Row { source: codec::Error::Unknown { .. }, .. }
+        | Error::UnknownRules { .. }
         | Error::Unsupported(_) => Class::Unsupported,
-        Error::Db(db::Error::Corrupt(_))
+        Error::Db(state_db::Error::Corrupt(_))
         | Error::Codec(codec::Error::Malformed { .. })
         | Error::Row { source: codec::Error::Malformed { .. }, .. }
         | Error::Key { .. }
@@ -172,7 +181,7 @@ impl From<Error> for MachineError {
         match class(&e) {
             Class::Storage => Self::Storage(e.to_string()),
             Class::Corrupt => Self::Corrupt(e.to_string()),
-            // A machine that is asked for what it cannot do now was asked out of turn: it must stop, like for an unknown kind.
+            // A call out of turn stops the machine, as a command of an unknown kind does.
             Class::Unsupported | Class::NotServing => Self::Unsupported(e.to_string()),
         }
     }

@@ -1,4 +1,4 @@
-//! What a group has applied: the row that is written in the same batch as the data it speaks of.
+//! [`GroupState`]: the row of a group, written in the same batch as the data that it describes.
 
 use super::{codec, error::Error};
 use prost::Message;
@@ -8,12 +8,12 @@ use taffrail_raft::{
     types::{LogId, StoredMembership},
 };
 
-/// See the module.
+/// Applied log id, membership and generations of one group.
 #[derive(Clone, Debug, Default)]
 pub struct GroupState {
     /// Last applied log id.
     pub applied: Option<LogId>,
-    /// Membership as of it.
+    /// Membership as of `applied`.
     pub membership: StoredMembership,
     /// Current generation of the rows outside of `data` and `stream`.
     pub generation: u8,
@@ -22,14 +22,16 @@ pub struct GroupState {
 }
 
 impl GroupState {
-    /// From its row; a group without a row has applied nothing.
+    /// Decodes the row; a group without a row has applied nothing.
     ///
     /// # Errors
     /// When the row does not decode.
     pub fn decode(row: Option<&[u8]>) -> Result<Self, Error> {
         let Some(row) = row else { return Ok(Self { generation: 1, ..Self::default() }) };
         let meta = codec::decode_group(row)?;
-        let generation = |n: u32| u8::try_from(n).map_err(|_| Error::Unsupported(format!("generation {n}")));
+        let generation = |n: u32| {
+            u8::try_from(n).map_err(|_| Error::Unsupported(format!("group row: generation {n} is out of range")))
+        };
         Ok(Self {
             applied: meta.applied.as_ref().map(raft_codec::log_id_from),
             membership: meta
@@ -41,7 +43,7 @@ impl GroupState {
         })
     }
 
-    /// To its row.
+    /// Encodes the row.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         pb::GroupMeta {
@@ -68,7 +70,7 @@ impl GroupState {
 
     /// The generation that a catch-up fills: never the current one, never 0.
     #[must_use]
-    pub fn other_generation(&self) -> u8 {
+    pub(crate) fn other_generation(&self) -> u8 {
         self.generation.checked_add(1).unwrap_or(1)
     }
 }

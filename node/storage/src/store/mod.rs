@@ -1,23 +1,28 @@
-//! Stores on disk: events, streams, names, repeat rows of every partition, in one RocksDB per node without a write-ahead
-//! log. The Raft log is what makes it durable: after a crash it is rebuilt from the last flush.
+//! Stores on disk: events, streams, names and repeat rows of every partition, in one RocksDB per node without a write-ahead
+//! log. The Raft log makes them durable: after a crash the state is rebuilt from the last flush.
 //!
-//! - `schema`: every key. `codec`: every value. `db`: the database and its durability rules.
-//! - `machine`: the state machine of a store group. `rows`: its partition as apply sees it. `group_state`: what it has
-//!   applied. `reader`: reads of applied state. `error`: why any of them stops.
-//! - `catch_up`: state for a replica that is too far behind the log, in chunks. `install`: taking it over.
-//! - `replica`: a replica with its state machine, as the gateway sees it.
+//! | concept | modules |
+//! |---|---|
+//! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), [`schema`] (every key), [`codec`] (every value) |
+//! | apply | [`store_machine`] ([`StoreMachine`](store_machine::StoreMachine)), `applied_state`, [`group_state`], `staged_batch` |
+//! | read | [`reader`] |
+//! | catch-up | [`catch_up`] (source), `snapshot_install` (receiver), [`chunk_error`] |
+//! | a replica as the gateway sees it | [`replica`] |
+//! | failures | [`error`] |
 
+mod applied_state;
 pub mod catch_up;
+pub mod chunk_error;
 pub mod codec;
-pub mod db;
 pub mod error;
 pub mod group_state;
-pub mod machine;
 pub mod reader;
 pub mod replica;
 pub mod schema;
-pub mod snapshot_install;
-pub mod staged_batch;
+mod snapshot_install;
+mod staged_batch;
+pub mod state_db;
+pub mod store_machine;
 
 #[cfg(test)]
 mod tests;

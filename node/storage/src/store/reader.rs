@@ -1,12 +1,12 @@
-//! Reads of one partition's applied state. Every call takes one view, so a page is consistent in itself.
+//! [`Reader`]: reads the applied state of one partition. Every call takes one view, so a page is consistent in itself.
 
 use super::{
     codec,
-    db::{Error as DbError, Row, StateDb, View},
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
     staged_batch::block,
+    state_db::{Error as DbError, Row, StateDb, View},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use taffrail_core::{
 use taffrail_store_api::{Direction, Page, PageBounds, ReadError, StoreReader, StoreTotals, StreamSummary};
 use tokio_util::sync::CancellationToken;
 
-/// See the module.
+/// The [`StoreReader`] of one replica.
 pub struct Reader {
     db: Arc<StateDb>,
     group: GroupId,
@@ -77,7 +77,8 @@ impl Reader {
         Self { db, group, partition, stop: CancellationToken::new() }
     }
 
-    /// From then on it reads no more: a read that has begun goes on with another replica, whatever rows are still here.
+    /// Refuses every read after `stop` is cancelled: a read in progress continues on another replica, even while rows of this
+    /// replica are left.
     #[must_use]
     pub fn until(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
@@ -88,9 +89,10 @@ impl Reader {
         GroupState::decode(row.as_deref())
     }
 
-    /// The current generation; an error while another replica's state is being taken over, because what is there then is
-    /// neither the old state nor the new one, and where there is no state at all: rows of a removed replica go between two
-    /// pages, and what is gone must not read as an end.
+    /// The current generation.
+    ///
+    /// Fails while an install runs, because the rows are then neither the old state nor the new one, and fails without a group
+    /// row, because rows of a removed replica are deleted between two pages and must not read as the end.
     fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped);

@@ -1,7 +1,7 @@
-//! A replica of a store on this node, as the gateway sees it: appends are merged into few log entries, reads come from
-//! applied state.
+//! [`Replica`]: a replica of a store on this node, as the gateway sees it. Appends are merged into few log entries; reads come
+//! from applied state.
 
-use super::{codec, db::StateDb, reader::Reader};
+use super::{codec, reader::Reader, state_db::StateDb};
 use std::{sync::Arc, time::Duration};
 use taffrail_core::{
     append::{Append, Appended, Outcome},
@@ -26,8 +26,8 @@ const QUEUE_MAX: usize = 1024;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Appends of one entry.
 const ENTRY_APPENDS_MAX: usize = 256;
-/// How long an append waits for room in the queue. A burst is taken in this time; a queue that stays full for longer will
-/// not empty before most deadlines, and the caller does better to know it early.
+/// Time that an append waits for room in the queue. The time suffices for a burst; a queue that stays full for longer does not
+/// empty before most deadlines, so the caller learns early.
 const QUEUE_WAIT: Duration = Duration::from_millis(100);
 /// Entries in flight at the same time.
 const IN_FLIGHT_MAX: usize = 8;
@@ -38,7 +38,7 @@ struct Waiting {
     answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
-/// See the module.
+/// The [`StoreReplica`] over a running [`Group`].
 pub struct Replica {
     group: Arc<Group>,
     reader: Arc<Reader>,
@@ -46,7 +46,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Serves a running replica; its proposer ends with it.
+    /// Serves a running replica; the task that proposes appends ends with the replica.
     #[must_use]
     pub fn start(group: Arc<Group>, db: Arc<StateDb>, partition: PartitionId) -> Arc<Self> {
         let (queue, rx) = mpsc::channel(QUEUE_MAX);
@@ -55,7 +55,7 @@ impl Replica {
         Arc::new(Self { group, reader, queue })
     }
 
-    /// The replica beneath.
+    /// The group that replicates the store.
     #[must_use]
     pub fn group(&self) -> &Arc<Group> {
         &self.group

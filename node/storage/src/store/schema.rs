@@ -35,7 +35,7 @@ impl Family {
     pub const ALL: [Self; 8] =
         [Self::Meta, Self::Data, Self::Stream, Self::Names, Self::Dedup, Self::Index, Self::Subs, Self::Snap];
     /// Those whose keys carry a generation.
-    pub const GENERATIONS: [Self; 5] = [Self::Names, Self::Dedup, Self::Index, Self::Subs, Self::Snap];
+    pub(crate) const GENERATIONS: [Self; 5] = [Self::Names, Self::Dedup, Self::Index, Self::Subs, Self::Snap];
 
     /// Its name in the database.
     #[must_use]
@@ -53,7 +53,7 @@ impl Family {
     }
     /// By its number on the wire.
     #[must_use]
-    pub fn from_number(n: u32) -> Option<Self> {
+    pub(crate) fn from_number(n: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|f| *f as u32 == n)
     }
 }
@@ -88,7 +88,7 @@ fn tagged(kind: MetaKind, n: u64) -> [u8; 9] {
 
 /// `meta`: a row of the catalogue; `kind` and `id` as the catalogue's codec says.
 #[must_use]
-pub fn catalogue_row(kind: u8, id: &[u8]) -> Vec<u8> {
+pub(crate) fn catalogue_row(kind: u8, id: &[u8]) -> Vec<u8> {
     let mut key = vec![MetaKind::Catalogue as u8, kind];
     key.extend_from_slice(id);
     key
@@ -96,7 +96,7 @@ pub fn catalogue_row(kind: u8, id: &[u8]) -> Vec<u8> {
 
 /// `meta`: bounds of all rows of the catalogue.
 #[must_use]
-pub fn catalogue_bounds() -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn catalogue_bounds() -> (Vec<u8>, Vec<u8>) {
     (vec![MetaKind::Catalogue as u8], vec![MetaKind::Catalogue as u8 + 1])
 }
 
@@ -127,20 +127,10 @@ fn three(a: u64, b: u64, c: u64) -> [u8; 24] {
     key
 }
 
-fn number(key: &[u8], at: usize) -> Option<u64> {
-    key.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes)
-}
-
 /// `data`: a block by the position of its first event.
 #[must_use]
 pub fn data(partition: PartitionId, first: Position) -> [u8; 16] {
     two(partition.get(), first.get())
-}
-
-/// The position in a `data` key.
-#[must_use]
-pub fn data_position(key: &[u8]) -> Option<Position> {
-    number(key, 8).and_then(Position::new)
 }
 
 /// `stream`: an append by stream and first revision.
@@ -156,12 +146,6 @@ pub fn stream_bounds(partition: PartitionId, stream: StreamNo) -> (Vec<u8>, Vec<
     (from.to_vec(), successor(&from))
 }
 
-/// The revision in a `stream` key.
-#[must_use]
-pub fn stream_revision(key: &[u8]) -> Option<Revision> {
-    number(key, 16).and_then(Revision::new)
-}
-
 /// The prefix of a generation of a partition.
 #[must_use]
 pub fn generation(partition: PartitionId, generation: u8) -> [u8; 9] {
@@ -173,7 +157,7 @@ pub fn generation(partition: PartitionId, generation: u8) -> [u8; 9] {
 
 /// Bounds of a generation of a partition.
 #[must_use]
-pub fn generation_bounds(partition: PartitionId, of: u8) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn generation_bounds(partition: PartitionId, of: u8) -> (Vec<u8>, Vec<u8>) {
     let from = generation(partition, of).to_vec();
     let to = successor(&from);
     (from, to)
@@ -188,19 +172,19 @@ pub fn partition_bounds(partition: PartitionId) -> (Vec<u8>, Vec<u8>) {
 
 /// Bounds of the events of a partition from `first` on, in `data`.
 #[must_use]
-pub fn data_from(partition: PartitionId, first: u64) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn data_from(partition: PartitionId, first: u64) -> (Vec<u8>, Vec<u8>) {
     (two(partition.get(), first).to_vec(), partition_bounds(partition).1)
 }
 
 /// Bytes of the partition at the start of a key.
-pub const PARTITION_LEN: usize = 8;
+pub(crate) const PARTITION_LEN: usize = 8;
 /// Bytes of partition and generation at the start of a key.
-pub const GENERATION_LEN: usize = PARTITION_LEN + 1;
+pub(crate) const GENERATION_LEN: usize = PARTITION_LEN + 1;
 
 /// The smallest key above all that start with `prefix`. Above all bytes 0xff there is none; the empty key stands for it,
 /// and no partition, group or stream number comes near.
 #[must_use]
-pub fn successor(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn successor(prefix: &[u8]) -> Vec<u8> {
     let mut key = prefix.to_vec();
     while let Some(last) = key.pop() {
         if last < u8::MAX {
@@ -221,7 +205,7 @@ pub fn name(partition: PartitionId, of: u8, name: &str) -> Vec<u8> {
 
 /// The name in a `names` key.
 #[must_use]
-pub fn name_of(key: &[u8]) -> Option<StreamName> {
+pub(crate) fn name_of(key: &[u8]) -> Option<StreamName> {
     std::str::from_utf8(key.get(GENERATION_LEN..)?).ok().and_then(|n| StreamName::new(n).ok())
 }
 
@@ -236,7 +220,7 @@ pub fn repeat(partition: PartitionId, of: u8, key: &RepeatKey) -> Vec<u8> {
 
 /// `dedup`: where a time bucket begins.
 #[must_use]
-pub fn bucket(partition: PartitionId, of: u8, bucket: u64) -> Vec<u8> {
+pub(crate) fn bucket(partition: PartitionId, of: u8, bucket: u64) -> Vec<u8> {
     let mut key = generation(partition, of).to_vec();
     key.extend_from_slice(&bucket.to_be_bytes());
     key
@@ -300,12 +284,10 @@ mod tests {
     #[test]
     fn what_is_encoded_decodes() {
         let p = PartitionId::new(1);
-        assert_eq!(data_position(&data(p, Position::new(7).unwrap())), Position::new(7));
-        assert_eq!(stream_revision(&stream(p, StreamNo::new(1), Revision::new(9).unwrap())), Revision::new(9));
         assert_eq!(name_of(&name(p, 0, "orders")).unwrap().as_str(), "orders");
         assert_eq!(group_of(&group_meta(GroupId::new(8))), Some(GroupId::new(8)));
         assert_eq!(successor(&[1, 255]), [2]);
-        assert_eq!((data_position(b"short"), stream_revision(b"short"), name_of(b"short")), (None, None, None));
+        assert_eq!((name_of(b"short"), group_of(b"short")), (None, None));
         assert_eq!(group_of(&partition_meta(p)), None);
         for family in Family::ALL {
             assert_eq!(Family::from_number(family as u32), Some(family));

@@ -1,10 +1,10 @@
-//! `core`'s view of a partition while a batch is built: reads see what was staged before.
+//! [`StagedBatch`]: the rules' view of a partition while a batch is built. Reads see the rows staged before.
 
 use super::{
     codec,
-    db::{Batch, StateDb, View},
     error::Error,
     schema::{self, Family},
+    state_db::{Batch, StateDb, View},
 };
 use std::collections::BTreeMap;
 use taffrail_core::{
@@ -13,8 +13,8 @@ use taffrail_core::{
     stream::{Block, RepeatKey, RepeatRow, State, StreamRow},
 };
 
-/// See the module.
-pub struct Staged<'a> {
+/// Staged writes of one apply call, over the applied rows.
+pub(crate) struct StagedBatch<'a> {
     db: &'a StateDb,
     partition: PartitionId,
     generation: u8,
@@ -25,10 +25,10 @@ pub struct Staged<'a> {
     repeats_gone: u64,
 }
 
-impl<'a> Staged<'a> {
-    /// Nothing staged yet.
+impl<'a> StagedBatch<'a> {
+    /// Begins an empty batch.
     #[must_use]
-    pub fn new(db: &'a StateDb, partition: PartitionId, generation: u8) -> Self {
+    pub(crate) fn new(db: &'a StateDb, partition: PartitionId, generation: u8) -> Self {
         Self {
             db,
             partition,
@@ -40,14 +40,14 @@ impl<'a> Staged<'a> {
             repeats_gone: 0,
         }
     }
-    /// Everything staged.
+    /// The staged writes, in the order of staging.
     #[must_use]
-    pub fn into_batch(self) -> Batch {
+    pub(crate) fn into_batch(self) -> Batch {
         self.batch
     }
 }
 
-impl State for Staged<'_> {
+impl State for StagedBatch<'_> {
     type Error = Error;
 
     fn stream(&mut self, name: &StreamName) -> Result<Option<StreamRow>, Error> {
@@ -111,18 +111,18 @@ impl State for Staged<'_> {
     }
 }
 
-/// The block at `first`, where a stream key points.
+/// Reads the block at `first`, the position that a stream key names.
 ///
 /// # Errors
-/// When it is not there, does not decode, or RocksDB fails.
-pub fn block(view: &View<'_>, partition: PartitionId, first: Position) -> Result<Block, Error> {
+/// When the block is missing, does not decode, or RocksDB fails.
+pub(crate) fn block(view: &View<'_>, partition: PartitionId, first: Position) -> Result<Block, Error> {
     let key = schema::data(partition, first);
     let row = view.get(Family::Data, &key)?.ok_or_else(|| Error::missing_block(partition, first))?;
     codec::decode_block(row).map_err(Error::row(Family::Data, &key))
 }
 
-/// Stages a block and the stream key that finds it.
-pub fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Block) {
+/// Stages a block and the stream key that names its position.
+pub(crate) fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Block) {
     batch.put(Family::Data, schema::data(partition, block.first_position), codec::encode_block(block));
     batch.put(
         Family::Stream,

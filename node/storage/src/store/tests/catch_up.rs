@@ -2,9 +2,9 @@ use super::harness::*;
 use crate::store::{
     catch_up::{self, Wanted},
     codec,
-    db::Batch,
     error::Error,
     schema::{self, Family},
+    state_db::Batch,
 };
 use bytes::Bytes;
 use std::sync::Arc;

@@ -2,10 +2,10 @@
 
 use crate::store::{
     codec,
-    db::{Place, StateDb},
-    machine::StoreMachine,
     reader::Reader,
     schema::{self, Family},
+    state_db::{Medium, StateDb},
+    store_machine::StoreMachine,
 };
 use bytes::Bytes;
 use std::{
@@ -100,7 +100,7 @@ impl Replica {
 }
 
 pub(super) fn open(dir: &TempDir) -> Arc<StateDb> {
-    Arc::new(StateDb::open(&dir.path().join("state"), &Place::Disk).unwrap())
+    Arc::new(StateDb::open(&dir.path().join("state"), &Medium::Disk).unwrap())
 }
 
 pub(super) fn log_id(index: u64) -> LogId {

@@ -4,6 +4,6 @@
 mod catch_up;
 mod codec;
 mod harness;
-mod machine;
-mod older;
+mod older_source;
 mod reader;
+mod store_machine;

@@ -1,5 +1,5 @@
 use super::harness::*;
-use crate::store::machine::delete_group;
+use crate::store::store_machine::delete_group;
 use std::collections::BTreeMap;
 use taffrail_core::{
     event::RecordedEvent,

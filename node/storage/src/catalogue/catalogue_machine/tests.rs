@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::db::Place;
+use crate::store::state_db::Medium;
 use taffrail_core::{
     catalogue::{CatalogueOutcome, Command as CatalogueCommand, Kind, RULES, Registration},
     ids::{ClusterId, DiskId},
@@ -32,7 +32,7 @@ fn open(db: &Arc<StateDb>) -> (CatalogueMachine, watch::Receiver<Arc<Catalogue>>
 #[test]
 fn an_entry_that_does_not_follow_is_refused_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Arc::new(StateDb::open(&dir.path().join("state"), &Place::Disk).unwrap());
+    let db = Arc::new(StateDb::open(&dir.path().join("state"), &Medium::Disk).unwrap());
     let (mut machine, seen) = open(&db);
     let log = log();
     machine.apply(&log[..2]).unwrap();
@@ -55,7 +55,7 @@ fn an_entry_that_does_not_follow_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn an_older_catalogue_is_refused_and_the_next_one_is_taken() {
     let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| Arc::new(StateDb::open(&dir.path().join(name), &Place::Disk).unwrap());
+    let at = |name: &str| Arc::new(StateDb::open(&dir.path().join(name), &Medium::Disk).unwrap());
     let log = log();
     let applied = |name: &str, entries: &[Entry]| {
         let db = at(name);

@@ -1,11 +1,11 @@
 use super::harness::*;
 use crate::store::{
     codec,
-    db::Batch,
     error::Error,
-    machine::{StoreMachine, delete_group},
     reader::Reader,
     schema::{self, Family},
+    state_db::Batch,
+    store_machine::{StoreMachine, delete_group},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -171,7 +171,7 @@ fn counters_and_events_of_different_writes_do_not_open() {
     put_meta(&r, &PartitionMeta { event_digest: taffrail_core::ids::Digest([1; 32]), ..good.clone() });
     assert!(matches!(open(&r), Err(Error::Digest { .. })));
     put_meta(&r, &PartitionMeta { rules: RULES + 1, ..good.clone() });
-    assert!(matches!(open(&r), Err(Error::Unsupported(_))));
+    assert!(matches!(open(&r), Err(Error::UnknownRules { .. })));
     put_meta(&r, &good);
     remove_last(&r);
     assert!(matches!(open(&r), Err(Error::Counters { .. })));

@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
-    machine::CatchUpPoint,
-    peer::Request,
+    log::LogKey,
+    machine::{CatchUpPoint, Machine, MachineError},
+    peer::{CallError, PeerTransport, Request},
     types::{Host, LeaderId, Membership, Reply},
 };
 use bytes::Bytes;
@@ -9,8 +10,12 @@ use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
-use taffrail_core::ids::{Digest, GroupId};
+use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// What a chunk does to the machine below, by its family.
@@ -133,10 +138,10 @@ fn case(streams: Vec<Vec<Result<CatchUpChunk, CallError>>>) -> Case {
     let notes = Arc::clone(&noting.notes);
     let fatal = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&fatal);
-    let machine = Shared::new(Box::new(noting), Arc::new(move |_| told.store(true, Ordering::SeqCst)));
+    let machine = SharedMachine::new(Box::new(noting), Arc::new(move |_| told.store(true, Ordering::SeqCst)));
     let sources = Arc::new(Sources { streams: Mutex::new(streams.into()), asked: Mutex::default() });
     let (source, source_rx) = watch::channel(None);
-    let place = Place {
+    let context = ReplicaContext {
         key: LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) },
         cluster: ClusterId::new(Uuid::from_u128(1)),
         node: NodeId::new(1),
@@ -146,7 +151,7 @@ fn case(streams: Vec<Vec<Result<CatchUpChunk, CallError>>>) -> Case {
     };
     let progress = watch::channel(Applied::default()).0;
     let digests = Digests::default();
-    let state = StateMachine::new(machine, place, Arc::new(progress), digests.clone());
+    let state = StateMachine::new(machine, context, Arc::new(progress), digests.clone());
     Case { state, notes, sources, fatal, digests, source }
 }
 
@@ -156,7 +161,7 @@ impl Case {
         let hosts: BTreeMap<u64, Host> = (1..=3).map(|r| (r, Host(NodeId::new(r)))).collect();
         let membership = Membership::new(vec![(1..=3).collect()], hosts).unwrap();
         let last_membership = StoredMembership::new(Some(log_id(1)), membership);
-        let meta = SnapshotMetaOf::<TypeConfig> { last_log_id: Some(log_id(10)), last_membership };
+        let meta = SnapshotMeta { last_log_id: Some(log_id(10)), last_membership };
         let from = CatchUpFrom { node: NodeId::new(2), replica: ReplicaId::new(2) };
         self.state.install_snapshot(&meta, from).await
     }
@@ -207,7 +212,7 @@ async fn a_failure_of_our_own_disk_is_fatal_and_not_tried_again() {
 #[tokio::test]
 async fn a_replica_that_stops_ends_its_wait() {
     let mut case = case(Vec::new());
-    case.state.place.stop.cancel();
+    case.state.fetch.context.stop.cancel();
     assert_eq!(case.install().await.unwrap_err().kind(), io::ErrorKind::Interrupted);
 }
 
@@ -224,7 +229,7 @@ async fn what_a_replica_had_before_it_took_over_another_ones_state_is_forgotten(
 
 #[tokio::test]
 async fn all_replicas_pause_at_the_same_marks_however_the_entries_came() {
-    let entry = |index| Entry { log_id: log_id(index), payload: EntryPayload::Blank };
+    let entry = |index| Entry { log_id: log_id(index), payload: Payload::Blank };
     for parts in [vec![1..=600], vec![1..=MARK_EVERY, MARK_EVERY + 1..=MARK_EVERY + 1, MARK_EVERY + 2..=600]] {
         let case = case(Vec::new());
         for part in parts {

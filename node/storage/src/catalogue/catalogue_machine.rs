@@ -1,13 +1,14 @@
-//! The state machine of the system group. The whole catalogue is in memory; a command writes the rows it has touched and
-//! the applied log id in one batch.
+//! [`CatalogueMachine`]: the state machine of the system group. The whole catalogue is in memory; a command writes the rows
+//! that it has touched and the applied log id in one batch.
 
 use super::codec;
 use crate::store::{
     catch_up::{self, Chunks},
-    db::{Batch, StateDb},
-    machine::{Error as StoreError, GroupState},
+    chunk_error::ChunkError,
+    error::Error as StoreError,
+    group_state::GroupState,
     schema::{self, Family},
-    snapshot_install::ChunkError,
+    state_db::{Batch, StateDb},
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ impl From<codec::Error> for MachineError {
     }
 }
 
-/// See the module.
+/// The catalogue in memory and on disk; each applied state is published to `published`.
 pub struct CatalogueMachine {
     db: Arc<StateDb>,
     state: GroupState,
@@ -47,14 +48,17 @@ fn load(db: &StateDb) -> Result<Catalogue, MachineError> {
     let mut rows = Vec::new();
     for row in view.rising(Family::Meta, &from, &to).map_err(StoreError::from)? {
         let (key, value) = row.map_err(StoreError::from)?;
-        let kind = key.get(1).copied().ok_or_else(|| MachineError::Corrupt("a catalogue key is too short".into()))?;
+        let kind = key
+            .get(1)
+            .copied()
+            .ok_or_else(|| MachineError::Corrupt("meta: the key of a catalogue row is too short".into()))?;
         rows.push((kind, value));
     }
     Ok(codec::from_rows(rows.iter().map(|(kind, value)| (*kind, value.as_ref())))?)
 }
 
 impl CatalogueMachine {
-    /// Opens the catalogue and publishes every state of it.
+    /// Opens the catalogue and publishes its current state, and every later state when it is applied.
     ///
     /// # Errors
     /// When rows do not decode or RocksDB fails.
@@ -79,8 +83,8 @@ impl CatalogueMachine {
     fn take_over(&mut self, group: &[u8]) -> Result<(), MachineError> {
         let rows = self.incoming.take().unwrap_or_default();
         let state = GroupState { installing: 0, ..GroupState::decode(Some(group))? };
-        // A source may be behind this replica. What was published never goes back: nodes make and remove replicas by it, and
-        // a removed one never comes back.
+        // A source may be behind this replica. The published catalogue never goes back: nodes create and remove replicas by it,
+        // and a removed replica never returns.
         if state.next_index() < self.state.next_index() {
             let (source_index, index) = (state.applied_index(), self.state.applied_index());
             return Err(StoreError::from(ChunkError::Older { source_index, index }).into());
@@ -107,7 +111,7 @@ pub fn send(db: Arc<StateDb>) -> Chunks {
     catch_up::stream(move |sink| {
         let view = db.view();
         let group = view.get(Family::Meta, &schema::group_meta(GroupId::SYSTEM))?;
-        let group = group.ok_or_else(|| StoreError::Unsupported("this replica has applied nothing yet".into()))?;
+        let group = group.ok_or(StoreError::NothingApplied)?;
         let (from, to) = schema::catalogue_bounds();
         let mut chunk = empty_chunk();
         for row in view.rising(Family::Meta, &from, &to)? {
@@ -149,7 +153,7 @@ impl Machine for CatalogueMachine {
         let (mut catalogue, mut state) = (self.catalogue.clone(), self.state.clone());
         let (mut replies, mut touched) = (Vec::with_capacity(entries.len()), std::collections::BTreeSet::new());
         for entry in entries {
-            // openraft does not check it: a log that was purged further than the state survived would be applied with a gap.
+            // openraft does not check this: a log that was purged beyond the surviving state would be applied with a gap.
             let (index, expected) = (entry.log_id.index, state.next_index());
             if index != expected {
                 return Err(StoreError::Hole { index, expected }.into());
@@ -206,7 +210,7 @@ impl Machine for CatalogueMachine {
         let incoming = self.incoming.get_or_insert_default();
         for row in chunk.rows {
             let Some((kind, id)) = row.key.get(1).zip(row.key.get(2..)) else {
-                return Err(MachineError::Corrupt("a catalogue key is too short".into()));
+                return Err(MachineError::Corrupt("meta: the key of a catalogue row is too short".into()));
             };
             incoming.push((*kind, id.to_vec(), row.value));
         }
@@ -230,5 +234,4 @@ impl Machine for CatalogueMachine {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! The state database: RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and a flush is
+//! [`StateDb`]: the state database, RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and a flush is
 //! atomic over all column families, so that data and applied log ids never disagree.
 
 use super::schema::Family;
@@ -12,21 +12,21 @@ use std::{path::Path, sync::Arc};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
-/// Blocks read from files, and the write buffers, where nobody says how much they may take.
+/// Default memory for blocks read from files and for write buffers.
 const MEMORY_BYTES: usize = 384 << 20;
 /// Compaction and flush write at most this much a second, so that they leave the disk to the log.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 128 << 20;
-/// What a scan of a whole partition reads ahead.
+/// Read-ahead of a scan over a whole partition.
 const SCAN_READAHEAD_BYTES: usize = 2 << 20;
 
-/// RocksDB failed, or holds what it should not.
+/// Failure of the state database.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A write, a flush or the disk failed: nothing after it may be trusted.
-    #[error("state database: {0}")]
+    #[error("state database failed: {0}")]
     Failed(String),
     /// A file does not match its checksums.
-    #[error("state database: {0}")]
+    #[error("state database is corrupt: {0}")]
     Corrupt(String),
     /// The database has no such column family, though opening makes them all.
     #[error("state database: column family {0} is missing")]
@@ -42,16 +42,18 @@ fn unreadable(e: rocksdb::Error) -> Error {
     if e.kind() == ErrorKind::Corruption { Error::Corrupt(e.into_string()) } else { failed(e) }
 }
 
-/// Where the files are.
+/// Where the files are kept.
 #[derive(Clone)]
-pub enum Place {
+pub enum Medium {
     /// On disk.
     Disk,
-    /// In memory, with nothing happening in the background: for simulations, where one seed decides everything.
+    /// In memory without background work: for simulations, in which one seed decides everything.
     Memory(Env),
 }
 
-/// See the module. Cheap to share through `Arc`.
+/// The database of all groups of a node; shared through `Arc`.
+///
+/// Reads and writes are synchronous; callers on the runtime's threads wrap them in `taffrail_runtime::blocking`.
 pub struct StateDb {
     db: Db,
     no_wal: WriteOptions,
@@ -62,8 +64,8 @@ impl StateDb {
     ///
     /// # Errors
     /// When RocksDB refuses.
-    pub fn open(path: &Path, place: &Place) -> Result<Self, Error> {
-        Self::open_within(path, place, MEMORY_BYTES)
+    pub fn open(path: &Path, medium: &Medium) -> Result<Self, Error> {
+        Self::open_within(path, medium, MEMORY_BYTES)
     }
 
     /// As `open`, with so many bytes for blocks read from files and unflushed writes together; of these the writes of all
@@ -71,7 +73,7 @@ impl StateDb {
     ///
     /// # Errors
     /// When RocksDB refuses.
-    pub fn open_within(path: &Path, place: &Place, memory_bytes: usize) -> Result<Self, Error> {
+    pub fn open_within(path: &Path, medium: &Medium, memory_bytes: usize) -> Result<Self, Error> {
         // The crate has no setter for it. With the default, closing flushes, and a simulated crash would lose nothing.
         let mut options =
             Options::default().get_options_from_string("avoid_flush_during_shutdown=true").map_err(failed)?;
@@ -81,8 +83,8 @@ impl StateDb {
         options.set_keep_log_file_num(4);
         options.set_max_open_files(2048);
         let cache = Cache::new_lru_cache(memory_bytes);
-        match place {
-            Place::Disk => {
+        match medium {
+            Medium::Disk => {
                 options.set_max_background_jobs(2);
                 options.set_bytes_per_sync(1 << 20);
                 options.set_ratelimiter(BACKGROUND_BYTES_PER_SECOND, 100_000, 10);
@@ -92,9 +94,9 @@ impl StateDb {
                     cache.clone(),
                 ));
             }
-            Place::Memory(env) => options.set_env(env),
+            Medium::Memory(env) => options.set_env(env),
         }
-        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(place, &cache)));
+        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(medium, &cache)));
         let db = Db::open_cf_descriptors(&options, path, families).map_err(unreadable)?;
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
@@ -117,7 +119,7 @@ impl StateDb {
     ///
     /// # Errors
     /// When RocksDB fails.
-    pub fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    pub(crate) fn get_persisted(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::Persisted);
         Ok(self.db.get_cf_opt(&self.family(family)?, key, &options).map_err(unreadable)?.map(Bytes::from))
@@ -151,7 +153,7 @@ impl StateDb {
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
     }
 
-    /// How large the database is. Cheap: RocksDB keeps these figures, and one that it cannot give counts as 0.
+    /// Size of the database. RocksDB keeps these figures, so the call is cheap; a figure that RocksDB cannot give counts as 0.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let sum = |property: &properties::PropName| {
@@ -172,18 +174,18 @@ impl StateDb {
     }
 }
 
-/// What RocksDB says of its size, bytes over all column families.
+/// Size of the database as RocksDB estimates it: bytes over all column families.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Live data in files.
     pub live_bytes: u64,
-    /// Not flushed yet.
+    /// Written and not flushed yet.
     pub memtable_bytes: u64,
-    /// What compaction has to rewrite.
+    /// Data that compaction still has to rewrite.
     pub pending_compaction_bytes: u64,
 }
 
-fn family_options(place: &Place, cache: &Cache) -> Options {
+fn family_options(medium: &Medium, cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_compression_type(DBCompressionType::Lz4);
     let mut table = BlockBasedOptions::default();
@@ -193,13 +195,13 @@ fn family_options(place: &Place, cache: &Cache) -> Options {
     table.set_partition_filters(true);
     table.set_cache_index_and_filter_blocks(true);
     options.set_block_based_table_factory(&table);
-    match place {
-        Place::Disk => {
+    match medium {
+        Medium::Disk => {
             options.set_bottommost_compression_type(DBCompressionType::Zstd);
             options.set_write_buffer_size(64 << 20);
             options.set_max_write_buffer_number(4);
         }
-        Place::Memory(_) => {
+        Medium::Memory(_) => {
             // Nothing may flush or compact by itself: when that happens depends on threads.
             options.set_write_buffer_size(1 << 30);
             options.set_disable_auto_compactions(true);
@@ -214,7 +216,7 @@ enum Op {
     DeleteRange(Family, Vec<u8>, Vec<u8>),
 }
 
-/// Writes that belong together.
+/// Writes that are carried out together or not at all.
 #[derive(Default)]
 pub struct Batch {
     ops: Vec<Op>,
@@ -238,7 +240,7 @@ impl Batch {
     }
 }
 
-/// See `StateDb::view`.
+/// A consistent view of the database; made by [`StateDb::view`].
 pub struct View<'a> {
     db: &'a StateDb,
     snapshot: rocksdb::SnapshotWithThreadMode<'a, Db>,
@@ -282,7 +284,7 @@ impl View<'_> {
     ///
     /// # Errors
     /// When RocksDB fails.
-    pub fn falling(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Rows<'_>, Error> {
+    pub(crate) fn falling(&self, family: Family, from: &[u8], at: &[u8]) -> Result<Rows<'_>, Error> {
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(from.to_vec());
         self.rows(family, options, IteratorMode::From(at, Direction::Reverse))
@@ -312,7 +314,7 @@ mod tests {
     #[test]
     fn only_a_flush_survives_and_it_is_atomic() {
         let env = Env::mem_env().unwrap();
-        for place in [Place::Disk, Place::Memory(env)] {
+        for medium in [Medium::Disk, Medium::Memory(env)] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("state");
             let put = |db: &StateDb, n: u8| {
@@ -321,7 +323,7 @@ mod tests {
                 batch.put(Family::Data, [n], [n]);
                 db.write(batch).unwrap();
             };
-            let db = StateDb::open(&path, &place).unwrap();
+            let db = StateDb::open(&path, &medium).unwrap();
             put(&db, 1);
             db.flush().unwrap();
             put(&db, 2);
@@ -329,7 +331,7 @@ mod tests {
             assert!(db.get_persisted(Family::Data, &[2]).unwrap().is_none());
             assert!(db.get_persisted(Family::Data, &[1]).unwrap().is_some());
             drop(db);
-            let db = StateDb::open(&path, &place).unwrap();
+            let db = StateDb::open(&path, &medium).unwrap();
             for family in [Family::Meta, Family::Data] {
                 assert!(db.get(family, &[1]).unwrap().is_some());
                 assert!(db.get(family, &[2]).unwrap().is_none(), "unflushed rows must be gone");

@@ -1,13 +1,12 @@
-//! A source that has less than the replica that asks: it is left for another one, and the replica goes on.
+//! A source that has applied less than the replica that asks: the replica refuses its state and asks another source.
 
 use super::harness::*;
 use crate::store::{
     catch_up::{self, Wanted},
-    db::StateDb,
+    state_db::StateDb,
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use openraft::{alias::SnapshotMetaOf, storage::RaftStateMachine};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -22,10 +21,10 @@ use taffrail_raft::{
     digests::Digests,
     log::LogKey,
     machine::Machine,
-    network::CatchUpFrom,
     peer::{CallError, PeerTransport, Request},
-    state_machine::{Place, Shared, StateMachine},
-    types::{Host, Membership, StoredMembership, TypeConfig},
+    shared_machine::SharedMachine,
+    snapshot_fetch::{CatchUpFrom, ReplicaContext, SnapshotFetch},
+    types::{Host, Membership, SnapshotMeta, StoredMembership},
 };
 use taffrail_runtime as rt;
 use tokio::sync::{mpsc, watch};
@@ -34,7 +33,7 @@ use uuid::Uuid;
 
 type Answer = Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>;
 
-/// Gives the states of nodes 2 and 3 as those would, and notes who was asked.
+/// Sends the states of nodes 2 and 3 as the nodes would, and notes which node was asked.
 struct Sources {
     dbs: BTreeMap<u64, Arc<StateDb>>,
     asked: Mutex<Vec<u64>>,
@@ -75,7 +74,7 @@ async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another
         dbs: [(2, Arc::clone(&older.db)), (3, Arc::clone(&newer.db))].into(),
         asked: Mutex::default(),
     });
-    let place = Place {
+    let context = ReplicaContext {
         key: LogKey { group: GROUP, replica: ReplicaId::new(1) },
         cluster: ClusterId::new(Uuid::from_u128(1)),
         node: NodeId::new(1),
@@ -85,17 +84,17 @@ async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another
     };
     let fatal = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&fatal);
-    let machine = Shared::new(Box::new(own.machine), Arc::new(move |_| told.store(true, Ordering::SeqCst)));
+    let machine = SharedMachine::new(Box::new(own.machine), Arc::new(move |_| told.store(true, Ordering::SeqCst)));
     let progress = Arc::new(watch::channel(taffrail_store_api::Applied::default()).0);
-    let mut state = StateMachine::new(machine.clone(), place, progress, Digests::default());
+    let fetch = SnapshotFetch { machine: machine.clone(), context, progress, digests: Digests::default() };
 
     let hosts: BTreeMap<u64, Host> = (1..=3).map(|r| (r, Host(NodeId::new(r)))).collect();
     let voters = Membership::new(vec![(1..=3).collect()], hosts).unwrap();
-    let meta = SnapshotMetaOf::<TypeConfig> {
+    let meta = SnapshotMeta {
         last_log_id: newer.machine.applied().0,
         last_membership: StoredMembership::new(Some(log_id(0)), voters),
     };
-    state.install_snapshot(&meta, CatchUpFrom { node: NodeId::new(2), replica: ReplicaId::new(2) }).await.unwrap();
+    fetch.fetch_up_to(&meta, &CatchUpFrom { node: NodeId::new(2), replica: ReplicaId::new(2) }).await.unwrap();
 
     assert_eq!(*sources.asked.lock().unwrap(), [2, 3]);
     assert!(!fatal.load(Ordering::SeqCst), "nothing is wrong with our own replica");

@@ -2,8 +2,6 @@ use super::*;
 use taffrail_core::catalogue::{self, RULES};
 use uuid::Uuid;
 
-const GOLDEN: &str = include_str!("golden.txt");
-
 fn store_id(n: u128) -> StoreId {
     StoreId::new(Uuid::from_u128(n))
 }
@@ -206,5 +204,5 @@ fn bytes_are_those_of_the_golden_file() {
     for (kind, id, value) in all_rows(&c) {
         text += &format!("row {kind} {} {}\n", hex(&id), hex(&value.unwrap()));
     }
-    assert_eq!(text, GOLDEN);
+    crate::golden::check("src/catalogue/codec/golden.txt", &text);
 }

@@ -1,0 +1,60 @@
+//! [`SharedMachine`]: the one way to a [`Machine`], which runs each call away from the runtime's threads, one at a time.
+
+use super::{
+    log::rocksdb_log::OnFatal,
+    machine::{Machine, MachineError},
+};
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use taffrail_runtime as rt;
+
+/// A state machine shared between openraft's worker and the handle of the group. Cheap to clone: all clones share the machine.
+#[derive(Clone)]
+pub struct SharedMachine {
+    machine: Arc<Mutex<Box<dyn Machine>>>,
+    on_fatal: OnFatal,
+}
+
+impl SharedMachine {
+    /// Wraps `machine`; `on_fatal` is called when its storage fails.
+    #[must_use]
+    pub fn new(machine: Box<dyn Machine>, on_fatal: OnFatal) -> Self {
+        Self { machine: Arc::new(Mutex::new(machine)), on_fatal }
+    }
+    pub(super) fn lock(&self) -> MutexGuard<'_, Box<dyn Machine>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Runs `work` on the machine, away from the runtime's threads.
+    ///
+    /// # Errors
+    /// The error of the machine; `Interrupted` when the runtime shuts down. A `Storage` error is reported to `on_fatal` first.
+    pub async fn with<T, F>(&self, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Machine) -> Result<T, MachineError> + Send + 'static,
+    {
+        let this = self.clone();
+        rt::blocking(move || work(&mut **this.lock()))
+            .await
+            .map_err(|e| io::Error::new(io::ErrorKind::Interrupted, e))?
+            .map_err(|e| {
+                let failed = matches!(e, MachineError::Storage(_));
+                let e = machine_error(e);
+                if failed {
+                    (self.on_fatal)(&e);
+                }
+                e
+            })
+    }
+}
+
+fn machine_error(e: MachineError) -> io::Error {
+    let kind = match &e {
+        MachineError::Corrupt(_) => io::ErrorKind::InvalidData,
+        MachineError::Unsupported(_) => io::ErrorKind::Unsupported,
+        MachineError::Storage(_) => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, e)
+}

@@ -1,0 +1,101 @@
+//! [`AppliedState`]: what one replica has applied to its partition, as of the last write.
+
+use super::{
+    codec,
+    error::Error,
+    group_state::GroupState,
+    schema::{self, Family},
+    state_db::{Batch, StateDb},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+use taffrail_core::{
+    ids::{Digest, GroupId, PartitionId, Position},
+    stream::{PartitionMeta, RULES},
+};
+
+/// The group's row and the partition's counters, equal to their rows in the database. Both rows are part of every write that
+/// changes the data they describe.
+pub(super) struct AppliedState {
+    pub(super) db: Arc<StateDb>,
+    pub(super) group: GroupId,
+    pub(super) partition: PartitionId,
+    pub(super) state: GroupState,
+    pub(super) meta: PartitionMeta,
+}
+
+impl AppliedState {
+    /// Reads both rows.
+    pub(super) fn load(db: Arc<StateDb>, group: GroupId, partition: PartitionId) -> Result<Self, Error> {
+        let row = db.get(Family::Meta, &schema::group_meta(group))?;
+        let state = GroupState::decode(row.as_deref())?;
+        let meta = load_partition(&db, partition)?;
+        Ok(Self { db, group, partition, state, meta })
+    }
+
+    /// Checks that the counters and the last block are of the same write, and of rules that this version knows.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.meta.rules > RULES {
+            return Err(Error::UnknownRules { rules: self.meta.rules, partition: self.partition });
+        }
+        let view = self.db.view();
+        let (from, _) = schema::partition_bounds(self.partition);
+        let last =
+            view.falling(Family::Data, &from, &schema::data(self.partition, Position::MAX))?.next().transpose()?;
+        let (end, digest) = match last {
+            None => (1, Digest::default()),
+            Some((key, value)) => {
+                let block =
+                    codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
+                (block.next_position(), block.event_digest)
+            }
+        };
+        if end != self.meta.next_position {
+            return Err(Error::Counters { partition: self.partition, next: self.meta.next_position, end });
+        }
+        if digest != self.meta.event_digest {
+            return Err(Error::Digest { partition: self.partition });
+        }
+        Ok(())
+    }
+
+    /// Writes `batch` together with both rows, which are current once the write has succeeded.
+    pub(super) fn write(&mut self, batch: Batch, meta: PartitionMeta, state: GroupState) -> Result<(), Error> {
+        self.db.write(self.with_rows(batch, &meta, &state))?;
+        (self.meta, self.state) = (meta, state);
+        Ok(())
+    }
+
+    /// As [`write`](Self::write), then flushes; the rows are current once the flush has succeeded.
+    pub(super) fn write_durably(&mut self, batch: Batch, meta: PartitionMeta, state: GroupState) -> Result<(), Error> {
+        self.db.write(self.with_rows(batch, &meta, &state))?;
+        self.db.flush()?;
+        (self.meta, self.state) = (meta, state);
+        Ok(())
+    }
+
+    /// Writes `batch` together with the group's row alone, then flushes.
+    pub(super) fn write_group_durably(&mut self, mut batch: Batch, state: GroupState) -> Result<(), Error> {
+        batch.put(Family::Meta, schema::group_meta(self.group), state.encode());
+        self.db.write(batch)?;
+        self.db.flush()?;
+        self.state = state;
+        Ok(())
+    }
+
+    fn with_rows(&self, mut batch: Batch, meta: &PartitionMeta, state: &GroupState) -> Batch {
+        batch.put(Family::Meta, schema::partition_meta(self.partition), codec::encode_partition(meta));
+        batch.put(Family::Meta, schema::group_meta(self.group), state.encode());
+        batch
+    }
+}
+
+/// The counters of a partition; those of an empty partition when it has no row.
+fn load_partition(db: &StateDb, partition: PartitionId) -> Result<PartitionMeta, Error> {
+    let key = schema::partition_meta(partition);
+    let row = db.get(Family::Meta, &key)?;
+    row.map_or_else(
+        || Ok(PartitionMeta::default()),
+        |row| codec::decode_partition(&row).map_err(Error::row(Family::Meta, &key)),
+    )
+}
