@@ -4,7 +4,7 @@ use crate::{
     member::{
         deadline::Deadline,
         member::{Member, Parts},
-        peer_handler::NodeHandler,
+        peer_handler::PeerHandler,
         replicas,
     },
 };
@@ -116,7 +116,7 @@ impl Node {
     async fn frame(&self, kind: FrameKind, from: NodeId, key: LogKey, payload: Vec<u8>) -> Result<Bytes, RefusalKind> {
         let (_identity, identity) = watch::channel(None);
         let (_member, member) = watch::channel(Some(Arc::clone(&self.member)));
-        let handler = NodeHandler::new(identity, Table::default(), member);
+        let handler = PeerHandler::new(identity, Table::default(), member);
         let request = Request {
             kind,
             group: key.group,

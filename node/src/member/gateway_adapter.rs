@@ -20,14 +20,14 @@ use tokio::{sync::watch, time::Instant};
 const SYSTEM: &str = "system";
 
 /// Implementation of [`Node`] for the gateway. Serves no store until the node is a member.
-pub struct Facade {
+pub struct GatewayAdapter {
     member: watch::Receiver<Option<Arc<Member>>>,
     table: Table,
     /// Change counter for watchers: rises when the member appears and with every change of the member.
     changes: watch::Sender<u64>,
 }
 
-impl Facade {
+impl GatewayAdapter {
     /// Creates an adapter that serves `member` once the channel has a member. A task forwards the changes of the member
     /// until the adapter is dropped.
     #[must_use]
@@ -132,7 +132,7 @@ fn nearest(c: &Catalogue, name: &StoreName) -> Vec<StoreName> {
 }
 
 #[async_trait::async_trait]
-impl Node for Facade {
+impl Node for GatewayAdapter {
     async fn resolve(&self, name: &StoreName, deadline: Instant) -> Result<StoreRef, ResolveError> {
         let member =
             self.now().ok_or_else(|| ResolveError::NotServing("the node is not a member of a cluster yet".into()))?;

@@ -44,14 +44,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Answers frames and handshakes of peers. Frames are refused until the node is a member,
 /// and after [`fence`](Self::fence).
-pub struct NodeHandler {
+pub struct PeerHandler {
     identity: watch::Receiver<Option<Identity>>,
     table: Table,
     member: watch::Receiver<Option<Arc<Member>>>,
     fenced: Mutex<Option<String>>,
 }
 
-impl NodeHandler {
+impl PeerHandler {
     /// Creates a handler that shows `identity` in handshakes and serves frames from `member`, once the
     /// channels have values.
     #[must_use]
@@ -69,7 +69,7 @@ impl NodeHandler {
     }
 }
 
-impl Handler for NodeHandler {
+impl Handler for PeerHandler {
     fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let fenced = self.fenced.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let member = self.member.borrow().clone();

@@ -3,10 +3,10 @@
 use super::{
     admin,
     deadline::{Deadline, Phase},
-    gateway_adapter::Facade,
+    gateway_adapter::GatewayAdapter,
     lifecycle::{DiskStatus, End, Lifecycle, ProcessHandles},
     member::Member,
-    peer_handler::NodeHandler,
+    peer_handler::PeerHandler,
 };
 use crate::member::readiness::Readiness;
 use crate::{
@@ -163,8 +163,8 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     let (disk_tx, disk) = watch::channel(DiskStatus::default());
     let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
     let table = Table::default();
-    let handler = Arc::new(NodeHandler::new(identity.clone(), table.clone(), member.clone()));
-    let facade = Facade::new(member.clone(), table.clone());
+    let handler = Arc::new(PeerHandler::new(identity.clone(), table.clone(), member.clone()));
+    let adapter = GatewayAdapter::new(member.clone(), table.clone());
     let transport = GrpcTransport::new(table.clone(), own);
 
     let handles = ProcessHandles {
@@ -188,7 +188,7 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
 
     let shared = Shared {
         config: Arc::new(gateway_config(&config)),
-        node: Arc::clone(&facade) as _,
+        node: Arc::clone(&adapter) as _,
         metrics: Arc::clone(&metrics),
         readers: gateway::readers::Readers::default(),
         origin: Origin::Client,
@@ -204,7 +204,7 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
         table,
     };
     let probes =
-        NodeProbes { metrics: Arc::clone(&metrics), facade: Arc::clone(&facade), readiness: readiness.subscribe() };
+        NodeProbes { metrics: Arc::clone(&metrics), adapter: Arc::clone(&adapter), readiness: readiness.subscribe() };
     let client_routes = gateway::server::client_routes(&shared).map_err(|e| end(Code::Failed, e))?;
     let inflow = config.inflow_bytes_max;
     let mut clients = serve(listeners.clients, client_routes, inflow, servers.clone());
@@ -254,7 +254,7 @@ fn gateway_config(config: &Config) -> GatewayConfig {
 }
 
 /// Port 2114: frames, and calls that peers have passed on.
-fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<NodeHandler>) -> Routes {
+fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<PeerHandler>) -> Routes {
     let mut routes = RoutesBuilder::default();
     let peer = PeerServer::new(PeerService::new(handler))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -268,7 +268,7 @@ fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<NodeHandler
 /// The answers to the probes. Liveness is the event loop alone: a restart mends nothing else.
 struct NodeProbes {
     metrics: Arc<Metrics>,
-    facade: Arc<Facade>,
+    adapter: Arc<GatewayAdapter>,
     readiness: watch::Receiver<Readiness>,
 }
 
@@ -281,7 +281,7 @@ impl http::Probes for NodeProbes {
         if *now == Readiness::Ready { Ok(()) } else { Err(now.to_string()) }
     }
     fn metrics(&self) -> Result<String, String> {
-        self.facade.sample(&self.metrics);
+        self.adapter.sample(&self.metrics);
         self.metrics.ready.set((*self.readiness.borrow() == Readiness::Ready).into());
         Ok(self.metrics.render())
     }

@@ -15,7 +15,7 @@ mod joining;
 mod member;
 
 use self::{blank::Blank, common::Common, joining::Joining, member::Serving};
-use super::{member::Member, peer_handler::NodeHandler};
+use super::{member::Member, peer_handler::PeerHandler};
 use crate::{
     config::Config,
     exit::Code,
@@ -68,7 +68,7 @@ pub struct ProcessHandles {
     /// Readiness of the node, for probes and `Status`.
     pub readiness: Arc<watch::Sender<Readiness>>,
     /// Answers frames of peers.
-    pub handler: Arc<NodeHandler>,
+    pub handler: Arc<PeerHandler>,
     /// Metrics of the process.
     pub metrics: Arc<Metrics>,
     /// State database of all groups.
