@@ -13,7 +13,7 @@ use taffrail_client::v1;
 
 const JSON: &str = "application/json";
 
-/// Writes an event as one line of JSON.
+/// Writes an event as a single line of JSON.
 #[must_use]
 pub fn encode(e: &v1::RecordedEvent) -> String {
     let data = if is_json_type(&e.content_type) { Payload::json(&e.data) } else { Payload::base64(&e.data) };
@@ -36,7 +36,7 @@ pub fn encode(e: &v1::RecordedEvent) -> String {
     })
 }
 
-/// The fields of a line of JSON, in the order in which they are written.
+/// Fields of a line of JSON, in the order of output.
 #[derive(Serialize)]
 struct Line<'a> {
     stream: &'a str,
