@@ -20,7 +20,7 @@ pub enum Output {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connection and output")]
 pub struct GlobalArgs {
-    /// Address of any node, or of a Kubernetes Service in front of the nodes: http://HOST:PORT or HOST:PORT.
+    /// Address of any node, or of a Kubernetes Service in front of the nodes: HOST:PORT, optionally after http://
     #[arg(long, global = true, env = "TAFFRAIL_ENDPOINT", default_value = "http://127.0.0.1:2113", value_name = "URL")]
     pub endpoint: String,
     /// Store: NAME or NAMESPACE/NAME. Default: the store whose Service is the host name of --endpoint, otherwise the
