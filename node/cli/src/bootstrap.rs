@@ -1,6 +1,6 @@
 //! `taffrail cluster bootstrap` forms a cluster of blank nodes, once, outside Kubernetes.
 //!
-//! The command reads the status of all nodes before it changes any node. [`plan`] refuses every step that could join
+//! The command reads the status of all nodes before it changes any node. `plan` refuses every step that could join
 //! two clusters, or bootstrap a disk that has held data. A second run of the same command completes an interrupted run.
 
 use super::{args::GlobalArgs, failure::Failure, output::Printer};

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// current batch of entries. The limits for the stop of the whole node are in [`deadline`](super::deadline).
 const REPLICA_MAX: Duration = Duration::from_secs(3);
 
-/// Stops a single replica within [`REPLICA_MAX`].
+/// Stops a single replica within `REPLICA_MAX`.
 ///
 /// # Errors
 /// [`TimedOut`](std::io::ErrorKind::TimedOut): the replica may still write, so the caller must not touch the data

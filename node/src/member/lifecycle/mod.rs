@@ -1,10 +1,10 @@
 //! The lifecycle of a node: a blank disk, a joining disk, a member of a cluster. Each state is a type with the data of
 //! the state, so a step forbidden in a state does not compile.
 //!
-//! - [`Blank`]: the disk belongs to no cluster. `Bootstrap` makes this node the first member of a new cluster; `Join`
+//! - `Blank`: the disk belongs to no cluster. `Bootstrap` makes this node the first member of a new cluster; `Join`
 //!   names an existing cluster. A bootstrap that a crash interrupted is repeated from this state.
-//! - [`Joining`]: the cluster is known. Any peer registers the disk and answers with the node id.
-//! - [`Serving`]: the node id is known. The system replica runs at once, because replica ids make consensus safe.
+//! - `Joining`: the cluster is known. Any peer registers the disk and answers with the node id.
+//! - `Serving`: the node id is known. The system replica runs at once, because replica ids make consensus safe.
 //!   The store replicas start only after the system group has confirmed that the disk is still a member. Before
 //!   the confirmation, the node is not ready. A disk removed by the cluster is retired, and the next start joins
 //!   as a new node.
