@@ -95,10 +95,15 @@ docs: deps ## the documentation of all code builds and every link in it leads so
 	@$(CARGO) doc -q --workspace --no-deps --lib --document-private-items
 
 .PHONY: fix
-fix: ## the only target that edits: formats and generated files
+fix: ## formats, and rewrites all generated files but the wire contract
 	@$(CARGO) fmt --all
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
-	@TAFFRAIL_FIX=1 $(CARGO) test -q -p taffrail-node --lib reference_page
+	@TAFFRAIL_FIX=1 $(CARGO) test -q --workspace --lib reference_page
+	@TAFFRAIL_FIX=1 $(CARGO) test -q --workspace --test render
+
+.PHONY: contract
+contract: ## record additions to the wire contract; a removal stays an error
+	@TAFFRAIL_FIX=1 $(CARGO) test -q --workspace --test contract
 
 # make test-one T=name: the tests whose names contain it, in every crate; F="--features ..." for those of a feature
 T ?=

@@ -1,4 +1,4 @@
-//! How the process ends, and the one line it leaves behind.
+//! Exit codes of the process, and the line that it writes to the termination log.
 
 use std::{fs::OpenOptions, io::Write};
 
@@ -6,30 +6,30 @@ use std::{fs::OpenOptions, io::Write};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// Stopped as told.
+    /// A requested stop.
     Done = 0,
-    /// None of the below.
+    /// A failure without a code of its own.
     Failed = 1,
-    /// The configuration has problems.
+    /// The configuration has errors.
     Config = 64,
     /// The data directory cannot be used.
     DataDir = 65,
     /// A port cannot be opened.
     Port = 66,
-    /// A write or sync failed: nothing after it may be trusted.
+    /// A write or sync failed; no later write can be trusted.
     Disk = 74,
-    /// Restart me: this disk's data was retired and the node comes back as a new one.
+    /// The data of this disk was retired; a restart brings the node back under a new node id.
     Retired = 75,
 }
 
-/// Where Kubernetes looks for the last words of a container.
+/// File from which Kubernetes reads the termination message of a container.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// Logs a fatal error and leaves it as one line where Kubernetes shows it.
+/// Logs a fatal error and writes it as one line to the termination log.
 pub fn last_words(code: Code, error: &str) {
     let line = error.replace('\n', "; ");
     tracing::error!(code = code as u8, error = %line, "fatal");
-    // Absent outside of Kubernetes; then the log line has to do.
+    // Absent outside of Kubernetes, where the log line suffices.
     if let Ok(mut file) = OpenOptions::new().write(true).open(TERMINATION_LOG)
         && let Err(e) = writeln!(file, "{line}")
     {
@@ -37,7 +37,7 @@ pub fn last_words(code: Code, error: &str) {
     }
 }
 
-/// Ends the process at once: the disk failed, and neither buffers nor peers may see anything more.
+/// Ends the process at once after a failed write, so that neither disk nor peers see a later write.
 pub fn disk_failed(error: &std::io::Error) -> ! {
     last_words(Code::Disk, &format!("a write to disk failed: {error}"));
     std::process::exit(i32::from(Code::Disk as u8));

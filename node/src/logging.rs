@@ -1,51 +1,16 @@
-//! Log lines: JSON for machines, text for a terminal. Spans carry node, request id and store; whoever logs about a group
-//! says its term.
+//! The log: JSON lines for machines, text for a terminal. Spans carry node, request id and store; a line about a group
+//! carries its term.
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, log_filter};
 use std::io::IsTerminal;
-use tracing::{Span, Subscriber, field, level_filters::LevelFilter};
+use tracing::{Span, Subscriber, field};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{Directive, ParseError},
-    fmt,
-    fmt::MakeWriter,
-    layer::SubscriberExt,
-    registry::LookupSpan,
-    util::SubscriberInitExt,
+    EnvFilter, Layer, fmt, fmt::MakeWriter, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
-/// A part of `log.filter` that is no directive.
-#[derive(Debug, thiserror::Error)]
-#[error("{text:?} is no directive, which is TARGET=LEVEL, LEVEL or TARGET, for example openraft=debug: {source}")]
-pub struct BadDirective {
-    text: String,
-    #[source]
-    source: ParseError,
-}
-
-/// What is logged: what we say, at `level`; others at INFO at most, since their DEBUG would drown ours; openraft at WARN at
-/// most, since it reports every state change of every group at INFO. A quieter level holds for all of them. `directives`
-/// win, each for the target that it names, so openraft says more only where it is named.
-///
-/// # Errors
-/// The first part of `directives` that is no directive.
-pub fn filter(level: LevelFilter, directives: &str) -> Result<EnvFilter, BadDirective> {
-    let built = [
-        level.min(LevelFilter::INFO).to_string(),
-        format!("openraft={}", level.min(LevelFilter::WARN)),
-        // A target is a prefix: this is all of our crates.
-        format!("taffrail={level}"),
-    ];
-    let given = directives.split(',').map(str::trim).filter(|text| !text.is_empty());
-    built.iter().map(String::as_str).chain(given).try_fold(EnvFilter::default(), |filter, text| {
-        let directive: Directive = text.parse().map_err(|source| BadDirective { text: text.to_owned(), source })?;
-        Ok(filter.add_directive(directive))
-    })
-}
-
-/// Installs the subscriber of the process. The filter was checked with the configuration.
+/// Installs the subscriber of the process. The configuration has checked the filter already.
 pub fn install(config: &Config) {
-    let filter = filter(config.log_level, &config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = log_filter::filter(config.log_level, &config.log_filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let installed = match config.log_format {
         LogFormat::Json => registry.with(json(std::io::stdout)).try_init(),
@@ -60,7 +25,7 @@ pub fn install(config: &Config) {
     }
 }
 
-/// One object a line, with all spans around it: the innermost alone would not name the node.
+/// One object per line, with all enclosing spans: the innermost span alone would not name the node.
 fn json<S, W>(writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -69,15 +34,14 @@ where
     fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(true).with_writer(writer)
 }
 
-/// The span of everything that a node does. `node` is recorded once the node has an id; the level is that of the gravest
-/// events, so that the span is there under every filter.
+/// The span around all work of a node. The field `node` is recorded once the node has an id. The span has level ERROR, so
+/// that every filter enables it.
 #[must_use]
 pub fn node_span(host: &str) -> Span {
     tracing::error_span!("node", host, node = field::Empty)
 }
 
-/// Says once what the node was told, whatever file, variable or flag it came from. Nothing in it is secret: credentials
-/// are files, and only their paths would be named.
+/// Logs the effective configuration, once. The configuration holds no secrets.
 pub fn show(config: &Config) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = ?config, "the effective configuration");
 }
@@ -106,7 +70,7 @@ mod tests {
         }
     }
 
-    /// What is logged meanwhile, one JSON value a line.
+    /// The lines that `work` logs.
     fn logged(work: impl Future<Output = ()>) -> Vec<serde_json::Value> {
         let lines = Lines::default();
         let writer = lines.clone();
@@ -138,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_effective_configuration_is_said() {
+    fn the_effective_configuration_is_logged() {
         let args = ServeArgs { single: true, data_dir: Some("/somewhere".into()), ..ServeArgs::default() };
         let env = [("TAFFRAIL_LISTEN_CLIENTS".into(), "127.0.0.1:7".into())];
         let config = Config::load(&args, env.into_iter()).unwrap();
@@ -146,68 +110,5 @@ mod tests {
         assert_eq!(lines.len(), 1);
         let told = lines[0]["config"].as_str().unwrap();
         assert!(told.contains("/somewhere") && told.contains("127.0.0.1:7"), "{told}");
-    }
-
-    /// Which of three sources is heard, and down to which level.
-    fn heard(level: LevelFilter, directives: &str) -> [String; 3] {
-        macro_rules! say {
-            ($($target:literal),*) => {$(
-                tracing::error!(target: $target, "e");
-                tracing::warn!(target: $target, "w");
-                tracing::info!(target: $target, "i");
-                tracing::debug!(target: $target, "d");
-                tracing::trace!(target: $target, "t");
-            )*};
-        }
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let filter = filter(level, directives).unwrap();
-        let subscriber = tracing_subscriber::registry().with(filter).with(json(move || writer.clone()));
-        tracing::subscriber::with_default(subscriber, || {
-            say!("taffrail_raft::group", "openraft::core::raft_core", "h2::codec");
-        });
-        let bytes = lines.0.lock().unwrap().clone();
-        let mut heard = <[String; 3]>::default();
-        for line in bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-            let line: serde_json::Value = serde_json::from_slice(line).unwrap();
-            let source =
-                ["taffrail", "openraft", "h2"].iter().position(|t| line["target"].as_str().unwrap().starts_with(t));
-            heard[source.unwrap()].push_str(line["message"].as_str().unwrap());
-        }
-        heard
-    }
-
-    #[test]
-    fn a_level_neither_floods_nor_silences_what_it_does_not_name() {
-        for (level, said) in [
-            (LevelFilter::OFF, ["", "", ""]),
-            (LevelFilter::ERROR, ["e", "e", "e"]),
-            (LevelFilter::WARN, ["ew", "ew", "ew"]),
-            (LevelFilter::INFO, ["ewi", "ew", "ewi"]),
-            (LevelFilter::DEBUG, ["ewid", "ew", "ewi"]),
-            (LevelFilter::TRACE, ["ewidt", "ew", "ewi"]),
-        ] {
-            assert_eq!(heard(level, ""), said, "{level}");
-        }
-    }
-
-    #[test]
-    fn a_directive_wins_for_what_it_names_alone() {
-        for (directives, said) in [
-            ("openraft=debug", ["ewi", "ewid", "ewi"]),
-            ("openraft=off", ["ewi", "", "ewi"]),
-            ("taffrail_raft=trace, h2=error", ["ewidt", "ew", "e"]),
-            ("debug", ["ewi", "ew", "ewid"]),
-            ("taffrail=warn,,", ["ew", "ew", "ewi"]),
-            ("[call{store}]=trace", ["ewi", "ew", "ewi"]),
-        ] {
-            assert_eq!(heard(LevelFilter::INFO, directives), said, "{directives}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_directive_is_named() {
-        let bad = filter(LevelFilter::INFO, "openraft=debug,h2=loud").unwrap_err().to_string();
-        assert!(bad.starts_with("\"h2=loud\" is no directive"), "{bad}");
     }
 }

@@ -1,5 +1,5 @@
-//! Golden files of every rendered object. `UPDATE_GOLDEN=1 cargo test -p taffrail-operator --test render` rewrites them;
-//! review the difference like code: a change of the pod template restarts every node.
+//! Golden files of every rendered object. `make fix` rewrites them, or
+//! `TAFFRAIL_FIX=1 cargo test -p taffrail-operator --test render`. Review the difference like code: a change of the pod template restarts every node.
 
 use serde::Serialize;
 use std::path::PathBuf;
@@ -58,11 +58,11 @@ fn yaml(object: &impl Serialize) -> String {
 
 fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("TAFFRAIL_FIX").is_some() {
         std::fs::write(&path, text).expect("writing the golden file");
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, expected, "{name} differs; review it, then run with UPDATE_GOLDEN=1");
+    assert_eq!(text, expected, "{name} differs; run `make fix` and review the change");
 }
 
 fn all(cluster: &Cluster, claim_size: Option<&str>) -> String {

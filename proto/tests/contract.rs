@@ -1,6 +1,6 @@
 //! The wire and disk formats as a list of facts, one a line, kept in `contract.txt`. A fact that is gone means that a
 //! field, method or value was removed, renumbered or retyped: someone's stored bytes or someone's client would break.
-//! `TAFFRAIL_FIX=1 cargo test -p taffrail-proto` records new facts; it never forgets one.
+//! `make contract` records new facts and never removes one.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use prost_reflect::{Cardinality, DescriptorPool, Kind, MessageDescriptor};
@@ -89,7 +89,7 @@ fn nothing_that_was_promised_is_gone() {
         std::fs::write(FIXTURE, before.iter().map(|f| format!("{f}\n")).collect::<String>()).unwrap();
     }
     let new = broken(&now, &before);
-    assert!(new.is_empty(), "not recorded yet, run `make fix`:\n{}", new.join("\n"));
+    assert!(new.is_empty(), "not recorded yet; if the additions are final, run `make contract`:\n{}", new.join("\n"));
 }
 
 /// Each kind of break is seen: the check would be worthless if it passed whatever happened.

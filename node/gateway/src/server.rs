@@ -34,21 +34,9 @@ const STREAMS_MAX: u32 = 10_000;
 const OTHER_SERVICES: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
 /// Interval of HTTP/2 pings, and time to answer a ping before the connection counts as lost.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Age at which a connection is closed, so that clients spread over new pods; each process adds a random -20 % to +20
-/// %.
+/// Age at which a connection is closed, so that clients spread over new pods. Each process changes the age by
+/// a random amount of up to 20 %.
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
-
-/// Stores the authority of a request as an [`Authority`] among its extensions. HTTP/2 carries the authority in the URI, HTTP/1
-/// in the header `host`.
-fn keep_authority(mut request: Request<Body>) -> Request<Body> {
-    let authority = request
-        .uri()
-        .authority()
-        .map(ToString::to_string)
-        .or_else(|| request.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()).map(ToOwned::to_owned));
-    request.extensions_mut().insert(Authority(authority.unwrap_or_default()));
-    request
-}
 
 type KeepAuthority = MapRequestLayer<fn(Request<Body>) -> Request<Body>>;
 
@@ -72,6 +60,18 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .layer(EnforceDeadlines)
         .layer(AddReasons)
         .layer(BoundInflow::new(inflow_bytes_max))
+}
+
+/// Stores the authority of a request as an [`Authority`] among its extensions. HTTP/2 carries the authority in the URI,
+/// HTTP/1 in the header `host`.
+fn keep_authority(mut request: Request<Body>) -> Request<Body> {
+    let authority = request
+        .uri()
+        .authority()
+        .map(ToString::to_string)
+        .or_else(|| request.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()).map(ToOwned::to_owned));
+    request.extensions_mut().insert(Authority(authority.unwrap_or_default()));
+    request
 }
 
 /// Adds the services of `taffrail.v1`.

@@ -1,4 +1,5 @@
-//! Consensus types in their disk and wire form (`taffrail.storage.v1`). The formats do not depend on openraft's encodings.
+//! Consensus types in their disk and wire form (`taffrail.storage.v1`). The formats do not depend on openraft's
+//! encodings.
 
 use super::types::{Command, Entry, Host, LeaderId, LogId, Membership, Payload, StoredMembership, TypeConfig, Vote};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};

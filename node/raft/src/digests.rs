@@ -7,12 +7,14 @@ use std::{
 };
 use taffrail_core::ids::Digest;
 
-/// Digests of applied batches that are kept: more batches than are applied between a report and a claim about it, at one write
-/// a millisecond.
+/// Digests of applied batches that are kept: more batches than are applied between a report and a claim about it, at
+/// one write a millisecond.
 const KEPT: usize = 256;
-/// Every replica takes a digest at every multiple of this index, a mark: under load, two replicas rarely report the same index.
+/// Every replica takes a digest at every multiple of this index, a mark: under load, two replicas rarely report the
+/// same index.
 pub(crate) const MARK_EVERY: u64 = 256;
-/// Marks that are kept, and marks that are reported: a replica that is a little behind another has one mark in common with it.
+/// Marks that are kept, and marks that are reported: a replica that is a little behind another has one mark in common
+/// with it.
 const MARKS_KEPT: usize = 16;
 const MARKS_TOLD: usize = 2;
 

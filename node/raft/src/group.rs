@@ -37,6 +37,22 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// A running replica of a group; shared through `Arc`.
+///
+/// The node starts a group for each replica that the catalogue gives it, and stops the group before its data is
+/// deleted.
+///
+/// ```
+/// use bytes::Bytes;
+/// use std::time::Duration;
+/// use taffrail_raft::{group::Group, status::ProposeError};
+/// use tokio::time::Instant;
+///
+/// /// Proposes a command on the leader; the reply comes once the command is applied on this replica.
+/// async fn write(group: &Group, command: Bytes) -> Result<String, ProposeError> {
+///     let reply = group.propose(command, Instant::now() + Duration::from_secs(5)).await?;
+///     Ok(reply.to_string())
+/// }
+/// ```
 pub struct Group {
     pub(super) key: LogKey,
     node: NodeId,
@@ -223,7 +239,8 @@ impl Group {
         MetricsWatch(self.raft.metrics())
     }
 
-    /// Flushes applied state and lets openraft purge the log below it, once `purge_after_entries` more entries are in the log.
+    /// Flushes applied state and lets openraft purge the log below it, once `purge_after_entries` more entries are in
+    /// the log.
     pub async fn purge_if_due(&self) {
         let (first, end) = self.log.bounds();
         {

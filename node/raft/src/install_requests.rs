@@ -1,7 +1,7 @@
 //! [`InstallRequests`]: requests of leaders that this replica take over their state.
 //!
-//! A leader repeats `BeginCatchUp` until the answer says done. The first request starts the install, which fetches the state
-//! by itself; the following requests read the progress.
+//! A leader repeats `BeginCatchUp` until the answer says done. The first request starts the install, which fetches the
+//! state by itself; the following requests read the progress.
 
 use super::{
     codec,
@@ -29,8 +29,8 @@ pub(super) struct InstallRequests {
 }
 
 impl InstallRequests {
-    /// Starts to take over the state of `from` up to the log id that `begin` names, or reports the progress of the install
-    /// that the same leader has begun. `source` learns which replica to fetch from.
+    /// Starts to take over the state of `from` up to the log id that `begin` names, or reports the progress of the
+    /// install that the same leader has begun. `source` learns which replica to fetch from.
     pub(super) fn begin(
         &self,
         raft: &Raft,

@@ -30,9 +30,9 @@ pub struct CatchUpPoint {
 
 /// A state machine whose data and applied log id change in one write.
 ///
-/// [`SharedMachine`](crate::shared_machine::SharedMachine) is the only caller: one call at a time, away from the runtime's
-/// threads, so calls may block on RocksDB. An install is `begin_install`, `install` for each chunk, then `finish_install` or
-/// `abort_install`; `apply` is not called in between.
+/// [`SharedMachine`](crate::shared_machine::SharedMachine) makes the calls: one at a time, away from the runtime's
+/// threads, so a call may block on RocksDB. An install is `begin_install`, `install` for each chunk, then
+/// `finish_install` or `abort_install`; `apply` is not called in between.
 pub trait Machine: Send + 'static {
     /// Last applied log id and the membership as of it, memory included.
     fn applied(&self) -> (Option<LogId>, StoredMembership);

@@ -1,4 +1,5 @@
-//! [`Change`]: classifies membership entries. Changing voters takes two entries (joint, uniform), every other change one.
+//! [`Change`]: classifies membership entries. Changing voters takes two entries (joint, uniform), every other change
+//! one.
 
 use super::types::{Host, Membership};
 use std::{

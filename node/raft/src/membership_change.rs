@@ -37,11 +37,12 @@ impl Group {
         }
     }
 
-    /// Changes voters and learners in one call, through a joint configuration when the voters change. `expected` is the log
-    /// id of the membership that the caller saw; the change is refused when another one is effective.
+    /// Changes voters and learners in one call, through a joint configuration when the voters change. `expected` is the
+    /// log id of the membership that the caller saw; the change is refused when another one is effective.
     ///
     /// # Errors
-    /// `Refused` when another membership is effective or a change is in flight; `Unknown` when the change may still commit.
+    /// `Refused` when another membership is effective or a change is in flight; `Unknown` when the change may still
+    /// commit.
     pub async fn change_membership(
         &self,
         expected: Option<LogId>,
@@ -49,8 +50,8 @@ impl Group {
         learners: &BTreeMap<ReplicaId, NodeId>,
         deadline: Instant,
     ) -> Result<(), ProposeError> {
-        // Only learners are removed by name. A voter that leaves must stay in the node map while the joint configuration
-        // still names it; openraft drops it with the uniform configuration that follows.
+        // Only learners are removed by name. A voter that leaves must stay in the node map while the joint
+        // configuration still names it; openraft drops it with the uniform configuration that follows.
         let membership = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -80,8 +81,8 @@ impl Group {
         }
     }
 
-    /// Hands leadership to `to`. The caller has checked that `to` is another voter and caught up: openraft accepts any id and
-    /// then refuses writes.
+    /// Hands leadership to `to`. The caller has checked that `to` is another voter and caught up: openraft accepts any
+    /// id and then refuses writes.
     ///
     /// # Errors
     /// When the replica has stopped.

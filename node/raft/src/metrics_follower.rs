@@ -18,8 +18,8 @@ pub struct MetricsWatch(pub(super) WatchReceiverOf<TypeConfig, RaftMetrics<TypeC
 
 /// Follows the metrics until they end, and sets `ended` then: a panic of openraft's task would otherwise stay hidden.
 ///
-/// The current leader becomes the `source` of a catch-up: the leader that began the catch-up may be gone for good, and its
-/// successor sees no reason to begin another one while it still has the log.
+/// The current leader becomes the `source` of a catch-up: the leader that began the catch-up may be gone for good, and
+/// its successor sees no reason to begin another one while it still has the log.
 pub(super) async fn follow(
     mut metrics: MetricsWatch,
     source: watch::Sender<Option<CatchUpFrom>>,

@@ -1,5 +1,5 @@
-//! openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary, one in flight per follower: three known defects of
-//! the pinned openraft exist only in streamed appends, and throughput is equal at the measured loads.
+//! openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary, one in flight per follower: three known defects
+//! of the pinned openraft exist only in streamed appends, and throughput is equal at the measured loads.
 
 use super::{
     codec,

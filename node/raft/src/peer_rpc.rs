@@ -18,7 +18,8 @@ impl Group {
     /// Answers a frame of another replica of the group.
     ///
     /// # Errors
-    /// A refusal for a frame that does not decode or is not meant for a replica, and for every failure of the call itself.
+    /// A refusal for a frame that does not decode or is not meant for a replica, and for every failure of the call
+    /// itself.
     pub async fn answer(&self, request: &Request, from: NodeId) -> Result<Bytes, Refusal> {
         let payload = request.payload.clone();
         match request.kind {

@@ -63,8 +63,8 @@ impl Group {
     async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadIndexError> {
         let mut progress = self.progress();
         match tokio::time::timeout_at(deadline, progress.wait_for(|p| p.index >= index)).await {
-            // A replica that is being removed keeps its last progress while its rows are deleted, and must not answer as an
-            // empty one.
+            // A replica that is being removed keeps its last progress while its rows are deleted, and must not answer
+            // as an empty one.
             Ok(Ok(_)) if self.stop.is_cancelled() => {
                 Err(ReadIndexError::Stopped("the node stops or removes this replica".into()))
             }
@@ -74,8 +74,8 @@ impl Group {
         }
     }
 
-    /// Confirms with a majority that this replica leads, and returns the read index: every write acknowledged before the
-    /// call is at or below it.
+    /// Confirms with a majority that this replica leads, and returns the read index: every write acknowledged before
+    /// the call is at or below it.
     ///
     /// # Errors
     /// When this replica does not lead or no majority answers.

@@ -1,4 +1,5 @@
-//! [`SharedMachine`]: the one way to a [`Machine`], which runs each call away from the runtime's threads, one at a time.
+//! [`SharedMachine`]: the one way to a [`Machine`], which runs each call away from the runtime's threads, one at a
+//! time.
 
 use super::{
     log::rocksdb_log::OnFatal,
@@ -10,7 +11,8 @@ use std::{
 };
 use taffrail_runtime as rt;
 
-/// A state machine shared between openraft's worker and the handle of the group. Cheap to clone: all clones share the machine.
+/// A state machine shared between openraft's worker and the handle of the group. Cheap to clone: all clones share the
+/// machine.
 #[derive(Clone)]
 pub struct SharedMachine {
     machine: Arc<Mutex<Box<dyn Machine>>>,
@@ -29,7 +31,8 @@ impl SharedMachine {
     /// Runs `work` on the machine, away from the runtime's threads.
     ///
     /// # Errors
-    /// The error of the machine; `Interrupted` when the runtime shuts down. A `Storage` error is reported to `on_fatal` first.
+    /// The error of the machine; `Interrupted` when the runtime shuts down. A `Storage` error is reported to `on_fatal`
+    /// first.
     pub async fn with<T, F>(&self, work: F) -> io::Result<T>
     where
         T: Send + 'static,

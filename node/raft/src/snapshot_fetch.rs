@@ -14,12 +14,13 @@ use taffrail_store_api::Applied;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Pause after the first failed attempt; it doubles with each further failure up to [`RETRY_MAX`], which also bounds how
-/// often a failure is logged.
+/// Pause after the first failed attempt; it doubles with each further failure up to [`RETRY_MAX`], which also bounds
+/// how often a failure is logged.
 const RETRY: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// The source of a snapshot. openraft takes it for the snapshot itself; the receiver fetches the state from it, in chunks.
+/// The source of a snapshot. openraft takes it for the snapshot itself; the receiver fetches the state from it, in
+/// chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatchUpFrom {
     /// The node of the source.
@@ -45,7 +46,8 @@ pub struct ReplicaContext {
     pub source: watch::Receiver<Option<CatchUpFrom>>,
 }
 
-/// Takes over the state of another replica. Readers of `progress` and `digests` see the new state as soon as it is current.
+/// Takes over the state of another replica. Readers of `progress` and `digests` see the new state as soon as it is
+/// current.
 #[derive(Clone)]
 pub struct SnapshotFetch {
     /// Receives the chunks.
@@ -59,8 +61,8 @@ pub struct SnapshotFetch {
 }
 
 impl SnapshotFetch {
-    /// Fetches state in chunks until this replica has applied at least `meta.last_log_id`. A source that is lost or sends a
-    /// chunk that cannot be taken over is asked again, and the other voters of `meta` in turn.
+    /// Fetches state in chunks until this replica has applied at least `meta.last_log_id`. A source that is lost or
+    /// sends a chunk that cannot be taken over is asked again, and the other voters of `meta` in turn.
     ///
     /// # Errors
     /// `Interrupted` when the replica stops; otherwise the error of this replica's own storage.

@@ -1,9 +1,10 @@
 //! openraft's view of a [`Machine`](super::machine::Machine).
 //!
 //! - Only flushed state is called a snapshot, because openraft purges the log up to a snapshot.
-//! - Another replica's state is taken over inside `install_snapshot`, so no entry is applied meanwhile. The received state
-//!   may be newer than the log id of the snapshot; entries that the state already holds are skipped.
-//! - No snapshot names a log id that openraft has not been told of ([`Told`]): openraft would purge its log beyond the end.
+//! - Another replica's state is taken over inside `install_snapshot`, so no entry is applied meanwhile. The received
+//!   state may be newer than the log id of the snapshot; entries that the state already holds are skipped.
+//! - No snapshot names a log id that openraft has not been told of ([`Told`]): openraft would purge its log beyond the
+//!   end.
 
 use super::{
     digests::{Digests, MARK_EVERY},

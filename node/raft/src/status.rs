@@ -9,7 +9,7 @@ use taffrail_store_api::LeaderHint;
 #[derive(Debug, thiserror::Error)]
 pub enum ProposeError {
     /// Not proposed: this replica does not lead.
-    #[error("not the leader")]
+    #[error("this replica does not lead its group")]
     NotLeader(Option<LeaderHint>),
     /// Proposed; it may still commit.
     #[error("outcome unknown: {0}")]
@@ -18,7 +18,7 @@ pub enum ProposeError {
     #[error("the replica has stopped: {0}")]
     Stopped(String),
     /// Not proposed: refused by consensus (membership changed, change in flight, ...).
-    #[error("refused: {0}")]
+    #[error("consensus refused the change: {0}")]
     Refused(String),
 }
 
@@ -26,13 +26,13 @@ pub enum ProposeError {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadIndexError {
     /// This replica knows no leader.
-    #[error("no leader is known")]
+    #[error("this replica knows no leader")]
     NoLeader,
     /// No majority confirmed the leader in time.
     #[error("no majority confirmed the leader")]
     NoQuorum,
     /// The deadline passed.
-    #[error("the deadline passed")]
+    #[error("the deadline passed before the read index was applied")]
     Deadline,
     /// The replica has stopped.
     #[error("the replica has stopped: {0}")]

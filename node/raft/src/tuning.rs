@@ -35,8 +35,8 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Builds openraft's configuration of one group. Leader restore must be off: with it, a restarted leader of the same term may
-/// give the same log ids to other entries.
+/// Builds openraft's configuration of one group. Leader restore must be off: with it, a restarted leader of the same
+/// term may give the same log ids to other entries.
 pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
     let config = Config {
         cluster_name: format!("group-{}", key.group),

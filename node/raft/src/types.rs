@@ -6,7 +6,8 @@ use openraft::alias;
 use std::fmt;
 use taffrail_core::{append::Outcome, ids::NodeId};
 
-/// An encoded command of a group's state machine. Consensus never decodes it: the proposer encodes, the state machine decodes.
+/// An encoded command of a group's state machine. Consensus never decodes it: the proposer encodes, the state machine
+/// decodes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command(pub Bytes);
 

@@ -1,10 +1,12 @@
-//! Places at which a test lets the process die, as by SIGKILL. Without either variable nothing ever happens, and the cost
-//! is one look at a value that was read once.
+//! Fault points: named places at which a test ends the process, as SIGKILL would.
 //!
-//! `TAFFRAIL_FAILPOINT=NAME[:N]`: this process dies the N-th time that it comes to the place.
-//! `TAFFRAIL_FAILPOINT_FILE=PATH`: the first line of the file, if there is one, is `NAME:N`, and every process that is
-//! given the file appends a line for each place that it comes to. Whoever is the N-th at the place dies, so the count
-//! runs over all processes of a cluster and over their restarts, and a test sees in the file how far it is.
+//! Two environment variables arm a fault point. Without them [`reach`] does nothing, at the cost of reading one static.
+//!
+//! - `TAFFRAIL_FAILPOINT=NAME[:N]`: this process aborts the N-th time that it reaches `NAME`.
+//! - `TAFFRAIL_FAILPOINT_FILE=PATH`: the first line of the file, if the file exists, is `NAME:N`. Every process with
+//!   the variable appends the name of each fault point that it reaches; the process whose line is the N-th `NAME`
+//!   aborts. The count therefore runs over all processes of a cluster and their restarts, and a test reads the progress
+//!   from the file.
 
 use std::{
     fmt::Display,
@@ -22,18 +24,19 @@ static REACHED: AtomicU64 = AtomicU64::new(0);
 
 enum Armed {
     /// Counted in this process.
-    Alone(Place),
-    /// Counted in a file.
-    Together(PathBuf),
+    Process(Trigger),
+    /// Counted in a file that several processes share.
+    File(PathBuf),
 }
 
+/// The fault point that is armed, and the arrival at which it aborts.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct Trigger {
     name: String,
     n: u64,
 }
 
-impl Place {
+impl Trigger {
     fn parse(text: &str) -> Self {
         let (name, n) = text.split_once(':').unwrap_or((text, "1"));
         Self { name: name.to_owned(), n: n.parse().unwrap_or(1) }
@@ -43,20 +46,26 @@ impl Place {
 impl Armed {
     fn from_env() -> Option<Self> {
         if let Some(path) = std::env::var_os("TAFFRAIL_FAILPOINT_FILE") {
-            return Some(Self::Together(path.into()));
+            return Some(Self::File(path.into()));
         }
-        std::env::var("TAFFRAIL_FAILPOINT").ok().map(|text| Self::Alone(Place::parse(&text)))
+        std::env::var("TAFFRAIL_FAILPOINT").ok().map(|text| Self::Process(Trigger::parse(&text)))
     }
 }
 
-/// Dies here if this is the armed place. A name is only put together where one may be armed.
+/// Aborts the process when `name` is armed and this arrival is the counted one. `name` is formatted only in a process
+/// with one of the variables, so a caller passes `format_args!`.
+///
+/// ```
+/// // Nothing is armed: the call returns.
+/// taffrail_runtime::failpoint::reach("membership-joint-write");
+/// ```
 pub fn reach(name: impl Display) {
     let Some(armed) = ARMED.get_or_init(Armed::from_env) else { return };
     let name = &name.to_string();
     let dies = match armed {
-        Armed::Alone(place) => place.name == *name && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == place.n,
-        Armed::Together(path) => arrive(path, name).unwrap_or_else(|error| {
-            tracing::error!(%error, path = %path.display(), "the file of the fault points cannot be used");
+        Armed::Process(trigger) => trigger.name == *name && REACHED.fetch_add(1, Ordering::Relaxed) + 1 == trigger.n,
+        Armed::File(path) => arrive(path, name).unwrap_or_else(|error| {
+            tracing::error!(%error, path = %path.display(), "the fault point file cannot be used");
             false
         }),
     };
@@ -66,22 +75,22 @@ pub fn reach(name: impl Display) {
     }
 }
 
-/// Counts one arrival at `name`; true for the one that is armed.
+/// Records one arrival at `name`; true when this arrival is the counted one.
 fn arrive(path: &Path, name: &str) -> io::Result<bool> {
     let mut file = match File::options().read(true).append(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(e),
     };
-    // Two processes may come to the same place at the same time: each must count the other.
+    // Two processes may reach the same fault point at the same time: each must count the other.
     file.lock()?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     file.write_all(format!("{name}\n").as_bytes())?;
     let mut lines = text.lines();
-    let place = Place::parse(lines.next().unwrap_or_default());
+    let trigger = Trigger::parse(lines.next().unwrap_or_default());
     let before = lines.filter(|line| *line == name).count();
-    Ok(place.name == name && u64::try_from(before).is_ok_and(|before| before + 1 == place.n))
+    Ok(trigger.name == name && u64::try_from(before).is_ok_and(|before| before + 1 == trigger.n))
 }
 
 #[cfg(test)]
@@ -101,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_place_without_a_number_is_the_first_time() {
-        assert_eq!(Place::parse("a"), Place { name: "a".into(), n: 1 });
-        assert_eq!(Place::parse("a:3"), Place { name: "a".into(), n: 3 });
+        assert_eq!(Trigger::parse("a"), Trigger { name: "a".into(), n: 1 });
+        assert_eq!(Trigger::parse("a:3"), Trigger { name: "a".into(), n: 3 });
     }
 }

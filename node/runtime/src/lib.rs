@@ -1,8 +1,28 @@
-//! The seam between the node and the world that a simulation replaces: tasks, blocking work, randomness, wall clock.
+//! Tasks, blocking work, randomness and wall clock of a node: everything that a simulation replaces.
 //!
-//! A node is one `Scope`, carried by every task that belongs to it. In production the scope reads the operating system's
-//! random source and clock; in a simulation both follow from the seed, and dropping all tasks of a scope is a crash.
-//! Nothing else in the node may spawn, draw random numbers or read the wall clock (clippy.toml enforces it).
+//! Owns the [`Scope`] of a node, which every task of the node carries. In production the scope uses the operating
+//! system's random source and clock; in a simulation both follow from the seed, and aborting all tasks of a scope is a
+//! crash. No other crate spawns tasks, draws random numbers or reads the wall clock (`clippy.toml` enforces the rule).
+//! The crate never waits, never does I/O, and knows nothing of stores or consensus.
+//!
+//! Callers import the crate as `rt`, and read `rt::spawn`, `rt::blocking`, `rt::now_us`:
+//!
+//! ```
+//! use taffrail_runtime as rt;
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+//! # runtime.block_on(async {
+//! let scope = rt::Scope::production();
+//! let sum = scope.run(async {
+//!     // The task belongs to the scope; the sum is computed away from the runtime's threads.
+//!     let task = rt::spawn(async { rt::blocking(|| (1..=10).sum::<u32>()).await });
+//!     task.await
+//! });
+//! assert_eq!(sum.await.unwrap().unwrap(), 55);
+//! # });
+//! ```
+//!
+//! [`failpoint`] ends the process at a named place, for tests of crashes.
 #![allow(clippy::disallowed_methods, reason = "this crate is the one owner of these calls")]
 
 pub mod failpoint;
@@ -18,15 +38,14 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// Wall clock, microseconds since the Unix epoch.
+/// A wall clock. A [`Scope`] reads it through [`now_us`], from many tasks at once; it may jump in both directions.
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Microseconds since the Unix epoch.
     fn now_us(&self) -> u64;
 }
 
 /// The operating system's clock.
-#[derive(Debug, Default)]
-pub struct SystemClock;
+struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_us(&self) -> u64 {
@@ -35,21 +54,21 @@ impl Clock for SystemClock {
     }
 }
 
-/// Where blocking work runs.
+/// Threads on which blocking work runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocking {
+enum Blocking {
     /// On tokio's pool of blocking threads.
     Pool,
-    /// In place: a simulation has one thread, and a waiting thread would stop its clock.
+    /// On the calling thread: a simulation has one thread, and waiting for another one would stop its clock.
     Inline,
 }
 
-/// Everything that belongs to one node of a process.
+/// Random source, clock, blocking threads and tasks of one node in a process.
 pub struct Scope {
     rng: Mutex<SmallRng>,
     clock: Box<dyn Clock>,
     blocking: Blocking,
-    /// Tasks to abort at a simulated crash; not kept in production.
+    /// Tasks to abort in a simulated crash; `None` in production.
     tasks: Option<Mutex<Vec<AbortHandle>>>,
 }
 
@@ -86,7 +105,7 @@ impl Scope {
         })
     }
 
-    /// Aborts every task of the node between two polls: a crash.
+    /// Aborts every task of the node between two polls, as a crash does. Does nothing in production.
     pub fn abort_all(&self) {
         let Some(tasks) = &self.tasks else { return };
         for task in tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -94,12 +113,12 @@ impl Scope {
         }
     }
 
-    /// Runs `future` as part of this node.
+    /// Runs `future` in this scope.
     pub async fn run<F: Future>(self: Arc<Self>, future: F) -> F::Output {
         SCOPE.scope(self, future).await
     }
 
-    /// Spawns `future` as part of this node.
+    /// Spawns `future` in this scope.
     pub fn spawn<F>(self: &Arc<Self>, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -121,13 +140,7 @@ impl Scope {
     }
 }
 
-/// The scope of the running task; outside of any (tests, the command line) a production scope of its own.
-#[must_use]
-pub fn scope() -> Arc<Scope> {
-    SCOPE.try_with(Arc::clone).unwrap_or_else(|_| Scope::production())
-}
-
-/// Spawns a task that belongs to the node of the running task, and to its span.
+/// Spawns a task in the scope and the tracing span of the running task.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -149,27 +162,26 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let inline = SCOPE.try_with(|s| s.blocking == Blocking::Inline).unwrap_or(false);
-    if inline { Ok(work()) } else { tokio::task::spawn_blocking(work).await }
+    if is_inline() { Ok(work()) } else { tokio::task::spawn_blocking(work).await }
 }
 
-/// True where blocking work runs in place.
+/// True when blocking work runs on the calling thread, as in a simulation.
 #[must_use]
 pub fn is_inline() -> bool {
     SCOPE.try_with(|s| s.blocking == Blocking::Inline).unwrap_or(false)
 }
 
-/// Runs blocking work to its end on a thread of its own, reporting through its own channels; inline in a simulation.
+/// Runs blocking work that nobody waits for and that reports through channels of its own; on the calling thread in a
+/// simulation.
 pub fn blocking_detached<F: FnOnce() + Send + 'static>(work: F) {
-    let inline = SCOPE.try_with(|s| s.blocking == Blocking::Inline).unwrap_or(false);
-    if inline {
+    if is_inline() {
         work();
     } else {
         drop(tokio::task::spawn_blocking(work));
     }
 }
 
-/// Starts a named thread that lives as long as the node (log writer).
+/// Starts a named thread for work that lasts as long as the node, such as the log writer.
 ///
 /// # Errors
 /// When the operating system refuses the thread.
@@ -177,7 +189,7 @@ pub fn thread<F: FnOnce() + Send + 'static>(name: &str, work: F) -> std::io::Res
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-/// A random number of the node.
+/// A random number from the scope of the running task.
 #[must_use]
 pub fn random_u64() -> u64 {
     match SCOPE.try_with(|s| s.next_u64()) {
@@ -186,21 +198,27 @@ pub fn random_u64() -> u64 {
     }
 }
 
-/// A random UUID (version 4) of the node.
+/// A random UUID (version 4) from the scope of the running task.
 #[must_use]
 pub fn new_uuid() -> Uuid {
     let (high, low) = (random_u64(), random_u64());
     uuid::Builder::from_u128((u128::from(high) << 64) | u128::from(low)).with_version(uuid::Version::Random).into_uuid()
 }
 
-/// A random part of `max`, for backoff and phase.
+/// A random duration below `max`, for backoff and phase.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// assert!(taffrail_runtime::jitter(Duration::from_secs(1)) < Duration::from_secs(1));
+/// ```
 #[must_use]
 pub fn jitter(max: Duration) -> Duration {
     let nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
     if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(random_u64() % nanos) }
 }
 
-/// Wall clock of the node, microseconds since the Unix epoch. May jump; never used to order anything by itself.
+/// Wall clock of the node, microseconds since the Unix epoch. May jump, so callers never order events by it alone.
 #[must_use]
 pub fn now_us() -> u64 {
     match SCOPE.try_with(|s| s.clock.now_us()) {

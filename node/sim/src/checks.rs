@@ -1,12 +1,13 @@
-//! What must hold at the end, when nothing goes wrong any more: all voters agree, take another append, and hold every
-//! acknowledged event once, where the client was told.
+//! Checks at the end of a run, after the last fault: all voters agree, accept another append, and hold every acknowledged
+//! event once, at the acknowledged position.
 
 use crate::{
     clients::{Answer, send},
-    facts::Facts,
     host::{Hosted, Hosts},
+    invariants::Invariants,
+    lock::lock,
     trace,
-    world::{NODES, World, lock},
+    world::{NODES, World},
 };
 use bytes::Bytes;
 use std::{
@@ -23,14 +24,14 @@ use taffrail_raft::status::Status;
 use taffrail_store_api::{Direction, PageBounds, ReadError, StoreReplica};
 use tokio::time::Instant;
 
-/// Milliseconds that agreement may take once nothing goes wrong any more.
+/// Milliseconds for the voters to agree after the last fault.
 const CALM_MS: u64 = 20_000;
-/// Events of one page; small, so that pages are crossed.
+/// Events of one page; small, so that reads span pages.
 const PAGE_EVENTS: usize = 64;
 
 /// Replicas of the final members, if all of them run.
 fn members(world: &World, hosts: &Hosts) -> Option<Vec<Arc<Hosted>>> {
-    let roster = lock(&world.facts).roster.clone();
+    let roster = lock(&world.invariants).roster.clone();
     let running = |(replica, node)| hosts.get(node)?.replica().filter(|r| r.replica_id() == replica);
     roster.into_iter().map(running).collect()
 }
@@ -50,7 +51,7 @@ fn agree(statuses: &[Status], roster: &BTreeSet<u64>) -> bool {
 /// Waits until all members have applied the same log.
 pub async fn converge(world: &Arc<World>, hosts: &Arc<Hosts>) {
     let deadline = Instant::now() + world.ms(CALM_MS);
-    let roster: BTreeSet<u64> = lock(&world.facts).roster.keys().map(|r| r.get()).collect();
+    let roster: BTreeSet<u64> = lock(&world.invariants).roster.keys().map(|r| r.get()).collect();
     let mut last = String::new();
     while Instant::now() < deadline {
         if let Some(members) = members(world, hosts) {
@@ -70,7 +71,7 @@ pub async fn converge(world: &Arc<World>, hosts: &Arc<Hosts>) {
     world.fail(format!("the members {roster:?} do not agree after the calm: {last}"));
 }
 
-/// A new append goes through, whichever node is asked first.
+/// Checks that a new append succeeds, whichever node receives it first.
 pub async fn accept(world: &Arc<World>, hosts: &Arc<Hosts>) {
     for first in (1..=NODES).map(NodeId::new) {
         let deadline = Instant::now() + world.ms(CALM_MS);
@@ -110,7 +111,7 @@ fn probe(world: &World) -> Append {
     Append { stream, expected: ExpectedRevision::Any, events: vec![event] }
 }
 
-/// Compares the content of all members with each other and with what clients were told.
+/// Compares the content of all members with each other and with the answers to clients.
 pub fn content(world: &World, hosts: &Hosts) {
     let Some(members) = members(world, hosts) else {
         return world.fail("a member does not run at the end");
@@ -133,7 +134,7 @@ pub fn content(world: &World, hosts: &Hosts) {
         match &first {
             None => {
                 world.require(ordered(&events));
-                world.require(complete(&events, &lock(&world.facts)));
+                world.require(complete(&events, &lock(&world.invariants)));
                 world.require(streams(&member, &events));
                 first = Some(events);
             }
@@ -155,7 +156,7 @@ fn read_all(member: &Hosted) -> Result<Vec<RecordedEvent>, ReadError> {
     Ok(events)
 }
 
-/// Positions from 1 and revisions from 0 without a gap, times that never fall, no event twice.
+/// Checks that positions from 1 and revisions from 0 have no gap, times never decrease, and no event occurs twice.
 fn ordered(events: &[RecordedEvent]) -> Result<(), String> {
     let mut next: BTreeMap<&StreamName, u64> = BTreeMap::new();
     let mut ids = BTreeSet::new();
@@ -180,10 +181,10 @@ fn ordered(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// Everything acknowledged is there, where the client was told; nothing refused is.
-fn complete(events: &[RecordedEvent], facts: &Facts) -> Result<(), String> {
+/// Checks that every acknowledged event is at its acknowledged position, and that no refused event is stored.
+fn complete(events: &[RecordedEvent], invariants: &Invariants) -> Result<(), String> {
     let at: BTreeMap<EventId, &RecordedEvent> = events.iter().map(|e| (e.event.id, e)).collect();
-    for told in &facts.acknowledged {
+    for told in &invariants.acknowledged {
         for (n, id) in (0..).zip(&told.ids) {
             let revision = Revision::new(told.answer.first_revision.get() + n);
             let position = Position::new(told.answer.first_position.get() + n);
@@ -193,10 +194,14 @@ fn complete(events: &[RecordedEvent], facts: &Facts) -> Result<(), String> {
             }
         }
     }
-    facts.refused.iter().find(|id| at.contains_key(id)).map_or(Ok(()), |id| Err(format!("refused event {id} is there")))
+    invariants
+        .refused
+        .iter()
+        .find(|id| at.contains_key(id))
+        .map_or(Ok(()), |id| Err(format!("refused event {id} is there")))
 }
 
-/// Reading stream by stream gives what reading all of the store gives.
+/// Checks that reading each stream returns the same events as reading the whole store.
 fn streams(member: &Hosted, events: &[RecordedEvent]) -> Result<(), String> {
     let mut of: BTreeMap<&StreamName, Vec<&RecordedEvent>> = BTreeMap::new();
     events.iter().for_each(|e| of.entry(&e.stream).or_default().push(e));
@@ -211,11 +216,11 @@ fn streams(member: &Hosted, events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// Every replica that a run has left is a member.
+/// Checks that every remaining replica is a member.
 pub fn nothing_left_behind(world: &World, hosts: &Hosts) {
-    let roster = lock(&world.facts).roster.clone();
+    let roster = lock(&world.invariants).roster.clone();
     for host in &hosts.0 {
-        for replica in host.platter.kept() {
+        for replica in host.log_disk.kept() {
             if roster.get(&replica) != Some(&host.node) {
                 world.fail(format!("r{replica} is still on n{} and is no member", host.node));
             }

@@ -1,12 +1,16 @@
-//! Clients: they append to streams of their own with exact revisions and to shared ones with any, follow hints, repeat what
-//! has no known outcome through another node, and read what must be visible.
+//! Clients of a run.
+//!
+//! - They append to streams of their own with exact revisions, and to shared streams with any revision.
+//! - They follow leader hints, and repeat appends of unknown outcome through another node.
+//! - They read, and check that all earlier acknowledged events are visible.
 
 use crate::{
-    facts::Acknowledged,
     host::{Host, Hosts},
-    plant::Plant,
+    invariants::Acknowledged,
+    lock::lock,
+    planted_defect::PlantedDefect,
     trace,
-    world::{World, lock},
+    world::World,
 };
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,18 +23,18 @@ use taffrail_core::{
 use taffrail_store_api::{AppendError, StoreReplica};
 use tokio::{sync::watch, time::Instant};
 
-/// Tries of one append before its outcome stays unknown.
+/// Attempts for one append, after which its outcome stays unknown.
 const TRIES_MAX: u32 = 8;
 
-/// What one try of an append came to.
+/// Outcome of one attempt of an append.
 pub enum Answer {
     /// Stored.
     Stored(Appended),
-    /// Refused by the rules.
+    /// Refused by the rules of the store.
     Refused(Rejected),
-    /// Proven not to be proposed; who might take it.
+    /// Not proposed; names a node that may accept the append.
     NotProposed(Option<NodeId>),
-    /// Anything may have happened.
+    /// Unknown: stored or not.
     Unknown,
 }
 
@@ -72,29 +76,29 @@ pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Ap
     }
 }
 
-/// At the moment of an acknowledgement a majority of disks must hold the entry.
+/// Checks at an acknowledgement that a majority of disks holds the entry.
 fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
-    let facts = lock(&world.facts);
-    let Some(id) = facts.entry(appended) else { return };
-    let held = hosts.majority_has(id, &facts);
-    drop(facts);
+    let invariants = lock(&world.invariants);
+    let Some(id) = invariants.entry(appended) else { return };
+    let held = hosts.majority_has(id, &invariants);
+    drop(invariants);
     if !held {
         world.fail(format!("entry {id} is acknowledged, and no majority of disks has it"));
     }
 }
 
-/// How an append ended after all its tries.
+/// Outcome of an append after all attempts.
 enum End {
     Stored(Appended),
     Refused(Rejected),
     Unknown,
 }
 
-/// What a client knows of the end of its own stream.
+/// Knowledge of a client about the end of its own stream.
 #[derive(Clone, Copy)]
 enum Tail {
     Known(Option<Revision>),
-    /// An append of unknown outcome may still come to stand.
+    /// An append of unknown outcome may still be stored.
     Doubtful(Option<Revision>),
     Unknown,
 }
@@ -124,7 +128,7 @@ impl Client {
         NodeId::new(1 + self.world.below(crate::world::NODES))
     }
 
-    /// Works until told to stop.
+    /// Appends until `stop`.
     pub async fn run(mut self, stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             if self.world.chance(450) {
@@ -175,13 +179,13 @@ impl Client {
                 if !doubtful {
                     self.world.fail(format!("client {} knows the end of its stream, and is refused: {why}", self.name));
                 }
-                lock(&self.world.facts).refused.extend(append.events.iter().map(|e| e.id));
+                lock(&self.world.invariants).refused.extend(append.events.iter().map(|e| e.id));
                 Tail::Unknown
             }
         };
     }
 
-    /// Asks where the own stream ends.
+    /// Reads the end of the client's own stream.
     async fn look_up(&mut self, stream: &StreamName) {
         let to = self.another_node();
         let found = read(&self.world, &self.hosts, to, Some(stream.clone())).await;
@@ -192,7 +196,7 @@ impl Client {
         }
     }
 
-    /// Tries an append until its outcome is known or patience ends.
+    /// Repeats an append until its outcome is known or the attempts are used up.
     async fn settle(&mut self, mut append: Append) -> End {
         for n in 0..TRIES_MAX {
             trace!(self.world, "client {} tries {} at n{} ({n})", self.name, append.events[0].id, self.target);
@@ -209,7 +213,7 @@ impl Client {
                 Answer::Unknown => {
                     self.world.count("unknown outcomes");
                     self.target = self.another_node();
-                    if self.world.options.plant == Some(Plant::FreshIdsOnRetry) {
+                    if self.world.options.plant == Some(PlantedDefect::FreshIdsOnRetry) {
                         append.events.iter_mut().for_each(|e| e.id = self.world.event_id());
                     }
                 }
@@ -221,13 +225,13 @@ impl Client {
     async fn acknowledged(&mut self, append: &Append, answer: Appended) {
         trace!(self.world, "client {} stored {} {answer:?}", self.name, append.stream);
         let ids = append.events.iter().map(|e| e.id).collect();
-        lock(&self.world.facts).acknowledge(Acknowledged { stream: append.stream.clone(), ids, answer });
+        lock(&self.world.invariants).acknowledge(Acknowledged { stream: append.stream.clone(), ids, answer });
         if self.world.chance(100) {
             self.repeat(append, answer).await;
         }
     }
 
-    /// The same append once more, through another node: the answer must be the same.
+    /// Repeats the append through another node and checks that the answer is the same.
     async fn repeat(&mut self, append: &Append, first: Appended) {
         let to = self.another_node();
         let why = match send(&self.world, &self.hosts, to, append.clone()).await {
@@ -240,15 +244,15 @@ impl Client {
     }
 }
 
-/// A linearizable read of a stream's end (or of nothing but the end of the store). `None` when it was not to be had.
-/// Whatever was acknowledged before it began must be visible.
+/// A linearizable read of the end of a stream, or of the store only. `None` when no replica could answer. Every event that
+/// was acknowledged before the read must be visible.
 pub async fn read(
     world: &Arc<World>,
     hosts: &Arc<Hosts>,
     at: NodeId,
     stream: Option<StreamName>,
 ) -> Option<Option<Revision>> {
-    let floor = lock(&world.facts).highest();
+    let floor = lock(&world.invariants).highest();
     let running = hosts.get(at).map(|h: &Arc<Host>| h.running())??;
     let hosted = running.replica()?;
     let deadline = Instant::now() + Hosts::patience(world);
@@ -270,7 +274,7 @@ pub async fn read(
             }
             Some(tail)
         }
-        // A replica that takes over another's state says so; anything else would be damage.
+        // A replica that is installing a snapshot reports that; any other error would be damage.
         (Err(e), _) | (_, Err(e)) => {
             if !matches!(e, taffrail_store_api::ReadError::NotServing(_)) {
                 world.fail(format!("n{at} cannot read: {e}"));
@@ -280,7 +284,7 @@ pub async fn read(
     }
 }
 
-/// Reads from random nodes until told to stop.
+/// Reads from random nodes until `stop`.
 pub async fn reader(world: Arc<World>, hosts: Arc<Hosts>, stop: watch::Receiver<bool>) {
     while !*stop.borrow() {
         let at = NodeId::new(1 + world.below(crate::world::NODES));

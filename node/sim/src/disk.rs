@@ -1,12 +1,7 @@
-//! The log disk of a node: writes wait in a queue until a sync of random length carries them out. A crash keeps a random
-//! part from the head of the queue; what was synced always stays.
+//! [`SimLogDisk`]: the log disk of a node. Writes wait in a queue until a sync of random duration applies them. A crash keeps a
+//! random prefix of the queue; synced writes always survive.
 
-use crate::{
-    plant::Plant,
-    trace,
-    trace::short,
-    world::{World, lock},
-};
+use crate::{lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use bytes::Bytes;
 use prost::Message;
 use std::{
@@ -29,7 +24,7 @@ use tokio::{
 /// Writes that may wait.
 const QUEUE_MAX: usize = 256;
 
-/// What is synced of one replica.
+/// Synced log of one replica.
 #[derive(Default)]
 struct Log {
     state: Option<ReplicaState>,
@@ -61,8 +56,8 @@ struct Queued {
     done: Option<Done>,
 }
 
-/// What outlives a crash, and the queue before it.
-pub struct Platter {
+/// The synced logs, which survive a crash, and the queue of writes that are not synced.
+pub struct SimLogDisk {
     node: NodeId,
     world: Arc<World>,
     logs: Mutex<BTreeMap<LogKey, Log>>,
@@ -73,8 +68,8 @@ pub struct Platter {
     crash_now: mpsc::Sender<NodeId>,
 }
 
-impl Platter {
-    /// An empty disk. `crash_now` is told when a crash of the node would be most interesting.
+impl SimLogDisk {
+    /// An empty disk. Sends the node to `crash_now` at moments when a crash is most likely to find a defect.
     #[must_use]
     pub fn new(world: Arc<World>, node: NodeId, crash_now: mpsc::Sender<NodeId>) -> Arc<Self> {
         Arc::new(Self {
@@ -89,12 +84,12 @@ impl Platter {
         })
     }
 
-    /// Syncs take long until then.
+    /// Makes syncs slow until this time.
     pub fn slow_until(&self, until: Instant) {
         *lock(&self.slow_until) = until;
     }
 
-    /// Replicas that were made here and not removed; what a fenced one has is still there.
+    /// Replicas that were created here and not removed, fenced replicas included.
     #[must_use]
     pub fn kept(&self) -> Vec<ReplicaId> {
         let logs = lock(&self.logs);
@@ -102,7 +97,7 @@ impl Platter {
         logs.iter().filter(|(_, log)| kept(log)).map(|(key, _)| key.replica).collect()
     }
 
-    /// True when the entry could be read back after a crash of everything, or is part of what was purged.
+    /// True when the entry would survive a crash of all nodes, or was purged.
     #[must_use]
     pub fn has(&self, replica: ReplicaId, id: LogId) -> bool {
         lock(&self.logs).iter().filter(|(key, _)| key.replica == replica).any(|(_, log)| {
@@ -110,11 +105,11 @@ impl Platter {
         })
     }
 
-    /// The machine loses power: part of what was not synced is lost.
+    /// Power loss: a part of the writes that are not synced is lost.
     pub fn crash(&self) {
         let queue = std::mem::take(&mut *lock(&self.queue));
         let kept = usize::try_from(self.world.below(queue.len() as u64 + 1)).unwrap_or(0);
-        let reordered = self.world.options.plant == Some(Plant::ReorderedWrites);
+        let reordered = self.world.options.plant == Some(PlantedDefect::ReorderedWrites);
         let skipped = if reordered { overtaken(&queue) } else { None };
         let kept = if skipped.is_some() { queue.len() } else { kept };
         trace!(self.world, "n{} loses {} of {} writes", self.node, queue.len() - kept, queue.len());
@@ -127,19 +122,19 @@ impl Platter {
 
     fn carry_out(&self, key: LogKey, op: &LogOp) {
         if let LogOp::Purge(upto) = op {
-            let next = lock(&self.world.facts).persisted_next(key.replica);
+            let next = lock(&self.world.invariants).persisted_next(key.replica);
             if upto.index >= next {
                 let why = format!("r{} purged up to {upto}, its state would restart at {next}", key.replica);
                 self.world.fail(why);
             }
         }
         if let LogOp::Vote(vote) = op {
-            lock(&self.world.facts).voted(key.replica, *vote);
+            lock(&self.world.invariants).voted(key.replica, *vote);
         }
         lock(&self.logs).entry(key).or_default().carry_out(op);
     }
 
-    /// Carries out what is queued, for as long as the node runs.
+    /// Applies queued writes while the node runs.
     pub async fn write(self: Arc<Self>) {
         loop {
             let waiting = lock(&self.queue).len();
@@ -165,7 +160,7 @@ impl Platter {
         }
     }
 
-    /// A vote is about to be answered or an entry to be reported: now and then the power goes just then.
+    /// Sometimes cuts the power just before a vote or an entry is reported as synced.
     fn tempt(&self, op: &LogOp) {
         let permille = match op {
             LogOp::Vote(_) => 60,
@@ -175,16 +170,16 @@ impl Platter {
         self.wish_crash(permille);
     }
 
-    /// Now and then, the node crashes in a moment.
+    /// Sometimes requests a crash of the node.
     pub fn wish_crash(&self, permille: u64) {
         if self.world.chance(permille) {
-            // a full queue of wishes is as good as none
+            // A full queue already holds enough requests.
             let _ = self.crash_now.try_send(self.node);
         }
     }
 }
 
-/// An append that another one follows.
+/// True for an append that is followed by another append.
 fn overtaken(queue: &VecDeque<Queued>) -> Option<usize> {
     let mut appends = queue.iter().enumerate().filter(|(_, q)| matches!(q.op, LogOp::Append(_))).map(|(n, _)| n);
     let first = appends.next();
@@ -213,17 +208,20 @@ fn describe(op: &LogOp) -> String {
 }
 
 #[async_trait::async_trait]
-impl LogDisk for Platter {
+impl LogDisk for SimLogDisk {
     async fn submit(&self, key: LogKey, op: LogOp, done: Done) {
         while lock(&self.queue).len() >= QUEUE_MAX {
             self.room.notified().await;
         }
         self.tempt(&op);
         let early = match self.world.options.plant {
-            Some(Plant::AckBeforeSync) => matches!(op, LogOp::Append(_)),
-            Some(Plant::VoteBeforeSync) => matches!(op, LogOp::Vote(_)),
+            Some(PlantedDefect::AckBeforeSync) => matches!(op, LogOp::Append(_)),
+            Some(PlantedDefect::VoteBeforeSync) => matches!(op, LogOp::Vote(_)),
             Some(
-                Plant::ReorderedWrites | Plant::ForgedAnswer | Plant::FreshIdsOnRetry | Plant::OneAppliesDifferently,
+                PlantedDefect::ReorderedWrites
+                | PlantedDefect::ForgedAnswer
+                | PlantedDefect::FreshIdsOnRetry
+                | PlantedDefect::OneAppliesDifferently,
             )
             | None => false,
         };

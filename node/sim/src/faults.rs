@@ -1,5 +1,5 @@
-//! What goes wrong: crashes of one node and of all, cuts of one direction and of both, loss, lateness, slow disks, and
-//! leaders that hand over.
+//! Faults of a run: crashes of one node and of all nodes, cuts of one direction and of both, message loss and delay, slow
+//! disks, and leadership transfers.
 
 use crate::{
     host::Hosts,
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use taffrail_core::ids::NodeId;
 use tokio::{sync::mpsc, time::Instant};
 
-/// Makes faults until the time is over. Disks say when a crash would be most interesting.
+/// Causes faults until the time is over. Disks request crashes at moments that are likely to find a defect.
 pub async fn run(world: Arc<World>, hosts: Arc<Hosts>, until: Instant, mut crash_now: mpsc::Receiver<NodeId>) {
     loop {
         let pause = world.random_ms(50, 1200);
@@ -59,7 +59,7 @@ fn fault(world: &Arc<World>, hosts: &Arc<Hosts>) {
             if let Some(host) = hosts.get(node) {
                 trace!(world, "slow disk n{node}");
                 world.count("slow disks");
-                host.platter.slow_until(Instant::now() + world.random_ms(200, 2000));
+                host.log_disk.slow_until(Instant::now() + world.random_ms(200, 2000));
             }
         }
         80..=87 => {
@@ -105,7 +105,7 @@ fn heal_later(world: &Arc<World>, node: NodeId) {
     });
 }
 
-/// Crashes a node and starts it again some time later: at once, or after its leader's patience has ended.
+/// Crashes a node and restarts it, either at once or after an election timeout.
 fn crash(world: &Arc<World>, hosts: &Arc<Hosts>, node: NodeId) {
     let Some(host) = hosts.get(node).filter(|h| h.running().is_some()) else { return };
     host.crash();

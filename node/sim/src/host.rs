@@ -1,14 +1,16 @@
-//! A node: disks that outlive a crash, and what runs on them between two crashes. It makes and removes its replica in the
-//! steps in which a real node does.
+//! [`Host`]: a node with disks that survive a crash, and the tasks that run between two crashes. The host creates and removes
+//! its replica in the same steps as a real node.
 
 use crate::{
-    disk::Platter,
-    facts::Facts,
+    disk::SimLogDisk,
+    invariants::Invariants,
+    lock::lock,
     machine::Watched,
-    network::{Endpoint, SimTransport},
-    service::Answers,
+    network::Endpoint,
+    peer_handler::SimPeerHandler,
     trace,
-    world::{GROUP, PARTITION, World, lock},
+    transport::SimTransport,
+    world::{GROUP, PARTITION, World},
 };
 use rocksdb::Env;
 use std::{
@@ -42,10 +44,10 @@ use tokio::{
 
 /// Wall clock at the start of every run.
 const EPOCH_US: u64 = 1_800_000_000_000_000;
-/// How often the tasks of a crashed node get a turn to be dropped before its disk is opened again.
+/// Yields to the tasks of a crashed node, so that they are dropped before its disk is opened again.
 const DROP_TURNS_MAX: u32 = 10_000;
 
-/// A node's wall clock: its own start, then simulated time.
+/// Wall clock of a node: a start of its own plus simulated time.
 struct SimClock {
     zero: Instant,
     at_zero_us: u64,
@@ -57,31 +59,31 @@ impl Clock for SimClock {
     }
 }
 
-/// A replica that runs.
+/// A running replica.
 pub struct Hosted {
-    /// Consensus.
+    /// Its consensus group.
     pub group: Arc<Group>,
-    /// The replica as a gateway sees it.
+    /// Its store, as a gateway uses it.
     pub store: Arc<Replica>,
 }
 
 impl Hosted {
-    /// Its id.
+    /// Id of the replica.
     #[must_use]
     pub fn replica_id(&self) -> ReplicaId {
         self.group.key().replica
     }
 }
 
-/// One life of a node.
+/// A node between a start and the next crash.
 pub struct Running {
-    /// Its tasks.
+    /// Tasks of the node.
     pub scope: Arc<Scope>,
     life: u64,
     db: Mutex<Option<Arc<StateDb>>>,
     home: Mutex<Option<Home>>,
     hosted: Mutex<Option<Arc<Hosted>>>,
-    /// Making and removing replicas takes turns.
+    /// Serialises creation and removal of replicas.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -99,12 +101,12 @@ impl Running {
     }
 }
 
-/// See the module.
+/// A node of a run.
 pub struct Host {
-    /// Its id.
+    /// Id of the node.
     pub node: NodeId,
-    /// Its log disk.
-    pub platter: Arc<Platter>,
+    /// Log disk of the node.
+    pub log_disk: Arc<SimLogDisk>,
     world: Arc<World>,
     env: Env,
     lives: Mutex<u64>,
@@ -120,7 +122,7 @@ impl Host {
     pub fn new(world: Arc<World>, node: NodeId, crash_now: mpsc::Sender<NodeId>) -> Result<Arc<Self>, rocksdb::Error> {
         Ok(Arc::new(Self {
             node,
-            platter: Platter::new(Arc::clone(&world), node, crash_now),
+            log_disk: SimLogDisk::new(Arc::clone(&world), node, crash_now),
             world,
             env: Env::mem_env()?,
             lives: Mutex::new(0),
@@ -129,13 +131,13 @@ impl Host {
         }))
     }
 
-    /// What runs now.
+    /// The running node; none while it is down.
     #[must_use]
     pub fn running(&self) -> Option<Arc<Running>> {
         lock(&self.running).clone()
     }
 
-    /// The replica that runs here now.
+    /// The replica that currently runs on this node.
     #[must_use]
     pub fn replica(&self) -> Option<Arc<Hosted>> {
         self.running()?.replica()
@@ -152,7 +154,7 @@ impl Host {
             *lives
         };
         trace!(self.world, "start n{} life {life}", self.node);
-        // Clocks of nodes differ, and one may come back with an earlier time than it went with.
+        // The clocks of nodes differ, and a clock may jump back across a restart.
         let skew_us = self.world.below(20_000_000);
         let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
         let running = Arc::new(Running {
@@ -173,14 +175,14 @@ impl Host {
         });
     }
 
-    /// The node ends between two steps of its tasks, and loses what was not synced.
+    /// Crashes the node between two steps of its tasks; writes that are not synced are lost.
     pub fn crash(&self) {
         let Some(running) = lock(&self.running).take() else { return };
         trace!(self.world, "crash n{}", self.node);
         self.world.count("crashes");
         self.world.network.detach(self.node);
         running.scope.abort_all();
-        self.platter.crash();
+        self.log_disk.crash();
         lock(&running.hosted).take();
         lock(&running.home).take();
         if let Some(db) = lock(&running.db).take() {
@@ -188,7 +190,7 @@ impl Host {
         }
     }
 
-    /// Opens the state database; the last life's must be closed, or its memory would live on.
+    /// Opens the state database, once that of the previous start is closed; else its memory would survive the crash.
     async fn open_db(&self) -> io::Result<Arc<StateDb>> {
         let last = lock(&self.last_db).clone();
         for _ in 0..DROP_TURNS_MAX {
@@ -202,23 +204,23 @@ impl Host {
     }
 
     async fn run(self: &Arc<Self>, running: Arc<Running>) -> io::Result<()> {
-        rt::spawn(Arc::clone(&self.platter).write());
+        rt::spawn(Arc::clone(&self.log_disk).write());
         let db = self.open_db().await?;
         *lock(&running.db) = Some(db);
         let (world, node) = (Arc::clone(&self.world), self.node);
         let home = Home {
             cluster: self.world.cluster,
             node,
-            disk: Arc::clone(&self.platter) as Arc<dyn LogDisk>,
+            disk: Arc::clone(&self.log_disk) as Arc<dyn LogDisk>,
             transport: Arc::new(SimTransport { world: Arc::clone(&world), node }),
             tuning: self.world.tuning.clone(),
             on_fatal: Arc::new(move |e| world.fail(format!("n{node}: the state cannot be written: {e}"))),
         };
         *lock(&running.home) = Some(home);
-        let service = Arc::new(Service::new(Arc::new(Answers::new(node, self.world.cluster, &running))));
+        let service = Arc::new(Service::new(Arc::new(SimPeerHandler::new(node, self.world.cluster, &running))));
         let endpoint = Endpoint { scope: Arc::clone(&running.scope), service, life: running.life };
         self.world.network.attach(node, endpoint);
-        for (key, state) in self.platter.replicas().await? {
+        for (key, state) in self.log_disk.replicas().await? {
             if matches!(state, ReplicaState::Live(_)) {
                 self.ensure(&running, key.replica).await?;
             }
@@ -235,7 +237,7 @@ impl Host {
         }
     }
 
-    /// Has the running node make a replica, or open it again.
+    /// Lets the running node create a replica, or open it again.
     pub fn make(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
         let (this, running) = (Arc::clone(self), self.running()?);
         let scope = Arc::clone(&running.scope);
@@ -259,7 +261,7 @@ impl Host {
             None => write_synced(&*home.disk, key, LogOp::Created(PARTITION)).await?,
         }
         let machine = StoreMachine::open(Arc::clone(&db), GROUP, PARTITION).map_err(io::Error::other)?;
-        let machine = Watched::new(machine, replica, Arc::clone(&self.world), Arc::clone(&self.platter))
+        let machine = Watched::new(machine, replica, Arc::clone(&self.world), Arc::clone(&self.log_disk))
             .map_err(io::Error::other)?;
         let group = Group::start(&home, key, Box::new(machine)).await?;
         let first = first_members();
@@ -273,7 +275,7 @@ impl Host {
         Ok(())
     }
 
-    /// Has the running node fence a replica: a synced mark first, then it ends, and what it has stays.
+    /// Lets the running node fence a replica: writes a synced mark, then stops the replica and keeps its data.
     pub fn fence(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
         let (this, running) = (Arc::clone(self), self.running()?);
         let scope = Arc::clone(&running.scope);
@@ -292,7 +294,7 @@ impl Host {
         let hosted = hosted.ok_or_else(|| io::Error::other("the replica does not run yet"))?;
         let Status { applied: index, digest, .. } = hosted.group.status();
         if index == 0 {
-            // Nobody is odd before anything was applied, and a group whose first member went before may never form.
+            // A replica cannot diverge before it has applied an entry, and a group may never form without its first member.
             return Err(io::Error::other("the replica has applied nothing yet"));
         }
         let mark = FenceMark { partition: PARTITION, index, digest, majority: Digest::default() };
@@ -303,7 +305,7 @@ impl Host {
         Ok(())
     }
 
-    /// Has the running node remove a replica: under a synced tombstone, then its rows.
+    /// Lets the running node remove a replica: writes a synced tombstone, then deletes its rows.
     pub fn remove(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
         let (this, running) = (Arc::clone(self), self.running()?);
         let scope = Arc::clone(&running.scope);
@@ -329,13 +331,13 @@ impl Host {
     }
 }
 
-/// The members that the group begins with.
+/// Initial members of the group.
 #[must_use]
 pub fn first_members() -> BTreeMap<ReplicaId, NodeId> {
     (1..=crate::world::VOTERS).map(|n| (ReplicaId::new(n), NodeId::new(n))).collect()
 }
 
-/// Traces what a replica believes, counts who leads, and sees when consensus ends by itself.
+/// Traces the view of a replica, counts elections, and reports a group that stops without a request.
 async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
     let (replica, mut changes) = (group.key().replica, group.watch());
     let mut last = String::new();
@@ -348,7 +350,7 @@ async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
             trace!(world, "believes n{node} r{replica} {now} log {} committed {}", s.log_end, s.committed);
             last = now;
         }
-        if s.leads && lock(&world.facts).leads(s.term, replica) {
+        if s.leads && lock(&world.invariants).leads(s.term, replica) {
             world.count("elections");
         }
     }
@@ -361,7 +363,7 @@ async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
 pub struct Hosts(pub Vec<Arc<Host>>);
 
 impl Hosts {
-    /// One of them.
+    /// The node with this id.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<&Arc<Host>> {
         self.0.iter().find(|h| h.node == node)
@@ -374,22 +376,22 @@ impl Hosts {
         hosted.filter(|(_, r)| r.group.leads()).max_by_key(|(_, r)| r.group.status().term)
     }
 
-    /// True when an acknowledged entry would survive the crash of every node at once: a majority has it synced.
+    /// True when a majority has synced the entry, so that it would survive a crash of all nodes.
     #[must_use]
-    pub fn majority_has(&self, id: LogId, facts: &Facts) -> bool {
+    pub fn majority_has(&self, id: LogId, invariants: &Invariants) -> bool {
         let has = |host: &&Arc<Host>| {
-            let mut replicas = host.platter.kept().into_iter();
-            replicas.any(|r| host.platter.has(r, id) || facts.persisted_next(r) > id.index)
+            let mut replicas = host.log_disk.kept().into_iter();
+            replicas.any(|r| host.log_disk.has(r, id) || invariants.persisted_next(r) > id.index)
         };
         self.0.iter().filter(has).count() >= 2
     }
 
-    /// Ends all nodes; breaks the ties between them.
+    /// Ends all nodes and drops their references to each other.
     pub fn end(&self) {
         self.0.iter().for_each(|h| h.crash());
     }
 
-    /// How long a client waits for an answer.
+    /// Time for which a client waits for an answer.
     #[must_use]
     pub fn patience(world: &World) -> Duration {
         world.ms(1500)

@@ -1,12 +1,7 @@
-//! The node's state machine, watched: what it applies, flushes and takes over is checked against the other replicas.
+//! [`Watched`]: the state machine of the node with checks. Applied entries, flushes and installed snapshots are compared with
+//! those of the other replicas.
 
-use crate::{
-    disk::Platter,
-    plant::Plant,
-    trace,
-    trace::short,
-    world::{World, lock},
-};
+use crate::{disk::SimLogDisk, lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use prost::Message;
 use std::sync::Arc;
 use taffrail_core::ids::{Digest, ReplicaId};
@@ -24,15 +19,15 @@ use taffrail_store_api::Applied;
 
 /// The replica of the planted defect, one of the first members.
 const ODD: ReplicaId = ReplicaId::new(2);
-/// It passes over commands at multiples of this index.
+/// The defective replica skips commands at multiples of this index.
 const PASSED_OVER: u64 = 16;
 
-/// See the module.
+/// A state machine that reports to [`crate::invariants`].
 pub struct Watched {
     inner: StoreMachine,
     replica: ReplicaId,
     world: Arc<World>,
-    platter: Arc<Platter>,
+    log_disk: Arc<SimLogDisk>,
     installing: bool,
 }
 
@@ -45,7 +40,7 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    /// Watches the machine of a replica.
+    /// Wraps the state machine of a replica.
     ///
     /// # Errors
     /// When its storage fails.
@@ -53,9 +48,9 @@ impl Watched {
         inner: StoreMachine,
         replica: ReplicaId,
         world: Arc<World>,
-        platter: Arc<Platter>,
+        log_disk: Arc<SimLogDisk>,
     ) -> Result<Self, MachineError> {
-        let this = Self { inner, replica, world, platter, installing: false };
+        let this = Self { inner, replica, world, log_disk, installing: false };
         this.note_persisted()?;
         this.note_digest();
         Ok(this)
@@ -65,7 +60,7 @@ impl Watched {
         let (last, _) = self.inner.persisted()?;
         let next = last.map_or(0, |l| l.index + 1);
         trace!(self.world, "persisted r{} before {next}", self.replica);
-        lock(&self.world.facts).persisted(self.replica, next);
+        lock(&self.world.invariants).persisted(self.replica, next);
         Ok(())
     }
 
@@ -73,13 +68,13 @@ impl Watched {
         let (Some(last), _) = self.inner.applied() else { return };
         let digest = self.inner.digest();
         trace!(self.world, "state r{} {last} digest {:08x}", self.replica, short(&digest.0));
-        let same = lock(&self.world.facts).digest(self.replica, last.index, digest);
+        let same = lock(&self.world.invariants).digest(self.replica, last.index, digest);
         self.world.require(same);
     }
 
-    /// What a replica with the planted defect applies instead.
+    /// The entry that a replica with the planted defect applies instead.
     fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
-        if self.world.options.plant != Some(Plant::OneAppliesDifferently) || self.replica != ODD {
+        if self.world.options.plant != Some(PlantedDefect::OneAppliesDifferently) || self.replica != ODD {
             return Ok(None);
         }
         let other = |entry: &Entry| {
@@ -95,14 +90,14 @@ impl Watched {
     fn note_entry(&self, entry: &Entry, reply: &Reply) {
         let content = short(&codec::entry_to(entry).encode_to_vec());
         trace!(self.world, "apply r{} {} {content:08x}", self.replica, entry.log_id);
-        let mut facts = lock(&self.world.facts);
-        let same = facts.applied(self.replica, entry.log_id, content);
+        let mut invariants = lock(&self.world.invariants);
+        let same = invariants.applied(self.replica, entry.log_id, content);
         if let Reply::Appends(outcomes) = reply {
             for appended in outcomes.iter().flatten().filter(|a| !a.repeated) {
-                facts.placed(appended.last_position, entry.log_id);
+                invariants.placed(appended.last_position, entry.log_id);
             }
         }
-        drop(facts);
+        drop(invariants);
         self.world.require(same);
     }
 }
@@ -156,7 +151,7 @@ impl Machine for Watched {
     fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError> {
         trace!(self.world, "install r{} family {} rows {}", self.replica, chunk.family, chunk.rows.len());
         self.inner.install(chunk)?;
-        self.platter.wish_crash(40);
+        self.log_disk.wish_crash(40);
         self.note_persisted()
     }
 

@@ -4,8 +4,8 @@ use clap::{Parser, ValueEnum};
 use std::process::ExitCode;
 use taffrail_sim::{
     options::{Formers, Options},
-    plant::Plant,
-    range::run_range,
+    planted_defect::PlantedDefect,
+    seed_range::run_seeds,
 };
 
 // As in the node: consensus sets rings aside that stay untouched, and other allocators fill them.
@@ -35,7 +35,7 @@ struct Args {
     fault_seconds: u32,
     /// Plants a defect in the surroundings, which the checks must find.
     #[arg(long)]
-    plant: Option<Plant>,
+    plant: Option<PlantedDefect>,
     /// Which replicas make the first membership.
     #[arg(long, default_value = "one")]
     formers: Formers,
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     };
     let jobs = if args.trace { 1 } else { args.jobs };
     let mut failed = Vec::new();
-    run_range(args.from, args.seeds, jobs, options, |report| {
+    run_seeds(args.from, args.seeds, jobs, options, |report| {
         println!("{report}");
         if !report.failures.is_empty() {
             report.failures.iter().take(20).for_each(|why| println!("  {why}"));

@@ -1,11 +1,16 @@
-//! Replicas that move between nodes, in the steps of a coordinator: make a replica, add it as a learner, wait until it has
-//! caught up, swap it for an old voter in one joint change, remove the old one under a tombstone. Each step looks at what
-//! is and may be met half done; every one is repeated until it holds.
+//! Moves replicas between nodes in the steps of a coordinator. Each step starts from the observed state and is repeated
+//! until it is done:
+//!
+//! 1. Create a replica on the spare node.
+//! 2. Add the replica as a learner, and wait until it has caught up.
+//! 3. Swap the replica for an old voter in one joint change.
+//! 4. Remove the old replica under a tombstone.
 
 use crate::{
     host::{Hosted, Hosts, first_members},
+    lock::lock,
     trace,
-    world::{NODES, World, lock},
+    world::{NODES, World},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,9 +30,9 @@ struct Move {
     old: (ReplicaId, NodeId),
 }
 
-/// Makes moves until the time is over, and ends the last one. Replica ids are never used again.
+/// Moves replicas until the time is over, and finishes the last move. Replica ids are never reused.
 pub async fn run(world: Arc<World>, hosts: Arc<Hosts>, until: Instant) {
-    lock(&world.facts).roster = first_members();
+    lock(&world.invariants).roster = first_members();
     create(&world, &hosts).await;
     let mut next = ReplicaId::new(crate::world::VOTERS + 1);
     loop {
@@ -63,7 +68,7 @@ async fn make(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: 
     }
 }
 
-/// Ends a replica for ever where it is; the others go on without it until the new one votes.
+/// Fences a replica; the group continues without it until the new replica votes.
 async fn fence(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: NodeId) {
     loop {
         let fencing = hosts.get(node).and_then(|h| h.fence(replica));
@@ -79,7 +84,7 @@ async fn fence(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node:
 
 /// From a random member to the spare node.
 fn plan(world: &World, new: ReplicaId) -> Option<Move> {
-    let roster = lock(&world.facts).roster.clone();
+    let roster = lock(&world.invariants).roster.clone();
     let taken: BTreeSet<NodeId> = roster.values().copied().collect();
     let spare = (1..=NODES).map(NodeId::new).find(|n| !taken.contains(n))?;
     let which = usize::try_from(world.below(roster.len() as u64)).ok()?;
@@ -96,9 +101,9 @@ async fn carry_out(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) {
         world.pause(20, 200).await;
     }
     {
-        let mut facts = lock(&world.facts);
-        facts.roster.remove(&planned.old.0);
-        facts.roster.insert(planned.new.0, planned.new.1);
+        let mut invariants = lock(&world.invariants);
+        invariants.roster.remove(&planned.old.0);
+        invariants.roster.insert(planned.new.0, planned.new.1);
     }
     loop {
         let removing = hosts.get(planned.old.1).and_then(|h| h.remove(planned.old.0));
@@ -111,7 +116,7 @@ async fn carry_out(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) {
     }
 }
 
-/// One look and at most one change; true when a committed membership has the new replica instead of the old.
+/// Observes the group and makes at most one change; true when a committed membership has the new replica instead of the old.
 async fn step(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) -> bool {
     let (new, old) = (planned.new.0.get(), planned.old.0.get());
     let Some((host, leader)) = hosts.leader() else { return false };
@@ -129,13 +134,13 @@ async fn step(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) -> bool {
         return true;
     }
     let change = if configs.len() > 1 {
-        // the leader that began the change was lost in the middle of it
+        // The leader that began the change was lost before the change ended.
         world.count("joint changes ended by another leader");
         (voters, BTreeMap::new())
     } else if !known {
         (voters, BTreeMap::from([planned.new]))
     } else if voters.contains(&new) {
-        // the old one is no voter any more, but still named
+        // The old replica no longer votes but is still a member.
         (voters, BTreeMap::new())
     } else if caught_up(&status, new) {
         (voters.into_iter().filter(|v| *v != old).chain([new]).collect(), BTreeMap::new())

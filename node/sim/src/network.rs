@@ -1,43 +1,22 @@
-//! The network between nodes: frames are encoded, delayed, lost, repeated and cut off, each direction by itself. A node
-//! that is down refuses connections.
+//! [`Network`]: which nodes can be reached, and the faults on the way: cuts per direction, loss and delay.
 
-use crate::{
-    plant::Plant,
-    trace,
-    trace::short,
-    world::{World, lock},
-};
-use bytes::Bytes;
-use futures::{FutureExt, StreamExt, future::BoxFuture};
-use prost::Message;
+use crate::lock::lock;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
-    time::Duration,
 };
-use taffrail_core::ids::{NodeId, ReplicaId};
-use taffrail_proto::{
-    peer::{CatchUpChunk, CatchUpRequest, Frame, FrameKind, peer_server::Peer},
-    storage as pb,
-};
-use taffrail_raft::{
-    codec,
-    peer::{CallError, PeerTransport, Request, server::Service},
-};
+use taffrail_core::ids::NodeId;
+use taffrail_raft::peer::server::Service;
 use taffrail_runtime::Scope;
-use tokio::sync::{mpsc, oneshot};
 
-/// Chunks of state that wait for their receiver.
-const CHUNKS_MAX: usize = 4;
-
-/// Where a running node is reached.
+/// Access to a running node.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// Its tasks: what it answers runs there and ends with it.
+    /// Tasks of the node: its answers run in this scope and end with it.
     pub scope: Arc<Scope>,
     /// The peer service as every node serves it.
     pub service: Arc<Service>,
-    /// Which life of the node this is.
+    /// Counts the starts of the node.
     pub life: u64,
 }
 
@@ -50,281 +29,60 @@ struct Links {
     frames: u64,
 }
 
-/// See the module.
+/// Endpoints of the running nodes, and the faults between them.
 #[derive(Default)]
 pub struct Network {
     links: Mutex<Links>,
 }
 
 impl Network {
-    /// A node can be reached.
+    /// Makes a node reachable.
     pub fn attach(&self, node: NodeId, endpoint: Endpoint) {
         lock(&self.links).endpoints.insert(node, endpoint);
     }
 
-    /// A node cannot be reached any more.
+    /// Makes a node unreachable.
     pub fn detach(&self, node: NodeId) {
         lock(&self.links).endpoints.remove(&node);
     }
 
-    /// Nothing arrives from one node at another.
+    /// Cuts the direction from one node to another.
     pub fn cut(&self, from: NodeId, to: NodeId) {
         lock(&self.links).cut.insert((from, to));
     }
 
-    /// All cuts that touch a node end.
+    /// Ends all cuts from and to a node.
     pub fn heal(&self, node: NodeId) {
         lock(&self.links).cut.retain(|(a, b)| *a != node && *b != node);
     }
 
-    /// All cuts end.
+    /// Ends all cuts.
     pub fn heal_all(&self) {
         lock(&self.links).cut.clear();
     }
 
-    /// So many frames in a thousand are lost, so many are late.
+    /// Sets how many frames in a thousand are lost, and how many are slow.
     pub fn weather(&self, loss_permille: u64, slow_permille: u64) {
         let mut links = lock(&self.links);
         (links.loss_permille, links.slow_permille) = (loss_permille, slow_permille);
     }
 
-    fn endpoint(&self, from: NodeId, to: NodeId) -> Option<Endpoint> {
+    /// The endpoint of `to`, when it runs and the direction is not cut.
+    pub(crate) fn endpoint(&self, from: NodeId, to: NodeId) -> Option<Endpoint> {
         let links = lock(&self.links);
         if links.cut.contains(&(from, to)) { None } else { links.endpoints.get(&to).cloned() }
     }
 
-    fn next_frame(&self) -> u64 {
+    /// The number of the next frame.
+    pub(crate) fn next_frame(&self) -> u64 {
         let mut links = lock(&self.links);
         links.frames += 1;
         links.frames
     }
-}
 
-impl World {
-    /// How long a frame travels; `None` when it is lost.
-    #[must_use]
-    pub fn travel(&self) -> Option<Duration> {
-        let (loss, slow) = {
-            let links = lock(&self.network.links);
-            (links.loss_permille, links.slow_permille)
-        };
-        if self.chance(loss) {
-            return None;
-        }
-        Some(if self.chance(slow) { self.random_ms(20, 300) } else { self.random_ms(0, 5) })
-    }
-}
-
-/// One node's way to its peers.
-#[derive(Clone)]
-pub struct SimTransport {
-    /// The world.
-    pub world: Arc<World>,
-    /// The node.
-    pub node: NodeId,
-}
-
-impl SimTransport {
-    fn frame(&self, to: NodeId, request: Request, ttl: Duration) -> Frame {
-        Frame {
-            kind: request.kind.into(),
-            from_node: self.node.get(),
-            to_node: to.get(),
-            group: request.group.get(),
-            from_replica: request.from_replica.get(),
-            to_replica: request.to_replica.get(),
-            cluster_id: self.world.cluster.to_bytes().to_vec().into(),
-            ttl_ms: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
-            payload: request.payload,
-            refusal: None,
-        }
-    }
-}
-
-/// One frame on its way.
-struct Letter {
-    from: NodeId,
-    to: NodeId,
-    number: u64,
-    bytes: Bytes,
-}
-
-/// Has an endpoint answer a frame. `None` when the node ends meanwhile or does not answer.
-async fn serve(endpoint: &Endpoint, bytes: Bytes) -> Option<Bytes> {
-    let service = Arc::clone(&endpoint.service);
-    let answered = endpoint.scope.spawn(async move {
-        let frame = Frame::decode(bytes).ok()?;
-        let answer = service.call(tonic::Request::new(frame)).await.ok()?;
-        Some(Bytes::from(answer.into_inner().encode_to_vec()))
-    });
-    answered.await.ok().flatten()
-}
-
-/// A granted vote that leaves a node must be one that the node still knows after a crash.
-fn check_vote(world: &World, asked: Bytes, reply: &Bytes) -> Result<(), String> {
-    let decoded = Frame::decode(asked).ok().zip(Frame::decode(reply.clone()).ok());
-    let Some((asked, reply)) =
-        decoded.filter(|(asked, reply)| asked.kind() == FrameKind::Vote && reply.refusal.is_none())
-    else {
-        return Ok(());
-    };
-    let answer = pb::VoteResponse::decode(reply.payload).map_err(|e| e.to_string())?;
-    match answer.vote.as_ref().map(codec::vote_from).filter(|_| answer.granted) {
-        Some(vote) => lock(&world.facts).granted(ReplicaId::new(asked.to_replica), vote),
-        None => Ok(()),
-    }
-}
-
-/// Brings a frame there and its answer back. What is lost stays silent for `ttl`; a crash of the target breaks the call.
-async fn carry(world: Arc<World>, letter: Letter, ttl: Duration, answer: oneshot::Sender<Bytes>) {
-    let Letter { from, to, number, bytes } = letter;
-    let Some(delay) = world.travel() else {
-        trace!(world, "lost #{number}");
-        return tokio::time::sleep(ttl).await;
-    };
-    tokio::time::sleep(delay).await;
-    let Some(endpoint) = world.network.endpoint(from, to) else {
-        trace!(world, "undeliverable #{number}");
-        return tokio::time::sleep(ttl).await;
-    };
-    trace!(world, "deliver #{number}");
-    let Some(reply) = serve(&endpoint, bytes.clone()).await else {
-        trace!(world, "broken #{number}");
-        return;
-    };
-    world.require(check_vote(&world, bytes, &reply));
-    let Some(delay) = world.travel() else {
-        trace!(world, "lost answer #{number}");
-        return tokio::time::sleep(ttl).await;
-    };
-    tokio::time::sleep(delay).await;
-    if world.network.endpoint(to, from).is_none() {
-        trace!(world, "undeliverable answer #{number}");
-        return tokio::time::sleep(ttl).await;
-    }
-    trace!(world, "answer #{number} {:08x}", short(&reply));
-    // a caller that gave up needs no answer
-    drop(answer.send(reply));
-}
-
-/// The same frame arrives once more, later; nobody waits for the answer.
-async fn repeat(world: Arc<World>, letter: Letter) {
-    world.pause(0, 400).await;
-    if let Some(endpoint) = world.network.endpoint(letter.from, letter.to) {
-        trace!(world, "deliver #{} again", letter.number);
-        world.count("repeated frames");
-        drop(serve(&endpoint, letter.bytes).await);
-    }
-}
-
-impl PeerTransport for SimTransport {
-    fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (world, from) = (Arc::clone(&self.world), self.node);
-        let number = world.network.next_frame();
-        let (kind, group_frame) = (request.kind, self.frame(to, request, ttl));
-        let bytes = Bytes::from(group_frame.encode_to_vec());
-        async move {
-            trace!(world, "send #{number} n{from}>n{to} {} {} {:08x}", kind.as_str_name(), bytes.len(), short(&bytes));
-            // A broken connection is sometimes known before the next frame is sent.
-            if world.network.endpoint(from, to).is_none() && world.chance(500) {
-                trace!(world, "no connection #{number}");
-                return Err(CallError::Unreachable(to));
-            }
-            if world.options.plant == Some(Plant::ForgedAnswer) && kind == FrameKind::Append && world.chance(10) {
-                return Ok(forged_success());
-            }
-            let letter = |bytes: &Bytes| Letter { from, to, number, bytes: bytes.clone() };
-            if matches!(kind, FrameKind::Append | FrameKind::Vote | FrameKind::PreVote) && world.chance(5) {
-                world.spawn(repeat(Arc::clone(&world), letter(&bytes)));
-            }
-            let (tx, rx) = oneshot::channel();
-            world.spawn(carry(Arc::clone(&world), letter(&bytes), ttl, tx));
-            let reply = match tokio::time::timeout(ttl, rx).await {
-                Ok(Ok(reply)) => reply,
-                Ok(Err(_)) => return Err(CallError::NoAnswer("the connection broke".into())),
-                Err(_) => return Err(CallError::NoAnswer(format!("none within {ttl:?}"))),
-            };
-            let reply = Frame::decode(reply).map_err(|e| CallError::NoAnswer(e.to_string()))?;
-            reply.refusal.map_or(Ok(reply.payload), |no| Err(CallError::Refused(no)))
-        }
-        .boxed()
-    }
-
-    fn catch_up(
-        &self,
-        to: NodeId,
-        request: CatchUpRequest,
-    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
-        let (world, from) = (Arc::clone(&self.world), self.node);
-        async move {
-            trace!(world, "catch-up n{from} asks n{to} from {}", request.next_position);
-            let Some(delay) = world.travel() else { return Err(lost()) };
-            tokio::time::sleep(delay).await;
-            let endpoint = world.network.endpoint(from, to).ok_or(CallError::Unreachable(to))?;
-            let service = Arc::clone(&endpoint.service);
-            let opened = endpoint.scope.spawn(async move { service.catch_up(tonic::Request::new(request)).await });
-            let opened = opened.await.map_err(|_| lost())?;
-            let stream = opened.map_err(|status| CallError::NoAnswer(status.message().to_owned()))?.into_inner();
-            let (tx, rx) = mpsc::channel(CHUNKS_MAX);
-            let pump = Pump { world: Arc::clone(&world), from: to, to: from, life: endpoint.life, out: tx };
-            world.spawn(pump.run(stream));
-            Ok(rx)
-        }
-        .boxed()
-    }
-}
-
-fn lost() -> CallError {
-    CallError::NoAnswer("the connection broke".into())
-}
-
-/// What a follower answers that took all entries.
-fn forged_success() -> Bytes {
-    let kind = Some(pb::append_response::Kind::Success(pb::Blank {}));
-    pb::AppendResponse { kind }.encode_to_vec().into()
-}
-
-/// Carries chunks of a state from node to node, in order, until the connection or an end of it is lost.
-struct Pump {
-    world: Arc<World>,
-    from: NodeId,
-    to: NodeId,
-    life: u64,
-    out: mpsc::Sender<Result<CatchUpChunk, CallError>>,
-}
-
-impl Pump {
-    async fn run<S>(self, mut chunks: S)
-    where
-        S: futures::Stream<Item = Result<CatchUpChunk, tonic::Status>> + Unpin,
-    {
-        loop {
-            let next = tokio::select! {
-                biased;
-                () = self.out.closed() => return,
-                next = chunks.next() => next,
-            };
-            let item = match (self.carry().await, next) {
-                (false, _) => Err(lost()),
-                (true, None) => return,
-                (true, Some(Err(status))) => Err(CallError::NoAnswer(status.message().to_owned())),
-                (true, Some(Ok(chunk))) => CatchUpChunk::decode(Bytes::from(chunk.encode_to_vec()))
-                    .map_err(|e| CallError::NoAnswer(e.to_string())),
-            };
-            let failed = item.is_err();
-            trace!(self.world, "chunk n{}>n{} failed {failed}", self.from, self.to);
-            if self.out.send(item).await.is_err() || failed {
-                return;
-            }
-        }
-    }
-
-    /// One way there; false when the connection is lost meanwhile.
-    async fn carry(&self) -> bool {
-        let Some(delay) = self.world.travel() else { return false };
-        tokio::time::sleep(delay).await;
-        let there = self.world.network.endpoint(self.from, self.to).is_some();
-        let back = self.world.network.endpoint(self.to, self.from);
-        there && back.is_some_and(|e| e.life == self.life)
+    /// Frames in a thousand that are lost, and that are slow.
+    pub(crate) fn loss_and_slowness(&self) -> (u64, u64) {
+        let links = lock(&self.links);
+        (links.loss_permille, links.slow_permille)
     }
 }

@@ -1,6 +1,6 @@
-//! What a run varies apart from its seed.
+//! [`Options`]: the variations of a run besides its seed.
 
-use crate::plant::Plant;
+use crate::planted_defect::PlantedDefect;
 use clap::ValueEnum;
 use taffrail_core::ids::ReplicaId;
 
@@ -27,7 +27,7 @@ impl Formers {
     }
 }
 
-/// See the module.
+/// Variations of a run besides its seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Prints every event of the run.
@@ -38,7 +38,7 @@ pub struct Options {
     /// Simulated seconds of faults, before stretching.
     pub fault_seconds: u32,
     /// A defect of the surroundings that the checks must find.
-    pub plant: Option<Plant>,
+    pub plant: Option<PlantedDefect>,
     /// Who forms the group.
     pub formers: Formers,
     /// Now and then a replica that is to move is fenced first, as one that is odd.

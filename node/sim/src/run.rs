@@ -1,13 +1,14 @@
-//! One seed: faults, calm, verdict.
+//! [`run`]: one seed, from its faults through the calm to the verdict.
 
 use crate::{
     checks,
     clients::{self, Client},
     faults,
     host::{Host, Hosts},
+    lock::lock,
     membership,
     options::Options,
-    panics, trace,
+    panic_capture, trace,
     world::{NODES, World},
 };
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -22,30 +23,30 @@ use tokio::{
 const CLIENTS: u64 = 5;
 /// Clients that only read.
 const READERS: u64 = 2;
-/// Crashes that disks may wish for at the same time.
+/// Crash requests of disks that may wait.
 const WISHES_MAX: usize = 4;
 /// Milliseconds between the last fault and the end of the last restart and cut that it caused.
 const SETTLE_MS: u64 = 3200;
 
-/// What a seed came to.
+/// Result of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
-    /// Of its trace.
+    /// Hash of the trace.
     pub hash: String,
-    /// Events of its trace.
+    /// Events in the trace.
     pub events: u64,
-    /// Acknowledged appends.
+    /// Number of acknowledged appends.
     pub acknowledged: usize,
-    /// What happened how often.
+    /// Counts by kind of event.
     pub counts: BTreeMap<&'static str, u64>,
-    /// What did not hold.
+    /// Failed checks.
     pub failures: Vec<String>,
 }
 
 impl Report {
-    /// How often something happened.
+    /// The count of one kind of event.
     #[must_use]
     pub fn count(&self, what: &str) -> u64 {
         self.counts.get(what).copied().unwrap_or(0)
@@ -67,10 +68,10 @@ impl fmt::Display for Report {
 /// Runs a seed on a runtime of its own.
 ///
 /// # Panics
-/// When the operating system gives no runtime.
+/// When the operating system cannot create a runtime.
 #[must_use]
 pub fn run(seed: u64, options: Options) -> Report {
-    panics::watch();
+    panic_capture::start();
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -80,11 +81,11 @@ pub fn run(seed: u64, options: Options) -> Report {
     let (world, acknowledged) = runtime.block_on(async {
         let world = World::new(seed, options);
         play(&world).await;
-        let acknowledged = crate::world::lock(&world.facts).acknowledged.len();
+        let acknowledged = lock(&world.invariants).acknowledged.len();
         (world, acknowledged)
     });
     drop(runtime);
-    for panic in panics::take() {
+    for panic in panic_capture::take() {
         world.fail(format!("panic: {panic}"));
     }
     let (events, hash) = world.sum();
@@ -134,7 +135,7 @@ async fn verdict(world: &Arc<World>, hosts: &Arc<Hosts>) {
     checks::converge(world, hosts).await;
     checks::accept(world, hosts).await;
     if world.chance(300) {
-        // Everything acknowledged must come back from the disks alone.
+        // All acknowledged events must be recovered from the disks alone.
         trace!(world, "last power cut");
         hosts.0.iter().for_each(|h| h.crash());
         hosts.0.iter().for_each(Host::start);

@@ -1,9 +1,9 @@
-//! The trace of a run: every event is hashed, and printed if wanted. Nothing may enter it that differs between two
-//! processes: no addresses, wall time, thread ids or hash order.
+//! [`Trace`]: hashes every event of a run, and prints the events on request. An event must not contain anything that differs
+//! between two processes: no addresses, wall time, thread ids or hash order.
 
 use std::fmt::{self, Write};
 
-/// See the module.
+/// Hash and count of the events of a run.
 pub struct Trace {
     hasher: blake3::Hasher,
     line: String,

@@ -1,14 +1,16 @@
-//! One run: its randomness, time, trace, network and verdict. Everything random outside of the nodes is drawn here, in the
-//! order of events; the nodes draw from scopes that are seeded from here.
-#![allow(clippy::disallowed_methods, reason = "tasks of the surroundings belong to no node and must outlive its crash")]
+//! [`World`]: randomness, time, trace, network and verdict of one run.
+//!
+//! The simulated environment draws all random numbers from the world, in the order of events. The nodes draw from scopes whose
+//! seeds come from the world.
+#![allow(clippy::disallowed_methods, reason = "tasks of the environment belong to no node and must outlive its crash")]
 
-use crate::{facts::Facts, network::Network, options::Options, trace::Trace};
+use crate::{invariants::Invariants, lock::lock, network::Network, options::Options, trace::Trace};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use taffrail_core::ids::{ClusterId, EventId, GroupId, PartitionId};
@@ -24,14 +26,9 @@ pub const NODES: u64 = 4;
 /// Voters of the group.
 pub const VOTERS: u64 = 3;
 
-/// Locks what only one thread ever uses.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// See the module.
+/// State of one run.
 pub struct World {
-    /// What is varied.
+    /// Options of the run.
     pub options: Options,
     /// Times and bounds of consensus in this run.
     pub tuning: Tuning,
@@ -39,8 +36,8 @@ pub struct World {
     pub cluster: ClusterId,
     /// The network.
     pub network: Network,
-    /// What has been seen.
-    pub facts: Mutex<Facts>,
+    /// Invariants, checked while the run goes on.
+    pub invariants: Mutex<Invariants>,
     start: Instant,
     random: Mutex<SmallRng>,
     trace: Mutex<Trace>,
@@ -74,7 +71,7 @@ impl World {
             tuning,
             cluster: ClusterId::from_slice(&cluster).expect("an id has sixteen bytes"),
             network: Network::default(),
-            facts: Mutex::default(),
+            invariants: Mutex::default(),
             start: Instant::now(),
             random: Mutex::new(random),
             trace: Mutex::new(Trace::new(options.trace)),
@@ -101,7 +98,7 @@ impl World {
         from + self.below(to - from)
     }
 
-    /// True so many times in a thousand.
+    /// True with a probability of `permille` in a thousand.
     #[must_use]
     pub fn chance(&self, permille: u64) -> bool {
         self.below(1000) < permille
@@ -114,7 +111,7 @@ impl World {
         EventId::from_slice(&bytes).expect("an id has sixteen bytes")
     }
 
-    /// So many milliseconds, stretched.
+    /// A duration of `n` milliseconds, stretched.
     #[must_use]
     pub fn ms(&self, n: u64) -> Duration {
         Duration::from_millis(n) * self.options.stretch
@@ -126,7 +123,7 @@ impl World {
         Duration::from_micros(self.between(from * 1000, to * 1000)) * self.options.stretch
     }
 
-    /// Waits for such a time.
+    /// Waits for a random time, as [`World::random_ms`] draws it.
     pub async fn pause(&self, from_ms: u64, to_ms: u64) {
         tokio::time::sleep(self.random_ms(from_ms, to_ms)).await;
     }
@@ -146,14 +143,14 @@ impl World {
         lock(&self.trace).add(micros, event);
     }
 
-    /// The run has failed; it goes on to its end.
+    /// Records a failure; the run continues to its end.
     pub fn fail(&self, why: impl Into<String>) {
         let why = why.into();
         trace!(self, "FAIL {why}");
         lock(&self.failures).push(why);
     }
 
-    /// Keeps an error of a check as a failure.
+    /// Records the error of a check as a failure.
     pub fn require(&self, held: Result<(), String>) {
         if let Err(why) = held {
             self.fail(why);

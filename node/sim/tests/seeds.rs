@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, thread};
 use taffrail_sim::{
     options::{Formers, Options},
-    range::run_range,
+    seed_range::run_seeds,
 };
 
 // As in the node: consensus sets rings aside that stay untouched, and other allocators fill them.
@@ -14,7 +14,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn hold(from: u64, seeds: u64, options: Options) -> BTreeMap<&'static str, u64> {
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     let (mut failed, mut counts, mut hashes) = (Vec::new(), BTreeMap::new(), Vec::new());
-    run_range(from, seeds, jobs, options, |report| {
+    run_seeds(from, seeds, jobs, options, |report| {
         for (what, n) in &report.counts {
             *counts.entry(*what).or_default() += n;
         }

@@ -1,15 +1,15 @@
-//! Settings from the file, which has types: a value of another type than its key's is an error, however well its text would
-//! fit.
+//! Settings from the file. A value of another type than that of its key is an error, even when its string would parse.
 
 use super::{
-    keys::{self, Key, Type},
+    key::{Key, Type},
+    keys, suggestion,
     values::{Values, shown},
 };
 use std::path::Path;
 use toml::Value;
 
 impl Values {
-    /// Takes what a file says.
+    /// Reads a TOML file.
     pub(super) fn file(&mut self, path: &Path) {
         let origin = path.display().to_string();
         let text = match std::fs::read_to_string(path) {
@@ -21,7 +21,7 @@ impl Values {
             Err(e) => {
                 let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
                 let line = before.matches('\n').count() + 1;
-                return self.problem("--config", &origin, format!("is no TOML: line {line}: {}", e.message()));
+                return self.problem("--config", &origin, format!("is not valid TOML: line {line}: {}", e.message()));
             }
         };
         for (section, body) in table {
@@ -36,34 +36,34 @@ impl Values {
     }
 
     fn typed(&mut self, name: &str, value: &Value, origin: &str) {
-        let Some(key) = keys::find(name) else { return self.problem(name, origin, keys::unknown(name)) };
-        match text_of(key, value) {
+        let Some(key) = keys::find(name) else { return self.problem(name, origin, suggestion::unknown(name)) };
+        match string_of(key, value) {
             Some(text) => self.set(name, text, origin),
-            None => self.problem(name, origin, format!("must be {}, is {}", key.of, found(value))),
+            None => self.problem(name, origin, format!("must be {}, is {}", key.of.with_article(), found(value))),
         }
     }
 }
 
-/// The text of a value that is of its key's type.
-fn text_of(key: &Key, value: &Value) -> Option<String> {
+/// The value as a string; none when its type is not that of the key.
+fn string_of(key: &Key, value: &Value) -> Option<String> {
     match key.of {
-        Type::Text => value.as_str().map(ToOwned::to_owned),
-        Type::Number => value.as_integer().map(|n| n.to_string()),
-        Type::List => {
+        Type::String | Type::Choice(_) => value.as_str().map(ToOwned::to_owned),
+        Type::Integer(_) => value.as_integer().map(|n| n.to_string()),
+        Type::StringList => {
             let items: Option<Vec<&str>> = value.as_array()?.iter().map(Value::as_str).collect();
             items.map(|items| items.join(","))
         }
     }
 }
 
-/// What a value is, as a person would say it.
+/// Type and value, as error texts name them.
 fn found(value: &Value) -> String {
     match value {
-        Value::String(text) => format!("the text {}", shown(text)),
-        Value::Integer(n) => format!("the whole number {n}"),
-        Value::Float(n) => format!("the number {n}"),
-        Value::Boolean(b) => format!("the truth value {b}"),
-        Value::Datetime(at) => format!("the time {at}"),
+        Value::String(text) => format!("the string {}", shown(text)),
+        Value::Integer(n) => format!("the integer {n}"),
+        Value::Float(n) => format!("the float {n}"),
+        Value::Boolean(b) => format!("the boolean {b}"),
+        Value::Datetime(at) => format!("the datetime {at}"),
         Value::Array(items) => match items.iter().find(|item| !item.is_str()) {
             Some(Value::Array(_)) => "a list of lists".to_owned(),
             Some(odd) => format!("a list with {}", found(odd)),
@@ -77,8 +77,8 @@ fn found(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    /// What is said of these lines.
-    fn said(lines: &str) -> Vec<String> {
+    /// The problems of a file with these lines.
+    fn problems_of(lines: &str) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.toml");
         std::fs::write(&path, lines).unwrap();
@@ -90,39 +90,42 @@ mod tests {
     #[test]
     fn a_value_of_another_type_names_key_type_and_what_was_found() {
         let cases = [
-            ("[node]\ndata_dir = 5\n", "node.data_dir: must be a text, is the whole number 5"),
-            ("[node]\nname = true\n", "node.name: must be a text, is the truth value true"),
-            ("[node]\ncluster = [\"a\"]\n", "node.cluster: must be a text, is a list"),
-            ("[listen]\nclients = 1979-05-27\n", "listen.clients: must be a text, is the time 1979-05-27"),
-            ("[log.level]\nours = \"info\"\n", "log.level: must be a text, is a section"),
-            ("[raft]\nheartbeat_ms = \"150\"\n", "raft.heartbeat_ms: must be a whole number, is the text \"150\""),
-            ("[raft]\nheartbeat_ms = 1.5\n", "raft.heartbeat_ms: must be a whole number, is the number 1.5"),
-            ("[discovery]\npeers = \"a:1,b:2\"\n", "discovery.peers: must be a list of texts, is the text \"a:1,b:2\""),
+            ("[node]\ndata_dir = 5\n", "node.data_dir: must be a string, is the integer 5"),
+            ("[node]\nname = true\n", "node.name: must be a string, is the boolean true"),
+            ("[node]\ncluster = [\"a\"]\n", "node.cluster: must be a string, is a list"),
+            ("[listen]\nclients = 1979-05-27\n", "listen.clients: must be a string, is the datetime 1979-05-27"),
+            ("[log.level]\nours = \"info\"\n", "log.level: must be a string, is a section"),
+            ("[raft]\nheartbeat_ms = \"150\"\n", "raft.heartbeat_ms: must be an integer, is the string \"150\""),
+            ("[raft]\nheartbeat_ms = 1.5\n", "raft.heartbeat_ms: must be an integer, is the float 1.5"),
+            (
+                "[discovery]\npeers = \"a:1,b:2\"\n",
+                "discovery.peers: must be a list of strings, is the string \"a:1,b:2\"",
+            ),
             (
                 "[gateway]\ndomains = [\"a\", 1]\n",
-                "gateway.domains: must be a list of texts, is a list with the whole number 1",
+                "gateway.domains: must be a list of strings, is a list with the integer 1",
             ),
-            ("[gateway]\ndomains = [[\"a\"]]\n", "gateway.domains: must be a list of texts, is a list of lists"),
+            ("[gateway]\ndomains = [[\"a\"]]\n", "gateway.domains: must be a list of strings, is a list of lists"),
         ];
         for (lines, problem) in cases {
-            assert_eq!(said(lines), [problem], "{lines}");
+            assert_eq!(problems_of(lines), [problem], "{lines}");
         }
     }
 
     #[test]
     fn a_value_of_its_own_type_is_taken() {
         let lines = "[node]\ndata_dir = \"5\"\n[raft]\nheartbeat_ms = 150\n[gateway]\ndomains = [\"a\", \"b\"]\n";
-        assert_eq!(said(lines), Vec::<String>::new());
+        assert_eq!(problems_of(lines), Vec::<String>::new());
     }
 
     #[test]
     fn a_long_value_is_cut_short() {
-        let long = said(&format!("[raft]\nheartbeat_ms = \"{}\"\n", "ä".repeat(10_000)));
+        let long = problems_of(&format!("[raft]\nheartbeat_ms = \"{}\"\n", "ä".repeat(10_000)));
         assert!(long[0].len() < 300 && long[0].ends_with("..."), "{}", long[0]);
     }
 
     #[test]
-    fn a_key_that_does_not_exist_is_told_whatever_its_value_is() {
-        assert!(said("[listen]\nclientz = 1\n")[0].contains("did you mean listen.clients?"));
+    fn an_unknown_key_is_reported_whatever_its_value_is() {
+        assert!(problems_of("[listen]\nclientz = 1\n")[0].contains("did you mean listen.clients?"));
     }
 }

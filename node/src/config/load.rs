@@ -1,4 +1,4 @@
-//! Defaults < file < environment < flags, as texts by key; then one pass that parses, checks and names every problem.
+//! [`Config::load`]: collects the values of all sources as strings, then parses and checks them in one pass.
 
 use super::{
     Config,
@@ -9,16 +9,13 @@ use super::{
 };
 use std::ffi::OsString;
 
-pub use super::{
-    keys::{KEYS, Key, Type, reference},
-    values::Problem,
-};
+pub use super::values::Problem;
 
 impl Config {
-    /// Builds the configuration.
+    /// Builds the configuration from defaults, file, environment and flags, each overriding the source before it.
     ///
     /// # Errors
-    /// Every problem found, at once. No port and no file but `--config` was opened.
+    /// All problems found. The file of `--config` is the only file that was opened; no port was.
     pub fn load(args: &ServeArgs, env: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, Vec<Problem>> {
         let mut v = Values::default();
         let env = v.environment(env);
@@ -51,6 +48,7 @@ impl Config {
     }
 }
 
+/// The values of `--single`, below those of file, environment and other flags.
 fn preset_single(v: &mut Values) {
     for (name, value) in [
         ("node.cluster", "single"),

@@ -1,17 +1,25 @@
-//! One frozen `Config`, built from defaults < file < environment < flags and checked before anything is opened.
+//! The frozen [`Config`], built from defaults, file, environment and flags, and checked before any port or file is opened.
 //!
-//! Every key has one name: `section.key` in the file, `TAFFRAIL_SECTION_KEY` in the environment. Unknown keys are errors,
+//! Each key has one name: `section.key` in the file and `TAFFRAIL_SECTION_KEY` in the environment. Unknown keys are errors,
 //! and all problems are reported at once.
 //!
-//! - `keys`: every key, its type, default and meaning. `file`, `env`, `args`: where values come from. `values`: what they
-//!   are until they are checked. `check`: from them to `Config`. `load`: all of it in order.
+//! - [`key`], [`keys`]: the settings as data, with bounds, defaults and documentation; `reference_page` prints them as
+//!   docs/CONFIG.md. `suggestion`: the error text for an unknown key.
+//! - `file`, `env`, [`args`]: the sources. `values`: their values as strings, with origins and problems.
+//! - `check`: parses the values into [`Config`]. `log_filter`: parses the directives of `log.filter`.
+//! - [`load`]: all of these in order.
 
 pub mod args;
 mod check;
 mod env;
 mod file;
-mod keys;
+pub mod key;
+pub mod keys;
 pub mod load;
+pub(crate) mod log_filter;
+#[cfg(test)]
+mod reference_page;
+mod suggestion;
 mod values;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -23,31 +31,31 @@ use tracing::level_filters::LevelFilter;
 pub enum Discovery {
     /// From the EndpointSlices of a headless Service.
     Kubernetes {
-        /// Its name.
+        /// Name of the Service.
         service: String,
     },
-    /// From a list of `host:port`.
+    /// From a fixed list.
     Static {
-        /// The addresses.
+        /// Addresses of all nodes, `host:port`.
         peers: Vec<String>,
     },
-    /// This node is alone and makes its own cluster.
+    /// No peers: the node bootstraps a cluster of its own.
     Single,
 }
 
 /// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line, on standard output.
     Json,
-    /// For a terminal.
+    /// Text for a terminal, on standard error.
     Text,
 }
 
-/// Everything a node is told. See docs/CONFIG.md for the keys.
+/// The checked settings of a node. docs/CONFIG.md documents the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Holds marker, state and log.
+    /// Directory of marker, state and log.
     pub data_dir: PathBuf,
     /// Name of the Cluster.
     pub cluster: String,
@@ -55,45 +63,45 @@ pub struct Config {
     pub namespace: String,
     /// Pod or host name.
     pub name: String,
-    /// Clients, port 2113.
+    /// Address for clients; usually port 2113.
     pub listen_clients: SocketAddr,
-    /// Peers, port 2114.
+    /// Address for peers; usually port 2114.
     pub listen_peers: SocketAddr,
-    /// The operator, port 2115.
+    /// Address for the operator; usually port 2115.
     pub listen_admin: SocketAddr,
-    /// Metrics and probes, port 9090.
+    /// Address for metrics and probes; usually port 9090.
     pub listen_http: SocketAddr,
-    /// Address that peers are told, `host:port`.
+    /// Address announced to peers, `host:port`.
     pub advertise: String,
     /// How peers are found.
     pub discovery: Discovery,
     /// DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
-    /// Store of calls that name none.
+    /// Store of calls that name no store.
     pub default_store: Option<String>,
-    /// Further domains under which stores are addressed.
+    /// Additional DNS domains under which clients address stores.
     pub domains: Vec<String>,
-    /// How long an append may take when the client sets no deadline.
+    /// Deadline of an append whose client sets none.
     pub append_timeout: Duration,
-    /// Data and metadata of one event, bytes.
+    /// Largest event, data and metadata together, in bytes.
     pub event_bytes_max: usize,
-    /// One append, bytes.
+    /// Largest append, in bytes.
     pub batch_bytes_max: usize,
-    /// What the calls under way on one port may hold in memory, bytes.
+    /// Memory for calls in progress on one port, in bytes.
     pub inflow_bytes_max: usize,
-    /// What the state database may hold in memory, bytes.
+    /// Memory for the state database, in bytes.
     pub state_memory_bytes: usize,
-    /// Times and bounds of consensus.
+    /// Timeouts of consensus, and when the log is purged.
     pub raft: Tuning,
-    /// How long a node that stops still accepts calls.
+    /// Time for which a stopping node still accepts calls.
     pub drain_delay: Duration,
-    /// How long stopping may take in all.
+    /// Time for the whole stop.
     pub grace: Duration,
-    /// Log lines.
+    /// Format of the log lines.
     pub log_format: LogFormat,
-    /// How much is logged; see `logging::filter`.
+    /// Log level of the node's own crates; `log_filter` bounds the level of libraries.
     pub log_level: LevelFilter,
-    /// Further directives, checked, which win over the level.
+    /// Additional directives, already checked, which override the level.
     pub log_filter: String,
 }
 

@@ -1,7 +1,9 @@
 use super::{
     Config, Discovery,
     args::ServeArgs,
-    load::{KEYS, Problem},
+    key::{DefaultValue, Min, Type},
+    keys::{self, KEYS},
+    load::Problem,
 };
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 use taffrail_core::limits;
@@ -48,7 +50,7 @@ fn every_problem_is_reported_at_once_with_key_and_origin() {
 }
 
 #[test]
-fn a_file_that_is_no_toml_is_one_line_that_names_the_line() {
+fn a_file_that_is_not_toml_is_one_problem_that_names_the_line() {
     let problems = load("[node]\ncluster = \"main\"\ndata_dir = /d\n", &[], ServeArgs::default()).unwrap_err();
     let first = problems[0].to_string();
     assert!(first.contains("line 3") && !first.contains('\n'), "{first}");
@@ -67,9 +69,9 @@ fn our_variables_must_be_utf8_and_others_may_be_anything() {
     assert!(Config::load(&args, std::iter::empty()).is_err());
 }
 
-/// The operator's own golden files: what it renders is compared with them there, and parsed here.
+/// Parses the golden files of the operator's rendering tests.
 #[test]
-fn what_the_operator_renders_is_understood() {
+fn the_config_map_that_the_operator_renders_is_accepted() {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../operator/tests/golden");
     for (name, default_store, grace) in [("minimal.yaml", None, 110), ("full.yaml", Some("orders"), 80)] {
         let text = std::fs::read_to_string(golden.join(name)).unwrap();
@@ -110,9 +112,47 @@ fn sizes_are_bounded_by_the_limits_that_the_schema_of_cluster_has_too() {
     assert_eq!((largest.event_bytes_max, largest.batch_bytes_max), (event, batch));
     assert_eq!(sized(event + 1, batch).unwrap_err(), ["limits.event_bytes_max"]);
     assert_eq!(sized(event, batch + 1).unwrap_err(), ["limits.batch_bytes_max"]);
-    for (name, max) in [("limits.event_bytes_max", event), ("limits.batch_bytes_max", batch)] {
-        let rule = KEYS.iter().find(|k| k.name == name).unwrap().help;
-        assert!(rule.contains(&format!(" to {max};")), "{name} says {rule:?}");
+}
+
+/// Both bounds of each integer, and its default, are accepted; the next numbers beyond the bounds are not.
+#[test]
+fn the_bounds_in_the_table_of_keys_are_those_that_are_checked() {
+    for key in KEYS {
+        let Type::Integer(bounds) = key.of else { continue };
+        let env = format!("TAFFRAIL_{}", key.name.replace('.', "_").to_uppercase());
+        let DefaultValue::Value(default) = key.default else { panic!("{} has no default", key.name) };
+        // The key that a bound refers to has its default.
+        let other = |name| keys::find(name).unwrap().default_value().parse::<u64>().unwrap();
+        let min = match bounds.min {
+            Min::Fixed(min) => min,
+            Min::Times(n, name) => n * other(name),
+            Min::Above(name) => other(name) + 1,
+        };
+        let refused = |value: i128| {
+            // Keys whose bounds refer to this key may be refused too.
+            let problems = load(GOOD, &[(&env, &value.to_string())], ServeArgs::default()).err().unwrap_or_default();
+            problems.into_iter().find(|p| p.key == key.name)
+        };
+        for good in [i128::from(min), default.parse().unwrap(), i128::from(bounds.max)] {
+            assert_eq!(refused(good), None, "{} = {good}", key.name);
+        }
+        for bad in [i128::from(min) - 1, i128::from(bounds.max) + 1] {
+            let problem = refused(bad).unwrap_or_else(|| panic!("{} = {bad} is accepted", key.name));
+            assert_eq!(problem.origin, env);
+            assert_eq!(problem.rule, format!("must be {min} to {}, is {bad}", bounds.max));
+        }
+    }
+}
+
+#[test]
+fn each_choice_in_the_table_of_keys_is_accepted() {
+    for key in KEYS {
+        let Type::Choice(choices) = key.of else { continue };
+        let env = format!("TAFFRAIL_{}", key.name.replace('.', "_").to_uppercase());
+        for choice in choices {
+            let problems = load(GOOD, &[(&env, choice)], ServeArgs::default()).err().unwrap_or_default();
+            assert!(!problems.iter().any(|p| p.key == key.name), "{} = {choice}: {problems:?}", key.name);
+        }
     }
 }
 
@@ -132,7 +172,7 @@ fn single_needs_nothing_but_a_directory() {
 }
 
 #[test]
-fn the_log_is_told_by_one_level_and_by_directives_that_must_be_such() {
+fn log_level_and_log_filter_are_checked() {
     let config = load(GOOD, &[], ServeArgs::default()).unwrap();
     assert_eq!((config.log_level, config.log_filter.as_str()), (LevelFilter::INFO, ""));
     let lines = format!("{GOOD}[log]\nlevel = \"off\"\nfilter = \"openraft=debug, taffrail_raft=trace\"\n");
@@ -156,12 +196,12 @@ fn the_log_is_told_by_one_level_and_by_directives_that_must_be_such() {
 fn a_required_key_of_another_type_is_one_problem() {
     let problems = load("[node]\ndata_dir = 5\ncluster = \"main\"\n", &[], ServeArgs::default()).unwrap_err();
     let of_it: Vec<String> = problems.iter().filter(|p| p.key == "node.data_dir").map(|p| p.rule.clone()).collect();
-    assert_eq!(of_it, ["must be a text, is the whole number 5"]);
+    assert_eq!(of_it, ["must be a string, is the integer 5"]);
 }
 
 #[test]
-fn a_number_that_is_out_of_its_bounds_is_told_so_whatever_its_sign() {
-    for (value, says) in [("-5", "must be 10 to 10000, is -5"), ("10001", "is 10001"), ("1e3", "a whole number")] {
+fn an_integer_out_of_its_bounds_is_reported_whatever_its_sign() {
+    for (value, says) in [("-5", "must be 10 to 10000, is -5"), ("10001", "is 10001"), ("1e3", "an integer")] {
         let problems = load(GOOD, &[("TAFFRAIL_RAFT_HEARTBEAT_MS", value)], ServeArgs::default()).unwrap_err();
         assert!(problems.iter().any(|p| p.key == "raft.heartbeat_ms" && p.rule.contains(says)), "{problems:?}");
     }

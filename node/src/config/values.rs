@@ -1,6 +1,9 @@
-//! Values by key as texts, where each came from, and what is wrong with them.
+//! Values by key as strings, the origin of each, and the problems found in them.
 
-use super::keys;
+use super::{
+    key::{Integer, Min, Presence, Type, listed},
+    keys, suggestion,
+};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// One thing wrong with the configuration.
@@ -20,10 +23,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How much of a value a problem shows: the termination log has room for few lines.
+/// Characters of a value that a problem quotes: the termination log has room for few lines.
 const SHOWN_MAX: usize = 80;
 
-/// A value as a problem shows it.
+/// Quotes a value for a problem, cut to [`SHOWN_MAX`].
 pub(super) fn shown(value: &str) -> String {
     match value.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{:?}...", &value[..end]),
@@ -31,48 +34,86 @@ pub(super) fn shown(value: &str) -> String {
     }
 }
 
-/// Values by key.
+/// Values by key, each with its origin, and the problems found so far.
 #[derive(Default)]
 pub(super) struct Values {
     values: BTreeMap<&'static str, (String, String)>,
+    /// Integers that were checked already: the bounds of other keys refer to them.
+    integers: BTreeMap<&'static str, u64>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl Values {
-    /// Sets a key that was found, or notes that there is none of this name.
+    /// Sets a key, or records a problem when no key has this name.
     pub(super) fn set(&mut self, name: &str, value: String, origin: &str) {
         match keys::find(name) {
             Some(k) => drop(self.values.insert(k.name, (value, origin.to_owned()))),
-            None => self.problem(name, origin, keys::unknown(name)),
+            None => self.problem(name, origin, suggestion::unknown(name)),
         }
     }
+
     pub(super) fn problem(&mut self, key: &str, origin: &str, rule: impl Into<String>) {
         // One line each, whatever a parser says: the termination log and `kubectl` show lines.
         let rule = rule.into().split_whitespace().collect::<Vec<_>>().join(" ");
         self.problems.push(Problem { key: key.to_owned(), origin: origin.to_owned(), rule });
     }
-    pub(super) fn get(&self, name: &str) -> (String, String) {
-        self.values.get(name).cloned().unwrap_or_else(|| {
-            let default = keys::find(name).map_or("", |k| k.default);
-            (default.to_owned(), "default".to_owned())
-        })
-    }
-    pub(super) fn text(&self, name: &str) -> Option<String> {
+
+    /// The value of a string that may be absent.
+    pub(super) fn optional(&self, name: &str) -> Option<String> {
         Some(self.get(name).0).filter(|v| !v.is_empty())
     }
-    pub(super) fn required(&mut self, name: &str) -> String {
+
+    /// The value of a string; a problem when the value is empty and the table of keys requires it.
+    pub(super) fn string(&mut self, name: &str) -> String {
         let (value, origin) = self.get(name);
-        // One that was given wrongly is not missing too.
-        if value.is_empty() && !self.problems.iter().any(|p| p.key == name) {
+        // A value of the wrong type was recorded already; the key is not missing too.
+        if value.is_empty() && self.requires(name) && !self.problems.iter().any(|p| p.key == name) {
             self.problem(name, &origin, "is required");
         }
         value
     }
-    pub(super) fn number(&mut self, name: &str, min: u64, max: u64) -> u64 {
+
+    /// The items of a list; a problem as for [`Values::string`].
+    pub(super) fn list(&mut self, name: &str) -> Vec<String> {
+        self.string(name).split(',').map(str::trim).filter(|s| !s.is_empty()).map(ToOwned::to_owned).collect()
+    }
+
+    /// Records that the value of a choice is none of its choices.
+    pub(super) fn not_a_choice(&mut self, name: &str, remedy: &str) {
         let (value, origin) = self.get(name);
-        // Wider than any bound, so that one that is out of them is told so, whatever its sign.
+        let choices = match keys::find(name).map(|k| k.of) {
+            Some(Type::Choice(choices)) => listed(choices),
+            Some(Type::String | Type::Integer(_) | Type::StringList) | None => String::new(),
+        };
+        self.problem(name, &origin, format!("must be {choices}, is {}{remedy}", shown(&value)));
+    }
+
+    /// The value of an integer, checked against the bounds in the table of keys. With a problem the smallest allowed value.
+    pub(super) fn integer(&mut self, name: &str) -> u64 {
+        if let Some(checked) = self.integers.get(name) {
+            return *checked;
+        }
+        let Some(key) = keys::find(name) else { return 0 };
+        let Type::Integer(bounds) = key.of else { return 0 };
+        let min = self.min(&bounds);
+        let checked = self.within(name, min, bounds.max);
+        self.integers.insert(key.name, checked);
+        checked
+    }
+
+    fn min(&mut self, bounds: &Integer) -> u64 {
+        match bounds.min {
+            Min::Fixed(min) => min,
+            Min::Times(n, other) => self.integer(other) * n,
+            Min::Above(other) => self.integer(other) + 1,
+        }
+    }
+
+    fn within(&mut self, name: &str, min: u64, max: u64) -> u64 {
+        let (value, origin) = self.get(name);
+        // Wider than any bound, so that a value out of bounds is reported as such, whatever its sign.
         let Ok(wide) = value.parse::<i128>() else {
-            self.problem(name, &origin, format!("must be a whole number, is {}", shown(&value)));
+            self.problem(name, &origin, format!("must be an integer, is {}", shown(&value)));
             return min;
         };
         match u64::try_from(wide) {
@@ -83,6 +124,7 @@ impl Values {
             }
         }
     }
+
     pub(super) fn address(&mut self, name: &str) -> SocketAddr {
         let (value, origin) = self.get(name);
         value.parse().unwrap_or_else(|_| {
@@ -90,15 +132,29 @@ impl Values {
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
-    /// Checks `HOST:PORT`, where the host may be a name: peers are told names as well as addresses.
+
+    /// Checks `HOST:PORT`. The host may be a name: peers announce names as well as addresses.
     pub(super) fn host_port(&mut self, name: &str, value: &str) {
         if !is_host_port(value) {
             let (_, origin) = self.get(name);
             self.problem(name, &origin, format!("must be HOST:PORT with a port of 1 to 65535, is {}", shown(value)));
         }
     }
-    pub(super) fn list(&self, name: &str) -> Vec<String> {
-        self.get(name).0.split(',').map(str::trim).filter(|s| !s.is_empty()).map(ToOwned::to_owned).collect()
+
+    /// The value of a key and its origin.
+    pub(super) fn get(&self, name: &str) -> (String, String) {
+        self.values.get(name).cloned().unwrap_or_else(|| {
+            let default = keys::find(name).map_or("", |k| k.default_value());
+            (default.to_owned(), "default".to_owned())
+        })
+    }
+
+    fn requires(&self, name: &str) -> bool {
+        match keys::find(name).map(|k| k.presence) {
+            Some(Presence::Required) => true,
+            Some(Presence::RequiredWhen(other, value)) => self.get(other).0 == value,
+            Some(Presence::Optional) | None => false,
+        }
     }
 }
 

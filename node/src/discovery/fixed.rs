@@ -1,11 +1,11 @@
-//! A list that does not change: from configuration, or empty for a node that is alone.
+//! A fixed list of candidates: `discovery.peers`, or an empty list for a single node.
 
 use super::Candidates;
 use std::collections::BTreeSet;
 use tokio::sync::watch;
 
-/// Candidates that stay as they are. The sender is returned too: the watch ends with it.
+/// Candidates that never change. The watch ends when the sender is dropped.
 #[must_use]
-pub fn candidates(addresses: &[String]) -> (watch::Sender<BTreeSet<String>>, Candidates) {
+pub(crate) fn candidates(addresses: &[String]) -> (watch::Sender<BTreeSet<String>>, Candidates) {
     watch::channel(addresses.iter().cloned().collect())
 }

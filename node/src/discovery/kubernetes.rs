@@ -1,5 +1,7 @@
-//! Peers from the EndpointSlices of the headless peer Service. The only user of the Kubernetes API in the node, and the
-//! node serves on without it: a watch that fails is tried again for ever, and the last table stays.
+//! Candidates from the EndpointSlices of the headless peer Service.
+//!
+//! No other module of the node uses the Kubernetes API, and the node serves without the API: a failed watch is retried
+//! without end, and the last table stays in force.
 
 use super::{Candidates, remembered};
 use futures::TryStreamExt;
@@ -19,28 +21,28 @@ use tokio_util::sync::CancellationToken;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_CLIENT: Duration = Duration::from_secs(5);
-/// How long one watch call lasts. Also bounds (plus a margin of the library) how long a connection that died without a
-/// word is taken for a quiet one; the library's default would be almost five minutes.
+/// Duration of one watch call. Also bounds (plus a margin of the library) the time until a dead connection is noticed; the
+/// library's default is almost five minutes.
 const WATCH_SECONDS: u32 = 60;
-/// Longer than a quiet watch: this is for lists whose answer never comes, which nothing else ends.
+/// Longer than a watch without events. Ends list calls whose answer never arrives, which no other timeout covers.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// What to watch.
+/// The Service to watch, and what its addresses are used for.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Namespace of the Service.
-    pub namespace: String,
-    /// The headless Service of the peers.
-    pub service: String,
-    /// The port peers listen on.
-    pub port: u16,
-    /// Where the last good table is kept.
-    pub data_dir: PathBuf,
+    pub(crate) namespace: String,
+    /// Name of the headless Service of the peers.
+    pub(crate) service: String,
+    /// Port on which peers listen.
+    pub(crate) port: u16,
+    /// Directory that keeps the last table.
+    pub(crate) data_dir: PathBuf,
 }
 
 /// Starts with the remembered table and follows the EndpointSlices until `stop`.
 #[must_use]
-pub fn candidates(config: Config, stop: CancellationToken) -> Candidates {
+pub(crate) fn candidates(config: Config, stop: CancellationToken) -> Candidates {
     let (tx, rx) = watch::channel(remembered::load(&config.data_dir));
     rt::spawn(async move {
         tokio::select! {
@@ -52,18 +54,11 @@ pub fn candidates(config: Config, stop: CancellationToken) -> Candidates {
     rx
 }
 
-async fn client() -> Result<Client, String> {
-    let mut config = kube::Config::infer().await.map_err(|e| e.to_string())?;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
-    Client::try_from(config).map_err(|e| e.to_string())
-}
-
 async fn follow(config: &Config, tx: &watch::Sender<BTreeSet<String>>) {
     let client = loop {
         match client().await {
             Ok(client) => break client,
-            Err(error) => tracing::warn!(%error, "no access to the Kubernetes API; peers are those remembered"),
+            Err(error) => tracing::warn!(%error, "no access to the Kubernetes API; the remembered peers stay in use"),
         }
         tokio::time::sleep(RETRY_CLIENT).await;
     };
@@ -83,7 +78,7 @@ async fn follow(config: &Config, tx: &watch::Sender<BTreeSet<String>>) {
             Ok(Some(_)) => {
                 let slices: Vec<_> = store.state();
                 let found = addresses(slices.iter().map(AsRef::as_ref), config.port);
-                // An empty list says that the Service is young or gone, not that there are no peers.
+                // An empty list means that the Service is new or deleted, not that no peer exists.
                 if found.is_empty() || *tx.borrow() == found {
                     continue;
                 }
@@ -96,8 +91,15 @@ async fn follow(config: &Config, tx: &watch::Sender<BTreeSet<String>>) {
     }
 }
 
-/// Merges slices and address families: one address per pod. `ready` says nothing here (the Service publishes pods that
-/// are not ready), so a pod counts until it is terminating and no longer serves.
+async fn client() -> Result<Client, String> {
+    let mut config = kube::Config::infer().await.map_err(|e| e.to_string())?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(READ_TIMEOUT);
+    Client::try_from(config).map_err(|e| e.to_string())
+}
+
+/// Merges slices and address families into one address per pod. The condition `ready` is ignored, because the Service
+/// publishes pods that are not ready; a pod counts until it is terminating and no longer serving.
 fn addresses<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, port: u16) -> BTreeSet<String> {
     let mut by_pod: BTreeMap<String, String> = BTreeMap::new();
     for slice in slices {

@@ -1,11 +1,15 @@
-//! Where peers may be found. A candidate is a hint; the handshake is the proof.
+//! Addresses at which peers may be. A candidate is a hint; the handshake of a connection proves who the peer is.
+//!
+//! - `source`: starts the source that the configuration names: `kubernetes` (EndpointSlices of a Service) or `fixed` (a list).
+//! - `remembered`: keeps the last table of `kubernetes` for a start without the API server.
 
-pub mod fixed;
-pub mod kubernetes;
-pub mod remembered;
+pub(crate) mod fixed;
+pub(crate) mod kubernetes;
+pub(crate) mod remembered;
+pub(crate) mod source;
 
 use std::collections::BTreeSet;
 use tokio::sync::watch;
 
-/// Addresses (`host:port`) at which peers may be; changes as they come and go.
-pub type Candidates = watch::Receiver<BTreeSet<String>>;
+/// Addresses (`host:port`) at which peers may be, updated as pods come and go.
+pub(crate) type Candidates = watch::Receiver<BTreeSet<String>>;

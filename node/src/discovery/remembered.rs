@@ -1,6 +1,6 @@
-//! The last good peer table, kept in the data directory and used at a start without the API server.
+//! The last peer table, kept in the data directory for a start without the API server.
 
-use crate::identity::write_atomically;
+use crate::atomic_file;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, path::Path};
 
@@ -14,9 +14,9 @@ struct Remembered {
     addresses: BTreeSet<String>,
 }
 
-/// What was remembered. A table that cannot be read is worth nothing, not an error: it only holds hints.
+/// The remembered table. An unreadable table counts as empty, since its addresses are only hints.
 #[must_use]
-pub fn load(data_dir: &Path) -> BTreeSet<String> {
+pub(crate) fn load(data_dir: &Path) -> BTreeSet<String> {
     let Ok(bytes) = std::fs::read(data_dir.join(FILE)) else { return BTreeSet::new() };
     match serde_json::from_slice::<Remembered>(&bytes) {
         Ok(r) if r.format == FORMAT => r.addresses,
@@ -31,14 +31,14 @@ pub fn load(data_dir: &Path) -> BTreeSet<String> {
     }
 }
 
-/// Remembers `addresses`.
-pub fn save(data_dir: &Path, addresses: &BTreeSet<String>) {
+/// Stores the table.
+pub(crate) fn save(data_dir: &Path, addresses: &BTreeSet<String>) {
     let remembered = Remembered { format: FORMAT, addresses: addresses.clone() };
     let written = serde_json::to_vec_pretty(&remembered)
         .map_err(|e| e.to_string())
-        .and_then(|bytes| write_atomically(data_dir, FILE, &bytes).map_err(|e| e.to_string()));
+        .and_then(|bytes| atomic_file::write(data_dir, FILE, &bytes).map_err(|e| e.to_string()));
     if let Err(error) = written {
-        tracing::warn!(%error, "the peer table could not be remembered");
+        tracing::warn!(%error, "the peer table could not be stored");
     }
 }
 

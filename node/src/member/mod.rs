@@ -16,6 +16,7 @@ pub mod deadline;
 pub mod fence;
 pub mod gateway_adapter;
 pub mod lifecycle;
+#[expect(clippy::module_inception, reason = "the file holds the type that the folder is about")]
 pub mod member;
 pub mod operations;
 pub mod peer_handler;

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-/// Compares `text` with the golden file at `path` below this crate. With `TAFFRAIL_FIX` set, records new lines first; a line
-/// that stands in the file is never removed, because its bytes are on disks.
+/// Compares `text` with the golden file at `path` below this crate. With `TAFFRAIL_FIX` set, records new lines first; a
+/// line that stands in the file is never removed, because its bytes are on disks.
 pub(crate) fn check(path: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let recorded = std::fs::read_to_string(&path).unwrap();

@@ -1,8 +1,8 @@
 //! The state database of a node and the state machines over it.
 //!
-//! Owns every key and value of the database ([`store::schema`], [`store::codec`], [`catalogue::codec`]), and the rule that
-//! data and applied log id change in one write. Never decides an outcome (the rules are in `taffrail_core`), never orders
-//! commands (`taffrail_raft` does), and knows neither the gateway nor Kubernetes.
+//! Owns every key and value of the database ([`store::schema`], [`store::codec`], [`catalogue::codec`]), and the rule
+//! that data and applied log id change in one write. Never decides an outcome (the rules are in `taffrail_core`), never
+//! orders commands (`taffrail_raft` does), and knows neither the gateway nor Kubernetes.
 //!
 //! - [`store`]: stores of events. [`StoreMachine`](store::store_machine::StoreMachine) applies,
 //!   [`Reader`](store::reader::Reader) reads, [`Replica`](store::replica::Replica) serves the gateway.

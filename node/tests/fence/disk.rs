@@ -1,4 +1,4 @@
-//! The disk of a node that does not run.
+//! Reads and changes the disk of a stopped node.
 
 use std::{path::Path, sync::Arc};
 use taffrail_core::ids::{Digest, GroupId};
@@ -9,7 +9,7 @@ use taffrail_storage::store::{
     state_db::{Batch, Medium, StateDb},
 };
 
-/// Replicas that ever lived there.
+/// All replicas that the log of the node knows.
 pub(crate) async fn replicas(data: &Path) -> Vec<(LogKey, ReplicaState)> {
     let log = RocksdbLog::open(&data.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
     let log = Arc::new(log);
@@ -18,7 +18,8 @@ pub(crate) async fn replicas(data: &Path) -> Vec<(LogKey, ReplicaState)> {
     replicas
 }
 
-/// Makes the only store's replica one that has applied something else; gives the digest before and after, as read back.
+/// Changes the digest of the only store's replica, as if it had applied another entry. Returns the digests before and after,
+/// as read back.
 pub(crate) async fn spoil(data: &Path) -> (Digest, Digest) {
     let live = replicas(data).await.into_iter().find_map(|(key, state)| match state {
         ReplicaState::Live(partition) if key.group != GroupId::SYSTEM => Some(partition),

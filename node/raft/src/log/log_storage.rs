@@ -1,5 +1,5 @@
-//! [`LogStorage`]: openraft's view of the log of one replica. Ids of all entries and recent payloads are in memory; older
-//! payloads are read back. No entry is reported as flushed before the disk has synced it.
+//! [`LogStorage`]: openraft's view of the log of one replica. Ids of all entries and recent payloads are in memory;
+//! older payloads are read back. No entry is reported as flushed before the disk has synced it.
 
 use super::{LogDisk, LogKey, LogOp, Recovered, write_synced};
 use crate::{
@@ -190,9 +190,9 @@ impl RaftLogReader<TypeConfig> for LogStorage {
         Ok(out)
     }
 
-    /// Replication does not check where the answer starts: when the head of the range is purged meanwhile, or all of it, the
-    /// answer becomes an append with a hole, which `network` refuses; that ends the session and the next one sends a snapshot.
-    /// (Answering nothing instead would keep a session alive that never advances.)
+    /// Replication does not check where the answer starts: when the head of the range is purged meanwhile, or all of
+    /// it, the answer becomes an append with a hole, which `network` refuses; that ends the session and the next one
+    /// sends a snapshot. (Answering nothing instead would keep a session alive that never advances.)
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         loop {
             let (first, after) = self.bounds();

@@ -1,8 +1,8 @@
 //! The durable log and vote of all groups of a node.
 //!
-//! [`LogDisk`] is the port to stable storage: [`RocksdbLog`](rocksdb_log::RocksdbLog) writes to RocksDB with synced writes,
-//! the simulator models a disk that loses unsynced writes. [`LogStorage`](log_storage::LogStorage) is openraft's view of the
-//! log of one replica, with recent entries in memory.
+//! [`LogDisk`] is the port to stable storage: [`RocksdbLog`](rocksdb_log::RocksdbLog) writes to RocksDB with synced
+//! writes, the simulator models a disk that loses unsynced writes. [`LogStorage`](log_storage::LogStorage) is
+//! openraft's view of the log of one replica, with recent entries in memory.
 
 pub mod log_storage;
 pub mod rocksdb_log;
@@ -54,8 +54,8 @@ pub struct Recovered {
     pub entries: Vec<(u64, Bytes)>,
 }
 
-/// Proof of a divergence: the replica reached a different state than the majority of its group's voters after applying the
-/// same entries.
+/// Proof of a divergence: the replica reached a different state than the majority of its group's voters after applying
+/// the same entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FenceMark {
     /// The partition to delete when the replica is removed.
@@ -81,9 +81,9 @@ pub enum ReplicaState {
 
 /// Stable storage for the log of all groups of a node.
 ///
-/// [`LogStorage`](log_storage::LogStorage) and the node submit writes; an implementation carries them out in the order of
-/// submission and calls `done` only after the write is on stable storage, or has failed. A write that has failed is never
-/// retried: the implementation reports it, and the node ends.
+/// [`LogStorage`](log_storage::LogStorage) and the node submit writes; an implementation carries them out in the order
+/// of submission and calls `done` only after the write is on stable storage, or has failed. A write that has failed is
+/// never retried: the implementation reports it, and the node ends.
 #[async_trait::async_trait]
 pub trait LogDisk: Send + Sync + 'static {
     /// Queues a write; waits only while the queue is full. `done` is called after the sync.

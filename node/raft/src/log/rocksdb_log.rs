@@ -1,5 +1,5 @@
-//! [`RocksdbLog`]: the log of all groups in RocksDB. One database, write-ahead log on, one writer thread that turns everything queued into one
-//! batch and one sync. A failed sync is never retried: the process is told to end.
+//! [`RocksdbLog`]: the log of all groups in RocksDB. One database, write-ahead log on, one writer thread that turns
+//! everything queued into one batch and one sync. A failed sync is never retried: the process is told to end.
 //!
 //! Keys (big-endian): kind, group u64, replica u64 [, index u64]. Kinds are listed in `Kind`.
 
@@ -33,7 +33,8 @@ enum Kind {
 const LIVE: u8 = 1;
 /// Value of a removed replica.
 const DELETED: u8 = 2;
-/// Value of a fenced replica: this byte, the partition, the index, its digest there and the majority's. More may follow.
+/// Value of a fenced replica: this byte, the partition, the index, its digest there and the majority's. More may
+/// follow.
 const FENCED: u8 = 3;
 
 fn key(kind: Kind, of: LogKey) -> [u8; 17] {
@@ -101,8 +102,9 @@ impl RocksdbLog {
         Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
     }
 
-    /// Waits until the writer has carried out what was submitted before, and has ended; what comes later is refused. To be
-    /// called before the process ends, outside of async code: RocksDB's own statics must outlive every thread that uses it.
+    /// Waits until the writer has carried out what was submitted before, and has ended; what comes later is refused. To
+    /// be called before the process ends, outside of async code: RocksDB's own statics must outlive every thread that
+    /// uses it.
     pub fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(writer) = writer else { return };

@@ -1,5 +1,5 @@
-//! [`GrpcTransport`]: the transport over tonic. One task per address keeps a connection, verifies it by a handshake every
-//! second, and drops it when the handshake fails. Only verified connections carry frames.
+//! [`GrpcTransport`]: the transport over tonic. One task per address keeps a connection, verifies it by a handshake
+//! every second, and drops it when the handshake fails. Only verified connections carry frames.
 
 use super::{
     CallError, PeerTransport, Request,

@@ -1,6 +1,6 @@
 //! The transport between nodes. [`PeerTransport`] sends: [`grpc`] over tonic, the simulator over a network of its own.
-//! [`server`] receives, checks the sender, and hands each frame to a [`Handler`](dispatch::Handler). [`table`] holds the
-//! verified connections.
+//! [`server`] receives, checks the sender, and hands each frame to a [`Handler`](dispatch::Handler). [`table`] holds
+//! the verified connections.
 
 pub mod dispatch;
 pub mod grpc;
@@ -45,8 +45,8 @@ pub enum CallError {
 
 /// Carries requests to peers.
 ///
-/// Consensus calls it from many tasks at once; an implementation neither retries nor reorders, and answers each call at most
-/// once.
+/// Consensus and the node call it from many tasks at once. An implementation never retries, and concurrent calls may
+/// arrive in any order.
 pub trait PeerTransport: Send + Sync + 'static {
     /// Sends a request and waits for its answer, at most `ttl`.
     fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>>;

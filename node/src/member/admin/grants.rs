@@ -1,9 +1,6 @@
-//! The one right to take a node away.
+//! The disruption grant: the right to take one node of the cluster down.
 
-use super::{
-    answer::{node, propose},
-    view,
-};
+use super::{cluster_view, parse::node, propose::propose};
 use crate::member::member::Member;
 use std::sync::Arc;
 use taffrail_core::{
@@ -18,7 +15,7 @@ const HOLDER_BYTES_MAX: usize = 128;
 const TTL_MS_MIN: u64 = 1_000;
 const TTL_MS_MAX: u64 = 3_600_000;
 
-/// The planner gives back what is held under the name of replacements; nobody else may take it for its own.
+/// Checks the name of a holder. The name of replacements is reserved, because the planner releases grants under it.
 fn may_hold(holder: &str) -> Result<(), Status> {
     if holder.is_empty() || holder.len() > HOLDER_BYTES_MAX {
         return Err(Status::invalid_argument("holder: must be 1 to 128 bytes"));
@@ -29,7 +26,7 @@ fn may_hold(holder: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// Grants one node to one holder, if no other grant lives and every group can do without the node.
+/// Grants one node to one holder, unless another grant is live or a group would lose its quorum.
 pub(super) async fn acquire(
     member: &Arc<Member>,
     request: pb::AcquireDisruptionRequest,
@@ -37,8 +34,8 @@ pub(super) async fn acquire(
     let id = node(request.node_id)?;
     may_hold(&request.holder)?;
     let denied = |why: String| Ok(pb::AcquireDisruptionResponse { granted: false, denied_by: why });
-    let view = view::fresh(member).await?;
-    match view::of_node(&view, id) {
+    let view = cluster_view::fresh(member).await?;
+    match cluster_view::of_node(&view, id) {
         None => return denied(format!("there is no node {id}")),
         Some(seen) if !seen.disruption_blocked_by.is_empty() => return denied(seen.disruption_blocked_by.clone()),
         Some(_) => {}
@@ -52,22 +49,22 @@ pub(super) async fn acquire(
     Ok(pb::AcquireDisruptionResponse { granted: true, denied_by: String::new() })
 }
 
-/// Ends a grant, but not before the node has caught up.
+/// Releases a grant once the node has caught up.
 pub(super) async fn release(
     member: &Arc<Member>,
     request: pb::ReleaseDisruptionRequest,
 ) -> Result<pb::ReleaseDisruptionResponse, Status> {
     let id = node(request.node_id)?;
-    let view = view::fresh(member).await?;
-    if view::of_node(&view, id).is_some_and(|n| !n.caught_up) {
+    let view = cluster_view::fresh(member).await?;
+    if cluster_view::of_node(&view, id).is_some_and(|n| !n.caught_up) {
         return Ok(pb::ReleaseDisruptionResponse { released: false });
     }
     propose(member, Kind::ReleaseGrant { node: id, holder: request.holder }).await?;
     Ok(pb::ReleaseDisruptionResponse { released: true })
 }
 
-/// The grant that a replacement goes on under. Whoever wants it may have taken the lost node's grant already, as before
-/// any other step on a node; then that one counts. `Err`: what has the grant instead.
+/// Acquires the grant for a replacement. A live grant for the lost node counts, because the operator acquires one before each
+/// step on a node. The inner error names the other node that holds the grant.
 pub(super) async fn for_replacement(member: &Member, lost: NodeId) -> Result<Result<(), Refused>, Status> {
     let kind = Kind::AcquireGrant { node: lost, holder: REPLACEMENT.to_owned(), ttl_us: REPLACEMENT_TTL_US };
     match propose(member, kind).await? {
@@ -81,8 +78,8 @@ pub(super) async fn for_replacement(member: &Member, lost: NodeId) -> Result<Res
     }
 }
 
-/// Gives back what `for_replacement` took for a replacement that was refused.
-pub(super) async fn not_replaced(member: &Member, lost: NodeId) -> Result<(), Status> {
+/// Releases the grant of [`for_replacement`] after a refused replacement.
+pub(super) async fn release_replacement(member: &Member, lost: NodeId) -> Result<(), Status> {
     propose(member, Kind::ReleaseGrant { node: lost, holder: REPLACEMENT.to_owned() }).await.map(drop)
 }
 

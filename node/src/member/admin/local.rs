@@ -1,11 +1,8 @@
-//! How this node is, and how it begins: answered by itself, in every state of its life.
+//! RPCs about this node (`Status`, `Bootstrap`, `Join`). Each node answers them itself in every state of its lifecycle; they
+//! are never forwarded.
 
-use super::{
-    Service,
-    answer::{TIMEOUT, uuid},
-};
-use crate::member::lifecycle::LifecycleRequest;
-use crate::member::readiness::Readiness;
+use super::{Service, parse::uuid, propose::TIMEOUT};
+use crate::member::{lifecycle::LifecycleRequest, readiness::Readiness};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
 use taffrail_proto::admin::{self as pb, Lifecycle, NodeStatus};
 use tokio::sync::oneshot;
@@ -23,7 +20,7 @@ impl Service {
     pub(super) async fn join_cluster(&self, request: pb::JoinRequest) -> Result<pb::JoinResponse, Status> {
         self.check_disk(&request.disk_id)?;
         let cluster = ClusterId::new(uuid("cluster_id", &request.cluster_id)?);
-        // A node that is joining already does not listen: it has what it needs.
+        // A node that already joins this cluster reads no requests, and needs none.
         if self.disk.borrow().cluster == Some(cluster) {
             return Ok(pb::JoinResponse {});
         }
@@ -38,7 +35,9 @@ impl Service {
         if is == Some(wanted) {
             Ok(())
         } else {
-            Err(Status::failed_precondition("disk_id: this node has another disk"))
+            Err(Status::failed_precondition(
+                "disk_id: this node has another disk; read its Status for the current disk_id",
+            ))
         }
     }
 
@@ -51,7 +50,7 @@ impl Service {
         match tokio::time::timeout(TIMEOUT * 3, answer).await {
             Ok(Ok(done)) => done.map_err(Status::failed_precondition),
             Ok(Err(_)) => Err(Status::unavailable("this node is stopping")),
-            Err(_) => Err(Status::deadline_exceeded("this node is still at it")),
+            Err(_) => Err(Status::deadline_exceeded("still in progress; retry")),
         }
     }
 

@@ -1,15 +1,18 @@
-//! `taffrail.admin.v1`: what the operator asks.
+//! `taffrail.admin.v1`: the service for the operator.
 //!
-//! - `service`: the service, and who answers a call. `here`: how this node is, and its beginning.
-//! - `view`: the cluster as the coordinator sees it. `stores`, `nodes`, `grants`: what changes it.
-//! - `answer`: what was asked for and what was refused, on the wire.
+//! - `service`: [`Service`], which answers a call or forwards it to the coordinator.
+//! - `local`: RPCs about this node, which are never forwarded.
+//! - `cluster_view`: the cluster as the coordinator observes it.
+//! - `stores`, `nodes`, `grants`: RPCs that change the catalogue.
+//! - `parse`: ids in requests. `propose`: commands for the catalogue, and refusals as gRPC statuses.
 
-mod answer;
+mod cluster_view;
 mod grants;
 mod local;
 mod nodes;
+mod parse;
+mod propose;
 mod service;
 mod stores;
-mod view;
 
 pub use service::Service;

@@ -1,8 +1,9 @@
-//! Nodes that leave: drained, or lost and replaced.
+//! RPCs that remove nodes: drain, cancel a drain, replace a lost node.
 
 use super::{
-    answer::{node, propose, propose_if_needed, refused},
-    grants, view,
+    cluster_view, grants,
+    parse::node,
+    propose::{propose, propose_if_needed, refused},
 };
 use crate::member::member::Member;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use taffrail_core::{
 use taffrail_proto::admin::{self as pb, ClusterView};
 use tonic::Status;
 
-/// Moves everything off a node; asked again until it is done.
+/// Moves all replicas off a node. The operator repeats the call until it is done.
 pub(super) async fn drain(
     member: &Arc<Member>,
     request: pb::DrainNodeRequest,
@@ -23,7 +24,7 @@ pub(super) async fn drain(
     if let CatalogueOutcome::Refused(why) = propose_if_needed(member, Kind::Drain(id)).await? {
         return Err(refused(&why));
     }
-    let view = view::fresh(member).await?;
+    let view = cluster_view::fresh(member).await?;
     let done = gone(&member.applied(), id);
     let blocked = view
         .stores
@@ -35,12 +36,12 @@ pub(super) async fn drain(
             let name = store.store.as_ref().map_or("", |s| s.name.as_str());
             (store.reason.clone(), format!("store {name}: {}", store.waiting_for))
         }
-        None => (String::new(), view::of_node(&view, id).map(|n| n.waiting_for.clone()).unwrap_or_default()),
+        None => (String::new(), cluster_view::of_node(&view, id).map(|n| n.waiting_for.clone()).unwrap_or_default()),
     };
     Ok(pb::DrainNodeResponse { done, reason, waiting_for })
 }
 
-/// Takes a drain back.
+/// Cancels a drain.
 pub(super) async fn cancel_drain(
     member: &Member,
     request: pb::CancelDrainRequest,
@@ -52,7 +53,7 @@ pub(super) async fn cancel_drain(
     Ok(pb::CancelDrainResponse {})
 }
 
-/// Gives a lost node up, under the disruption grant; asked again until it is done.
+/// Replaces a lost node under the disruption grant. The operator repeats the call until it is done.
 pub(super) async fn replace(
     member: &Arc<Member>,
     request: pb::ReplaceNodeRequest,
@@ -60,7 +61,7 @@ pub(super) async fn replace(
     let old = node(request.old_node_id)?;
     let new = (request.new_node_id != 0).then(|| NodeId::new(request.new_node_id));
     let waits = |waiting_for: String| Ok(pb::ReplaceNodeResponse { done: false, waiting_for });
-    let seen = view::fresh(member).await?;
+    let seen = cluster_view::fresh(member).await?;
     if !given_up(&member.applied(), old) {
         if let Some(why) = needed(&seen, old) {
             return waits(format!("the node is still needed: {why}"));
@@ -69,7 +70,7 @@ pub(super) async fn replace(
             return waits(format!("the disruption grant: {why}"));
         }
         if let CatalogueOutcome::Refused(why) = propose(member, Kind::Replace { old, new }).await? {
-            grants::not_replaced(member, old).await?;
+            grants::release_replacement(member, old).await?;
             return Err(refused(&why));
         }
     } else if let CatalogueOutcome::Refused(why) = propose_if_needed(member, Kind::Replace { old, new }).await? {
@@ -80,7 +81,7 @@ pub(super) async fn replace(
     Ok(pb::ReplaceNodeResponse { done: gone(&member.applied(), old), waiting_for })
 }
 
-/// The node is being replaced, or was.
+/// True for a node that is being replaced or was removed.
 fn given_up(c: &Catalogue, id: NodeId) -> bool {
     gone(c, id) || c.nodes.get(&id).is_some_and(|n| matches!(n.state, NodeState::Replacing { .. }))
 }
@@ -89,9 +90,10 @@ fn gone(c: &Catalogue, id: NodeId) -> bool {
     c.nodes.get(&id).is_none_or(|n| matches!(n.state, NodeState::Removed { .. }))
 }
 
-/// Only a node that every group can do without is given up.
+/// The reason for which a node must not be replaced: a group would lose its quorum without this node.
 fn needed(view: &ClusterView, id: NodeId) -> Option<String> {
-    let blocked = view::of_node(view, id).map(|n| n.disruption_blocked_by.clone()).filter(|why| !why.is_empty());
+    let blocked =
+        cluster_view::of_node(view, id).map(|n| n.disruption_blocked_by.clone()).filter(|why| !why.is_empty());
     let half = || half_of_the_system(view, id).then(|| "it is one of two voters of the system group".to_owned());
     blocked.or_else(half)
 }

@@ -1,10 +1,12 @@
-//! `Status`, `Bootstrap` and `Join` are about this node; everything else is a matter of the cluster and is passed on to the
-//! coordinator, once.
+//! [`Service`]: answers `Status`, `Bootstrap` and `Join` on this node, and all other RPCs on the coordinator. A call is
+//! forwarded at most once.
 
 use super::{
-    answer::{TIMEOUT, node},
-    grants, nodes, stores,
-    view::{self, Views},
+    cluster_view::{self, Views},
+    grants, nodes,
+    parse::node,
+    propose::TIMEOUT,
+    stores,
 };
 use crate::member::readiness::Readiness;
 use crate::{
@@ -24,64 +26,65 @@ use tokio::{
 };
 use tonic::{Request, Response, Status, transport::Channel};
 
-/// Between two looks for a coordinator.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Interval between two searches for a coordinator.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// See the module.
+/// The admin service of one port.
 #[derive(Clone)]
 pub struct Service {
-    /// Who calls: a peer's call is never passed on again.
+    /// Caller of the port: a call from a peer was forwarded already and is not forwarded again.
     pub origin: Origin,
     /// Pod or host name.
     pub name: String,
-    /// The member, once it is one.
+    /// The member, once this node is one.
     pub member: watch::Receiver<Option<Arc<Member>>>,
-    /// Whether the node serves.
+    /// Readiness of the node.
     pub readiness: watch::Receiver<Readiness>,
-    /// The disk.
+    /// Identity of the disk.
     pub disk: watch::Receiver<DiskStatus>,
-    /// The life of the node.
+    /// Requests to the lifecycle of the node.
     pub requests: mpsc::Sender<LifecycleRequest>,
-    /// Proven connections.
+    /// Connections to peers that have proven their identity.
     pub table: Table,
 }
 
-enum Place {
-    Here(Arc<Member>),
-    There(AdminClient<Channel>),
+/// The coordinator: this node or a peer.
+enum Coordinator {
+    Local(Arc<Member>),
+    Remote(AdminClient<Channel>),
 }
 
 impl Service {
-    /// Who answers: this node if it coordinates, or the coordinator.
-    async fn place(&self) -> Result<Place, Status> {
+    /// Waits for a coordinator that this node can reach.
+    async fn coordinator(&self) -> Result<Coordinator, Status> {
         let member = self.member.borrow().clone();
         let member = member.ok_or_else(|| Status::unavailable("this node is not a member of a cluster yet"))?;
         let end = Instant::now() + TIMEOUT;
         loop {
             if member.system.leads() {
-                return Ok(Place::Here(member));
+                return Ok(Coordinator::Local(member));
             }
             let leader = member.system.leader().filter(|l| l.node != member.node());
             if let Some(leader) = leader
                 && self.origin == Origin::Client
                 && let Some(channel) = self.table.channel(leader.node)
             {
-                return Ok(Place::There(AdminClient::new(channel)));
+                return Ok(Coordinator::Remote(AdminClient::new(channel)));
             }
             if self.origin == Origin::Peer || Instant::now() >= end {
                 return Err(Status::unavailable("there is no coordinator that this node can reach"));
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(SEARCH_INTERVAL).await;
         }
     }
 }
 
-/// The member that coordinates; the call returns from there if that is another node.
-macro_rules! pass_on {
+/// Evaluates to the local member when this node coordinates; otherwise forwards the call and returns its answer.
+macro_rules! local_or_forward {
     ($self:ident, $request:ident, $method:ident) => {
-        match $self.place().await? {
-            Place::Here(member) => member,
-            Place::There(mut client) => return client.$method($request.into_inner()).await,
+        match $self.coordinator().await? {
+            Coordinator::Local(member) => member,
+            Coordinator::Remote(mut client) => return client.$method($request.into_inner()).await,
         }
     };
 }
@@ -104,16 +107,16 @@ impl Admin for Service {
     }
 
     async fn view(&self, request: Request<pb::ViewRequest>) -> Result<Response<ClusterView>, Status> {
-        let member = pass_on!(self, request, view);
-        view::fresh(&member).await.map(Response::new)
+        let member = local_or_forward!(self, request, view);
+        cluster_view::fresh(&member).await.map(Response::new)
     }
 
     type WatchStream = Views;
 
     async fn watch(&self, request: Request<pb::ViewRequest>) -> Result<Response<Views>, Status> {
-        match self.place().await? {
-            Place::Here(member) => Ok(Response::new(view::watch(member))),
-            Place::There(mut client) => {
+        match self.coordinator().await? {
+            Coordinator::Local(member) => Ok(Response::new(cluster_view::watch(member))),
+            Coordinator::Remote(mut client) => {
                 let stream = client.watch(request.into_inner()).await?.into_inner();
                 Ok(Response::new(Box::pin(stream)))
             }
@@ -124,7 +127,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::DeclareStoresRequest>,
     ) -> Result<Response<pb::DeclareStoresResponse>, Status> {
-        let member = pass_on!(self, request, declare_stores);
+        let member = local_or_forward!(self, request, declare_stores);
         stores::declare(&member, request.into_inner()).await.map(Response::new)
     }
 
@@ -132,7 +135,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::CloseStoreRequest>,
     ) -> Result<Response<pb::CloseStoreResponse>, Status> {
-        let member = pass_on!(self, request, close_store);
+        let member = local_or_forward!(self, request, close_store);
         stores::close(&member, request.into_inner()).await.map(Response::new)
     }
 
@@ -140,7 +143,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::DrainNodeRequest>,
     ) -> Result<Response<pb::DrainNodeResponse>, Status> {
-        let member = pass_on!(self, request, drain_node);
+        let member = local_or_forward!(self, request, drain_node);
         nodes::drain(&member, request.into_inner()).await.map(Response::new)
     }
 
@@ -148,7 +151,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::CancelDrainRequest>,
     ) -> Result<Response<pb::CancelDrainResponse>, Status> {
-        let member = pass_on!(self, request, cancel_drain);
+        let member = local_or_forward!(self, request, cancel_drain);
         nodes::cancel_drain(&member, request.into_inner()).await.map(Response::new)
     }
 
@@ -156,7 +159,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::ReplaceNodeRequest>,
     ) -> Result<Response<pb::ReplaceNodeResponse>, Status> {
-        let member = pass_on!(self, request, replace_node);
+        let member = local_or_forward!(self, request, replace_node);
         nodes::replace(&member, request.into_inner()).await.map(Response::new)
     }
 
@@ -164,7 +167,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::TransferLeadersRequest>,
     ) -> Result<Response<pb::TransferLeadersResponse>, Status> {
-        let member = pass_on!(self, request, transfer_leaders);
+        let member = local_or_forward!(self, request, transfer_leaders);
         let id = node(request.into_inner().node_id)?;
         let remaining = act::transfer_all(&member, id).await;
         Ok(Response::new(pb::TransferLeadersResponse { remaining }))
@@ -174,7 +177,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::AcquireDisruptionRequest>,
     ) -> Result<Response<pb::AcquireDisruptionResponse>, Status> {
-        let member = pass_on!(self, request, acquire_disruption);
+        let member = local_or_forward!(self, request, acquire_disruption);
         grants::acquire(&member, request.into_inner()).await.map(Response::new)
     }
 
@@ -182,7 +185,7 @@ impl Admin for Service {
         &self,
         request: Request<pb::ReleaseDisruptionRequest>,
     ) -> Result<Response<pb::ReleaseDisruptionResponse>, Status> {
-        let member = pass_on!(self, request, release_disruption);
+        let member = local_or_forward!(self, request, release_disruption);
         grants::release(&member, request.into_inner()).await.map(Response::new)
     }
 }

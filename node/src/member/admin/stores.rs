@@ -1,6 +1,9 @@
-//! Stores that are to exist, and stores that are not.
+//! RPCs that declare and close stores.
 
-use super::answer::{propose, propose_if_needed, reason, refused, uuid};
+use super::{
+    parse::uuid,
+    propose::{propose, propose_if_needed, reason, refused},
+};
 use crate::member::member::Member;
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
@@ -13,21 +16,21 @@ use taffrail_proto::admin as pb;
 use taffrail_runtime as rt;
 use tonic::Status;
 
-/// Declarations of one call that are proposed at the same time.
-const AT_ONCE: usize = 32;
+/// Declarations of one call that are proposed concurrently.
+const CONCURRENCY: usize = 32;
 
-/// Makes each store exist as declared, or says why not, each for itself: what one declaration is refused for is no matter
-/// of the others.
+/// Creates each store as declared, or returns the reason for which it is refused. A refused declaration does not affect the
+/// others.
 pub(super) async fn declare(
     member: &Member,
     request: pb::DeclareStoresRequest,
 ) -> Result<pb::DeclareStoresResponse, Status> {
     let parsed = parse(request.stores);
-    let results = futures::stream::iter(parsed).map(|parsed| declare_one(member, parsed)).buffered(AT_ONCE);
+    let results = futures::stream::iter(parsed).map(|parsed| declare_one(member, parsed)).buffered(CONCURRENCY);
     Ok(pb::DeclareStoresResponse { results: results.try_collect().await? })
 }
 
-/// A declaration, or the result that says what is wrong with it.
+/// A valid declaration with the head of its result, or the result of an invalid one.
 type Parsed = Result<(pb::DeclareResult, Declaration), pb::DeclareResult>;
 
 fn parse(declarations: Vec<pb::StoreDeclaration>) -> Vec<Parsed> {
@@ -40,7 +43,7 @@ fn parse(declarations: Vec<pb::StoreDeclaration>) -> Vec<Parsed> {
             let invalid =
                 |why: String| pb::DeclareResult { reason: "InvalidSpec".into(), message: why, ..result.clone() };
             let name = StoreName::new(&d.namespace, &d.name).map_err(|e| invalid(e.to_string()))?;
-            // They are proposed in no order, so two of one name would leave it to chance which one holds.
+            // Declarations are proposed concurrently, so the order of two with the same name would be random.
             if !names.insert(name.clone()) {
                 return Err(invalid("the store is declared twice in one call".into()));
             }
@@ -75,7 +78,7 @@ async fn declare_one(member: &Member, parsed: Parsed) -> Result<pb::DeclareResul
     Ok(result)
 }
 
-/// Stops serving a store, and under DELETE removes its data; asked again until it is done.
+/// Stops serving a store and, under DELETE, removes its data. The operator repeats the call until it is done.
 pub(super) async fn close(member: &Member, request: pb::CloseStoreRequest) -> Result<pb::CloseStoreResponse, Status> {
     let mode = match request.mode() {
         pb::CloseMode::Retain => Mode::Retain,

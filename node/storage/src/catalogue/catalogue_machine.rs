@@ -1,5 +1,5 @@
-//! [`CatalogueMachine`]: the state machine of the system group. The whole catalogue is in memory; a command writes the rows
-//! that it has touched and the applied log id in one batch.
+//! [`CatalogueMachine`]: the state machine of the system group. The whole catalogue is in memory; a command writes the
+//! rows that it has touched and the applied log id in one batch.
 
 use super::codec;
 use crate::store::{
@@ -83,8 +83,8 @@ impl CatalogueMachine {
     fn take_over(&mut self, group: &[u8]) -> Result<(), MachineError> {
         let rows = self.incoming.take().unwrap_or_default();
         let state = GroupState { installing: 0, ..GroupState::decode(Some(group))? };
-        // A source may be behind this replica. The published catalogue never goes back: nodes create and remove replicas by it,
-        // and a removed replica never returns.
+        // A source may be behind this replica. The published catalogue never goes back: nodes create and remove
+        // replicas by it, and a removed replica never returns.
         if state.next_index() < self.state.next_index() {
             let (source_index, index) = (state.applied_index(), self.state.applied_index());
             return Err(StoreError::from(ChunkError::Older { source_index, index }).into());
@@ -153,7 +153,8 @@ impl Machine for CatalogueMachine {
         let (mut catalogue, mut state) = (self.catalogue.clone(), self.state.clone());
         let (mut replies, mut touched) = (Vec::with_capacity(entries.len()), std::collections::BTreeSet::new());
         for entry in entries {
-            // openraft does not check this: a log that was purged beyond the surviving state would be applied with a gap.
+            // openraft does not check this: a log that was purged beyond the surviving state would be applied with a
+            // gap.
             let (index, expected) = (entry.log_id.index, state.next_index());
             if index != expected {
                 return Err(StoreError::Hole { index, expected }.into());

@@ -1,5 +1,5 @@
-//! Encodes and decodes commands, answers and rows of the catalogue. Decoding returns an error that names the part; it never
-//! panics.
+//! Encodes and decodes commands, answers and rows of the catalogue. Decoding returns an error that names the part; it
+//! never panics.
 
 use bytes::Bytes;
 use prost::Message;

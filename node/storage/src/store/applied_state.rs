@@ -14,8 +14,8 @@ use taffrail_core::{
     stream::{PartitionMeta, RULES},
 };
 
-/// The group's row and the partition's counters, equal to their rows in the database. Both rows are part of every write that
-/// changes the data they describe.
+/// The group's row and the partition's counters, equal to their rows in the database. Both rows are part of every write
+/// that changes the data they describe.
 pub(super) struct AppliedState {
     pub(super) db: Arc<StateDb>,
     pub(super) group: GroupId,

@@ -124,8 +124,8 @@ pub(super) fn walk(
     let from = if agrees(&view, &wanted)? {
         wanted.next_position.max(1)
     } else {
-        // One of the two replicas has diverged from the group. The receiver's events are replaced now, so this log line is the
-        // last trace of them.
+        // One of the two replicas has diverged from the group. The receiver's events are replaced now, so this log line
+        // is the last trace of them.
         let (group, partition, upto) = (wanted.group, wanted.partition, wanted.next_position - 1);
         tracing::error!(
             %group, %partition, upto, theirs = %wanted.digest, reason = "ReplicaInconsistent",

@@ -1,4 +1,5 @@
-//! [`Error`]: why a state machine of this crate stops or a read fails, and the class of each error for consensus and readers.
+//! [`Error`]: why a state machine of this crate stops or a read fails, and the class of each error for consensus and
+//! readers.
 
 use super::{chunk_error::ChunkError, codec, schema::Family, state_db};
 use std::fmt;

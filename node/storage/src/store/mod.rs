@@ -1,10 +1,10 @@
-//! Stores on disk: events, streams, names and repeat rows of every partition, in one RocksDB per node without a write-ahead
-//! log. The Raft log makes them durable: after a crash the state is rebuilt from the last flush.
+//! Stores on disk: events, streams, names and repeat rows of every partition, in one RocksDB per node without a
+//! write-ahead log. The Raft log makes them durable: after a crash the state is rebuilt from the last flush.
 //!
 //! | concept | modules |
 //! |---|---|
 //! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), [`schema`] (every key), [`codec`] (every value) |
-//! | apply | [`store_machine`] ([`StoreMachine`](store_machine::StoreMachine)), `applied_state`, [`group_state`], `staged_batch` |
+//! | apply | [`store_machine`], `applied_state`, [`group_state`], `staged_batch` |
 //! | read | [`reader`] |
 //! | catch-up | [`catch_up`] (source), `snapshot_install` (receiver), [`chunk_error`] |
 //! | a replica as the gateway sees it | [`replica`] |

@@ -77,8 +77,8 @@ impl Reader {
         Self { db, group, partition, stop: CancellationToken::new() }
     }
 
-    /// Refuses every read after `stop` is cancelled: a read in progress continues on another replica, even while rows of this
-    /// replica are left.
+    /// Refuses every read after `stop` is cancelled: a read in progress continues on another replica, even while rows
+    /// of this replica are left.
     #[must_use]
     pub fn until(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
@@ -91,8 +91,8 @@ impl Reader {
 
     /// The current generation.
     ///
-    /// Fails while an install runs, because the rows are then neither the old state nor the new one, and fails without a group
-    /// row, because rows of a removed replica are deleted between two pages and must not read as the end.
+    /// Fails while an install runs, because the rows are then neither the old state nor the new one, and fails without
+    /// a group row, because rows of a removed replica are deleted between two pages and must not read as the end.
     fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped);

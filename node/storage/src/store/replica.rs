@@ -1,5 +1,5 @@
-//! [`Replica`]: a replica of a store on this node, as the gateway sees it. Appends are merged into few log entries; reads come
-//! from applied state.
+//! [`Replica`]: a replica of a store on this node, as the gateway sees it. Appends are merged into few log entries;
+//! reads come from applied state.
 
 use super::{codec, reader::Reader, state_db::StateDb};
 use std::{sync::Arc, time::Duration};
@@ -26,8 +26,8 @@ const QUEUE_MAX: usize = 1024;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Appends of one entry.
 const ENTRY_APPENDS_MAX: usize = 256;
-/// Time that an append waits for room in the queue. The time suffices for a burst; a queue that stays full for longer does not
-/// empty before most deadlines, so the caller learns early.
+/// Time that an append waits for room in the queue. The time suffices for a burst; a queue that stays full for longer
+/// does not empty before most deadlines, so the caller learns early.
 const QUEUE_WAIT: Duration = Duration::from_millis(100);
 /// Entries in flight at the same time.
 const IN_FLIGHT_MAX: usize = 8;
@@ -62,7 +62,8 @@ impl Replica {
     }
 }
 
-/// Drains the queue into entries. While entries are in flight more appends come together, so entries grow with the load.
+/// Drains the queue into entries. While entries are in flight more appends come together, so entries grow with the
+/// load.
 async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
     let stop = group.stopping();
     let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));

@@ -1,6 +1,6 @@
 //! Every key of the state database. Integers are big-endian, so byte order is number order. Outside of `data` and
-//! `stream` a generation byte follows the partition: a replica that takes over another's state fills a new generation and
-//! switches to it in one write.
+//! `stream` a generation byte follows the partition: a replica that takes over another's state fills a new generation
+//! and switches to it in one write.
 
 use taffrail_core::{
     ids::{GroupId, PartitionId, Position, Revision, StreamNo},
@@ -181,8 +181,8 @@ pub(crate) const PARTITION_LEN: usize = 8;
 /// Bytes of partition and generation at the start of a key.
 pub(crate) const GENERATION_LEN: usize = PARTITION_LEN + 1;
 
-/// The smallest key above all that start with `prefix`. Above all bytes 0xff there is none; the empty key stands for it,
-/// and no partition, group or stream number comes near.
+/// The smallest key above all that start with `prefix`. Above all bytes 0xff there is none; the empty key stands for
+/// it, and no partition, group or stream number comes near.
 #[must_use]
 pub(crate) fn successor(prefix: &[u8]) -> Vec<u8> {
     let mut key = prefix.to_vec();

@@ -1,10 +1,11 @@
-//! [`SnapshotInstall`]: takes over the state of another replica. Rows of `data` go above the events that this replica has,
-//! all other rows into a generation of their own; one write at the end makes them current.
+//! [`SnapshotInstall`]: takes over the state of another replica. Rows of `data` go above the events that this replica
+//! has, all other rows into a generation of their own; one write at the end makes them current.
 //!
-//! - While `GroupState::installing` is set, nothing is applied or served. The mark is flushed before the first row arrives
-//!   and cleared in the last write, so a replica that dies in between finds it at its next start and deletes the rows.
-//! - Received rows are verified: events must continue those of this replica without a gap, and their digests are computed
-//!   again.
+//! - While `GroupState::installing` is set, nothing is applied or served. The mark is flushed before the first row
+//!   arrives and cleared in the last write, so a replica that dies in between finds it at its next start and deletes
+//!   the rows.
+//! - Received rows are verified: events must continue those of this replica without a gap, and their digests are
+//!   computed again.
 
 use super::{
     applied_state::AppliedState,
@@ -45,8 +46,8 @@ impl SnapshotInstall {
         Ok(Self::after(&applied.meta))
     }
 
-    /// Takes one chunk; a refused chunk does not advance the install. The last chunk makes the received state current, and
-    /// the answer is `true`.
+    /// Takes one chunk; a refused chunk does not advance the install. The last chunk makes the received state current,
+    /// and the answer is `true`.
     pub(super) fn take(&mut self, applied: &mut AppliedState, chunk: CatchUpChunk) -> Result<bool, Error> {
         let mut next = *self;
         if !next.started {
@@ -140,8 +141,9 @@ impl SnapshotInstall {
     }
 }
 
-/// Deletes the rows of an unfinished install: events above the counters, with the stream keys that their blocks name, and the
-/// filled generation. The writes are bounded, and the last one clears the mark, so a crash in between repeats the deletion.
+/// Deletes the rows of an unfinished install: events above the counters, with the stream keys that their blocks name,
+/// and the filled generation. The writes are bounded, and the last one clears the mark, so a crash in between repeats
+/// the deletion.
 pub(super) fn clear(applied: &mut AppliedState) -> Result<(), Error> {
     let (mut from, to) = schema::data_from(applied.partition, applied.meta.next_position);
     loop {
@@ -166,8 +168,8 @@ pub(super) fn clear(applied: &mut AppliedState) -> Result<(), Error> {
     applied.write_group_durably(batch, state)
 }
 
-/// Deletes all events of this replica, because the source has other events before this replica's next position and sends all
-/// of them. From this write on the replica has applied nothing, and a crash before the end leaves it so.
+/// Deletes all events of this replica, because the source has other events before this replica's next position and
+/// sends all of them. From this write on the replica has applied nothing, and a crash before the end leaves it so.
 fn start_over(applied: &mut AppliedState) -> Result<(), Error> {
     let state = GroupState {
         generation: applied.state.generation,

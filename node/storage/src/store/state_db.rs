@@ -1,5 +1,5 @@
-//! [`StateDb`]: the state database, RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and a flush is
-//! atomic over all column families, so that data and applied log ids never disagree.
+//! [`StateDb`]: the state database, RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and
+//! a flush is atomic over all column families, so that data and applied log ids never disagree.
 
 use super::schema::Family;
 use bytes::Bytes;
@@ -53,7 +53,23 @@ pub enum Medium {
 
 /// The database of all groups of a node; shared through `Arc`.
 ///
-/// Reads and writes are synchronous; callers on the runtime's threads wrap them in `taffrail_runtime::blocking`.
+/// Reads and writes are synchronous; callers on the runtime's threads wrap them in [`taffrail_runtime::blocking`].
+///
+/// ```
+/// use taffrail_storage::store::{
+///     schema::Family,
+///     state_db::{Batch, Medium, StateDb},
+/// };
+///
+/// let dir = tempfile::tempdir().unwrap();
+/// let db = StateDb::open(&dir.path().join("state"), &Medium::Disk).unwrap();
+/// let mut batch = Batch::default();
+/// batch.put(Family::Meta, *b"key", *b"value");
+/// db.write(batch).unwrap();
+/// // The row is readable now, and survives a crash after the flush.
+/// assert_eq!(db.get(Family::Meta, b"key").unwrap().unwrap(), "value");
+/// db.flush().unwrap();
+/// ```
 pub struct StateDb {
     db: Db,
     no_wal: WriteOptions,
@@ -68,8 +84,8 @@ impl StateDb {
         Self::open_within(path, medium, MEMORY_BYTES)
     }
 
-    /// As `open`, with so many bytes for blocks read from files and unflushed writes together; of these the writes of all
-    /// families may take half.
+    /// As `open`, with so many bytes for blocks read from files and unflushed writes together; of these the writes of
+    /// all families may take half.
     ///
     /// # Errors
     /// When RocksDB refuses.
@@ -153,7 +169,8 @@ impl StateDb {
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
     }
 
-    /// Size of the database. RocksDB keeps these figures, so the call is cheap; a figure that RocksDB cannot give counts as 0.
+    /// Size of the database. RocksDB keeps these figures, so the call is cheap; a figure that RocksDB cannot give
+    /// counts as 0.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let sum = |property: &properties::PropName| {

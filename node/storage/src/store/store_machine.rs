@@ -1,5 +1,5 @@
-//! [`StoreMachine`]: the state machine of a store group over one partition. Events, keys, counters and the applied log id
-//! change in one write.
+//! [`StoreMachine`]: the state machine of a store group over one partition. Events, keys, counters and the applied log
+//! id change in one write.
 
 use super::{
     applied_state::AppliedState,
@@ -55,7 +55,8 @@ impl StoreMachine {
         let (mut meta, mut state) = (self.applied.meta.clone(), self.applied.state.clone());
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
-            // openraft does not check this: a log that was purged beyond the surviving state would be applied with a gap.
+            // openraft does not check this: a log that was purged beyond the surviving state would be applied with a
+            // gap.
             let (index, expected) = (entry.log_id.index, state.next_index());
             if index != expected {
                 return Err(Error::Hole { index, expected });

@@ -1,4 +1,5 @@
-//! The parts of the store together, on real databases: what survives a crash, what a reader sees, what a catch-up gives.
+//! The parts of the store together, on real databases: what survives a crash, what a reader sees, what a catch-up
+//! gives.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod catch_up;

@@ -1,0 +1,223 @@
+//! [`Metrics`]: every metric of a node.
+
+use crate::{
+    registrar::Registrar,
+    runtime::Runtime,
+    samples::{StateGauges, StateSample, StoreGauges, StoreSample},
+    store_labels::StoreLabels,
+};
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+    core::Collector,
+};
+use std::collections::BTreeSet;
+
+/// Every metric of a node.
+pub struct Metrics {
+    registry: Registry,
+    labels: StoreLabels,
+    /// Seconds of each append, from arrival at the gateway to the answer.
+    pub append_seconds: Histogram,
+    /// Seconds of each batch written and synced to the log.
+    pub log_sync_seconds: Histogram,
+    /// Seconds of each read, from arrival to the first page.
+    pub read_first_page_seconds: Histogram,
+    /// Seconds from recording an event to handing it to a caught-up subscriber.
+    pub subscription_lag_seconds: Histogram,
+    /// Seconds of each batch of entries applied to the state of a group.
+    pub apply_seconds: Histogram,
+    /// Calls by method and gRPC code.
+    pub calls: IntCounterVec,
+    rejected: IntCounterVec,
+    /// Events accepted by this node as leader, by store.
+    pub appended_events: IntCounterVec,
+    /// Payload bytes accepted by this node as leader, by store.
+    pub appended_bytes: IntCounterVec,
+    /// Open subscriptions, by store.
+    pub subscribers: IntGaugeVec,
+    /// Seconds of each call until the answer began, by method.
+    pub call_seconds: HistogramVec,
+    /// Connections to peers that have proven their identity.
+    pub peer_connections: IntGauge,
+    /// 1 while the node is ready.
+    pub ready: IntGauge,
+    /// Fenced replicas on this node.
+    pub replicas_fenced: IntGauge,
+    stores: StoreGauges,
+    state: StateGauges,
+    start_time: Gauge,
+    runtime: Runtime,
+}
+
+impl Metrics {
+    /// Creates and registers all metrics of a node whose binary has this version.
+    ///
+    /// # Errors
+    /// When two metrics share a name.
+    pub fn new(version: &str) -> Result<Self, prometheus::Error> {
+        let r = Registrar::new()?;
+        r.float_gauges("build_info", "Version of the binary; always 1.", &["version"])?
+            .with_label_values(&[version])
+            .set(1.0);
+        r.0.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self {
+            labels: StoreLabels::default(),
+            append_seconds: r.histogram("append_seconds", "Appends, from arrival at the gateway to the answer.")?,
+            log_sync_seconds: r.histogram("log_sync_seconds", "Batches of log writes, with their sync.")?,
+            read_first_page_seconds: r.histogram("read_first_page_seconds", "Reads, from arrival to the first page.")?,
+            subscription_lag_seconds: r.histogram(
+                "subscription_lag_seconds",
+                "From recording an event to handing it to a caught-up subscriber.",
+            )?,
+            apply_seconds: r.histogram("apply_seconds", "Batches of log entries applied to the state of a group.")?,
+            calls: r.counters("calls_total", "Calls by method and gRPC code.", &["method", "code"])?,
+            rejected: r.counters(
+                "appends_rejected_total",
+                "Appends refused for what they ask, or because too many wait, by reason; counted once, where it is decided.",
+                &["store", "reason"],
+            )?,
+            appended_events: r.counters(
+                "appended_events_total",
+                "Events accepted by this node as leader.",
+                &["store"],
+            )?,
+            appended_bytes: r.counters(
+                "appended_bytes_total",
+                "Payload bytes accepted by this node as leader.",
+                &["store"],
+            )?,
+            subscribers: r.store_gauges("subscribers", "Open subscriptions.")?,
+            call_seconds: r.histograms("call_seconds", "Calls, from arrival until the answer began.", &["method"])?,
+            peer_connections: r.gauge("peer_connections", "Proven connections to peers.")?,
+            ready: r.gauge("ready", "1 while the node is ready.")?,
+            replicas_fenced: r.gauge(
+                "replicas_fenced",
+                "Replicas on this node that never run again, because they contradict the majority of their group.",
+            )?,
+            stores: StoreGauges::register(&r)?,
+            state: StateGauges::register(&r)?,
+            start_time: r.float_gauge("start_time_seconds", "Unix time at which the node was started.")?,
+            runtime: Runtime::register(&r)?,
+            registry: r.0,
+        })
+    }
+
+    /// Records the start time of the node, in microseconds since 1970.
+    pub fn started(&self, unix_us: u64) {
+        // A double holds microseconds since 1970 to better than a millisecond.
+        self.start_time.set(unix_us as f64 / 1e6);
+    }
+
+    /// The label of a store: its name for the first 200 stores, `other` for all further ones.
+    #[must_use]
+    pub fn store_label(&self, store: &str) -> String {
+        self.labels.label(store)
+    }
+
+    /// Counts an append to an existing store that was refused because of its content or because too many appends wait.
+    /// Refusals for leadership or time are not counted.
+    pub fn reject(&self, store: &str, reason: &str) {
+        self.rejected.with_label_values(&[self.store_label(store).as_str(), reason]).inc();
+    }
+
+    /// Removes labels and series of all stores but `live`, so that new stores can have labels of their own.
+    pub fn retain_stores(&self, live: &BTreeSet<String>) {
+        self.labels.retain(live, |store| {
+            // Removing a series that never existed is an error without a consequence. The gauges of samples are reset by
+            // each sample.
+            drop(self.appended_events.remove_label_values(&[store]));
+            drop(self.appended_bytes.remove_label_values(&[store]));
+            drop(self.subscribers.remove_label_values(&[store]));
+            for reason in reasons_of(&self.rejected, store) {
+                drop(self.rejected.remove_label_values(&[store, &reason]));
+            }
+        });
+    }
+
+    /// Sets the gauges of the state database.
+    pub fn sample_state(&self, state: &StateSample) {
+        self.state.set(state);
+    }
+
+    /// Sets the gauges of all local replicas. The series of replicas without a sample disappear.
+    pub fn sample(&self, coordinator: bool, samples: &[StoreSample]) {
+        self.stores.set(coordinator, samples, &self.labels);
+    }
+
+    /// All metrics in the Prometheus text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.runtime.sample();
+        let mut out = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
+            tracing::warn!(%error, "metrics could not be rendered");
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+/// Values of the label `reason` among the rejected appends of a store.
+fn reasons_of(rejected: &IntCounterVec, store: &str) -> Vec<String> {
+    let families = rejected.collect();
+    let label = |metric: &prometheus::proto::Metric, name: &str| {
+        metric.get_label().iter().find(|l| l.name() == name).map(|l| l.value().to_owned())
+    };
+    let series = families.iter().flat_map(|family| family.get_metric());
+    series.filter(|m| label(m, "store").as_deref() == Some(store)).filter_map(|m| label(m, "reason")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store_labels::STORES_MAX;
+
+    #[test]
+    fn names_carry_the_prefix_and_counters_end_in_total() {
+        let metrics = Metrics::new("1").unwrap();
+        metrics.calls.with_label_values(&["Append", "OK"]).inc();
+        metrics.sample(true, &[StoreSample { store: "default/orders".into(), ..StoreSample::default() }]);
+        let text = metrics.render();
+        for line in text.lines().filter(|l| l.starts_with("# TYPE")) {
+            let mut words = line.split(' ').skip(2);
+            let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+            assert!(name.starts_with("taffrail_"), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+        }
+        assert!(text.contains("taffrail_store_events{store=\"default/orders\"}"));
+    }
+
+    #[test]
+    fn store_labels_are_bounded() {
+        let metrics = Metrics::new("1").unwrap();
+        for i in 0..STORES_MAX {
+            assert_eq!(metrics.store_label(&format!("s{i}")), format!("s{i}"));
+        }
+        assert_eq!(metrics.store_label("one-more"), "other");
+        assert_eq!(metrics.store_label("s0"), "s0");
+    }
+
+    #[test]
+    fn labels_of_stores_that_are_gone_are_given_again_and_their_series_go() {
+        let metrics = Metrics::new("1").unwrap();
+        for i in 0..=STORES_MAX {
+            let label = metrics.store_label(&format!("s{i}"));
+            metrics.appended_events.with_label_values(&[&label]).inc_by(3);
+            metrics.appended_bytes.with_label_values(&[&label]).inc_by(3);
+            metrics.subscribers.with_label_values(&[&label]).inc();
+            metrics.reject(&format!("s{i}"), "WRONG_REVISION");
+            metrics.reject(&format!("s{i}"), "OVERLOADED");
+        }
+        let live = (1..=STORES_MAX).map(|i| format!("s{i}")).collect();
+        metrics.retain_stores(&live);
+        let text = metrics.render();
+        assert!(!text.contains("store=\"s0\""), "series of a store that is gone");
+        assert!(text.contains("taffrail_appended_events_total{store=\"s1\"} 3"));
+        assert!(text.contains("taffrail_appended_events_total{store=\"other\"} 3"), "what was shared stays");
+        for store in ["s1", "other"] {
+            let rejected = format!("taffrail_appends_rejected_total{{reason=\"OVERLOADED\",store=\"{store}\"}} 1");
+            assert!(text.contains(&rejected), "{rejected}");
+        }
+        assert_eq!(metrics.store_label(&format!("s{STORES_MAX}")), format!("s{STORES_MAX}"), "there is room again");
+        assert_eq!(metrics.store_label("one-more"), "other");
+    }
+}

@@ -1,0 +1,248 @@
+//! [`SimTransport`]: carries frames between nodes. Frames are encoded, delayed, lost and repeated, each direction by itself;
+//! a node that is down refuses connections.
+
+use crate::{lock::lock, network::Endpoint, planted_defect::PlantedDefect, trace, trace::short, world::World};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use prost::Message;
+use std::{sync::Arc, time::Duration};
+use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_proto::{
+    peer::{CatchUpChunk, CatchUpRequest, Frame, FrameKind, peer_server::Peer},
+    storage as pb,
+};
+use taffrail_raft::{
+    codec,
+    peer::{CallError, PeerTransport, Request},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Chunks of state that wait for their receiver.
+const CHUNKS_MAX: usize = 4;
+
+/// The transport of one node.
+#[derive(Clone)]
+pub struct SimTransport {
+    /// World of the run.
+    pub world: Arc<World>,
+    /// Node that sends.
+    pub node: NodeId,
+}
+
+impl SimTransport {
+    fn frame(&self, to: NodeId, request: Request, ttl: Duration) -> Frame {
+        Frame {
+            kind: request.kind.into(),
+            from_node: self.node.get(),
+            to_node: to.get(),
+            group: request.group.get(),
+            from_replica: request.from_replica.get(),
+            to_replica: request.to_replica.get(),
+            cluster_id: self.world.cluster.to_bytes().to_vec().into(),
+            ttl_ms: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
+            payload: request.payload,
+            refusal: None,
+        }
+    }
+}
+
+/// One frame on its way.
+struct Letter {
+    from: NodeId,
+    to: NodeId,
+    number: u64,
+    bytes: Bytes,
+}
+
+/// Has an endpoint answer a frame. `None` when the node ends meanwhile or does not answer.
+async fn serve(endpoint: &Endpoint, bytes: Bytes) -> Option<Bytes> {
+    let service = Arc::clone(&endpoint.service);
+    let answered = endpoint.scope.spawn(async move {
+        let frame = Frame::decode(bytes).ok()?;
+        let answer = service.call(tonic::Request::new(frame)).await.ok()?;
+        Some(Bytes::from(answer.into_inner().encode_to_vec()))
+    });
+    answered.await.ok().flatten()
+}
+
+/// A granted vote that leaves a node must be one that the node still knows after a crash.
+fn check_vote(world: &World, asked: Bytes, reply: &Bytes) -> Result<(), String> {
+    let decoded = Frame::decode(asked).ok().zip(Frame::decode(reply.clone()).ok());
+    let Some((asked, reply)) =
+        decoded.filter(|(asked, reply)| asked.kind() == FrameKind::Vote && reply.refusal.is_none())
+    else {
+        return Ok(());
+    };
+    let answer = pb::VoteResponse::decode(reply.payload).map_err(|e| e.to_string())?;
+    match answer.vote.as_ref().map(codec::vote_from).filter(|_| answer.granted) {
+        Some(vote) => lock(&world.invariants).granted(ReplicaId::new(asked.to_replica), vote),
+        None => Ok(()),
+    }
+}
+
+/// Brings a frame there and its answer back. What is lost stays silent for `ttl`; a crash of the target breaks the call.
+async fn carry(world: Arc<World>, letter: Letter, ttl: Duration, answer: oneshot::Sender<Bytes>) {
+    let Letter { from, to, number, bytes } = letter;
+    let Some(delay) = world.travel() else {
+        trace!(world, "lost #{number}");
+        return tokio::time::sleep(ttl).await;
+    };
+    tokio::time::sleep(delay).await;
+    let Some(endpoint) = world.network.endpoint(from, to) else {
+        trace!(world, "undeliverable #{number}");
+        return tokio::time::sleep(ttl).await;
+    };
+    trace!(world, "deliver #{number}");
+    let Some(reply) = serve(&endpoint, bytes.clone()).await else {
+        trace!(world, "broken #{number}");
+        return;
+    };
+    world.require(check_vote(&world, bytes, &reply));
+    let Some(delay) = world.travel() else {
+        trace!(world, "lost answer #{number}");
+        return tokio::time::sleep(ttl).await;
+    };
+    tokio::time::sleep(delay).await;
+    if world.network.endpoint(to, from).is_none() {
+        trace!(world, "undeliverable answer #{number}");
+        return tokio::time::sleep(ttl).await;
+    }
+    trace!(world, "answer #{number} {:08x}", short(&reply));
+    // a caller that gave up needs no answer
+    drop(answer.send(reply));
+}
+
+/// The same frame arrives once more, later; nobody waits for the answer.
+async fn repeat(world: Arc<World>, letter: Letter) {
+    world.pause(0, 400).await;
+    if let Some(endpoint) = world.network.endpoint(letter.from, letter.to) {
+        trace!(world, "deliver #{} again", letter.number);
+        world.count("repeated frames");
+        drop(serve(&endpoint, letter.bytes).await);
+    }
+}
+
+impl PeerTransport for SimTransport {
+    fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let (world, from) = (Arc::clone(&self.world), self.node);
+        let number = world.network.next_frame();
+        let (kind, group_frame) = (request.kind, self.frame(to, request, ttl));
+        let bytes = Bytes::from(group_frame.encode_to_vec());
+        async move {
+            trace!(world, "send #{number} n{from}>n{to} {} {} {:08x}", kind.as_str_name(), bytes.len(), short(&bytes));
+            // A broken connection is sometimes known before the next frame is sent.
+            if world.network.endpoint(from, to).is_none() && world.chance(500) {
+                trace!(world, "no connection #{number}");
+                return Err(CallError::Unreachable(to));
+            }
+            if world.options.plant == Some(PlantedDefect::ForgedAnswer) && kind == FrameKind::Append && world.chance(10)
+            {
+                return Ok(forged_success());
+            }
+            let letter = |bytes: &Bytes| Letter { from, to, number, bytes: bytes.clone() };
+            if matches!(kind, FrameKind::Append | FrameKind::Vote | FrameKind::PreVote) && world.chance(5) {
+                world.spawn(repeat(Arc::clone(&world), letter(&bytes)));
+            }
+            let (tx, rx) = oneshot::channel();
+            world.spawn(carry(Arc::clone(&world), letter(&bytes), ttl, tx));
+            let reply = match tokio::time::timeout(ttl, rx).await {
+                Ok(Ok(reply)) => reply,
+                Ok(Err(_)) => return Err(CallError::NoAnswer("the connection broke".into())),
+                Err(_) => return Err(CallError::NoAnswer(format!("none within {ttl:?}"))),
+            };
+            let reply = Frame::decode(reply).map_err(|e| CallError::NoAnswer(e.to_string()))?;
+            reply.refusal.map_or(Ok(reply.payload), |no| Err(CallError::Refused(no)))
+        }
+        .boxed()
+    }
+
+    fn catch_up(
+        &self,
+        to: NodeId,
+        request: CatchUpRequest,
+    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
+        let (world, from) = (Arc::clone(&self.world), self.node);
+        async move {
+            trace!(world, "catch-up n{from} asks n{to} from {}", request.next_position);
+            let Some(delay) = world.travel() else { return Err(lost()) };
+            tokio::time::sleep(delay).await;
+            let endpoint = world.network.endpoint(from, to).ok_or(CallError::Unreachable(to))?;
+            let service = Arc::clone(&endpoint.service);
+            let opened = endpoint.scope.spawn(async move { service.catch_up(tonic::Request::new(request)).await });
+            let opened = opened.await.map_err(|_| lost())?;
+            let stream = opened.map_err(|status| CallError::NoAnswer(status.message().to_owned()))?.into_inner();
+            let (tx, rx) = mpsc::channel(CHUNKS_MAX);
+            let pump = Pump { world: Arc::clone(&world), from: to, to: from, life: endpoint.life, out: tx };
+            world.spawn(pump.run(stream));
+            Ok(rx)
+        }
+        .boxed()
+    }
+}
+
+impl World {
+    /// Travel time of a frame; `None` when the frame is lost.
+    #[must_use]
+    pub fn travel(&self) -> Option<Duration> {
+        let (loss, slow) = self.network.loss_and_slowness();
+        if self.chance(loss) {
+            return None;
+        }
+        Some(if self.chance(slow) { self.random_ms(20, 300) } else { self.random_ms(0, 5) })
+    }
+}
+
+fn lost() -> CallError {
+    CallError::NoAnswer("the connection broke".into())
+}
+
+/// What a follower answers that took all entries.
+fn forged_success() -> Bytes {
+    let kind = Some(pb::append_response::Kind::Success(pb::Blank {}));
+    pb::AppendResponse { kind }.encode_to_vec().into()
+}
+
+/// Carries chunks of a state from node to node, in order, until the connection or an end of it is lost.
+struct Pump {
+    world: Arc<World>,
+    from: NodeId,
+    to: NodeId,
+    life: u64,
+    out: mpsc::Sender<Result<CatchUpChunk, CallError>>,
+}
+
+impl Pump {
+    async fn run<S>(self, mut chunks: S)
+    where
+        S: futures::Stream<Item = Result<CatchUpChunk, tonic::Status>> + Unpin,
+    {
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = self.out.closed() => return,
+                next = chunks.next() => next,
+            };
+            let item = match (self.carry().await, next) {
+                (false, _) => Err(lost()),
+                (true, None) => return,
+                (true, Some(Err(status))) => Err(CallError::NoAnswer(status.message().to_owned())),
+                (true, Some(Ok(chunk))) => CatchUpChunk::decode(Bytes::from(chunk.encode_to_vec()))
+                    .map_err(|e| CallError::NoAnswer(e.to_string())),
+            };
+            let failed = item.is_err();
+            trace!(self.world, "chunk n{}>n{} failed {failed}", self.from, self.to);
+            if self.out.send(item).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    /// One way there; false when the connection is lost meanwhile.
+    async fn carry(&self) -> bool {
+        let Some(delay) = self.world.travel() else { return false };
+        tokio::time::sleep(delay).await;
+        let there = self.world.network.endpoint(self.from, self.to).is_some();
+        let back = self.world.network.endpoint(self.to, self.from);
+        there && back.is_some_and(|e| e.life == self.life)
+    }
+}

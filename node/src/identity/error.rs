@@ -1,0 +1,61 @@
+//! [`Error`]: why a data directory cannot be used.
+
+use super::marker::FORMAT;
+use crate::atomic_file;
+use std::path::PathBuf;
+use taffrail_core::ids::ClusterId;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory or a file in it cannot be created, read or written.
+    #[error("data directory {0}")]
+    Io(#[from] atomic_file::Error),
+    /// The path names something other than a directory.
+    #[error("data directory {}: is not a directory; give the path of one, or of none yet", path.display())]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The directory holds files of another program.
+    #[error(
+        "data directory {}: holds {found:?} and no taffrail marker, so it is not this node's; give an empty directory",
+        path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// A file that no node writes.
+        found: String,
+    },
+    /// The marker has a format that this version does not know.
+    #[error("{}: format {found}, this version knows {FORMAT}; start the version that wrote it", path.display())]
+    Format {
+        /// The marker.
+        path: PathBuf,
+        /// Format of the marker.
+        found: u32,
+    },
+    /// The marker is damaged.
+    #[error("{}: damaged ({why}); this disk must be replaced, not repaired by hand", path.display())]
+    Damaged {
+        /// The marker.
+        path: PathBuf,
+        /// The check that failed.
+        why: String,
+    },
+    /// Another process uses the directory.
+    #[error("data directory {}: another process uses it; two nodes cannot share a directory", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The disk belongs to another cluster.
+    #[error("this disk belongs to cluster {is}, not to {wanted}")]
+    OtherCluster {
+        /// The cluster of the disk.
+        is: ClusterId,
+        /// The requested cluster.
+        wanted: ClusterId,
+    },
+}

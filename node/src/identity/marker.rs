@@ -1,0 +1,93 @@
+//! [`Marker`]: the content of the marker file, with its encoding.
+//!
+//! The file is JSON: the format version, a checksum, and the marker as a nested value.
+
+use super::Error;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use uuid::Uuid;
+
+/// The version of the file that this code reads and writes.
+pub(super) const FORMAT: u32 = 1;
+/// Start nonces that the marker keeps.
+const NONCES_MAX: usize = 1024;
+
+/// Progress of this node in bootstrapping its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bootstrap {
+    /// This node does not bootstrap.
+    #[default]
+    No,
+    /// Requested, and perhaps not finished; repeated at the next start.
+    Begun,
+    /// Finished; never repeated.
+    Done,
+}
+
+/// Identity of a disk, as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Marker {
+    pub(super) format: u32,
+    pub(super) cluster_id: Option<Uuid>,
+    pub(super) disk_id: Uuid,
+    pub(super) node_id: Option<u64>,
+    /// The node whose data is being moved away. Only this field tells that `state` and `log` belong to another node: a blank
+    /// node has both directories before it has a node id. Absent outside of a retirement, so that other markers keep their
+    /// bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retiring: Option<u64>,
+    pub(super) bootstrap: Bootstrap,
+    /// Nonces of the starts, oldest first.
+    pub(super) nonces: Vec<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    format: u32,
+    crc32c: u32,
+    marker: serde_json::Value,
+}
+
+impl Marker {
+    /// The marker of a new disk.
+    pub(super) fn blank(disk_id: Uuid) -> Self {
+        Self {
+            format: FORMAT,
+            cluster_id: None,
+            disk_id,
+            node_id: None,
+            retiring: None,
+            bootstrap: Bootstrap::No,
+            nonces: Vec::new(),
+        }
+    }
+
+    /// Adds the nonce of this start and drops the oldest beyond [`NONCES_MAX`].
+    pub(super) fn add_nonce(&mut self, nonce: u64) {
+        self.nonces.push(nonce);
+        let excess = self.nonces.len().saturating_sub(NONCES_MAX);
+        self.nonces.drain(..excess);
+    }
+
+    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let value = serde_json::to_value(self)?;
+        let crc32c = crc32c::crc32c(serde_json::to_string(&value)?.as_bytes());
+        serde_json::to_vec_pretty(&Envelope { format: FORMAT, crc32c, marker: value })
+    }
+
+    /// Decodes the file at `path`, which errors name.
+    pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let damaged = |why: String| Error::Damaged { path: path.to_owned(), why };
+        let envelope: Envelope = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        if envelope.format != FORMAT {
+            return Err(Error::Format { path: path.to_owned(), found: envelope.format });
+        }
+        let text = serde_json::to_string(&envelope.marker).map_err(|e| damaged(e.to_string()))?;
+        if crc32c::crc32c(text.as_bytes()) != envelope.crc32c {
+            return Err(damaged("checksum does not match".into()));
+        }
+        serde_json::from_value(envelope.marker).map_err(|e| damaged(e.to_string()))
+    }
+}

@@ -1,0 +1,22 @@
+//! Identity of a node on its disk: which cluster, which disk, which node.
+//!
+//! The identity is one marker file in the data directory, written aside, synced and renamed, with a checksum and a format
+//! version. A directory is refused when it is not a node's, has another format, is damaged, or is used by another process.
+//!
+//! - The disk id is minted at the first start and never changes, except by a retirement.
+//! - The node id is allocated by the cluster.
+//! - Each start adds a nonce, synced before any peer is contacted.
+//!
+//! Files: `data_dir`: [`DataDir`], the open and locked directory. `marker`: content and encoding of the marker file.
+//! `retirement`: moves the data of a node aside. `error`: [`Error`].
+
+mod data_dir;
+mod error;
+mod marker;
+mod retirement;
+#[cfg(test)]
+mod tests;
+
+pub use data_dir::DataDir;
+pub use error::Error;
+pub use marker::Bootstrap;

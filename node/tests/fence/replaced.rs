@@ -1,0 +1,125 @@
+//! The digest of a replica is changed on the disk of a stopped node; after the restart the replica is fenced and replaced.
+
+use super::disk;
+use crate::{
+    common::{PATIENCE, until},
+    harness::{
+        cluster::{Cluster, Wanted},
+        events::{Writer, client},
+        process::Slot,
+    },
+};
+use std::collections::BTreeMap;
+use taffrail_core::ids::ReplicaId;
+use taffrail_raft::log::ReplicaState;
+use tokio::task::LocalSet;
+
+const NAMES: [&str; 3] = ["main-0", "main-1", "main-2"];
+const STORES: [(&str, u32); 1] = [("orders", 3)];
+const WANTED: Wanted<'static> = Wanted { nodes: &NAMES, stores: &STORES };
+
+#[tokio::test]
+async fn a_replica_with_other_data_is_fenced_and_replaced() {
+    LocalSet::new().run_until(story()).await;
+}
+
+async fn story() {
+    let root = tempfile::Builder::new().prefix("fence-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut cluster = Cluster::new(root.path(), &NAMES);
+    cluster.points.arm(None);
+    cluster.slots.iter_mut().for_each(Slot::start);
+    cluster.bootstrap(0).await;
+    for slot in 1..NAMES.len() {
+        cluster.join(slot).await;
+    }
+    cluster.settle(&Wanted { nodes: &NAMES, stores: &[] }).await;
+    cluster.declare(&STORES).await;
+    let ports: Vec<u16> = cluster.slots.iter().map(|slot| slot.ports.clients).collect();
+    let writer = Writer::start("default/orders", &ports);
+    cluster.settle(&WANTED).await;
+    writer.goes_on().await;
+
+    let odd = follower(&mut cluster).await;
+    let old = members(&mut cluster).await;
+    let victim = cluster.status(odd).await.node_id;
+    cluster.slots[odd].stop(true).await;
+    let (before, after) = disk::spoil(&cluster.slots[odd].data()).await;
+    assert_ne!(before, after, "the fault did not happen");
+    cluster.slots[odd].start();
+
+    let new = until("another replica on the node", async || {
+        let now = members(&mut cluster).await;
+        let new = now.get(&victim).copied().filter(|new| *new != old[&victim]);
+        new.ok_or_else(|| format!("{now:?}"))
+    })
+    .await;
+    cluster.settle(&WANTED).await;
+    let now = members(&mut cluster).await;
+    let others = |of: &BTreeMap<u64, u64>| of.clone().into_iter().filter(|(n, _)| *n != victim).collect::<Vec<_>>();
+    assert_eq!(others(&now), others(&old), "a replica that was as the group is was replaced");
+    let said = cluster.slots[odd].said();
+    assert!(said.contains("the replica is fenced") && said.contains("ReplicaInconsistent"), "nobody was fenced");
+    assert!(cluster.slots.iter().any(|slot| slot.said().contains("a replica was fenced")));
+    let fences: usize = cluster.slots.iter().map(|slot| slot.said().matches("the replica is fenced").count()).sum();
+    assert_eq!(fences, 1, "one replica was fenced, once");
+
+    writer.goes_on().await;
+    writer.finish(&ports).await;
+    equal_digests(&ports).await;
+    let metrics = scrape(cluster.slots[odd].ports.http).await;
+    assert!(metrics.contains("taffrail_replicas_fenced 0"), "what was fenced is gone");
+    assert_eq!(cluster.deaths(), 0);
+    for slot in &mut cluster.slots {
+        slot.stop(true).await;
+    }
+    let states = disk::replicas(&cluster.slots[odd].data()).await;
+    let state = |replica| states.iter().find(|(key, _)| key.replica == ReplicaId::new(replica)).map(|(_, s)| *s);
+    assert_eq!(state(old[&victim]), Some(ReplicaState::Deleted), "the fenced one has its tombstone");
+    assert!(matches!(state(new), Some(ReplicaState::Live(_))));
+}
+
+/// A node that neither leads the store nor coordinates.
+async fn follower(cluster: &mut Cluster) -> usize {
+    let view = cluster.view().await;
+    let leader = view.stores[0].store.as_ref().unwrap().leader;
+    let coordinator = view.status.as_ref().unwrap().coordinator;
+    let mut found = None;
+    for slot in 0..NAMES.len() {
+        let node = cluster.status(slot).await.node_id;
+        if node != leader && node != coordinator {
+            found = Some(slot);
+        }
+    }
+    found.unwrap()
+}
+
+/// The replica of the store on each node.
+async fn members(cluster: &mut Cluster) -> BTreeMap<u64, u64> {
+    let view = cluster.view().await;
+    let store = view.stores.iter().find_map(|s| s.store.as_ref()).unwrap();
+    store.members.iter().filter(|m| m.voter).map(|m| (m.node_id, m.replica_id)).collect()
+}
+
+async fn equal_digests(ports: &[u16]) {
+    let clients: Vec<_> = ports.iter().map(|port| client(*port, "default/orders")).collect();
+    until("equal digests", async || {
+        let mut all = Vec::new();
+        for client in &clients {
+            let store = client.store("default/orders").await.map_err(|e| e.to_string())?;
+            all.push((store.applied_index, store.digest, store.events));
+        }
+        let equal = !all[0].1.is_empty() && all.iter().all(|one| *one == all[0]);
+        if equal { Ok(()) } else { Err(format!("{all:?}")) }
+    })
+    .await;
+}
+
+/// The metrics page of a node.
+async fn scrape(port: u16) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8(answer).unwrap()
+}

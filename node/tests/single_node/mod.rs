@@ -1,0 +1,14 @@
+//! Tests of one node process.
+//!
+//! - `restart`: acknowledged events after `kill -9`. `starts`, `stops`: how a process refuses to start and how it ends.
+//! - `calls`, `deadlines`, `gateway`: refused calls and their reasons.
+//! - `node`: starts, awaits and kills the process. `raw`: calls whose message is arbitrary bytes.
+
+mod calls;
+mod deadlines;
+mod gateway;
+mod node;
+mod raw;
+mod restart;
+mod starts;
+mod stops;

@@ -1,0 +1,145 @@
+//! After `kill -9` all acknowledged events are stored, and the node keeps its identity.
+
+use super::node::Node;
+use crate::common::until;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+use taffrail_client::{Client, Error, EventBuilder, Expected, RetryPolicy, v1};
+use tokio::task::JoinSet;
+
+const WRITERS: usize = 4;
+const ROUNDS: usize = 5;
+/// Batches acknowledged in a round before it is cut short.
+const BATCHES: usize = 60;
+
+fn event(n: usize) -> v1::NewEvent {
+    EventBuilder::new("Noted").json(&serde_json::json!({ "n": n })).build()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kill_9_everything_acknowledged_is_there_and_revisions_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let node = Node::start(&data).await;
+    let client = node.client();
+    let mut ids = Vec::new();
+    let mut expected = Expected::NoStream;
+    for n in 0..10 {
+        let event = event(n);
+        ids.push(event.id.clone());
+        let answer = client.append("orders-1", expected, vec![event]).await.unwrap();
+        assert_eq!(answer.first_revision, n as u64);
+        expected = Expected::Exact(answer.last_revision);
+    }
+    let before = client.cluster_status().await.unwrap();
+    node.kill().await;
+
+    let node = Node::start(&data).await;
+    let client = node.client();
+    let after = client.cluster_status().await.unwrap();
+    assert_eq!(after.cluster_id, before.cluster_id);
+    assert_eq!(after.answered_by, before.answered_by);
+    assert_eq!(after.nodes.len(), 1);
+    assert_eq!(
+        (after.nodes[0].node_id, &after.nodes[0].disk_id),
+        (before.nodes[0].node_id, &before.nodes[0].disk_id),
+        "another node came back"
+    );
+    let stored = client.read_stream("orders-1", 0).await.unwrap();
+    let found: Vec<String> = stored.iter().map(|e| e.id.clone()).collect();
+    assert_eq!(found, ids);
+    assert!(stored.iter().enumerate().all(|(n, e)| e.revision == n as u64 && e.stream == "orders-1"));
+    let next = client.append("orders-1", expected, vec![event(10)]).await.unwrap();
+    assert_eq!(next.first_revision, 10);
+    assert!(next.first_position > stored[9].position, "positions went back");
+    node.kill().await;
+}
+
+/// Answers to one writer, by event id.
+#[derive(Default)]
+struct Told {
+    stored: BTreeMap<String, u64>,
+    /// Sent without an answer: stored once as a whole, or not at all.
+    open: Option<Vec<v1::NewEvent>>,
+    batches: Vec<Vec<String>>,
+}
+
+async fn write(client: Client, stream: String, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>) {
+    let mut n = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let open = told.lock().unwrap().open.take();
+        let batch = open.unwrap_or_else(|| (0..=n % 3).map(event).collect());
+        n += 1;
+        match client.append(&stream, Expected::Any, batch.clone()).await {
+            Ok(answer) => {
+                let mut told = told.lock().unwrap();
+                let revisions = answer.first_revision..=answer.last_revision;
+                told.batches.push(batch.iter().map(|e| e.id.clone()).collect());
+                told.stored.extend(batch.into_iter().map(|e| e.id).zip(revisions));
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(Error::OutcomeUnknown { .. } | Error::Unavailable { .. }) => {
+                // The next round repeats the batch with the same ids.
+                told.lock().unwrap().open = Some(batch);
+                return;
+            }
+            Err(error) => panic!("{stream}: {error:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubled() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let told: Vec<Arc<Mutex<Told>>> = (0..WRITERS).map(|_| Arc::default()).collect();
+    let mut cut = 0;
+    for round in 0..ROUNDS {
+        let node = Node::start(&data).await;
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut writers = JoinSet::new();
+        for (n, told) in told.iter().enumerate() {
+            let stream = format!("load-{n}");
+            writers.spawn(write(node.client(), stream, Arc::clone(told), Arc::clone(&stop), Arc::clone(&done)));
+        }
+        until("appends to be acknowledged", async || match done.load(Ordering::Relaxed) {
+            n if n >= BATCHES => Ok(()),
+            n => Err(format!("{n} in round {round}")),
+        })
+        .await;
+        node.kill().await;
+        stop.store(true, Ordering::Relaxed);
+        writers.join_all().await;
+        cut += told.iter().filter(|told| told.lock().unwrap().open.is_some()).count();
+    }
+    // The fault must have happened: at least one kill must hit a batch in flight.
+    assert!(cut > 0, "no kill met a batch on its way");
+
+    let node = Node::start(&data).await;
+    let client = node.client();
+    for (n, told) in told.iter().enumerate() {
+        let stream = format!("load-{n}");
+        let mut told = std::mem::take(&mut *told.lock().unwrap());
+        if let Some(batch) = told.open.take() {
+            // The same ids again: stored exactly once, whatever the first attempt did.
+            let policy = RetryPolicy::default();
+            let answer = client.append_retrying(&stream, Expected::Any, batch.clone(), policy).await.unwrap();
+            told.batches.push(batch.iter().map(|e| e.id.clone()).collect());
+            told.stored.extend(batch.into_iter().map(|e| e.id).zip(answer.first_revision..=answer.last_revision));
+        }
+        let events = client.read_stream(&stream, 0).await.unwrap();
+        let found: BTreeMap<String, u64> = events.iter().map(|e| (e.id.clone(), e.revision)).collect();
+        assert_eq!(found.len(), events.len(), "{stream}: an event is there twice");
+        assert_eq!(found, told.stored, "{stream}: stored is not what was acknowledged");
+        for batch in &told.batches {
+            let places: Vec<u64> = batch.iter().map(|id| found[id]).collect();
+            assert!(places.windows(2).all(|two| two[1] == two[0] + 1), "{stream}: a batch is not whole: {places:?}");
+        }
+    }
+    node.kill().await;
+}
