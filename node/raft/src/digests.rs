@@ -8,13 +8,13 @@ use std::{
 use taffrail_core::ids::Digest;
 
 /// Number of applied batches whose digests are kept. At one write per millisecond, fewer batches are applied between a
-/// report and a claim about that report.
+/// report and a claim about the report.
 const KEPT: usize = 256;
 /// Distance of marks: every replica takes a digest at every multiple of this index. Under load, two replicas rarely
 /// report the same index otherwise.
 pub(crate) const MARK_EVERY: u64 = 256;
-/// Number of marks that are kept, and number of marks that are reported. Two reported marks suffice for a replica that
-/// lags a little to share a mark with the other replicas.
+/// Number of kept marks, and number of reported marks. Two reported marks suffice for a slightly lagging replica to
+/// share a mark with the other replicas.
 const MARKS_KEPT: usize = 16;
 const MARKS_TOLD: usize = 2;
 

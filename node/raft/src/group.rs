@@ -1,4 +1,4 @@
-//! [`Group`]: one running replica of a Raft group.
+//! [`Group`]: a running replica of a Raft group.
 //!
 //! More methods of [`Group`] are in `read_index`, `membership_change` and `peer_rpc`.
 

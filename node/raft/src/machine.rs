@@ -1,17 +1,17 @@
-//! [`Machine`]: the state that a group replicates, as consensus sees it.
+//! [`Machine`]: the replicated state of a group, as seen by consensus.
 
 use super::types::{Entry, LogId, Reply, StoredMembership};
 use taffrail_core::ids::Digest;
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_store_api::Applied;
 
-/// Failure that stops a state machine and its replica; no call is retried.
+/// Failure of a state machine. The failure stops the replica, and no call is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// Stored or received bytes do not decode or fail their checksum.
     #[error("corrupt: {0}")]
     Corrupt(String),
-    /// A command with a kind or a rules number that this version does not know.
+    /// A command has a kind or a rules number unknown to this version.
     #[error("unsupported: {0}")]
     Unsupported(String),
     /// RocksDB failed to read or write.
@@ -19,7 +19,7 @@ pub enum MachineError {
     Storage(String),
 }
 
-/// The events of a receiving replica, from which the source of a catch-up computes which events to send.
+/// Extent of a receiving replica's events; the source of a catch-up computes from the extent which events to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CatchUpPoint {
     /// Position after the last event of the replica.
@@ -35,14 +35,14 @@ pub struct CatchUpPoint {
 /// [`install`](Self::install) for each chunk, and then [`finish_install`](Self::finish_install) or
 /// [`abort_install`](Self::abort_install); [`apply`](Self::apply) is not called in between.
 pub trait Machine: Send + 'static {
-    /// Returns the last applied log id and the membership as of that log id, including state that is not flushed.
+    /// Returns the last applied log id and the membership as of this log id, including state that is not flushed.
     fn applied(&self) -> (Option<LogId>, StoredMembership);
-    /// Returns the last applied log id and its membership as of the last flush: the state after a crash.
+    /// Returns the last applied log id and the membership as of the last flush: the state after a crash.
     ///
     /// # Errors
     /// When storage fails.
     fn persisted(&self) -> Result<(Option<LogId>, StoredMembership), MachineError>;
-    /// Applies consecutive entries and returns one reply for each entry. Data and applied log id change in one write.
+    /// Applies consecutive entries and returns a reply for each entry. Data and applied log id change in one write.
     ///
     /// # Errors
     /// Every error is fatal for the replica.
@@ -63,7 +63,7 @@ pub trait Machine: Send + 'static {
     /// # Errors
     /// When storage fails.
     fn begin_install(&mut self) -> Result<(), MachineError>;
-    /// Stores one chunk of the source's state.
+    /// Stores a chunk of the source's state.
     ///
     /// # Errors
     /// When storage fails or the chunk does not decode.

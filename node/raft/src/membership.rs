@@ -1,5 +1,5 @@
 //! [`Change`]: classifies membership entries. A change of voters takes two entries (joint, uniform), every other change
-//! takes one entry.
+//! a single entry.
 
 use super::types::{Host, Membership};
 use std::{
@@ -7,16 +7,16 @@ use std::{
     fmt,
 };
 
-/// Kind of one membership entry.
+/// Kind of a membership entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Majorities of both the old and the new voters decide.
     Joint,
     /// A majority of the new voters decides.
     Uniform,
-    /// Adds at least one learner.
+    /// Adds learners and keeps the voters.
     Learners,
-    /// Removes at least one learner and adds none.
+    /// Removes learners and adds none.
     Removal,
     /// Changes neither voters nor learners.
     Same,
@@ -35,7 +35,7 @@ impl Change {
         }
     }
 
-    /// Classifies the entry that replaced membership `from` by `to`.
+    /// Classifies the entry that replaced membership `from` with `to`.
     pub(super) fn between(from: &Membership, to: &Membership) -> Self {
         let nodes = |m: &Membership| m.nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>();
         let (before, after) = (nodes(from), nodes(to));

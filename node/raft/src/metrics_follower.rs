@@ -19,8 +19,8 @@ pub struct MetricsWatch(pub(super) WatchReceiverOf<TypeConfig, RaftMetrics<TypeC
 /// Follows the metrics until the channel closes, and then sets `ended`: otherwise a panic of openraft's task
 /// would stay hidden.
 ///
-/// The current leader becomes the `source` of a catch-up. The leader that began the catch-up may be gone for good, and
-/// its successor begins no catch-up of its own while its log still holds the missing entries.
+/// The current leader becomes the `source` of a catch-up. The leader behind the catch-up may be gone for good, and a
+/// new leader begins no catch-up while the new leader's log still holds the missing entries.
 pub(super) async fn follow(
     mut metrics: MetricsWatch,
     source: watch::Sender<Option<CatchUpFrom>>,

@@ -1,5 +1,5 @@
-//! Sends openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary, one in flight per follower:
-//! three known defects of the pinned openraft version exist only in streamed appends, and throughput is equal
+//! Sends openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary and each follower has a single append in
+//! flight: three known defects of the pinned openraft version exist only in streamed appends, and throughput is equal
 //! at the measured loads.
 
 use super::{
@@ -24,10 +24,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::{peer::FrameKind, storage as pb};
 
-/// Interval at which the sender of a snapshot asks the receiver for its progress.
+/// Pause between two progress requests from the sender of a snapshot to the receiver.
 const CATCH_UP_POLL: Duration = Duration::from_millis(50);
 
-/// Makes the connections of one replica to the other replicas of its group.
+/// Makes the connections of a replica to the other replicas of the group.
 #[derive(Clone)]
 pub(super) struct Network {
     /// Carries the frames.
@@ -38,7 +38,7 @@ pub(super) struct Network {
     pub(super) from: ReplicaId,
 }
 
-/// A connection to one replica.
+/// A connection to another replica.
 pub(super) struct Connection {
     network: Network,
     to: ReplicaId,

@@ -16,8 +16,8 @@ use taffrail_runtime as rt;
 use tokio::time::Instant;
 
 impl Group {
-    /// Waits until this replica has applied every write that was acknowledged before the call. Without a leader the
-    /// call retries until the deadline.
+    /// Waits until this replica has applied all writes acknowledged before the call. Without a leader the call retries
+    /// until the deadline.
     ///
     /// # Errors
     /// Returns the error of the last attempt when no majority confirmed a read index before the deadline.
@@ -36,7 +36,7 @@ impl Group {
         Err(last)
     }
 
-    /// Gets one read index from the leader, which may be this replica.
+    /// Gets a read index from the leader, which may be this replica.
     async fn try_read_index(&self, deadline: Instant) -> Result<u64, ReadIndexError> {
         let Some(leader) = self.leader() else { return Err(ReadIndexError::NoLeader) };
         if leader.replica == self.key.replica {
@@ -63,7 +63,7 @@ impl Group {
     async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadIndexError> {
         let mut progress = self.progress();
         match tokio::time::timeout_at(deadline, progress.wait_for(|p| p.index >= index)).await {
-            // A replica under removal keeps its last progress while its rows are deleted, and must not answer like
+            // A replica under removal keeps the last progress while its rows are deleted, and must not answer like
             // an empty replica.
             Ok(Ok(_)) if self.stop.is_cancelled() => {
                 Err(ReadIndexError::Stopped("the node stops or removes this replica".into()))

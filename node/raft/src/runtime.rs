@@ -1,4 +1,4 @@
-//! [`Runtime`]: the asynchronous runtime that openraft uses.
+//! [`Runtime`]: openraft's asynchronous runtime.
 
 use openraft::{OptionalSend, async_runtime::AsyncRuntime, impls::TokioRuntime};
 use rand::{SeedableRng, rngs::SmallRng};

@@ -61,8 +61,8 @@ pub struct SnapshotFetch {
 }
 
 impl SnapshotFetch {
-    /// Fetches state in chunks until this replica has applied at least `meta.last_log_id`. When a source is lost or
-    /// sends an invalid chunk, further attempts alternate between the source and the other voters of `meta`.
+    /// Fetches state in chunks until this replica has applied at least `meta.last_log_id`. If a source is lost or sends
+    /// an invalid chunk, further attempts alternate between the source and the other voters of `meta`.
     ///
     /// # Errors
     /// Returns `Interrupted` when the replica stops; otherwise the error of this replica's own storage.

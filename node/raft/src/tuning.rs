@@ -4,7 +4,7 @@ use super::log::LogKey;
 use openraft::{Config, SnapshotPolicy};
 use std::{io, sync::Arc, time::Duration};
 
-/// Times and bounds of consensus. All times are configurable, because a simulation stretches them.
+/// Times and bounds of consensus. All times are configurable, because a simulation stretches all times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// Interval between two heartbeats of a leader.
@@ -47,8 +47,7 @@ pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: tuning.keep_entries,
-        // Purges in batches, but in batches of at most `keep_entries`: otherwise a log that keeps few entries would
-        // never be purged.
+        // Purges in batches of at most `keep_entries`: otherwise a log with few kept entries would never be purged.
         purge_batch_size: tuning.keep_entries.clamp(1, 256),
         max_payload_entries: 4096,
         api_channel_size: Some(4096),

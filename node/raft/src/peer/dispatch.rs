@@ -1,4 +1,4 @@
-//! [`Handler`]: receives frames. The node implements the trait; [`Service`](super::server::Service) calls it.
+//! [`Handler`]: receives frames from [`Service`](super::server::Service). The node implements the trait.
 
 use super::Request;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 /// Answers requests of verified peers. Calls arrive from many tasks at once.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request of a peer whose identity was verified by the handshake.
+    /// Answers a request of a peer whose identity was verified by the handshake.
     fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>>;
     /// Opens a stream of a group's state.
     ///
@@ -31,7 +31,7 @@ pub fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
     Refusal { kind: kind.into(), message: message.into(), leader_node: 0, leader_replica: 0 }
 }
 
-/// Builds the refusal of a frame that does not decode or requests an operation that the receiver does not support.
+/// Builds the refusal of a frame that does not decode or requests an operation unknown to the receiver.
 pub(crate) fn bad_frame(why: impl std::fmt::Display) -> Refusal {
     refusal(RefusalKind::BadFrame, why.to_string())
 }

@@ -31,7 +31,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 const PROVE_AGAIN: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// Number of received chunks that may wait for the receiver's disk.
+/// Maximum number of received chunks in memory, when the receiver's disk is slow.
 const CHUNKS_MAX: usize = 4;
 
 /// Sends frames over verified connections. Cheap to clone: all clones share the connections.
@@ -194,7 +194,7 @@ async fn keep_link(address: String, table: Table, handler: Arc<dyn Handler>, sto
     }
 }
 
-/// Keeps one connection open while its handshakes succeed. Returns the reason why the connection ended, and whether
+/// Keeps a connection open while its handshakes succeed. Returns the reason for the end of the connection, and whether
 /// any handshake succeeded.
 async fn hold(address: &str, table: &Table, handler: &Arc<dyn Handler>) -> (String, bool) {
     let endpoint = match Endpoint::from_shared(format!("http://{address}")) {

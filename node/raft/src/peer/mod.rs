@@ -1,6 +1,7 @@
 //! The transport between nodes.
 //!
-//! - [`PeerTransport`] sends requests: [`grpc`] implements it over tonic, the simulator over a simulated network.
+//! - [`PeerTransport`] sends requests. [`grpc`] is the implementation over tonic; the simulator
+//!   has another implementation.
 //! - [`server`] receives frames, checks the sender, and passes each frame to a [`Handler`](dispatch::Handler).
 //! - [`table`] holds the verified connections.
 
@@ -19,7 +20,7 @@ use tokio::sync::mpsc;
 /// A request of one replica to another, or of one node to another (with replica id 0).
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Operation that the payload belongs to.
+    /// Operation to which the payload belongs.
     pub kind: FrameKind,
     /// Group of the request; [`GroupId::SYSTEM`] for requests to a node.
     pub group: GroupId,

@@ -24,7 +24,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Makes a service that passes requests to `handler`.
+    /// Makes a service with `handler` as receiver of requests.
     #[must_use]
     pub fn new(handler: Arc<dyn Handler>) -> Self {
         Self { handler }
@@ -51,7 +51,7 @@ pub(crate) fn check_identity(own: &Identity, other: &Identity) -> Result<(), Str
     Ok(())
 }
 
-/// Checks that a frame is meant for this node in this cluster. A joining node has no id yet and may only register.
+/// Checks the destination of a frame: this node in this cluster. A joining node has no id yet and may only register.
 fn admit(own: Option<&Identity>, frame: &Frame) -> Result<(), Refusal> {
     let Some(own) = own else {
         return Err(refusal(RefusalKind::Unavailable, "this node knows no cluster yet"));
