@@ -1,5 +1,5 @@
-//! [`Call`], the store, deadline and id of a request, read before any other work; and the failures of a replica after
-//! which another replica can answer.
+//! [`Call`], the store, deadline and id of a request, read before any other work. [`replica_lost`] and [`peer_lost`]
+//! recognise the failures after which another replica can answer.
 
 use super::{
     Shared,
@@ -13,18 +13,17 @@ use taffrail_store_api::ReadError;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
-/// The `:authority` of a request, from which [`resolve`] reads the store. A request extension.
+/// The `:authority` of a request, the source of the store name for [`resolve`]. A request extension.
 #[derive(Clone, Debug)]
 pub(crate) struct Authority(pub(crate) String);
 
-/// The store, deadline and id of one call.
+/// The store, deadline and id of a call.
 pub(crate) struct Call {
-    /// The store that the call addresses.
+    /// The addressed store.
     pub(crate) store: StoreName,
-    /// Time by which the service must answer.
+    /// Latest time for the answer of the service.
     pub(crate) deadline: Instant,
-    /// True if the client set the deadline. Without a deadline of the client a stream may last; `deadline` bounds each
-    /// step.
+    /// True if the client set the deadline. Otherwise a stream may last for ever, and `deadline` bounds each step.
     pub(crate) deadline_asked: bool,
     /// Identifies the call in the logs of all nodes.
     pub(crate) request_id: String,
@@ -35,7 +34,7 @@ pub(crate) struct Call {
 /// Reads the store, deadline and id of a request.
 ///
 /// # Errors
-/// When the request addresses no store or one of several stores, or when its deadline has passed.
+/// When the request addresses no store, a name shared by several stores, or when the deadline has passed.
 pub(crate) fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Problem> {
     let authority = request.extensions().get::<Authority>().map_or("", |a| &a.0);
     let addressee = resolve::addressee(&shared.config, request.metadata(), authority)?;
@@ -70,7 +69,7 @@ pub(crate) fn replica_lost(e: &ReadError) -> bool {
     }
 }
 
-/// True for a status of a peer after which another replica can answer: the peer stopped or its connection broke, as
+/// True for a status of a peer after which another replica can answer: the peer stopped or the connection broke, as
 /// opposed to a refusal of the request.
 pub(crate) fn peer_lost(status: &Status) -> bool {
     match proof(status) {

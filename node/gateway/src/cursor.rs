@@ -1,6 +1,6 @@
-//! [`Cursor`], the resumable position of a read or subscription. A cursor reads pages from a replica of this node,
-//! converts to a request to a peer, and moves past each delivered event, so that any replica can continue without gap
-//! or duplicate.
+//! `Cursor`, the resumable position of a read or subscription. A cursor reads pages from a replica of this node,
+//! converts to a request to a peer, and moves past each delivered event. Any replica can therefore continue without gap
+//! or duplicate event.
 
 use super::decode::{Source, Start};
 use taffrail_core::{
@@ -11,22 +11,22 @@ use taffrail_core::{
 use taffrail_proto::v1;
 use taffrail_store_api::{Consistency, Direction, PageBounds, ReadError, StoreReader};
 
-/// Maximum size of one page.
+/// Maximum size of a page, in events and bytes.
 pub const PAGE: PageBounds = PageBounds { events_max: 256, bytes_max: 1 << 20 };
 
 /// The position of a read or subscription.
 ///
 /// `next` is the next revision or position to deliver. `None` is the end of the source: a backward read starts at the
-/// last event; a forward read has an open end, which [`resolve_open_end`](Self::resolve_open_end) fixes.
+/// last event; a forward read has an open end, fixed by [`resolve_open_end`](Self::resolve_open_end).
 #[derive(Clone, Debug)]
 pub(crate) enum Cursor {
-    /// The events of one stream.
+    /// The events of a stream.
     Stream { name: StreamName, next: Option<Revision>, direction: Direction },
     /// All events of the store.
     All { next: Option<Position>, direction: Direction },
 }
 
-/// The events of one page.
+/// A page of events.
 pub(crate) struct Events {
     pub(crate) events: Vec<RecordedEvent>,
     /// True if the replica has further events after this page.
@@ -58,7 +58,7 @@ impl Cursor {
         }
     }
 
-    /// Fixes an open end after the last event of `reader`, so that later events are delivered.
+    /// Fixes an open end after the last event of `reader`; later events are then delivered.
     ///
     /// # Errors
     /// When `reader` cannot read the state.
@@ -145,7 +145,7 @@ impl Cursor {
         }
     }
 
-    /// Fixes an open end to the next revision or position that a peer has confirmed.
+    /// Fixes an open end to the next revision or position confirmed by a peer.
     pub(crate) fn set_open_end(&mut self, at: u64) {
         if !self.at_open_end() {
             return;
@@ -156,7 +156,7 @@ impl Cursor {
         }
     }
 
-    /// Spells the rest of a read as a request to a peer.
+    /// Converts the rest of a read to a request to a peer.
     #[must_use]
     pub(crate) fn read_request(&self, limit: u64, consistency: Consistency) -> v1::ReadRequest {
         use v1::read_request::Start as S;
@@ -182,7 +182,7 @@ impl Cursor {
         }
     }
 
-    /// Spells the rest of a subscription as a request to a peer.
+    /// Converts the rest of a subscription to a request to a peer.
     #[must_use]
     pub(crate) fn subscribe_request(&self) -> v1::SubscribeRequest {
         use v1::subscribe_request::Start as S;
@@ -202,7 +202,7 @@ impl Cursor {
         v1::Selector { kind: Some(kind) }
     }
 
-    /// True for a forward read that starts after the last event, whose revision or position is not known yet.
+    /// True for a forward read that starts after the last event, before the revision or position is known.
     fn at_open_end(&self) -> bool {
         let open = matches!(self, Self::Stream { next: None, .. } | Self::All { next: None, .. });
         open && self.direction() == Direction::Forward

@@ -1,6 +1,6 @@
-//! [`EnforceDeadlines`], the layer that answers calls whose deadline has passed. A service answers a little before the
-//! deadline by itself; for a service that does not, the layer answers with a status of the gateway and ends open
-//! streams. The timer of tonic would answer `CANCELLED` without a reason, to unary calls only, and leave streams open.
+//! [`EnforceDeadlines`], the layer that answers calls at their deadline. A service normally answers a little before
+//! the deadline. In place of a late service, the layer answers with a status of the gateway and ends open streams. The
+//! timer of tonic would answer `CANCELLED` without a reason, to unary calls only, and leave streams open.
 
 use super::status::{Problem, Reason};
 use futures::future::BoxFuture;
@@ -20,42 +20,42 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 use tower::{Layer, Service};
 
-/// The longest time that a client can give a call; a longer `grpc-timeout` counts as this one.
+/// Maximum timeout of a call; a longer `grpc-timeout` is reduced to this value.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
-/// Upper bound of the time reserved to deliver the answer, because a client that has given up reads no answer.
+/// Upper bound of the time reserved for delivery of the answer, because a client reads no answer after the deadline.
 const ANSWER_TIME_MAX: Duration = Duration::from_millis(50);
-/// A call with less time left is answered at once: no read, sync or answer completes in less.
+/// Minimum timeout of a call. A call with less time is refused at once, because no read, sync or answer is faster.
 const USABLE_TIME_MIN: Duration = Duration::from_millis(1);
-/// Paths of the services that report proposals through [`MaybeProposed`]. For other services (administration, frames of
-/// peers) the layer does not know whether a call had an effect, and therefore answers none of their calls.
+/// Path prefixes of the services that report proposals through [`MaybeProposed`]. For other services (administration,
+/// frames of peers) the layer cannot know whether a call had an effect, and therefore answers none of their calls.
 const SERVICES: [&str; 2] = ["/taffrail.v1.", "/grpc."];
 /// Maximum number of digits in `grpc-timeout`, by the gRPC protocol.
 const TIMEOUT_DIGITS_MAX: usize = 8;
 
-/// Whether the append of a call may have become an entry of the log: set before a proposal is handed over, cleared when
-/// the proposal is known to have failed. Clones share the flag.
+/// A flag for an append that may be stored without a known outcome: set before a proposal is handed over, cleared after
+/// the proposal provably failed. Clones share the flag.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MaybeProposed(Arc<AtomicBool>);
 
 impl MaybeProposed {
-    /// Marks the start of a proposal.
+    /// Sets the flag, before a proposal.
     pub(crate) fn begin(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
-    /// Marks that the proposal provably did not reach the log.
+    /// Clears the flag, after a proposal provably failed.
     pub(crate) fn rule_out(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
     fn get(&self) -> bool {
-        // Relaxed suffices: polls of one task write and read the flag.
+        // Relaxed suffices: polls of the same task write and read the flag.
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The deadline that a client set for its call, a request extension.
+/// The deadline of a call, set by the client. A request extension.
 #[derive(Clone, Debug)]
 pub(crate) struct CallDeadline {
-    /// Time by which the service must answer, early enough for the answer to arrive before the deadline.
+    /// Latest time for the answer of the service, early enough for arrival at the client before the deadline.
     pub(crate) answer_by: Instant,
     /// Time at which [`EnforceDeadlines`] answers in place of the service.
     end: Instant,
@@ -88,10 +88,10 @@ impl CallDeadline {
 
     fn status(&self) -> Status {
         if self.maybe_proposed.get() {
-            let why = "the deadline passed while the append was under way";
+            let why = "the deadline passed while the append was in progress";
             return Problem::new(Reason::OutcomeUnknown, why).with("proposed", "unknown").into();
         }
-        Problem::new(Reason::Deadline, "the deadline passed before the answer was there").into()
+        Problem::new(Reason::Deadline, "the deadline passed before the answer was ready").into()
     }
 }
 
@@ -106,7 +106,7 @@ impl<S> Layer<S> for EnforceDeadlines {
     }
 }
 
-/// A service whose calls end with their deadline.
+/// A service whose calls end at their deadline.
 #[derive(Clone, Debug)]
 pub struct WithDeadlines<S> {
     inner: S,
@@ -151,9 +151,9 @@ where
     }
 }
 
-/// Returns the output of `work`, or `None` at the end of `deadline`. Every poll reads the clock: tonic sets its own
-/// timer later for the same time, and when that timer wakes the task first, this function must still end before tonic
-/// answers.
+/// Returns the output of `work`, or `None` at the end of `deadline`. Every poll reads the clock: tonic sets a timer for
+/// the same time, but later, and if the timer of tonic wakes the task first, this function must still end before the
+/// answer of tonic.
 async fn until<F: Future>(deadline: &CallDeadline, work: F) -> Option<F::Output> {
     let (mut work, mut sleep) = (pin!(work), pin!(sleep_until(deadline.end)));
     poll_fn(|cx| {
@@ -166,7 +166,7 @@ async fn until<F: Future>(deadline: &CallDeadline, work: F) -> Option<F::Output>
     .await
 }
 
-/// The body of a response, which ends with the status of the deadline if the body is pending at that time.
+/// The body of a response. A body that is still pending at the deadline ends with the status of the deadline.
 #[derive(Debug)]
 pub struct Ending<R> {
     inner: Pin<Box<R>>,
@@ -199,7 +199,7 @@ impl<R: Body> Body for Ending<R> {
         if self.over {
             return Poll::Ready(None);
         }
-        // A frame that is ready goes first: services end their streams a little earlier, with a more precise status.
+        // A ready frame goes first: services end streams a little earlier, with a more precise status.
         if let Poll::Ready(frame) = self.inner.as_mut().poll_frame(cx) {
             return Poll::Ready(frame);
         }

@@ -1,5 +1,5 @@
-//! Converts requests from the wire to domain types. Every field is validated once, in this file; an error names the
-//! field and the rule.
+//! Conversion from requests of the wire to domain types. Every field is validated once, in this file; an error names
+//! the field and the rule.
 
 use super::{
     GatewayConfig,
@@ -16,14 +16,14 @@ use taffrail_core::{
 use taffrail_proto::v1;
 use taffrail_store_api::Direction;
 
-/// Decodes an append.
+/// Decodes and validates an append.
 ///
 /// # Errors
-/// The first field that breaks a rule.
+/// `INVALID_ARGUMENT` for the first field with a broken rule; `EVENT_TOO_LARGE` or `BATCH_TOO_LARGE`.
 pub(crate) fn append(config: &GatewayConfig, request: v1::AppendRequest) -> Result<Append, Problem> {
     let stream = StreamName::new(&request.stream)?;
     if stream.is_system() {
-        return Err(Problem::field("stream", "names that start with `$` belong to the store"));
+        return Err(Problem::field("stream", "must not start with `$`; such names are reserved for the store"));
     }
     let expected = expected(request.expected)?;
     if request.events.is_empty() {
@@ -37,7 +37,7 @@ pub(crate) fn append(config: &GatewayConfig, request: v1::AppendRequest) -> Resu
     for event in request.events {
         let event = self::event(config, event)?;
         if !ids.insert(event.id) {
-            return Err(Problem::field("events.id", format!("{} stands twice in the batch", event.id)));
+            return Err(Problem::field("events.id", format!("{} occurs twice in the batch", event.id)));
         }
         bytes += event.size();
         events.push(event);
@@ -72,7 +72,7 @@ fn event(config: &GatewayConfig, e: v1::NewEvent) -> Result<NewEvent, Problem> {
     short("events.correlation_id", &e.correlation_id)?;
     short("events.causation_id", &e.causation_id)?;
     if e.tags.len() > TAGS_MAX {
-        return Err(Problem::field("events.tags", format!("must be at most {TAGS_MAX}, are {}", e.tags.len())));
+        return Err(Problem::field("events.tags", format!("must be at most {TAGS_MAX} tags, is {}", e.tags.len())));
     }
     for tag in &e.tags {
         if tag.is_empty() {
@@ -108,7 +108,7 @@ fn short(field: &'static str, text: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The position at which a read or subscription starts.
+/// The start of a read or subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Start<At> {
     /// Before the first event.
@@ -119,19 +119,19 @@ pub(crate) enum Start<At> {
     At(At),
 }
 
-/// The events that a read or subscription delivers, and its start.
+/// The selected events and the start of a read or subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// The events of one stream.
+    /// The events of a stream.
     Stream(StreamName, Start<Revision>),
     /// All events of the store.
     All(Start<Position>),
 }
 
-/// Decodes a read.
+/// Decodes the selector, start and direction of a read.
 ///
 /// # Errors
-/// The first field that breaks a rule.
+/// `INVALID_ARGUMENT` for the first field with a broken rule.
 pub(crate) fn read(request: &v1::ReadRequest) -> Result<(Source, Direction), Problem> {
     use v1::{read_request::Start as Read, subscribe_request::Start as Subscribe};
     let direction = match request.direction() {
@@ -142,7 +142,7 @@ pub(crate) fn read(request: &v1::ReadRequest) -> Result<(Source, Direction), Pro
         Direction::Forward => Read::FromStart(v1::Unit {}),
         Direction::Backward => Read::FromEnd(v1::Unit {}),
     };
-    // A subscription has every start that a read has.
+    // Every start of a read is also a start of a subscription.
     let start = match request.start.unwrap_or(default) {
         Read::FromStart(unit) => Subscribe::FromStart(unit),
         Read::FromEnd(unit) => Subscribe::FromEnd(unit),
@@ -153,10 +153,10 @@ pub(crate) fn read(request: &v1::ReadRequest) -> Result<(Source, Direction), Pro
     Ok((source(request.selector.as_ref(), start)?, direction))
 }
 
-/// Decodes a subscription.
+/// Decodes the selector and start of a subscription.
 ///
 /// # Errors
-/// The first field that breaks a rule.
+/// `INVALID_ARGUMENT` for the first field with a broken rule.
 pub(crate) fn subscribe(request: &v1::SubscribeRequest) -> Result<Source, Problem> {
     let start = request.start.unwrap_or(v1::subscribe_request::Start::FromStart(v1::Unit {}));
     source(request.selector.as_ref(), start)
@@ -164,10 +164,10 @@ pub(crate) fn subscribe(request: &v1::SubscribeRequest) -> Result<Source, Proble
 
 fn source(selector: Option<&v1::Selector>, start: v1::subscribe_request::Start) -> Result<Source, Problem> {
     use v1::{selector::Kind, subscribe_request::Start as S};
-    let stream_only = |field| Err(Problem::field(field, "is for a stream; `all` has positions"));
-    let all_only = |field| Err(Problem::field(field, "is for `all`; a stream has revisions"));
+    let stream_only = |field| Err(Problem::field(field, "requires a stream as selector; `all` has positions"));
+    let all_only = |field| Err(Problem::field(field, "requires the selector `all`; a stream has revisions"));
     match selector.and_then(|s| s.kind.as_ref()) {
-        None => Err(Problem::field("selector", "must name a stream or all")),
+        None => Err(Problem::field("selector", "must be a stream or `all`")),
         Some(Kind::Stream(name)) => {
             let stream = StreamName::new(name)?;
             let start = match start {

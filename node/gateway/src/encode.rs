@@ -1,4 +1,4 @@
-//! Converts domain types to messages of the wire.
+//! Conversion from domain types to messages of the wire; [`decode`](super::decode) is the opposite direction.
 
 use taffrail_core::{
     append::{Append, Appended, ExpectedRevision},
@@ -6,7 +6,7 @@ use taffrail_core::{
 };
 use taffrail_proto::v1;
 
-/// Converts the outcome of an append to its response.
+/// Converts the outcome of an append to the response for the client.
 #[must_use]
 pub(crate) fn appended(a: &Appended) -> v1::AppendResponse {
     v1::AppendResponse {
@@ -19,7 +19,7 @@ pub(crate) fn appended(a: &Appended) -> v1::AppendResponse {
     }
 }
 
-/// Converts an append to a request to a peer.
+/// Converts an append to the request for a peer.
 #[must_use]
 pub(crate) fn append(a: &Append) -> v1::AppendRequest {
     use v1::expected_revision::Kind;
@@ -46,7 +46,7 @@ pub(crate) fn append(a: &Append) -> v1::AppendRequest {
     }
 }
 
-/// Converts a recorded event.
+/// Converts a recorded event to the message for readers and subscribers.
 #[must_use]
 pub(crate) fn event(e: RecordedEvent) -> v1::RecordedEvent {
     v1::RecordedEvent {

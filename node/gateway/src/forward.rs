@@ -1,5 +1,5 @@
-//! Requests to a peer: one hop that carries store, request id and deadline of the call. A call from a peer is never
-//! forwarded again (see [`Origin`](crate::Origin)).
+//! Requests to a peer, with the store, request id and deadline of the call. A call from a peer
+//! ([`Origin::Peer`](crate::Origin::Peer)) is never forwarded again.
 
 use taffrail_client::{HOP, REQUEST_ID, STORE};
 use taffrail_core::names::StoreName;
@@ -9,7 +9,7 @@ use tonic::{
     metadata::{MetadataMap, MetadataValue},
 };
 
-/// Builds the request to a peer for a message of a call.
+/// Builds the request to a peer from the message of a call.
 #[must_use]
 pub(crate) fn request<T>(message: T, store: &StoreName, request_id: &str, deadline: Option<Instant>) -> Request<T> {
     let mut request = Request::new(message);
@@ -27,7 +27,7 @@ pub(crate) fn request<T>(message: T, store: &StoreName, request_id: &str, deadli
     request
 }
 
-/// Returns the request id of a call, or a random one if the client sent none.
+/// Returns the request id from the metadata, or a random id if absent, empty or longer than 64 bytes.
 #[must_use]
 pub(crate) fn request_id(metadata: &MetadataMap) -> String {
     let given = metadata.get(REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty() && v.len() <= 64);

@@ -1,5 +1,5 @@
 //! Service `grpc.health.v1.Health`: the server (empty name), each service of `taffrail.v1`, and each store by `NAME` or
-//! `NAMESPACE/NAME`. A store is serving while this node leads the store or can forward calls to its leader.
+//! `NAMESPACE/NAME`. A store is serving while this node leads the store or can forward calls to the leader.
 
 use super::{Shared, resolve};
 use futures::Stream;
@@ -17,9 +17,9 @@ use tonic_health::pb::{
     HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server::Health,
 };
 
-/// Time between two checks of a watched name. The port to the node reports no change of a leader.
+/// Time between two checks of a watched name, because the port to the node reports no change of a leader.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Time limit of one check.
+/// Time limit of a check, for the resolution of the store.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The services of `taffrail.v1`.
@@ -30,7 +30,7 @@ pub(crate) const SERVICES: [&str; 4] = [
     cluster_server::SERVICE_NAME,
 ];
 
-/// The service of the client port.
+/// The health service of the client port.
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -78,7 +78,7 @@ async fn send_changes(shared: Shared, name: String, tx: Sender<Result<HealthChec
     }
 }
 
-/// Checks the server, a service or a store by its name.
+/// Checks the server, a service or a store by name.
 async fn status(shared: &Shared, name: &str) -> ServingStatus {
     let node_serves = !shared.stopping.is_cancelled() && shared.node.node_id().is_some();
     if name.is_empty() || SERVICES.contains(&name) {

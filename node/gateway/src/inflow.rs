@@ -1,8 +1,8 @@
 //! [`BoundInflow`], the layer that bounds the bytes of all requests in flight.
 //!
-//! tonic collects a message in memory before a service sees it, and a connection may carry thousands of calls. Without
-//! a bound over all calls, clients that send large messages slowly would take all memory. A call that exceeds the bound
-//! is refused, and never waits: a waiting call could block others. A message has a time limit to arrive.
+//! tonic collects a whole message in memory before calling the service, and a connection may carry thousands of calls.
+//! Without a bound over all calls, large messages sent slowly would exhaust the memory. A call above the bound is
+//! refused at once, because a waiting call could block further calls. The arrival of a message has a time limit.
 
 use super::status::{Problem, Reason};
 use bytes::Bytes;
@@ -23,11 +23,10 @@ use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-/// Time limit of a message to arrive, whatever the deadline of its call: the largest message at 1 MiB/s. Without a
-/// limit, a client that never sends the rest would hold its share for ever.
+/// Time limit for the arrival of a message, independent of the deadline of the call: the largest message at 1 MiB/s.
+/// Without a limit, a client that never completes a message would hold a share of the bound for ever.
 const ARRIVAL_MAX: Duration = Duration::from_secs(40);
-/// Path of the services that the layer bounds. Frames of peers have bounds of their own and must not be refused because
-/// of the load from clients.
+/// Path of the bounded services. Frames of peers have separate bounds; load from clients must not cause their refusal.
 const BOUNDED: &str = "/taffrail.v1.";
 
 /// The layer of [`WithBound`]. Clones share the bound.
@@ -38,7 +37,7 @@ pub struct BoundInflow {
 }
 
 impl BoundInflow {
-    /// Creates a layer that admits `max` bytes at a time.
+    /// Creates a layer with a bound of `max` bytes in flight.
     #[must_use]
     pub(crate) fn new(max: usize) -> Self {
         Self { used: Arc::default(), max }
@@ -52,7 +51,7 @@ impl<S> Layer<S> for BoundInflow {
     }
 }
 
-/// A service whose requests share one bound of bytes.
+/// A service whose requests count against a shared bound.
 #[derive(Clone, Debug)]
 pub struct WithBound<S> {
     inner: S,
@@ -82,14 +81,14 @@ where
         let answer = self.inner.call(request.map(|inner| Body::new(Measured::new(inner, body))));
         Box::pin(async move {
             let answer = answer.await;
-            // The decoded message stays in memory until the call ends, long after its body was read.
+            // The decoded message stays in memory until the call ends, long after the end of the body.
             drop(share);
             answer
         })
     }
 }
 
-/// The bytes of one call. Dropped with the call, which returns the bytes to the bound.
+/// The bytes of a call, returned to the bound on drop at the end of the call.
 #[derive(Debug)]
 struct Share {
     bound: BoundInflow,
@@ -103,7 +102,7 @@ impl Share {
         if used <= self.bound.max {
             return Ok(());
         }
-        let why = "the calls that are under way hold too much memory; nothing was proposed";
+        let why = "the requests in flight exceed the memory bound of this node; nothing was proposed";
         Err(Problem::new(Reason::Overloaded, why).with("bytes_max", self.bound.max).into())
     }
 }
@@ -114,7 +113,7 @@ impl Drop for Share {
     }
 }
 
-/// A request body that adds each frame to its [`Share`].
+/// A request body that counts each frame in a [`Share`].
 #[derive(Debug)]
 struct Measured {
     inner: Body,
@@ -135,7 +134,7 @@ impl hyper::body::Body for Measured {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
             return self.end.as_mut().poll(cx).map(|()| {
-                let why = format!("the message was not there after {} s; nothing was proposed", ARRIVAL_MAX.as_secs());
+                let why = format!("the message is incomplete after {} s; nothing was proposed", ARRIVAL_MAX.as_secs());
                 Some(Err(Problem::new(Reason::Deadline, why).into()))
             });
         };
@@ -168,7 +167,7 @@ mod tests {
 
     const APPEND: &str = "/taffrail.v1.Streams/Append";
 
-    /// Collects the message, as tonic does before a service sees it.
+    /// Collects the message, as tonic does before calling a service.
     async fn gather(request: Request<Body>) -> Result<Response<Body>, Status> {
         request.into_body().collect().await?;
         Ok(Response::new(Body::empty()))
@@ -178,7 +177,7 @@ mod tests {
         Request::post(path).body(Body::new(Full::new(Bytes::from(vec![0; bytes])))).unwrap()
     }
 
-    /// A request whose message stops after `bytes`.
+    /// Creates a request with a message of unknown length, stuck after `bytes`.
     fn stuck(bytes: usize) -> Request<Body> {
         let begun = futures::stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; bytes])))]);
         Request::post(APPEND).body(Body::new(StreamBody::new(begun.chain(futures::stream::pending())))).unwrap()
@@ -187,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_beyond_the_bound_is_refused_and_gives_back_what_it_took() {
         let mut service = BoundInflow::new(1000).layer(tower::service_fn(gather));
-        // Holds 600 bytes for ever.
+        // This call holds 600 bytes until the drop below.
         let mut slow = service.ready().await.unwrap().call(stuck(600));
         assert!(futures::poll!(&mut slow).is_pending());
         service.clone().oneshot(whole(APPEND, 400)).await.unwrap();
@@ -201,7 +200,7 @@ mod tests {
             .clone()
             .oneshot(whole("/taffrail.peer.v1.Peer/Call", 5000))
             .await
-            .expect("peers' frames have other bounds");
+            .expect("frames of peers do not count");
         drop(slow);
         service.clone().oneshot(whole(APPEND, 1000)).await.unwrap();
     }

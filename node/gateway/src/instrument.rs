@@ -1,4 +1,4 @@
-//! Instruments the calls of `taffrail.v1`: a counter, a timer and a span for each.
+//! Instrumentation of the calls of `taffrail.v1`: a counter, a timer and a span for each call.
 
 use super::{Shared, deadlines::CallDeadline, forward};
 use std::future::Future;
@@ -9,8 +9,8 @@ use tonic::{Code, Request, Response, Status};
 use tracing::{Instrument, Span, field};
 
 impl Shared {
-    /// Runs one call within its span, and counts and times it. Every log line of the call and of its tasks carries the
-    /// request id, and the store after [`record_store`].
+    /// Runs `call` within a span, and counts and times the call. Every log line within the span carries the request id,
+    /// and the store after [`record_store`].
     ///
     /// # Errors
     /// The error of `call`.
@@ -24,14 +24,14 @@ impl Shared {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let request_id = forward::request_id(request.metadata());
-        // Peers that the call is forwarded to see the same id.
+        // A forwarded call keeps the request id.
         if let Ok(value) = request_id.parse() {
             request.metadata_mut().insert(REQUEST_ID, value);
         }
         let limit = CallDeadline::of(request.extensions()).cloned();
         let counted = Counted { metrics: &self.metrics, method, limit, code: None };
         let span = tracing::info_span!("call", method, request_id, store = field::Empty);
-        // A cancelled call is timed too: the timer reports when it is dropped.
+        // A cancelled call is timed too: the timer reports on drop.
         let timer = self.metrics.call_seconds.with_label_values(&[method]).start_timer();
         let answer = async { call(request).await }.instrument(span).await;
         timer.observe_duration();
@@ -40,7 +40,7 @@ impl Shared {
     }
 }
 
-/// Counts a call at its end, also if the call is cancelled.
+/// Counts a call on drop, also if the call is cancelled.
 struct Counted<'a> {
     metrics: &'a Metrics,
     method: &'static str,

@@ -1,25 +1,27 @@
-//! The gateway of a node: the gRPC services of `taffrail.v1` for clients, and for calls that another node forwards.
+//! The gateway of a node: the gRPC services of `taffrail.v1` for clients, and for calls forwarded by another node.
 //!
-//! The gateway decodes and validates a call, finds the store that the call addresses, lets a replica of this node
-//! answer or forwards the call to a peer, one hop, and encodes the outcome as response or status. Every status has a
-//! stable reason.
+//! A call is decoded and validated, and its store is resolved. A replica of this node answers, or else a peer, at most
+//! one hop away. The outcome is encoded as a response or as a status with a stable reason.
 //!
-//! The gateway owns no durable state and knows no replication or storage: it reaches both through
-//! [`Node`](taffrail_store_api::Node). It never reports an append as failed that may have been proposed, never guesses
-//! a store, and never forwards a call that a peer has forwarded ([`Origin`]).
+//! The gateway owns no durable state and knows no replication or storage; [`Node`](taffrail_store_api::Node) gives
+//! access to both. Three rules hold for every call:
+//!
+//! - An append with an unknown outcome is never reported as failed.
+//! - An ambiguous store name is an error; the gateway never guesses.
+//! - A call forwarded by a peer is never forwarded again ([`Origin`]).
 //!
 //! # Contents
 //!
 //! A call passes these modules in order:
 //!
-//! - [`server`]: the gRPC server of a port and its layers [`deadlines`], [`tonic_errors`] and [`inflow`].
-//! - [`native`]: the services of `taffrail.v1`. [`health`]: gRPC health.
+//! - [`server`]: the gRPC server of a port, with the layers `deadlines`, `tonic_errors` and `inflow`.
+//! - `native`: the services of `taffrail.v1`. `health`: gRPC health.
 //! - [`instrument`]: counter, timer and span of a call.
-//! - [`call`] and [`resolve`]: store, deadline and id of a call.
-//! - [`decode`] and [`encode`]: conversion between wire and domain types.
-//! - [`read`] and [`subscription`]: streams of events, which continue at their [`cursor`] when a replica is lost.
-//! - [`forward`]: requests to a peer. [`readers`]: blocking reads of a replica of this node.
-//! - [`status`]: domain errors as gRPC statuses.
+//! - `call` and `resolve`: store, deadline and id of a call.
+//! - `decode` and `encode`: conversion between wire and domain types.
+//! - `read` and `subscription`: streams of events, resumed at a [`cursor`] on another replica after a replica is lost.
+//! - `forward`: requests to a peer. [`readers`]: blocking reads of a replica of this node.
+//! - `status`: domain errors as gRPC statuses.
 
 mod call;
 mod config;

@@ -1,5 +1,5 @@
-//! [`Read`], one read in progress: pages from the replica of this node, or through a peer that has a replica. When a
-//! replica is lost, the read continues at its [`Cursor`] with another replica.
+//! [`Read`], a read in progress: pages from the replica of this node or from a peer with a replica. After the loss of a
+//! replica, the read continues at the [`Cursor`] with another replica.
 
 use super::{
     Origin, Shared,
@@ -19,22 +19,22 @@ use taffrail_store_api::{Consistency, PageBounds, ReadError, Route, StoreRef, St
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
-/// Pause before the next attempt to find a replica, half of it at least.
+/// Mean pause before the next attempt to find a replica; the real pause is random, at least half of `PAUSE`.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The replica that serves a read.
+/// The source of the next page of a read.
 enum Backend {
-    /// To be chosen, or lost.
+    /// No replica: not chosen yet, or lost.
     Undecided,
     /// The replica of this node.
     Local(Arc<dyn StoreReplica>),
-    /// Pages from a peer.
+    /// The open response of a peer.
     Peer(Box<Streaming<v1::ReadResponse>>),
     /// All events have been read.
     Finished,
 }
 
-/// A read in progress.
+/// A read in progress, resumable on another replica.
 pub(crate) struct Read {
     shared: Shared,
     call: Call,
@@ -43,7 +43,7 @@ pub(crate) struct Read {
     left: u64,
     consistency: Consistency,
     backend: Backend,
-    /// Failed attempts to find a replica, since the last page if the client set no deadline.
+    /// Failed attempts to find a replica. Each page resets the count if the client set no deadline.
     failed: usize,
 }
 
@@ -54,10 +54,10 @@ impl Read {
         Self { shared, call, cursor, left: limit, consistency, backend: Backend::Undecided, failed: 0 }
     }
 
-    /// Returns the next page, which has at least one event; `None` at the end.
+    /// Returns the next page, never an empty page; `None` at the end.
     ///
     /// # Errors
-    /// The status that ends the read.
+    /// The final status of the read.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<v1::RecordedEvent>>, Status> {
         loop {
             if self.left == 0 {
@@ -110,7 +110,7 @@ impl Read {
         }
     }
 
-    /// Chooses the replica of this node if it has one, else a peer. Returns `Undecided` after a failed attempt.
+    /// Chooses the replica of this node if present, else a peer. Returns `Undecided` after a failed attempt.
     async fn choose_backend(&mut self) -> Result<Backend, Status> {
         let store = self.shared.node.resolve(&self.call.store, self.call.deadline).await.map_err(Problem::from)?;
         match self.shared.node.route_read(&store) {
@@ -128,7 +128,7 @@ impl Read {
                 Ok(Backend::Local(replica))
             }
             Route::Remote(_) if self.shared.origin == Origin::Peer => {
-                Err(Problem::new(Reason::NotServing, "no replica of the store is here").into())
+                Err(Problem::new(Reason::NotServing, "this node has no replica of the store").into())
             }
             Route::Remote(nodes) => self.open_peer(&store, &nodes).await,
         }
@@ -166,7 +166,7 @@ impl Read {
         Ok(page.events.into_iter().map(encode::event).collect())
     }
 
-    /// Keeps the events that were not delivered yet, up to the limit, and moves the cursor past them.
+    /// Keeps the events that were not delivered yet, up to the limit, and moves the cursor past the kept events.
     fn take(&mut self, page: Vec<v1::RecordedEvent>) -> Vec<v1::RecordedEvent> {
         let mut out = Vec::with_capacity(page.len());
         for event in page {
@@ -187,11 +187,11 @@ impl Read {
         out
     }
 
-    /// Counts a failed attempt and waits before the next.
+    /// Counts a failed attempt and waits before the next attempt.
     async fn pause(&mut self) -> Result<(), Status> {
         self.failed += 1;
         if Instant::now() >= self.call.deadline {
-            let why = "no replica of the store could be read within the deadline";
+            let why = "no replica of the store answered the read within the deadline";
             return Err(Problem::new(Reason::NotServing, why).into());
         }
         tokio::time::sleep(PAUSE / 2 + rt::jitter(PAUSE)).await;
@@ -199,7 +199,7 @@ impl Read {
     }
 }
 
-/// Receives the next page of a peer, within the deadline that the client set.
+/// Receives the next page of a peer, within the deadline of the client if set.
 async fn peer_page(pages: &mut Streaming<v1::ReadResponse>, call: &Call) -> Result<Option<v1::ReadResponse>, Status> {
     if !call.deadline_asked {
         return pages.message().await;
@@ -208,5 +208,5 @@ async fn peer_page(pages: &mut Streaming<v1::ReadResponse>, call: &Call) -> Resu
 }
 
 fn deadline_passed() -> Status {
-    Problem::new(Reason::Deadline, "the deadline passed before the read was done").into()
+    Problem::new(Reason::Deadline, "the deadline passed before the end of the read").into()
 }

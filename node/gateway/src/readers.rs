@@ -1,4 +1,4 @@
-//! [`Readers`], which runs blocking reads of applied state outside the async threads, a bounded number at a time.
+//! [`Readers`], a bounded pool for blocking reads of applied state, outside the async threads.
 
 use std::sync::Arc;
 use taffrail_runtime as rt;
@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 /// Maximum number of reads at the same time.
 const READS_MAX: usize = 32;
 
-/// Runs blocking reads. Clones share the bound.
+/// A bounded pool of concurrent blocking reads. Clones share the bound.
 #[derive(Clone)]
 pub struct Readers {
     slots: Arc<Semaphore>,
@@ -21,7 +21,7 @@ impl Default for Readers {
 }
 
 impl Readers {
-    /// Runs one read on a thread for blocking work.
+    /// Runs `read` on a thread for blocking work, after a free slot is available.
     ///
     /// # Errors
     /// The error of `read`, or `NotServing` when the process is stopping.
@@ -30,7 +30,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&dyn StoreReader) -> Result<T, ReadError> + Send + 'static,
     {
-        let down = || ReadError::NotServing("the process is going down".into());
+        let down = || ReadError::NotServing("the process is stopping".into());
         let _slot = self.slots.acquire().await.map_err(|_| down())?;
         rt::blocking(move || read(&*reader)).await.map_err(|_| down())?
     }

@@ -1,6 +1,5 @@
-//! The store that a call addresses. The metadata key [`STORE`] has precedence over the authority of the request, and
-//! the authority over the default store. A name that no store can have is an error and never falls through to the
-//! default.
+//! Resolution of the store name of a call. The metadata key [`STORE`] has precedence over the authority of the request,
+//! and the authority over the default store. An invalid store name is an error and never leads to the default store.
 
 use super::{
     GatewayConfig,
@@ -10,53 +9,55 @@ use taffrail_client::STORE;
 use taffrail_core::names::StoreName;
 use tonic::metadata::MetadataMap;
 
-/// The store that a call addresses.
+/// The store addressed by a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Addressee {
     /// A store whose namespace is certain.
     Store(StoreName),
-    /// The authority is a name without a namespace. It must pass [`unambiguous`] first.
+    /// A name without a namespace, from the authority; usable only after [`unambiguous`].
     BareName(StoreName),
 }
 
 /// The meaning of the host of an authority.
 #[derive(Debug, PartialEq, Eq)]
 enum Host {
-    /// A store, with its namespace.
+    /// A store with a namespace.
     Store(StoreName),
-    /// A name without a namespace: the store of that name in the namespace of the Cluster.
+    /// A name without a namespace, taken as a store in the namespace of the Cluster.
     BareName(StoreName),
     /// An IP address, `localhost`, or a Service or pod of the Cluster itself: no store.
     Cluster,
-    /// A name that cannot be a store.
+    /// A host without a valid store name.
     Unknown(String),
 }
 
-/// Finds the store that a call addresses.
+/// Returns the store addressed by the metadata or the authority of a request, or else the default store.
 ///
 /// # Errors
-/// `STORE_REQUIRED`, `STORE_NOT_FOUND` for a name that cannot be a store, `INVALID_ARGUMENT` for malformed metadata.
+/// - `STORE_REQUIRED` without an address and without a default store.
+/// - `STORE_NOT_FOUND` for a host without a valid store name.
+/// - `INVALID_ARGUMENT` for an invalid name in the metadata or as default store.
 pub(crate) fn addressee(config: &GatewayConfig, metadata: &MetadataMap, authority: &str) -> Result<Addressee, Problem> {
     if let Some(value) = metadata.get(STORE) {
-        let text = value.to_str().map_err(|_| Problem::field(STORE, "must be text"))?;
+        let text = value.to_str().map_err(|_| Problem::field(STORE, "must consist of visible ASCII characters"))?;
         return named(config, text).map(Addressee::Store);
     }
     match host(config, authority) {
         Host::Store(store) => Ok(Addressee::Store(store)),
         Host::BareName(store) => Ok(Addressee::BareName(store)),
         Host::Unknown(name) => {
-            let message = format!("{name} names no store of cluster {}", config.cluster);
+            let message = format!("{name} names no store of cluster {}; address it as STORE.NAMESPACE", config.cluster);
             Err(Problem::new(Reason::StoreNotFound, message).with("store", name))
         }
         Host::Cluster => match &config.default_store {
             Some(name) => named(config, name).map(Addressee::Store),
-            None => Err(Problem::new(Reason::StoreRequired, "the call names no store and there is no default store")),
+            None => Err(Problem::new(Reason::StoreRequired, "the call names no store and no default store is set")),
         },
     }
 }
 
-/// Returns `bare` unless several namespaces have a store of that name. `candidates` are all stores with the name that
-/// are active or being created. The gateway refuses an ambiguous name instead of choosing a store.
+/// Returns `bare` unless several namespaces have a store with this name. `candidates` are all active stores with the
+/// name, including stores in creation. An ambiguous name is refused, because any choice could be the wrong store.
 ///
 /// # Errors
 /// `STORE_AMBIGUOUS` with all candidates.
@@ -66,14 +67,14 @@ pub(crate) fn unambiguous(bare: StoreName, candidates: &[StoreName]) -> Result<S
     }
     let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
     let candidates = candidates.join(",");
-    let message = format!("{} names no namespace, and could be any of {candidates}", bare.name());
+    let message = format!("{} is ambiguous between {candidates}; name the namespace", bare.name());
     Err(Problem::new(Reason::StoreAmbiguous, message).with("store", bare.name()).with("candidates", candidates))
 }
 
 /// Parses `name` or `namespace/name`. The default namespace is the namespace of the Cluster.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` with the rule that the name breaks.
+/// `INVALID_ARGUMENT` with the broken rule for names.
 pub(crate) fn named(config: &GatewayConfig, text: &str) -> Result<StoreName, Problem> {
     let (namespace, name) = text.split_once('/').unwrap_or((&config.namespace, text));
     Ok(StoreName::new(namespace, name)?)

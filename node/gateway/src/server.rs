@@ -1,4 +1,4 @@
-//! The gRPC servers: port 2113 for clients, and port 2114, where peers forward calls to the same services.
+//! The gRPC servers: port 2113 for clients, and port 2114 for calls forwarded by peers to the same services.
 
 use super::{
     Origin, Shared,
@@ -28,14 +28,14 @@ use tower::{
     util::MapRequestLayer,
 };
 
-/// Maximum number of open calls on one connection. Every subscription is an open call.
+/// Maximum number of open calls on a connection. Every subscription is an open call.
 const STREAMS_MAX: u32 = 10_000;
 /// Services of the client port besides `taffrail.v1`.
 const OTHER_SERVICES: [&str; 2] = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
 /// Interval of HTTP/2 pings, and time to answer a ping before the connection counts as lost.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-/// Age at which a connection is closed, so that clients spread over new pods. Each process changes the age by
-/// a random amount of up to 20 %.
+/// Maximum age of a connection, to spread clients over new pods. Each server changes the age by a random amount of up
+/// to 20 %.
 const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 
 type KeepAuthority = MapRequestLayer<fn(Request<Body>) -> Request<Body>>;
@@ -43,8 +43,8 @@ type KeepAuthority = MapRequestLayer<fn(Request<Body>) -> Request<Body>>;
 /// The layers of every port. A request passes the last type argument first.
 pub type Layers = Stack<BoundInflow, Stack<AddReasons, Stack<EnforceDeadlines, Stack<KeepAuthority, Identity>>>>;
 
-/// Creates a server with the transport settings of every port. `inflow_bytes_max` bounds the bytes of all requests in
-/// flight.
+/// Creates a server with the transport settings of every port. At most `inflow_bytes_max` bytes of requests to
+/// `taffrail.v1` are in flight.
 #[must_use]
 pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
     let fifth = CONNECTION_AGE / 5;
@@ -62,8 +62,8 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .layer(BoundInflow::new(inflow_bytes_max))
 }
 
-/// Stores the authority of a request as an [`Authority`] among its extensions. HTTP/2 carries the authority in the URI,
-/// HTTP/1 in the header `host`.
+/// Stores the authority of a request as the extension [`Authority`]. HTTP/2 carries the authority in the URI, HTTP/1 in
+/// the header `host`.
 fn keep_authority(mut request: Request<Body>) -> Request<Body> {
     let authority = request
         .uri()
@@ -74,7 +74,7 @@ fn keep_authority(mut request: Request<Body>) -> Request<Body> {
     request
 }
 
-/// Adds the services of `taffrail.v1`.
+/// Adds the services of `taffrail.v1`, common to the client port and the peer port.
 pub fn add_native(routes: &mut RoutesBuilder, shared: &Shared) {
     routes
         .add_service(

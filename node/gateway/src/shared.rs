@@ -1,4 +1,4 @@
-//! [`Shared`], the state that all services of one port share.
+//! [`Shared`], the state of the services of a port.
 
 use super::{GatewayConfig, readers::Readers};
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 pub enum Origin {
     /// Clients, on port 2113.
     Client,
-    /// Nodes that forward calls of their clients, on port 2114.
+    /// Peers, on port 2114, which forward calls of their clients.
     Peer,
 }
 
-/// The state that all services of one port share. Clones are cheap.
+/// The state shared by all services of a port. Clones are cheap.
 #[derive(Clone)]
 pub struct Shared {
     /// The settings of the gateway.
     pub config: Arc<GatewayConfig>,
-    /// The node that stores and replicates.
+    /// The port to storage and replication on this node.
     pub node: Arc<dyn Node>,
     /// Counters and timers of the calls.
     pub metrics: Arc<Metrics>,

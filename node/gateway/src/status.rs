@@ -1,5 +1,5 @@
-//! [`Problem`], a domain error with its gRPC code, its stable reason and its details. Only this file maps
-//! domain errors to reasons. [`proof`] reads such a status from a peer.
+//! [`Problem`], a domain error as a gRPC status with code, stable reason and details. Only this file maps domain errors
+//! to reasons. [`proof`] evaluates the status of a peer.
 
 use std::time::Duration;
 use taffrail_core::{append::Rejected, ids::NodeId, names::NameError};
@@ -9,7 +9,7 @@ use taffrail_store_api::{AppendError, LeaderHint, ReadError, ResolveError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// An error that becomes a gRPC status.
+/// An error with a stable reason, convertible to a gRPC status.
 #[derive(Debug)]
 pub(crate) struct Problem {
     reason: Reason,
@@ -19,20 +19,20 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// Creates a problem without details. Reasons that go away by themselves get a delay for the retry.
+    /// Creates a problem without details. Temporary reasons get a delay for the retry.
     #[must_use]
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let later = reason.code() == Code::Unavailable || reason == Reason::Overloaded;
         let retry_after = later.then_some(Duration::from_millis(200));
         Self { reason, message: message.into(), details: Vec::new(), retry_after }
     }
-    /// Creates the `INVALID_ARGUMENT` of a field that breaks a rule.
+    /// Creates the `INVALID_ARGUMENT` for a field and the broken rule.
     #[must_use]
     pub(crate) fn field(field: &'static str, rule: impl Into<String>) -> Self {
         let rule = rule.into();
         Self::new(Reason::InvalidArgument, format!("{field}: {rule}")).with("field", field).with("rule", rule)
     }
-    /// Adds a detail.
+    /// Adds a detail to the metadata of the status.
     #[must_use]
     pub(crate) fn with(mut self, key: &'static str, value: impl ToString) -> Self {
         self.details.push((key, value.to_string()));
@@ -46,7 +46,7 @@ impl Problem {
             Some(_) | None => self,
         }
     }
-    /// Adds node and replica of the leader, if known.
+    /// Adds the node and replica of the leader, if known.
     #[must_use]
     pub(crate) fn with_leader(self, leader: Option<LeaderHint>) -> Self {
         match leader {
@@ -152,13 +152,13 @@ impl From<ResolveError> for Problem {
 pub(crate) enum Proof {
     /// The peer did not propose the append; another attempt is safe.
     NotProposed,
-    /// The append has its outcome.
+    /// The outcome of the append is known.
     Final,
     /// The peer may have proposed the append.
     Unknown,
 }
 
-/// Reads the status of a peer. Only a reason of the gateway, or a request that was never sent, proves anything.
+/// Evaluates the status of a peer. Only a reason of the gateway, or an unsent request, is a proof.
 #[must_use]
 pub(crate) fn proof(status: &Status) -> Proof {
     if taffrail_client::never_sent(status) {

@@ -1,8 +1,8 @@
 //! [`Subscription`], which delivers the stored events of a store and then each new event.
 //!
 //! Every event comes from the applied state of a replica, page by page; at the end of the state the subscription waits
-//! until the replica applies more. Catching up and live delivery are therefore the same read, and no event is missed or
-//! delivered twice between the two. When the replica or the peer is lost, the [`Cursor`] continues with another.
+//! for the next applied batch. Catching up and live delivery are therefore the same read, and no event is missed or
+//! delivered twice between the two. After the loss of a replica or peer, the [`Cursor`] continues on another replica.
 
 use super::{
     Origin, Shared,
@@ -22,11 +22,11 @@ use taffrail_store_api::{ReadError, ResolveError, Route, StoreReplica};
 use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
 
-/// Positions without a matching event after which a checkpoint is sent.
+/// Number of positions without a matching event before a checkpoint is sent.
 const CHECKPOINT_POSITIONS: u64 = 1_000;
-/// Pause before the next source, times the number of sources in a row that delivered nothing.
+/// Pause before the next source, multiplied by the number of sources in a row that delivered nothing.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Upper bound of that number.
+/// Upper bound of the multiplier of [`PAUSE`].
 const PAUSES_MAX: u32 = 10;
 
 type Sender = mpsc::Sender<Result<v1::SubscribeResponse, Status>>;
@@ -47,7 +47,7 @@ impl From<Problem> for Ended {
     }
 }
 
-/// One subscription, from its first source to its end.
+/// A subscription, from the first source to the final status.
 pub(crate) struct Subscription {
     shared: Shared,
     call: Call,
@@ -57,20 +57,20 @@ pub(crate) struct Subscription {
     caught_up: bool,
     /// All events up to this position have been delivered, or belong to other streams.
     examined: u64,
-    /// The last position that a message to the subscriber has named.
+    /// The last position that was sent to the subscriber.
     reported: u64,
-    /// Sources in a row that delivered nothing.
+    /// Number of sources in a row that delivered nothing.
     failed: u32,
 }
 
 impl Subscription {
-    /// Creates a subscription from `cursor` that delivers into `tx`. [`run`](Self::run) starts it.
+    /// Creates a subscription from `cursor` into `tx`; delivery starts with [`run`](Self::run).
     #[must_use]
     pub(crate) fn new(shared: Shared, call: Call, cursor: Cursor, tx: Sender) -> Self {
         Self { shared, call, cursor, tx, confirmed: false, caught_up: false, examined: 0, reported: 0, failed: 0 }
     }
 
-    /// Delivers until the subscriber leaves, its deadline passes, the node stops, or the store is removed.
+    /// Delivers until the subscriber leaves, the deadline passes, the node stops, or the store is removed.
     pub(crate) async fn run(mut self) {
         let stopping = self.shared.stopping.clone();
         let tx = self.tx.clone();
@@ -88,36 +88,36 @@ impl Subscription {
         };
         let Some(status) = over else { return };
         if self.examined > self.reported {
-            // A subscriber that has left needs no position to resume from.
+            // A failed send needs no handling: the subscriber has left.
             drop(self.send(Kind::Checkpoint(v1::Checkpoint { position: self.examined })).await);
         }
         drop(tx.send(Err(status)).await);
     }
 
-    /// Delivers from one source after the other until the subscriber leaves or the subscription ends.
+    /// Delivers from successive sources until the subscriber leaves or the subscription ends.
     async fn follow(&mut self) -> Option<Status> {
         loop {
             match self.next_source().await {
                 Ended::Client => return None,
                 Ended::Subscription(status) => return Some(status),
                 Ended::Source if self.shared.origin == Origin::Peer => {
-                    return Some(Problem::new(Reason::NotServing, "the replica here has stopped").into());
+                    return Some(Problem::new(Reason::NotServing, "the replica on this node has stopped").into());
                 }
                 Ended::Source if !self.confirmed && Instant::now() >= self.call.deadline => {
-                    let why = "no replica of the store could be followed within the deadline";
+                    let why = "no replica of the store served the subscription within the deadline";
                     return Some(Problem::new(Reason::NotServing, why).into());
                 }
                 Ended::Source => {
                     self.failed += 1;
                     let pause = PAUSE * self.failed.min(PAUSES_MAX);
-                    tracing::debug!(tries = self.failed, "the subscription goes on with another source");
+                    tracing::debug!(tries = self.failed, "the subscription continues with another source");
                     tokio::time::sleep(pause / 2 + rt::jitter(pause / 2)).await;
                 }
             }
         }
     }
 
-    /// Finds a source and delivers from it until it ends.
+    /// Finds a source and delivers until the source ends.
     async fn next_source(&mut self) -> Ended {
         let store = match self.shared.node.resolve(&self.call.store, self.step_deadline()).await {
             Ok(store) => store,
@@ -133,7 +133,7 @@ impl Subscription {
                 Err(ended) => ended,
             },
             Route::Remote(_) if self.shared.origin == Origin::Peer => {
-                Problem::new(Reason::NotServing, "no replica of the store is here")
+                Problem::new(Reason::NotServing, "this node has no replica of the store")
                     .with_leader_node(store.leader)
                     .into()
             }
@@ -145,7 +145,7 @@ impl Subscription {
     }
 
     async fn deliver_locally(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<Infallible, Ended> {
-        // Watched before the first page is read, so that a batch applied during the read ends the wait below.
+        // Watched before the first page is read: a batch applied during the read ends the wait below.
         let mut applied = replica.applied();
         replica.read_index(self.step_deadline()).await.map_err(read_ended)?;
         self.confirm_locally(replica).await?;
@@ -175,8 +175,7 @@ impl Subscription {
     async fn confirm_locally(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<(), Ended> {
         let mut cursor = self.cursor.clone();
         let read = self.shared.readers.run(replica.reader(), move |r| {
-            // Read before the open end is fixed, so that resuming after the confirmed position
-            // misses no event.
+            // Read before the open end is fixed: resuming after the confirmed position then misses no event.
             let last = r.totals()?.last_position;
             cursor.resolve_open_end(r)?;
             Ok((cursor, last))
@@ -272,7 +271,7 @@ impl Subscription {
         }
     }
 
-    /// Deadline of one step. The subscription itself may last for ever.
+    /// Returns the deadline of the next step. The subscription itself may last for ever.
     fn step_deadline(&self) -> Instant {
         Instant::now() + self.shared.config.timeout
     }

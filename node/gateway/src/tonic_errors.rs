@@ -1,6 +1,6 @@
-//! [`AddReasons`], the layer that gives a reason to the errors that tonic returns before a service sees the call: a
-//! message that does not decode (a string that is not UTF-8, for example) and a message above the size limit. The
-//! status gets the code and reason that the gateway uses for the same fault.
+//! [`AddReasons`], the layer that adds reasons to errors which tonic returns before the service is called: a decoding
+//! error (a string with invalid UTF-8, for example) and a message above the size limit. The layer replaces the status
+//! by a status with the code and reason of the gateway for the same fault.
 
 use super::status::{Problem, Reason};
 use futures::future::BoxFuture;
@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-/// Start of the text of every decoding error.
+/// Start of the text of every decoding error of tonic.
 const NO_DECODE: &str = "failed to decode Protobuf message";
-/// Part of the text of every size error.
+/// Part of the text of every size error of tonic.
 const TOO_LARGE: &str = "message length too large";
 
 /// The layer of [`WithReasons`].
@@ -25,7 +25,7 @@ impl<S> Layer<S> for AddReasons {
     }
 }
 
-/// A service whose errors from tonic have reasons.
+/// A service with reasons for the errors of tonic.
 #[derive(Clone, Debug)]
 pub struct WithReasons<S> {
     inner: S,
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// Returns the status with its reason if tonic created it.
+/// Returns the replacement for a decoding or size error of tonic, and `None` for any other status.
 fn with_reason(status: &Status) -> Option<Status> {
     let message = status.message();
     let problem = match status.code() {
@@ -69,7 +69,7 @@ fn with_reason(status: &Status) -> Option<Status> {
             Problem::new(Reason::InvalidArgument, message).with("field", path.replace("r#", "")).with("rule", rule)
         }
         Code::OutOfRange if message.contains(TOO_LARGE) => {
-            // Only an append can have that size.
+            // Only an append can exceed the size limit.
             Problem::new(Reason::BatchTooLarge, message).with("field", "events").with("rule", message)
         }
         Code::Ok

@@ -1,4 +1,4 @@
-//! [`Metrics`]: every metric of a node.
+//! [`Metrics`], the registry and all metrics of a node.
 
 use crate::{
     registrar::Registrar,
@@ -12,7 +12,7 @@ use prometheus::{
 };
 use std::collections::BTreeSet;
 
-/// Every metric of a node.
+/// All metrics of a node, in a registry of their own.
 pub struct Metrics {
     registry: Registry,
     labels: StoreLabels,
@@ -22,7 +22,7 @@ pub struct Metrics {
     pub log_sync_seconds: Histogram,
     /// Seconds of each read, from arrival to the first page.
     pub read_first_page_seconds: Histogram,
-    /// Seconds from recording an event to handing it to a caught-up subscriber.
+    /// Seconds from recording an event to delivery of the event to a caught-up subscriber.
     pub subscription_lag_seconds: Histogram,
     /// Seconds of each batch of entries applied to the state of a group.
     pub apply_seconds: Histogram,
@@ -37,7 +37,7 @@ pub struct Metrics {
     pub subscribers: IntGaugeVec,
     /// Seconds of each call until the answer began, by method.
     pub call_seconds: HistogramVec,
-    /// Connections to peers that have proven their identity.
+    /// Connections to peers with proven identity.
     pub peer_connections: IntGauge,
     /// 1 while the node is ready.
     pub ready: IntGauge,
@@ -62,18 +62,22 @@ impl Metrics {
         r.0.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         Ok(Self {
             labels: StoreLabels::default(),
-            append_seconds: r.histogram("append_seconds", "Appends, from arrival at the gateway to the answer.")?,
-            log_sync_seconds: r.histogram("log_sync_seconds", "Batches of log writes, with their sync.")?,
-            read_first_page_seconds: r.histogram("read_first_page_seconds", "Reads, from arrival to the first page.")?,
+            append_seconds: r
+                .histogram("append_seconds", "Seconds of each append, from arrival at the gateway to the answer.")?,
+            log_sync_seconds: r
+                .histogram("log_sync_seconds", "Seconds of each batch written and synced to the log.")?,
+            read_first_page_seconds: r
+                .histogram("read_first_page_seconds", "Seconds of each read, from arrival to the first page.")?,
             subscription_lag_seconds: r.histogram(
                 "subscription_lag_seconds",
-                "From recording an event to handing it to a caught-up subscriber.",
+                "Seconds from recording an event to delivery of the event to a caught-up subscriber.",
             )?,
-            apply_seconds: r.histogram("apply_seconds", "Batches of log entries applied to the state of a group.")?,
+            apply_seconds: r
+                .histogram("apply_seconds", "Seconds of each batch of log entries applied to the state of a group.")?,
             calls: r.counters("calls_total", "Calls by method and gRPC code.", &["method", "code"])?,
             rejected: r.counters(
                 "appends_rejected_total",
-                "Appends refused for what they ask, or because too many wait, by reason; counted once, where it is decided.",
+                "Appends refused for their content or for overload, by reason; counted once, by the refusing node.",
                 &["store", "reason"],
             )?,
             appended_events: r.counters(
@@ -87,12 +91,16 @@ impl Metrics {
                 &["store"],
             )?,
             subscribers: r.store_gauges("subscribers", "Open subscriptions.")?,
-            call_seconds: r.histograms("call_seconds", "Calls, from arrival until the answer began.", &["method"])?,
-            peer_connections: r.gauge("peer_connections", "Proven connections to peers.")?,
+            call_seconds: r.histograms(
+                "call_seconds",
+                "Seconds of each call, from arrival until the answer began.",
+                &["method"],
+            )?,
+            peer_connections: r.gauge("peer_connections", "Connections to peers with proven identity.")?,
             ready: r.gauge("ready", "1 while the node is ready.")?,
             replicas_fenced: r.gauge(
                 "replicas_fenced",
-                "Replicas on this node that never run again, because they contradict the majority of their group.",
+                "Fenced replicas on this node, stopped for good because their state contradicts the majority.",
             )?,
             stores: StoreGauges::register(&r)?,
             state: StateGauges::register(&r)?,
@@ -108,23 +116,23 @@ impl Metrics {
         self.start_time.set(unix_us as f64 / 1e6);
     }
 
-    /// The label of a store: its name for the first 200 stores, `other` for all further ones.
+    /// Returns the label of a store: the name for the first 200 stores, `other` for all further stores.
     #[must_use]
     pub fn store_label(&self, store: &str) -> String {
         self.labels.label(store)
     }
 
-    /// Counts an append to an existing store that was refused because of its content or because too many appends wait.
-    /// Refusals for leadership or time are not counted.
+    /// Counts an append to an existing store, refused because of the content or because too many appends wait. Refusals
+    /// because of leadership or time are not counted.
     pub fn reject(&self, store: &str, reason: &str) {
         self.rejected.with_label_values(&[self.store_label(store).as_str(), reason]).inc();
     }
 
-    /// Removes labels and series of all stores but `live`, so that new stores can have labels of their own.
+    /// Removes labels and series of all stores but `live`, to free labels for new stores.
     pub fn retain_stores(&self, live: &BTreeSet<String>) {
         self.labels.retain(live, |store| {
-            // Removing a series that never existed is an error without a consequence. The gauges of samples are reset by
-            // each sample.
+            // Removing a missing series returns an error without a consequence. The gauges of samples are reset by each
+            // sample.
             drop(self.appended_events.remove_label_values(&[store]));
             drop(self.appended_bytes.remove_label_values(&[store]));
             drop(self.subscribers.remove_label_values(&[store]));
@@ -144,19 +152,19 @@ impl Metrics {
         self.stores.set(coordinator, samples, &self.labels);
     }
 
-    /// All metrics in the Prometheus text format.
+    /// Returns all metrics in the Prometheus text format.
     #[must_use]
     pub fn render(&self) -> String {
         self.runtime.sample();
         let mut out = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
-            tracing::warn!(%error, "metrics could not be rendered");
+            tracing::warn!(%error, "metrics could not be rendered; the page is incomplete");
         }
         String::from_utf8_lossy(&out).into_owned()
     }
 }
 
-/// Values of the label `reason` among the rejected appends of a store.
+/// Returns the values of the label `reason` among the rejected appends of a store.
 fn reasons_of(rejected: &IntCounterVec, store: &str) -> Vec<String> {
     let families = rejected.collect();
     let label = |metric: &prometheus::proto::Metric, name: &str| {
@@ -212,12 +220,16 @@ mod tests {
         let text = metrics.render();
         assert!(!text.contains("store=\"s0\""), "series of a store that is gone");
         assert!(text.contains("taffrail_appended_events_total{store=\"s1\"} 3"));
-        assert!(text.contains("taffrail_appended_events_total{store=\"other\"} 3"), "what was shared stays");
+        assert!(text.contains("taffrail_appended_events_total{store=\"other\"} 3"), "the shared series stays");
         for store in ["s1", "other"] {
             let rejected = format!("taffrail_appends_rejected_total{{reason=\"OVERLOADED\",store=\"{store}\"}} 1");
             assert!(text.contains(&rejected), "{rejected}");
         }
-        assert_eq!(metrics.store_label(&format!("s{STORES_MAX}")), format!("s{STORES_MAX}"), "there is room again");
+        assert_eq!(
+            metrics.store_label(&format!("s{STORES_MAX}")),
+            format!("s{STORES_MAX}"),
+            "a removed store frees its label"
+        );
         assert_eq!(metrics.store_label("one-more"), "other");
     }
 }

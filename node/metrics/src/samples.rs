@@ -1,11 +1,11 @@
-//! Gauges that are set from samples: [`StoreGauges`] from one [`StoreSample`] per replica, [`StateGauges`] from a
-//! [`StateSample`].
+//! Gauges set from samples: [`StoreGauges`] from the [`StoreSample`] of each replica, and [`StateGauges`] from the
+//! [`StateSample`] of the node.
 
 use crate::{registrar::Registrar, store_labels::StoreLabels};
 use prometheus::{IntGauge, IntGaugeVec};
 use taffrail_store_api::StoreTotals;
 
-/// Observed state of one local replica.
+/// Observed state of a local replica.
 #[derive(Clone, Debug, Default)]
 pub struct StoreSample {
     /// `namespace/name`; `system` for the system group.
@@ -14,26 +14,26 @@ pub struct StoreSample {
     pub totals: StoreTotals,
     /// True while this replica leads.
     pub leads: bool,
-    /// Current term.
+    /// Current Raft term.
     pub term: u64,
-    /// Highest log index that this replica knows to be committed.
+    /// Highest log index known to be committed.
     pub committed: u64,
-    /// Highest log index that this replica has applied.
+    /// Highest applied log index.
     pub applied: u64,
     /// Leader: a majority answers. Follower: a leader is known.
     pub quorum: bool,
-    /// Leader: log entries that the slowest replica lacks.
+    /// Leader: number of log entries missing on the slowest replica.
     pub worst_lag: u64,
 }
 
 /// Size of the state database in bytes, over all column families.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StateSample {
-    /// Live data in files.
+    /// Live data in files, as estimated by RocksDB.
     pub live_bytes: u64,
-    /// Data in memory that is not flushed to a file yet.
+    /// Data in memory, not flushed to a file yet.
     pub memtable_bytes: u64,
-    /// Data that compaction has to rewrite.
+    /// Data to be rewritten by compaction.
     pub pending_compaction_bytes: u64,
 }
 
@@ -54,15 +54,16 @@ pub(crate) struct StoreGauges {
 impl StoreGauges {
     pub(crate) fn register(r: &Registrar) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            events: r.store_gauges("store_events", "Events stored, as applied here.")?,
-            last_position: r.store_gauges("store_last_position", "Last position, as applied here.")?,
-            leader: r.store_gauges("store_leader", "1 while the replica here leads.")?,
-            term: r.store_gauges("store_term", "Raft term.")?,
-            commit_index: r.store_gauges("store_commit_index", "Committed log index, as known here.")?,
-            applied_index: r.store_gauges("store_applied_index", "Applied log index.")?,
+            events: r.store_gauges("store_events", "Events in the store, as applied by the replica of this node.")?,
+            last_position: r
+                .store_gauges("store_last_position", "Last position, as applied by the replica of this node.")?,
+            leader: r.store_gauges("store_leader", "1 while the replica of this node leads.")?,
+            term: r.store_gauges("store_term", "Current Raft term.")?,
+            commit_index: r.store_gauges("store_commit_index", "Highest log index known to be committed.")?,
+            applied_index: r.store_gauges("store_applied_index", "Highest applied log index.")?,
             quorum: r
-                .store_gauges("store_quorum", "1 while a majority answers (leader) or a leader is known (others).")?,
-            lag: r.store_gauges("store_worst_lag", "Leader only: log entries that the slowest replica lacks.")?,
+                .store_gauges("store_quorum", "1 while a majority answers (leader) or a leader is known (follower).")?,
+            lag: r.store_gauges("store_worst_lag", "Leader only: log entries missing on the slowest replica.")?,
             groups: r.gauge("groups", "Replicas of groups on this node.")?,
             coordinator: r.gauge("coordinator", "1 while this node leads the system group.")?,
         })
@@ -110,12 +111,14 @@ pub(crate) struct StateGauges {
 impl StateGauges {
     pub(crate) fn register(r: &Registrar) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            live_bytes: r
-                .gauge("state_bytes", "Live data of the state database, without what compaction will drop.")?,
-            memtable_bytes: r.gauge("state_memtable_bytes", "State that is in memory and not flushed yet.")?,
+            live_bytes: r.gauge(
+                "state_bytes",
+                "Bytes of live data in the files of the state database, without obsolete data.",
+            )?,
+            memtable_bytes: r.gauge("state_memtable_bytes", "Bytes of state in memory, not flushed to a file yet.")?,
             pending_compaction_bytes: r.gauge(
                 "state_pending_compaction_bytes",
-                "State that compaction has to rewrite, as RocksDB estimates.",
+                "Bytes of state to be rewritten by compaction, as estimated by RocksDB.",
             )?,
         })
     }

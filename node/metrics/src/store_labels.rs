@@ -1,21 +1,21 @@
-//! [`StoreLabels`]: bounds the values of the label `store`, so that the number of series is bounded too.
+//! [`StoreLabels`], the bound for the values of the label `store` and thus for the number of series.
 
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
 };
 
-/// Stores with a label of their own; all further stores share [`OTHER`].
+/// Maximum number of stores with a separate label; all further stores share [`OTHER`].
 pub(crate) const STORES_MAX: usize = 200;
 /// Label of the stores beyond [`STORES_MAX`].
 const OTHER: &str = "other";
 
-/// The stores that have a label of their own.
+/// The stores with a separate label.
 #[derive(Default)]
 pub(crate) struct StoreLabels(Mutex<BTreeSet<String>>);
 
 impl StoreLabels {
-    /// The label of a store: its name while fewer than [`STORES_MAX`] stores have one, else `other`.
+    /// Returns the label of a store: the name while fewer than [`STORES_MAX`] stores have a label, else `other`.
     pub(crate) fn label(&self, store: &str) -> String {
         let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if stores.contains(store) {
@@ -28,8 +28,8 @@ impl StoreLabels {
         OTHER.to_owned()
     }
 
-    /// Keeps the labels of `live`, and passes each label that is dropped to `dropped` under the lock, so that no label is
-    /// given again before its series are removed.
+    /// Keeps the labels of `live`, and calls `dropped` for each removed label under the lock, because the series of a
+    /// label must be removed before the label is assigned again.
     pub(crate) fn retain(&self, live: &BTreeSet<String>, dropped: impl Fn(&str)) {
         let mut stores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<String> = stores.iter().filter(|s| !live.contains(*s)).cloned().collect();

@@ -1,6 +1,6 @@
-//! `Streams.Append`: decodes an append and attempts it on the leader of its store until the append has an outcome. The
-//! leader is the replica of this node or one hop away. A new attempt follows only while no earlier one can have been
-//! proposed; an append that may have been proposed ends as `OUTCOME_UNKNOWN`.
+//! `Streams.Append`: decodes an append and sends the append to the leader of the store until the outcome is known. The
+//! leader is the replica of this node or a peer. An attempt is repeated only after proof that no earlier attempt was
+//! proposed; without proof, the append ends as `OUTCOME_UNKNOWN`.
 
 use crate::{
     Origin, Shared,
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use tonic_types::StatusExt;
 
-/// Answers one call.
+/// Handles a call of `Streams.Append`.
 ///
 /// # Errors
 /// When the request breaks a rule, and every outcome of the append other than success.
@@ -43,16 +43,16 @@ pub(super) async fn append(
     append_with_retry(shared, &call, &append).await.map(Response::new)
 }
 
-/// Counts an append that [`decode`] has refused. The leader, which counts its own refusals, never sees such an append.
+/// Counts an append that [`decode`] refused. The leader counts its own refusals and never sees such an append.
 async fn count_invalid(shared: &Shared, call: &Call, problem: &Problem) {
-    // The deadline is now: only the applied catalogue of this node is read. A store that it does not have gets no
+    // The deadline is now: only the applied catalogue of this node is read. A store missing from the catalogue gets no
     // label.
     if let Ok(store) = shared.node.resolve(&call.store, Instant::now()).await {
         shared.metrics.reject(&store.name.to_string(), problem.reason().as_str());
     }
 }
 
-/// Attempts an append until it has an outcome or the deadline passes.
+/// Repeats the attempts of an append until the outcome is known or the deadline passes.
 async fn append_with_retry(shared: &Shared, call: &Call, append: &Append) -> Result<v1::AppendResponse, Status> {
     let mut attempts = Attempts { shared, call, append, hint: None, failed: 0 };
     let mut last = None;
@@ -64,23 +64,23 @@ async fn append_with_retry(shared: &Shared, call: &Call, append: &Append) -> Res
         }
         attempts.pause().await;
     }
-    Err(last.unwrap_or_else(|| Problem::new(Reason::Deadline, "the deadline passed")).into())
+    Err(last.unwrap_or_else(|| Problem::new(Reason::Deadline, "the deadline passed before the append was sent")).into())
 }
 
-/// The attempts of one append.
+/// The attempts of an append.
 struct Attempts<'a> {
     shared: &'a Shared,
     call: &'a Call,
     append: &'a Append,
-    /// The leader named by the last replica that was not the leader. The next attempt on a peer uses it up.
+    /// The leader named by the last refusal of a follower, consumed by the next attempt on a peer.
     hint: Option<NodeId>,
-    /// Attempts so far, all of which failed.
+    /// Number of failed attempts.
     failed: usize,
 }
 
 /// Result of a failed attempt.
 enum Failed {
-    /// The append has its outcome, or the outcome is unknown.
+    /// The outcome of the append is known, or must be reported as unknown.
     Final(Status),
     /// The append provably was not proposed; another attempt is safe.
     NotProposed(Problem),
@@ -162,7 +162,7 @@ impl Attempts<'_> {
             |why: &str| Failed::NotProposed(Problem::new(Reason::NoLeader, why).with_leader_node(store.leader));
         let node = node.ok_or_else(|| unreachable("the store has no replica"))?;
         let channel =
-            self.shared.node.peer_channel(node).ok_or_else(|| unreachable("the leader's node cannot be reached"))?;
+            self.shared.node.peer_channel(node).ok_or_else(|| unreachable("the leader's node is not connected"))?;
         let mut client = StreamsClient::new(channel).max_encoding_message_size(MESSAGE_BYTES_MAX);
         let message = encode::append(self.append);
         let request = forward::request(message, &store.name, &self.call.request_id, Some(self.call.deadline));
@@ -183,8 +183,8 @@ impl Attempts<'_> {
         }
     }
 
-    /// Counts a failed attempt and waits before the next: 2.5 to 7.5 ms after the first, 50 to 150 ms from the
-    /// twentieth.
+    /// Counts a failed attempt and waits before the next attempt: 2.5 to 7.5 ms after the first failure, 50 to 150 ms
+    /// from the twentieth failure on.
     async fn pause(&mut self) {
         self.failed += 1;
         let pause = Duration::from_millis(5 * (self.failed as u64).min(20));
@@ -192,7 +192,7 @@ impl Attempts<'_> {
     }
 }
 
-/// Returns the leader that a peer has named in its refusal.
+/// Returns the leader named in the refusal of a peer.
 fn leader_node(status: &Status) -> Option<NodeId> {
     let info = status.get_details_error_info()?;
     info.metadata.get("leader_node").and_then(|n| n.parse().ok()).map(NodeId::new)

@@ -1,4 +1,4 @@
-//! Service `taffrail.v1.Cluster`: the view of this node on the cluster.
+//! Service `taffrail.v1.Cluster`: the status of the cluster as known by this node.
 
 use crate::{
     Shared,
@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// The service of one port.
+/// The service `Cluster` of a port.
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Shared);
 

@@ -14,12 +14,12 @@ use taffrail_proto::{
 use taffrail_store_api::{ResolveError, Route, StoreRef, StoreReplica};
 use tonic::{Request, Response, Status};
 
-/// Streams of one page if the request names no `page_size`.
+/// Number of streams in a page for a request without `page_size`.
 const PAGE_SIZE_DEFAULT: usize = 1_000;
-/// Maximum number of streams in one page; a larger `page_size` counts as this one.
+/// Maximum number of streams in a page; a larger `page_size` is reduced to this value.
 const PAGE_SIZE_MAX: usize = 10_000;
 
-/// Answers one call.
+/// Handles a call of `Streams.List`.
 ///
 /// # Errors
 /// When the request breaks a rule, or no replica can answer.
@@ -41,7 +41,7 @@ pub(super) async fn list(
     let response = match shared.node.route_read(&store) {
         Route::Local(replica) => list_locally(shared, &call, &*replica, request.prefix, after, limit).await,
         Route::Remote(_) if shared.origin == Origin::Peer => {
-            Err(Problem::from(ResolveError::NotServing("no replica here".into())).into())
+            Err(Problem::from(ResolveError::NotServing("no replica of the store on this node".into())).into())
         }
         Route::Remote(nodes) => list_on_peer(shared, &call, &store, &nodes, request).await,
     };
@@ -68,7 +68,7 @@ async fn list_locally(
     Ok(v1::ListResponse { streams: streams.collect(), next_page_token: next.unwrap_or_default() })
 }
 
-/// Asks one peer after the other until a peer answers.
+/// Asks the peers in order until a peer answers.
 async fn list_on_peer(
     shared: &Shared,
     call: &Call,

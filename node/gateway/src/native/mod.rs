@@ -1,4 +1,4 @@
-//! The services of `taffrail.v1`: a file for each service, and for each call of `Streams`.
+//! The services of `taffrail.v1`: a module for each service, and for each call of `Streams`.
 
 mod append;
 pub(crate) mod cluster;

@@ -1,4 +1,4 @@
-//! `Streams.Read`: decodes a read and streams its pages, which [`Read`] fetches one after the other.
+//! `Streams.Read`: decodes a read and streams the pages fetched by [`Read`].
 
 use crate::{Shared, call::call, cursor::Cursor, decode, read::Read};
 use futures::Stream;
@@ -10,15 +10,15 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// Pages of one read that wait in memory for a slow reader. A connection may have thousands of reads.
+/// Maximum number of pages in memory for a slow reader; small, because a connection may have thousands of reads.
 const PAGES_MAX: usize = 2;
 
-/// The response of one read.
+/// The response stream of a read.
 pub(super) type Pages = Pin<Box<dyn Stream<Item = Result<v1::ReadResponse, Status>> + Send>>;
 
 type Page = Vec<v1::RecordedEvent>;
 
-/// Answers one call.
+/// Handles a call of `Streams.Read`.
 ///
 /// # Errors
 /// When the request breaks a rule, or the first page cannot be read. Later errors end the stream.
@@ -32,7 +32,7 @@ pub(super) async fn read(shared: &Shared, request: Request<v1::ReadRequest>) -> 
     };
     let limit = if request.limit == 0 { u64::MAX } else { request.limit };
     let mut read = Read::new(shared.clone(), call, Cursor::new(source, direction), limit, consistency);
-    // The first page is read before the response begins, so that its error is the status of the call.
+    // The first page is read before the response begins: an error is then the status of the call.
     let timer = shared.metrics.read_first_page_seconds.start_timer();
     let first = read.next().await?;
     timer.observe_duration();
@@ -50,7 +50,7 @@ async fn send_pages(mut read: Read, first: Option<Page>, tx: Sender<Result<v1::R
         page = match read.next().await {
             Ok(page) => page,
             Err(status) => {
-                // A reader that has left needs no status.
+                // A failed send needs no handling: the reader has left.
                 drop(tx.send(Err(status)).await);
                 return;
             }

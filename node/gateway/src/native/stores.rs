@@ -1,11 +1,11 @@
-//! Service `taffrail.v1.Stores`: one store, or all stores of the cluster.
+//! Service `taffrail.v1.Stores`: a single store, or all stores of the cluster.
 
 use crate::{Shared, call::call, deadlines::CallDeadline, instrument, resolve, status::Problem};
 use taffrail_proto::v1::{self, stores_server::Stores};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-/// The service of one port.
+/// The service `Stores` of a port.
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Shared);
 
@@ -20,7 +20,7 @@ impl Stores for Service {
     }
 }
 
-/// Answers with the store that the request names, or else with the store that the call addresses.
+/// Returns the store named in the request, or else the store addressed by the call.
 async fn get(shared: &Shared, request: Request<v1::GetStoreRequest>) -> Result<Response<v1::Store>, Status> {
     let asked = CallDeadline::of(request.extensions()).map(|deadline| deadline.answer_by);
     let deadline = asked.unwrap_or_else(|| Instant::now() + shared.config.timeout);

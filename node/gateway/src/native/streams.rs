@@ -1,4 +1,4 @@
-//! Service `taffrail.v1.Streams`. Each call is a file: [`append`], [`read`], [`list`].
+//! Service `taffrail.v1.Streams`, with a module for each call: [`append`], [`read`], [`list`].
 
 use super::{
     append, list,
@@ -8,7 +8,7 @@ use crate::Shared;
 use taffrail_proto::v1::{self, streams_server::Streams};
 use tonic::{Request, Response, Status};
 
-/// The service of one port.
+/// The service `Streams` of a port.
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Shared);
 

@@ -1,4 +1,4 @@
-//! Service `taffrail.v1.Subscriptions`. A [`Subscription`] does the work of each call.
+//! Service `taffrail.v1.Subscriptions`, with a [`Subscription`] for each call.
 
 use crate::{Shared, call::call, cursor::Cursor, decode, status::Problem, subscription::Subscription};
 use futures::Stream;
@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// Messages of one subscription that wait in memory for a slow subscriber, which delays no other subscriber. A message
-/// may be a whole page, and a connection may have thousands of subscriptions.
+/// Maximum number of messages in memory for a slow subscriber; small, because a message may be a whole page and a
+/// connection may have thousands of subscriptions. A slow subscriber delays no other subscriber.
 const MESSAGES_MAX: usize = 2;
 
-/// The service of one port.
+/// The service `Subscriptions` of a port.
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Shared);
 

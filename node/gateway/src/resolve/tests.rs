@@ -22,7 +22,7 @@ fn resolve(default: Option<&str>, header: Option<&str>, authority: &str) -> Resu
     addressee(&config(default), &metadata, authority).map(shown).map_err(|p| p.reason())
 }
 
-/// `name?` where the name is bare.
+/// Formats an addressee; a trailing `?` marks a bare name.
 fn shown(addressee: Addressee) -> String {
     match addressee {
         Addressee::Store(store) => store.to_string(),

@@ -66,7 +66,7 @@ async fn an_append_waits_for_an_election() {
     cluster.world.lead(None);
     let client = cluster.client(3).await;
     let append = taffrail_runtime::spawn(async move { client.append("s", Expected::Any, vec![event()]).await });
-    // The election ends once the append has been refused by a replica that does not lead.
+    // The election ends after a follower has refused the append.
     let asked = || cluster.nodes.iter().take(2).map(|n| n.replica().asked.load(Ordering::SeqCst)).sum::<usize>();
     while asked() == 0 {
         tokio::task::yield_now().await;
@@ -89,7 +89,7 @@ async fn without_a_leader_the_answer_says_so_within_the_deadline() {
 async fn a_leader_that_cannot_be_reached_was_never_asked() {
     let mut cluster = Cluster::start(3, &[1, 2]).await;
     cluster.kill(1);
-    // The connection breaks first: its next use makes a new one, which is refused.
+    // The lazy channel connects on first use, and the dead node refuses the connection.
     let channel = tonic::transport::Endpoint::from_shared(cluster.peers[0].address.clone()).unwrap().connect_lazy();
     cluster.nodes[2].connect(1, channel);
     let client = cluster.client(3).await;

@@ -1,4 +1,4 @@
-//! A bare store name in the address is a store only while it can be no other one.
+//! Tests of a bare store name in the address, valid only while a single namespace has a store with this name.
 
 use super::harness::{Cluster, config};
 use crate::GatewayConfig;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use taffrail_client::{Client, Error, v1};
 use tonic::transport::Endpoint;
 
-/// A test that would wait for ever fails instead.
+/// Time limit for a condition, so that a test fails instead of waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 const BARE: &str = "http://orders:2113";
 
@@ -32,7 +32,7 @@ async fn a_bare_name_of_several_namespaces_is_refused_and_the_candidates_are_nam
         client.append("s", taffrail_client::Expected::Any, vec![taffrail_client::EventBuilder::new("T").build()]);
     let error = error.await.unwrap_err();
     assert!(matches!(&error, Error::Invalid { reason: Some(r), .. } if r == "STORE_AMBIGUOUS"), "{error:?}");
-    // What names the namespace, or means the Cluster's by its form, is as clear as before.
+    // An address with a namespace, a configured domain or the Cluster's own Service stays unambiguous.
     for origin in ["http://orders.default:2113", "http://orders.example.org", "http://main-clients:2113"] {
         list(&at(&cluster, origin).await).await.unwrap_or_else(|e| panic!("{origin}: {e:?}"));
     }

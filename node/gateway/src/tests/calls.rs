@@ -1,4 +1,4 @@
-//! What holds for every call: stores by name and address, health, reflection, refusals of tonic, deadlines.
+//! Tests common to all calls: stores by name and address, health, reflection, refusals of tonic, deadlines, metrics.
 
 use super::harness::{Cluster, config};
 use crate::{GatewayConfig, deadlines::EnforceDeadlines};
@@ -89,12 +89,12 @@ async fn reflection_lists_the_services() {
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("a list") };
     let names: Vec<String> = list.service.into_iter().map(|s| s.name).collect();
     for name in ["taffrail.v1.Streams", "taffrail.v1.Subscriptions", "taffrail.v1.Stores", "grpc.health.v1.Health"] {
-        assert!(names.iter().any(|n| n == name), "{name} is not among {names:?}");
+        assert!(names.iter().any(|n| n == name), "{name} is missing in {names:?}");
     }
     assert!(!names.iter().any(|n| n.contains("peer") || n.contains("admin")), "{names:?}");
 }
 
-/// An append whose texts are bytes.
+/// An `AppendRequest` with bytes in place of a string, to send invalid UTF-8.
 #[derive(Clone, PartialEq, prost::Message)]
 struct RawAppend {
     #[prost(bytes = "vec", tag = "1")]
@@ -121,9 +121,9 @@ async fn a_deadline_that_has_passed_is_said_before_any_work() {
     let client = cluster.client(1).await.with_timeout(Duration::ZERO);
     let error = client.list_streams(v1::ListRequest::default()).await.unwrap_err();
     assert!(matches!(error, Error::Deadline { .. }), "{error:?}");
-    // The server's own word: over a connection the client's clock, which runs out at the same time, may be faster.
+    // The layer is called without a connection, because the client's timer for the same deadline could fire first.
     let never = tower::service_fn(|_: http::Request<()>| async {
-        Err::<http::Response<tonic::body::Body>, _>("it was called")
+        Err::<http::Response<tonic::body::Body>, _>("the service was called")
     });
     let request = http::Request::builder().header("grpc-timeout", "0n").body(()).unwrap();
     let answer = EnforceDeadlines.layer(never).oneshot(request).await.unwrap();

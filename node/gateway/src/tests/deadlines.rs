@@ -1,4 +1,4 @@
-//! A client that sets a deadline and waits longer than that itself: what it is told is the server's own word.
+//! Tests of calls past their deadline, by a client without a timer, so that every status comes from the server.
 
 use super::{
     fake::FakeReplica,
@@ -20,12 +20,12 @@ use taffrail_proto::v1::{
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 
-/// A test that would wait for ever fails instead.
+/// Time limit for an answer, so that a test fails instead of waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type Sender = hyper::client::conn::http2::SendRequest<Body>;
 
-/// A connection whose client has no timer.
+/// Opens a connection without a timer on the side of the client.
 async fn connect(port: &Port) -> Sender {
     let address = port.address.trim_start_matches("http://");
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -80,7 +80,7 @@ async fn calls_without_an_answer_are_told_that_their_time_is_over_and_why() {
     let (cluster, _) = hanging(1).await;
     let channel = channel(&cluster.clients[0]).await;
     let mut client = StreamsClient::with_origin(channel, cluster.clients[0].address.parse().unwrap());
-    // Around the millisecond steps of timers, where tonic's fires in the same step as ours.
+    // Timeouts around the millisecond steps of timers: the timers of tonic and of the layer fire in the same step.
     for timeout in ["1m", "1001u", "1500u", "2m", "3m", "5m", "10m", "50m", "120m"] {
         for _ in 0..5 {
             let read = v1::ReadRequest { selector: all(), ..v1::ReadRequest::default() };
@@ -91,21 +91,21 @@ async fn calls_without_an_answer_are_told_that_their_time_is_over_and_why() {
     let text = cluster.clients[0].metrics.render();
     let line = "taffrail_calls_total{code=\"DeadlineExceeded\",method=\"ListStreams\"} ";
     let counted: u32 = text.lines().find_map(|l| l.strip_prefix(line)).unwrap_or("0").parse().unwrap();
-    // On a busy machine the shortest times are over before the service, which counts, has begun.
+    // On a busy machine the shortest timeouts end before the service, which counts the call, has begun.
     assert!((5..=45).contains(&counted), "{text}");
 }
 
 #[tokio::test]
 async fn an_append_that_may_have_been_proposed_is_unknown_and_never_called_absent() {
     let (cluster, replica) = hanging(2).await;
-    // Node 1 leads, node 2 passes on.
+    // Node 1 leads, node 2 forwards.
     for port in &cluster.clients {
         let mut client = StreamsClient::with_origin(channel(port).await, port.address.parse().unwrap());
         for timeout in ["20m", "50m", "120m"] {
             let before = replica.asked.load(Ordering::SeqCst);
             let status = client.append(limited(append(), timeout)).await.unwrap_err();
             if replica.asked.load(Ordering::SeqCst) == before {
-                // On a busy machine the time can be over before the leader was asked.
+                // On a busy machine the deadline can pass before the append reaches the leader.
                 continue;
             }
             says(timeout, &status, Code::Unknown, "OUTCOME_UNKNOWN");
@@ -119,7 +119,7 @@ async fn an_append_that_may_have_been_proposed_is_unknown_and_never_called_absen
 async fn a_message_that_does_not_arrive_in_time_was_not_proposed() {
     let cluster = Cluster::start(1, &[1]).await;
     let mut sender = connect(&cluster.clients[0]).await;
-    // The frame of a message of 100 bytes, of which only two come.
+    // The frame announces a message of 100 bytes, but only two bytes follow.
     let begun =
         futures::stream::iter([Ok::<_, Infallible>(Frame::data(bytes::Bytes::from_static(&[0, 0, 0, 0, 100, 1, 2])))]);
     let body = Body::new(StreamBody::new(begun.chain(futures::stream::pending())));
@@ -144,7 +144,7 @@ async fn a_stream_without_an_end_of_its_own_ends_with_its_deadline() {
         loop {
             match watch.message().await {
                 Ok(Some(_)) => {}
-                Ok(None) => panic!("it ended without a word"),
+                Ok(None) => panic!("the stream ended without a status"),
                 Err(status) => return status,
             }
         }
@@ -157,7 +157,7 @@ async fn a_stream_without_an_end_of_its_own_ends_with_its_deadline() {
         loop {
             match events.message().await {
                 Ok(Some(_)) => {}
-                Ok(None) => panic!("it ended without a word"),
+                Ok(None) => panic!("the stream ended without a status"),
                 Err(status) => return status,
             }
         }

@@ -1,4 +1,4 @@
-//! Nodes made up for the test: a store in memory, replicas that show it, and nodes that route to them.
+//! Fakes of the port to storage: a store in memory, replicas of the store, and nodes with routes to the replicas.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,7 +21,7 @@ use taffrail_store_api::{
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::Channel;
 
-/// The events that all replicas show.
+/// The events of the store, shared by all replicas.
 #[derive(Default)]
 pub(super) struct Data {
     events: Mutex<Vec<RecordedEvent>>,
@@ -33,7 +33,7 @@ impl Data {
         events.iter().rev().find(|e| &e.stream == stream).map_or(Tail::Empty, |e| Tail::At(e.revision))
     }
 
-    /// Stores a batch by the rules of the store, as far as the tests need them.
+    /// Stores a batch by the rules of a store, reduced to the rules for revisions.
     pub(super) fn append(&self, append: Append) -> Result<Appended, Rejected> {
         let mut events = self.events.lock().unwrap();
         let actual = Self::tail(&events, &append.stream);
@@ -86,7 +86,7 @@ impl Data {
         }
     }
 
-    /// Stores one small event; answers its revision.
+    /// Stores a small event and returns the revision.
     pub(super) fn append_one(&self, stream: &str) -> u64 {
         let event = taffrail_core::event::NewEvent {
             id: taffrail_core::ids::EventId::new(taffrail_runtime::new_uuid()),
@@ -185,18 +185,18 @@ impl StoreReader for FakeReader {
     }
 }
 
-/// A replica of the store on one node.
+/// A replica of the store on a node.
 pub(super) struct FakeReplica {
     data: Arc<Data>,
     node: NodeId,
     leader: Arc<Mutex<Option<NodeId>>>,
     /// `None` once the replica has stopped.
     applied: Mutex<Option<watch::Sender<Applied>>>,
-    /// Answers of the next appends that are not the store's own.
+    /// Scripted errors for the next appends, in place of the outcome of the store.
     script: Mutex<VecDeque<AppendError>>,
-    /// Answers nothing, whatever deadline it is given.
+    /// True while no call is answered, not even at the deadline.
     hangs: AtomicBool,
-    /// Appends that were asked for.
+    /// Number of appends received.
     pub(super) asked: AtomicUsize,
 }
 
@@ -206,11 +206,11 @@ impl FakeReplica {
             applied.send_replace(Applied { index: last, position: Position::new(last).unwrap(), rules: 1 });
         }
     }
-    /// The next append is answered so.
+    /// Scripts the error of the next append.
     pub(super) fn next_append(&self, error: AppendError) {
         self.script.lock().unwrap().push_back(error);
     }
-    /// From now on nothing is answered.
+    /// Stops answering, for all later calls.
     pub(super) fn hang(&self) {
         self.hangs.store(true, Ordering::SeqCst);
     }
@@ -278,32 +278,32 @@ pub(super) struct FakeNode {
     changes: watch::Sender<u64>,
 }
 
-/// What the nodes of one made-up cluster share.
+/// The state shared by the nodes of a fake cluster.
 #[derive(Clone, Default)]
 pub(super) struct World {
-    /// The events of its store.
+    /// The events of the store.
     pub(super) data: Arc<Data>,
     leader: Arc<Mutex<Option<NodeId>>>,
-    /// Namespaces that have a store of the same name.
+    /// Other namespaces with a store of the same name.
     namespaces: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
-    /// A store of the same name is declared in another namespace.
+    /// Declares a store of the same name in another namespace.
     pub(super) fn declare_in(&self, namespace: &str) {
         self.namespaces.lock().unwrap().push(namespace.to_owned());
     }
-    /// The stores of all other namespaces are gone.
+    /// Removes the stores of all other namespaces.
     pub(super) fn remove_others(&self) {
         self.namespaces.lock().unwrap().clear();
     }
 
-    /// Makes a node lead, or none.
+    /// Sets the leader; `None` leaves the store without a leader.
     pub(super) fn lead(&self, node: Option<u64>) {
         *self.leader.lock().unwrap() = node.map(NodeId::new);
     }
 
-    /// A node of this world; `holders` have replicas.
+    /// Creates a node of this cluster, with a replica if `holders` contains `id`.
     pub(super) fn node(&self, id: u64, holders: &[u64]) -> Arc<FakeNode> {
         let id = NodeId::new(id);
         let holders: Vec<NodeId> = holders.iter().copied().map(NodeId::new).collect();
@@ -336,19 +336,19 @@ impl World {
 }
 
 impl FakeNode {
-    /// Connects to a peer.
+    /// Sets the channel to a peer.
     pub(super) fn connect(&self, peer: u64, channel: Channel) {
         self.peers.lock().unwrap().insert(NodeId::new(peer), channel);
     }
-    /// Forgets a peer, as the table of connections does when it cannot be proven any more.
+    /// Removes the channel to a peer, as a node does after the identity of the peer is no longer proven.
     pub(super) fn disconnect(&self, peer: u64) {
         self.peers.lock().unwrap().remove(&NodeId::new(peer));
     }
-    /// Its replica.
+    /// Returns the replica of this node.
     pub(super) fn replica(&self) -> Arc<FakeReplica> {
         self.replica.lock().unwrap().clone().unwrap()
     }
-    /// Its replica stops and is gone.
+    /// Stops and removes the replica of this node.
     pub(super) fn lose_replica(&self) {
         let replica = self.replica.lock().unwrap().take().unwrap();
         replica.applied.lock().unwrap().take();

@@ -1,4 +1,4 @@
-//! Servers of the made-up nodes, each with a runtime of its own so that it can be killed whole.
+//! Servers of the fake nodes, each with a separate runtime, so that a test can kill a whole server.
 #![allow(clippy::disallowed_methods, reason = "a killed server takes its runtime with it")]
 
 use super::fake::{FakeNode, World};
@@ -24,7 +24,7 @@ pub(super) fn config() -> GatewayConfig {
     }
 }
 
-/// One port of one node.
+/// A port of a node, with server and runtime.
 pub(super) struct Port {
     runtime: Option<Runtime>,
     pub(super) address: String,
@@ -66,7 +66,7 @@ impl Port {
         Self { runtime: Some(runtime), address: format!("http://{}", rx.await.unwrap()), stopping, metrics }
     }
 
-    /// Every task and connection of it is gone at once.
+    /// Ends every task and connection of the port at once.
     pub(super) fn kill(&mut self) {
         self.runtime.take().unwrap().shutdown_background();
     }
@@ -84,7 +84,7 @@ impl Drop for Port {
     }
 }
 
-/// Nodes 1 .. n of one world, with a client port and a peer port each, all connected.
+/// Nodes 1 to n of a [`World`], all connected, each with a client port and a peer port.
 pub(super) struct Cluster {
     pub(super) world: World,
     pub(super) nodes: Vec<Arc<FakeNode>>,
@@ -93,7 +93,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// `holders` have replicas; the first of them leads.
+    /// Starts `count` nodes. The nodes `holders` have replicas; the first holder leads.
     pub(super) async fn start(count: u64, holders: &[u64]) -> Self {
         Self::with(count, holders, config()).await
     }
@@ -118,12 +118,12 @@ impl Cluster {
         Self { world, nodes, clients, peers }
     }
 
-    /// A client of node `id`.
+    /// Returns a client of node `id`.
     pub(super) async fn client(&self, id: usize) -> Client {
         self.clients[id - 1].client().await
     }
 
-    /// Node `id` dies; the others find out by their broken connections.
+    /// Kills node `id`; the other nodes notice the broken connections.
     pub(super) fn kill(&mut self, id: usize) {
         self.peers[id - 1].kill();
         self.clients[id - 1].kill();

@@ -1,4 +1,4 @@
-//! Tests of the whole gateway: its servers over nodes in memory, with real connections between them.
+//! Tests of the whole gateway: servers over nodes in memory, with real connections between the servers.
 
 mod append;
 mod bare_names;

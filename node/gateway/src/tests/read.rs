@@ -22,7 +22,7 @@ async fn revisions(client: &Client, request: v1::ReadRequest) -> Vec<u64> {
 async fn reads_go_both_ways_with_limits_over_many_pages() {
     let cluster = Cluster::start(2, &[1]).await;
     cluster.world.data.fill("s", 700);
-    // Node 1 has the replica, node 2 relays.
+    // Node 1 has the replica, node 2 forwards.
     for node in [1, 2] {
         let client = cluster.client(node).await;
         assert_eq!(revisions(&client, of_stream("s")).await, (0..700).collect::<Vec<_>>());

@@ -1,4 +1,4 @@
-//! `appends_rejected_total`: what was refused, once, under the store that refused it; nothing else.
+//! Tests of `appends_rejected_total`: every refused append counts once, under the refusing store, and nothing else.
 
 use super::harness::Cluster;
 use taffrail_client::{Client, EventBuilder, Expected, v1};
@@ -24,7 +24,7 @@ async fn refusals_are_counted_once_by_store_and_reason() {
         refused(&client, Expected::Any, vec![]).await;
         cluster.nodes[0].replica().next_append(AppendError::Overloaded);
         refused(&client, Expected::Any, vec![event()]).await;
-        // No refusals: these say nothing of the append, or are of no store.
+        // Not counted: a passed deadline, an unknown outcome and a store that does not exist.
         for other in [AppendError::DeadlineBeforeProposal, AppendError::Unknown("x")] {
             cluster.nodes[0].replica().next_append(other);
             refused(&client, Expected::Any, vec![event()]).await;

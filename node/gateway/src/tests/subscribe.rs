@@ -16,12 +16,12 @@ fn all(start: Start) -> v1::SubscribeRequest {
     of(v1::selector::Kind::All(v1::Unit {}), start)
 }
 
-/// A test that would wait for ever fails instead.
+/// Time limit for an item, so that a test fails instead of waiting for ever.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 const BEGINNING: Start = Start::FromStart(v1::Unit {});
 const END: Start = Start::FromEnd(v1::Unit {});
 
-/// The next item that is no checkpoint.
+/// Returns the next item, skipping checkpoints.
 async fn next(subscription: &mut Subscription) -> Item {
     loop {
         let item = tokio::time::timeout(PATIENCE, subscription.next()).await.expect("the next item comes in time");
@@ -32,7 +32,7 @@ async fn next(subscription: &mut Subscription) -> Item {
     }
 }
 
-/// Revisions of the next `count` events, whatever marks stand between them.
+/// Returns the revisions of the next `count` events, skipping all other items.
 async fn revisions(subscription: &mut Subscription, count: usize) -> Vec<u64> {
     let mut seen = Vec::new();
     while seen.len() < count {
@@ -115,7 +115,7 @@ async fn an_open_end_survives_the_loss_of_the_peer_that_fixed_it() {
     }
     cluster.kill(1);
     cluster.nodes[2].disconnect(1);
-    // Appended while nobody serves the subscriptions.
+    // Appended after the loss of the serving peer.
     cluster.world.data.fill("s", 3);
     for subscription in [&mut of_stream, &mut of_all] {
         assert_eq!(revisions(subscription, 3).await, [10, 11, 12]);
@@ -151,7 +151,7 @@ async fn a_stopping_node_ends_subscriptions_with_a_place_to_resume_from() {
 async fn a_resuming_subscription_survives_its_node() {
     let cluster = Cluster::start(2, &[1, 2]).await;
     cluster.world.data.fill("s", 5);
-    // One address, two nodes behind it, as a Service has.
+    // A single channel to two nodes, like the address of a Service.
     let (first, second) = (cluster.clients[0].address.clone(), cluster.clients[1].address.clone());
     let (channel, change) = tonic::transport::Channel::balance_channel(2);
     let endpoint = |address: &str| tonic::transport::Endpoint::from_shared(address.to_owned()).unwrap();
