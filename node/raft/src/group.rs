@@ -254,7 +254,7 @@ impl Group {
             *last = end;
         }
         if let Err(e) = self.raft.trigger().snapshot().await {
-            tracing::debug!(group = %self.key.group, error = %e, "purge not started");
+            tracing::debug!(group = %self.key.group, error = %e, "the purge of the log did not start");
         }
     }
 

@@ -94,7 +94,7 @@ fn event_from(what: &'static str, e: pb::StoredEvent) -> Result<NewEvent, Error>
 
 fn events_from(what: &'static str, events: Vec<pb::StoredEvent>) -> Result<Vec<NewEvent>, Error> {
     if events.is_empty() {
-        return Err(error(what, "events: none"));
+        return Err(error(what, "events: the list is empty"));
     }
     events.into_iter().map(|e| event_from(what, e)).collect()
 }
