@@ -63,7 +63,7 @@ pub struct Group {
     progress: watch::Receiver<Applied>,
     digests: Digests,
     pub(super) stop: CancellationToken,
-    /// True once openraft's task has ended, when its last metrics are no longer valid.
+    /// True once openraft's task has ended; the last metrics are then no longer valid.
     ended: Arc<AtomicBool>,
     pub(super) source: watch::Sender<Option<CatchUpFrom>>,
     pub(super) install_requests: InstallRequests,
@@ -71,7 +71,7 @@ pub struct Group {
     last_purge_look: Mutex<u64>,
 }
 
-/// Services and settings of a node that all its replicas share.
+/// Services and settings of a node, shared by all replicas of the node.
 #[derive(Clone)]
 pub struct Home {
     /// Id of the node's cluster.

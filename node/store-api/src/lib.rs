@@ -5,7 +5,7 @@
 //! confirms reads, [`StoreReader`] reads pages. The crate owns no state and holds no logic; Raft, RocksDB and
 //! Kubernetes are unknown to the crate.
 //!
-//! A linearizable read of a local replica confirms the read index before it reads:
+//! A linearizable read of a local replica confirms the read index before the first page:
 //!
 //! ```
 //! use taffrail_core::names::StreamName;
@@ -46,8 +46,7 @@ pub struct LeaderHint {
     pub replica: ReplicaId,
 }
 
-/// Failure of an append. After [`Unknown`](Self::Unknown) the append may be stored; after every other error the append
-/// is not stored.
+/// Failure of an append. Only [`Unknown`](Self::Unknown) leaves open whether the append is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Refused by the rules, with the same reason on every replica.

@@ -125,8 +125,8 @@ pub(super) fn walk(
     let from = if agrees(&view, &wanted)? {
         wanted.next_position.max(1)
     } else {
-        // At least one of the two replicas has diverged from the group. The install replaces the receiver's events, so
-        // this log line is the last trace of the replaced events.
+        // One of the two replicas has diverged from the group. The install replaces the receiver's events, so this log
+        // line is the last trace of the replaced events.
         let (group, partition, upto) = (wanted.group, wanted.partition, wanted.next_position - 1);
         tracing::error!(
             %group, %partition, upto, theirs = %wanted.digest, reason = "ReplicaInconsistent",

@@ -36,7 +36,8 @@ pub(super) struct SnapshotInstall {
 }
 
 impl SnapshotInstall {
-    /// Starts an install and makes the start durable in [`GroupState::installing`].
+    /// Starts an install; the start is durable in [`GroupState::installing`]. Deletes the rows of an
+    /// unfinished install first.
     pub(super) fn begin(applied: &mut AppliedState) -> Result<Self, Error> {
         if applied.state.installing != 0 {
             clear(applied)?;
