@@ -270,7 +270,7 @@ impl Group {
     pub async fn stop(&self) {
         self.stop.cancel();
         if self.raft.shutdown().await.is_err() {
-            tracing::warn!(group = %self.key.group, "the consensus task of the replica had ended before the replica was stopped");
+            tracing::warn!(group = %self.key.group, "the consensus task had ended before the replica was stopped");
         }
     }
 
