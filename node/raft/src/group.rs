@@ -63,7 +63,7 @@ pub struct Group {
     progress: watch::Receiver<Applied>,
     digests: Digests,
     pub(super) stop: CancellationToken,
-    /// True once openraft's task has ended, when its last metrics are no longer valid.
+    /// True once openraft's task has ended; the last metrics are then no longer valid.
     ended: Arc<AtomicBool>,
     pub(super) source: watch::Sender<Option<CatchUpFrom>>,
     pub(super) install_requests: InstallRequests,
@@ -71,7 +71,7 @@ pub struct Group {
     last_purge_look: Mutex<u64>,
 }
 
-/// Services and settings of a node that all its replicas share.
+/// Services and settings of a node, shared by all replicas of the node.
 #[derive(Clone)]
 pub struct Home {
     /// Id of the node's cluster.
@@ -254,7 +254,7 @@ impl Group {
             *last = end;
         }
         if let Err(e) = self.raft.trigger().snapshot().await {
-            tracing::debug!(group = %self.key.group, error = %e, "purge not started");
+            tracing::debug!(group = %self.key.group, error = %e, "the purge of the log did not start");
         }
     }
 
@@ -270,7 +270,7 @@ impl Group {
     pub async fn stop(&self) {
         self.stop.cancel();
         if self.raft.shutdown().await.is_err() {
-            tracing::warn!(group = %self.key.group, "the consensus task of the replica had ended before the replica was stopped");
+            tracing::warn!(group = %self.key.group, "the consensus task had ended before the replica was stopped");
         }
     }
 

@@ -21,7 +21,7 @@
 //!
 //! Guards against known defects of the pinned openraft version:
 //! - leader restore is off (`tuning::config`);
-//! - an append with a gap is refused (`log::log_storage`, [`codec::check_consecutive`]);
+//! - an append with a gap is refused (`log::log_storage`, `codec::check_consecutive`);
 //! - only flushed state is called a snapshot (`state_machine`);
 //! - pre-vote is implemented instead of granted by default (`network`).
 

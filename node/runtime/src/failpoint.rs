@@ -1,12 +1,14 @@
-//! Fault points: named places at which a test ends the process, as SIGKILL would.
+//! Fault points: named places in the code. A test arms a fault point to end the process at this place,
+//! as SIGKILL would.
 //!
-//! Two environment variables arm a fault point. Without them [`reach`] does nothing, at the cost of reading one static.
+//! Two environment variables arm a fault point. Without the variables [`reach`] does nothing and costs a read
+//! of a static.
 //!
-//! - `TAFFRAIL_FAILPOINT=NAME[:N]`: this process aborts the N-th time that it reaches `NAME`.
-//! - `TAFFRAIL_FAILPOINT_FILE=PATH`: the first line of the file, if the file exists, is `NAME:N`. Every process with
-//!   the variable appends the name of each fault point that it reaches; the process whose line is the N-th `NAME`
-//!   aborts. The count therefore runs over all processes of a cluster and their restarts, and a test reads the progress
-//!   from the file.
+//! - `TAFFRAIL_FAILPOINT=NAME[:N]`: the process aborts at its N-th arrival at `NAME`.
+//! - `TAFFRAIL_FAILPOINT_FILE=PATH`: the first line of the file, if the file exists, is `NAME:N`. Every process
+//!   with the variable appends the name of each fault point on arrival; the process with the N-th line `NAME`
+//!   aborts. The count therefore includes all processes of a cluster and their restarts, and a test reads the
+//!   progress from the file.
 
 use std::{
     fmt::Display,
@@ -23,13 +25,13 @@ static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 static REACHED: AtomicU64 = AtomicU64::new(0);
 
 enum Armed {
-    /// Counted in this process.
+    /// Arrivals are counted in this process.
     Process(Trigger),
-    /// Counted in a file that several processes share.
+    /// Arrivals are counted in a file shared by several processes.
     File(PathBuf),
 }
 
-/// The fault point that is armed, and the arrival at which it aborts.
+/// The armed fault point, and the number of the arrival that aborts.
 #[derive(Debug, PartialEq, Eq)]
 struct Trigger {
     name: String,
@@ -52,8 +54,8 @@ impl Armed {
     }
 }
 
-/// Aborts the process when `name` is armed and this arrival is the counted one. `name` is formatted only in a process
-/// with one of the variables, so a caller passes `format_args!`.
+/// Aborts the process when `name` is armed and this arrival is the counted arrival. `name` is formatted only in a
+/// process with one of the variables, so callers pass `format_args!`.
 ///
 /// ```
 /// // Nothing is armed: the call returns.
@@ -75,14 +77,15 @@ pub fn reach(name: impl Display) {
     }
 }
 
-/// Records one arrival at `name`; true when this arrival is the counted one.
+/// Records an arrival at `name`. Returns true when this arrival is the counted arrival.
 fn arrive(path: &Path, name: &str) -> io::Result<bool> {
     let mut file = match File::options().read(true).append(true).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(e),
     };
-    // Two processes may reach the same fault point at the same time: each must count the other.
+    // Two processes may reach the same fault point at the same time, and each process must count the arrival of
+    // the other process.
     file.lock()?;
     let mut text = String::new();
     file.read_to_string(&mut text)?;

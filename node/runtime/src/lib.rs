@@ -1,11 +1,11 @@
-//! Tasks, blocking work, randomness and wall clock of a node: everything that a simulation replaces.
+//! Tasks, blocking work, randomness and wall clock of a node: every source of nondeterminism, replaced in a simulation.
 //!
-//! Owns the [`Scope`] of a node, which every task of the node carries. In production the scope uses the operating
-//! system's random source and clock; in a simulation both follow from the seed, and aborting all tasks of a scope is a
-//! crash. No other crate spawns tasks, draws random numbers or reads the wall clock (`clippy.toml` enforces the rule).
-//! The crate never waits, never does I/O, and knows nothing of stores or consensus.
+//! Owns the [`Scope`] of a node, carried by every task of the node. In production the scope uses the operating system's
+//! random source and clock; in a simulation both follow from the seed, and aborting all tasks of a scope is a crash. No
+//! other crate spawns tasks, draws random numbers or reads the wall clock (`clippy.toml` enforces the rule). The crate
+//! never waits, never does I/O, and knows nothing of stores or consensus.
 //!
-//! Callers import the crate as `rt`, and read `rt::spawn`, `rt::blocking`, `rt::now_us`:
+//! Callers import the crate as `rt`, and write `rt::spawn`, `rt::blocking`, `rt::now_us`:
 //!
 //! ```
 //! use taffrail_runtime as rt;
@@ -38,9 +38,10 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tracing::Instrument;
 use uuid::Uuid;
 
-/// A wall clock. A [`Scope`] reads it through [`now_us`], from many tasks at once; it may jump in both directions.
+/// A wall clock, which may jump in both directions. A [`Scope`] reads the clock through [`now_us`], from many
+/// tasks at once.
 pub trait Clock: Send + Sync {
-    /// Microseconds since the Unix epoch.
+    /// Returns the microseconds since the Unix epoch.
     fn now_us(&self) -> u64;
 }
 
@@ -54,16 +55,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// Threads on which blocking work runs.
+/// Threads for blocking work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blocking {
     /// On tokio's pool of blocking threads.
     Pool,
-    /// On the calling thread: a simulation has one thread, and waiting for another one would stop its clock.
+    /// On the calling thread: a simulation runs on a single thread, and waiting for another thread would
+    /// stop its clock.
     Inline,
 }
 
-/// Random source, clock, blocking threads and tasks of one node in a process.
+/// Random source, clock, blocking threads and tasks of a node within a process.
 pub struct Scope {
     rng: Mutex<SmallRng>,
     clock: Box<dyn Clock>,
@@ -83,7 +85,7 @@ tokio::task_local! {
 }
 
 impl Scope {
-    /// The scope of a real node.
+    /// Makes the scope of a real node.
     #[must_use]
     pub fn production() -> Arc<Self> {
         Arc::new(Self {
@@ -94,7 +96,7 @@ impl Scope {
         })
     }
 
-    /// The scope of a simulated node: everything follows from `seed` and `clock`.
+    /// Makes the scope of a simulated node: everything follows from `seed` and `clock`.
     #[must_use]
     pub fn simulated(seed: u64, clock: Box<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
@@ -156,7 +158,7 @@ where
 /// Runs blocking work (RocksDB, files) away from the runtime's threads.
 ///
 /// # Errors
-/// When the work panicked or the runtime is going down.
+/// When the work panicked or the runtime is shutting down.
 pub async fn blocking<F, T>(work: F) -> Result<T, tokio::task::JoinError>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -165,14 +167,14 @@ where
     if is_inline() { Ok(work()) } else { tokio::task::spawn_blocking(work).await }
 }
 
-/// True when blocking work runs on the calling thread, as in a simulation.
+/// Returns true when blocking work runs on the calling thread, as in a simulation.
 #[must_use]
 pub fn is_inline() -> bool {
     SCOPE.try_with(|s| s.blocking == Blocking::Inline).unwrap_or(false)
 }
 
-/// Runs blocking work that nobody waits for and that reports through channels of its own; on the calling thread in a
-/// simulation.
+/// Runs blocking work without a waiting caller; the work reports through its own channels. In a simulation the work
+/// runs on the calling thread.
 pub fn blocking_detached<F: FnOnce() + Send + 'static>(work: F) {
     if is_inline() {
         work();
@@ -181,7 +183,7 @@ pub fn blocking_detached<F: FnOnce() + Send + 'static>(work: F) {
     }
 }
 
-/// Starts a named thread for work that lasts as long as the node, such as the log writer.
+/// Starts a named thread for work with the lifetime of the node, such as the log writer.
 ///
 /// # Errors
 /// When the operating system refuses the thread.
@@ -189,7 +191,7 @@ pub fn thread<F: FnOnce() + Send + 'static>(name: &str, work: F) -> std::io::Res
     std::thread::Builder::new().name(name.to_owned()).spawn(work)
 }
 
-/// A random number from the scope of the running task.
+/// Returns a random number from the scope of the running task.
 #[must_use]
 pub fn random_u64() -> u64 {
     match SCOPE.try_with(|s| s.next_u64()) {
@@ -198,14 +200,14 @@ pub fn random_u64() -> u64 {
     }
 }
 
-/// A random UUID (version 4) from the scope of the running task.
+/// Returns a random UUID (version 4) from the scope of the running task.
 #[must_use]
 pub fn new_uuid() -> Uuid {
     let (high, low) = (random_u64(), random_u64());
     uuid::Builder::from_u128((u128::from(high) << 64) | u128::from(low)).with_version(uuid::Version::Random).into_uuid()
 }
 
-/// A random duration below `max`, for backoff and phase.
+/// Returns a random duration below `max`, for backoff and phase.
 ///
 /// ```
 /// use std::time::Duration;
@@ -218,7 +220,8 @@ pub fn jitter(max: Duration) -> Duration {
     if nanos == 0 { Duration::ZERO } else { Duration::from_nanos(random_u64() % nanos) }
 }
 
-/// Wall clock of the node, microseconds since the Unix epoch. May jump, so callers never order events by it alone.
+/// Returns the node's wall clock in microseconds since the Unix epoch. The clock may jump, so callers never order
+/// events by the clock alone.
 #[must_use]
 pub fn now_us() -> u64 {
     match SCOPE.try_with(|s| s.clock.now_us()) {

@@ -1,10 +1,10 @@
-//! Golden files: bytes on disk that every later version must read.
+//! Golden files: recorded bytes on disk, readable by every later version.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::path::Path;
 
-/// Compares `text` with the golden file at `path` below this crate. With `TAFFRAIL_FIX` set, records new lines first; a
-/// line that stands in the file is never removed, because its bytes are on disks.
+/// Compares `text` with the golden file at `path` below this crate. With `TAFFRAIL_FIX` set, records new lines first. A
+/// line in the file is never removed, because existing disks contain its bytes.
 pub(crate) fn check(path: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     let recorded = std::fs::read_to_string(&path).unwrap();

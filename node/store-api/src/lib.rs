@@ -1,10 +1,11 @@
-//! The port between gateway and storage: the traits through which the gateway reaches stores, and their errors.
+//! The port between gateway and storage: the gateway's traits for access to stores, and their errors.
 //!
-//! The gateway calls; the node implements. [`Node::resolve`] finds a store by name, [`Node::route_write`] and
-//! [`Node::route_read`] say where a call can be served, [`StoreReplica`] appends and confirms reads, [`StoreReader`]
-//! reads pages. The crate owns no state and holds no logic; Raft, RocksDB and Kubernetes are unknown to it.
+//! The gateway calls and the node implements the traits. [`Node::resolve`] finds a store by name,
+//! [`Node::route_write`] and [`Node::route_read`] return the nodes that can serve a call, [`StoreReplica`] appends and
+//! confirms reads, [`StoreReader`] reads pages. The crate owns no state and holds no logic; Raft, RocksDB and
+//! Kubernetes are unknown to the crate.
 //!
-//! A linearizable read of a local replica confirms the read index before it reads:
+//! A linearizable read of a local replica confirms the read index before the first page:
 //!
 //! ```
 //! use taffrail_core::names::StreamName;
@@ -36,12 +37,12 @@ use taffrail_core::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// The leader of a group, by node and replica.
+/// The leader of a group: node and replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaderHint {
-    /// The leader's node.
+    /// Node of the leader.
     pub node: NodeId,
-    /// The leader's replica of the group.
+    /// Replica id of the leader in the group.
     pub replica: ReplicaId,
 }
 
@@ -51,16 +52,16 @@ pub enum AppendError {
     /// Refused by the rules, with the same reason on every replica.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// Not proposed: this replica does not lead.
+    /// Not proposed: this replica does not lead the store's group.
     #[error("this replica does not lead the store; send the append to the leader")]
     NotLeader(Option<LeaderHint>),
     /// Not proposed: the proposal queue is full.
     #[error("too many appends are waiting for this store; retry after a pause")]
     Overloaded,
-    /// Not proposed: the deadline passed first.
+    /// Not proposed: the deadline passed before the proposal.
     #[error("the deadline passed before the append was proposed")]
     DeadlineBeforeProposal,
-    /// Proposed, and no answer arrived: the append may still be stored.
+    /// Proposed without an answer: the append may still be stored.
     #[error("the outcome of the append is unknown: {0}")]
     Unknown(&'static str),
     /// Not proposed: this replica was stopped or fenced.
@@ -77,39 +78,41 @@ pub enum ReadError {
     /// No leader confirmed a read index in time.
     #[error("the read could not be confirmed by a majority: {0}")]
     NoReadIndex(&'static str),
-    /// The deadline passed.
+    /// The deadline passed before the answer.
     #[error("the deadline passed before the read was answered")]
     Deadline,
     /// This replica was stopped or fenced.
     #[error("this replica is not serving: {0}")]
     NotServing(String),
-    /// Stored bytes do not decode or do not match their checksum. Such bytes are never served and never read as absent.
+    /// Stored bytes do not decode or do not match their checksum. Such bytes are never served and never
+    /// treated as absent.
     #[error("stored data is corrupt: {0}")]
     Corrupt(String),
-    /// The disk failed.
+    /// The disk or the state database failed.
     #[error("storage failed: {0}")]
     Storage(String),
 }
 
-/// Reading direction.
+/// Direction of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Rising.
+    /// By rising revision or position.
     Forward,
-    /// Falling.
+    /// By falling revision or position.
     Backward,
 }
 
 /// A bounded part of a read, in reading order, and the start of the next page.
 #[derive(Clone, Debug, Default)]
 pub struct Page<Next> {
-    /// Events within the bounds; a single event may exceed the bytes.
+    /// Events within the bounds; a single event may exceed the bound on bytes.
     pub events: Vec<RecordedEvent>,
-    /// Start of the next page (inclusive, in reading direction); `None` at the end as of this read.
+    /// Start of the next page, inclusive and in reading direction. `None` at the end of the stream or store as
+    /// of this read.
     pub next: Option<Next>,
 }
 
-/// One line of a stream listing.
+/// Entry of a stream listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSummary {
     /// Name of the stream.
@@ -118,36 +121,38 @@ pub struct StreamSummary {
     pub last_revision: Revision,
 }
 
-/// How far a local replica has applied.
+/// Progress of a local replica's applied state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Log index.
+    /// Index of the last applied log entry.
     pub index: u64,
-    /// Last position, 0 before the first event.
+    /// Last position of the store; 0 before the first event.
     pub position: Position,
-    /// Number of the rules for the next proposal.
+    /// Rules number for the next proposal.
     pub rules: u32,
 }
 
-/// Bounds of one page.
+/// Bounds of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct PageBounds {
-    /// Events at most.
+    /// Maximum number of events.
     pub events_max: usize,
-    /// Bytes (data and metadata) at most, but at least one event.
+    /// Maximum number of bytes (data and metadata). A page holds at least one event, even a larger event.
     pub bytes_max: usize,
 }
 
-/// Reads the applied state of one replica.
+/// Reads the applied state of a replica.
 ///
-/// The gateway calls it on its bounded pool of blocking readers, because every call may wait for the disk. Each call
-/// sees one consistent state, which may be older than the leader's; [`StoreReplica::read_index`] makes a following read
-/// linearizable.
+/// The gateway calls a reader on its bounded pool of blocking readers, because every call may wait for the disk. Each
+/// call sees one consistent state, which may be older than the leader's; [`StoreReplica::read_index`] makes a
+/// following read linearizable.
 pub trait StoreReader: Send + Sync + 'static {
-    /// Events of a stream from `from` (inclusive; `None` backward: the end).
+    /// Reads events of a stream from `from`, inclusive. `None` stands for the first event forward and for the
+    /// last event backward.
     ///
     /// # Errors
-    /// `StreamNotFound`, `Corrupt`, `Storage`.
+    /// Returns [`ReadError::StreamNotFound`], [`ReadError::NotServing`],
+    /// [`ReadError::Corrupt`] or [`ReadError::Storage`].
     fn read_stream(
         &self,
         stream: &StreamName,
@@ -155,73 +160,74 @@ pub trait StoreReader: Send + Sync + 'static {
         direction: Direction,
         bounds: PageBounds,
     ) -> Result<Page<Revision>, ReadError>;
-    /// Events of the store in commit order from `from` (inclusive; `None` backward: the end).
+    /// Reads events of the store in commit order from `from`, inclusive. `None` stands for the first event forward and
+    /// for the last event backward.
     ///
     /// # Errors
-    /// `Corrupt`, `Storage`.
+    /// Returns [`ReadError::NotServing`], [`ReadError::Corrupt`] or [`ReadError::Storage`].
     fn read_all(
         &self,
         from: Option<Position>,
         direction: Direction,
         bounds: PageBounds,
     ) -> Result<Page<Position>, ReadError>;
-    /// Streams with `prefix`, in name order, after `after`.
+    /// Lists at most `limit` streams with `prefix`, in name order, after the name `after`.
     ///
     /// # Errors
-    /// `Corrupt`, `Storage`.
+    /// Returns [`ReadError::NotServing`], [`ReadError::Corrupt`] or [`ReadError::Storage`].
     fn list_streams(
         &self,
         prefix: &str,
         after: Option<&StreamName>,
         limit: usize,
     ) -> Result<Vec<StreamSummary>, ReadError>;
-    /// Revision of a stream's last event; `None` when the stream has no event.
+    /// Returns the revision of a stream's last event, or `None` when the stream has no event.
     ///
     /// # Errors
-    /// `Corrupt`, `Storage`.
+    /// Returns [`ReadError::NotServing`], [`ReadError::Corrupt`] or [`ReadError::Storage`].
     fn stream_tail(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError>;
-    /// Counters of the applied state.
+    /// Returns the counters of the applied state.
     ///
     /// # Errors
-    /// `Corrupt`, `Storage`.
+    /// Returns [`ReadError::Corrupt`] or [`ReadError::Storage`].
     fn totals(&self) -> Result<StoreTotals, ReadError>;
 }
 
-/// Counters of one replica's applied state.
+/// Counters of a replica's applied state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreTotals {
-    /// Events stored.
+    /// Number of stored events.
     pub events: u64,
-    /// Last position.
+    /// Position of the last event.
     pub last_position: Position,
     /// Running digest of all outcomes.
     pub digest: taffrail_core::ids::Digest,
-    /// Log index of these counters.
+    /// Last applied log index as of these counters.
     pub applied_index: u64,
 }
 
 /// A replica of a store on this node.
 ///
-/// The gateway gets a replica from [`Route::Local`] and calls it from many tasks at once. A call may assume that the
-/// replica is open when the call begins; a replica that is stopped meanwhile answers `NotServing`. Only a
-/// read index is retried here, until the deadline; every other retry is the gateway's.
+/// The gateway gets a replica from [`Route::Local`] and calls the replica from many tasks at once. The replica is open
+/// when a call begins; a replica that is stopped meanwhile answers `NotServing`. Only a read index is retried by the
+/// replica, until the deadline; every other retry is the gateway's.
 #[async_trait::async_trait]
 pub trait StoreReplica: Send + Sync + 'static {
-    /// Proposes one append and waits until it is applied on this replica. Only the leader proposes.
+    /// Proposes an append and waits until this replica has applied the append. Only the leader proposes.
     async fn append(&self, append: Append, deadline: Instant) -> Result<Appended, AppendError>;
-    /// Waits until this replica has applied every write that was acknowledged before the call.
+    /// Waits until this replica has applied every write acknowledged before the call.
     async fn read_index(&self, deadline: Instant) -> Result<(), ReadError>;
-    /// The reader of applied state.
+    /// Returns the reader of the applied state.
     fn reader(&self) -> Arc<dyn StoreReader>;
-    /// Receives how far the replica has applied; closes when the replica stops.
+    /// Returns a receiver of the applied state's progress. The channel closes when the replica stops.
     fn applied(&self) -> watch::Receiver<Applied>;
-    /// The leader that this replica knows.
+    /// Returns the leader, as far as this replica knows.
     fn leader(&self) -> Option<LeaderHint>;
-    /// True while this replica leads its group.
+    /// Returns true while this replica leads its group.
     fn is_leader(&self) -> bool;
 }
 
-/// A store as the applied catalogue names it.
+/// A store as recorded in the applied catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreRef {
     /// Id of the store.
@@ -230,7 +236,7 @@ pub struct StoreRef {
     pub name: StoreName,
     /// Raft group of the store.
     pub group: GroupId,
-    /// Nodes that have a replica, lowest first.
+    /// Nodes with a replica, lowest id first.
     pub nodes: Vec<NodeId>,
     /// Node of the last known leader.
     pub leader: Option<NodeId>,
@@ -239,7 +245,7 @@ pub struct StoreRef {
 /// Nodes that can serve a call.
 #[derive(Clone)]
 pub enum Route {
-    /// This node, by its replica.
+    /// This node, with its replica.
     Local(Arc<dyn StoreReplica>),
     /// Other nodes, best first; their channels come from [`Node::peer_channel`].
     Remote(Vec<NodeId>),
@@ -248,65 +254,67 @@ pub enum Route {
 /// Failure to resolve a store name.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// The catalogue, confirmed by a read index, has no such store.
+    /// The catalogue has no such store; a read index confirmed the catalogue.
     #[error("store {wanted} does not exist")]
     NotFound {
-        /// The requested name.
+        /// Name in the request.
         wanted: StoreName,
-        /// The nearest names, at most three.
+        /// Most similar names, at most three.
         nearest: Vec<StoreName>,
     },
-    /// The store is retained: its data is kept and not served.
-    #[error("store {0} is retained, not served")]
+    /// The store is retained: its data is kept but not served.
+    #[error("store {0} is retained: its data is kept but not served")]
     Retained(StoreName),
-    /// The store is being removed.
+    /// The store and its data are being removed.
     #[error("store {0} is being removed")]
     Removing(StoreName),
-    /// No store of this name is known, and no majority of the system group confirmed the catalogue.
+    /// No store with this name is known, and no majority of the system group confirmed the catalogue.
     #[error("the catalogue could not be confirmed by a majority of the system group: {0}")]
     Unconfirmed(&'static str),
-    /// This node is not a member yet, or fenced.
+    /// This node is not a member yet, or is fenced.
     #[error("this node is not serving: {0}")]
     NotServing(String),
 }
 
-/// A node as the gateway sees it.
+/// A node as seen by the gateway.
 ///
-/// The gateway holds one `Node` for its whole life and calls it for every request. Answers come from the applied
-/// catalogue, which may be older than the leader's; only [`resolve`](Self::resolve) confirms a miss. A route is a hint:
-/// the replica that it names may have stopped or lost leadership when the gateway calls it.
+/// The gateway holds a single `Node` for its whole lifetime and calls the `Node` for every request. Answers come from
+/// the applied catalogue, which may be older than the leader's; only [`resolve`](Self::resolve) confirms a miss. A
+/// route is a hint: the named replica may have stopped or lost leadership by the time of the call.
 #[async_trait::async_trait]
 pub trait Node: Send + Sync + 'static {
-    /// Finds a store. A miss is confirmed by a read index on the system group before the call fails; concurrent misses
-    /// share one read index, and their rate is limited.
+    /// Finds a store. Before the call fails, a read index on the system group confirms the miss. Concurrent misses
+    /// share a read index, and the rate of these read indexes is limited.
     async fn resolve(&self, name: &StoreName, deadline: Instant) -> Result<StoreRef, ResolveError>;
-    /// Nodes to which an append can be sent.
+    /// Returns the nodes that accept an append.
     fn route_write(&self, store: &StoreRef) -> Route;
-    /// Nodes from which a read can be served.
+    /// Returns the nodes that serve a read.
     fn route_read(&self, store: &StoreRef) -> Route;
-    /// A verified connection to a peer's port 2114, which serves forwarded calls of `taffrail.v1`; `None` without one.
+    /// Returns a verified connection to a peer's port 2114, for forwarded calls of `taffrail.v1`, or `None`
+    /// without a connection.
     fn peer_channel(&self, node: NodeId) -> Option<tonic::transport::Channel>;
-    /// All stores of the applied catalogue (retained and removing ones too), as the wire shows them.
+    /// Returns all stores of the applied catalogue in their wire form, including retained stores and
+    /// stores under removal.
     async fn stores(&self) -> Vec<taffrail_proto::v1::Store>;
-    /// Active stores with this name in any namespace, ordered by name, as the applied catalogue has them.
+    /// Returns the active stores with this name in any namespace of the applied catalogue, ordered by name.
     fn stores_with_name(&self, name: &str) -> Vec<StoreName>;
-    /// One store, with the state of its replicas as this node knows it.
+    /// Returns a store with the state of its replicas, as far as this node knows.
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<taffrail_proto::v1::Store, ResolveError>;
-    /// Status of the cluster as this node knows it.
+    /// Returns the status of the cluster, as far as this node knows.
     fn cluster_status(&self) -> taffrail_proto::v1::ClusterStatus;
-    /// A counter that rises whenever the cluster status may have changed.
+    /// Returns a counter that rises whenever the cluster status may have changed.
     fn cluster_changes(&self) -> watch::Receiver<u64>;
-    /// Id of this node; `None` before the node is a member.
+    /// Returns the id of this node, or `None` before the node is a member.
     fn node_id(&self) -> Option<NodeId>;
-    /// Id of the cluster; `None` before the node belongs to one.
+    /// Returns the id of the cluster, or `None` before the node belongs to a cluster.
     fn cluster_id(&self) -> Option<ClusterId>;
 }
 
 /// Required freshness of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// The read sees every write that was acknowledged before it began.
+    /// The read sees every write acknowledged before the start of the read.
     Linearizable,
-    /// The read sees the state that the replica has applied, however old.
+    /// The read sees the applied state of the replica, however old.
     Stale,
 }

@@ -81,10 +81,11 @@ pub enum ReplicaState {
 
 /// Stable storage for the log of all groups of a node.
 ///
-/// [`LogStorage`](log_storage::LogStorage) and the node submit writes. An implementation
-/// - carries out writes in the order of submission,
-/// - calls `done` only after the write is on stable storage or has failed,
-/// - never retries a failed write: the implementation reports the failure, and the node ends.
+/// [`LogStorage`](log_storage::LogStorage) and the node submit writes. An implementation must follow these rules:
+///
+/// - Carry out writes in the order of submission.
+/// - Call `done` only after the write is on stable storage or has failed.
+/// - Never retry a failed write: report the failure, so that the node ends.
 #[async_trait::async_trait]
 pub trait LogDisk: Send + Sync + 'static {
     /// Queues a write. Waits only while the queue is full; `done` is called after the sync.

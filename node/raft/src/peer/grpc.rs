@@ -215,15 +215,17 @@ async fn hold(address: &str, table: &Table, handler: &Arc<dyn Handler>) -> (Stri
     };
     let mut proven = false;
     loop {
-        let Some(own) = handler.identity() else { return ("this node knows no cluster yet".into(), proven) };
+        let Some(own) = handler.identity() else { return ("this node belongs to no cluster yet".into(), proven) };
         let request = HandshakeRequest { from: Some(own.clone()) };
         let mut peer = client(channel.clone());
         let answer = match tokio::time::timeout(HANDSHAKE_TIMEOUT, peer.handshake(request)).await {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) => return (status.message().to_owned(), proven),
-            Err(_) => return ("no answer to the handshake".into(), proven),
+            Err(_) => return ("the peer did not answer the handshake in time".into(), proven),
         };
-        let Some(identity) = answer.from else { return ("handshake without an identity".into(), proven) };
+        let Some(identity) = answer.from else {
+            return ("the peer answered the handshake without an identity".into(), proven);
+        };
         if let Err(why) = check_identity(&own, &identity) {
             return (why, proven);
         }

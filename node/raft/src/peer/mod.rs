@@ -39,10 +39,10 @@ pub enum CallError {
     #[error("node {0} cannot be reached: no verified connection")]
     Unreachable(NodeId),
     /// The request was sent, and the connection broke or no answer arrived in time.
-    #[error("no answer: {0}")]
+    #[error("the peer gave no answer: {0}")]
     NoAnswer(String),
     /// The peer refused the request.
-    #[error("refused: {}", .0.message)]
+    #[error("the peer refused the request: {}", .0.message)]
     Refused(Refusal),
 }
 

@@ -37,7 +37,10 @@ impl Service {
 /// Returns the reason of the first mismatch.
 pub(crate) fn check_identity(own: &Identity, other: &Identity) -> Result<(), String> {
     if other.protocol != PROTOCOL {
-        return Err(format!("peer speaks protocol {}, this node {PROTOCOL}", other.protocol));
+        return Err(format!(
+            "peer speaks protocol version {}, this node version {PROTOCOL}; upgrade the older of the two nodes",
+            other.protocol
+        ));
     }
     if own.cluster_id != other.cluster_id {
         return Err("peer belongs to another cluster".into());
@@ -54,7 +57,7 @@ pub(crate) fn check_identity(own: &Identity, other: &Identity) -> Result<(), Str
 /// Checks the destination of a frame: this node in this cluster. A joining node has no id yet and may only register.
 fn admit(own: Option<&Identity>, frame: &Frame) -> Result<(), Refusal> {
     let Some(own) = own else {
-        return Err(refusal(RefusalKind::Unavailable, "this node knows no cluster yet"));
+        return Err(refusal(RefusalKind::Unavailable, "this node belongs to no cluster yet"));
     };
     if frame.cluster_id != own.cluster_id {
         return Err(refusal(RefusalKind::WrongCluster, "the frame belongs to another cluster"));
@@ -88,8 +91,11 @@ impl Peer for Service {
         &self,
         request: tonic::Request<HandshakeRequest>,
     ) -> Result<Response<HandshakeResponse>, Status> {
-        let other = request.into_inner().from.ok_or_else(|| Status::invalid_argument("from: missing"))?;
-        let own = self.handler.identity().ok_or_else(|| Status::unavailable("this node knows no cluster yet"))?;
+        let other = request
+            .into_inner()
+            .from
+            .ok_or_else(|| Status::invalid_argument("HandshakeRequest: field from is missing"))?;
+        let own = self.handler.identity().ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))?;
         check_identity(&own, &other).map_err(Status::failed_precondition)?;
         Ok(Response::new(HandshakeResponse { from: Some(own), peers: self.handler.peers() }))
     }
@@ -117,7 +123,7 @@ impl Peer for Service {
 
     async fn catch_up(&self, request: tonic::Request<CatchUpRequest>) -> Result<Response<Self::CatchUpStream>, Status> {
         let request = request.into_inner();
-        let own = self.handler.identity().ok_or_else(|| Status::unavailable("this node knows no cluster yet"))?;
+        let own = self.handler.identity().ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))?;
         if request.cluster_id != own.cluster_id || request.to_node != own.node_id {
             return Err(Status::failed_precondition("the request is meant for another node"));
         }

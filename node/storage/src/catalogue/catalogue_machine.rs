@@ -1,5 +1,5 @@
 //! [`CatalogueMachine`]: the state machine of the system group. The whole catalogue is in memory; a command writes the
-//! rows that it has touched and the applied log id in one batch.
+//! changed rows and the applied log id in one batch.
 
 use super::codec;
 use crate::store::{
@@ -24,7 +24,7 @@ use taffrail_raft::{
 use taffrail_store_api::Applied;
 use tokio::sync::watch;
 
-/// Rows of one chunk.
+/// Maximum number of rows in a chunk.
 const CHUNK_ROWS_MAX: usize = 256;
 
 impl From<codec::Error> for MachineError {
@@ -33,7 +33,7 @@ impl From<codec::Error> for MachineError {
     }
 }
 
-/// The catalogue in memory and on disk; each applied state is published to `published`.
+/// The catalogue in memory and on disk. Each applied state is sent to `published`.
 pub struct CatalogueMachine {
     db: Arc<StateDb>,
     state: GroupState,
@@ -58,7 +58,7 @@ fn load(db: &StateDb) -> Result<Catalogue, MachineError> {
 }
 
 impl CatalogueMachine {
-    /// Opens the catalogue and publishes its current state, and every later state when it is applied.
+    /// Opens the catalogue. Publishes the current state, and every later state after apply.
     ///
     /// # Errors
     /// When rows do not decode or RocksDB fails.
@@ -84,7 +84,7 @@ impl CatalogueMachine {
         let rows = self.incoming.take().unwrap_or_default();
         let state = GroupState { installing: 0, ..GroupState::decode(Some(group))? };
         // A source may be behind this replica. The published catalogue never goes back: nodes create and remove
-        // replicas by it, and a removed replica never returns.
+        // replicas by the catalogue, and a removed replica never returns.
         if state.next_index() < self.state.next_index() {
             let (source_index, index) = (state.applied_index(), self.state.applied_index());
             return Err(StoreError::from(ChunkError::Older { source_index, index }).into());
@@ -105,7 +105,7 @@ impl CatalogueMachine {
     }
 }
 
-/// The source side of a catch-up of the system group.
+/// Starts to send the catalogue to another replica: the source side of a catch-up of the system group.
 #[must_use]
 pub fn send(db: Arc<StateDb>) -> Chunks {
     catch_up::stream(move |sink| {
@@ -153,8 +153,8 @@ impl Machine for CatalogueMachine {
         let (mut catalogue, mut state) = (self.catalogue.clone(), self.state.clone());
         let (mut replies, mut touched) = (Vec::with_capacity(entries.len()), std::collections::BTreeSet::new());
         for entry in entries {
-            // openraft does not check this: a log that was purged beyond the surviving state would be applied with a
-            // gap.
+            // openraft does not check the index: if the log was purged beyond the surviving state, entries would be
+            // applied with a gap.
             let (index, expected) = (entry.log_id.index, state.next_index());
             if index != expected {
                 return Err(StoreError::Hole { index, expected }.into());

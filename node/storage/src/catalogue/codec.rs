@@ -1,5 +1,5 @@
-//! Encodes and decodes commands, answers and rows of the catalogue. Decoding returns an error that names the part; it
-//! never panics.
+//! Encodes and decodes commands, answers and rows of the catalogue. Decoding never panics: the error names
+//! the faulty part.
 
 use bytes::Bytes;
 use prost::Message;
@@ -16,7 +16,7 @@ use taffrail_proto::storage as pb;
 
 const FORMAT: u32 = 1;
 
-/// A command, answer or row that does not decode.
+/// Failure to decode a command, an answer or a row.
 #[derive(Debug, thiserror::Error)]
 #[error("catalogue, {what}: {why}")]
 pub struct Error {
@@ -62,7 +62,7 @@ fn registration_from(what: &'static str, r: Option<pb::RegisterNode>) -> Result<
     Ok(Registration { disk: disk(what, &r.disk)?, name: r.name, address: r.address, version: r.version })
 }
 
-/// A command for the log.
+/// Encodes a command for the log.
 #[must_use]
 pub fn encode_command(command: &Command) -> Bytes {
     use pb::catalogue_command::Kind as K;
@@ -106,10 +106,10 @@ pub fn encode_command(command: &Command) -> Bytes {
     pb::CatalogueCommand { rules: command.rules, stamp_us: command.stamp_us, kind: Some(kind) }.encode_to_vec().into()
 }
 
-/// A command from the log. A kind that this version does not know is an error, never skipped.
+/// Decodes a command from the log. An unknown kind is an error, and is never skipped.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
     use pb::catalogue_command::Kind as K;
     const WHAT: &str = "command";
@@ -146,7 +146,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
     Ok(Command { rules: command.rules, stamp_us: command.stamp_us, kind })
 }
 
-/// An answer for the wire.
+/// Encodes an answer for the wire.
 #[must_use]
 pub fn encode_outcome(outcome: &CatalogueOutcome) -> Bytes {
     use pb::catalogue_answer::Kind as K;
@@ -184,10 +184,10 @@ fn refused_to(refused: &Refused) -> pb::refused_command::Kind {
     }
 }
 
-/// An answer from the wire.
+/// Decodes an answer from the wire.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub fn decode_outcome(bytes: Bytes) -> Result<CatalogueOutcome, Error> {
     use pb::{catalogue_answer::Kind as K, refused_command::Kind as R};
     const WHAT: &str = "answer";
@@ -226,10 +226,10 @@ enum RowKind {
     RemovedStore = 5,
 }
 
-/// Kind and id of a row's key, and its value; none: the row is gone.
+/// Kind and id of a row's key, and the row's value, or `None` for a deleted row.
 pub(crate) type Row = (u8, Vec<u8>, Option<Vec<u8>>);
 
-/// The rows that a command has touched.
+/// Returns the current rows of the touched parts of the catalogue.
 #[must_use]
 pub(crate) fn rows(c: &Catalogue, touched: &BTreeSet<Touched>) -> Vec<Row> {
     touched
@@ -257,7 +257,7 @@ pub(crate) fn rows(c: &Catalogue, touched: &BTreeSet<Touched>) -> Vec<Row> {
         .collect()
 }
 
-/// Every row there is.
+/// Returns all rows of the catalogue.
 #[cfg(test)]
 fn all_rows(c: &Catalogue) -> Vec<Row> {
     let mut touched: BTreeSet<Touched> = [Touched::Header].into();
@@ -268,10 +268,10 @@ fn all_rows(c: &Catalogue) -> Vec<Row> {
     rows(c, &touched)
 }
 
-/// The catalogue out of (kind, value) of all its rows.
+/// Builds the catalogue from kind and value of all its rows.
 ///
 /// # Errors
-/// Names the row and the part.
+/// The error names the row and the faulty part.
 pub(crate) fn from_rows<'a>(rows: impl Iterator<Item = (u8, &'a [u8])>) -> Result<Catalogue, Error> {
     let mut c = Catalogue::default();
     for (kind, value) in rows {

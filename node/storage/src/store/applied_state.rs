@@ -1,4 +1,4 @@
-//! [`AppliedState`]: what one replica has applied to its partition, as of the last write.
+//! [`AppliedState`]: the applied state of a replica's partition as of the last write.
 
 use super::{
     codec,
@@ -14,8 +14,8 @@ use taffrail_core::{
     stream::{PartitionMeta, RULES},
 };
 
-/// The group's row and the partition's counters, equal to their rows in the database. Both rows are part of every write
-/// that changes the data they describe.
+/// The group's row and the partition's counters, equal to the rows in the database. Both rows are part of every write
+/// to the described data.
 pub(super) struct AppliedState {
     pub(super) db: Arc<StateDb>,
     pub(super) group: GroupId,
@@ -25,7 +25,7 @@ pub(super) struct AppliedState {
 }
 
 impl AppliedState {
-    /// Reads both rows.
+    /// Reads both rows from the database.
     pub(super) fn load(db: Arc<StateDb>, group: GroupId, partition: PartitionId) -> Result<Self, Error> {
         let row = db.get(Family::Meta, &schema::group_meta(group))?;
         let state = GroupState::decode(row.as_deref())?;
@@ -33,7 +33,7 @@ impl AppliedState {
         Ok(Self { db, group, partition, state, meta })
     }
 
-    /// Checks that the counters and the last block are of the same write, and of rules that this version knows.
+    /// Checks that the rules number is known, and that counters and last block belong to the same write.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.meta.rules > RULES {
             return Err(Error::UnknownRules { rules: self.meta.rules, partition: self.partition });
@@ -59,14 +59,14 @@ impl AppliedState {
         Ok(())
     }
 
-    /// Writes `batch` together with both rows, which are current once the write has succeeded.
+    /// Writes `batch` together with both rows. The rows become current after a successful write.
     pub(super) fn write(&mut self, batch: Batch, meta: PartitionMeta, state: GroupState) -> Result<(), Error> {
         self.db.write(self.with_rows(batch, &meta, &state))?;
         (self.meta, self.state) = (meta, state);
         Ok(())
     }
 
-    /// As [`write`](Self::write), then flushes; the rows are current once the flush has succeeded.
+    /// Writes like [`write`](Self::write), then flushes. The rows become current after a successful flush.
     pub(super) fn write_durably(&mut self, batch: Batch, meta: PartitionMeta, state: GroupState) -> Result<(), Error> {
         self.db.write(self.with_rows(batch, &meta, &state))?;
         self.db.flush()?;
@@ -74,7 +74,7 @@ impl AppliedState {
         Ok(())
     }
 
-    /// Writes `batch` together with the group's row alone, then flushes.
+    /// Writes `batch` together with the group's row only, then flushes.
     pub(super) fn write_group_durably(&mut self, mut batch: Batch, state: GroupState) -> Result<(), Error> {
         batch.put(Family::Meta, schema::group_meta(self.group), state.encode());
         self.db.write(batch)?;
@@ -90,7 +90,7 @@ impl AppliedState {
     }
 }
 
-/// The counters of a partition; those of an empty partition when it has no row.
+/// Reads the counters of a partition. A partition without a row is empty.
 fn load_partition(db: &StateDb, partition: PartitionId) -> Result<PartitionMeta, Error> {
     let key = schema::partition_meta(partition);
     let row = db.get(Family::Meta, &key)?;

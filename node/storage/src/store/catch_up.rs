@@ -1,4 +1,4 @@
-//! The source side of a catch-up: one consistent view of a partition, sent in bounded chunks.
+//! The source side of a catch-up: sends a consistent view of a partition in bounded chunks.
 
 use super::{
     codec,
@@ -14,34 +14,35 @@ use taffrail_proto::peer::{CatchUpChunk, Refusal, RefusalKind, Row};
 use taffrail_runtime as rt;
 use tokio::sync::mpsc;
 
-/// Bytes of one chunk; a single larger row is sent alone.
+/// Bytes of one chunk; a larger row is sent alone.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
-/// Chunks that wait for the network.
+/// Maximum number of chunks in memory, when the network is slow.
 const CHUNKS_MAX: usize = 4;
 
-/// The partition to send, and the events that the receiver already has.
+/// The requested partition, and the extent of the receiver's events.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// The group.
+    /// Group of the store.
     pub group: GroupId,
-    /// Its partition.
+    /// Partition of the group.
     pub partition: PartitionId,
-    /// The receiver's next position.
+    /// Next position of the receiver.
     pub next_position: u64,
-    /// The receiver's digest of the events before it.
+    /// Digest of the receiver's events before `next_position`.
     pub digest: Digest,
 }
 
-/// Chunks of a state, or the reason why they end early.
+/// Receives the chunks of a state, or the reason for an early end.
 pub type Chunks = mpsc::Receiver<Result<CatchUpChunk, Refusal>>;
 
-/// Starts to send the state; each chunk waits until the receiver takes it.
+/// Starts to send the state of a partition; each chunk waits until the receiver has room.
 #[must_use]
 pub fn send(db: Arc<StateDb>, wanted: Wanted) -> Chunks {
     stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink))
 }
 
-/// Runs `walk` away from the runtime's threads; each chunk waits until there is room.
+/// Runs `walk` away from the runtime's threads, with a function that sends a chunk. The function waits until the
+/// receiver has room, and returns false when the receiver is gone.
 pub fn stream<F>(walk: F) -> Chunks
 where
     F: FnOnce(&mut dyn FnMut(CatchUpChunk) -> bool) -> Result<(), Error> + Send + 'static,
@@ -56,7 +57,7 @@ where
         })
     };
     if rt::is_inline() {
-        // A simulation has one thread: no other thread would make room while this thread waits.
+        // A simulation runs on a single thread, so no other thread could make room while this thread waits.
         let mut chunks = Vec::new();
         let outcome = walk(&mut |chunk| {
             chunks.push(Ok(chunk));
@@ -75,7 +76,7 @@ where
     } else {
         rt::blocking_detached(move || {
             if let Err(e) = walk(&mut |chunk| tx.blocking_send(Ok(chunk)).is_ok()) {
-                // The send fails when the receiver has gone.
+                // The send fails only when the receiver is gone.
                 drop(tx.blocking_send(failed(e)));
             }
         });
@@ -83,7 +84,7 @@ where
     rx
 }
 
-/// True when the receiver has exactly our events before its next position.
+/// Returns true when both replicas have the same events before the receiver's next position.
 fn agrees(view: &View<'_>, wanted: &Wanted) -> Result<bool, Error> {
     if wanted.next_position <= 1 {
         return Ok(true);
@@ -97,8 +98,8 @@ fn agrees(view: &View<'_>, wanted: &Wanted) -> Result<bool, Error> {
     Ok(block.next_position() == wanted.next_position && block.event_digest == wanted.digest)
 }
 
-/// Gives one view of the partition to `sink`, until it answers `false`: events from where the receiver is, the other
-/// families whole, the counters last.
+/// Passes a single view of the partition to `sink`, until `sink` returns `false`: first the events from the receiver's
+/// next position, then the other column families completely, then the counters.
 pub(super) fn walk(
     db: &StateDb,
     wanted: Wanted,
@@ -117,15 +118,15 @@ pub(super) fn walk(
         return Err(Error::NothingApplied);
     };
     let counters = codec::decode_partition(&partition_meta).map_err(Error::row(Family::Meta, &partition_key))?;
-    // Both have applied committed entries only, so having less is no sign of another history.
+    // Both replicas have applied only committed entries, so fewer events are no sign of a divergence.
     if wanted.next_position > counters.next_position {
         return Err(Error::Behind { end: counters.next_position, wanted: wanted.next_position });
     }
     let from = if agrees(&view, &wanted)? {
         wanted.next_position.max(1)
     } else {
-        // One of the two replicas has diverged from the group. The receiver's events are replaced now, so this log line
-        // is the last trace of them.
+        // One of the two replicas has diverged from the group. The install replaces the receiver's events, so this log
+        // line is the last trace of the replaced events.
         let (group, partition, upto) = (wanted.group, wanted.partition, wanted.next_position - 1);
         tracing::error!(
             %group, %partition, upto, theirs = %wanted.digest, reason = "ReplicaInconsistent",
@@ -164,14 +165,15 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends rows, their keys without the first `prefix` bytes; `false` when the receiver is gone. A chunk that has a
-    /// position to tell is sent even without rows.
+    /// Sends rows without the first `prefix` bytes of their keys. Returns `false` when the receiver is gone. A chunk
+    /// with a start position is sent even without rows.
     fn rows(&mut self, family: Family, prefix: usize, from_position: u64, rows: Rows<'_>) -> Result<bool, Error> {
         let (mut chunk, mut bytes) = (empty(family, from_position), 0);
         for row in rows {
             let (key, value) = row?;
             if family == Family::Data {
-                // A damaged block is reported on the node that has it, not by the receiver.
+                // Check the block before sending, so that damage is reported on the damaged node and not
+                // by the receiver.
                 codec::check_block(&value).map_err(Error::row(family, &key))?;
             }
             let size = key.len() + value.len();

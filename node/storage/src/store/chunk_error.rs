@@ -1,4 +1,4 @@
-//! [`ChunkError`]: why a chunk of another replica's state is refused. The receiver asks another source then.
+//! [`ChunkError`]: reasons to refuse a chunk of another replica's state. The receiver then tries another source.
 
 /// Reason why a chunk of another replica's state is refused.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +14,7 @@ pub enum ChunkError {
         /// This replica's next position.
         end: u64,
     },
-    /// Rows of a column family that is never sent.
+    /// The chunk has rows of a column family outside of the catch-up protocol.
     #[error("rows of column family {0} are not part of a catch-up")]
     Family(u32),
     /// The events have a gap or overlap.
@@ -22,7 +22,7 @@ pub enum ChunkError {
     Gap {
         /// First position of the block.
         found: u64,
-        /// Position that must follow.
+        /// Expected first position.
         expected: u64,
     },
     /// The digest of a block does not follow from the events before it.

@@ -1,4 +1,5 @@
-//! Every value of the state database and the command of a store's log. Decoding never panics: it names what is wrong.
+//! Encodes and decodes every value of the state database and the commands of a store's log. Decoding never panics: the
+//! error names the value and the reason.
 
 use bytes::Bytes;
 use prost::Message;
@@ -11,31 +12,31 @@ use taffrail_core::{
 };
 use taffrail_proto::storage as pb;
 
-/// Format of group and partition rows.
+/// Format number of group and partition rows.
 pub const FORMAT: u32 = 1;
-/// First byte of a block.
+/// First byte of an encoded block.
 const BLOCK_FORMAT: u8 = 1;
-/// Format byte and checksum.
+/// Length of format byte and checksum.
 const BLOCK_HEAD: usize = 5;
 const BLOCK: &str = "block";
 
-/// A value or command that does not decode.
+/// Failure to decode a value or a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Damaged, or never written by any version.
+    /// The bytes are damaged, or were never written by any version.
     #[error("{what}: {why}")]
     Malformed {
-        /// Which value.
+        /// Kind of the value, such as `block`.
         what: &'static str,
-        /// Which field or rule.
+        /// Field or rule of the failure, and the reason.
         why: String,
     },
-    /// Written by a version that knows more. Never skipped.
+    /// The bytes come from a later version. Such bytes are never skipped.
     #[error("{what}: {part} is not known to this version")]
     Unknown {
-        /// Which value.
+        /// Kind of the value, such as `block`.
         what: &'static str,
-        /// Which part of it.
+        /// Unknown part of the value, such as a format number.
         part: String,
     },
 }
@@ -93,12 +94,12 @@ fn event_from(what: &'static str, e: pb::StoredEvent) -> Result<NewEvent, Error>
 
 fn events_from(what: &'static str, events: Vec<pb::StoredEvent>) -> Result<Vec<NewEvent>, Error> {
     if events.is_empty() {
-        return Err(error(what, "events: none"));
+        return Err(error(what, "events: the list is empty"));
     }
     events.into_iter().map(|e| event_from(what, e)).collect()
 }
 
-/// A command for the log.
+/// Encodes a command for the log.
 #[must_use]
 pub fn encode_command(command: &Command) -> Bytes {
     use pb::{expected::Kind as E, store_command::Kind as K};
@@ -129,10 +130,10 @@ pub fn encode_command(command: &Command) -> Bytes {
     pb::StoreCommand { rules: command.rules, kind: Some(kind) }.encode_to_vec().into()
 }
 
-/// A command from the log. A kind that this version does not know is an error, never skipped.
+/// Decodes a command from the log. An unknown kind is an error, and is never skipped.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
     use pb::{expected::Kind as E, store_command::Kind as K};
     const WHAT: &str = "store command";
@@ -160,7 +161,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
     Ok(Command { rules: command.rules, kind })
 }
 
-/// A block: format byte, CRC-32C (big-endian) of the rest, message.
+/// Encodes a block: format byte, CRC-32C of the rest (big-endian), message.
 #[must_use]
 pub fn encode_block(block: &Block) -> Vec<u8> {
     let message = pb::StoredBlock {
@@ -174,17 +175,17 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
     };
     let mut out = Vec::with_capacity(BLOCK_HEAD + message.encoded_len());
     out.extend_from_slice(&[BLOCK_FORMAT, 0, 0, 0, 0]);
-    // A vector grows as needed; encoding into it cannot fail.
+    // Encoding into a vector cannot fail, because the vector grows as needed.
     message.encode_raw(&mut out);
     let crc = crc32c::crc32c(&out[BLOCK_HEAD..]);
     out[1..5].copy_from_slice(&crc.to_be_bytes());
     out
 }
 
-/// Format and checksum of a block's row. A bad checksum is an error, never "absent".
+/// Checks format and checksum of a block's row. A wrong checksum is an error, never an absent block.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub(crate) fn check_block(row: &[u8]) -> Result<(), Error> {
     let Some((head, message)) = row.split_at_checked(BLOCK_HEAD) else { return Err(error(BLOCK, "too short")) };
     if head[0] != BLOCK_FORMAT {
@@ -198,10 +199,10 @@ pub(crate) fn check_block(row: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// A block from its row, checksum included.
+/// Decodes a block from its row, and verifies the checksum.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub(crate) fn decode_block(row: Bytes) -> Result<Block, Error> {
     const WHAT: &str = BLOCK;
     check_block(&row)?;
@@ -220,38 +221,38 @@ pub(crate) fn decode_block(row: Bytes) -> Result<Block, Error> {
     })
 }
 
-/// A `stream` row.
+/// Encodes a row of `stream`.
 #[must_use]
 pub fn encode_stream_index(first: Position, count: usize) -> Vec<u8> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     pb::StreamIndexRow { first_position: first.get(), count }.encode_to_vec()
 }
 
-/// First position and count of a `stream` row.
+/// Decodes first position and event count of a row in `stream`.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub fn decode_stream_index(row: &[u8]) -> Result<(Position, u32), Error> {
     let row = pb::StreamIndexRow::decode(row).map_err(|e| error("stream row", e))?;
     Ok((position("stream row", row.first_position)?, row.count))
 }
 
-/// A `names` row.
+/// Encodes a row of `names`.
 #[must_use]
 pub fn encode_name(row: StreamRow) -> Vec<u8> {
     pb::NameRow { stream_no: row.no.get(), last_revision: row.last.get() }.encode_to_vec()
 }
 
-/// A `names` row in.
+/// Decodes a row of `names`.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub(crate) fn decode_name(row: &[u8]) -> Result<StreamRow, Error> {
     let row = pb::NameRow::decode(row).map_err(|e| error("name row", e))?;
     Ok(StreamRow { no: StreamNo::new(row.stream_no), last: revision("name row", row.last_revision)? })
 }
 
-/// A `dedup` row.
+/// Encodes a row of `dedup`.
 #[must_use]
 pub fn encode_repeat(row: &RepeatRow) -> Vec<u8> {
     pb::StoredRepeat {
@@ -264,10 +265,10 @@ pub fn encode_repeat(row: &RepeatRow) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// A `dedup` row in.
+/// Decodes a row of `dedup`.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub(crate) fn decode_repeat(row: &[u8]) -> Result<RepeatRow, Error> {
     const WHAT: &str = "repeat row";
     let row = pb::StoredRepeat::decode(row).map_err(|e| error(WHAT, e))?;
@@ -280,7 +281,7 @@ pub(crate) fn decode_repeat(row: &[u8]) -> Result<RepeatRow, Error> {
     })
 }
 
-/// A partition's counters.
+/// Encodes the counters of a partition.
 #[must_use]
 pub fn encode_partition(meta: &PartitionMeta) -> Vec<u8> {
     pb::StoredPartition {
@@ -299,15 +300,15 @@ pub fn encode_partition(meta: &PartitionMeta) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// A partition's counters in.
+/// Decodes the counters of a partition.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub fn decode_partition(row: &[u8]) -> Result<PartitionMeta, Error> {
     const WHAT: &str = "partition row";
     let p = pb::StoredPartition::decode(row).map_err(|e| error(WHAT, e))?;
     format_is_known(WHAT, p.format)?;
-    // Positions and stream numbers begin at 1; after the last position there is one more "next".
+    // Positions and stream numbers begin at 1; the next position after the last position is valid.
     if p.next_position == 0 || p.next_position > Position::MAX.get() + 1 || p.next_stream_no == 0 {
         return Err(error(WHAT, format!("next position {}, next stream {}", p.next_position, p.next_stream_no)));
     }
@@ -325,10 +326,10 @@ pub fn decode_partition(row: &[u8]) -> Result<PartitionMeta, Error> {
     })
 }
 
-/// A group's row in.
+/// Decodes the row of a group.
 ///
 /// # Errors
-/// Names the part.
+/// The error names the faulty part.
 pub(crate) fn decode_group(row: &[u8]) -> Result<pb::GroupMeta, Error> {
     let meta = pb::GroupMeta::decode(row).map_err(|e| error("group row", e))?;
     format_is_known("group row", meta.format)?;

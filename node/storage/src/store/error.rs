@@ -1,5 +1,5 @@
-//! [`Error`]: why a state machine of this crate stops or a read fails, and the class of each error for consensus and
-//! readers.
+//! [`Error`]: failures of the state machines and reads of this crate, and the class of each failure for
+//! consensus and readers.
 
 use super::{chunk_error::ChunkError, codec, schema::Family, state_db};
 use std::fmt;
@@ -10,7 +10,7 @@ use taffrail_core::{
 use taffrail_raft::{codec as raft_codec, machine::MachineError};
 use taffrail_store_api::ReadError;
 
-/// A key; displayed in hexadecimal, as RocksDB's tools print and accept keys.
+/// A key of the state database, displayed in hexadecimal like in RocksDB's tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyText(Vec<u8>);
 
@@ -23,42 +23,42 @@ impl fmt::Display for KeyText {
 /// Failure of a state machine, a read or a catch-up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// RocksDB failed.
+    /// The state database failed.
     #[error(transparent)]
     Db(#[from] state_db::Error),
-    /// A value without a key of its own (a command, a received row) does not decode.
+    /// A value without a key (a command or a received row) does not decode.
     #[error(transparent)]
     Codec(#[from] codec::Error),
-    /// A row does not decode.
+    /// The value of a row does not decode.
     #[error("{family} row {key}: {source}")]
     Row {
         /// Column family of the row.
         family: &'static str,
         /// Key of the row.
         key: KeyText,
-        /// Reason.
+        /// Failure to decode the value.
         source: codec::Error,
     },
-    /// A key does not decode.
+    /// The key of a row does not decode.
     #[error("{family} row {key}: the key does not decode")]
     Key {
         /// Column family of the row.
         family: &'static str,
-        /// The key.
+        /// Key of the row.
         key: KeyText,
     },
-    /// A stream key names a position without a block.
+    /// A stream key names a position, and no block exists at the position.
     #[error("partition {partition}: no block at position {position}, which a stream key names")]
     MissingBlock {
-        /// The partition.
+        /// Partition of the store.
         partition: PartitionId,
-        /// The position.
+        /// Position in the stream key.
         position: Position,
     },
-    /// Counters and events are not of the same write.
+    /// The counters and the events disagree: each row belongs to a different write.
     #[error("partition {partition}: the counters name position {next} as the next one, the events end before {end}")]
     Counters {
-        /// The partition.
+        /// Partition of the store.
         partition: PartitionId,
         /// Next position by the counters.
         next: u64,
@@ -68,18 +68,18 @@ pub enum Error {
     /// The digest of the last block and the digest of the counters differ.
     #[error("partition {partition}: the digest of the last block differs from the digest of the counters")]
     Digest {
-        /// The partition.
+        /// Partition of the store.
         partition: PartitionId,
     },
-    /// An entry does not follow the last applied one: part of the log was purged before it was applied.
+    /// An entry does not follow the last applied entry: part of the log was purged before apply.
     #[error("log entry {index} cannot be applied: entry {expected} must follow the applied state")]
     Hole {
         /// Index of the entry.
         index: u64,
-        /// Index that must follow.
+        /// Index of the next entry to apply.
         expected: u64,
     },
-    /// A command that cannot be applied.
+    /// A command cannot be applied.
     #[error("{0}")]
     Command(String),
     /// A log id or membership does not decode.
@@ -88,23 +88,23 @@ pub enum Error {
     /// A partition follows rules of a later version.
     #[error("partition {partition}: rules {rules} are not known to this version; upgrade this node")]
     UnknownRules {
-        /// Number of the rules.
+        /// Rules number of the partition.
         rules: u32,
-        /// The partition that follows them.
+        /// Partition with the unknown rules.
         partition: PartitionId,
     },
-    /// A value or command of a later version.
+    /// A value or command comes from a later version.
     #[error("{0}")]
     Unsupported(String),
-    /// An install is running; until it ends the replica has no complete state to read or to apply to.
+    /// An install is in progress; until its end the replica has no complete state to read or to apply to.
     #[error("this replica is installing the state of another replica")]
     Installing,
-    /// The source has fewer events than the replica that asks.
+    /// The source has fewer events than the receiver.
     #[error("the events of this source end before position {end}, the events of the replica that asks before {wanted}")]
     Behind {
         /// Next position of the source.
         end: u64,
-        /// Next position of the replica that asks.
+        /// Next position of the receiver.
         wanted: u64,
     },
     /// The replica has applied nothing, or its rows were deleted.
@@ -147,7 +147,7 @@ impl From<ApplyError<Self>> for Error {
     }
 }
 
-/// Class of an error, from which the errors of consensus and readers follow.
+/// Class of an error; determines the error for consensus and for readers.
 enum Class {
     Storage,
     Corrupt,
@@ -182,7 +182,7 @@ impl From<Error> for MachineError {
         match class(&e) {
             Class::Storage => Self::Storage(e.to_string()),
             Class::Corrupt => Self::Corrupt(e.to_string()),
-            // A call out of turn stops the machine, as a command of an unknown kind does.
+            // A call in the wrong state stops the machine, like a command of an unknown kind.
             Class::Unsupported | Class::NotServing => Self::Unsupported(e.to_string()),
         }
     }

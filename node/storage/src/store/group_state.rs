@@ -1,4 +1,4 @@
-//! [`GroupState`]: the row of a group, written in the same batch as the data that it describes.
+//! [`GroupState`]: the row of a group, written in the same batch as the described data.
 
 use super::{codec, error::Error};
 use prost::Message;
@@ -8,21 +8,21 @@ use taffrail_raft::{
     types::{LogId, StoredMembership},
 };
 
-/// Applied log id, membership and generations of one group.
+/// Applied log id, membership and generations of a group.
 #[derive(Clone, Debug, Default)]
 pub struct GroupState {
-    /// Last applied log id.
+    /// Log id of the last applied entry.
     pub applied: Option<LogId>,
     /// Membership as of `applied`.
     pub membership: StoredMembership,
-    /// Current generation of the rows outside of `data` and `stream`.
+    /// Current generation of the rows outside of the column families `data` and `stream`.
     pub generation: u8,
-    /// The generation that a catch-up fills; 0 while none runs.
+    /// Generation of the install in progress; 0 without an install.
     pub installing: u8,
 }
 
 impl GroupState {
-    /// Decodes the row; a group without a row has applied nothing.
+    /// Decodes the row. A group without a row has applied nothing.
     ///
     /// # Errors
     /// When the row does not decode.
@@ -43,7 +43,7 @@ impl GroupState {
         })
     }
 
-    /// Encodes the row.
+    /// Encodes the row of the group.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         pb::GroupMeta {
@@ -56,19 +56,19 @@ impl GroupState {
         .encode_to_vec()
     }
 
-    /// Index of the last applied entry; 0 before the first.
+    /// Returns the index of the last applied entry, or 0 before the first entry.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
         self.applied.map_or(0, |a| a.index)
     }
 
-    /// Index of the entry that must be applied next.
+    /// Returns the index of the next entry to apply.
     #[must_use]
     pub fn next_index(&self) -> u64 {
         self.applied.map_or(0, |a| a.index + 1)
     }
 
-    /// The generation that a catch-up fills: never the current one, never 0.
+    /// Returns the generation for the next install: never the current generation, never 0.
     #[must_use]
     pub(crate) fn other_generation(&self) -> u8 {
         self.generation.checked_add(1).unwrap_or(1)

@@ -1,5 +1,6 @@
-//! Stores on disk: events, streams, names and repeat rows of every partition, in one RocksDB per node without a
-//! write-ahead log. The Raft log makes them durable: after a crash the state is rebuilt from the last flush.
+//! Stores on disk: events, streams, names and repeat rows of every partition, in a RocksDB database per node
+//! without a write-ahead log. The Raft log provides the durability: after a crash the log is replayed onto the
+//! state of the last flush.
 //!
 //! | concept | modules |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! [`Reader`]: reads the applied state of one partition. Every call takes one view, so a page is consistent in itself.
+//! [`Reader`]: reads the applied state of a partition. Every call takes a new view, so a page is consistent.
 
 use super::{
     codec,
@@ -19,7 +19,7 @@ use taffrail_core::{
 use taffrail_store_api::{Direction, Page, PageBounds, ReadError, StoreReader, StoreTotals, StreamSummary};
 use tokio_util::sync::CancellationToken;
 
-/// The [`StoreReader`] of one replica.
+/// The [`StoreReader`] of a replica.
 pub struct Reader {
     db: Arc<StateDb>,
     group: GroupId,
@@ -27,7 +27,7 @@ pub struct Reader {
     stop: CancellationToken,
 }
 
-/// A page under construction.
+/// Collects the events of a page within the bounds.
 struct Gather<'a> {
     bounds: PageBounds,
     bytes: usize,
@@ -36,7 +36,8 @@ struct Gather<'a> {
 }
 
 impl Gather<'_> {
-    /// Takes the events of a block in reading order; returns the first one that no longer fits.
+    /// Adds the events of a block in reading order. Returns the place of the first event beyond the bounds, or `None`
+    /// when all events fit.
     fn take(&mut self, block: Block, direction: Direction) -> Option<(Revision, Position)> {
         let place = |i: u64| {
             let r = Revision::new(block.first_revision.get() + i).unwrap_or(Revision::MAX);
@@ -71,14 +72,14 @@ impl Gather<'_> {
 }
 
 impl Reader {
-    /// Reads the applied state of a partition.
+    /// Makes a reader of the applied state of a partition.
     #[must_use]
     pub fn new(db: Arc<StateDb>, group: GroupId, partition: PartitionId) -> Self {
         Self { db, group, partition, stop: CancellationToken::new() }
     }
 
-    /// Refuses every read after `stop` is cancelled: a read in progress continues on another replica, even while rows
-    /// of this replica are left.
+    /// Refuses every read after `stop` is cancelled, even while rows of this replica remain. A paged read then
+    /// continues on another replica.
     #[must_use]
     pub fn until(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
@@ -89,10 +90,13 @@ impl Reader {
         GroupState::decode(row.as_deref())
     }
 
-    /// The current generation.
+    /// Returns the current generation of the group's rows.
     ///
-    /// Fails while an install runs, because the rows are then neither the old state nor the new one, and fails without
-    /// a group row, because rows of a removed replica are deleted between two pages and must not read as the end.
+    /// The call fails in two cases:
+    ///
+    /// - An install is in progress: the rows are neither the old nor the new state.
+    /// - The group has no row: the rows of a removed replica are deleted between two pages, and must not look like the
+    ///   end of the store.
     fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
         if self.stop.is_cancelled() {
             return Err(Error::Stopped);
@@ -108,7 +112,7 @@ impl Reader {
         row.map(|row| codec::decode_name(&row).map_err(Error::row(Family::Names, &key))).transpose()
     }
 
-    /// The block that a row of `stream` points at.
+    /// Reads the block of a row in `stream`.
     fn indexed(&self, view: &View<'_>, row: Result<Row, DbError>) -> Result<Block, Error> {
         let (key, value) = row?;
         let (first, _) = codec::decode_stream_index(&value).map_err(Error::row(Family::Stream, &key))?;
@@ -133,7 +137,7 @@ impl Reader {
         let mut next = None;
         match direction {
             Direction::Forward => {
-                // The append that holds `from` may begin before it.
+                // The block with `from` may begin at a lower revision.
                 let start = match view.falling(Family::Stream, &lower, &at)?.next() {
                     Some(found) => found?.0.to_vec(),
                     None => at.to_vec(),

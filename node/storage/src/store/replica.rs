@@ -1,5 +1,5 @@
-//! [`Replica`]: a replica of a store on this node, as the gateway sees it. Appends are merged into few log entries;
-//! reads come from applied state.
+//! [`Replica`]: a replica of a store on this node, as the gateway sees the replica. Appends are combined into few log
+//! entries; reads come from applied state.
 
 use super::{codec, reader::Reader, state_db::StateDb};
 use std::{sync::Arc, time::Duration};
@@ -20,16 +20,16 @@ use tokio::{
     time::Instant,
 };
 
-/// Appends that wait to be proposed.
+/// Maximum number of queued appends.
 const QUEUE_MAX: usize = 1024;
-/// Payload that is merged into one entry; a single larger append has one of its own.
+/// Payload bytes combined into one entry; a larger append gets a separate entry.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// Appends of one entry.
+/// Maximum number of appends in one entry.
 const ENTRY_APPENDS_MAX: usize = 256;
-/// Time that an append waits for room in the queue. The time suffices for a burst; a queue that stays full for longer
-/// does not empty before most deadlines, so the caller learns early.
+/// Longest wait of an append for room in the queue. The wait suffices for a burst. A queue that stays full for longer
+/// does not empty before most deadlines, so the caller gets an early refusal.
 const QUEUE_WAIT: Duration = Duration::from_millis(100);
-/// Entries in flight at the same time.
+/// Maximum number of entries in flight.
 const IN_FLIGHT_MAX: usize = 8;
 
 struct Waiting {
@@ -38,7 +38,7 @@ struct Waiting {
     answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
-/// The [`StoreReplica`] over a running [`Group`].
+/// The [`StoreReplica`] of a running [`Group`].
 pub struct Replica {
     group: Arc<Group>,
     reader: Arc<Reader>,
@@ -46,7 +46,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Serves a running replica; the task that proposes appends ends with the replica.
+    /// Serves a running replica. The task that proposes appends ends when the replica stops.
     #[must_use]
     pub fn start(group: Arc<Group>, db: Arc<StateDb>, partition: PartitionId) -> Arc<Self> {
         let (queue, rx) = mpsc::channel(QUEUE_MAX);
@@ -55,15 +55,15 @@ impl Replica {
         Arc::new(Self { group, reader, queue })
     }
 
-    /// The group that replicates the store.
+    /// Returns the group of the store.
     #[must_use]
     pub fn group(&self) -> &Arc<Group> {
         &self.group
     }
 }
 
-/// Drains the queue into entries. While entries are in flight more appends come together, so entries grow with the
-/// load.
+/// Combines queued appends into entries. More appends are queued while entries are in flight, so entries grow
+/// with the load.
 async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
     let stop = group.stopping();
     let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));
@@ -126,17 +126,18 @@ async fn propose_entry(group: &Group, batch: Vec<Waiting>) {
     };
     for ((_, answer), outcome) in waiting.into_iter().zip(outcomes) {
         let outcome: Outcome = outcome;
-        // a caller that gave up is as good as one that got its answer
+        // A failed send means that the caller no longer waits; the outcome is then dropped.
         drop(answer.send(outcome.map_err(AppendError::from)));
     }
 }
 
-/// The rules to propose under: those in force, which every member knows, and never more than this binary knows.
+/// Chooses the rules number of a proposal: the rules in force, which every member knows, but never more than
+/// this binary knows.
 fn rules(known: u32, in_force: u32) -> u32 {
     in_force.min(known)
 }
 
-/// Queues an append; waits for room, but only for a moment.
+/// Queues an append; waits at most [`QUEUE_WAIT`] for room.
 async fn enqueue(queue: &mpsc::Sender<Waiting>, waiting: Waiting) -> Result<(), AppendError> {
     let end = waiting.deadline.min(Instant::now() + QUEUE_WAIT);
     match tokio::time::timeout_at(end, queue.send(waiting)).await {
@@ -221,8 +222,8 @@ mod tests {
 
     #[test]
     fn appends_are_proposed_under_the_rules_in_force() {
-        assert_eq!(rules(3, 2), 2, "not those of the newest binary");
+        assert_eq!(rules(3, 2), 2, "not the rules of the newest binary");
         assert_eq!(rules(3, 3), 3);
-        assert_eq!(rules(1, 2), 1, "and none that this binary does not know");
+        assert_eq!(rules(1, 2), 1, "never rules unknown to this binary");
     }
 }

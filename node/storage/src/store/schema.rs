@@ -1,6 +1,6 @@
-//! Every key of the state database. Integers are big-endian, so byte order is number order. Outside of `data` and
-//! `stream` a generation byte follows the partition: a replica that takes over another's state fills a new generation
-//! and switches to it in one write.
+//! Keys of the state database. Integers are big-endian, so byte order is number order. Outside of `data` and
+//! `stream` a generation byte follows the partition: an install fills a new generation and switches to the new
+//! generation in one write.
 
 use taffrail_core::{
     ids::{GroupId, PartitionId, Position, Revision, StreamNo},
@@ -8,7 +8,8 @@ use taffrail_core::{
     stream::RepeatKey,
 };
 
-/// The column families. The order is part of the wire contract of catch-up: the number of a family is its place here.
+/// The column families. The discriminant of a family is its number in the wire contract of catch-up, so the order
+/// must not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Family {
@@ -20,7 +21,7 @@ pub enum Family {
     Stream = 2,
     /// (partition, generation, name) -> stream no, last revision.
     Names = 3,
-    /// (partition, generation, bucket, stream no, first event id) -> the answer that was given.
+    /// (partition, generation, bucket, stream no, first event id) -> the answer to the append.
     Dedup = 4,
     /// Reserved: indexes by type, category, correlation, tag.
     Index = 5,
@@ -31,13 +32,13 @@ pub enum Family {
 }
 
 impl Family {
-    /// All of them, in order.
+    /// All families in the order of their numbers.
     pub const ALL: [Self; 8] =
         [Self::Meta, Self::Data, Self::Stream, Self::Names, Self::Dedup, Self::Index, Self::Subs, Self::Snap];
-    /// Those whose keys carry a generation.
+    /// Families with a generation in their keys.
     pub(crate) const GENERATIONS: [Self; 5] = [Self::Names, Self::Dedup, Self::Index, Self::Subs, Self::Snap];
 
-    /// Its name in the database.
+    /// Returns the name of the family in the database.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -51,7 +52,7 @@ impl Family {
             Self::Snap => "snap",
         }
     }
-    /// By its number on the wire.
+    /// Returns the family with a wire number, or `None` for an unknown number.
     #[must_use]
     pub(crate) fn from_number(n: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|f| *f as u32 == n)
@@ -67,13 +68,13 @@ enum MetaKind {
     Partition = b'p',
 }
 
-/// `meta`: what a group has applied.
+/// `meta`: key of a group's row with the applied log id.
 #[must_use]
 pub fn group_meta(group: GroupId) -> [u8; 9] {
     tagged(MetaKind::Group, group.get())
 }
 
-/// `meta`: counters of a partition.
+/// `meta`: key of the counters of a partition.
 #[must_use]
 pub fn partition_meta(partition: PartitionId) -> [u8; 9] {
     tagged(MetaKind::Partition, partition.get())
@@ -86,7 +87,7 @@ fn tagged(kind: MetaKind, n: u64) -> [u8; 9] {
     key
 }
 
-/// `meta`: a row of the catalogue; `kind` and `id` as the catalogue's codec says.
+/// `meta`: key of a row of the catalogue; `crate::catalogue::codec` defines `kind` and `id`.
 #[must_use]
 pub(crate) fn catalogue_row(kind: u8, id: &[u8]) -> Vec<u8> {
     let mut key = vec![MetaKind::Catalogue as u8, kind];
@@ -100,13 +101,13 @@ pub(crate) fn catalogue_bounds() -> (Vec<u8>, Vec<u8>) {
     (vec![MetaKind::Catalogue as u8], vec![MetaKind::Catalogue as u8 + 1])
 }
 
-/// `meta`: all groups that have a row.
+/// `meta`: bounds of the rows of all groups.
 #[must_use]
 pub fn group_meta_bounds() -> (Vec<u8>, Vec<u8>) {
     (vec![MetaKind::Group as u8], vec![MetaKind::Group as u8 + 1])
 }
 
-/// The group of a `meta` key.
+/// Returns the group of a `meta` key, or `None` for another kind of key.
 #[must_use]
 pub fn group_of(key: &[u8]) -> Option<GroupId> {
     let number: [u8; 8] = key.strip_prefix(&[MetaKind::Group as u8])?.try_into().ok()?;
@@ -127,26 +128,26 @@ fn three(a: u64, b: u64, c: u64) -> [u8; 24] {
     key
 }
 
-/// `data`: a block by the position of its first event.
+/// `data`: key of a block by the position of its first event.
 #[must_use]
 pub fn data(partition: PartitionId, first: Position) -> [u8; 16] {
     two(partition.get(), first.get())
 }
 
-/// `stream`: an append by stream and first revision.
+/// `stream`: key of an append by stream and first revision.
 #[must_use]
 pub fn stream(partition: PartitionId, stream: StreamNo, first: Revision) -> [u8; 24] {
     three(partition.get(), stream.get(), first.get())
 }
 
-/// Bounds of one stream in `stream`.
+/// `stream`: bounds of a single stream.
 #[must_use]
 pub fn stream_bounds(partition: PartitionId, stream: StreamNo) -> (Vec<u8>, Vec<u8>) {
     let from = two(partition.get(), stream.get());
     (from.to_vec(), successor(&from))
 }
 
-/// The prefix of a generation of a partition.
+/// Returns the key prefix of a generation of a partition.
 #[must_use]
 pub fn generation(partition: PartitionId, generation: u8) -> [u8; 9] {
     let mut key = [0; 9];
@@ -155,7 +156,7 @@ pub fn generation(partition: PartitionId, generation: u8) -> [u8; 9] {
     key
 }
 
-/// Bounds of a generation of a partition.
+/// Returns the bounds of a generation of a partition.
 #[must_use]
 pub(crate) fn generation_bounds(partition: PartitionId, of: u8) -> (Vec<u8>, Vec<u8>) {
     let from = generation(partition, of).to_vec();
@@ -163,26 +164,26 @@ pub(crate) fn generation_bounds(partition: PartitionId, of: u8) -> (Vec<u8>, Vec
     (from, to)
 }
 
-/// Bounds of a whole partition in any family but `meta`.
+/// Returns the bounds of a whole partition in any family except `meta`.
 #[must_use]
 pub fn partition_bounds(partition: PartitionId) -> (Vec<u8>, Vec<u8>) {
     let from = partition.get().to_be_bytes();
     (from.to_vec(), successor(&from))
 }
 
-/// Bounds of the events of a partition from `first` on, in `data`.
+/// `data`: bounds of the events of a partition from position `first` on.
 #[must_use]
 pub(crate) fn data_from(partition: PartitionId, first: u64) -> (Vec<u8>, Vec<u8>) {
     (two(partition.get(), first).to_vec(), partition_bounds(partition).1)
 }
 
-/// Bytes of the partition at the start of a key.
+/// Length of the partition at the start of a key, in bytes.
 pub(crate) const PARTITION_LEN: usize = 8;
-/// Bytes of partition and generation at the start of a key.
+/// Length of partition and generation at the start of a key, in bytes.
 pub(crate) const GENERATION_LEN: usize = PARTITION_LEN + 1;
 
-/// The smallest key above all that start with `prefix`. Above all bytes 0xff there is none; the empty key stands for
-/// it, and no partition, group or stream number comes near.
+/// Returns the smallest key above all keys with `prefix`. A prefix of only 0xff bytes has no such key, and the result
+/// is the empty key; no partition, group or stream number is large enough for this case.
 #[must_use]
 pub(crate) fn successor(prefix: &[u8]) -> Vec<u8> {
     let mut key = prefix.to_vec();
@@ -195,7 +196,7 @@ pub(crate) fn successor(prefix: &[u8]) -> Vec<u8> {
     key
 }
 
-/// `names`: a stream by name; `name` may be a prefix, for seeking.
+/// `names`: key of a stream by name; `name` may be a prefix, for seeks.
 #[must_use]
 pub fn name(partition: PartitionId, of: u8, name: &str) -> Vec<u8> {
     let mut key = generation(partition, of).to_vec();
@@ -203,13 +204,13 @@ pub fn name(partition: PartitionId, of: u8, name: &str) -> Vec<u8> {
     key
 }
 
-/// The name in a `names` key.
+/// Returns the name in a `names` key.
 #[must_use]
 pub(crate) fn name_of(key: &[u8]) -> Option<StreamName> {
     std::str::from_utf8(key.get(GENERATION_LEN..)?).ok().and_then(|n| StreamName::new(n).ok())
 }
 
-/// `dedup`: an append by time bucket, stream and first event id.
+/// `dedup`: key of an append by time bucket, stream and first event id.
 #[must_use]
 pub fn repeat(partition: PartitionId, of: u8, key: &RepeatKey) -> Vec<u8> {
     let mut out = bucket(partition, of, key.bucket);
@@ -218,7 +219,7 @@ pub fn repeat(partition: PartitionId, of: u8, key: &RepeatKey) -> Vec<u8> {
     out
 }
 
-/// `dedup`: where a time bucket begins.
+/// `dedup`: first key of a time bucket.
 #[must_use]
 pub(crate) fn bucket(partition: PartitionId, of: u8, bucket: u64) -> Vec<u8> {
     let mut key = generation(partition, of).to_vec();

@@ -1,11 +1,11 @@
-//! [`SnapshotInstall`]: takes over the state of another replica. Rows of `data` go above the events that this replica
-//! has, all other rows into a generation of their own; one write at the end makes them current.
+//! [`SnapshotInstall`]: installs the state of another replica. Rows of `data` are appended to this replica's events,
+//! all other rows go into a new generation; a single write at the end makes the rows current.
 //!
-//! - While `GroupState::installing` is set, nothing is applied or served. The mark is flushed before the first row
-//!   arrives and cleared in the last write, so a replica that dies in between finds it at its next start and deletes
-//!   the rows.
-//! - Received rows are verified: events must continue those of this replica without a gap, and their digests are
-//!   computed again.
+//! - While `GroupState::installing` is set, nothing is applied or served. The field is set and flushed before the first
+//!   row arrives, and cleared in the last write. After a crash in between, the next start of the replica finds the
+//!   field set and deletes the rows.
+//! - Received rows are verified: the events must continue this replica's events without a gap, and each block's
+//!   digest is recomputed.
 
 use super::{
     applied_state::AppliedState,
@@ -24,10 +24,10 @@ use taffrail_core::{
 };
 use taffrail_proto::peer::{CatchUpChunk, Row};
 
-/// Blocks that one write deletes.
+/// Maximum number of blocks deleted by a single write.
 const CLEAR_BLOCKS_MAX: usize = 1024;
 
-/// Progress of an install: where the next block must start, and the digest that it must follow from.
+/// Progress of an install: the next block's position, and the digest of the events before the next block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SnapshotInstall {
     next_position: u64,
@@ -36,7 +36,8 @@ pub(super) struct SnapshotInstall {
 }
 
 impl SnapshotInstall {
-    /// Marks the replica as being filled, durably.
+    /// Starts an install; the start is durable in [`GroupState::installing`]. Deletes the rows of an
+    /// unfinished install first.
     pub(super) fn begin(applied: &mut AppliedState) -> Result<Self, Error> {
         if applied.state.installing != 0 {
             clear(applied)?;
@@ -46,7 +47,7 @@ impl SnapshotInstall {
         Ok(Self::after(&applied.meta))
     }
 
-    /// Takes one chunk; a refused chunk does not advance the install. The last chunk makes the received state current,
+    /// Stores a chunk; a refused chunk does not advance the install. The last chunk makes the received state current,
     /// and the answer is `true`.
     pub(super) fn take(&mut self, applied: &mut AppliedState, chunk: CatchUpChunk) -> Result<bool, Error> {
         let mut next = *self;
@@ -96,13 +97,14 @@ impl SnapshotInstall {
                     batch.put(family, key, row.value);
                 }
             }
-            // `stream` follows from the blocks, `meta` comes with the last chunk.
+            // Rows of `stream` are derived from the blocks, and rows of `meta` arrive with the last chunk.
             Family::Meta | Family::Stream => return Err(ChunkError::Family(family as u32).into()),
         }
         Ok(applied.db.write(batch)?)
     }
 
-    /// Stages the next block, which must start where the events so far end and whose digest must follow from theirs.
+    /// Stages the next block. The block must start at the next position, and its digest must continue the digest of
+    /// the events before.
     fn take_block(&mut self, partition: PartitionId, row: Row, batch: &mut Batch) -> Result<(), Error> {
         let block = codec::decode_block(row.value).map_err(Error::row(Family::Data, &row.key))?;
         let found = block.first_position.get();
@@ -117,7 +119,7 @@ impl SnapshotInstall {
         Ok(())
     }
 
-    /// Makes the received state current, durably, and deletes the generation that it replaces.
+    /// Makes the received state current and durable, and deletes the replaced generation.
     fn finish(&self, applied: &mut AppliedState, group: &[u8], partition: &Bytes) -> Result<(), Error> {
         let theirs = GroupState::decode(Some(group))?;
         let meta = codec::decode_partition(partition)?;
@@ -141,9 +143,9 @@ impl SnapshotInstall {
     }
 }
 
-/// Deletes the rows of an unfinished install: events above the counters, with the stream keys that their blocks name,
-/// and the filled generation. The writes are bounded, and the last one clears the mark, so a crash in between repeats
-/// the deletion.
+/// Deletes the rows of an unfinished install: events above the counters, the stream keys of these events, and
+/// the new generation. Every write is bounded, and the last write clears `installing`, so a crash in between
+/// repeats the deletion.
 pub(super) fn clear(applied: &mut AppliedState) -> Result<(), Error> {
     let (mut from, to) = schema::data_from(applied.partition, applied.meta.next_position);
     loop {
@@ -168,8 +170,9 @@ pub(super) fn clear(applied: &mut AppliedState) -> Result<(), Error> {
     applied.write_group_durably(batch, state)
 }
 
-/// Deletes all events of this replica, because the source has other events before this replica's next position and
-/// sends all of them. From this write on the replica has applied nothing, and a crash before the end leaves it so.
+/// Deletes all events of this replica, because the source has different events before this replica's next position
+/// and sends all events again. From this write on the replica has applied nothing, even after a crash before the end
+/// of the install.
 fn start_over(applied: &mut AppliedState) -> Result<(), Error> {
     let state = GroupState {
         generation: applied.state.generation,

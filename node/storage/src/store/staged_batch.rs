@@ -1,4 +1,4 @@
-//! [`StagedBatch`]: the rules' view of a partition while a batch is built. Reads see the rows staged before.
+//! [`StagedBatch`]: the view of a partition for the rules while a batch is built. Reads see earlier staged rows.
 
 use super::{
     codec,
@@ -13,7 +13,7 @@ use taffrail_core::{
     stream::{Block, RepeatKey, RepeatRow, State, StreamRow},
 };
 
-/// Staged writes of one apply call, over the applied rows.
+/// Staged writes of one apply call, layered over the applied rows.
 pub(crate) struct StagedBatch<'a> {
     db: &'a StateDb,
     partition: PartitionId,
@@ -26,7 +26,7 @@ pub(crate) struct StagedBatch<'a> {
 }
 
 impl<'a> StagedBatch<'a> {
-    /// Begins an empty batch.
+    /// Makes an empty batch.
     #[must_use]
     pub(crate) fn new(db: &'a StateDb, partition: PartitionId, generation: u8) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl<'a> StagedBatch<'a> {
             repeats_gone: 0,
         }
     }
-    /// The staged writes, in the order of staging.
+    /// Returns the staged writes in the order of staging.
     #[must_use]
     pub(crate) fn into_batch(self) -> Batch {
         self.batch
@@ -111,7 +111,7 @@ impl State for StagedBatch<'_> {
     }
 }
 
-/// Reads the block at `first`, the position that a stream key names.
+/// Reads the block at `first`, a position from a stream key.
 ///
 /// # Errors
 /// When the block is missing, does not decode, or RocksDB fails.
@@ -121,7 +121,7 @@ pub(crate) fn block(view: &View<'_>, partition: PartitionId, first: Position) ->
     codec::decode_block(row).map_err(Error::row(Family::Data, &key))
 }
 
-/// Stages a block and the stream key that names its position.
+/// Stages a block, and the stream key with the block's position.
 pub(crate) fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Block) {
     batch.put(Family::Data, schema::data(partition, block.first_position), codec::encode_block(block));
     batch.put(

@@ -1,5 +1,5 @@
-//! [`StateDb`]: the state database, RocksDB without a write-ahead log. Only a flush makes anything survive a crash, and
-//! a flush is atomic over all column families, so that data and applied log ids never disagree.
+//! [`StateDb`]: the state database, in RocksDB without a write-ahead log. Only flushed writes survive a crash. A flush
+//! is atomic over all column families, so data and applied log ids never disagree.
 
 use super::schema::Family;
 use bytes::Bytes;
@@ -12,9 +12,9 @@ use std::{path::Path, sync::Arc};
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
-/// Default memory for blocks read from files and for write buffers.
+/// Default size of block cache and write buffers together.
 const MEMORY_BYTES: usize = 384 << 20;
-/// Compaction and flush write at most this much a second, so that they leave the disk to the log.
+/// Limit on the writes of compaction and flush, to leave disk bandwidth for the log.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 128 << 20;
 /// Read-ahead of a scan over a whole partition.
 const SCAN_READAHEAD_BYTES: usize = 2 << 20;
@@ -22,18 +22,18 @@ const SCAN_READAHEAD_BYTES: usize = 2 << 20;
 /// Failure of the state database.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// A write, a flush or the disk failed: nothing after it may be trusted.
+    /// A write, a flush or the disk failed. Later results must not be trusted.
     #[error("state database failed: {0}")]
     Failed(String),
     /// A file does not match its checksums.
     #[error("state database is corrupt: {0}")]
     Corrupt(String),
-    /// The database has no such column family, though opening makes them all.
+    /// The database lacks a column family, although opening creates all families.
     #[error("state database: column family {0} is missing")]
     MissingFamily(&'static str),
 }
 
-/// A failed write is a failure of the disk, whatever RocksDB calls it.
+/// Classifies every failed write as a failure of the disk, whatever RocksDB's error kind.
 fn failed(e: rocksdb::Error) -> Error {
     Error::Failed(e.into_string())
 }
@@ -42,16 +42,16 @@ fn unreadable(e: rocksdb::Error) -> Error {
     if e.kind() == ErrorKind::Corruption { Error::Corrupt(e.into_string()) } else { failed(e) }
 }
 
-/// Where the files are kept.
+/// Medium of the database files.
 #[derive(Clone)]
 pub enum Medium {
-    /// On disk.
+    /// Files on the disk.
     Disk,
-    /// In memory without background work: for simulations, in which one seed decides everything.
+    /// Files in memory without background work: for simulations, whose behaviour depends on the seed only.
     Memory(Env),
 }
 
-/// The database of all groups of a node; shared through `Arc`.
+/// The state database of all groups of a node; shared through [`Arc`].
 ///
 /// Reads and writes are synchronous; callers on the runtime's threads wrap them in [`taffrail_runtime::blocking`].
 ///
@@ -76,21 +76,22 @@ pub struct StateDb {
 }
 
 impl StateDb {
-    /// Opens or makes the database.
+    /// Opens or creates the database.
     ///
     /// # Errors
-    /// When RocksDB refuses.
+    /// When RocksDB cannot open the database.
     pub fn open(path: &Path, medium: &Medium) -> Result<Self, Error> {
         Self::open_within(path, medium, MEMORY_BYTES)
     }
 
-    /// As `open`, with so many bytes for blocks read from files and unflushed writes together; of these the writes of
-    /// all families may take half.
+    /// Opens like [`open`](Self::open), with `memory_bytes` for the block cache and unflushed writes together;
+    /// unflushed writes of all families may use half.
     ///
     /// # Errors
-    /// When RocksDB refuses.
+    /// When RocksDB cannot open the database.
     pub fn open_within(path: &Path, medium: &Medium, memory_bytes: usize) -> Result<Self, Error> {
-        // The crate has no setter for it. With the default, closing flushes, and a simulated crash would lose nothing.
+        // The `rocksdb` crate has no setter for this option. With the default, closing flushes, and a simulated crash
+        // would lose nothing.
         let mut options =
             Options::default().get_options_from_string("avoid_flush_during_shutdown=true").map_err(failed)?;
         options.create_if_missing(true);
@@ -123,7 +124,7 @@ impl StateDb {
         self.db.cf_handle(family.name()).ok_or_else(|| Error::MissingFamily(family.name()))
     }
 
-    /// One row.
+    /// Reads a single row.
     ///
     /// # Errors
     /// When RocksDB fails.
@@ -131,7 +132,7 @@ impl StateDb {
         Ok(self.db.get_cf(&self.family(family)?, key).map_err(unreadable)?.map(Bytes::from))
     }
 
-    /// One row as of the last flush: what a crash would leave.
+    /// Reads a single row as of the last flush: the value after a crash.
     ///
     /// # Errors
     /// When RocksDB fails.
@@ -141,10 +142,10 @@ impl StateDb {
         Ok(self.db.get_cf_opt(&self.family(family)?, key, &options).map_err(unreadable)?.map(Bytes::from))
     }
 
-    /// Carries out a batch, all of it or nothing.
+    /// Carries out all writes of a batch or none.
     ///
     /// # Errors
-    /// When RocksDB fails; then nothing after it may be trusted.
+    /// When RocksDB fails. Later results must not be trusted.
     pub fn write(&self, batch: Batch) -> Result<(), Error> {
         let mut out = WriteBatch::default();
         for op in batch.ops {
@@ -157,10 +158,10 @@ impl StateDb {
         self.db.write_opt(out, &self.no_wal).map_err(failed)
     }
 
-    /// Makes everything written survive a crash.
+    /// Makes all earlier writes survive a crash.
     ///
     /// # Errors
-    /// When RocksDB fails; then nothing after it may be trusted.
+    /// When RocksDB fails. Later results must not be trusted.
     pub fn flush(&self) -> Result<(), Error> {
         let mut options = FlushOptions::default();
         options.set_wait(true);
@@ -169,7 +170,7 @@ impl StateDb {
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
     }
 
-    /// Size of the database. RocksDB keeps these figures, so the call is cheap; a figure that RocksDB cannot give
+    /// Returns size figures of the database. RocksDB maintains the figures, so the call is cheap; an unavailable figure
     /// counts as 0.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -184,21 +185,21 @@ impl StateDb {
         }
     }
 
-    /// A view that later writes do not change.
+    /// Takes a view of the database; later writes do not change the view.
     #[must_use]
     pub fn view(&self) -> View<'_> {
         View { db: self, snapshot: self.db.snapshot() }
     }
 }
 
-/// Size of the database as RocksDB estimates it: bytes over all column families.
+/// Size figures as estimated by RocksDB, in bytes over all column families.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Live data in files.
+    /// Size of the live data in files.
     pub live_bytes: u64,
-    /// Written and not flushed yet.
+    /// Size of writes that are not flushed yet.
     pub memtable_bytes: u64,
-    /// Data that compaction still has to rewrite.
+    /// Size of the data to be rewritten by compaction.
     pub pending_compaction_bytes: u64,
 }
 
@@ -219,7 +220,7 @@ fn family_options(medium: &Medium, cache: &Cache) -> Options {
             options.set_max_write_buffer_number(4);
         }
         Medium::Memory(_) => {
-            // Nothing may flush or compact by itself: when that happens depends on threads.
+            // No flush or compaction may start in the background: the time would depend on threads.
             options.set_write_buffer_size(1 << 30);
             options.set_disable_auto_compactions(true);
         }
@@ -233,22 +234,22 @@ enum Op {
     DeleteRange(Family, Vec<u8>, Vec<u8>),
 }
 
-/// Writes that are carried out together or not at all.
+/// Writes to be carried out together or not at all.
 #[derive(Default)]
 pub struct Batch {
     ops: Vec<Op>,
 }
 
 impl Batch {
-    /// Writes a row.
+    /// Adds the write of a row.
     pub fn put(&mut self, family: Family, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
         self.ops.push(Op::Put(family, key.into(), value.into()));
     }
-    /// Removes a row.
+    /// Adds the deletion of a row.
     pub fn delete(&mut self, family: Family, key: impl Into<Vec<u8>>) {
         self.ops.push(Op::Delete(family, key.into()));
     }
-    /// Removes the rows in `from..to`.
+    /// Adds the deletion of the rows in `from..to`; an empty range is ignored.
     pub fn delete_range(&mut self, family: Family, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
         let (from, to) = (from.into(), to.into());
         if from < to {
@@ -267,7 +268,7 @@ pub struct View<'a> {
 pub type Row = (Box<[u8]>, Box<[u8]>);
 
 impl View<'_> {
-    /// One row.
+    /// Reads a single row.
     ///
     /// # Errors
     /// When RocksDB fails.
@@ -275,7 +276,7 @@ impl View<'_> {
         Ok(self.snapshot.get_cf(&self.db.family(family)?, key).map_err(unreadable)?.map(Bytes::from))
     }
 
-    /// Rows in `from..to`, rising.
+    /// Reads the rows in `from..to` in ascending order.
     ///
     /// # Errors
     /// When RocksDB fails.
@@ -285,7 +286,8 @@ impl View<'_> {
         self.rows(family, options, IteratorMode::From(from, Direction::Forward))
     }
 
-    /// Rows in `from..to`, rising, for a walk over all of them: leaves the cache to the readers of single rows.
+    /// Reads the rows in `from..to` in ascending order, for a walk over all rows. The block cache stays available for
+    /// readers of single rows.
     ///
     /// # Errors
     /// When RocksDB fails.
@@ -297,7 +299,7 @@ impl View<'_> {
         self.rows(family, options, IteratorMode::From(from, Direction::Forward))
     }
 
-    /// Rows in `from..=at`, falling from the last one at or below `at`.
+    /// Reads the rows in `from..=at` in descending order.
     ///
     /// # Errors
     /// When RocksDB fails.
@@ -312,7 +314,7 @@ impl View<'_> {
     }
 }
 
-/// Rows in order; ends after the first error.
+/// Iterator over rows in key order; ends after the first error.
 pub struct Rows<'a> {
     rows: rocksdb::DBIteratorWithThreadMode<'a, Db>,
 }

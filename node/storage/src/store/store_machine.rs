@@ -1,5 +1,5 @@
-//! [`StoreMachine`]: the state machine of a store group over one partition. Events, keys, counters and the applied log
-//! id change in one write.
+//! [`StoreMachine`]: the state machine of a store's group, over a single partition. Events, keys, counters and applied
+//! log id change in one write.
 
 use super::{
     applied_state::AppliedState,
@@ -25,21 +25,21 @@ use taffrail_raft::{
 };
 use taffrail_store_api::{Applied, StoreTotals};
 
-/// Payload bytes that one write gathers.
+/// Payload bytes combined into one write.
 const WRITE_BYTES_MAX: usize = 8 << 20;
 
-/// The state machine of one replica of a store.
+/// The state machine of a replica of a store.
 pub struct StoreMachine {
     applied: AppliedState,
     install: Option<SnapshotInstall>,
 }
 
 impl StoreMachine {
-    /// Opens the machine at the last flush before a crash, or at the last write while the process lives. The rows of an
-    /// unfinished install are deleted.
+    /// Opens the machine at the state of the last write, or of the last flush after a crash. Deletes the rows of
+    /// an unfinished install.
     ///
     /// # Errors
-    /// When rows do not decode, counters and events are not of the same write, or RocksDB fails.
+    /// When rows do not decode, counters and events disagree, or RocksDB fails.
     pub fn open(db: Arc<StateDb>, group: GroupId, partition: PartitionId) -> Result<Self, Error> {
         let mut applied = AppliedState::load(db, group, partition)?;
         if applied.state.installing != 0 {
@@ -55,8 +55,8 @@ impl StoreMachine {
         let (mut meta, mut state) = (self.applied.meta.clone(), self.applied.state.clone());
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
-            // openraft does not check this: a log that was purged beyond the surviving state would be applied with a
-            // gap.
+            // openraft does not check the index: if the log was purged beyond the surviving state, entries would be
+            // applied with a gap.
             let (index, expected) = (entry.log_id.index, state.next_index());
             if index != expected {
                 return Err(Error::Hole { index, expected });
@@ -78,7 +78,7 @@ impl StoreMachine {
         Ok(replies)
     }
 
-    /// Counters of the applied state.
+    /// Returns the counters of the applied state.
     #[must_use]
     pub fn totals(&self) -> StoreTotals {
         StoreTotals {
@@ -171,7 +171,8 @@ impl Machine for StoreMachine {
     }
 }
 
-/// Deletes all rows of a group and its partition. The caller has synced the tombstone of the replica first.
+/// Deletes all rows of a group and of its partition. The caller must have synced the tombstone of the replica
+/// before the call.
 ///
 /// # Errors
 /// When RocksDB fails.

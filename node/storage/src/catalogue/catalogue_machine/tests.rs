@@ -79,7 +79,7 @@ async fn an_older_catalogue_is_refused_and_the_next_one_is_taken() {
     };
     let (taken, digest, index) = take(&older).await;
     assert!(matches!(taken, Err(MachineError::Corrupt(_))), "{taken:?}");
-    assert_eq!((digest, index, Arc::clone(&seen.borrow())), before, "what was seen of it never goes back");
+    assert_eq!((digest, index, Arc::clone(&seen.borrow())), before, "the published catalogue never goes back");
     let (taken, digest, index) = take(&newer).await;
     assert!(taken.is_ok(), "{taken:?}");
     assert_eq!((digest, index), (whole.digest(), whole.applied().0));

@@ -25,7 +25,7 @@ fn declaration(adopt: Option<StoreId>) -> Declaration {
     }
 }
 
-/// One command of every kind, in the order of the wire format. The match keeps the list whole.
+/// Returns one command of every kind, in the order of the wire format. The match keeps the list complete.
 fn kinds() -> Vec<Kind> {
     let (group, node, replica) = (GroupId::new(1), NodeId::new(2), ReplicaId::new(1_000_003));
     let all = vec![
@@ -103,10 +103,10 @@ fn outcomes() -> Vec<CatalogueOutcome> {
     answers.into_iter().chain(refusals.map(CatalogueOutcome::Refused)).collect()
 }
 
-/// Values by kind and id, as the disk has them.
+/// Values by kind and id, as on disk.
 type Rows = BTreeMap<(u8, Vec<u8>), Vec<u8>>;
 
-/// A catalogue with a row in every state, and the rows written command by command.
+/// Builds a catalogue with a row in every state, and the rows written command by command.
 fn lived() -> (Catalogue, Rows) {
     let (mut c, mut disk) = (Catalogue::default(), BTreeMap::new());
     let mut run = |kind: Kind| {
@@ -187,8 +187,8 @@ fn what_is_not_known_is_an_error() {
     assert!(from_rows([(5, short.as_slice())].into_iter()).unwrap_err().to_string().contains("16 bytes"));
 }
 
-/// The bytes of every command, answer and row. The file changes by adding lines; a changed line is data that no longer
-/// opens.
+/// Compares the bytes of every command, answer and row with the golden file. The file may only gain lines; data behind
+/// a changed line would no longer open.
 #[test]
 fn bytes_are_those_of_the_golden_file() {
     let mut text = String::new();
@@ -199,7 +199,7 @@ fn bytes_are_those_of_the_golden_file() {
         text += &format!("answer {}\n", hex(&encode_outcome(&outcome)));
     }
     let (mut c, _) = lived();
-    // The digest has rules, and a test, of its own.
+    // The digest has its own rules and its own test.
     c.digest = Digest([7; 32]);
     for (kind, id, value) in all_rows(&c) {
         text += &format!("row {kind} {} {}\n", hex(&id), hex(&value.unwrap()));

@@ -12,7 +12,7 @@ use taffrail_core::{ids::Position, stream::Kind};
 use taffrail_proto::peer::{CatchUpChunk, Row};
 use taffrail_raft::machine::{Machine, MachineError};
 
-/// Small, so that little data makes many chunks.
+/// Chunk size in bytes, small so that little data makes many chunks.
 const CHUNK: usize = 1500;
 
 fn wanted(of: &Replica) -> Wanted {
@@ -62,7 +62,7 @@ fn a_blank_replica_gets_everything_and_goes_on() {
     }
     install(&mut target, &sent);
     is_equal(&target, &source);
-    // What was taken over is durable, and the log goes on from there with the same outcomes.
+    // The installed state is durable, and later entries have the same outcomes on both replicas.
     target = target.crash().unwrap();
     is_equal(&target, &source);
     assert_eq!(target.machine.apply(&log[100..]).unwrap(), source.machine.apply(&log[100..]).unwrap());
@@ -86,7 +86,8 @@ fn a_replica_that_is_behind_gets_only_the_events_that_it_lacks() {
     );
     install(&mut target, &sent);
     is_equal(&target, &source);
-    // Again, with nothing to send, and from this replica on: generations change, content does not.
+    // Repeats the catch-up with no events to send, then uses the receiver as the source of a third replica: generations
+    // change, content does not.
     for _ in 0..3 {
         let sent = chunks(&source, wanted(&target)).unwrap();
         assert_eq!(data_rows(&sent), 0);
@@ -108,7 +109,7 @@ fn a_catch_up_killed_anywhere_leaves_the_old_state_and_ends_equal_the_next_time(
         let sent = chunks(&source, wanted(&target)).unwrap();
         assert!(sent.len() > 5);
         for killed_after in 0..sent.len() {
-            // Once with nothing of it on disk, once with all of it.
+            // Crashes once with no row of the install on disk, once with all received rows.
             for flushed in [false, true] {
                 target.machine.begin_install().unwrap();
                 for chunk in &sent[..killed_after] {
@@ -226,7 +227,7 @@ fn what_is_not_the_source_s_state_is_refused_and_cleared_away() {
     let source = Replica::with(&log(29, 60));
     let sent = chunks(&source, wanted(&Replica::new())).unwrap();
     let (first, last) = (0, sent.len() - 1);
-    // A block that was changed with a right checksum.
+    // Makes a changed block with a correct checksum.
     let forged = |row: &Row| {
         let mut block = codec::decode_block(row.value.clone()).unwrap();
         block.events[0].data = Bytes::from_static(b"forged");

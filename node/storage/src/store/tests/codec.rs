@@ -101,7 +101,7 @@ fn a_block_beyond_the_last_revision_or_position_is_damage() {
 }
 
 proptest! {
-    /// Whatever the bytes are, decoding answers and does not panic.
+    /// Decoding arbitrary bytes returns a result and never panics.
     #[test]
     fn any_bytes_decode_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let shared = Bytes::from(bytes.clone());
@@ -111,14 +111,14 @@ proptest! {
         drop((decode_partition(&bytes), decode_group(&bytes)));
     }
 
-    /// The same for bytes that were right but for one.
+    /// Decoding a row with a single changed byte returns a result and never panics.
     #[test]
     fn spoiled_rows_decode_or_are_refused(at in any::<prop::sample::Index>(), flip in 1u8..) {
         let mut row = encode_block(&block());
         let at = at.index(row.len());
         row[at] ^= flip;
         prop_assert!(decode_block(row.clone().into()).is_err());
-        // With a checksum over the spoiled bytes the message itself is all that is left to look at.
+        // A correct checksum over the changed bytes leaves the message itself as the only check.
         let crc = crc32c::crc32c(&row[5..]);
         row[1..5].copy_from_slice(&crc.to_be_bytes());
         drop(decode_block(row.into()));

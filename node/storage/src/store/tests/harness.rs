@@ -1,4 +1,4 @@
-//! A replica on a database in a directory that crashes at will, and logs made from a seed.
+//! A replica with a database in a directory, crashes on demand, and logs generated from a seed.
 
 use crate::store::{
     codec,
@@ -31,10 +31,10 @@ use uuid::Uuid;
 pub(super) const GROUP: GroupId = GroupId::new(7);
 pub(super) const PARTITION: PartitionId = PartitionId::new(0xff);
 
-/// Everything that a partition holds: family, key without partition and generation, value.
+/// Content of a partition: family, key without partition and generation, value.
 pub(super) type Dump = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
-/// A replica. `crash` loses what was not flushed.
+/// A replica; [`crash`](Self::crash) loses all unflushed writes.
 pub(super) struct Replica {
     dir: TempDir,
     pub(super) db: Arc<StateDb>,
@@ -49,7 +49,7 @@ impl Replica {
         Self { dir, db, machine }
     }
 
-    /// A replica that has applied and flushed `log`.
+    /// Makes a replica with `log` applied and flushed.
     pub(super) fn with(log: &[Entry]) -> Self {
         let mut this = Self::new();
         this.machine.apply(log).unwrap();
@@ -57,7 +57,8 @@ impl Replica {
         this
     }
 
-    /// The process dies. What the next one finds is given, or why it finds nothing that it can use.
+    /// Simulates the death of the process. Returns the replica as reopened from disk, or the reason why the replica
+    /// does not open.
     pub(super) fn crash(self) -> Result<Self, crate::store::error::Error> {
         let Self { dir, db, machine } = self;
         drop(machine);
@@ -138,7 +139,7 @@ pub(super) fn stamped(stream: &str, expected: ExpectedRevision, events: Vec<NewE
     Stamped { append: Append { stream: StreamName::new(stream).unwrap(), expected, events }, stamp_us }
 }
 
-/// A small generator of numbers; a test says the seed, and the log follows from it.
+/// A pseudo-random number generator; the log of a test follows from the seed.
 pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
@@ -151,8 +152,8 @@ impl Numbers {
     }
 }
 
-/// Entries 0.. of a log: memberships, blanks, settings, and appends of all kinds with retries; an hour passes every few
-/// dozen entries, so that buckets are dropped.
+/// Generates the entries 0.. of a log: memberships, blanks, settings, and appends of all kinds with retries. An hour
+/// passes every few dozen entries, so that buckets are dropped.
 pub(super) fn log(seed: u64, entries: u64) -> Vec<Entry> {
     let mut n = Numbers(seed);
     let (mut sent, mut next_id, mut now) = (Vec::<Stamped>::new(), seed << 32, 1_700_000_000_000_000);

@@ -1,5 +1,4 @@
-//! The parts of the store together, on real databases: what survives a crash, what a reader sees, what a catch-up
-//! gives.
+//! Tests of the store on real databases: crashes, reads and catch-up.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod catch_up;

@@ -1,4 +1,4 @@
-//! A source that has applied less than the replica that asks: the replica refuses its state and asks another source.
+//! A source with a lower applied index than the receiver: the receiver refuses the state and tries another source.
 
 use super::harness::*;
 use crate::store::{
@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 type Answer = Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>;
 
-/// Sends the states of nodes 2 and 3 as the nodes would, and notes which node was asked.
+/// Sends the states of nodes 2 and 3 as the nodes would, and records the requested nodes.
 struct Sources {
     dbs: BTreeMap<u64, Arc<StateDb>>,
     asked: Mutex<Vec<u64>>,
@@ -51,7 +51,7 @@ impl PeerTransport for Sources {
         let (tx, rx) = mpsc::channel(1);
         rt::spawn(async move {
             while let Some(chunk) = chunks.recv().await {
-                // The one that asks may have given up.
+                // The receiver may have given up.
                 drop(tx.send(chunk.map_err(CallError::Refused)).await);
             }
         });
@@ -61,7 +61,8 @@ impl PeerTransport for Sources {
 
 #[tokio::test]
 async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another_source() {
-    // The same events on all three; one entry without events more here, and more of all at node 3.
+    // All three replicas have the same events. This replica has an extra entry without events, and node 3 has more
+    // entries and events.
     let (common, whole) = (log(30, 40), log(30, 60));
     let (older, newer) = (Replica::with(&common), Replica::with(&whole));
     let mut own = Replica::with(&common);
@@ -97,7 +98,7 @@ async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another
     fetch.fetch_up_to(&meta, &CatchUpFrom { node: NodeId::new(2), replica: ReplicaId::new(2) }).await.unwrap();
 
     assert_eq!(*sources.asked.lock().unwrap(), [2, 3]);
-    assert!(!fatal.load(Ordering::SeqCst), "nothing is wrong with our own replica");
+    assert!(!fatal.load(Ordering::SeqCst), "this replica's own storage did not fail");
     let (applied, digest) = machine.with(|m| Ok((m.applied(), m.digest()))).await.unwrap();
     assert_eq!((applied, digest), (newer.machine.applied(), newer.machine.digest()));
 }

@@ -9,7 +9,7 @@ use taffrail_core::{
 use taffrail_raft::machine::Machine;
 use taffrail_store_api::{Direction, PageBounds, ReadError, StoreReader};
 
-/// What a page must hold, from everything there is.
+/// Computes the expected page from all events.
 fn expected(
     all: impl Iterator<Item = RecordedEvent>,
     bounds: PageBounds,

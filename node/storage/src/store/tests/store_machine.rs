@@ -80,7 +80,7 @@ fn what_cannot_be_applied_stops_the_machine_and_changes_nothing() {
         let kind = Kind::Appends(vec![stamped("a", ExpectedRevision::Any, vec![event(1, 1)], 0)]);
         codec::encode_command(&taffrail_core::stream::Command { rules, kind })
     };
-    // Field 15, which no version has.
+    // Field 15, unknown to every version.
     let unknown_kind = Bytes::from_static(&[0x08, 1, 0x7a, 0]);
     for (command, unsupported) in [
         (unknown_kind, true),
@@ -194,7 +194,7 @@ fn a_deleted_group_is_gone_and_its_neighbours_are_not() {
         let reader = Reader::new(Arc::clone(&r.db), group, partition);
         assert_eq!(reader.read_all(None, Direction::Forward, ALL).unwrap().events, before);
     }
-    // Its numbers are never given again, but its name may be.
+    // The numbers of a removed group are never reused, but the store name may be reused.
     r.machine.apply(&log).unwrap();
     assert_eq!(r.events(), before);
 }
