@@ -26,10 +26,10 @@ use tokio::time::Instant;
 
 /// Milliseconds for the voters to agree after the last fault.
 const CALM_MS: u64 = 20_000;
-/// Events of one page; small, so that reads span pages.
+/// Events of a page; small, to make reads span pages.
 const PAGE_EVENTS: usize = 64;
 
-/// Replicas of the final members, if all of them run.
+/// Replicas of the final members; `None` unless all run.
 fn members(world: &World, hosts: &Hosts) -> Option<Vec<Arc<Hosted>>> {
     let roster = lock(&world.invariants).roster.clone();
     let running = |(replica, node)| hosts.get(node)?.replica().filter(|r| r.replica_id() == replica);
@@ -71,7 +71,7 @@ pub async fn converge(world: &Arc<World>, hosts: &Arc<Hosts>) {
     world.fail(format!("the members {roster:?} do not agree after the calm: {last}"));
 }
 
-/// Checks that a new append succeeds, whichever node receives it first.
+/// Checks that a new append succeeds, for every node as the first receiver.
 pub async fn accept(world: &Arc<World>, hosts: &Arc<Hosts>) {
     for first in (1..=NODES).map(NodeId::new) {
         let deadline = Instant::now() + world.ms(CALM_MS);
@@ -181,7 +181,7 @@ fn ordered(events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that every acknowledged event is at its acknowledged position, and that no refused event is stored.
+/// Checks that every acknowledged event is at the acknowledged position, and no refused event is stored.
 fn complete(events: &[RecordedEvent], invariants: &Invariants) -> Result<(), String> {
     let at: BTreeMap<EventId, &RecordedEvent> = events.iter().map(|e| (e.event.id, e)).collect();
     for told in &invariants.acknowledged {
@@ -216,7 +216,7 @@ fn streams(member: &Hosted, events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that every remaining replica is a member.
+/// Fails for a replica of a former member.
 pub fn nothing_left_behind(world: &World, hosts: &Hosts) {
     let roster = lock(&world.invariants).roster.clone();
     for host in &hosts.0 {

@@ -1,4 +1,4 @@
-//! [`run_seeds`]: runs many seeds on one or more threads. Each run has a runtime of its own, so the number of threads does
+//! [`run_seeds`]: runs many seeds on one or more threads. Each run has a separate runtime, so the number of threads does
 //! not affect the results.
 
 use crate::{

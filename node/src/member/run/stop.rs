@@ -17,7 +17,7 @@ use taffrail_runtime as rt;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Tokens that are cancelled one after the other.
+/// Tokens in the order of their cancellation.
 #[derive(Clone, Default)]
 pub(super) struct StopTokens {
     /// First: ends the streams of reads and subscriptions.
