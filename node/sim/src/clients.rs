@@ -83,7 +83,7 @@ fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
     let held = hosts.majority_has(id, &invariants);
     drop(invariants);
     if !held {
-        world.fail(format!("entry {id} is acknowledged, and no majority of disks has it"));
+        world.fail(format!("entry {id} is acknowledged, but no majority of disks has it"));
     }
 }
 
@@ -177,7 +177,10 @@ impl Client {
             End::Unknown => Tail::Unknown,
             End::Refused(why) => {
                 if !doubtful {
-                    self.world.fail(format!("client {} knows the end of its stream, and is refused: {why}", self.name));
+                    self.world.fail(format!(
+                        "an append of client {} at the known end of the client's stream is refused: {why}",
+                        self.name
+                    ));
                 }
                 lock(&self.world.invariants).refused.extend(append.events.iter().map(|e| e.id));
                 Tail::Unknown
@@ -240,7 +243,7 @@ impl Client {
             Answer::Refused(why) => why.to_string(),
             Answer::NotProposed(_) | Answer::Unknown => return,
         };
-        self.world.fail(format!("an append that was answered {first:?} is answered {why} when it is repeated"));
+        self.world.fail(format!("a repeated append is answered {why}, the first answer was {first:?}"));
     }
 }
 
@@ -270,7 +273,7 @@ pub async fn read(
             world.count("reads");
             if totals.last_position < floor {
                 let end = totals.last_position;
-                world.fail(format!("n{at} answers a read up to {end}, up to {floor} was acknowledged before it began"));
+                world.fail(format!("n{at} answers a read up to {end}, but {floor} was acknowledged before the read"));
             }
             Some(tail)
         }

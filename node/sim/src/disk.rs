@@ -124,7 +124,7 @@ impl SimLogDisk {
         if let LogOp::Purge(upto) = op {
             let next = lock(&self.world.invariants).persisted_next(key.replica);
             if upto.index >= next {
-                let why = format!("r{} purged up to {upto}, its state would restart at {next}", key.replica);
+                let why = format!("r{} purged up to {upto}, but the state would restart at {next}", key.replica);
                 self.world.fail(why);
             }
         }

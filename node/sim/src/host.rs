@@ -201,7 +201,7 @@ impl Host {
             }
             yield_now().await;
         }
-        Err(io::Error::other("something still holds the database of the last life"))
+        Err(io::Error::other("the database of the previous start is still open"))
     }
 
     async fn run(self: &Arc<Self>, running: Arc<Running>) -> io::Result<()> {
@@ -256,8 +256,12 @@ impl Host {
         let key = LogKey { group: GROUP, replica };
         let known = home.disk.replicas().await?.into_iter().find(|(k, _)| *k == key);
         match known {
-            Some((_, ReplicaState::Deleted)) => return Err(io::Error::other("removed for ever")),
-            Some((_, ReplicaState::Fenced(_))) => return Err(io::Error::other("fenced for ever")),
+            Some((_, ReplicaState::Deleted)) => {
+                return Err(io::Error::other("the replica was removed and must not be created again"));
+            }
+            Some((_, ReplicaState::Fenced(_))) => {
+                return Err(io::Error::other("the replica is fenced and must not be opened again"));
+            }
             Some((_, ReplicaState::Live(_))) => {}
             None => write_synced(&*home.disk, key, LogOp::Created(PARTITION)).await?,
         }
@@ -356,7 +360,7 @@ async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
         }
     }
     if !group.stopping().is_cancelled() {
-        world.fail(format!("n{node} r{replica}: consensus has ended by itself"));
+        world.fail(format!("n{node} r{replica}: consensus has ended without a stop"));
     }
 }
 

@@ -55,7 +55,9 @@ impl Invariants {
     pub fn applied(&mut self, replica: ReplicaId, id: LogId, content: u32) -> Result<(), String> {
         match self.chosen.entry(id.index).or_insert((id, content)) {
             (i, c) if *i == id && *c == content => Ok(()),
-            (i, c) => Err(format!("replica {replica} applied {id} ({content:08x}), elsewhere it is {i} ({c:08x})")),
+            (i, c) => {
+                Err(format!("replica {replica} applied {id} ({content:08x}), another replica applied {i} ({c:08x})"))
+            }
         }
     }
 
@@ -82,7 +84,7 @@ impl Invariants {
     pub fn granted(&self, replica: ReplicaId, vote: Vote) -> Result<(), String> {
         match self.votes.get(&replica) {
             Some(synced) if *synced >= vote => Ok(()),
-            synced => Err(format!("r{replica} granted vote {vote}, and only {synced:?} is synced")),
+            synced => Err(format!("r{replica} granted vote {vote}, but only {synced:?} is synced")),
         }
     }
 

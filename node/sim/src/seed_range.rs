@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-#[expect(clippy::disallowed_methods, reason = "threads around whole simulations, none inside of one")]
+#[expect(clippy::disallowed_methods, reason = "threads around whole simulations, not inside a simulation")]
 /// Runs seeds `from..from + seeds` on `jobs` threads and gives the reports to `each` in the order of the seeds.
 pub fn run_seeds(from: u64, seeds: u64, jobs: usize, options: Options, mut each: impl FnMut(&Report)) {
     let next = AtomicU64::new(from);

@@ -8,7 +8,7 @@ use tracing_subscriber::{
 
 /// An invalid directive in `log.filter`.
 #[derive(Debug, thiserror::Error)]
-#[error("{text:?} is no directive, which is TARGET=LEVEL, LEVEL or TARGET, for example openraft=debug: {source}")]
+#[error("{text:?} is no directive (TARGET=LEVEL, LEVEL or TARGET; for example openraft=debug): {source}")]
 pub(crate) struct BadDirective {
     text: String,
     #[source]

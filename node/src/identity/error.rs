@@ -12,14 +12,14 @@ pub enum Error {
     #[error("data directory {0}")]
     Io(#[from] atomic_file::Error),
     /// The path names something other than a directory.
-    #[error("data directory {}: is not a directory; give the path of one, or of none yet", path.display())]
+    #[error("data directory {}: is not a directory; give the path of an existing or a new directory", path.display())]
     NotADirectory {
         /// Path from the configuration.
         path: PathBuf,
     },
     /// The directory holds files of another program.
     #[error(
-        "data directory {}: holds {found:?} and no taffrail marker, so it is not this node's; give an empty directory",
+        "data directory {}: holds {found:?} and no taffrail marker, so the directory belongs to another program; give an empty directory",
         path.display()
     )]
     Foreign {
@@ -29,7 +29,7 @@ pub enum Error {
         found: String,
     },
     /// The marker has a format unknown to this version.
-    #[error("{}: format {found}, this version knows {FORMAT}; start the version that wrote it", path.display())]
+    #[error("{}: format {found}, this version knows {FORMAT}; start the version that wrote the marker", path.display())]
     Format {
         /// Path of the marker file.
         path: PathBuf,

@@ -29,7 +29,7 @@ pub(crate) enum Phase {
     Remove,
 }
 
-/// All of them, in order.
+/// All phases, in order.
 pub(crate) const PHASES: [Phase; 6] =
     [Phase::Bootstrap, Phase::Create, Phase::Grow, Phase::Shrink, Phase::Replace, Phase::Remove];
 
@@ -186,7 +186,7 @@ impl Life {
         std::fs::remove_dir_all(lost.data()).unwrap();
         lost.start();
         let new = self.cluster.join(LOST).await;
-        assert_ne!(old, new, "an empty disk got the id of another one");
+        assert_ne!(old, new, "an empty disk got the node id of another disk");
         self.cluster.replacement_is_held_up(old, new).await;
         self.cluster.release(other).await;
         self.cluster.replace(old, new).await;

@@ -55,7 +55,7 @@ impl Seen {
             }
         }
         let names: BTreeSet<&String> = self.stores.values().collect();
-        assert_eq!(names.len(), self.stores.len(), "a store was made twice: {:?}", self.stores);
+        assert_eq!(names.len(), self.stores.len(), "a store was created twice: {:?}", self.stores);
     }
     pub(crate) fn nodes(&self) -> impl Iterator<Item = u64> {
         self.nodes.keys().copied()
@@ -72,7 +72,7 @@ fn same<K: Ord + std::fmt::Debug + Clone, V: PartialEq + std::fmt::Debug + Clone
     is: V,
 ) {
     let was = known.entry(id.clone()).or_insert_with(|| is.clone());
-    assert_eq!(*was, is, "id {id:?} was used again");
+    assert_eq!(*was, is, "id {id:?} was reused");
 }
 
 /// Nodes, fault points and observed ids of one test.

@@ -25,11 +25,15 @@ pub(super) async fn fresh(member: &Arc<Member>) -> Result<ClusterView, Status> {
     match tokio::time::timeout(PASS_MAX, published).await {
         Ok(Ok(_)) => {}
         Ok(Err(_)) => return Err(Status::unavailable("this node is stopping")),
-        Err(_) => return Err(Status::unavailable("this node could not confirm that it coordinates; retry")),
+        Err(_) => {
+            return Err(Status::unavailable(
+                "this node could not confirm in time that this node is the coordinator; retry",
+            ));
+        }
     }
     let view = member.view.subscribe();
     let now = view.borrow().clone();
-    now.map(|v| with_time_left(member, &v)).ok_or_else(|| Status::unavailable("this node does not coordinate"))
+    now.map(|v| with_time_left(member, &v)).ok_or_else(|| Status::unavailable("this node is not the coordinator"))
 }
 
 /// The current view and each changed view, until another node coordinates.

@@ -21,7 +21,7 @@ fn may_hold(holder: &str) -> Result<(), Status> {
         return Err(Status::invalid_argument("holder: must be 1 to 128 bytes"));
     }
     if holder == REPLACEMENT {
-        return Err(Status::invalid_argument("holder: this name is kept for replacements"));
+        return Err(Status::invalid_argument("holder: this name is reserved for replacements; use another name"));
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ impl Service {
             Ok(())
         } else {
             Err(Status::failed_precondition(
-                "disk_id: this node has another disk; read its Status for the current disk_id",
+                "disk_id: this node has another disk; Status of this node returns the current disk_id",
             ))
         }
     }

@@ -94,7 +94,7 @@ fn gone(c: &Catalogue, id: NodeId) -> bool {
 fn needed(view: &ClusterView, id: NodeId) -> Option<String> {
     let blocked =
         cluster_view::of_node(view, id).map(|n| n.disruption_blocked_by.clone()).filter(|why| !why.is_empty());
-    let half = || half_of_the_system(view, id).then(|| "it is one of two voters of the system group".to_owned());
+    let half = || half_of_the_system(view, id).then(|| "the node is one of two voters of the system group".to_owned());
     blocked.or_else(half)
 }
 
