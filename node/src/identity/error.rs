@@ -19,7 +19,8 @@ pub enum Error {
     },
     /// The directory holds files of another program.
     #[error(
-        "data directory {}: holds {found:?} and no taffrail marker, so the directory belongs to another program; give an empty directory",
+        "data directory {}: holds {found:?} and no taffrail marker, so another program owns the directory; \
+         give an empty directory",
         path.display()
     )]
     Foreign {

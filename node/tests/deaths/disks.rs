@@ -24,7 +24,7 @@ use tokio::sync::watch;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Disks {
     /// Name of each node that ever existed, and whether it was removed. The number of removals is left out: a drained node may
-    /// register as a new one before its process is stopped.
+    /// register as a new node before the process is stopped.
     nodes: BTreeSet<(String, bool)>,
     /// Replicas that the catalogue names.
     named: usize,
@@ -71,7 +71,7 @@ async fn open(data: &Path, node: NodeId) -> Disk {
     Disk { node, catalogue, replicas, partitions, groups }
 }
 
-/// Opens every disk and compares it with the catalogue, and the catalogues with each other.
+/// Opens every disk, compares the disk with the catalogue, and compares the catalogues with each other.
 pub(crate) async fn inspect(cluster: &Cluster) -> Disks {
     let mut disks = BTreeMap::new();
     for slot in &cluster.slots {

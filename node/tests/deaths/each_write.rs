@@ -62,7 +62,8 @@ fn at_first(point: &str) -> Option<Fault> {
     Some(Fault { point: point.to_owned(), n: 1 })
 }
 
-/// Checks that each kind of command and of membership change has a fault point; a kind without one would not be covered.
+/// Checks that each kind of command and of membership change has a fault point; a kind without a fault point would not be
+/// covered by any run.
 fn every_write_has_a_point(calm: &Done) {
     let times = |point: &str| calm.reached.iter().map(|reached| reached.of(point)).sum::<u64>();
     for kind in Kind::NAMES {

@@ -1,5 +1,5 @@
-//! Distributes deaths over runs. A run has one death per phase; a death that a phase does not reach, because of the death in an
-//! earlier phase, is repeated in another run.
+//! Distributes deaths over runs. A run has one death per phase; a death is repeated in another run when the phase does
+//! not reach the fault point because of the death in an earlier phase.
 
 use super::script::{self, Done, Faults, PHASES};
 use crate::harness::points::{Fault, Reached};

@@ -1,4 +1,4 @@
-//! [`Writer`]: appends to one stream without end, each time with the last acknowledged revision as the expected one.
+//! [`Writer`]: appends to a stream without end; the expected revision is always the last acknowledged revision.
 
 use crate::common::{PATIENCE, until};
 use std::{

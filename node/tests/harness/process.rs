@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Pause before a restart, as the kubelet makes one.
+/// Pause before a restart, like the back-off of the kubelet.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Exit code of a node whose data was retired.
 pub(crate) const RETIRED: i32 = 75;

@@ -1,4 +1,4 @@
-//! Deadlines: an expired deadline has a reason of its own, and the answer under a short deadline is true afterwards.
+//! Deadlines: an expired deadline has a specific reason, and answers under a short deadline remain true afterwards.
 
 use super::node::Node;
 use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 const WRITERS: usize = 4;
 const ROUNDS: usize = 5;
-/// Batches acknowledged in a round before it is cut short.
+/// Acknowledged batches in a round before the node is killed.
 const BATCHES: usize = 60;
 
 fn event(n: usize) -> v1::NewEvent {

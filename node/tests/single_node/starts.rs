@@ -209,7 +209,7 @@ mount --rbind "$dir/dev" /dev
 exec "$@"
 "#;
 
-/// A serve in mounts of its own, as in a container; `None` where this user may not make them.
+/// Starts a node in a separate mount namespace, as in a container; `None` where this user may not create mount namespaces.
 async fn contained(dir: &Path, args: &[String]) -> Option<(Refused, String)> {
     let unshare = || {
         let mut command = clean(Command::new("unshare"));
