@@ -216,7 +216,7 @@ fn streams(member: &Hosted, events: &[RecordedEvent]) -> Result<(), String> {
     Ok(())
 }
 
-/// Fails for a replica of a former member.
+/// Fails the run when a node still has a replica of a former member.
 pub fn nothing_left_behind(world: &World, hosts: &Hosts) {
     let roster = lock(&world.invariants).roster.clone();
     for host in &hosts.0 {

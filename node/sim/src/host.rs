@@ -190,8 +190,8 @@ impl Host {
         }
     }
 
-    /// Opens the state database after the database of the previous start is closed. Otherwise the unsynced content of memory
-    /// would survive the crash.
+    /// Opens the state database after the database of the previous start is closed. Otherwise content of memory would
+    /// survive the crash.
     async fn open_db(&self) -> io::Result<Arc<StateDb>> {
         let last = lock(&self.last_db).clone();
         for _ in 0..DROP_TURNS_MAX {

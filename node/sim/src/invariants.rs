@@ -30,7 +30,7 @@ pub struct Invariants {
     pub acknowledged: Vec<Acknowledged>,
     /// Refused events, which must never appear.
     pub refused: BTreeSet<EventId>,
-    /// Voters and their nodes, the part of a catalogue.
+    /// Voters and their nodes, in place of a catalogue.
     pub roster: BTreeMap<ReplicaId, NodeId>,
     leaders: BTreeSet<(u64, ReplicaId)>,
     chosen: BTreeMap<u64, (LogId, u32)>,

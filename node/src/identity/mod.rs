@@ -3,7 +3,7 @@
 //! The identity is a marker file in the data directory, written aside, synced and renamed, with a checksum and a format
 //! version. These directories are refused:
 //!
-//! - a directory of another program;
+//! - a directory with files of another program;
 //! - a directory with an unknown format;
 //! - a damaged directory;
 //! - a directory in use by another process.
