@@ -75,14 +75,17 @@ charts: tools ## the charts as packages: taffrail-VERSION.tgz, taffrail-crds-VER
 	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps tools lint docs ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing: 5 minutes from nothing
+check: deps tools lint docs build ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing: 5 minutes from nothing
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh
 	@shellcheck -x scripts/*.sh scripts/tests/*.sh charts/*.sh .ci/run
 	@scripts/tests/up_test.sh
 	@scripts/paths.sh
+	@scripts/documented-commands.py
+	@scripts/language.py
 	@scripts/walls.py
+	@scripts/machete.sh
 	@scripts/licences.py
 	@scripts/notices.py --check
 

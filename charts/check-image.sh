@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Checks that the Containerfile makes the image that scripts/image.sh makes: the same packages, user, paths, command, label
-# and way to build; and that the charts run it as that user. Reads the files only; needs no container engine.
+# Checks that the Containerfile and scripts/image.sh make the same image (packages, user, paths, command, label, build), and
+# that the charts run the image as its user. Only reads the files; needs no container engine.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 container=${1:-$here/Containerfile} script=$here/scripts/image.sh
 passed=0 failed=0
 
-# same NAME ONE OTHER: both say the same, and something at all.
+# same NAME FIRST SECOND: passes if both values are equal and not empty.
 same() {
   if [ -n "$2" ] && [ "$2" = "$3" ]; then
     passed=$((passed + 1))
     echo "ok   $1: $2"
   else
     failed=$((failed + 1))
-    echo "FAIL $1: '$2' is not '$3'" >&2
+    echo "FAIL $1: '$2' and '$3' differ or are empty" >&2
   fi
 }
-# first PATTERN FILE: the first capture of a pattern (sed -E, without @).
+# first PATTERN FILE: prints the first capture of a pattern (sed -E, without @).
 first() { sed -nE "s@.*$1.*@\1@p" "$2" | head -n 1; }
-# both NAME PATTERN: the first capture of one pattern in both files.
+# both NAME PATTERN: passes if the first captures of the pattern in both files are equal.
 both() { same "$1" "$(first "$2" "$script")" "$(first "$2" "$container")"; }
-# quoted words of a JSON list, in order
+# words: prints the words of a JSON list, in order.
 words() { tr -d '[]",'; }
 
 both "packages" 'packages="([^"]+)"'
@@ -39,11 +39,11 @@ same "entry point" "$(first "--entrypoint '(\[\])'" "$script")" "$(first '^ENTRY
 same "command" "$(first '--cmd ([^ ]+)' "$script")" "$(first '^CMD (.+)$' "$container" | words)"
 same "mode of the binaries" "$(first '--chmod ([0-9]+)' "$script")" "$(first '--chmod=([0-9]+) ' "$container")"
 same "binaries" "$(first 'for b in ([a-z -]+); do strip' "$script")" "$(first 'for b in ([a-z -]+); do strip' "$container")"
-same "what is left out" \
+same "directories left out" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$script" | sort | tr '\n' ' ')" \
   "$(grep -oE '/usr/share/(doc|man|locale|lintian)' "$container" | sort | tr '\n' ' ')"
 both "copyright files that stay" '(-type f ! -name copyright -delete)'
-both "licences that they refer to" '(cp -r /usr/share/common-licenses) '
+both "licences named in the copyright files" '(cp -r /usr/share/common-licenses) '
 both "list of packages" '>"[^ ]*(/var/lib/dpkg/status\.d/\$\(dpkg-deb -f)'
 both "notices" 'scripts/notices\.py [^ ]*/(doc/THIRD-PARTY\.txt)'
 both "place of the notices" '/doc/?"? (/usr/share/doc/taffrail/)'
@@ -52,12 +52,12 @@ same "cargo with the archive of RocksDB" "$(first '^CARGO := ([a-z/.]+)$' "$here
 same "crates" "$(first 'build --release (-p [a-z -]+) --bins' "$here/Makefile")" \
   "$(first 'build --locked --release (-p [a-z -]+) --bins' "$container")"
 
-# The last stage is from scratch, as in the script; and the pods of the charts have the user of the image.
+# The last stage is from scratch, as in the script, and the pods of the charts have the user of the image.
 same "base" "scratch" "$(sed -nE 's/^FROM ([^ ]+).*/\1/p' "$container" | tail -n 1)"
 same "user of the charts" "$(first '--user ([0-9]+):' "$script")" \
   "$(grep -rhoE 'runAsUser: [0-9]+' "$here/charts/taffrail/templates" | sort -u | awk '{print $2}')"
 
-# Every package that is installed for building is one that scripts/deps.sh knows; gcc comes with g++.
+# scripts/deps.sh lists every package that the build stage installs. The package g++ brings gcc.
 for package in $(first '--no-install-recommends ([a-z0-9+ -]+) && ' "$container"); do
   same "build package" "$package" "$("$here/scripts/deps.sh" --list | awk -v want="$package" '$2 == want {print $2; exit}')"
 done

@@ -1,4 +1,4 @@
-//! Compiles the protos with a parser in Rust, so that no protoc is needed.
+//! Compiles the `.proto` files with protox, a parser in Rust, so the build needs no `protoc`.
 use std::path::PathBuf;
 
 const FILES: &[&str] = &[

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# cargo with the cached RocksDB archive: linking it takes seconds, compiling it takes minutes.
+# Runs cargo with the cached RocksDB archive. Linking the archive takes seconds; compiling RocksDB takes minutes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-# make's job server is for make's own jobs; cargo would share its few slots
+# Hides make's job server from cargo, which would otherwise share the few job slots of make.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 case "${1:-}" in
   fmt | metadata) ;;
@@ -11,8 +11,8 @@ case "${1:-}" in
     export ROCKSDB_LIB_DIR ROCKSDB_STATIC=1
     ;;
 esac
-# Dependencies are shared between checkouts; our own crates must not be: cargo names them by their path inside the
-# workspace, so it would take another checkout's build of them for this one's.
+# Checkouts may share built dependencies, but not the crates of the workspace: cargo identifies a workspace crate by its
+# path inside the workspace, so a build of another checkout would be mistaken for a build of this checkout.
 root=$(cd "$here/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ]; then
@@ -21,7 +21,7 @@ if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ]; then
     mapfile -t ours < <(jq -r '.packages[] | "--package", .name' <<<"$metadata")
     cargo clean -q --manifest-path "$root/Cargo.toml" "${ours[@]}"
   fi
-  # Also in a directory that is made just now: else the second call would take its own first build for another checkout's.
+  # Also recorded for a new directory; otherwise the second call would discard the first build of the same checkout.
   mkdir -p "$target"
   echo "$root" >"$target/.checkout"
 fi

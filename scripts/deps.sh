@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that building Taffrail and running its local Kubernetes need: only missing packages, and nothing
-# when all are present. Where packages cannot be installed (not root, no apt-get), prints one line for each missing thing.
-#   deps.sh            installs
-#   deps.sh --build    installs only what compiling Taffrail needs, for `make single`
-#   deps.sh --check    only reports; exit code 1 when something is missing
-#   deps.sh --list     prints check, package and purpose of every line, separated by tabs
+# Installs the missing Debian packages for building Taffrail and running its local Kubernetes. If packages cannot be installed
+# (not root, no apt-get), prints one line for each missing prerequisite.
+#   deps.sh            installs all missing packages
+#   deps.sh --build    installs only the packages for compiling Taffrail, for `make single`
+#   deps.sh --check    reports missing prerequisites without installing; exit code 1 if any is missing
+#   deps.sh --list     prints check, package and purpose of every prerequisite, separated by tabs
 #
-# A check looks for the thing itself and not for an entry of dpkg's database: it then also holds on other systems and for
-# programs that were installed by hand. A check that begins with @ is a function below, wherever a file of the right name can
-# be something else. `make fresh-root` proves the list: on a minimal Debian 12 it uses every line for its purpose.
-# The commands of coreutils, findutils, grep, sed, awk, tar and gzip are on every system and are not listed.
+# A check looks for the program or file itself, not for an entry in dpkg's database, so a check also works on other systems and
+# for programs installed by hand. A check that begins with @ is a function below, for cases where a file of the right name may be
+# a different program. `make fresh-root` tests the list: on a minimal Debian 12, every prerequisite is used for its purpose.
+# Commands of coreutils, findutils, grep, sed, awk, tar and gzip exist on every system and are not listed.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -55,8 +55,8 @@ openssl                  openssl           certificates in tests
 shellcheck               shellcheck        checking the scripts
 '
 
-# The libraries that bindgen can load, by the rules of the crate clang-sys: libclang.so, libclang-N.so and their versions, in
-# LIBCLANG_PATH alone if it is set, else in the places below. libclang-cpp is another library, which LLVM packages bring along.
+# Prints the libraries that bindgen can load, by the rules of the crate clang-sys: libclang.so, libclang-N.so and versioned names.
+# LIBCLANG_PATH, if set, replaces the default folders below. libclang-cpp is a different library of the LLVM packages.
 libclang_candidates() {
   local directories directory file
   if [ -n "${LIBCLANG_PATH:-}" ]; then
@@ -68,19 +68,19 @@ libclang_candidates() {
   fi
   for directory in "${directories[@]}"; do
     for file in "$directory"/libclang.so* "$directory"/libclang-*.so*; do
-      # a pattern may match nothing, a link may lead nowhere, and a linker script is no library
+      # Excludes unmatched patterns, dangling links and linker scripts.
       if [ -s "$file" ] && [[ $file != *-cpp.* ]] && head -c 4 "$file" | grep -q ELF; then readlink -f "$file"; fi
     done
   done
 }
 
-# The major version of the library that bindgen takes: the highest.
+# Prints the major version of the library that bindgen loads, the highest version.
 libclang_version() { libclang_candidates | sed -nE 's/.*libclang(-|\.so\.)([0-9]+).*/\2/p' | sort -n | tail -n 1; }
 
 libclang() { [ -n "$(libclang_candidates)" ]; }
 
-# stddef.h and its like belong to the compiler: the library looks for those of its own version, and bindgen passes it those of
-# a clang on PATH.
+# Checks for the headers that belong to the compiler, such as stddef.h. The library searches for headers of its own version, and
+# bindgen adds the headers of a clang on PATH.
 clang_headers() {
   local version
   if type -P clang >/dev/null && [ -e "$(clang -print-resource-dir)/include/stddef.h" ]; then return; fi
@@ -90,7 +90,7 @@ clang_headers() {
     compgen -G "/usr/lib*/llvm*/lib*/clang/${version:-*}.*/include/stddef.h"
 }
 
-# The bundles in which cargo and Go look for the certificates of public authorities.
+# Checks the certificate bundles that cargo and Go read.
 certificates() {
   local bundle
   for bundle in "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
@@ -100,7 +100,7 @@ certificates() {
   return 1
 }
 
-# The directories and plugins that the local Kubernetes looks for.
+# Checks the folders and plugins that the local Kubernetes uses.
 cni_plugins() {
   local directory
   for directory in /usr/lib/cni /opt/cni/bin /usr/libexec/cni; do
@@ -110,10 +110,10 @@ cni_plugins() {
   return 1
 }
 
-# busybox has an `ip` that prints no JSON.
+# The `ip` command of busybox does not count, because it cannot print JSON.
 iproute2() { ip -V 2>/dev/null | grep -q iproute2; }
 
-# The images of the tests hold nothing but busybox: it has to run without a C library beside it.
+# The test images contain only busybox, so busybox must run without a C library.
 static_busybox() { type -P busybox >/dev/null && ! ldd "$(type -P busybox)" 2>/dev/null | grep -q '=>'; }
 
 promtool() { command promtool --version 2>/dev/null | grep -q '^promtool, version'; }
@@ -127,8 +127,8 @@ present() {
     @iproute2) iproute2 ;;
     @static-busybox) static_busybox ;;
     @promtool) promtool ;;
-    @*) echo "deps: no check is named $1" >&2; exit 2 ;;
-    # a file on PATH: `command -v` would take the shell's own `kill` for the program
+    @*) echo "deps: the list names the check $1, which does not exist" >&2; exit 2 ;;
+    # Searches PATH, because `command -v` would find the builtin `kill` of the shell.
     *) type -P "$1" ;;
   esac >/dev/null
 }
@@ -168,12 +168,12 @@ if [ "${1:-}" = --check ]; then
 fi
 if ! type -P apt-get >/dev/null; then
   explain "$missing"
-  echo "deps: this is not a Debian-like system (no apt-get): install the above with its package manager" >&2
+  echo "deps: this system has no apt-get; install the prerequisites above with its own package manager" >&2
   exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
   explain "$missing"
-  echo "deps: not root: run 'sudo $0' to install them" >&2
+  echo "deps: installing packages needs root; run 'sudo $0'" >&2
   exit 1
 fi
 

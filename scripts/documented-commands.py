@@ -3,26 +3,27 @@
 
     documented-commands.py [--taffrail BINARY] [--sim BINARY] [--list]
 
-A block is PARSED: nothing in it is executed. For each command of the block:
-  make        the targets exist, and the Makefile or its scripts read each VARIABLE=value.
+A block is parsed, and its commands are not executed. Rules for each command of a block:
+  make        the targets exist, and the Makefile or a script reads each VARIABLE=value.
   taffrail, taffrail-sim
-              the binary accepts the command line followed by --help; its parser refuses unknown commands and flags, and
-              values that are malformed. Missing arguments are not noticed. Needs the debug binaries (`make build`).
+              the binary accepts the command line followed by --help. The parser refuses unknown commands and flags, and
+              malformed values, but does not detect missing arguments. Needs the debug binaries (`make build`).
   cargo       the package of -p and the target of --example, --test, --bin and --bench exist.
   helm        charts exist, and the chart has the values of --set.
-  kubectl     files of -f exist, JSON of -p is JSON; a command after `--` is checked by its own rule.
-  grpcurl     the method exists in the .proto files; the JSON of -d has only fields of its message, with fitting values.
-  xargs       the command that it runs is checked by its own rule.
+  kubectl     files of -f exist, and the value of -p is valid JSON. The rule of the command after `--` applies to that command.
+  grpcurl     the method exists in the .proto files, and the JSON of -d has only fields of the request, with valid values.
+  xargs       the rule of the command started by xargs applies.
   podman, docker
               the build folder has a Containerfile.
   git, eval, export, curl, less, jq, head, tail, tee, cd, ls
-              accepted as they are.
-Any other command is an error, so that no command escapes a rule.
+              accepted without further checks.
+Any other command is an error, so that every command is covered by a rule.
 
-A comment in the line before a block says more about it:
-  <!-- run by: PATH [words] -->   the block is also RUN: PATH (a test, a script, an example) contains the words.
-  <!-- from: PATH -->             the lines of the block, of any language, stand in PATH in this order, indentation aside.
-`--list` prints each block and whether it is only parsed, or run, and by whom.
+A comment in the line before a block adds a rule for the block:
+  <!-- run by: PATH [words] -->   a test, script or example executes the block: the file PATH must contain the words.
+  <!-- from: PATH -->             the block, in any language, is an excerpt: PATH contains its lines in this order, apart from
+                                  indentation.
+`--list` prints all blocks, and for each block the file that executes the block, if any.
 """
 import argparse
 import base64
@@ -44,7 +45,7 @@ ASSIGNMENT = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*=")
 
 
 class Wrong(Exception):
-    """A documented command that cannot work, or a check that cannot be made."""
+    """A documented command is wrong, or a check is impossible."""
 
 
 def read(path):
@@ -87,11 +88,11 @@ def blocks_of(page):
         elif stripped:
             marks = {}
     if block is not None:
-        raise Wrong(f"{page}: the code block of line {block.line} has no end")
+        raise Wrong(f"{page}: the code block that starts in line {block.line} is not closed")
 
 
 def commands_of(block):
-    """Yields (offset, words) of each simple command; a `$(...)` or a redirection stays a word."""
+    """Yields (offset, words) of each simple command; a `$(...)` or a redirection counts as a word."""
     text, start = "", 0
     for offset, line in enumerate(block.lines):
         start = offset if not text else start
@@ -104,7 +105,7 @@ def commands_of(block):
         try:
             words = list(lexer)
         except ValueError:
-            # An open quote: the command goes on in the next line.
+            # An open quote: the command continues in the next line.
             text += "\n"
             continue
         text, command = "", []
@@ -116,7 +117,7 @@ def commands_of(block):
             else:
                 command.append(word)
     if text:
-        raise Wrong(f"{block.where(start)}: the command has no end")
+        raise Wrong(f"{block.where(start)}: the command is incomplete at the end of the block")
 
 
 class Makefile:
@@ -135,11 +136,11 @@ class Makefile:
                 raise Wrong(f"make has no target {target}")
         for word in words[1:]:
             if ASSIGNMENT.match(word) and not re.search(rf"\b{word.split('=')[0]}\b", self.readers):
-                raise Wrong(f"neither the Makefile nor a script reads {word.split('=')[0]}")
+                raise Wrong(f"neither the Makefile nor a script reads the variable {word.split('=')[0]}")
 
 
 class Protos:
-    """Services and messages of the .proto files; knows as much of the language as these files use."""
+    """Services and messages of the .proto files. The parser supports only the language features used by these files."""
 
     SCALARS = {
         "double", "float", "int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64", "bool", "string",
@@ -153,12 +154,12 @@ class Protos:
                 if name.endswith(".proto"):
                     self.parse(read(os.path.join(folder, name)))
         if not self.methods:
-            raise Wrong("proto/ holds no service")
+            raise Wrong("the folder proto/ contains no service")
 
     def parse(self, text):
         text = re.sub(r"//[^\n]*", "", text)
         package = re.search(r"^package ([\w.]+);", text, re.M).group(1)
-        # One word or sign at a time; `scope` is the stack of open braces.
+        # Processes one token at a time; `scope` is the stack of open braces.
         tokens, scope, at = re.findall(r'"[^"]*"|[\w.]+|[{};=<>(),\[\]-]', text), [], 0
         while at < len(tokens):
             token = tokens[at]
@@ -223,7 +224,7 @@ class Protos:
                 raise Wrong(f"{place}: {message} has no field {key}; it has {', '.join(fields) or 'none'}")
             kind, repeated, oneof, package = fields[name]
             if oneof and chosen.setdefault(oneof, name) != name:
-                raise Wrong(f"{place}: {chosen[oneof]} and {name} exclude each other")
+                raise Wrong(f"{place}: {chosen[oneof]} and {name} are mutually exclusive")
             if repeated and not isinstance(entry, list):
                 raise Wrong(f"{place}.{key} must be a list")
             for item in entry if repeated else [entry]:
@@ -263,7 +264,7 @@ class Checker:
         if rule:
             rule(words)
         elif words[0] not in ACCEPTED:
-            raise Wrong(f"no rule of scripts/documented-commands.py covers the command {words[0]}")
+            raise Wrong(f"the command {words[0]} has no rule; add a rule to scripts/documented-commands.py")
 
     def check_make(self, words):
         self.makefile.check(words)
@@ -272,7 +273,7 @@ class Checker:
         binary = self.binaries[words[0]]
         if not binary or not os.access(binary, os.X_OK):
             raise Wrong(f"the binary {binary or words[0]} is missing: run `make build`")
-        # A redirection is the shell's, and a variable's value is not known: neither reaches the parser.
+        # A redirection belongs to the shell and is not passed to the binary.
         arguments = []
         for word in words[1:]:
             if re.match(r"[0-9]*[<>]", word):
@@ -280,7 +281,7 @@ class Checker:
             arguments.append(word)
         done = subprocess.run([binary, *arguments, "--help"], capture_output=True, text=True)
         if done.returncode:
-            raise Wrong(f"{words[0]} refuses the command line: {' '.join(done.stderr.split())}")
+            raise Wrong(f"{words[0]} rejects the command line: {' '.join(done.stderr.split())}")
 
     check_taffrail_sim = check_taffrail
 
@@ -302,7 +303,7 @@ class Checker:
         for word in words[1:]:
             if word.startswith("charts/"):
                 if not os.path.exists(os.path.join(ROOT, word, "Chart.yaml")):
-                    raise Wrong(f"{word} is no chart")
+                    raise Wrong(f"{word} contains no Helm chart")
                 chart = word
         values = [words[at + 1] for at, word in enumerate(words[:-1]) if word in ("--set", "--set-string")]
         for value in (pair for joined in values for pair in joined.split(",")):
@@ -326,7 +327,7 @@ class Checker:
                 try:
                     json.loads(following)
                 except ValueError as error:
-                    raise Wrong(f"the patch is no JSON: {error}") from None
+                    raise Wrong(f"the patch is not valid JSON: {error}") from None
 
     def check_grpcurl(self, words):
         body, rest, at = {}, [], 1
@@ -339,11 +340,11 @@ class Checker:
                     try:
                         body = json.loads(words[at + 1])
                     except ValueError as error:
-                        raise Wrong(f"the body is no JSON: {error}") from None
+                        raise Wrong(f"the body is not valid JSON: {error}") from None
                 at += 2
                 continue
             if word.startswith("-") and word not in ("-plaintext", "-emit-defaults"):
-                raise Wrong(f"grpcurl's flag {word} is not known to this check")
+                raise Wrong(f"the flag {word} of grpcurl has no rule; add a rule to scripts/documented-commands.py")
             if not word.startswith("-"):
                 rest.append(word)
             at += 1
@@ -377,7 +378,7 @@ def packages():
 def check_marks(block):
     for kind, (path, words) in block.marks.items():
         if not os.path.exists(os.path.join(ROOT, path)):
-            raise Wrong(f"{block.where()}: '{kind}: {path}' names no file")
+            raise Wrong(f"{block.where()}: '{kind}: {path}' names a file that does not exist")
         text = read(path)
         if kind == "run by" and words and words not in text:
             raise Wrong(f"{block.where()}: {path} does not contain {words!r}")
@@ -385,12 +386,12 @@ def check_marks(block):
             source = iter([line.strip() for line in text.split("\n")])
             for offset, line in enumerate(block.lines):
                 if line.strip() and line.strip() not in source:
-                    raise Wrong(f"{block.where(offset)}: {path} lacks this line, or has it elsewhere: {line.strip()}")
+                    raise Wrong(f"{block.where(offset)}: {path} does not contain this line, or not in this order: {line.strip()}")
 
 
 def main():
     target = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-    parser = argparse.ArgumentParser(description="Checks the commands that pages tell their readers to run.")
+    parser = argparse.ArgumentParser(description="Checks the commands in the documentation.")
     parser.add_argument("--taffrail", default=os.path.join(target, "debug", "taffrail"))
     parser.add_argument("--sim", default=os.path.join(target, "debug", "taffrail-sim"))
     parser.add_argument("--list", action="store_true", help="print each block and whether it is parsed or run")
@@ -423,7 +424,7 @@ def main():
     for problem in problems:
         print(f"documented-commands: {problem}", file=sys.stderr)
     if not commands:
-        print("documented-commands: the pages hold no commands", file=sys.stderr)
+        print("documented-commands: no commands found in the pages", file=sys.stderr)
         return 2
     return 1 if problems else 0
 

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# Sourced by up.sh, down.sh and env.sh: the cluster named `taffrail` in a container engine, made by kind or k3d.
-# No other cluster is touched, and neither is the user's kubeconfig: every command gets the file $engine_kubeconfig as its own.
-#   $engine_state/current    where the last `make up` went: kind, k3d or local
-#   $engine_state/made       "TOOL ENGINE", when `make up` itself created the cluster; `make down` removes only such a cluster
+# Functions for the cluster named `taffrail` in a container engine, created by kind or k3d. Sourced by up.sh, down.sh and env.sh.
+# No command changes another cluster or the kubeconfig of the user: all commands use the file $engine_kubeconfig.
+#   $engine_state/current    kind of cluster of the last `make up`: kind, k3d or local
+#   $engine_state/made       "TOOL ENGINE", if `make up` created the cluster; `make down` removes only such a cluster
 engine_cluster=taffrail
 engine_state=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}/up
 engine_kubeconfig=$engine_state/kubeconfig
 
-# Prints the container engine that answers: docker before podman.
+# Prints the first container engine that answers: docker, then podman.
 engine_that_answers() {
   local engine
   for engine in docker podman; do
@@ -19,7 +19,7 @@ engine_that_answers() {
   return 1
 }
 
-# Sets cluster (local, existing, kind or k3d) and engine from the variable CLUSTER; without it, what the machine offers.
+# Sets `cluster` (local, existing, kind or k3d) and `engine` from the variable CLUSTER, or, if unset, from the installed tools.
 choose_cluster() {
   cluster=${CLUSTER:-} engine=""
   case $cluster in
@@ -29,7 +29,7 @@ choose_cluster() {
   esac
   if [ -z "$cluster" ]; then
     cluster=local
-    # k3d speaks to docker only
+    # k3d supports only docker.
     if [ "$engine" = docker ] && type -P k3d >/dev/null; then cluster=k3d; fi
     if [ -n "$engine" ] && type -P kind >/dev/null; then cluster=kind; fi
     if [ "$cluster" = local ]; then engine=""; fi
@@ -39,7 +39,7 @@ choose_cluster() {
   [ -n "$engine" ] || { echo "up: CLUSTER=$cluster, but neither 'docker info' nor 'podman info' answers within 5 s" >&2; return 1; }
 }
 
-# kind and k3d with our kubeconfig and the engine: in_engine TOOL ENGINE ARGUMENTS...
+# in_engine TOOL ENGINE ARGUMENTS...: runs kind or k3d with the engine and the separate kubeconfig.
 in_engine() {
   local tool=$1 engine=$2
   shift 2
@@ -54,14 +54,14 @@ engine_has_cluster() {
   esac
 }
 
-# Creates the cluster or takes the one that is there, and writes its kubeconfig: engine_up TOOL ENGINE
+# engine_up TOOL ENGINE: creates or reuses the cluster, and writes the kubeconfig.
 engine_up() {
   mkdir -p "$engine_state"
   if engine_has_cluster "$@"; then
-    echo "up: the cluster $engine_cluster is there already" >&2
+    echo "up: the cluster $engine_cluster exists already and is reused" >&2
     if [ "$1" = k3d ]; then in_engine "$@" cluster start "$engine_cluster"; fi
   else
-    # before the creation: a cluster that is half made is ours too
+    # Recorded before the creation, so that `make down` also removes a partly created cluster.
     echo "$*" >"$engine_state/made"
     case $1 in
       kind) in_engine "$@" create cluster --name "$engine_cluster" --wait 3m --config - <<TEXT
@@ -86,12 +86,12 @@ TEXT
   chmod 600 "$engine_kubeconfig"
 }
 
-# Copies an image of the engine to the nodes of the cluster: engine_load TOOL ENGINE IMAGE
+# engine_load TOOL ENGINE IMAGE: copies an image of the engine to the nodes of the cluster.
 engine_load() {
   local tool=$1 engine=$2 image=$3 archive=$engine_state/image.tar
   case $tool in
     k3d) in_engine "$tool" "$engine" image import "$image" --cluster "$engine_cluster" ;;
-    # `kind load docker-image` asks docker, also when the nodes are containers of podman
+    # `kind load docker-image` requires docker even if the nodes are podman containers.
     kind)
       rm -f "$archive"
       "$engine" save -o "$archive" "$image"
@@ -101,7 +101,7 @@ engine_load() {
   esac
 }
 
-# Removes the cluster if `make up` created it.
+# Removes the cluster, but only if `make up` created the cluster.
 engine_down() {
   local tool engine
   if [ ! -e "$engine_state/made" ]; then

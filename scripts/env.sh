@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the export line for eval "$(make -s env)": the kubeconfig of the cluster that `make up` uses, and PATH with its tools.
+# Prints the export line for `eval "$(make -s env)"`: the kubeconfig of the cluster of `make up`, and PATH with the tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/engine.sh
@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 tools=${1:?directory of kubectl and helm}
 case $(cat "$engine_state/current" 2>/dev/null) in
   kind | k3d) kubeconfig=$engine_kubeconfig ;;
-  *) kubeconfig=$("$CARGO_TARGET_DIR/debug/localkube" kubeconfig) || { echo "env: no cluster is up; run 'make up'" >&2; exit 1; } ;;
+  *) kubeconfig=$("$CARGO_TARGET_DIR/debug/localkube" kubeconfig) || { echo "env: no cluster of 'make up' is running; run 'make up'" >&2; exit 1; } ;;
 esac
 echo "export KUBECONFIG=$kubeconfig PATH=$tools:$CARGO_TARGET_DIR/debug:\$PATH"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# The second half of scripts/fresh-root.sh, run in the minimal Debian: shows that a bare system lacks what deps.sh says and that
-# relatives of a package do not satisfy its check, installs with deps.sh, and uses each thing of the list for its purpose.
-# The function use_NAME is the use of the line NAME; a line without a function is an error.
+# Part of scripts/fresh-root.sh that runs inside the minimal Debian. Verifies that:
+#   - a bare system lacks exactly the prerequisites that deps.sh reports,
+#   - related packages do not satisfy a check by mistake,
+#   - deps.sh installs all prerequisites, and every prerequisite works for its purpose.
+# The function use_NAME uses the prerequisite NAME; a prerequisite without a function is an error.
 set -euo pipefail
 deps=/src/scripts/deps.sh
 work=/mnt/plain
@@ -30,7 +32,7 @@ use_ar() {
   ./seven-again || [ $? -eq 7 ]
 }
 use_strip() { use_gxx && strip -o name-stripped name && [ "$(./name-stripped)" = b ] && [ "$(stat -c %s name-stripped)" -lt "$(stat -c %s name)" ]; }
-# The bindings of a header that needs a header of the compiler, made by the version of bindgen that builds RocksDB.
+# Generates bindings of a header that includes a compiler header, with the version of bindgen that RocksDB uses.
 use_libclang() {
   local version
   version=$(awk '$1 == "name" { found = $3 == "\"bindgen\"" } found && $1 == "version" { gsub(/"/, "", $3); print $3; exit }' /src/Cargo.lock)
@@ -86,7 +88,7 @@ use_kill() {
   wait "$process" || status=$?
   [ "$status" -eq 137 ]
 }
-# An image from scratch, loaded by containerd, run by runc: what the local Kubernetes does with each pod.
+# Builds an image from scratch, loads the image with containerd and runs the image with runc, like the local Kubernetes.
 use_buildah() {
   local storage=(--root "$work/buildah" --runroot "$work/buildah-run" --storage-driver vfs) container
   container=$(buildah "${storage[@]}" from scratch)
@@ -141,7 +143,7 @@ use_openssl() {
     openssl verify -CAfile cert.pem cert.pem
 }
 use_shellcheck() {
-  # shellcheck disable=SC2016 # the argument of the script that is checked
+  # shellcheck disable=SC2016 # the argument belongs to the checked script
   printf '#!/bin/sh\necho "$1"\n' >good.sh && printf '#!/bin/sh\nif true; then\n' >bad.sh
   shellcheck good.sh && ! shellcheck bad.sh
 }
@@ -155,14 +157,14 @@ if [ -n "${1:-}" ]; then
   exit
 fi
 
-# 1. A bare system lacks exactly the lines whose package is not installed.
+# 1. A bare system lacks exactly the prerequisites whose package is not installed.
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 expected=$("$deps" --list | while IFS=$'\t' read -r check package _; do installed "$package" || echo "${check#@}"; done | sort)
 found=$(reported_missing)
-[ "$found" = "$expected" ] || { diff <(echo "$expected") <(echo "$found") || true; bad "a bare system: the left side should be missing, the right side is"; }
-say "a bare system lacks $(wc -l <<<"$found") of $("$deps" --list | wc -l) things"
+[ "$found" = "$expected" ] || { diff <(echo "$expected") <(echo "$found") || true; bad "a bare system: expected missing prerequisites (left) differ from reported ones (right)"; }
+say "a bare system lacks $(wc -l <<<"$found") of $("$deps" --list | wc -l) prerequisites"
 
-# 2. Relatives of a package do not satisfy its check.
+# 2. Related packages do not satisfy a check by mistake.
 quietly apt-get update -q
 install libclang-cpp14
 lacks libclang || bad "libclang-cpp14 alone satisfies the check of libclang"
@@ -174,24 +176,24 @@ lacks static-busybox || bad "busybox satisfies the check of busybox-static"
 quietly apt-get purge -y -q libclang1-14 busybox
 quietly apt-get autoremove -y -q
 dpkg -s libclang-cpp14 >/dev/null 2>&1 || install libclang-cpp14
-say "libclang-cpp14, libclang1-14 and busybox are told apart"
+say "the checks distinguish libclang-cpp14, libclang1-14 and busybox"
 
-# 3. deps.sh installs; a second run has nothing to do.
+# 3. deps.sh installs all prerequisites; a second run does nothing.
 "$deps"
 [ -z "$("$deps" 2>&1)" ] || bad "a second run of deps.sh does something"
 
-# 4. Each thing does its work.
+# 4. Every prerequisite works.
 used=0
 while IFS=$'\t' read -r check package _; do
   name=${check#@} name=${name//[-.]/_} name=use_${name//+/x}
   if ! declare -F "$name" >/dev/null; then
-    bad "$check ($package): no function $name uses it"
+    bad "$check ($package): the function $name, which uses the prerequisite, is missing"
     continue
   fi
   rm -rf "$work/use"
   mkdir -p "$work/use"
   status=0
-  # a process of its own: within a condition, bash ignores `set -e` in functions
+  # Runs in a separate process, because bash ignores `set -e` in functions that are part of a condition.
   "$0" "$name" </dev/null >"$work/use.log" 2>&1 || status=$?
   used=$((used + 1))
   if [ "$status" -eq 0 ]; then say "ok   $check ($package)"; else
@@ -200,9 +202,9 @@ while IFS=$'\t' read -r check package _; do
   fi
 done < <("$deps" --list)
 
-[ "$used" -eq "$("$deps" --list | wc -l)" ] || bad "only $used lines were used"
+[ "$used" -eq "$("$deps" --list | wc -l)" ] || bad "only $used prerequisites were used"
 
-# 5. The mounted toolchains work: deps.sh does not install Rust and Go.
+# 5. The mounted toolchains work. deps.sh does not install Rust and Go.
 echo 'package main; func main() { println("go") }' >go.go
 quietly env CGO_ENABLED=0 go run go.go || bad "Go does not compile"
 [ "$failed" -eq 0 ]

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Proves scripts/deps.sh on a minimal Debian 12: bootstraps one below the cache, runs deps.sh in it and uses every thing that the
-# list names (scripts/fresh-root-inside.sh). Takes about 4 minutes on two cores. Needs root and a Debian-like host.
-#   fresh-root.sh            removes what it made when all went well
-#   KEEP=1 fresh-root.sh     leaves it below $TAFFRAIL_CACHE/fresh-root; the next run then starts from the same base
-#   MIRROR=URL               where Debian comes from; without it, the sources of the host's apt
+# Tests scripts/deps.sh on a minimal Debian 12: bootstraps a root file system below the cache, runs deps.sh inside and uses every
+# prerequisite (scripts/fresh-root-inside.sh). Takes about 4 minutes on two cores. Needs root and a Debian-like host.
+#   fresh-root.sh            removes the root file system after success
+#   KEEP=1 fresh-root.sh     keeps the root file system below $TAFFRAIL_CACHE/fresh-root; the next run starts from the same base
+#   MIRROR=URL               Debian mirror; default: the sources of the host's apt
 #
-# Rust, Go and the crates of Cargo.lock are the host's, mounted read-only (crates below a layer that is thrown away), as are the
-# checkout and the name servers; sources and proxies of apt are copied from the host's configuration. Nothing of the host enters
-# the repository, and nothing is written to it. debootstrap is installed when it is missing: only this script uses it.
+# The host's Rust, Go, crates of Cargo.lock, checkout and resolv.conf are mounted read-only (the crates below a temporary writable
+# layer). Sources and proxies of apt are copied from the host's configuration. The script writes nothing to the checkout.
+# debootstrap is installed if missing, because only this script uses debootstrap.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suite=bookworm
@@ -19,9 +19,9 @@ fail() { say "$*"; exit 1; }
 # shellcheck source=scripts/step.sh
 . scripts/step.sh
 
-# The sources of the host's apt that serve this Debian: URI, suite and component, one per line.
+# Prints the apt sources of the host for this Debian release: URI, suite and component, one source per line.
 host_sources() {
-  # shellcheck disable=SC2016 # apt expands these
+  # shellcheck disable=SC2016 # apt expands the variables
   apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
     awk -v suite="$suite" '$2 ~ "^" suite "(-updates|-security)?$" && $3 == "main"' | sort -u
 }
@@ -38,7 +38,8 @@ configure_apt() {
   apt-config dump | grep -E '^Acquire::(http|https|ftp)::' >"$root/etc/apt/apt.conf.d/99host" || true
 }
 
-# In a mount namespace of its own, where everything disappears with the last process: mounts the host's things and enters.
+# Mounts the folders of the host and enters the root file system. Runs in a separate mount namespace, so that all mounts disappear
+# with the last process.
 enter() {
   mount -t overlay overlay -o "lowerdir=$base,upperdir=$run/upper,workdir=$run/work" "$root"
   configure_apt
@@ -46,7 +47,7 @@ enter() {
   mount --rbind /sys "$root/sys"
   mount --rbind /dev "$root/dev"
   mount -t tmpfs tmpfs "$root/run"
-  # containers need a directory that is no overlay
+  # Containers need a folder that is not on an overlay.
   mkdir -p "$run/plain" "$root/mnt/plain"
   mount --bind "$run/plain" "$root/mnt/plain"
   mkdir -p "$root/src" "$root/opt/rust" "$root/opt/go" "$root/root/.cargo/registry"
@@ -61,7 +62,7 @@ $(go env GOROOT) opt/go
 $(realpath /etc/resolv.conf) etc/resolv.conf"
   mount -t overlay overlay -o "lowerdir=${CARGO_HOME:-$HOME/.cargo}/registry,upperdir=$run/crates,workdir=$run/crates-work" "$root/root/.cargo/registry"
   mkdir -p "$root/.host"
-  # pivot_root and not chroot: runc has to change the root again, which a chroot forbids
+  # Uses pivot_root, because runc must change the root again, and the kernel forbids that inside a chroot.
   cd "$root"
   pivot_root . .host
   exec chroot . /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
@@ -74,24 +75,24 @@ mirror=${MIRROR:-$(awk -v suite="$suite" '$2 == suite { print $1; exit }' <<<"$s
 mirror=${mirror:-http://deb.debian.org/debian}
 if [ "${1:-}" = --enter ]; then enter; fi
 
-[ "$(id -u)" -eq 0 ] || fail "not root: namespaces and mounts need root"
+[ "$(id -u)" -eq 0 ] || fail "not root: namespaces and mounts need root; run the script as root"
 for program in rustc cargo go; do type -P "$program" >/dev/null || fail "$program is not on PATH"; done
 mkdir -p "$cache"
 exec 9>"$cache/lock"
-flock --nonblock 9 || fail "another run is going on"
+flock --nonblock 9 || fail "another run is in progress; wait for its end"
 if ! type -P debootstrap >/dev/null; then
   say "installing debootstrap"
   apt-get install -y -q --no-install-recommends debootstrap >"$cache/apt.log" 2>&1 || { tail -n 5 "$cache/apt.log" >&2; fail "apt-get failed"; }
 fi
-step "fresh-root: crates of Cargo.lock" "1 min, nothing when they are there" cargo fetch -q --locked
+step "fresh-root: crates of Cargo.lock" "1 min, 0 s when present" cargo fetch -q --locked
 [ -x "$base/bin/bash" ] || step "fresh-root: minimal Debian from $mirror" "1 min" bootstrap
 rm -rf --one-file-system "$run"
 mkdir -p "$root" "$run/upper" "$run/work" "$run/crates" "$run/crates-work"
-step "fresh-root: deps.sh and the use of every line" "3 min" \
+step "fresh-root: deps.sh and the use of every prerequisite" "3 min" \
   unshare --mount --propagation private --pid --fork --ipc --uts "$0" --enter
 if [ "${KEEP:-}" = 1 ]; then
-  say "kept: base in $base, changes of this run in $run/upper"
+  say "kept: the base in $base and the changes of this run in $run/upper"
 else
   rm -rf --one-file-system "$base" "$run"
 fi
-say "every line of scripts/deps.sh --list is usable on a minimal Debian 12"
+say "every prerequisite of scripts/deps.sh --list works on a minimal Debian 12"

@@ -1,15 +1,15 @@
 # shellcheck shell=bash disable=SC2154 # the caller sets the variables
-# Sourced by the scripts that build Go programs once into the cache (k8s-tools.sh, prometheus.sh). The caller sets:
-#   tool       its name, for messages
-#   module     the directory of go.mod
-#   sources    an array of the files, relative to it, that decide the binaries: go.mod, go.sum and own sources
-#   cache      where binaries, stamps and log go
-#   flags      an array of flags for `go build`
-#   packages   an associative array: the package of each command
-#   usual      the usual time of a complete build
-# go_build COMMAND... builds those commands that are missing or out of date and prints the directory of the binaries. Each command
-# has a stamp of everything that decides it, so a later call for more commands builds only the rest, and a call with nothing to
-# do costs nothing. Several calls at once are safe: the first builds, the others wait for it.
+# Builds Go programs from source into the cache. Sourced by k8s-tools.sh and prometheus.sh. The caller sets:
+#   tool       name of the caller, for messages
+#   module     folder of go.mod
+#   sources    array of the files that determine the binaries, relative to the module: go.mod, go.sum and local sources
+#   cache      folder for binaries, stamps and the log
+#   flags      array of flags for `go build`
+#   packages   associative array: package of each command
+#   usual      usual duration of a complete build
+# go_build COMMAND... builds missing and outdated commands and prints the folder of the binaries. The stamp of a command covers all
+# inputs of its build, so a call builds only outdated commands, and a call without outdated commands returns at once. Concurrent
+# calls are safe: later calls wait for the running build.
 # shellcheck source=scripts/step.sh
 . "$(dirname "${BASH_SOURCE[0]}")/step.sh"
 
@@ -25,13 +25,13 @@ out_of_date() {
   done
 }
 
-# The module names the Go that it needs; a Go that may fetch a newer one does so.
+# Checks that Go is installed and new enough for the module. Go may download a newer toolchain, if permitted.
 require_go() {
   command -v go >/dev/null || fail "Go is not installed; install Go 1.26 or newer (https://go.dev/dl) and run this again"
   (cd "$module" && go list -m >/dev/null 2>"$log") || fail "$(tail -n 1 "$log")"
 }
 
-# `go build -v` names each package that it compiles: the names go to the log, and a line now and then to the reader.
+# Reads the output of `go build -v`: writes all lines to the log, and reports every 250 compiled packages to standard error.
 show_progress() {
   awk -v log_file="$log" -v tool="$tool" '{ print >> log_file; fflush(log_file) }
     /^[a-z0-9._-]+(\/|$)/ { if (++n % 250 == 0) { print tool ":   " n " packages compiled"; fflush() } }' >&2
@@ -44,13 +44,13 @@ build_commands() {
   : >"$log"
   for command in "$@"; do wanted+=("${packages[$command]}"); done
   (cd "$module" && CGO_ENABLED=0 go build -v "${flags[@]}" -o "$fresh/" "${wanted[@]}") 2>&1 | show_progress || {
-    say "the build failed; its errors:"
+    say "the build failed with these errors:"
     grep -m 10 -E '(^|: )(error|fatal|undefined|cannot|no required module)|\.go:[0-9]+:[0-9]+:|checksum mismatch|no space left' "$log" >&2 || true
     say "the end of $log:"
     tail -n 15 "$log" >&2
     exit 1
   }
-  # A rename replaces each file whole: a cluster that runs the old binary keeps it, and nobody sees half a file.
+  # A rename replaces a binary atomically, and running processes keep the old binary.
   for command in "$@"; do
     package=${packages[$command]}
     mv -f "$fresh/$(basename "${package%/v[0-9]*}")" "$cache/bin/$command"
@@ -70,7 +70,7 @@ go_build() {
     missing=$(out_of_date "$@")
     if [ -n "$missing" ]; then
       require_go
-      # shellcheck disable=SC2086 # one word for each command
+      # shellcheck disable=SC2086 # one word per command
       step "$tool: ${missing//$'\n'/ } from source" "$usual" build_commands $missing
     fi
   fi

@@ -1,37 +1,37 @@
 #!/usr/bin/env bash
-# Packs the two binaries into one image from scratch plus a few Debian packages, without a container engine.
-# usage: image.sh BINARY_DIR ARCHIVE NAME:TAG      (a docker-archive; load it with any container tool)
+# Packs the two binaries and a few Debian packages into an image, without a base image and without a container engine.
+# usage: image.sh BINARY_DIR ARCHIVE NAME:TAG      (writes a docker-archive, which any container tool can load)
 set -euo pipefail
 bin=${1:?directory of the binaries}; archive=${2:?file to write}; name=${3:?image name with tag}
 cd "$(dirname "$0")/.."
 cache=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}
 command -v buildah >/dev/null || { echo "image: buildah is missing; run scripts/deps.sh" >&2; exit 1; }
 for b in taffrail taffrail-operator; do
-  [ -x "$bin/$b" ] || { echo "image: $bin/$b is missing; build it first" >&2; exit 1; }
+  [ -x "$bin/$b" ] || { echo "image: the binary $bin/$b is missing; run 'make build' first" >&2; exit 1; }
 done
-# The libraries that the binaries link to, the certificates of public authorities, and the package that holds the copyright
-# file of the libraries of GCC.
+# Shared libraries of the binaries, certificates of public authorities, and gcc-12-base, which contains the copyright file of the
+# GCC libraries.
 packages="libc6 libgcc-s1 libstdc++6 gcc-12-base ca-certificates"
 root="$cache/image-root-$(dpkg --print-architecture)-$(. /etc/os-release; echo "$VERSION_ID")"
-# The root is made again whenever this script changes.
+# Any change of this script causes a rebuild of the root file system.
 recipe=$(sha256sum scripts/image.sh)
 if [ "$(cat "$root.recipe" 2>/dev/null)" != "$recipe" ]; then
   rm -rf "$root"; mkdir -p "$root" "$cache/debs"
   chmod 755 "$root"
-  # shellcheck disable=SC2086 # one word for each package
+  # shellcheck disable=SC2086 # one word per package
   (cd "$cache/debs" && rm -f ./*.deb && apt-get download -q $packages >/dev/null 2>&1) ||
     { echo "image: apt-get download failed; run apt-get update first" >&2; exit 1; }
-  # Scanners of images look for the packages in status.d where there is no package manager.
+  # Image scanners read status.d if the image has no package manager.
   mkdir -p "$root/var/lib/dpkg/status.d"
   for deb in "$cache"/debs/*.deb; do
     dpkg-deb -x "$deb" "$root"
     dpkg-deb -f "$deb" >"$root/var/lib/dpkg/status.d/$(dpkg-deb -f "$deb" Package)"
   done
-  # Debian keeps certificates apart; programs look for one bundle.
+  # Debian stores certificates as separate files, and programs expect a single bundle.
   mkdir -p "$root/etc/ssl/certs"
   find "$root/usr/share/ca-certificates" -name '*.crt' -print0 | sort -z | xargs -0 cat >"$root/etc/ssl/certs/ca-certificates.crt"
   rm -rf "$root/usr/share/man" "$root/usr/share/locale" "$root/usr/share/lintian"
-  # Copyright files stay, with the licences that they refer to.
+  # Copyright files and the licences mentioned there are kept.
   find "$root/usr/share/doc" -type f ! -name copyright -delete
   cp -r /usr/share/common-licenses "$root/usr/share/"
   for package in $packages; do
@@ -58,6 +58,6 @@ buildah "${storage[@]}" config --user 65532:65532 --env PATH=/usr/local/bin:/usr
   --cmd /usr/local/bin/taffrail --label org.opencontainers.image.title=taffrail "$container"
 rm -f "$archive"
 buildah "${storage[@]}" commit -q --rm "$container" "docker-archive:$archive:$name" >/dev/null
-# only the archive is wanted, not a second copy in the store
+# Removes the second copy of the image from the store; only the archive is needed.
 buildah "${storage[@]}" rmi -a -f >/dev/null 2>&1 || true
 echo "$archive"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds Kubernetes, etcd, helm, CoreDNS and the pause process from the Go modules pinned in e2e/tools, once, into the cache, and
-# prints the directory of the binaries: $TAFFRAIL_CACHE/k8s-1.36.3/bin (default of TAFFRAIL_CACHE: ~/.cache/taffrail).
-#   k8s-tools.sh               all of them: 10 minutes on two cores
-#   k8s-tools.sh COMMAND...    only these, for example helm and kubectl for a cluster that is there already: 4 minutes
+# Builds Kubernetes, etcd, helm, CoreDNS and the pause process into the cache from the Go modules pinned in e2e/tools, and prints
+# the folder of the binaries: $TAFFRAIL_CACHE/k8s-1.36.3/bin (default of TAFFRAIL_CACHE: ~/.cache/taffrail).
+#   k8s-tools.sh               builds all commands: 10 minutes on two cores
+#   k8s-tools.sh COMMAND...    builds only the named commands, for example helm and kubectl for an existing cluster: 4 minutes
 set -euo pipefail
 
 kubernetes=1.36.3
@@ -17,7 +17,8 @@ for command in kube-apiserver kube-controller-manager kube-scheduler kubelet kub
   packages[$command]=k8s.io/kubernetes/cmd/$command
 done
 
-# Without its version a component calls itself v0.0.0 and refuses clients by version skew; helm would assume Kubernetes 1.20.
+# Without a linked version, a component reports v0.0.0 and refuses clients because of version skew, and helm assumes Kubernetes
+# 1.20.
 link_flags() {
   local version=k8s.io/component-base/version helm_module=helm.sh/helm/v3
   local major=${kubernetes%%.*} minor=${kubernetes#*.}
@@ -32,6 +33,6 @@ flags=(-ldflags "$(link_flags)")
 
 # shellcheck source=scripts/go-build.sh
 . "$(dirname "${BASH_SOURCE[0]}")/go-build.sh"
-for command in "$@"; do [ -n "${packages[$command]:-}" ] || fail "no command is named $command; known: ${!packages[*]}"; done
+for command in "$@"; do [ -n "${packages[$command]:-}" ] || fail "unknown command $command; known commands: ${!packages[*]}"; done
 if [ $# -eq 0 ]; then set -- "${!packages[@]}"; else usual="4 min on two cores"; fi
 go_build "$@"

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measures the language of comments and documentation, and fails above a ceiling.
+"""Measures the language of comments and documentation, and fails if a figure exceeds its ceiling.
 
     language.py [--tree DIR] [--per-crate] [--per-file] [--headings]
     language.py [--tree DIR] --list vague|what|short|see PATH ...
 
-Exit code 0: no figure is above its ceiling. 1: a figure is above its ceiling. 2: wrong usage, or nothing to measure.
+Exit code 0: all figures are within their ceilings. 1: a figure exceeds its ceiling. 2: wrong usage, or nothing to measure.
 
 Rust, all comments of production code. Production code is every `.rs` file outside folders named `tests`, except files named
-`tests.rs` or `*_tests.rs`; modules under `#[cfg(test)]` inside a file are left out. Benchmarks, end-to-end tooling and the
+`tests.rs` or `*_tests.rs`; modules under `#[cfg(test)]` inside a file are ignored. Benchmarks, end-to-end tooling and the
 simulator count as production code. Comments are found by a scan of the source that knows strings and characters, so a `//`
 inside a string is no comment. Lines inside code fences of documentation are left out.
 
@@ -28,10 +28,10 @@ import os
 import re
 import sys
 
-# The ceilings. Only ever lower a figure: a change that reaches a lower one may write the new figure down.
+# Upper bounds of the figures. A change may lower a bound, but never raise a bound.
 CEILINGS = {
     "rust": {"vague": 4.0, "what": 3.0, "short": 2.0, "see": 0},
-    # None: reported only.
+    # None: reported without a bound.
     "proto": {"vague": None, "what": None},
     "yaml": {"vague": None, "what": None},
     "markdown": {"vague": None, "what": None},
@@ -52,7 +52,7 @@ CHARACTER = re.compile(r"'(\\(?:u\{[^}]*\}|x..|.)|[^\\'\n])'")
 
 
 class Figures:
-    """Sums of one file, crate or kind of text."""
+    """Sums for a file, a crate or a kind of text."""
 
     def __init__(self):
         self.words = self.vague = self.sentences = self.what = self.lines = self.short = self.see = 0
@@ -113,7 +113,7 @@ def rust_comments(source):
 
 
 def test_lines(source):
-    """Returns the ranges of lines that modules under `#[cfg(test)]` cover."""
+    """Returns the line ranges of modules under `#[cfg(test)]`."""
     ranges = []
     for module in TEST_MODULE.finditer(source):
         close = re.compile(r"^%s\}" % module.group(1), re.M).search(source, module.end())
@@ -123,7 +123,7 @@ def test_lines(source):
 
 
 def paragraphs_of(lines):
-    """Groups (line, marker, text) into lists of (line, text): one for each paragraph, code fences left out."""
+    """Groups (line, marker, text) into paragraphs, lists of (line, text), without code fences."""
     groups, last, fenced = [], None, False
     for line, marker, text in lines:
         joined = last == (line - 1, marker)
@@ -146,7 +146,7 @@ def paragraphs_of(lines):
 
 
 def sentences_of(paragraph):
-    """Returns (line, sentence) of a paragraph; the line is the one that the sentence begins on."""
+    """Returns (line, sentence) of a paragraph, with the first line of each sentence."""
     starts, text = [], ""
     for line, part in paragraph:
         starts.append((len(text), line))
@@ -210,7 +210,7 @@ def proto_paragraphs(source):
 
 
 def yaml_paragraphs(source):
-    """Comments of YAML and chart templates, and values of `description` and `message` keys, continuation lines included."""
+    """Returns the comments of YAML files, and the values of the keys `description` and `message`, with continuation lines."""
     lines, inside = [], None
     for number, raw in enumerate(source.split("\n"), 1):
         text, indent = raw.strip(), len(raw) - len(raw.lstrip())
@@ -291,7 +291,7 @@ def list_findings(tree, kind, paths):
         wanted = os.path.relpath(path, tree) if os.path.isabs(path) else os.path.normpath(path)
         below = [p for p in files_of(tree) if p == wanted or p.startswith(wanted + "/")]
         if not below:
-            print("language: %s names no file that is measured" % path, file=sys.stderr)
+            print("language: %s contains no measured file" % path, file=sys.stderr)
             return 2
         for file in below:
             findings = []
@@ -328,7 +328,7 @@ def main():
             files[path] = figures
             crates.setdefault(crate_of(tree, path), Figures()).add(figures)
     if not kinds["rust"].words:
-        print("language: %s holds no Rust comments" % tree, file=sys.stderr)
+        print("language: %s contains no Rust comments" % tree, file=sys.stderr)
         return 2
 
     def worst_first(table):
@@ -346,7 +346,7 @@ def main():
     for kind, ceilings in CEILINGS.items():
         rates = kinds[kind].rates()
         for name, ceiling in ceilings.items():
-            # Compared as printed, so that a figure and its ceiling can be read off one line.
+            # Compares the rounded figure, so that the comparison agrees with the printed line.
             if ceiling is not None and round(rates[name], 1) > ceiling:
                 above += 1
                 print("language: %s: %s is %.1f, above the ceiling of %g" % (kind, name, rates[name], ceiling), file=sys.stderr)
@@ -357,6 +357,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except BrokenPipeError:
-        # The reader of a list has seen enough, for example `head`.
+        # The reader of the output, such as `head`, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

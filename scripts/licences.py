@@ -3,12 +3,11 @@
 
     licences.py [--rules FILE] [--metadata FILE]
 
-`--metadata` takes the output of `cargo metadata --format-version 1` from a file instead of running cargo. Prints one line for
-each dependency that breaks a rule. Exit code 0: no rule is broken. 1: a rule is broken. 2: the rules or the dependencies
-cannot be read.
+`--metadata` reads the output of `cargo metadata --format-version 1` from a file instead of running cargo. Prints one line for
+each violation. Exit code 0: no violation. 1: violations. 2: the rules or the dependencies cannot be read.
 
-Two rules are stricter than those of cargo-deny: a crate with `deny-multiple-versions` must be present, and a setting of
-deny.toml that this script does not know is an error, so that no rule is enforced by one of the two tools only.
+Two rules are stricter than in cargo-deny: a crate with `deny-multiple-versions` must be present, and an unknown setting in
+deny.toml is an error, so that both tools always enforce the same rules.
 """
 import argparse
 import json
@@ -20,10 +19,10 @@ import tomllib
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
-# The settings that this script enforces, or that have only one meaning for it. Values that it assumes stand beside the key.
+# Supported settings of deny.toml, each with the type of its value or the only supported value.
 KNOWN = {
     "graph": {"all-features": True},
-    "advisories": None,  # needs the network: cargo-deny only
+    "advisories": None,  # needs the network, so only cargo-deny checks advisories
     "licenses": {"allow": list, "include-dev": True, "unused-allowed-license": "allow"},
     "sources": {"unknown-registry": "deny", "unknown-git": "deny", "allow-registry": list},
     "bans": {"multiple-versions": "allow", "multiple-versions-include-dev": True, "deny": list},
@@ -32,7 +31,7 @@ KNOWN_BAN = {"crate", "reason", "deny-multiple-versions"}
 
 
 class Unreadable(Exception):
-    """The rules or the dependencies cannot be used."""
+    """The rules or the dependencies cannot be read."""
 
 
 def rules_of(path):
@@ -55,13 +54,13 @@ def cargo_metadata(*arguments):
     command = ["cargo", "metadata", "--format-version", "1", "--locked", *arguments]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
     if done.returncode:
-        raise Unreadable(f"`{' '.join(command)}` failed; its message is above")
+        raise Unreadable(f"`{' '.join(command)}` failed; see its output above")
     return json.loads(done.stdout)
 
 
 def is_allowed(expression, allowed):
-    """Evaluates an SPDX expression: true when one of its choices needs only allowed licences."""
-    # A slash is an old way to write OR.
+    """Evaluates an SPDX expression: true if at least one choice requires only allowed licences."""
+    # Old manifests write a slash instead of OR.
     tokens = re.findall(r"[()]|[^\s()]+", expression.replace("/", " OR "))
 
     def choice():
@@ -110,7 +109,7 @@ def problems_of(rules, metadata):
             continue
         versions.setdefault(package["name"], []).append(package["version"])
         if package["source"] not in registries:
-            yield f"{named} comes from {package['source'] or package['manifest_path']}, which is no allowed registry"
+            yield f"{named} comes from {package['source'] or package['manifest_path']}, which is not an allowed registry"
         if not is_allowed(package["license"] or "", allowed):
             yield f"{named} has the licence {package['license']!r}, which offers no licence of licenses.allow in deny.toml"
     if not versions:
@@ -119,10 +118,10 @@ def problems_of(rules, metadata):
         found = versions.get(ban["crate"], [])
         if ban.get("deny-multiple-versions"):
             if len(found) != 1:
-                yield f"{ban['crate']} must be present in one version; the lock file has {', '.join(found) or 'none'}"
+                yield f"{ban['crate']} must be present in exactly one version; the lock file has {', '.join(found) or 'none'}"
         elif found:
             who = f"cargo tree --workspace --target all -i {ban['crate']}"
-            yield f"{ban['crate']} {', '.join(found)} is banned: {ban.get('reason', 'no reason given')}; `{who}` shows who needs it"
+            yield f"{ban['crate']} {', '.join(found)} is banned: {ban.get('reason', 'no reason given')}; `{who}` shows the dependents"
 
 
 def main():

@@ -2,15 +2,16 @@
 """Writes the licences and notices of all third-party software in the binaries `taffrail` and `taffrail-operator`.
 
     notices.py FILE      writes the notices to FILE
-    notices.py --check   only checks that they are complete; `make check` runs this
+    notices.py --check   only checks that the notices are complete; used by `make check`
 
-Covers every normal and build dependency of both binaries on the platforms of the image, as `cargo tree` resolves them, and the
-C and C++ code that some crates bundle. Each licence text comes from the sources of the crate in cargo's registry. A
-crate that was published without its licence gets the text of a crate of the same repository, or the standard text of the
-licence that it declares. Exit code 0: each dependency has at least one licence text. 1: a dependency has none.
+Covers all normal and build dependencies of both binaries on the platforms of the image, as resolved by `cargo tree`, and the C
+and C++ code bundled in some crates. Licence texts come from the sources of the crates in cargo's registry. A crate published
+without a licence text gets the text of a crate of the same repository, or the standard text of the declared licence. Exit code
+0: each dependency has at least one licence text. 1: a dependency has no licence text.
 
-The result is not committed: it follows from Cargo.lock and the registry alone, and each update of a dependency would change
-hundreds of lines of it. scripts/image.sh and the Containerfile generate it while they build the image.
+The notices are not committed, because Cargo.lock and the registry determine the notices completely, and each update of a
+dependency would change hundreds of lines. scripts/image.sh and the Containerfile generate the notices during the build of the
+image.
 """
 import os
 import re
@@ -25,9 +26,9 @@ PLATFORMS = ("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu")
 LICENCE_FILE = re.compile(r"^(UN)?LICEN[CS]E|^COPYING|^COPYRIGHT|^NOTICE", re.I)
 SOURCE_FILE = re.compile(r"\.(rs|c|h|cc|py|toml|sh|md\.tpl)$", re.I)
 
-# Licence files below the top folder of a crate: which of them concern code that is built into the binaries. Where bundled code
-# offers a choice of licences, the file of the permissive one stands here. A crate with such files that is not listed is an
-# error, so that bundled code cannot come in unseen.
+# Licence files below the top folder of a crate that apply to code in the binaries. If bundled code offers a choice of licences,
+# the table lists the permissive licence. A crate with such files and without an entry is an error, so that bundled code cannot
+# be overlooked.
 BUNDLED = {
     "chrono-tz": ["tz/LICENSE"],
     "librocksdb-sys": [
@@ -63,14 +64,14 @@ OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SO
 
 
 def linked_packages():
-    """Returns the third-party packages that are linked into a binary, or run while one is built, by name and version."""
+    """Returns the third-party packages that are linked into a binary or run during its build, by name and version."""
     wanted = set()
     for platform in PLATFORMS:
         command = ["cargo", "tree", "--locked", "--edges", "normal,build", "--prefix", "none", "--target", platform]
         command += [word for binary in BINARIES for word in ("--package", binary)]
         done = subprocess.run(command, cwd=licences.ROOT, stdout=subprocess.PIPE, text=True)
         if done.returncode:
-            raise licences.Unreadable(f"`{' '.join(command)}` failed; its message is above")
+            raise licences.Unreadable(f"`{' '.join(command)}` failed; see its output above")
         wanted |= {tuple(line.split()[:2]) for line in done.stdout.splitlines() if line}
     packages = licences.cargo_metadata()["packages"]
     known = {(package["name"], "v" + package["version"]) for package in packages}
@@ -85,7 +86,7 @@ def folder_of(package):
 
 
 def licence_files(folder):
-    """Returns the licence files of a crate: those of its top folder, and those below."""
+    """Returns the licence files in the top folder of a crate, and the licence files below."""
     top, below = [], []
     for parent, folders, files in os.walk(folder):
         folders.sort()
@@ -102,24 +103,24 @@ def read(path):
 
 
 def repository_of(package):
-    """Returns the repository without what differs between crates of one repository: protocol, suffix and folder."""
+    """Returns the normalised repository of a crate: without protocol, suffix and folder, which differ between its crates."""
     found = re.search(r"//([^/]+/[^/]+/[^/]+)", package["repository"] or "")
     return found.group(1).removesuffix(".git").lower() if found else None
 
 
 def texts_of(package, packages):
-    """Returns (origin, text) of each licence text of a package; empty when none can be found."""
+    """Returns (origin, text) of each licence text of a package; empty if no text can be found."""
     folder = folder_of(package)
     top, below = licence_files(folder)
     bundled = BUNDLED.get(package["name"], [])
     unknown = [path for path in below if package["name"] not in BUNDLED]
     if unknown:
         raise licences.Unreadable(
-            f"{package['name']} bundles code with licences of its own ({', '.join(unknown)}): list those that apply in BUNDLED"
+            f"{package['name']} bundles code with separate licences ({', '.join(unknown)}); list the applicable licences in BUNDLED"
         )
     for path in bundled:
         if path not in below:
-            raise licences.Unreadable(f"{package['name']} {package['version']} has no {path}: correct BUNDLED")
+            raise licences.Unreadable(f"{package['name']} {package['version']} has no file {path}; correct the entry in BUNDLED")
     own = [(path, read(os.path.join(folder, path))) for path in top]
     if not own:
         own = borrowed(package, packages) or standard(package)
@@ -127,7 +128,7 @@ def texts_of(package, packages):
 
 
 def borrowed(package, packages):
-    """Returns the licence texts of a crate of the same repository that declares the same licence."""
+    """Returns the licence texts of another crate of the same repository with the same declared licence."""
     repository = repository_of(package)
     for other in packages:
         if repository and repository_of(other) == repository and other["license"] == package["license"]:
@@ -138,7 +139,7 @@ def borrowed(package, packages):
 
 
 def standard(package):
-    """Returns the standard text of the licence that a crate declares, Apache-2.0 first where there is a choice."""
+    """Returns the standard text of the declared licence of a crate; of several choices, Apache-2.0 first."""
     declared = package["license"] or ""
     if licences.is_allowed(declared, {"Apache-2.0"}):
         return [("standard text of Apache-2.0", read(os.path.join(licences.ROOT, "LICENSE")))]
@@ -149,11 +150,11 @@ def standard(package):
 
 
 def notices(packages):
-    """Returns the page of notices, each text once, and the packages that have no text."""
+    """Returns the page of notices, with each text once, and the packages without a text."""
     without, entries, texts = [], [], {}
 
     def number_of(text):
-        # Texts that differ in white space only are the same.
+        # Texts that differ only in white space count as equal.
         return texts.setdefault(" ".join(text.split()), (len(texts) + 1, text))[0]
 
     for package in packages:

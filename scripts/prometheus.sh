@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds Prometheus and promtool with their Kubernetes discovery and no other from the Go module pinned in e2e/tools/prometheus,
-# once, into the cache, and prints the directory of the binaries. Debian's Prometheus is built without that discovery;
-# `make e2e-long` needs it.
+# Builds Prometheus and promtool into the cache from the Go module pinned in e2e/tools/prometheus, and prints the folder of the
+# binaries. Kubernetes is the only service discovery in the build. Debian's Prometheus lacks the Kubernetes discovery, which
+# `make e2e-long` needs.
 set -euo pipefail
 
 version=3.16.0

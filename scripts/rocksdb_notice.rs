@@ -1,7 +1,7 @@
-//! Build script of the crates that link RocksDB: says what to do where the archive of `scripts/rocksdb-archive.sh` is missing.
+//! Build script of the crates that link RocksDB: warns if the archive of `scripts/rocksdb-archive.sh` is missing.
 //!
-//! `.cargo/config.toml` points `ROCKSDB_LIB_DIR` to `.rocksdb` in the checkout, so that plain `cargo` links the archive and does
-//! not compile RocksDB. Checking works without the archive and only linking fails, so this is a warning and no error.
+//! `.cargo/config.toml` sets `ROCKSDB_LIB_DIR` to `.rocksdb` in the checkout, so plain `cargo` links the archive instead of
+//! compiling RocksDB. A missing archive is only a warning, because `cargo check` works without the archive and only linking fails.
 
 use std::{env, path::Path};
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs one node with one store in the foreground, without Kubernetes: called by `make single`. Ctrl-C stops the node; its data
-# stay in $TAFFRAIL_CACHE/single for the next run.
+# Runs a single node with a single store in the foreground, without Kubernetes. Called by `make single`. Ctrl-C stops the node; the
+# data stay in $TAFFRAIL_CACHE/single for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=${TAFFRAIL_CACHE:?}/single
@@ -10,8 +10,8 @@ taffrail=$CARGO_TARGET_DIR/debug/taffrail
 mkdir -p "$data"
 cat <<TEXT
 
-A single node, store \`default\`, on http://127.0.0.1:2113. Its data stay in $data (remove the directory to begin again).
-Ctrl-C stops it. Try in another terminal:
+A single node with the store \`default\` listens on http://127.0.0.1:2113. The data stay in $data; remove this folder to start with
+an empty store. Ctrl-C stops the node. Try in another terminal:
   alias taffrail=$taffrail
   taffrail append orders-1 --type OrderPlaced --data '{"total": 42}'
   taffrail read orders-1

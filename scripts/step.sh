@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Sourced by scripts with long steps. Each step says its name and usual time when it begins, and the time used when it ends.
-# With TAFFRAIL_STEPS set to a file, each step also appends a line for the table that ends `make up` and `make test`.
+# Progress messages for scripts with long steps. A step prints its name and usual duration at the start, and the actual duration at
+# the end. If TAFFRAIL_STEPS names a file, each step also appends a line for the final table of `make up` and `make test`.
 #
-#   step NAME USUAL COMMAND...    runs the command in a subshell with `set -e`; its exit code is the step's
-#   step_table                    prints the steps in the order of their ends; a step within another is indented
+#   step NAME USUAL COMMAND...    runs the command in a subshell with `set -e`, and returns the exit code of the command
+#   step_table                    prints all steps in order of completion, with nested steps indented
 #
-# Call `step` as a statement of its own: within a condition bash ignores `set -e` in the command.
+# `step` must be a separate statement, because bash ignores `set -e` in a command that is part of a condition.
 step() {
   local name=$1 usual=$2 start=$SECONDS level=${TAFFRAIL_STEP_LEVEL:-0} status
   shift 2

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# From nothing to stored events on a real Kubernetes. Idempotent: what is there already is left as it is.
-# usage: up.sh IMAGE ARCHIVE, called by `make up`. The variable CLUSTER decides where:
-#   (unset)     a container engine that answers with kind or k3d on PATH, else the local Kubernetes
-#   local       the local Kubernetes of three nodes, built from source (root on Debian; no container engine)
-#   kind, k3d   a cluster named `taffrail` in docker or podman; no other cluster or kubeconfig is touched
-#   existing    the cluster that kubectl points at, with an image that it can pull; nothing is built but missing helm and kubectl
+# Installs Taffrail on a real Kubernetes and stores the first events. Idempotent: existing objects are left unchanged.
+# usage: up.sh IMAGE ARCHIVE, called by `make up`. The variable CLUSTER selects the cluster:
+#   (unset)     kind or k3d, if on PATH and a container engine answers; otherwise the local Kubernetes
+#   local       the local Kubernetes with three nodes, built from source (needs root and Debian, but no container engine)
+#   kind, k3d   a cluster named `taffrail` in docker or podman; no other cluster or kubeconfig is changed
+#   existing    the present cluster of kubectl, which must be able to pull the image; builds only helm and kubectl, if missing
 set -euo pipefail
 image=${1:?image}; archive=${2:?archive}
 cd "$(dirname "$0")/.."
@@ -15,11 +15,11 @@ cd "$(dirname "$0")/.."
 kube="$CARGO_TARGET_DIR/debug/localkube"
 TAFFRAIL_STEPS=$(mktemp); export TAFFRAIL_STEPS
 trap 'step_table; rm -f "$TAFFRAIL_STEPS"' EXIT
-# the inner make has jobs of its own
+# The inner make has its own job server.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 title() { printf '==> %s\n' "$*"; }
 
-# helm and kubectl from PATH; where one is missing, both from source
+# Builds helm and kubectl from source, unless both are on PATH.
 kubernetes_clients() {
   if type -P helm >/dev/null && type -P kubectl >/dev/null; then return; fi
   scripts/k8s-tools.sh helm kubectl >/dev/null
@@ -35,8 +35,9 @@ pack_image() {
 choose_cluster
 case $cluster in
   local)
-    step "Debian packages" "1 min, 1 s when they are there" scripts/deps.sh
-    # Together: on two cores each fills the gaps in which the other links. make ends both when one fails.
+    step "Debian packages" "1 min, 1 s when installed" scripts/deps.sh
+    # Built in parallel, because on two cores one build uses the time in which the other build links. make stops both builds if
+    # either fails.
     step "Kubernetes and the binaries" "28 min, 5 s when nothing changed" \
       make --no-print-directory -j2 tools up-binaries
     step "local Kubernetes of three nodes" "10 s" "$kube" up >/dev/null
@@ -71,27 +72,27 @@ install_operator() {
 step "operator" "5 s" install_operator
 
 title "Cluster main and EventStore orders (usually 10 s)"
-# only where absent, so that a second run does not undo a scale
+# Creates the objects only if absent, so that a second run does not revert a scaled Cluster.
 if ! created=$(kubectl create -f crds/examples/minimal.yaml 2>&1) && grep '^Error' <<<"$created" | grep -qv AlreadyExists; then
   echo "$created" >&2
   exit 1
 fi
 if ! kubectl wait --for=condition=Stable tfc/main evs/orders --timeout=5m; then
   kubectl get tfc,evs,pods -o wide
-  echo "up: not Stable; 'kubectl describe tfc main' and 'kubectl -n taffrail-system logs deploy/taffrail-operator' say why" >&2
+  echo "up: the Cluster or the EventStore is not Stable after 5 min; for the reason, see 'kubectl describe tfc main' and 'kubectl -n taffrail-system logs deploy/taffrail-operator'" >&2
   exit 1
 fi
 
-title "pods, each on a node of its own"
+title "pods, each on a separate node"
 placed=$(kubectl get pods -l taffrail.io/cluster=main -o 'jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName} {.status.conditions[?(@.type=="Ready")].status}{"\n"}{end}')
 awk '{ print $1, ($3 == "True" ? "is Ready on" : "is NOT Ready on"), $2 }' <<<"$placed"
-# three of each, unless the Cluster was scaled since or the cluster of somebody else has fewer nodes
+# Three pods on three nodes, unless the Cluster was scaled or an existing cluster has fewer nodes.
 replicas=$(kubectl get tfc/main -o 'jsonpath={.spec.replicas}')
 nodes=$(kubectl get nodes -o name | wc -l)
 ready=$(awk '$3 == "True"' <<<"$placed" | wc -l)
 apart=$(awk '$3 == "True" { print $2 }' <<<"$placed" | sort -u | wc -l)
 if [ "$ready" -ne "$replicas" ] || [ "$apart" -lt "$((replicas < nodes ? replicas : nodes))" ]; then
-  echo "up: $ready of $replicas pods are Ready, on $apart of $nodes nodes; 'kubectl describe pods -l taffrail.io/cluster=main' says why" >&2
+  echo "up: $ready of $replicas pods are Ready, on $apart of $nodes nodes; for the reason, see 'kubectl describe pods -l taffrail.io/cluster=main'" >&2
   exit 1
 fi
 
@@ -101,11 +102,11 @@ endpoint="http://$(kubectl get svc main-clients -o 'jsonpath={.spec.clusterIP}')
 if [ "$cluster" = local ]; then
   second="the host" reader=() nodes_command="taffrail cluster nodes --endpoint $endpoint"
 else
-  # the addresses of Services lead nowhere outside such a cluster
+  # Addresses of Services are not reachable from outside such a cluster.
   second="another pod, through the Service" reader=(kubectl exec main-2 --) nodes_command="kubectl exec main-0 -- taffrail cluster nodes"
 fi
 title "an event from $second"
-# a new Service is known to every machine only a moment after its pods are Ready; until then it refuses
+# A new Service refuses connections until every machine has its endpoints, shortly after the pods are Ready.
 for _ in {1..20}; do
   "${reader[@]}" taffrail stores list --endpoint "$endpoint" >/dev/null 2>&1 && break
   sleep 0.5

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Holds the walls between the crates: who may depend on whom, read from cargo metadata.
+"""Enforces the permitted dependencies between the crates of the workspace, based on `cargo metadata`.
 
-Normal dependencies only: a test may look behind a wall. Prints one line for each dependency that breaks a rule and fails.
-The benchmarks are excepted, because they measure the inside of the node.
+Checks normal dependencies only; development dependencies of tests are exempt. Prints one line for each forbidden dependency and
+fails. The benchmarks are exempt, because benchmarks measure internals of the node.
 """
 
 import json
 import subprocess
 import sys
 
-# Each crate of the workspace and the crates of the workspace that it depends on, exactly. A new edge is an architectural
-# decision: it is added here and in ARCHITECTURE.md on purpose.
+# Exact dependencies of each workspace crate on other workspace crates. A new edge is an architectural decision, and must be added
+# to this table and to ARCHITECTURE.md.
 EDGES = {
     "core": [],
     "proto": [],
@@ -32,14 +32,14 @@ EDGES = {
 }
 EXCEPTED = ["benches"]
 
-# Library: the crates that may name it.
+# Libraries with restricted use, each with the crates that may depend on the library directly.
 NAMED_BY = {
     "openraft": ["raft"],
     "rocksdb": ["raft", "storage", "sim"],
     "kube": ["operator", "crds", "node"],
 }
 
-# Crate: the libraries that it must not even reach through others.
+# Crates with forbidden libraries: the crate must not depend on the library, directly or indirectly.
 NEVER_REACHES = {
     "core": ["tokio", "tonic", "openraft", "rocksdb", "kube"],
     "gateway": ["openraft", "rocksdb", "kube", "taffrail-raft", "taffrail-storage"],
@@ -54,13 +54,13 @@ PREFIX = "taffrail-"
 
 
 def metadata():
-    """The packages and the resolved graph of the workspace."""
+    """Returns the packages and the resolved dependency graph of the workspace."""
     command = ["scripts/cargo.sh", "metadata", "--format-version", "1", "--locked"]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def normal_edges(data):
-    """For each package id, the ids of its normal dependencies."""
+    """Returns the ids of the normal dependencies for each package id."""
     graph = {}
     for node in data["resolve"]["nodes"]:
         normal = [d for d in node["deps"] if any(kind["kind"] is None for kind in d["dep_kinds"])]
@@ -69,7 +69,7 @@ def normal_edges(data):
 
 
 def reached(graph, start):
-    """Every package that `start` depends on, directly or not."""
+    """Returns all packages that `start` depends on, directly or indirectly."""
     seen, todo = set(), [start]
     while todo:
         for package in graph[todo.pop()]:
@@ -80,38 +80,38 @@ def reached(graph, start):
 
 
 def problems(data):
-    """One sentence for each dependency that breaks a rule."""
+    """Yields a sentence for each violation of a rule."""
     names = {package["id"]: package["name"] for package in data["packages"]}
     graph = normal_edges(data)
     ours = {names[package].removeprefix(PREFIX): package for package in data["workspace_members"]}
     for crate in sorted(set(ours) - set(EDGES) - set(EXCEPTED)):
-        yield f"{crate}: a crate without a line in EDGES"
+        yield f"{crate}: the crate has no line in EDGES; add its dependencies"
     for crate in sorted((set(EDGES) | set(EXCEPTED)) - set(ours)):
-        yield f"{crate}: no crate of the workspace"
+        yield f"{crate}: no such crate in the workspace; remove its line from EDGES or EXCEPTED"
     for crate, package in sorted(ours.items()):
         if crate in EXCEPTED or crate not in EDGES:
             continue
         direct = {names[d] for d in graph[package]}
         inner = sorted(d.removeprefix(PREFIX) for d in direct if d.startswith(PREFIX))
         for edge in sorted(set(inner) - set(EDGES[crate])):
-            yield f"{crate} depends on {edge}: not allowed by EDGES"
+            yield f"{crate} depends on {edge}, which EDGES does not permit"
         for edge in sorted(set(EDGES[crate]) - set(inner)):
-            yield f"{crate} does not depend on {edge}: remove the edge from EDGES"
+            yield f"{crate} no longer depends on {edge}; remove the edge from EDGES"
         for library, crates in NAMED_BY.items():
             if library in direct and crate not in crates:
-                yield f"{crate} names {library}: only {', '.join(crates)} may"
+                yield f"{crate} depends on {library}, which only {', '.join(crates)} may use"
         every = {names[d] for d in reached(graph, package)}
         for library in NEVER_REACHES.get(crate, []):
             if library in every:
-                yield f"{crate} reaches {library}: see `cargo tree -p {PREFIX}{crate} -e normal -i {library}`"
+                yield f"{crate} must not depend on {library}, not even indirectly; see `cargo tree -p {PREFIX}{crate} -e normal -i {library}`"
 
 
 def main():
     data = metadata()
-    # A library that nobody uses any more would make its rule prove nothing.
+    # A rule about an unused library, or with a misspelt name, would have no effect.
     names = {package["name"] for package in data["packages"]}
     missing = sorted((set(NAMED_BY) | {l for ls in NEVER_REACHES.values() for l in ls}) - names)
-    found = [f"{library}: not in the dependencies, so its rules prove nothing" for library in missing]
+    found = [f"{library}: not among the dependencies, so the rules for this library have no effect" for library in missing]
     found += problems(data)
     for problem in found:
         print(f"walls: {problem}", file=sys.stderr)

@@ -1,10 +1,13 @@
-//! One pass over a derived CRD that removes what the derive emits and users should not meet: `nullable` on every
-//! optional field, line breaks of doc comments, unsigned formats, bounds written as `15.0`, defaults inside `status`,
-//! generic titles.
+//! Cleanup of a derived CRD. The derive emits details that users should not see:
+//! * `nullable` on every optional field, and `null` among the values of an enumeration;
+//! * line breaks from doc comments in descriptions;
+//! * unsigned formats, and bounds written as `15.0`;
+//! * defaults inside `status`;
+//! * a generic title of the root schema.
 
 use serde_json::{Map, Value};
 
-/// Tidies a CRD in place. The input is the JSON form, because the typed form keeps bounds as floats.
+/// Cleans a CRD in place. The CRD is JSON, because the typed form keeps bounds as floats.
 pub(crate) fn tidy(crd: &mut Value) {
     if let Some(versions) = crd.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
         for version in versions {
@@ -19,12 +22,12 @@ pub(crate) fn tidy(crd: &mut Value) {
     crd.sort_all_objects();
 }
 
-/// Who writes this part of the object.
+/// Writer of a part of the object; decides whether the schema keeps defaults.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
-    /// Users; the API server fills in defaults.
+    /// Users write the part; the API server fills in defaults.
     User,
-    /// The operator, whole; a default would make the API server write for it.
+    /// The operator writes the whole part; with a default, the API server would write fields in the operator's place.
     Operator,
 }
 
@@ -32,7 +35,7 @@ fn tidy_schema(schema: &mut Value, side: Side) {
     let Some(object) = schema.as_object_mut() else { return };
     object.remove("nullable");
     if let Some(Value::String(text)) = object.get_mut("description") {
-        // A line break of the source is no line break of the text.
+        // The line breaks only wrap the source.
         *text = text.replace('\n', " ");
     }
     if side == Side::Operator {
@@ -49,7 +52,7 @@ fn tidy_schema(schema: &mut Value, side: Side) {
     }
     if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
         for (name, property) in properties {
-            // `status` is the operator's only at the root; no user field has that name.
+            // The operator writes the object `status` at the root; no user field has the name `status`.
             tidy_schema(property, if name == "status" && is_object(property) { Side::Operator } else { side });
         }
     }
@@ -75,7 +78,7 @@ fn tidy_format(object: &mut Map<String, Value>) {
 
 fn whole_number(value: &Value) -> Value {
     match value.as_f64() {
-        // Every bound that we use is far below 2^53, so the conversion through text is exact.
+        // Every bound of the schemas is far below 2^53, so the conversion through a string is exact.
         Some(number) if value.is_f64() && number.fract() == 0.0 && number.abs() < 9e15 => {
             format!("{number:.0}").parse::<i64>().map_or_else(|_| value.clone(), Value::from)
         }

@@ -1,34 +1,34 @@
-//! Whether a schema only adds to an older one. Objects that were accepted must stay acceptable, and clients that read
-//! a field must go on finding it.
+//! Compatibility of two schemas: the newer schema may only add to the older schema. Accepted objects must stay valid,
+//! and clients must still find every field that they read.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
 
-/// One way in which the newer schema breaks a promise of the older one.
+/// Incompatible change from an older to a newer schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Break {
-    /// Where, as a path of property names; `[]` stands for the items of a list.
+    /// Path of property names; `[]` stands for the items of a list, `{}` for the values of a map.
     pub path: String,
-    /// What was broken.
+    /// Kind of the change.
     pub kind: BreakKind,
 }
 
-/// What was broken.
+/// Kind of an incompatible change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BreakKind {
-    /// A field is gone.
+    /// A field was removed.
     FieldRemoved,
-    /// A field has another type.
+    /// A field got another type.
     TypeChanged,
-    /// A value of an enumeration is gone, or a free field became an enumeration.
+    /// A value of an enumeration was removed, or a free field became an enumeration.
     EnumNarrowed,
     /// A field became required.
     NowRequired,
-    /// A bound became tighter or appeared.
+    /// A bound became tighter or was added; the value names the bound.
     BoundTightened(&'static str),
-    /// A list or map is merged in another way.
+    /// A list or map got another merge strategy.
     MergeChanged,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Break {
     }
 }
 
-/// All breaks between two CRDs of one kind, comparing each version that the older one serves.
+/// Returns all incompatible changes between two CRDs of one kind, for each version in the older CRD.
 pub fn breaks(old: &Value, new: &Value) -> Vec<Break> {
     let mut found = Vec::new();
     for (name, before) in versions(old) {

@@ -1,4 +1,4 @@
-//! The `EventStore` kind: one replicated store on the nodes of a Cluster.
+//! The `EventStore` kind: a replicated store on the nodes of a Cluster.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -8,7 +8,7 @@ use crate::conditions::Condition;
 use crate::names::{ResourceName, StoreId};
 use crate::plan::PlanStep;
 
-/// What is asked for.
+/// Desired state of an EventStore.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "taffrail.io",
@@ -22,9 +22,9 @@ use crate::plan::PlanStep;
     derive = "PartialEq",
     doc = "A replicated store of events on the nodes of a Cluster, with a Service of its own name.",
     selectable = ".spec.clusterRef.name",
-    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name", description = "The store's Cluster"),
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.replicas", description = "Voters asked for"),
-    printcolumn(name = "Leader", type_ = "string", json_path = ".status.leader", description = "Pod that leads the store"),
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name", description = "Cluster of the store"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".spec.replicas", description = "Desired number of voters"),
+    printcolumn(name = "Leader", type_ = "string", json_path = ".status.leader", description = "Pod with the leader of the store"),
     printcolumn(
         name = "Status",
         type_ = "string",
@@ -37,89 +37,89 @@ use crate::plan::PlanStep;
     printcolumn(name = "Learners", type_ = "string", json_path = ".status.learners", priority = 1),
     printcolumn(name = "Store ID", type_ = "string", json_path = ".status.storeId", priority = 1),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$')").message(
-        "metadata.name must be at most 40 characters: a lower-case letter, then letters, digits and dashes, with no dash at the end"
+        "metadata.name must be at most 40 characters: a lower-case letter, then lower-case letters, digits and dashes, without a dash at the end"
     ),
     validation = Rule::new("!self.metadata.name.endsWith('-clients') && !self.metadata.name.endsWith('-peers') && !self.metadata.name.endsWith('-ready')")
-        .message("metadata.name must not end in -clients, -peers or -ready: the Services of a Cluster are named so")
+        .message("metadata.name must not end in -clients, -peers or -ready: these endings belong to the Services of a Cluster")
 )]
 #[x_kube(
-    // On the struct, not on the field: a rule on an optional field does not run when the field goes.
+    // The rule is on the struct: a rule on an optional field does not run when the field is removed.
     validation = Rule::new("!has(oldSelf.storeId) || (has(self.storeId) && self.storeId == oldSelf.storeId)")
         .message("storeId is immutable once set")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EventStoreSpec {
-    /// The Cluster that holds the store, in the same namespace.
+    /// Cluster that holds the store, in the same namespace.
     pub cluster_ref: ClusterReference,
-    /// Number of voting copies: 1, 3, 5 or 7. It is a promise: with fewer nodes than that the store is not created.
+    /// Number of voting replicas: 1, 3, 5 or 7. The store is not created while the Cluster has fewer nodes.
     #[schemars(range(min = 1, max = 7))]
     #[x_kube(validation = Rule::new("self in [1, 3, 5, 7]").message("replicas must be 1, 3, 5 or 7"))]
     pub replicas: i32,
-    /// Identity of a retained store to take over, with all its events.
+    /// Identity of a retained store to take over, with all events. Immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_id: Option<StoreId>,
-    /// The Service through which clients reach the store.
+    /// Service through which clients reach the store.
     #[serde(default)]
     pub service: StoreService,
-    /// What happens to the events when this object is deleted: Retain keeps them, Delete removes them for good.
+    /// Fate of the events when this object is deleted: Retain keeps the events, Delete removes the events for good.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
 }
 
-/// The name of a Cluster.
+/// Reference by name to a Cluster in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterReference {
-    /// Name of the Cluster. A store cannot move to another one.
+    /// Name of the Cluster. Immutable: a store cannot move to another Cluster.
     #[x_kube(validation = Rule::new("self == oldSelf").message("clusterRef is immutable"))]
     pub name: ResourceName,
 }
 
-/// The Service through which clients reach the store.
+/// Service through which clients reach the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StoreService {
-    /// ExternalName points at the Cluster's client Service and costs nothing; ClusterIP has an address of its own; None
-    /// makes no Service.
+    /// Type of the Service: ExternalName is a DNS alias of the Cluster's client Service, ClusterIP has an address of
+    /// its own, None creates no Service.
     #[serde(rename = "type")]
     pub type_: ServiceType,
 }
 
-/// Kinds of Service that a store can have.
+/// Type of a store's Service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ServiceType {
-    /// A name that leads to the Cluster's client Service.
+    /// A DNS alias of the Cluster's client Service.
     #[default]
     ExternalName,
     /// A Service with an address of its own.
     ClusterIP,
-    /// No Service.
+    /// No Service is created.
     None,
 }
 
-/// What happens to the events when the EventStore is deleted.
+/// Fate of the events when the EventStore is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// They are kept, and can be taken over by their store id.
+    /// The events are kept; another EventStore can take the store over by its id.
     #[default]
     Retain,
-    /// They are removed for good.
+    /// The events are removed for good.
     Delete,
 }
 
-/// What the operator found about a store. Every field is optional on the wire: a status may be emptied by hand, and is
-/// then written anew.
+/// Observed state of a store, written by the operator. Every field is optional on the wire: a person may empty the
+/// status, and the operator then writes the status again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventStoreStatus {
-    /// Generation of the object that this status was written for.
+    /// Generation of the EventStore that the status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// Identity of the store inside its Cluster; it outlives this object.
+    /// Identity of the store inside its Cluster; the identity outlives this object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_id: Option<StoreId>,
-    /// Pod that leads the store; refreshed at most once a minute.
+    /// Pod with the leader of the store; refreshed at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub leader: Option<String>,
@@ -127,12 +127,12 @@ pub struct EventStoreStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub term: Option<i64>,
-    /// Pods that hold a voting copy.
+    /// Pods with a voting replica.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 63)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub voters: Vec<String>,
-    /// Pods that hold a copy without a vote.
+    /// Pods with a replica without a vote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 63)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -141,12 +141,12 @@ pub struct EventStoreStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 280))]
     pub endpoint: Option<String>,
-    /// What the operator will do next, and why not yet; at most five steps.
+    /// Next steps of the operator, and the reason why a step waits; at most five steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 5))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub plan: Vec<PlanStep>,
-    /// The state by aspect. Wait for Stable to know that all is as asked for.
+    /// Conditions of the store. Stable is True once the store matches its spec and no change is under way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -1,13 +1,17 @@
-//! The Kubernetes kinds of Taffrail, `taffrail.io/v1alpha1`: [`Cluster`] and [`EventStore`].
+//! The Kubernetes resource types of Taffrail, `taffrail.io/v1alpha1`: [`Cluster`] and [`EventStore`].
 //!
-//! This crate is the contract between users, the operator and the charts. It holds the Rust types, the rules that the
-//! API server checks for us (CEL, in the schema), the vocabulary of conditions with the pure functions that derive
-//! them, and the exporter that turns the types into the committed YAML. It talks to no API server.
+//! This crate is the contract between users, the operator and the charts. The contract consists of:
+//! * the Rust types of both kinds;
+//! * the CEL rules of the schemas, which the API server checks;
+//! * the types and reasons of [`conditions`], with the pure functions that derive conditions;
+//! * the [`export`] of the committed YAML from the Rust types.
+//!
+//! The crate never calls an API server.
 //!
 //! Invariants, each with a test in `tests/`:
 //! * fields are only ever added; [`compat`] compares with the last released schema;
-//! * no `nullable`, no float, no unsigned format in the exported schema, and a description on every field;
-//! * every rule has a value that it accepts and one that it refuses.
+//! * the exported schemas have no `nullable`, no float and no unsigned format, and every field has a description;
+//! * `tests/rules.yaml` has an accepted and a refused value for every rule.
 
 #![deny(missing_docs)]
 #![allow(unreachable_pub, reason = "KubeSchema repeats each struct as a `pub` type inside a function")]
@@ -31,7 +35,7 @@ pub use conditions::{Condition, ConditionType, Finding, Reason};
 pub use event_store::{EventStore, EventStoreSpec, EventStoreStatus};
 pub use plan::{PlanStep, Step};
 
-/// The API group of all our kinds.
+/// API group of both kinds.
 pub const GROUP: &str = "taffrail.io";
-/// The one served version.
+/// API version of both kinds, and the only served version.
 pub const VERSION: &str = "v1alpha1";

@@ -1,14 +1,14 @@
-//! `status.plan`: what the operator will do next, and why not yet.
+//! `status.plan`: the next steps of the operator, and the reasons why steps wait.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The most steps that a status shows.
+/// Maximum number of steps in a status.
 pub const STEPS_MAX: usize = 5;
 
-/// What a step does.
+/// Action of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Step {
     /// Create or correct a Kubernetes object.
@@ -17,21 +17,21 @@ pub enum Step {
     WaitForPods,
     /// Form the Cluster from blank volumes.
     Bootstrap,
-    /// Take over volumes that already carry this Cluster's identity.
+    /// Take over volumes that already have this Cluster's identity.
     AdoptVolumes,
-    /// Add a node.
+    /// Add a node to the Cluster.
     AddNode,
     /// Move all replicas and leaders off a node.
     DrainNode,
-    /// Take a drained node's pod away.
+    /// Remove the pod of a drained node.
     RemoveNode,
     /// Restart a pod with a new template.
     RestartPod,
-    /// Put a new node in the place of a lost one.
+    /// Replace a lost node by a new node.
     ReplaceNode,
-    /// Tell the Cluster about a store.
+    /// Declare a store to the Cluster.
     DeclareStore,
-    /// Add a replica to a store and let it catch up.
+    /// Add a replica to a store and wait until the replica has caught up.
     AddReplica,
     /// Remove a replica from a store.
     RemoveReplica,
@@ -41,25 +41,25 @@ pub enum Step {
     DeleteStore,
 }
 
-/// One step of the plan.
+/// Step of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanStep {
-    /// What will be done.
+    /// Action of the step.
     pub step: Step,
-    /// The pod, store or object that it is done to.
+    /// Pod, store or object that the step changes.
     #[schemars(length(max = 253))]
     pub target: String,
-    /// What it waits for; absent while it is being done.
+    /// Cause of the wait; absent while the step is being carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub waiting_for: Option<String>,
-    /// Since when this step is the plan for this target.
+    /// Time of the first plan with this step for this target.
     pub since: Time,
 }
 
 impl PlanStep {
-    /// A step that starts now, with texts cut to what the schema allows.
+    /// Creates a step that starts now, with strings truncated to the lengths of the schema.
     pub fn new(step: Step, target: &str, waiting_for: Option<&str>, now: Timestamp) -> Self {
         Self {
             step,
@@ -70,7 +70,7 @@ impl PlanStep {
     }
 }
 
-/// The plan to write: at most [`STEPS_MAX`] steps, where a step that was already planned for its target keeps `since`.
+/// Returns the plan to write, at most [`STEPS_MAX`] steps. `since` is kept for a step that was already planned.
 pub fn merge(old: &[PlanStep], new: Vec<PlanStep>) -> Vec<PlanStep> {
     new.into_iter()
         .take(STEPS_MAX)

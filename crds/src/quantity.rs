@@ -1,19 +1,19 @@
 //! Kubernetes quantities as strings with a bounded form.
 //!
-//! The stock schema of a quantity is "integer or string" without bounds, and the CEL function `quantity()` fails at run
-//! time on an integer; so these fields are strings, and arithmetic happens here.
+//! The Kubernetes schema of a quantity is "integer or string" without bounds, and the CEL function `quantity()` fails
+//! at run time on an integer. The fields of our schemas are therefore strings, and this module does the arithmetic.
 
 use crate::text::text_type;
 
 text_type! {
-    /// An amount of CPU or memory, such as `500m`, `2` or `1Gi`.
+    /// Amount of CPU or memory, such as `500m`, `2` or `1Gi`.
     Quantity,
     expected: "a quantity such as 500m, 2 or 1Gi", max: 20,
     pattern: r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", accepts: is_quantity
 }
 
 text_type! {
-    /// The size of a volume, such as `10Gi`; never zero, never a fraction of a byte.
+    /// Size of a volume, such as `10Gi`; never zero, never in thousandths of a byte.
     StorageSize,
     expected: "a size such as 10Gi", max: 20,
     pattern: r"^[1-9][0-9]*(\.[0-9]+)?(k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", accepts: is_storage_size
@@ -31,36 +31,36 @@ const DECIMAL: [(&str, i128); 6] = [
 ];
 
 impl Quantity {
-    /// The value in thousandths, rounded up: `500m` is 500, `1Ki` is 1,024,000.
+    /// Returns the value in thousandths, rounded up: `500m` is 500, `1Ki` is 1,024,000.
     pub fn thousandths(&self) -> i128 {
         thousandths(self.as_str()).unwrap_or_default()
     }
 
-    /// The value in whole units, rounded up: bytes of memory, or CPUs.
+    /// Returns the value in whole units, rounded up: bytes of memory, or CPUs.
     pub fn units(&self) -> i64 {
         units(self.as_str())
     }
 
-    /// The form in which the API server stores this value. Rendered objects use it, so that a second apply of the same
-    /// spec is no change.
+    /// Returns the form in which the API server stores the value. Rendered objects use this form, so that a second
+    /// apply of the same spec changes nothing.
     pub fn canonical(&self) -> String {
         canonical(self.as_str())
     }
 }
 
 impl StorageSize {
-    /// The size in bytes, rounded up.
+    /// Returns the size in bytes, rounded up.
     pub fn bytes(&self) -> i64 {
         units(self.as_str())
     }
 
-    /// The form in which the API server stores this size.
+    /// Returns the form in which the API server stores the size.
     pub fn canonical(&self) -> String {
         canonical(self.as_str())
     }
 }
 
-/// A size as found in a foreign object (a PVC may hold forms that our own fields refuse); `None` if it is no quantity.
+/// Parses a size of a foreign object, such as a PVC, in forms that our fields refuse; `None` if not a quantity.
 pub fn parse_bytes(text: &str) -> Option<i64> {
     thousandths(text).map(whole)
 }

@@ -1,13 +1,13 @@
-//! String newtypes that carry their own schema: a pattern and a `maxLength`, which the API server enforces and which
-//! keep the cost estimate of CEL rules small.
+//! Validated string types with their schema: a pattern and a `maxLength`. The API server enforces both, and the length
+//! keeps the cost estimate of CEL rules small.
 
-/// A text did not have the form that its type demands.
+/// Error for a string without the form of its type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{value:?} is not {expected}")]
 pub struct Malformed {
-    /// What was given, cut to a length that is safe to print.
+    /// The string, truncated to 80 characters for printing.
     pub value: String,
-    /// The form that was expected, as a noun phrase.
+    /// Expected form, as a noun phrase.
     pub expected: &'static str,
 }
 
@@ -17,8 +17,8 @@ impl Malformed {
     }
 }
 
-/// Defines a validated string type. `accepts` must agree with `pattern`: the former runs here, the latter in the API
-/// server, and the tests beside each type hold them together.
+/// Defines a validated string type. `accepts` runs in Rust and `pattern` in the API server, so both must accept the
+/// same strings. `text_types_agree_with_their_patterns` in `tests/schema.rs` compares both.
 macro_rules! text_type {
     (
         $(#[$meta:meta])*
@@ -30,12 +30,12 @@ macro_rules! text_type {
         pub struct $name(String);
 
         impl $name {
-            /// The longest accepted text, in characters.
+            /// Maximum length in characters.
             pub const LENGTH_MAX: usize = $max;
-            /// The pattern in the exported schema.
+            /// Pattern in the exported schema.
             pub const PATTERN: &'static str = $pattern;
 
-            /// The text itself.
+            /// Returns the string.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

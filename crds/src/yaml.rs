@@ -1,16 +1,16 @@
-//! YAML of the generated files.
+//! YAML form of the generated files.
 //!
-//! Every string is one line, so that a changed description changes one line, and a string that needs quotes has single
-//! quotes, because CEL rules and patterns contain characters that double quotes would escape.
+//! Every string is a single line, so a changed description changes a single line of the file. Quoted strings have
+//! single quotes, because double quotes would escape characters of CEL rules and patterns.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_saphyr::{SerializeError, SerializerOptions, SingleQuoted};
 
-/// `value` as one YAML document.
+/// Serialises `value` as a YAML document.
 ///
 /// # Errors
-/// When a string that needs quotes contains a control character.
+/// Fails if a string that needs quotes contains a control character.
 pub fn to_string(value: &Value) -> Result<String, SerializeError> {
     serde_saphyr::to_string_with_options(&Quoted(value), options())
 }
@@ -33,7 +33,7 @@ impl Serialize for Quoted<'_> {
     }
 }
 
-/// Whether the serializer quotes `text`. A string that begins with a quote is quoted as well.
+/// Returns true if the serializer quotes `text`. A string that begins with a quote is quoted as well.
 fn needs_quotes(text: &str) -> bool {
     serde_saphyr::to_string_with_options(&text, options()).is_ok_and(|yaml| yaml.starts_with('"'))
 }

@@ -1,4 +1,4 @@
-//! The examples parse strictly, obey the rules, and the production one shows every field.
+//! Tests of `examples/`: the files parse strictly and obey the rules, and `production.yaml` shows every field.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn documents(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).expect("YAML")
 }
 
-/// Every field path of a value; list items share one path.
+/// Collects every field path of a value; the items of a list share a path.
 fn paths(at: &str, value: &Value, found: &mut BTreeSet<String>) {
     found.insert(at.to_owned());
     for (key, inner) in value.as_object().into_iter().flatten() {
@@ -28,7 +28,7 @@ fn paths(at: &str, value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Parses, and fails on fields that the type does not know: they would be missing after a round trip.
+/// Parses a document, and fails on a field that the type does not know: such a field is missing after a round trip.
 fn strict<T: DeserializeOwned + Serialize>(document: &Value) -> Result<T, String> {
     let parsed: T = serde_json::from_value(document.clone()).map_err(|error| error.to_string())?;
     let (mut given, mut kept) = (BTreeSet::new(), BTreeSet::new());
@@ -110,7 +110,7 @@ fn the_production_example_shows_every_field() {
             paths(".spec", &document["spec"], &mut shown);
         }
         for field in wanted.difference(&shown) {
-            // Fields that exclude others, or that need an id of the user's own, stand there as comments.
+            // A field that excludes another field, or that needs an id of the user, stands in a comment of the file.
             let name = field.rsplit('.').next().unwrap_or_default();
             assert!(text.contains(&format!("# {name}: ")), "{kind}{field} is not shown");
         }

@@ -1,4 +1,4 @@
-//! What the exported schemas promise as a whole.
+//! Tests of properties that hold for the whole exported schemas.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ fn walk(path: &str, schema: &Value, visit: &mut impl FnMut(&str, &Value)) {
 fn committed_files_equal_the_generated_ones() {
     for file in export::files().expect("the files export") {
         let committed = std::fs::read_to_string(root().join(&file.path)).unwrap_or_default();
-        assert!(committed == file.content, "{} differs from the types; run `make crds`", file.path);
+        assert!(committed == file.content, "{} differs from the types in crds/src; run `make crds`", file.path);
     }
 }
 
@@ -54,7 +54,7 @@ fn a_crd_is_small_enough_for_kubectl_apply() {
 fn every_field_has_a_description_on_one_line() {
     for (name, crd) in crds() {
         walk("", schema(&crd), &mut |path, schema| {
-            // Fields, not the items of scalar lists and maps; metadata belongs to Kubernetes.
+            // Only fields need a description, not the items of scalar lists and maps.
             if path.ends_with("[]") || path.ends_with("{}") {
                 return;
             }
@@ -117,7 +117,7 @@ fn paths_of_subresources_columns_and_selectors_resolve() {
         }
         for path in paths.iter().filter(|path| !path.starts_with(".metadata")) {
             let mut at = schema(&crd);
-            // `.status.conditions[?(...)].reason` is the field `reason` of the items of `conditions`.
+            // `.status.conditions[?(...)].reason` names the field `reason` of the items of `conditions`.
             let plain = path.split_once('[').map_or_else(
                 || path.clone(),
                 |(list, rest)| format!("{list}.[]{}", rest.split_once(']').map_or("", |(_, field)| field)),
@@ -190,7 +190,8 @@ fn an_empty_status_parses_and_nothing_is_written_as_null() {
 
 #[test]
 fn text_types_agree_with_their_patterns() {
-    // The API server decides by the pattern, Rust by a function: CEL's `matches` runs the one, `parse` the other.
+    // The API server checks the pattern, Rust calls a function: `matches` of CEL runs the pattern, `parse` the
+    // function.
     fn agree<T: std::str::FromStr>(pattern: &str, samples: &[&str]) {
         let schema = serde_json::json!({
             "type": "string",

@@ -1,8 +1,8 @@
 //go:build tools
 
-// Package tools names the commands that the local Kubernetes is made of, so that `go mod tidy` keeps their versions in
-// go.mod and their checksums in go.sum. One module for all of them: client-go is then compiled once. scripts/k8s-tools.sh
-// builds them.
+// Package tools imports the commands of the local Kubernetes, so `go mod tidy` keeps their versions in go.mod and their
+// checksums in go.sum. All commands share a module, so client-go is compiled only once. scripts/k8s-tools.sh builds the
+// commands.
 package tools
 
 import (

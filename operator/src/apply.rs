@@ -1,5 +1,5 @@
-//! Writing the objects that the operator owns: a plain create first, so that nothing of somebody else's is seized, then
-//! server-side apply that carries the UID, and no write at all when nothing differs.
+//! Writer of owned objects: first a plain create, so that a foreign object is never adopted; then a server-side apply
+//! with the UID of the object; no write at all without a difference.
 
 use crate::{
     error::Error,
@@ -16,19 +16,19 @@ use serde_json::{Value, json};
 
 /// Field manager of owned objects.
 pub(crate) const MANAGER: &str = "taffrail-operator";
-/// Field manager of the status of our kinds.
+/// Field manager of the status of Clusters and EventStores.
 pub(crate) const STATUS_MANAGER: &str = "taffrail-operator-status";
 
-/// Who owns what is written.
+/// Owner of the written objects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Owner<'a> {
     /// UID of the owning object.
     pub(crate) uid: &'a str,
-    /// Namespace of both.
+    /// Namespace of the owner and of the written objects.
     pub(crate) namespace: &'a str,
 }
 
-/// Writes owned objects.
+/// Writer of owned objects.
 #[derive(Clone)]
 pub(crate) struct Writer {
     client: Client,
@@ -36,15 +36,16 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// A writer for all namespaces.
+    /// Creates a writer for all namespaces.
     pub(crate) fn new(client: Client, metrics: Metrics) -> Self {
         Self { client, metrics }
     }
 
-    /// Makes the object as `desired` says. `known` is what a cache or a read knows of it. Returns whether it wrote.
+    /// Creates or updates an object to match `desired`. `known` is the object from a cache or a read. Returns whether
+    /// a write happened.
     ///
     /// # Errors
-    /// The name is taken by somebody else, or the API server fails.
+    /// A foreign object uses the name, or the API server fails.
     pub(crate) async fn ensure<K: Owned>(
         &self,
         owner: Owner<'_>,
@@ -54,10 +55,10 @@ impl Writer {
         self.ensure_at(owner, desired, known, None).await
     }
 
-    /// [`Self::ensure`], refused with a conflict if the object is not at `resource_version` any more.
+    /// Like [`Self::ensure`], but fails with a conflict if the object is no longer at `resource_version`.
     ///
     /// # Errors
-    /// As [`Self::ensure`].
+    /// Same as [`Self::ensure`].
     pub(crate) async fn ensure_at<K: Owned>(
         &self,
         owner: Owner<'_>,
@@ -78,7 +79,7 @@ impl Writer {
             if self.create::<K>(owner.namespace, &wanted, &kind, &name).await? {
                 return Ok(true);
             }
-            // It exists, so the cache was behind.
+            // The object exists, so the cache was behind.
             let api = self.api::<K>(owner.namespace);
             live = api.get(&name).await.map_err(Error::api(format!("reading {kind} {name}")))?;
             &live
@@ -103,7 +104,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Creates; false when the name exists already.
+    /// Creates an object. Returns false if the name is already used.
     async fn create<K: Owned>(&self, namespace: &str, wanted: &Value, kind: &str, name: &str) -> Result<bool, Error> {
         let object: K = serde_json::from_value(wanted.clone()).map_err(render_error)?;
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
@@ -117,8 +118,9 @@ impl Writer {
         }
     }
 
-    /// A create is booked as an "Update" of its manager, and a later apply would not remove fields that this booking
-    /// still holds. So before the first apply the booking is turned into one of "Apply".
+    /// Converts the field ownership left by a create. A create is recorded as an "Update" of the manager, and a
+    /// later apply would not remove fields still held by the "Update" entry. So before the first apply the entry
+    /// becomes an "Apply" entry.
     async fn own_by_apply<K: Owned>(&self, namespace: &str, present: &K, kind: &str, name: &str) -> Result<(), Error> {
         let fields = present.managed_fields();
         let ours = |field: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
@@ -135,7 +137,8 @@ impl Writer {
         };
         let patch: kube::core::params::Patch<()> = Patch::Json(
             serde_json::from_value(json!([
-                // Not a "test": one that fails is answered as an invalid object, this as the conflict that it is.
+                // A "replace" instead of a "test": a failed test is reported as an invalid object, a failed replace as
+                // the actual conflict.
                 {"op": "replace", "path": "/metadata/resourceVersion", "value": present.resource_version()},
                 change,
             ]))
@@ -148,7 +151,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Deletes an object that is not rendered any more, if it is ours. Returns whether it was there.
+    /// Deletes an object that is no longer rendered, if owned. Returns whether the object existed.
     ///
     /// # Errors
     /// The API server fails.
@@ -187,8 +190,9 @@ fn render_error(error: serde_json::Error) -> Error {
     Error::Render { what: "an object", message: error.to_string() }
 }
 
-/// Whether `live` has all that `wanted` says. The API server adds defaults, so more is fine: but not in lists, which we
-/// own whole. What we no longer say is told by the hash among the annotations.
+/// Returns whether `live` contains all of `wanted`. Extra fields are accepted, because the API server adds defaults.
+/// Lists must match as a whole, because the operator owns each list. A field dropped from `wanted` shows in the hash
+/// among the annotations.
 fn includes(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {

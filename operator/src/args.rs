@@ -1,68 +1,66 @@
-//! The command line. Every option has an environment variable, which is what the chart sets.
+//! Command line of the operator. Every option has an environment variable, set by the chart.
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 
-/// The Taffrail operator.
+/// Kubernetes operator of the Taffrail event store.
 #[derive(Debug, Parser)]
 #[command(name = "taffrail-operator", version, about)]
 pub struct Args {
-    /// How it logs.
     #[command(flatten)]
     pub logging: Logging,
-    /// What it does.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// How the process logs.
+/// Log options, shared by all commands.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Logging {
-    /// Filter of the log, for example `info,taffrail_operator=debug`.
+    /// Log filter, for example `info,taffrail_operator=debug`.
     #[arg(long, env = "TAFFRAIL_OPERATOR_LOG", default_value = "info", global = true)]
     pub log: String,
-    /// Form of the log lines.
+    /// Format of the log lines.
     #[arg(long, env = "TAFFRAIL_OPERATOR_LOG_FORMAT", default_value = "json", global = true)]
     pub log_format: LogFormat,
 }
 
-/// Form of the log lines.
+/// Format of the log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// A JSON object per line.
     Json,
-    /// For a terminal.
+    /// Plain text for a terminal.
     Text,
 }
 
-/// What the process does.
+/// Subcommands of the operator.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run the controllers until told to stop.
+    /// Run the controllers until SIGTERM or SIGINT.
     Run(RunArgs),
-    /// Make a small Cluster and store, append, read, and remove both again.
+    /// Create a small Cluster and an EventStore, append and read an event, and remove both objects.
     HelmTest(TestArgs),
 }
 
 /// Options of `run`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct RunArgs {
-    /// Image of Clusters that name none; `spec.version` replaces its tag.
+    /// Node image of Clusters without `spec.image`; `spec.version` replaces the tag.
     #[arg(long, env = "TAFFRAIL_OPERATOR_NODE_IMAGE")]
     pub node_image: String,
     /// Namespaces to serve, comma-separated; empty means all.
     #[arg(long, env = "TAFFRAIL_OPERATOR_WATCH_NAMESPACES", default_value = "")]
     pub watch_namespaces: String,
-    /// DNS domain of the Kubernetes cluster; empty means: from /etc/resolv.conf.
+    /// DNS domain of the Kubernetes cluster; when empty, the domain is read from /etc/resolv.conf.
     #[arg(long, env = "TAFFRAIL_OPERATOR_CLUSTER_DOMAIN", default_value = "")]
     pub cluster_domain: String,
-    /// Address of metrics and probes.
+    /// Listen address of the HTTP server for metrics and probes.
     #[arg(long, env = "TAFFRAIL_OPERATOR_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
 }
 
 impl RunArgs {
-    /// The namespaces to serve; `None` stands for all of them.
+    /// Returns the namespaces to serve, sorted and without duplicates; a single `None` means all namespaces.
     pub fn scopes(&self) -> Vec<Option<String>> {
         let mut named: Vec<String> = self.watch_namespaces.split(',').map(|n| n.trim().to_owned()).collect();
         named.retain(|name| !name.is_empty());
@@ -75,16 +73,16 @@ impl RunArgs {
 /// Options of `helm-test`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct TestArgs {
-    /// Namespace in which the test works.
+    /// Namespace in which the test creates its objects.
     #[arg(long, env = "TAFFRAIL_OPERATOR_NAMESPACE")]
     pub namespace: String,
-    /// Name of the Cluster and of the EventStore that the test makes.
+    /// Name of the Cluster and of the EventStore created by the test.
     #[arg(long, env = "TAFFRAIL_OPERATOR_TEST_NAME", default_value = "taffrail-helm-test")]
     pub name: String,
-    /// How long the test may take, in seconds, without the clean-up after it.
+    /// Maximum duration of the test in seconds, without the cleanup.
     #[arg(long, env = "TAFFRAIL_OPERATOR_TEST_TIMEOUT_SECONDS", default_value_t = 200)]
     pub timeout_seconds: u64,
-    /// How long the clean-up may take, in seconds, even when the test used up all its time.
+    /// Maximum duration of the cleanup in seconds, available even if the test used up its own time.
     #[arg(long, env = "TAFFRAIL_OPERATOR_TEST_CLEANUP_SECONDS", default_value_t = 80)]
     pub cleanup_seconds: u64,
 }

@@ -1,5 +1,5 @@
-//! Waiting longer after each failure of the same object. The controller runtime hears of failures only, so the count
-//! lives here, by UID: a new object of an old name starts afresh.
+//! Exponential backoff after failures of the same object. The controller runtime reports failures only, so this module
+//! counts consecutive failures by UID: a new object with an old name starts at zero.
 
 use crate::error::Class;
 use std::{
@@ -11,10 +11,11 @@ use std::{
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 const AFTER_CONFLICT: Duration = Duration::from_millis(200);
-/// Conflicts in a row that are looked at soon; whoever loses more often than this has a rival that does not give way.
+/// Consecutive conflicts retried after the short delay. More conflicts mean a rival writer, and the
+/// exponential backoff applies.
 const CONFLICTS_SOON: u32 = 10;
 
-/// Failures in a row, by object.
+/// Consecutive failures by UID of the object.
 #[derive(Debug, Default)]
 pub(crate) struct Backoffs {
     failures: Mutex<BTreeMap<String, FailureCounts>>,
@@ -27,7 +28,8 @@ struct FailureCounts {
 }
 
 impl Backoffs {
-    /// Counts a failure and says how long to wait. `random_fraction` is uniform in 0..1 and spreads the retries of many objects.
+    /// Counts a failure and returns the delay before the retry. `random_fraction` is uniform in 0..1 and spreads the
+    /// retries of many objects.
     pub(crate) fn failed(&self, uid: &str, class: Class, random_fraction: f64) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = failures.entry(uid.to_owned()).or_default();
@@ -39,7 +41,7 @@ impl Backoffs {
         delay(counts.others).mul_f64(0.8 + 0.4 * random_fraction.clamp(0.0, 1.0))
     }
 
-    /// The object succeeded, or is gone.
+    /// Forgets the failures of an object that succeeded or was deleted.
     pub(crate) fn reset(&self, uid: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }

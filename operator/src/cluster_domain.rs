@@ -1,8 +1,8 @@
-//! The DNS domain of the Kubernetes cluster, when nobody names it.
+//! Detection of the DNS domain of the Kubernetes cluster.
 
 const DEFAULT: &str = "cluster.local";
 
-/// The given domain, else the one in the search list of the pod's `/etc/resolv.conf`, else `cluster.local`.
+/// Returns `given`, else the domain in the search list of the pod's `/etc/resolv.conf`, else `cluster.local`.
 pub(crate) fn find(given: &str) -> String {
     if !given.is_empty() {
         return given.trim_end_matches('.').to_owned();
@@ -11,7 +11,7 @@ pub(crate) fn find(given: &str) -> String {
     from_search_list(&resolv_conf).unwrap_or_else(|| DEFAULT.to_owned())
 }
 
-/// The search list of a pod is `NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN ...`.
+/// Extracts the domain from the search list of a pod: `NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN ...`.
 fn from_search_list(resolv_conf: &str) -> Option<String> {
     let search = resolv_conf.lines().rfind(|line| line.starts_with("search"))?;
     let domain = search.split_whitespace().find_map(|entry| entry.strip_prefix("svc."))?;

@@ -1,5 +1,5 @@
-//! One long-lived stream of views for each Cluster, so that what happens among the nodes triggers a pass at once. The
-//! last view is kept for readers that license no disruption with it.
+//! Streams of cluster views, a long-lived stream for each Cluster, so that a change among the nodes triggers a
+//! reconcile at once. The last view is kept for readers; no disruption is permitted on the basis of a kept view.
 
 use crate::{
     declare_batcher::DeclareBatcher,
@@ -17,23 +17,24 @@ use taffrail_crds::EventStore;
 use taffrail_proto::admin::{ClusterView, DeclareResult, StoreDeclaration, StoreView};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-/// The first view must come within this time.
+/// Time limit for the first view of a stream.
 const FIRST_VIEW_WITHIN: Duration = Duration::from_secs(5);
-/// A stream ends when the coordinator changes; only after this long without a new one is the view called stale.
+/// Time without any stream before the view counts as stale. A change of the coordinator ends the stream, so a short
+/// gap is normal.
 const STALE_AFTER: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 
-/// What is known of a Cluster's stores and nodes.
+/// Last known view of a Cluster's stores and nodes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ViewObservation {
-    /// The newest view.
+    /// Newest view; `None` before the first view.
     pub(crate) view: Option<Arc<ClusterView>>,
-    /// The view is current: its stream lives, or ended a moment ago.
+    /// The view is current: the stream is open, or ended a moment ago.
     pub(crate) live: bool,
 }
 
-/// Follows the Clusters of one scope.
+/// Followers of the Clusters of a scope.
 #[derive(Clone)]
 pub(crate) struct ClusterViews {
     inner: Arc<Inner>,
@@ -61,12 +62,12 @@ impl Drop for Follower {
 }
 
 impl ClusterViews {
-    /// Follows no Cluster yet.
+    /// Creates an empty set of followers.
     pub(crate) fn new(admin: NodeAdmin, triggers: Triggers, stores: Store<Guarded<EventStore>>) -> Self {
         Self { inner: Arc::new(Inner { admin, triggers, stores, followers: Mutex::default() }) }
     }
 
-    /// Follows a Cluster at these addresses from now on.
+    /// Follows a Cluster at these admin addresses. A different cluster id replaces the follower.
     pub(crate) fn follow(&self, namespace: &str, cluster: &str, cluster_id: &str, addresses: Vec<String>) {
         let key = (namespace.to_owned(), cluster.to_owned());
         let mut followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +89,7 @@ impl ClusterViews {
             addresses,
             publish,
         };
-        #[expect(clippy::disallowed_methods, reason = "the follower owns this task and ends it when it is dropped")]
+        #[expect(clippy::disallowed_methods, reason = "the follower owns this task and aborts the task on drop")]
         let task = tokio::spawn(task.run());
         let batcher = Arc::default();
         let follower = Follower { cluster_id: cluster_id.to_owned(), addresses: to_task, observation, batcher, task };
@@ -101,21 +102,21 @@ impl ClusterViews {
         self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    /// What is known of a Cluster; none if it is not followed, so not formed or not reached yet.
+    /// Returns the last known view of a Cluster. `None`: the Cluster is not followed, so not formed or not reached yet.
     pub(crate) fn observation(&self, namespace: &str, cluster: &str) -> Option<ViewObservation> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         followers.get(&key).map(|follower| follower.observation.borrow().clone())
     }
 
-    /// The members of a Cluster that is followed.
+    /// Returns the members of a followed Cluster.
     pub(crate) fn members(&self, namespace: &str, cluster: &str) -> Option<Members> {
         let key = (namespace.to_owned(), cluster.to_owned());
         let followers = self.inner.followers.lock().unwrap_or_else(PoisonError::into_inner);
         followers.get(&key).map(|follower| self.inner.admin.members(follower.addresses.borrow().clone()))
     }
 
-    /// Declares a store to a Cluster that is followed, together with others that wait to be.
+    /// Declares a store to a followed Cluster, together with other waiting declarations.
     ///
     /// # Errors
     /// The Cluster is not followed, or no member answers.
@@ -139,7 +140,7 @@ impl ClusterViews {
     }
 }
 
-/// Follows one Cluster until it is dropped.
+/// Task that follows a Cluster until aborted.
 struct FollowTask {
     cluster_views: ClusterViews,
     namespace: String,
@@ -176,12 +177,12 @@ impl FollowTask {
         }
     }
 
-    /// Reads the stream of one node to its end. Returns whether it gave any view.
+    /// Reads the stream of a node to its end. Returns whether any view arrived.
     async fn read_stream(&mut self, address: &str) -> bool {
         let mut stream = match self.cluster_views.inner.admin.watch(address).await {
             Ok(stream) => stream,
             Err(error) => {
-                tracing::debug!(%error, cluster = self.cluster, "no stream of views");
+                tracing::debug!(%error, cluster = self.cluster, "cannot open the stream of views");
                 return false;
             }
         };
@@ -209,7 +210,7 @@ impl FollowTask {
             next = tokio::select! {
                 message = stream.message() => message,
                 changed = self.addresses.changed() => {
-                    // The pod went away, or moved: its stream may hang for long.
+                    // The pod is gone or has moved, and its stream may hang for long.
                     if changed.is_err() || !self.addresses.borrow_and_update().iter().any(|known| known == address) {
                         return any;
                     }
@@ -239,7 +240,11 @@ impl FollowTask {
     async fn mark_stale(&self) {
         let was_live = self.publish.send_if_modified(|observation| std::mem::take(&mut observation.live));
         if was_live {
-            tracing::warn!(cluster = self.cluster, namespace = self.namespace, "no member gives a view");
+            tracing::warn!(
+                cluster = self.cluster,
+                namespace = self.namespace,
+                "no member sends a view, the last view is stale"
+            );
             self.trigger_all().await;
         }
     }
@@ -271,7 +276,8 @@ impl FollowTask {
     }
 }
 
-/// Takes out what every append changes: it is of no use to a reconcile and would trigger for ever.
+/// Clears the fields changed by every append: a reconcile does not use these fields, and each change would
+/// trigger a reconcile.
 fn strip_volatile(view: &mut ClusterView) {
     for store in view.stores.iter_mut().filter_map(|view| view.store.as_mut()) {
         store.last_position = 0;
@@ -290,7 +296,7 @@ fn strip_volatile(view: &mut ClusterView) {
 #[derive(Debug, PartialEq, Eq)]
 enum Changes {
     None,
-    /// Only these stores (namespace, name), or nothing that a store shows.
+    /// Only these stores (namespace, name) changed; empty if the change shows in no store.
     Stores(Vec<(String, String)>),
     All,
 }
@@ -304,7 +310,8 @@ fn changes(before: Option<&ClusterView>, now: &ClusterView) -> Changes {
         let nodes = view.nodes.iter().filter_map(|node| node.node.as_ref());
         nodes.map(|node| (node.node_id, node.name.clone(), node.state)).collect()
     };
-    // A store that waits for nodes, or for a retained one to be purged, is not in the view, so all look again.
+    // A store waiting for nodes, or for the purge of a retained store, is not in the view, so all
+    // stores are reconciled.
     if members(before) != members(now) || before.stores.len() != now.stores.len() {
         return Changes::All;
     }

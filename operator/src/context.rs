@@ -1,4 +1,4 @@
-//! What every pass shares. One value for each scope (a namespace, or all of them).
+//! Handles shared by all reconciles of a scope (a namespace, or all namespaces).
 
 use crate::{
     apply::Writer,
@@ -24,48 +24,43 @@ use kube::{
 use std::sync::Arc;
 use taffrail_crds::{Cluster, EventStore};
 
-/// Settings of the process.
+/// Settings from the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Image of Clusters that name none.
+    /// Node image of Clusters without `spec.image`.
     pub(crate) node_image: String,
     /// DNS domain of the Kubernetes cluster.
     pub(crate) cluster_domain: String,
 }
 
-/// What every pass shares.
+/// Handles shared by all reconciles of a scope.
 pub(crate) struct Context {
-    /// Reads and special writes.
+    /// Client for reads and for writes outside [`Writer`].
     pub(crate) client: Client,
-    /// Writes of owned objects.
+    /// Writer of owned objects.
     pub(crate) writer: Writer,
-    /// Calls to nodes.
+    /// Client of the nodes' admin port.
     pub(crate) admin: NodeAdmin,
-    /// Streams of views.
+    /// Streams of cluster views.
     pub(crate) cluster_views: ClusterViews,
-    /// Waits for names that something else has.
+    /// Watches on objects with a conflicting name.
     pub(crate) conflict_watches: ConflictWatches,
-    /// Events.
     pub(crate) events: Events,
-    /// Metrics.
     pub(crate) metrics: Metrics,
-    /// Failures by object.
+    /// Consecutive failures by object.
     pub(crate) backoffs: Backoffs,
-    /// Limits of status writes.
+    /// Rate limit of status refreshes.
     pub(crate) gate: Arc<StatusGate>,
-    /// What the watches saw.
+    /// Objects seen by the watches.
     pub(crate) caches: Caches,
-    /// Settings.
     pub(crate) options: Options,
 }
 
-/// What the watches saw. Good for shape; nothing that disturbs a node is decided by it.
+/// Caches of the watched objects, used to compare and render objects. No decision to disturb a node relies on a cache.
 pub(crate) struct Caches {
-    /// Whether they have seen everything once.
+    /// Caches still without a first full list.
     pub(crate) cache_sync: CacheSync,
-    /// Clusters.
     pub(crate) clusters: Store<Guarded<Cluster>>,
-    /// EventStores.
     pub(crate) event_stores: Store<Guarded<EventStore>>,
     /// Volume claims of nodes.
     pub(crate) claims: Store<PersistentVolumeClaim>,
@@ -81,12 +76,11 @@ pub(crate) struct Caches {
     pub(crate) roles: Store<Role>,
     /// RoleBindings of nodes.
     pub(crate) role_bindings: Store<RoleBinding>,
-    /// Disruption budgets.
     pub(crate) budgets: Store<PodDisruptionBudget>,
 }
 
 impl Caches {
-    /// The EventStores of a Cluster.
+    /// Returns the EventStores of a Cluster, sorted by name. Objects that do not parse are left out.
     pub(crate) fn stores_of(&self, namespace: &str, cluster: &str) -> Vec<EventStore> {
         let all = self.event_stores.state().into_iter().filter_map(|store| store.0.as_ref().ok().cloned());
         let mut ours: Vec<EventStore> = all
@@ -100,7 +94,7 @@ impl Caches {
     }
 }
 
-/// An object of a cache by name.
+/// Looks up an object in a cache by namespace and name.
 pub(crate) fn cached<K>(cache: &Store<K>, namespace: &str, name: &str) -> Option<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,

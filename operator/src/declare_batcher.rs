@@ -1,8 +1,10 @@
-//! Declarations of stores, gathered: while one call to the coordinator is under way, those that come up meanwhile wait and
-//! go together in the next. So the first store is declared at once, and fifty that are applied together take a few calls.
+//! [`DeclareBatcher`]: batches declarations of stores. While a call to the coordinator is in flight, further
+//! declarations wait and share the next call. So the first store is declared at once, and fifty stores applied together
+//! take a few calls.
 //!
-//! Owner: `ClusterViews`, one batcher for each Cluster that it follows. Bounded: a waiting declaration is a waiting pass, of which the
-//! controller runs a fixed number, and a call carries at most [`BATCH_MAX`].
+//! Owner: [`ClusterViews`](crate::cluster_views::ClusterViews), with a batcher for each followed Cluster. Bound: a
+//! waiting declaration is a waiting reconcile, and the controller runs a fixed number of reconciles; a call carries at
+//! most [`BATCH_MAX`] declarations.
 
 use crate::node_admin::Error;
 use std::{
@@ -13,16 +15,17 @@ use std::{
 use taffrail_proto::admin::{DeclareResult, StoreDeclaration};
 use tokio::sync::{Semaphore, oneshot};
 
-/// Declarations in one call. Each is a command in the log of the system group, and all must fit into one deadline.
+/// Maximum number of declarations in a call. Each declaration is a command in the log of the system group, and all
+/// commands of a call must meet a single deadline.
 pub(crate) const BATCH_MAX: usize = 32;
 
 type Answer = Result<DeclareResult, Error>;
 
-/// The declarations of one Cluster.
+/// Waiting declarations of a Cluster.
 #[derive(Debug)]
 pub(crate) struct DeclareBatcher {
     waiting: Mutex<VecDeque<(StoreDeclaration, oneshot::Sender<Answer>)>>,
-    /// The right to call.
+    /// Right to call the coordinator; a single permit.
     call_permit: Semaphore,
 }
 
@@ -33,10 +36,12 @@ impl Default for DeclareBatcher {
 }
 
 impl DeclareBatcher {
-    /// Declares a store, together with others that wait. `call` is made by whoever has the turn, for all of them.
+    /// Declares a store, together with other waiting declarations. The holder of the permit makes `call` for
+    /// the whole batch.
     ///
     /// # Errors
-    /// Those of `call`. A batch that is refused is taken apart, so that one malformed declaration harms no other.
+    /// The error of `call`. A refused batch is split into single declarations, so that a malformed declaration harms
+    /// no other store.
     pub(crate) async fn declare<F, Fut>(&self, store: StoreDeclaration, call: F) -> Answer
     where
         F: Fn(Vec<StoreDeclaration>) -> Fut,
@@ -48,12 +53,12 @@ impl DeclareBatcher {
             match answer.try_recv() {
                 Ok(answer) => return answer,
                 Err(oneshot::error::TryRecvError::Empty) => {}
-                // Whoever carried it gave up in the middle of its call. A declaration may be repeated.
+                // The carrier of this declaration gave up during the call. A declaration may be repeated.
                 Err(oneshot::error::TryRecvError::Closed) => answer = self.enqueue(store.clone()),
             }
             let (stores, senders): (Vec<_>, Vec<_>) = self.next_batch().into_iter().unzip();
             for (sender, answer) in senders.into_iter().zip(ask(stores, &call).await) {
-                // One that does not listen any more has run out of time.
+                // A closed receiver belongs to a reconcile past its deadline.
                 let _gone = sender.send(answer);
             }
         }
@@ -73,7 +78,7 @@ impl DeclareBatcher {
     }
 }
 
-/// One answer for each declaration.
+/// Makes the call for a batch and returns an answer for each declaration.
 async fn ask<F, Fut>(stores: Vec<StoreDeclaration>, call: &F) -> Vec<Answer>
 where
     F: Fn(Vec<StoreDeclaration>) -> Fut,
@@ -117,7 +122,7 @@ mod tests {
         stores.iter().map(result).collect()
     }
 
-    /// Calls that take a while, so that others come up meanwhile; remembers how many stores each carried.
+    /// Yields during the call, so that further declarations come up, and records the size of each batch.
     async fn slow(sizes: Arc<Mutex<Vec<usize>>>, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
         sizes.lock().expect("sizes").push(stores.len());
         tokio::task::yield_now().await;
@@ -158,7 +163,7 @@ mod tests {
         let call_permit = batcher.call_permit.acquire().await.expect("a permit");
         assert!(futures::poll!(&mut carrier).is_pending() && futures::poll!(&mut other).is_pending());
         drop(call_permit);
-        // It carries both now, and hangs until its pass is given up.
+        // The carrier now holds both declarations and hangs until its reconcile is aborted.
         assert!(futures::poll!(&mut carrier).is_pending());
         drop(carrier);
         assert_eq!(other.as_mut().await.expect("accepted").store_id, "id-b");

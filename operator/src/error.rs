@@ -1,4 +1,4 @@
-//! What can go wrong in a pass, and what to do about it.
+//! [`Error`]: failures of a reconcile, each with a class and a condition reason.
 
 use crate::{
     name_conflict::{self, NameConflict},
@@ -7,66 +7,63 @@ use crate::{
 use std::time::Duration;
 use taffrail_crds::Reason;
 
-/// A pass failed.
+/// Failure of a reconcile.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The API server refused or did not answer.
+    /// The API server refused a request or did not answer.
     #[error("{doing}: {source}")]
     Api {
-        /// What was being done, as a phrase.
+        /// Failed step as a phrase, for example "reading the identity".
         doing: String,
-        /// Why it failed.
         #[source]
         source: Box<kube::Error>,
     },
-    /// Objects of names that we need exist and are not ours. Nothing is seized.
+    /// Objects with needed names exist and belong to another owner. Such an object is never adopted.
     #[error("{}", name_conflict::sentence(.conflicts))]
     NameConflict {
-        /// The objects that are in the way.
+        /// The conflicting objects.
         conflicts: Vec<NameConflict>,
     },
-    /// A node refused or did not answer.
+    /// A node refused a call or did not answer.
     #[error("{doing}: {source}")]
     Node {
-        /// What was being done, as a phrase.
+        /// Failed step as a phrase, for example "draining main-2".
         doing: String,
-        /// Why it failed.
         #[source]
         source: node_admin::Error,
     },
-    /// An object has no JSON or TOML form.
+    /// An object cannot be serialized to JSON or TOML.
     #[error("cannot render {what}: {message}")]
     Render {
-        /// Which object.
         what: &'static str,
-        /// Words of the serializer.
+        /// Error message of the serializer.
         message: String,
     },
-    /// A pass took too long.
+    /// The reconcile exceeded its deadline.
     #[error("reconcile exceeded {} s while {step}", .within.as_secs())]
     Deadline {
-        /// How long it may take.
+        /// Deadline of the reconcile.
         within: Duration,
-        /// The step that it was in, as a phrase.
+        /// Step at the time of the deadline, as a phrase.
         step: String,
     },
 }
 
-/// What an error calls for.
+/// Class of an error; decides about the retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Class {
-    /// Somebody wrote in between: look again soon.
+    /// Another writer changed the object: retry soon.
     Conflict,
-    /// May pass by itself: try again, less and less often.
+    /// Temporary: retry with a growing backoff.
     Transient,
-    /// Stays until a person changes something.
+    /// Permanent until a person changes something.
     Lasting,
-    /// The namespace is going away; nothing is left to do.
+    /// The namespace is being deleted; nothing is left to do.
     NamespaceTerminating,
 }
 
 impl Class {
-    /// Name in metrics.
+    /// Returns the label value for metrics.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Conflict => "conflict",
@@ -78,19 +75,19 @@ impl Class {
 }
 
 impl Error {
-    /// Names what was being done when the API server failed.
+    /// Wraps an error of the API server; `doing` names the failed step.
     pub(crate) fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Api { doing, source: Box::new(source) }
     }
 
-    /// Names what was being done when a node failed.
+    /// Wraps an error of a node; `doing` names the failed step.
     pub(crate) fn node(doing: impl Into<String>) -> impl FnOnce(node_admin::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Node { doing, source }
     }
 
-    /// What the error calls for.
+    /// Returns the class of the error.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of kube are foreign and open-ended")]
     pub(crate) fn class(&self) -> Class {
         match self {
@@ -105,7 +102,7 @@ impl Error {
         }
     }
 
-    /// The reason of the condition that reports this error.
+    /// Returns the reason for the condition that reports this error.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the errors of kube are foreign and open-ended")]
     pub(crate) fn reason(&self) -> Reason {
         match self {

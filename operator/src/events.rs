@@ -1,5 +1,5 @@
-//! Kubernetes events on our objects, through one recorder, so that repeats become a series. A failed publish is logged
-//! and fails nothing.
+//! Kubernetes events on Clusters and EventStores, through a single recorder, so that repeated events become a series. A
+//! failed publish is logged and never fails a reconcile.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -9,25 +9,25 @@ use kube::{
 
 const NOTE_LENGTH_MAX: usize = 1000;
 
-/// Publishes events.
+/// Publisher of Kubernetes events.
 #[derive(Clone)]
 pub(crate) struct Events {
     recorder: Recorder,
 }
 
 impl Events {
-    /// The one recorder of the process.
+    /// Creates the single publisher of the process.
     pub(crate) fn new(client: Client) -> Self {
         let reporter = Reporter { controller: "taffrail-operator".to_owned(), instance: None };
         Self { recorder: Recorder::new(client, reporter) }
     }
 
-    /// Something went as it should.
+    /// Publishes a normal event: progress as expected.
     pub(crate) async fn normal(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.publish(EventType::Normal, about, reason, action, note).await;
     }
 
-    /// Something needs a look.
+    /// Publishes a warning: a person should look at the object.
     pub(crate) async fn warning(&self, about: &ObjectReference, reason: &str, action: &str, note: &str) {
         self.publish(EventType::Warning, about, reason, action, note).await;
     }
@@ -41,7 +41,7 @@ impl Events {
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, about).await {
-            tracing::warn!(%error, reason, "an event was not published");
+            tracing::warn!(%error, reason, "cannot publish a Kubernetes event");
         }
     }
 }

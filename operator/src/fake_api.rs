@@ -1,5 +1,5 @@
-//! An API server for tests: objects in memory, over HTTP on the loopback. It knows no schema and no watch; it remembers
-//! every write, and can be told to leave requests unanswered.
+//! In-memory API server for tests, over HTTP on the loopback interface. The server has no schema and no watch, records
+//! every write, and can leave requests unanswered on demand.
 
 use crate::{
     apply::Writer,
@@ -35,17 +35,17 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 #[derive(Default)]
 struct State {
-    /// By `plural/name`; everything is in one namespace.
+    /// Objects by `plural/name`; all objects are in a single namespace.
     objects: BTreeMap<String, Value>,
-    /// `VERB plural/name`, with `/status` for that.
+    /// Recorded writes: `VERB plural/name`, followed by a subresource such as `/status`.
     writes: Vec<String>,
-    /// Requests of these `plural`s are never answered.
+    /// Plurals whose requests are never answered.
     silent: Vec<String>,
-    /// Evictions are refused, as by a disruption budget.
+    /// Evictions are refused, like under a disruption budget.
     evictions_refused: bool,
 }
 
-/// See the module. It ends when it is dropped.
+/// In-memory API server; ends when dropped.
 pub(crate) struct FakeApi {
     state: Arc<Mutex<State>>,
     address: std::net::SocketAddr,
@@ -55,7 +55,7 @@ pub(crate) struct FakeApi {
 impl FakeApi {
     #[expect(clippy::disallowed_methods, reason = "the set owns these tasks")]
     pub(crate) async fn start() -> Self {
-        // Another test may have been first.
+        // Another test may have installed the provider first.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -69,7 +69,7 @@ impl FakeApi {
                 let service = service_fn(move |request| answer(state.clone(), request));
                 connections.spawn(async move {
                     let served = hyper::server::conn::http1::Builder::new();
-                    // A client that goes away is no failure of the test.
+                    // A disconnected client is no failure of the test.
                     let _closed = served.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
@@ -84,7 +84,7 @@ impl FakeApi {
         Client::try_from(config).expect("a client")
     }
 
-    /// Puts an object there.
+    /// Stores an object under a plural.
     pub(crate) fn put<K: serde::Serialize>(&self, plural: &str, object: &K) {
         let value = serde_json::to_value(object).expect("JSON");
         let name = value["metadata"]["name"].as_str().expect("a name").to_owned();
@@ -103,7 +103,7 @@ impl FakeApi {
         self.state.lock().expect("state").evictions_refused = true;
     }
 
-    /// What was written, events apart.
+    /// Returns all recorded writes, except writes of events.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.state.lock().expect("state").writes.clone()
     }
@@ -112,7 +112,7 @@ impl FakeApi {
         self.state.lock().expect("state").objects.keys().cloned().collect()
     }
 
-    /// A context whose caches hold these objects.
+    /// Returns a context with these objects in the caches.
     pub(crate) fn context(&self, clusters: &[&Cluster], stores: &[&EventStore]) -> Context {
         let (client, metrics) = (self.client(), Metrics::new().expect("metrics"));
         let admin = NodeAdmin::new(metrics.clone());
@@ -159,7 +159,7 @@ fn applied<K: Clone>(object: &K) -> watcher::Event<Guarded<K>> {
     watcher::Event::Apply(kube::core::DeserializeGuard(Ok(object.clone())))
 }
 
-/// Plural, name and subresource of a path such as `/apis/GROUP/VERSION/namespaces/NS/PLURAL/NAME/SUB`.
+/// Splits a path such as `/apis/GROUP/VERSION/namespaces/NS/PLURAL/NAME/SUB` into plural, name and subresource.
 fn parse_path(path: &str) -> (String, Option<String>, Option<String>) {
     let all: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let skip = if all[0] == "api" { 2 } else { 3 };
@@ -204,7 +204,7 @@ fn handle(
         state.writes.push(format!("{method} {what}{subresource}"));
     }
     match *method {
-        // The namespace is there and stays.
+        // Every namespace exists and is not being deleted.
         Method::GET if plural == "namespaces" => (StatusCode::OK, json!({"metadata": {"name": name}})),
         Method::GET if name.is_none() => {
             let prefix = format!("{plural}/");

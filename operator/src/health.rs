@@ -1,5 +1,7 @@
-//! Metrics and probes over HTTP. Liveness is "the runtime turns", never the API server's health; readiness says whether
-//! the kinds are served and the caches are filled.
+//! Metrics and probes over HTTP.
+//!
+//! - Liveness: the runtime schedules tasks. The health of the API server never counts.
+//! - Readiness: the API server serves both kinds, and the caches are filled.
 
 use crate::metrics::Metrics;
 use std::{
@@ -12,12 +14,12 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The heart beats this often ...
+/// Interval of the heartbeat.
 const BEAT: Duration = Duration::from_secs(1);
-/// ... and is missed after this long.
+/// Maximum age of the last heartbeat; above this age liveness fails.
 const BEAT_MISSED: Duration = Duration::from_secs(30);
 
-/// What the probes report.
+/// State reported by the probes.
 #[derive(Clone)]
 pub struct Health {
     inner: Arc<Inner>,
@@ -32,7 +34,7 @@ struct Inner {
 }
 
 impl Health {
-    /// Alive, and not ready until the kinds are served and `caches` caches have reported.
+    /// Creates a live state, not ready yet. Readiness needs both kinds and `caches` calls of [`Self::cache_filled`].
     pub fn new(metrics: Metrics, caches: usize) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -45,19 +47,19 @@ impl Health {
         }
     }
 
-    /// The API server serves both kinds.
+    /// Notes both kinds as served by the API server.
     pub fn kinds_served(&self) {
         self.inner.kinds_served.store(1, Ordering::Relaxed);
         self.inner.metrics.crds_found();
     }
 
-    /// One more cache is filled.
+    /// Notes the caches of another scope as filled.
     pub fn cache_filled(&self) {
         let less = |waiting: usize| Some(waiting.saturating_sub(1));
         let _before = self.inner.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Beats until stopped: proof that the runtime still schedules tasks.
+    /// Records a heartbeat every second until `stop` is cancelled, to prove that the runtime schedules tasks.
     pub async fn beat(&self, stop: CancellationToken) {
         let mut every = tokio::time::interval(BEAT);
         loop {

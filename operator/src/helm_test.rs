@@ -1,5 +1,6 @@
-//! `helm test`: a Cluster of one node and a store in it; an append, a read; both removed again with their volume. It works
-//! in one namespace, on objects of one name, and only on those that it made itself.
+//! `helm test`: creates a Cluster of a single node and an EventStore, appends and reads an event, and removes both
+//! objects with the volume. The test works in a single namespace, on objects of a single name, and only on objects
+//! created by the test itself.
 
 use crate::{
     args::TestArgs,
@@ -23,81 +24,77 @@ use taffrail_proto::v1::{
 use tokio::time::Instant;
 use tonic::{metadata::MetadataValue, transport::Endpoint};
 
-/// Marks what the test made.
+/// Annotation of objects created by the test.
 const MADE_BY_TEST: &str = "taffrail.io/helm-test";
 const STREAM: &str = "helm-test";
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The test failed.
+/// Failure of the test.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no client.
+    /// The Kubernetes client cannot be built.
     #[error(transparent)]
     Start(#[from] runtime::Error),
-    /// The API server refused or did not answer.
+    /// The API server refused a request or did not answer.
     #[error("{doing}: {source}")]
     Api {
-        /// What was being done.
+        /// Failed step as a phrase.
         doing: String,
-        /// Why it failed.
         #[source]
         source: Box<kube::Error>,
     },
-    /// An object of the test's name exists that the test did not make.
+    /// A foreign object already uses the name of the test.
     #[error("{0} exists and was not made by this test; remove it, or test in another namespace")]
     NotOurs(String),
-    /// Something did not happen in time.
+    /// An expected state was not reached in time.
     #[error("{what} did not happen within {} s; last seen: {last}", .within.as_secs())]
     Timeout {
-        /// What was awaited.
+        /// Expected state as a phrase.
         what: String,
-        /// How long.
+        /// Time limit of the wait.
         within: Duration,
-        /// The last state.
+        /// Last observed state.
         last: String,
     },
-    /// The store refused or did not answer.
+    /// The store refused a call or did not answer.
     #[error("{doing}: {source}")]
     Store {
-        /// What was being done.
+        /// Failed call as a phrase.
         doing: &'static str,
-        /// Why it failed.
         #[source]
         source: Box<tonic::Status>,
     },
-    /// The store is not reached.
-    #[error("connecting to {address}: {source}")]
+    /// The connection to the store failed.
+    #[error("cannot connect to {address}: {source}")]
     Connect {
-        /// The address.
         address: String,
-        /// Why.
         #[source]
         source: tonic::transport::Error,
     },
-    /// What was read is not what was appended.
-    #[error("read {found} events of the one that was appended")]
+    /// The read did not return the appended event exactly once.
+    #[error("the read returned the appended event {found} times instead of once")]
     Lost {
-        /// How many matched.
+        /// Number of returned events with the appended id.
         found: usize,
     },
-    /// The test's own objects are malformed.
-    #[error("the objects of the test: {0}")]
+    /// The objects of the test are malformed.
+    #[error("cannot build the objects of the test: {0}")]
     Objects(#[from] serde_json::Error),
 }
 
 impl Error {
-    /// Whether nobody answered, which may be over in a moment.
+    /// Returns whether the store was unreachable, a state that may pass in a moment.
     fn is_transient(&self) -> bool {
         matches!(self, Self::Connect { .. })
             || matches!(self, Self::Store { source, .. } if source.code() == tonic::Code::Unavailable)
     }
 }
 
-/// Runs the test.
+/// Runs the test and removes its objects.
 ///
 /// # Errors
-/// The first thing that went wrong. What the test made is removed in any case.
+/// The first failure. The objects of the test are removed in any case.
 pub async fn run(args: TestArgs) -> Result<(), Error> {
     run_with(runtime::client().await?, args).await?;
     log_step("passed");
@@ -107,11 +104,11 @@ pub async fn run(args: TestArgs) -> Result<(), Error> {
 async fn run_with(client: Client, args: TestArgs) -> Result<(), Error> {
     let test = Test { client, args };
     let result = test.run_steps(Deadline::after(test.args.timeout_seconds)).await;
-    // A time of its own: a test that used up its time is the one that leaves most behind.
+    // A separate time limit: a test that timed out leaves most objects behind.
     let cleaned = test.clean(Deadline::after(test.args.cleanup_seconds)).await;
     if let (Err(_), Err(error)) = (&result, &cleaned) {
-        // The cause is what is returned; what is left behind must be known as well.
-        tracing::warn!(%error, "helm test: the clean-up failed too");
+        // The cause is returned; the leftovers must be reported as well.
+        tracing::warn!(%error, "helm test: the cleanup failed as well");
     }
     result.and(cleaned)
 }
@@ -130,7 +127,7 @@ struct Test {
     args: TestArgs,
 }
 
-/// Until when a part of the test may take.
+/// Time limit of a part of the test.
 #[derive(Clone, Copy)]
 struct Deadline {
     until: Instant,
@@ -143,7 +140,7 @@ impl Deadline {
         Self { until: Instant::now() + within, within }
     }
 
-    /// Waits a moment before the next look, or says that there is no time for one.
+    /// Waits a moment before the next poll, or fails once the time is over.
     async fn pause(self, what: &str, last: String) -> Result<(), Error> {
         if Instant::now() >= self.until {
             return Err(Error::Timeout { what: what.to_owned(), within: self.within, last });
@@ -156,7 +153,7 @@ impl Deadline {
 impl Test {
     async fn run_steps(&self, deadline: Deadline) -> Result<(), Error> {
         let name = self.args.name.as_str();
-        // What an earlier run left behind goes first.
+        // Leftovers of an earlier run are removed first.
         self.clean(deadline).await?;
         log_step("creating a Cluster of one node and an EventStore");
         let meta = json!({"name": name, "namespace": self.args.namespace, "annotations": {MADE_BY_TEST: "true"}});
@@ -183,14 +180,15 @@ impl Test {
         self.append_and_read(&address, deadline).await
     }
 
-    /// Tries again while nobody answers: the Service of a pod that is Ready is known to every machine only a moment later.
+    /// Appends and reads, and retries while nobody answers: the Service of a Ready pod is known to every machine only
+    /// a moment later.
     async fn append_and_read(&self, address: &str, deadline: Deadline) -> Result<(), Error> {
-        // The same id every time, so that an append whose answer was lost is not stored twice.
+        // A fixed id for all attempts, so that an append without an answer is not stored twice.
         let id = clock::random_uuid();
         loop {
             match self.append_and_read_once(address, &id).await {
                 Err(error) if error.is_transient() && Instant::now() < deadline.until => {
-                    tracing::warn!(%error, "helm test: trying again");
+                    tracing::warn!(%error, "helm test: retrying");
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 done => return done,
@@ -258,13 +256,14 @@ impl Test {
             let last = match found {
                 Some(found) if found.status == taffrail_crds::conditions::ConditionStatus::True => return Ok(()),
                 Some(found) => format!("{}: {}", found.reason, found.message),
-                None => "no conditions yet; does the operator run and serve this namespace?".to_owned(),
+                None => "no conditions yet; check that the operator runs and serves this namespace".to_owned(),
             };
             deadline.pause(what, last).await?;
         }
     }
 
-    /// The store first, while its nodes can still remove its data; then the Cluster, its volume and its identity.
+    /// Deletes the store first, while its nodes can still remove the data; then the Cluster, the volume
+    /// and the identity.
     async fn clean(&self, deadline: Deadline) -> Result<(), Error> {
         let name = self.args.name.as_str();
         let store = self.delete_ours::<EventStore>(deadline).await?;
@@ -275,7 +274,7 @@ impl Test {
         let pods: Api<Pod> = self.api();
         let selector = ListParams::default().labels(&labels::selector_text(name));
         while !pods.list(&selector).await.map_err(api_error("listing pods"))?.items.is_empty() {
-            deadline.pause("the end of the pod", "the pod is still there".to_owned()).await?;
+            deadline.pause("the end of the pod", "the pod still exists".to_owned()).await?;
         }
         self.delete_named::<PersistentVolumeClaim>(&names::claim(name, 0)).await?;
         self.delete_named::<ConfigMap>(&names::identity(name)).await?;
@@ -283,7 +282,7 @@ impl Test {
         Ok(())
     }
 
-    /// Deletes and waits until it is gone. Returns whether it was there.
+    /// Deletes the object and waits until it is gone. Returns whether the object existed.
     async fn delete_ours<K>(&self, deadline: Deadline) -> Result<bool, Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
@@ -299,7 +298,7 @@ impl Test {
             if object.meta().deletion_timestamp.is_none() {
                 self.delete_named::<K>(name).await?;
             }
-            deadline.pause(&format!("the deletion of {kind} {name}"), "it is still there".to_owned()).await?;
+            deadline.pause(&format!("the deletion of {kind} {name}"), "the object still exists".to_owned()).await?;
         }
         Ok(there)
     }
@@ -329,7 +328,7 @@ mod tests {
     use super::*;
     use crate::fake_api::FakeApi;
 
-    /// Nothing ever becomes Stable here, and there is no time to wait for it.
+    /// No object becomes Stable in this test, and the time limit is zero.
     #[tokio::test]
     async fn what_a_test_made_that_ran_out_of_time_is_removed_all_the_same() {
         let api = FakeApi::start().await;
@@ -344,7 +343,7 @@ mod tests {
         assert_eq!(api.names(), Vec::<String>::new());
     }
 
-    /// As with a Service that does not lead to its pod yet.
+    /// Behaves like a Service that does not lead to its pod yet.
     #[tokio::test]
     async fn an_address_where_nobody_answers_yet_is_tried_again() {
         let api = FakeApi::start().await;

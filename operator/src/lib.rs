@@ -1,11 +1,15 @@
-//! The Taffrail operator: watches `Cluster` and `EventStore` and makes them true.
+//! Taffrail operator: reconciles `Cluster` and `EventStore` objects.
 //!
-//! It decides *what* is to be (this store exists with three replicas; this node is to be drained); the coordinator among
-//! the nodes decides *how*, and the operator waits for evidence before it touches a pod. Both controllers have the same
-//! shape, a file each: `observe` reads, `plan` is a pure function, `act` carries out, `status` reports.
+//! Division of work:
+//! - The operator decides the desired state, for example "this store exists with three replicas" or "drain this node".
+//! - The coordinator among the nodes decides how to reach the desired state. The operator touches a pod only after
+//!   evidence from the nodes.
 //!
-//! All state is in the API server and with the nodes. What the process remembers is a cache: any pass may be the first
-//! after a crash.
+//! Both controllers have the same files: `observe` reads, `plan` is a pure function, `act` carries out the
+//! plan, `status` reports.
+//!
+//! All state is in the API server and on the nodes. Memory of the process is only a cache: any reconcile may be the
+//! first after a crash.
 
 mod apply;
 pub mod args;

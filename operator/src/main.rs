@@ -1,4 +1,4 @@
-//! `taffrail-operator`: parse, build, run, exit code; nothing else.
+//! Entry point of `taffrail-operator`: parses the arguments, runs the command, returns the exit code.
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -10,7 +10,8 @@ use taffrail_operator::{
 fn main() -> ExitCode {
     let args = Args::parse();
     runtime::install_logging(&args.logging);
-    // One provider for the whole binary, chosen before the first handshake; a second choice would end in a panic there.
+    // The process has a single TLS provider, installed before the first handshake; an ambiguous choice would panic
+    // during the handshake.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed before");
     }
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "ended");
+            tracing::error!(error = format!("{error:#}"), "command failed");
             ExitCode::FAILURE
         }
     }

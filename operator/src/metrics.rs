@@ -1,4 +1,5 @@
-//! Metrics of the operator. Names are documented in the chart; every one that a rule or panel names is here.
+//! Metrics of the operator; the chart documents the names. Every metric of an alert rule or dashboard panel is
+//! registered in this module.
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -6,7 +7,7 @@ use prometheus::{
 use std::time::Duration;
 use taffrail_crds::{Condition, conditions::ConditionStatus};
 
-/// All metrics, in a registry of their own.
+/// All metrics of the operator, in a separate registry.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -23,10 +24,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers all metrics.
     ///
     /// # Errors
-    /// Two metrics have one name, which the tests of this crate rule out.
+    /// Two metrics have the same name, a case excluded by the tests of this crate.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("taffrail_operator".to_owned()), None)?;
         let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
@@ -35,14 +36,14 @@ impl Metrics {
             Ok(vec)
         };
         let reconcile_seconds = HistogramVec::new(
-            HistogramOpts::new("reconcile_seconds", "Duration of a reconcile pass.")
+            HistogramOpts::new("reconcile_seconds", "Duration of a reconcile.")
                 .buckets(vec![0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0]),
             &["kind"],
         )?;
         registry.register(Box::new(reconcile_seconds.clone()))?;
         let condition = IntGaugeVec::new(
             Opts::new("condition", "Condition of an object: 1 true, 0 false, -1 unknown."),
-            // Not "namespace": discovery attaches the one of the operator's own pod under that name.
+            // Not "namespace": service discovery attaches the namespace of the operator's own pod under this name.
             &["kind", "resource_namespace", "name", "type"],
         )?;
         registry.register(Box::new(condition.clone()))?;
@@ -52,8 +53,8 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(build))?;
         Ok(Self {
-            reconciles: counters("reconciles_total", "Reconcile passes.", &["kind", "result"])?,
-            reconcile_errors: counters("reconcile_errors_total", "Failed passes by class.", &["kind", "class"])?,
+            reconciles: counters("reconciles_total", "Finished reconciles.", &["kind", "result"])?,
+            reconcile_errors: counters("reconcile_errors_total", "Failed reconciles by class.", &["kind", "class"])?,
             queue_errors: counters("queue_errors_total", "Errors of the work queue.", &["kind"])?,
             watch_errors: counters("watch_errors_total", "Watches that failed and were restarted.", &["watch"])?,
             status_writes: counters("status_writes_total", "Writes of a status.", &["kind"])?,
@@ -66,7 +67,7 @@ impl Metrics {
         })
     }
 
-    /// A pass ended.
+    /// Counts a finished reconcile.
     pub fn reconciled(&self, kind: &str, took: Duration, error_class: Option<&str>) {
         let result = if error_class.is_some() { "error" } else { "ok" };
         self.reconciles.with_label_values(&[kind, result]).inc();
@@ -76,38 +77,38 @@ impl Metrics {
         }
     }
 
-    /// The work queue reported an error.
+    /// Counts an error of the work queue.
     pub fn queue_error(&self, kind: &str) {
         self.queue_errors.with_label_values(&[kind]).inc();
     }
 
-    /// A watch failed.
+    /// Counts a failed watch.
     pub fn watch_error(&self, watch: &str) {
         self.watch_errors.with_label_values(&[watch]).inc();
     }
 
-    /// A status was written.
+    /// Counts a status write.
     pub fn status_written(&self, kind: &str) {
         self.status_writes.with_label_values(&[kind]).inc();
     }
 
-    /// Another object was written.
+    /// Counts a write of an owned object or of metadata.
     pub fn object_written(&self, kind: &str) {
         self.object_writes.with_label_values(&[kind]).inc();
     }
 
-    /// A node was called.
+    /// Counts a call to a node.
     pub fn node_called(&self, method: &str, ok: bool) {
         let result = if ok { "ok" } else { "error" };
         self.node_calls.with_label_values(&[method, result]).inc();
     }
 
-    /// The API server serves both kinds.
+    /// Notes both kinds as served by the API server.
     pub fn crds_found(&self) {
         self.crds_ready.set(1);
     }
 
-    /// Shows the conditions of an object.
+    /// Sets the condition gauges of an object.
     pub fn conditions(&self, kind: &str, namespace: &str, name: &str, conditions: &[Condition]) {
         for condition in conditions {
             let value = match condition.status {
@@ -119,15 +120,15 @@ impl Metrics {
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Removes the condition gauges of a deleted object.
     pub fn forget(&self, kind: &str, namespace: &str, name: &str, types: impl IntoIterator<Item = &'static str>) {
         for type_ in types {
-            // It may never have been shown.
+            // The gauge may never have been set.
             let _gone = self.condition.remove_label_values(&[kind, namespace, name, type_]);
         }
     }
 
-    /// The exposition text.
+    /// Encodes all metrics in the Prometheus text format.
     ///
     /// # Errors
     /// A metric cannot be encoded.

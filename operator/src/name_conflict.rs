@@ -1,8 +1,8 @@
-//! Names that we need and something else has. Nothing is seized; whoever needs the name says so, and looks again as soon
-//! as the other object goes.
+//! Name conflicts: another object already uses a name that a Cluster or EventStore needs. The other object is never
+//! adopted. The status reports the conflict, and the end of the conflict triggers a reconcile.
 //!
-//! Owner: [`ConflictWatches`], one task for each object of ours that is blocked. Bounded by `WATCHES_MAX`: beyond it an object is
-//! looked at again on its timer only. There is no watch at all while no name is taken.
+//! Owner: [`ConflictWatches`], a task for each blocked Cluster or EventStore. Bound: `WATCHES_MAX` watches; beyond the
+//! bound only a timer retries. Without conflicts there is no watch at all.
 
 use crate::{
     owned::{Owned, is_owned},
@@ -23,20 +23,20 @@ use std::{
 };
 use tokio::task::JoinHandle;
 
-/// Watches at once, of single objects and their metadata only.
+/// Maximum number of concurrent watches; each watch covers the metadata of a single object.
 const WATCHES_MAX: usize = 256;
 
-/// An object that has a name which we need, and is not ours.
+/// Foreign object with a needed name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NameConflict {
     resource: ApiResource,
     name: String,
-    /// This very object: another one of the same name is news.
+    /// UID of the foreign object: a different object of the same name is a new conflict.
     uid: Option<String>,
 }
 
 impl NameConflict {
-    /// The object of kind `K` with this metadata.
+    /// Describes `found`, the metadata of an object of kind `K`.
     pub(crate) fn of<K: Owned>(found: &impl Resource) -> Self {
         let meta = found.meta();
         Self {
@@ -53,39 +53,25 @@ impl fmt::Display for NameConflict {
     }
 }
 
-/// What is wrong and what to do, naming every object.
+/// Returns a sentence with every conflicting object and the remedy.
 pub(crate) fn sentence(objects: &[NameConflict]) -> String {
     let names: Vec<String> = objects.iter().map(ToString::to_string).collect();
     let (belong, them) = if objects.len() == 1 { ("exists and belongs", "it") } else { ("exist and belong", "them") };
     format!("{} {belong} to something else; rename or delete {them}, or choose another name", names.join(", "))
 }
 
-/// The object of ours that needs the names.
+/// Cluster or EventStore blocked by a name conflict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Waiter {
-    /// A Cluster.
-    Cluster {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
-    /// An EventStore.
-    EventStore {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
+    Cluster { namespace: String, name: String },
+    EventStore { namespace: String, name: String },
 }
 
 impl Waiter {
-    /// A Cluster.
     pub(crate) fn cluster(namespace: &str, name: &str) -> Self {
         Self::Cluster { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// An EventStore.
     pub(crate) fn event_store(namespace: &str, name: &str) -> Self {
         Self::EventStore { namespace: namespace.to_owned(), name: name.to_owned() }
     }
@@ -109,7 +95,7 @@ impl Waiter {
     }
 }
 
-/// Waits for taken names to become free.
+/// Watches for the end of name conflicts.
 #[derive(Clone)]
 pub(crate) struct ConflictWatches {
     client: Client,
@@ -129,13 +115,13 @@ impl Drop for ConflictWatch {
 }
 
 impl ConflictWatches {
-    /// Waits for nothing yet.
+    /// Creates an empty set of watches.
     pub(crate) fn new(client: Client, triggers: Triggers) -> Self {
         Self { client, triggers, watches: Arc::default() }
     }
 
-    /// Triggers a pass of `waiter`, whose UID is `uid`, as soon as any of these objects is gone, another one, or its own.
-    /// False: too much is waited for already, so only a timer helps.
+    /// Triggers a reconcile of `waiter`, with the UID `uid`, as soon as any of the conflicting objects is gone,
+    /// replaced, or owned by `waiter`. Returns false if the bound of watches is reached and only a timer retries.
     pub(crate) fn watch(&self, waiter: &Waiter, uid: &str, conflicts: &[NameConflict]) -> bool {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
         watches.retain(|_, watch| !watch.task.is_finished());
@@ -153,7 +139,7 @@ impl ConflictWatches {
         });
         let any = futures::future::select_all(free);
         let (of, triggers) = (waiter.clone(), self.triggers.clone());
-        #[expect(clippy::disallowed_methods, reason = "the wait owns this task and ends it when it is dropped")]
+        #[expect(clippy::disallowed_methods, reason = "the watch owns this task and aborts the task on drop")]
         let task = tokio::spawn(async move {
             any.await;
             of.trigger(&triggers).await;
@@ -162,7 +148,7 @@ impl ConflictWatches {
         true
     }
 
-    /// Nothing is in the way any more, or nobody needs the names.
+    /// Drops the watch of `waiter`: the conflict has ended, or the names are no longer needed.
     pub(crate) fn forget(&self, waiter: &Waiter) {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner).remove(waiter);
     }
@@ -186,7 +172,7 @@ async fn until_free(api: Api<PartialObjectMeta<DynamicObject>>, object: NameConf
     }
 }
 
-/// What a watch of one name has shown.
+/// State of the watch of a single name.
 struct NameObservation {
     object: NameConflict,
     owner: String,
@@ -201,7 +187,7 @@ impl NameObservation {
                 false
             }
             watcher::Event::InitApply(found) | watcher::Event::Apply(found) => {
-                // The selector is the server's business; that it is this name is ours.
+                // The API server applies the selector; the name is checked in any case.
                 if found.metadata.name.as_deref() != Some(&self.object.name) {
                     return false;
                 }

@@ -1,6 +1,7 @@
-//! The client of the nodes' admin port. Connections are kept by address and made lazily; each call has a deadline.
+//! Client of the nodes' admin port. Connections are cached by address and established lazily; each call has a deadline.
 //!
-//! Plaintext today. TLS comes with the certificates of the operator: it changes `NodeAdmin::connect` alone.
+//! Connections are plaintext today. TLS arrives with the certificates of the operator and
+//! changes `NodeAdmin::connect` alone.
 
 use crate::{metrics::Metrics, resources::services::ADMIN_PORT};
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -23,48 +24,47 @@ use tonic::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A node answers for itself at once.
+/// Deadline of a call answered from the local state of a node.
 const LOCAL_DEADLINE: Duration = Duration::from_secs(2);
-/// A command goes through the log of the system group, perhaps over an election.
+/// Deadline of a command: the command goes through the log of the system group, possibly after an election.
 const CLUSTER_DEADLINE: Duration = Duration::from_secs(5);
-/// A read that has taken this long is put to the next node as well.
+/// Delay before a pending read is also sent to the next node.
 const NEXT_AFTER: Duration = Duration::from_millis(500);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
-/// A view grows with the stores; 10,000 of them are a few megabytes.
+/// Size limit of a message. A view grows with the stores; 10,000 stores take a few megabytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
-/// Pods come and go with new addresses; the oldest knowledge is worth nothing.
+/// Maximum number of cached connections. Pods come and go with new addresses, so at the limit all
+/// connections are dropped.
 const CHANNELS_MAX: usize = 1024;
 
-/// A node refused or did not answer.
+/// Failure of a call to a node.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// No answer; whether the node acted is not known. Every call of this port may be repeated.
+    /// No answer; the outcome on the node is unknown. Every call of the admin port may be repeated.
     #[error("{address} does not answer: {message}")]
     Unreachable {
-        /// Which node.
         address: String,
-        /// What the transport said.
+        /// Error message of the transport.
         message: String,
     },
-    /// The node said no.
+    /// The node refused the call.
     #[error("{address} refuses: {message}")]
     Refused {
-        /// Which node.
         address: String,
-        /// Its words.
+        /// Reason given by the node.
         message: String,
     },
-    /// There is no node to ask.
+    /// No address of a node is known.
     #[error("no pod has an address yet")]
     Nobody,
 }
 
-/// The admin address of a pod.
+/// Returns the admin address of a pod.
 pub(crate) fn address(pod_ip: &str) -> String {
     if pod_ip.contains(':') { format!("[{pod_ip}]:{ADMIN_PORT}") } else { format!("{pod_ip}:{ADMIN_PORT}") }
 }
 
-/// Calls nodes.
+/// Client of the admin ports of all nodes.
 #[derive(Clone)]
 pub(crate) struct NodeAdmin {
     channels: Arc<Mutex<BTreeMap<String, Channel>>>,
@@ -72,23 +72,23 @@ pub(crate) struct NodeAdmin {
 }
 
 impl NodeAdmin {
-    /// A client without connections.
+    /// Creates a client without connections.
     pub(crate) fn new(metrics: Metrics) -> Self {
         Self { channels: Arc::default(), metrics }
     }
 
-    /// What a node says about itself.
+    /// Returns the status of a node, answered from the node's local state.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The node does not answer.
     pub(crate) async fn status(&self, at: &str) -> Result<NodeStatus, Error> {
         self.call("Status", at, LOCAL_DEADLINE, |mut node| async move { node.status(StatusRequest {}).await }).await
     }
 
-    /// Makes a blank node the first of a new cluster.
+    /// Makes a blank node the first node of a new cluster.
     ///
     /// # Errors
-    /// It refuses (it is not blank, or another disk) or does not answer.
+    /// The node refuses (not blank, or a different disk) or does not answer.
     pub(crate) async fn bootstrap(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<u64, Error> {
         let request = BootstrapRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
         let answer = self
@@ -97,24 +97,25 @@ impl NodeAdmin {
         Ok(answer.node_id)
     }
 
-    /// Tells a blank node which cluster it belongs to.
+    /// Assigns a blank node to a cluster.
     ///
     /// # Errors
-    /// It refuses (it is not blank, or another disk) or does not answer.
+    /// The node refuses (not blank, or a different disk) or does not answer.
     pub(crate) async fn join(&self, at: &str, cluster_id: &str, disk_id: &str) -> Result<(), Error> {
         let request = JoinRequest { cluster_id: cluster_id.to_owned(), disk_id: disk_id.to_owned() };
         self.call("Join", at, LOCAL_DEADLINE, |mut node| async move { node.join(request).await }).await.map(|_| ())
     }
 
-    /// Opens the stream of views of one node.
+    /// Opens the stream of views of a node.
     ///
     /// # Errors
-    /// It refuses or does not answer.
+    /// The node refuses or does not answer.
     pub(crate) async fn watch(&self, at: &str) -> Result<Streaming<ClusterView>, Error> {
         self.call("Watch", at, CLUSTER_DEADLINE, |mut node| async move { node.watch(ViewRequest {}).await }).await
     }
 
-    /// The members of one cluster: a call goes to the first that answers, and it passes it on to the coordinator.
+    /// Returns the members of a cluster. A call goes to the first answering member, and this member forwards the call
+    /// to the coordinator.
     pub(crate) fn members(&self, addresses: Vec<String>) -> Members {
         Members { admin: self.clone(), addresses }
     }
@@ -173,8 +174,8 @@ fn classify(at: &str, status: &Status) -> Error {
     }
 }
 
-/// Puts a question that only reads: to the first node, and to the next one as well when the answer takes long or fails.
-/// The first answer counts, a refusal included; all of it takes no longer than one call may.
+/// Sends a read to the first node, and also to the next node when the answer is slow or fails. The first answer counts,
+/// a refusal included; the whole read takes no longer than the deadline of a single call.
 async fn first_answer<T, F, Fut>(addresses: Vec<String>, ask: F) -> Result<T, Error>
 where
     F: Fn(String) -> Fut,
@@ -207,7 +208,7 @@ where
     }
 }
 
-/// The members of one cluster, any of which answers for all.
+/// Members of a cluster; any member answers for the whole cluster.
 #[derive(Clone)]
 pub(crate) struct Members {
     admin: NodeAdmin,
@@ -215,7 +216,7 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    /// The whole cluster as the coordinator sees it, after a read index.
+    /// Returns the whole cluster as seen by the coordinator, after a read index.
     ///
     /// # Errors
     /// No member answers, or there is no quorum.
@@ -227,10 +228,10 @@ impl Members {
         first_answer(self.addresses.clone(), ask).await
     }
 
-    /// States that these stores exist. One result for each, in order.
+    /// Declares stores. Returns a result for each store, in order.
     ///
     /// # Errors
-    /// No member answers. A store that cannot be is not an error but a reason in the result.
+    /// No member answers. An impossible store is no error: its result carries the reason.
     pub(crate) async fn declare(&self, stores: Vec<StoreDeclaration>) -> Result<Vec<DeclareResult>, Error> {
         let request = DeclareStoresRequest { stores };
         let answer = self
@@ -242,10 +243,10 @@ impl Members {
         Ok(answer.results)
     }
 
-    /// Closes a store.
+    /// Closes a store, by retaining or deleting its data.
     ///
     /// # Errors
-    /// No member answers, or the store is another's.
+    /// No member answers, or another object declared the store.
     pub(crate) async fn close_store(&self, request: CloseStoreRequest) -> Result<CloseStoreResponse, Error> {
         self.any("CloseStore", |mut node| {
             let request = request.clone();
@@ -254,25 +255,25 @@ impl Members {
         .await
     }
 
-    /// Moves everything off a node.
+    /// Drains a node: moves everything off the node.
     ///
     /// # Errors
-    /// No member answers, or there is no such node.
+    /// No member answers, or the node does not exist.
     pub(crate) async fn drain(&self, node_id: u64) -> Result<DrainNodeResponse, Error> {
         self.any("DrainNode", |mut node| async move { node.drain_node(DrainNodeRequest { node_id }).await }).await
     }
 
-    /// Takes a drain back.
+    /// Cancels the drain of a node.
     ///
     /// # Errors
-    /// No member answers, or there is no such node.
+    /// No member answers, or the node does not exist.
     pub(crate) async fn cancel_drain(&self, node_id: u64) -> Result<(), Error> {
         self.any("CancelDrain", |mut node| async move { node.cancel_drain(CancelDrainRequest { node_id }).await })
             .await
             .map(|_| ())
     }
 
-    /// Puts a node in the place of one that is lost.
+    /// Replaces a lost node by a new node.
     ///
     /// # Errors
     /// No member answers, or the coordinator refuses.
@@ -281,10 +282,10 @@ impl Members {
         self.any("ReplaceNode", |mut node| async move { node.replace_node(request).await }).await
     }
 
-    /// Hands all leaderships of a node to others; says how many are left.
+    /// Moves all leaders off a node. Returns the number of leaders left.
     ///
     /// # Errors
-    /// No member answers, or there is no such node.
+    /// No member answers, or the node does not exist.
     pub(crate) async fn transfer_leaders(&self, node_id: u64) -> Result<u32, Error> {
         let request = TransferLeadersRequest { node_id };
         self.any("TransferLeaders", |mut node| async move { node.transfer_leaders(request).await })
@@ -292,7 +293,7 @@ impl Members {
             .map(|answer| answer.remaining)
     }
 
-    /// Asks for the right to take a node's pod.
+    /// Requests the disruption grant of a node.
     ///
     /// # Errors
     /// No member answers. A denial is an answer.
@@ -314,7 +315,7 @@ impl Members {
         .await
     }
 
-    /// Gives that right back; false while the node has not caught up.
+    /// Releases the disruption grant of a node. Returns false while the node has not caught up.
     ///
     /// # Errors
     /// No member answers.
@@ -328,8 +329,8 @@ impl Members {
         .map(|answer| answer.released)
     }
 
-    /// Asks one after the other until one answers. Every call of this port is idempotent, so one whose answer was lost
-    /// may be put to the next node.
+    /// Asks the members in turn until a member answers. Every call of the admin port is idempotent, so a call without
+    /// an answer may be repeated at the next member.
     async fn any<T, F, Fut>(&self, method: &str, call: F) -> Result<T, Error>
     where
         F: Fn(AdminClient<Channel>) -> Fut,

@@ -1,11 +1,11 @@
-//! Objects that the operator writes, and whether a controller owns one.
+//! [`Owned`]: trait of the objects written by the operator, and the ownership check.
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
-/// Bounds that every object the operator writes meets.
+/// Bounds of every object written by the operator.
 pub(crate) trait Owned:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync
 {
@@ -22,7 +22,7 @@ impl<K> Owned for K where
 {
 }
 
-/// Whether the controller of this object has this UID.
+/// Returns whether the controller of `object` has the UID `uid`.
 pub(crate) fn is_owned<K: Resource>(object: &K, uid: &str) -> bool {
     let owners = object.meta().owner_references.as_deref().unwrap_or_default();
     owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)

@@ -1,7 +1,8 @@
-//! Builds everything and runs it: two controllers for each scope, the HTTP port, one shutdown for all.
+//! Startup and shutdown of the operator process: two controllers for each scope, the HTTP port, a common shutdown.
 //!
-//! There is one replica and no lease yet. Its seam is [`run`]: with a lease, the controllers start when it is held, and
-//! the process ends when it is lost. Safety does not rest on it: what disturbs a node needs a grant of the coordinator.
+//! The operator runs as a single replica without a lease. [`run`] is the place for a lease: start the controllers once
+//! the lease is held, end the process once the lease is lost. Safety does not depend on a lease: every disruption of a
+//! node needs a grant of the coordinator.
 
 use crate::{
     args::{LogFormat, Logging, RunArgs},
@@ -18,42 +19,43 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// No request may hang: one that is longer than this is a watch, which sends something more often.
+/// Read timeout of every request, so no request hangs. Only watches live longer, and a watch sends data more often.
 const READ_TIMEOUT: Duration = Duration::from_secs(320);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KINDS_RETRY: Duration = Duration::from_secs(2);
 const GROUP_VERSION: &str = "taffrail.io/v1alpha1";
 
-/// The operator cannot start, or a part of it ended by itself.
+/// Failure to start the operator, or a task that ended before the shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no way to the API server.
-    #[error("no access to a Kubernetes API server: {0}")]
+    /// No configuration for access to an API server was found.
+    #[error(
+        "no configuration for access to a Kubernetes API server: {0}; set KUBECONFIG, or run in a pod with a service \
+         account"
+    )]
     Config(#[source] Box<kube::config::InferConfigError>),
-    /// The client cannot be built.
+    /// The Kubernetes client cannot be built from the configuration.
     #[error("the Kubernetes client cannot be built: {0}")]
     Client(#[source] Box<kube::Error>),
-    /// The port of metrics and probes cannot be opened.
+    /// The HTTP port of metrics and probes cannot be opened.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address.
         address: std::net::SocketAddr,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// Two metrics have one name.
-    #[error("metrics: {0}")]
+    /// Two metrics have the same name.
+    #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// Signals cannot be received.
-    #[error("signals: {0}")]
+    /// The signal handlers cannot be installed.
+    #[error("cannot install the signal handlers: {0}")]
     Signal(#[source] std::io::Error),
-    /// A task that runs for ever ended.
-    #[error("a task of the operator ended: {0}")]
+    /// A task ended before the shutdown. Only a restart of the process restores a clean state.
+    #[error("a task of the operator ended before the shutdown: {0}; restart the process")]
     Ended(String),
 }
 
-/// Installs the subscriber of the process.
+/// Installs the `tracing` subscriber of the process. An invalid filter falls back to `info`.
 pub fn install_logging(logging: &Logging) {
     let filter = tracing_subscriber::EnvFilter::try_new(&logging.log)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -67,11 +69,12 @@ pub fn install_logging(logging: &Logging) {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs the operator until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// It cannot start, or a part of it ended by itself; a restart is the only clean state then.
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; `run` owns these tasks and waits for them")]
+/// The operator cannot start, or a task ended before the shutdown. Only a restart of the process restores
+/// a clean state.
+#[expect(clippy::disallowed_methods, reason = "the operator is no node; `run` owns these tasks and waits for them")]
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     let client = client().await?;
     let metrics = Metrics::new()?;
@@ -115,10 +118,11 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     early.map_or(Ok(()), |task| Err(Error::Ended(task)))
 }
 
-/// The client of the API server: nothing hangs, and retries are the business of the backoff of each object.
+/// Builds the client of the API server, with timeouts and without built-in retries: the backoff of each object
+/// decides about retries.
 ///
 /// # Errors
-/// There is no configuration, or it is unusable.
+/// No configuration was found, or the configuration is unusable.
 pub async fn client() -> Result<Client, Error> {
     let mut config = kube::Config::infer().await.map_err(|error| Error::Config(Box::new(error)))?;
     config.default_retry = false;
@@ -127,8 +131,8 @@ pub async fn client() -> Result<Client, Error> {
     Client::try_from(config).map_err(|error| Error::Client(Box::new(error)))
 }
 
-/// The future ends the whole process on a signal. A second one is left to the supervisor: the controllers finish a pass
-/// within its deadline.
+/// Returns a future that waits for SIGTERM or SIGINT and then cancels `stop`. A second signal is left to the
+/// supervisor: the controllers finish every reconcile within a deadline.
 fn signalled(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
@@ -139,12 +143,12 @@ fn signalled(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error>
             _ = interrupt.recv() => {}
             () = stop.cancelled() => return,
         }
-        tracing::info!("asked to stop");
+        tracing::info!("received a stop signal");
         stop.cancel();
     })
 }
 
-/// Waits until the API server serves both kinds. False: asked to stop meanwhile.
+/// Waits until the API server serves both kinds. Returns false if `stop` is cancelled first.
 async fn kinds_served(client: &Client, stop: &CancellationToken) -> bool {
     let mut logged = String::new();
     loop {
@@ -158,7 +162,7 @@ async fn kinds_served(client: &Client, stop: &CancellationToken) -> bool {
         };
         let Some(missing) = missing else { return true };
         if logged != missing {
-            tracing::warn!(missing, "waiting for the kinds; the chart taffrail-crds installs them");
+            tracing::warn!(missing, "waiting for the API server to serve both kinds; install the chart taffrail-crds");
             logged = missing;
         }
         tokio::select! {

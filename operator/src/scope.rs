@@ -1,4 +1,5 @@
-//! One scope (a namespace, or all of them): its watches, its context, and a task for each of the two controllers.
+//! Controllers of a scope (a namespace, or all namespaces): the watches, the context, and a task for each of
+//! the two controllers.
 
 use crate::{
     apply::Writer,
@@ -35,13 +36,13 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-/// Reconciles that run at the same time, for each kind.
+/// Maximum number of concurrent reconciles of a kind.
 const CONCURRENCY: u16 = 16;
-/// Triggers of one object within this time lead to one reconcile.
+/// Window in which several triggers of an object lead to a single reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 const TRIGGERS_MAX: usize = 1024;
 
-/// The parts that all scopes share.
+/// Handles shared by all scopes.
 pub(crate) struct ProcessHandles {
     pub(crate) client: Client,
     pub(crate) metrics: Metrics,
@@ -51,8 +52,8 @@ pub(crate) struct ProcessHandles {
     pub(crate) options: Options,
 }
 
-/// Starts both controllers of a namespace, or of all. The tasks end when `stop` is cancelled.
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; the owner of `tasks` waits for them")]
+/// Starts both controllers for a namespace, or for all namespaces. The tasks end when `stop` is cancelled.
+#[expect(clippy::disallowed_methods, reason = "the operator is no node; the owner of `tasks` waits for them")]
 pub(crate) fn start(
     process: &ProcessHandles,
     namespace: Option<&str>,
@@ -105,7 +106,7 @@ fn cluster_controller(
         .owns_stream(changes.roles)
         .owns_stream(changes.role_bindings)
         .owns_stream(changes.budgets)
-        // The identity has no owner, and pods and claims have another one.
+        // The identity has no owner, and pods and claims have a different owner.
         .watches_stream(changes.config_maps, cluster_by_label)
         .watches_stream(changes.pods, cluster_by_label)
         .watches_stream(changes.claims, cluster_by_label)
@@ -158,7 +159,7 @@ fn cluster_of_store(store: Guarded<EventStore>) -> Option<ObjectRef<Guarded<Clus
     Some(ObjectRef::new(parsed.spec.cluster_ref.name.as_str()).within(&namespace))
 }
 
-/// Drives a controller to its end and counts its errors.
+/// Runs a controller to completion and counts its errors.
 async fn drive<K: Reconciled, S>(context: Arc<Context>, controller: S)
 where
     S: Stream<
@@ -171,13 +172,14 @@ where
     while let Some(result) = controller.next().await {
         match result {
             Ok(_) => {}
-            // Ordinary after a deletion, and its only sign: an object that is in no cache is not reconciled.
+            // Normal after a deletion, and the only sign of the deletion: an object absent from the cache
+            // is not reconciled.
             Err(controller::Error::ObjectNotFound(object)) => {
                 let namespace = object.namespace.as_deref().unwrap_or_default();
                 reconcile_frame::object_gone::<K>(&context, namespace, &object.name, object.extra.uid.as_deref());
             }
             Err(controller::Error::ReconcilerFailed(error, object)) => {
-                tracing::warn!(kind, object = %object, class = error.class().as_str(), %error, "a pass failed");
+                tracing::warn!(kind, object = %object, class = error.class().as_str(), %error, "reconcile failed");
             }
             Err(error) => {
                 context.metrics.queue_error(kind);
@@ -187,7 +189,7 @@ where
     }
 }
 
-/// Tells the readiness probe when every cache of the scope has its first list, then waits for the stop.
+/// Informs the readiness probe once every cache of the scope has its first list, then waits for the stop.
 async fn report_synced_caches(context: Arc<Context>, health: Health, stop: CancellationToken) {
     tokio::select! {
         () = context.caches.cache_sync.all_synced() => health.cache_filled(),

@@ -1,5 +1,5 @@
-//! Rate limit of status refreshes: writes that carry no condition change. One refresh a minute for each object, ten a second
-//! for the operator.
+//! Rate limit of status refreshes (status writes without a condition change): a refresh per minute for each object, ten
+//! per second for the operator.
 
 use std::{
     collections::BTreeMap,
@@ -9,11 +9,11 @@ use std::{
 use tokio::time::Instant;
 
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
-/// A refresh waits this long after any write: leaders move together.
+/// Delay of a refresh after any write, because several leaders tend to move together.
 const SETTLE: Duration = Duration::from_secs(1);
 const REFRESHES_A_SECOND: f64 = 10.0;
 
-/// Limits of writes that no condition asks for.
+/// Token bucket and last write times for status refreshes.
 #[derive(Debug)]
 pub(crate) struct StatusGate {
     state: Mutex<GateState>,
@@ -26,11 +26,11 @@ struct GateState {
     filled: Instant,
 }
 
-/// When an object was written last.
+/// Times of the last status writes of an object.
 #[derive(Clone, Copy, Debug)]
 struct Writes {
     any: Instant,
-    /// Only for what changes by itself.
+    /// Last write without a condition change.
     refresh: Option<Instant>,
 }
 
@@ -47,7 +47,7 @@ impl Default for StatusGate {
 }
 
 impl StatusGate {
-    /// How long a refresh of this object has to wait; zero if it may go now, and then it is counted.
+    /// Returns the delay before a refresh of this object. Zero permits the refresh and consumes a token.
     pub(crate) fn refresh(&self, uid: &str, now: Instant) -> Duration {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let left = |at: Instant, wait: Duration| wait.saturating_sub(now.saturating_duration_since(at));
@@ -68,7 +68,7 @@ impl StatusGate {
         Duration::ZERO
     }
 
-    /// Notes a write.
+    /// Records a status write; `is_refresh` means a write without a condition change.
     pub(crate) fn wrote(&self, uid: &str, now: Instant, is_refresh: bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let writes = state.objects.entry(uid.to_owned()).or_insert(Writes { any: now, refresh: None });
@@ -78,7 +78,7 @@ impl StatusGate {
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets a deleted object.
     pub(crate) fn forget(&self, uid: &str) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).objects.remove(uid);
     }

@@ -1,5 +1,6 @@
-//! Watches with a backoff of their own. The controller runtime merges all triggers into one stream with one shared
-//! backoff, so an error of one watch would pause all others: errors are logged, counted and dropped here.
+//! Watches with separate backoffs. The controller runtime merges all triggers into a single stream with a
+//! shared backoff, so an error of one watch would pause every other watch. This module therefore logs, counts
+//! and drops the errors.
 
 use crate::metrics::Metrics;
 use futures::{Stream, StreamExt};
@@ -14,10 +15,10 @@ use serde::de::DeserializeOwned;
 use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use tokio::sync::watch;
 
-/// An object of ours that may not parse: one bad object must not stop the list of all others.
+/// Cluster or EventStore that may not parse: a bad object must not break the list of all objects.
 pub(crate) type Guarded<K> = DeserializeGuard<K>;
 
-/// The API of a kind, in one namespace or in all.
+/// Returns the API of a kind, in a namespace or in all namespaces.
 pub(crate) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
@@ -28,7 +29,7 @@ where
     }
 }
 
-/// Follows all objects of a kind, keeps them in `cache`, and passes on each that changes.
+/// Keeps `cache` filled with all objects of a kind and passes on each changed object.
 pub(crate) fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
@@ -55,8 +56,8 @@ where
     })
 }
 
-/// As [`follow`], but passes an object on only when its fingerprint differs from the last one. A deletion always passes,
-/// and after a new full list everything does once.
+/// Like [`follow`], but passes an object on only if its fingerprint has changed. A deletion always passes, and after a
+/// new full list every object passes once.
 pub(crate) fn follow_changes<K>(
     api: Api<K>,
     cache: Writer<K>,
@@ -97,7 +98,7 @@ where
     })
 }
 
-/// Tells when a watch has seen its first full list. It stands behind the cache, which has it by then.
+/// Reports the first full list of a watch. Placed behind the cache in the stream, so the cache already holds the list.
 struct FirstList {
     cache_sync: Option<CacheSync>,
     name: &'static str,
@@ -118,11 +119,11 @@ impl FirstList {
     }
 }
 
-/// A first list that takes longer is worth a word.
+/// Wait for a first list before a warning is logged.
 const SLOW_CACHE: Duration = Duration::from_secs(10);
 
-/// Which caches have not seen their first full list. Every pass and the readiness wait for them; the wait of the cache
-/// itself serves one task only, because it wakes the last one that asked.
+/// Caches still without a first full list. Every reconcile and the readiness probe wait for all caches. The built-in
+/// wait of a reflector cache serves a single task only, because only the last waiter is woken.
 #[derive(Clone, Debug)]
 pub(crate) struct CacheSync {
     waiting: watch::Sender<Vec<&'static str>>,
@@ -135,12 +136,12 @@ impl Default for CacheSync {
 }
 
 impl CacheSync {
-    /// One more cache is to be filled. All are named before the first wait.
+    /// Registers a cache to wait for. All caches are registered before the first wait.
     pub(crate) fn expect(&self, name: &'static str) {
         self.waiting.send_modify(|waiting| waiting.push(name));
     }
 
-    /// A cache has seen its first full list.
+    /// Notes the first full list of a cache.
     pub(crate) fn synced(&self, name: &'static str) {
         self.waiting.send_if_modified(|waiting| {
             let found = waiting.iter().position(|other| *other == name);
@@ -148,7 +149,7 @@ impl CacheSync {
         });
     }
 
-    /// Waits until all are filled.
+    /// Waits until all caches are filled, and logs a warning while the wait is long.
     pub(crate) async fn all_synced(&self) {
         let mut changes = self.waiting.subscribe();
         loop {
@@ -156,7 +157,7 @@ impl CacheSync {
             if synced {
                 return;
             }
-            tracing::warn!(caches = ?*self.waiting.borrow(), "still waiting for the first list");
+            tracing::warn!(caches = ?*self.waiting.borrow(), "still waiting for the first list of these caches");
         }
     }
 }
@@ -168,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn everyone_who_waits_is_woken_when_the_last_cache_is_filled() {
         let cache_sync = CacheSync::default();
-        // Two watches of one kind have one name.
+        // Two watches of the same kind have the same name.
         for name in ["a", "b", "b"] {
             cache_sync.expect(name);
         }

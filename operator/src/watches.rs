@@ -1,5 +1,5 @@
-//! All watches of one scope (a namespace, or all of them): the caches that they fill, and the streams of changed objects
-//! that trigger the two controllers.
+//! All watches of a scope (a namespace, or all namespaces): the caches filled by the watches, and the streams of
+//! changed objects that trigger the two controllers.
 
 use crate::{
     context::Caches,
@@ -33,17 +33,17 @@ use taffrail_crds::{
     labels::{COMPONENT, MANAGED_BY, MANAGED_BY_OPERATOR, STORE},
 };
 
-/// Changed objects of one kind. Errors of the watch were logged and dropped.
+/// Changed objects of a kind. Errors of the watch were logged and dropped.
 pub(crate) type Changes<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
-/// The watches of one scope. Nothing is requested before a stream is polled.
+/// Watches of a scope. No request is sent before a stream is polled.
 pub(crate) struct Watches {
     pub(crate) caches: Caches,
     pub(crate) for_clusters: ClusterTriggers,
     pub(crate) for_stores: StoreTriggers,
 }
 
-/// Streams that trigger the controller of Clusters.
+/// Triggers of the controller of Clusters.
 pub(crate) struct ClusterTriggers {
     pub(crate) clusters: Changes<Guarded<Cluster>>,
     pub(crate) event_stores: Changes<Guarded<EventStore>>,
@@ -58,7 +58,7 @@ pub(crate) struct ClusterTriggers {
     pub(crate) budgets: Changes<PodDisruptionBudget>,
 }
 
-/// Streams that trigger the controller of EventStores.
+/// Triggers of the controller of EventStores.
 pub(crate) struct StoreTriggers {
     pub(crate) event_stores: Changes<Guarded<EventStore>>,
     pub(crate) clusters: Changes<Guarded<Cluster>>,
@@ -66,14 +66,15 @@ pub(crate) struct StoreTriggers {
 }
 
 impl Watches {
-    /// Prepares the watches of a namespace, or of all.
+    /// Prepares the watches of a namespace, or of all namespaces.
     pub(crate) fn new(client: &Client, namespace: Option<&str>, metrics: &Metrics) -> Self {
         let watcher = Watcher { client, namespace, metrics, cache_sync: CacheSync::default() };
         let (clusters, cluster_changes) =
             watcher.changes("Cluster", |cluster| fingerprint(cluster, cluster_status_is_empty(cluster)));
         let (event_stores, store_changes) =
             watcher.changes("EventStore", |store| fingerprint(store, store_status_is_empty(store)));
-        // Each controller needs the kind of the other as a trigger, and a watch feeds one stream only.
+        // Each controller needs the other kind as a trigger, and a watch feeds a single stream, so both kinds
+        // are watched twice.
         let (_, store_shapes) = watcher.changes("EventStore", |store: &Guarded<EventStore>| fingerprint(store, false));
         let (_, cluster_shapes) = watcher.changes("Cluster", |cluster: &Guarded<Cluster>| fingerprint(cluster, false));
         let (_, set_changes) = watcher.all("apps::StatefulSet", objects_of_clusters());
@@ -122,7 +123,7 @@ impl Watches {
     }
 }
 
-/// Selects the objects of Clusters. Those of EventStores have no component.
+/// Selects the objects of Clusters. Objects of EventStores have no component label.
 fn objects_of_clusters() -> watcher::Config {
     watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_OPERATOR},{COMPONENT}=node"))
 }
@@ -132,7 +133,7 @@ fn objects_of_stores() -> watcher::Config {
     watcher::Config::default().labels(&format!("{MANAGED_BY}={MANAGED_BY_OPERATOR},{STORE}"))
 }
 
-/// Makes watches that report under `name` to the metrics and to the log.
+/// Factory of watches that report under `name` to the metrics and to the log.
 struct Watcher<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
@@ -141,7 +142,7 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    /// Passes on every change.
+    /// Watches the selected objects and passes on every change.
     fn all<K>(&self, name: &'static str, selector: watcher::Config) -> (Store<K>, Changes<K>)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -158,7 +159,7 @@ impl Watcher<'_> {
         (cache, stream.boxed())
     }
 
-    /// Passes on changes of the fingerprint only.
+    /// Watches all objects of a kind and passes on changes of the fingerprint only.
     fn changes<K>(&self, name: &'static str, fingerprint: impl Fn(&K) -> u64 + Send + 'static) -> (Store<K>, Changes<K>)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -176,8 +177,8 @@ impl Watcher<'_> {
     }
 }
 
-/// Hashes the parts of an object of ours that call for a reconcile: everything but its status, unless the status was
-/// emptied by somebody.
+/// Hashes the parts of a Cluster or EventStore that call for a reconcile: everything except the status, unless somebody
+/// emptied the status.
 fn fingerprint<K: Resource>(object: &K, status_is_empty: bool) -> u64 {
     let meta = object.meta();
     let mut hasher = DefaultHasher::new();

@@ -1,5 +1,4 @@
-//! Golden files of every rendered object. `make fix` rewrites them, or
-//! `TAFFRAIL_FIX=1 cargo test -p taffrail-operator --test render`. Review the difference like code: a change of the pod template restarts every node.
+//! Golden files of all rendered objects. `make fix` rewrites the files. Review the difference like code: a change of the pod template restarts every node.
 
 use serde::Serialize;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! Generated messages and services of every Taffrail wire and disk format. The `.proto` files are the contract; their
-//! comments are the documentation.
+//! Generated messages and gRPC services of every Taffrail wire and disk format.
+//!
+//! The `.proto` files are the contract, and the comments in the `.proto` files are the documentation.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
 
 pub mod reason;
@@ -31,5 +32,5 @@ pub use taffrail::{admin::v1 as admin, peer::v1 as peer, storage::v1 as storage,
 /// peers set this limit: 40 MiB hold the largest configurable batch, 32 MiB, with the framing of its events.
 pub const MESSAGE_BYTES_MAX: usize = 40 << 20;
 
-/// Encoded `FileDescriptorSet` of all files, for server reflection and the breaking-change test.
+/// Encoded `FileDescriptorSet` of all files, for server reflection and the test of breaking changes.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,36 +1,37 @@
-//! The stable reasons of errors, which `google.rpc.ErrorInfo` carries: text, gRPC code, meaning and remedy in one table.
+//! Reasons of errors in `google.rpc.ErrorInfo`: a single table with the wire name, gRPC code, meaning and remedy.
 
 use tonic::Code;
 
-/// The domain of every reason.
+/// Domain of every reason in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "taffrail.io";
 
 macro_rules! reasons {
     ($($variant:ident = $text:literal, $code:ident, $meaning:literal, $remedy:literal;)*) => {
-        /// Stable reasons. Clients may depend on the text; docs/ERRORS.md is made from this table.
+        /// Reason of an error. The wire names are stable, and clients may depend on the names. [`reference`] writes
+        /// docs/ERRORS.md from this table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Reason {
             $(#[doc = $meaning] $variant,)*
         }
         impl Reason {
-            /// All of them.
+            /// All reasons, in the order of docs/ERRORS.md.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
-            /// The text on the wire.
+            /// Returns the name on the wire.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
-            /// The gRPC code it comes with.
+            /// Returns the gRPC code of an error with this reason.
             #[must_use]
             pub const fn code(self) -> Code {
                 match self { $(Self::$variant => Code::$code,)* }
             }
-            /// What it means.
+            /// Returns the meaning as a sentence.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
             }
-            /// What to do.
+            /// Returns the remedy: the next action of the caller or operator.
             #[must_use]
             pub const fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy,)* }
@@ -40,37 +41,37 @@ macro_rules! reasons {
 }
 
 reasons! {
-    InvalidArgument = "INVALID_ARGUMENT", InvalidArgument, "A field breaks a rule; `field` and `rule` name them.", "Correct the field.";
-    EventTooLarge = "EVENT_TOO_LARGE", InvalidArgument, "Data and metadata of one event exceed the limit.", "Store large payloads elsewhere and append a reference, or raise limits.event_bytes_max.";
-    BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, "The events of one append exceed the limit.", "Split the append, or raise limits.batch_bytes_max.";
-    WrongRevision = "WRONG_REVISION", FailedPrecondition, "The stream is not at the expected revision; `actual` says where it is.", "Read the stream, decide again, append with the new revision.";
-    StreamFull = "STREAM_FULL", ResourceExhausted, "Revisions or positions of the stream are used up.", "Use another stream.";
-    EventIdReused = "EVENT_ID_REUSED", AlreadyExists, "The first event id was appended before, in another batch.", "Use a new id for a new event; retry a batch only unchanged.";
-    StoreClosed = "STORE_CLOSED", FailedPrecondition, "The store takes no appends.", "Declare the store again to open it.";
+    InvalidArgument = "INVALID_ARGUMENT", InvalidArgument, "A field of the request breaks a rule; the details `field` and `rule` name both.", "Correct the field.";
+    EventTooLarge = "EVENT_TOO_LARGE", InvalidArgument, "Data and metadata of an event exceed the limit.", "Store a large payload elsewhere and append a reference, or raise limits.event_bytes_max.";
+    BatchTooLarge = "BATCH_TOO_LARGE", InvalidArgument, "The events of an append exceed the limit.", "Split the append, or raise limits.batch_bytes_max.";
+    WrongRevision = "WRONG_REVISION", FailedPrecondition, "The stream is not at the expected revision; the detail `actual` holds the actual revision, or `empty`.", "Read the stream, decide again, and append with the new revision.";
+    StreamFull = "STREAM_FULL", ResourceExhausted, "The revisions or positions of the stream are used up.", "Use another stream.";
+    EventIdReused = "EVENT_ID_REUSED", AlreadyExists, "An earlier append of another batch used the id of the first event.", "Use a new id for a new event, and retry a batch only unchanged.";
+    StoreClosed = "STORE_CLOSED", FailedPrecondition, "The store is closed and takes no appends.", "Declare the store again to open the store.";
     StreamNotFound = "STREAM_NOT_FOUND", NotFound, "The stream has no events.", "Check the name; a stream begins with its first append.";
-    StoreNotFound = "STORE_NOT_FOUND", NotFound, "No such store; `nearest` lists similar names.", "Check `taffrail-store` or the address.";
-    StoreRequired = "STORE_REQUIRED", InvalidArgument, "The call names no store and there is no default.", "Set metadata `taffrail-store`, or spec.defaultStore of the Cluster.";
-    StoreAmbiguous = "STORE_AMBIGUOUS", InvalidArgument, "A bare store name in the address, which stores of several namespaces have; `candidates` lists them.", "Address `name.namespace`, or set metadata `taffrail-store`.";
-    StoreRetained = "STORE_RETAINED", FailedPrecondition, "The store's declaration is gone; its data is only kept.", "Declare an EventStore with this storeId to serve it again.";
+    StoreNotFound = "STORE_NOT_FOUND", NotFound, "The cluster has no store with this name; the detail `nearest` lists similar names.", "Check the metadata `taffrail-store` or the address.";
+    StoreRequired = "STORE_REQUIRED", InvalidArgument, "The call names no store, and the cluster has no default store.", "Set the metadata `taffrail-store`, or spec.defaultStore of the Cluster.";
+    StoreAmbiguous = "STORE_AMBIGUOUS", InvalidArgument, "The address has a store name without a namespace, and stores of several namespaces have this name; the detail `candidates` lists the stores.", "Use the address `name.namespace`, or set the metadata `taffrail-store`.";
+    StoreRetained = "STORE_RETAINED", FailedPrecondition, "The store is retained: its EventStore was deleted and its events are kept, not served.", "Create an EventStore with this storeId to serve the store again.";
     StoreRemoving = "STORE_REMOVING", FailedPrecondition, "The store is being removed.", "Use another store.";
-    NotLeader = "NOT_LEADER", Unavailable, "This replica does not lead; nothing was proposed.", "Call the node in `leader_node`, or any node again.";
-    NoLeader = "NO_LEADER", Unavailable, "The store has no leader now; nothing was proposed.", "Retry after the given time; look at the store if it lasts.";
-    NoQuorum = "NO_QUORUM", Unavailable, "No majority confirmed the call.", "Retry after the given time; look at nodes and network if it lasts.";
-    Overloaded = "OVERLOADED", ResourceExhausted, "Too many appends wait for this store; nothing was proposed.", "Slow down and retry.";
-    Deadline = "DEADLINE", DeadlineExceeded, "The deadline passed before anything was proposed.", "Give more time.";
-    OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, "The append may or may not be stored.", "Retry with the same event ids: it is stored once.";
-    NotServing = "NOT_SERVING", Unavailable, "This node does not serve now.", "Call another node, or retry after the given time.";
-    ShuttingDown = "SHUTTING_DOWN", Unavailable, "This node is stopping.", "Call another node; resume subscriptions after the last position.";
-    Corrupt = "DATA_CORRUPT", DataLoss, "Stored bytes fail their checksum.", "Replace the node's volume; other replicas hold the data.";
-    Storage = "STORAGE", Internal, "The disk failed.", "Look at the node's log and volume.";
+    NotLeader = "NOT_LEADER", Unavailable, "This replica is not the leader; nothing was proposed.", "Call the node in the detail `leader_node`, or retry on any node.";
+    NoLeader = "NO_LEADER", Unavailable, "The store has no leader now; nothing was proposed.", "Retry after the given delay. If the error stays, check the store.";
+    NoQuorum = "NO_QUORUM", Unavailable, "No majority of the voters confirmed the call.", "Retry after the given delay. If the error stays, check the nodes and the network.";
+    Overloaded = "OVERLOADED", ResourceExhausted, "Too many appends are waiting for this store; nothing was proposed.", "Reduce the rate and retry.";
+    Deadline = "DEADLINE", DeadlineExceeded, "The deadline of the call passed before anything was proposed.", "Set a longer deadline.";
+    OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, "The append may or may not be stored.", "Retry with the same event ids; the events are stored only once.";
+    NotServing = "NOT_SERVING", Unavailable, "This node does not serve now.", "Call another node, or retry after the given delay.";
+    ShuttingDown = "SHUTTING_DOWN", Unavailable, "This node is shutting down.", "Call another node; resume subscriptions after the last position.";
+    Corrupt = "DATA_CORRUPT", DataLoss, "Stored bytes fail their checksum.", "Replace the volume of the node; other replicas hold the data.";
+    Storage = "STORAGE", Internal, "The disk of the node failed.", "Check the log and the volume of the node.";
 }
 
-/// docs/ERRORS.md.
+/// Returns the content of docs/ERRORS.md.
 #[must_use]
 pub fn reference() -> String {
     let mut page = String::from(
-        "# Errors\n\nEvery error carries `google.rpc.ErrorInfo` with domain `taffrail.io` and one of these reasons. Generated from \
-         `proto/src/reason.rs`; `make fix` writes it again.\n\n| reason | gRPC code | meaning | remedy |\n|---|---|---|---|\n",
+        "# Errors\n\nEvery error has a `google.rpc.ErrorInfo` with the domain `taffrail.io` and a reason of this table. Generated from \
+         `proto/src/reason.rs`; `make fix` writes this page again.\n\n| reason | gRPC code | meaning | remedy |\n|---|---|---|---|\n",
     );
     for r in Reason::ALL {
         page.push_str(&format!("| `{}` | {:?} | {} | {} |\n", r.as_str(), r.code(), r.meaning(), r.remedy()));

@@ -1,11 +1,12 @@
-//! Every message, enum, service and method says what it is: the proto files are the documentation of the protocol.
+//! Test that every message, enum, service and method has a comment: the `.proto` files are the documentation of the
+//! protocol.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use prost::Message as _;
 use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use std::collections::BTreeSet;
 
-/// Field numbers of `FileDescriptorProto`, `DescriptorProto` and `ServiceDescriptorProto` that make up a path.
+/// Field numbers of `FileDescriptorProto`, `DescriptorProto` and `ServiceDescriptorProto`, the elements of a path.
 const FILE_MESSAGE: i32 = 4;
 const FILE_ENUM: i32 = 5;
 const FILE_SERVICE: i32 = 6;

@@ -1,6 +1,6 @@
-//! The wire and disk formats as a list of facts, one a line, kept in `contract.txt`. A fact that is gone means that a
-//! field, method or value was removed, renumbered or retyped: someone's stored bytes or someone's client would break.
-//! `make contract` records new facts and never removes one.
+//! Test of the wire and disk formats against `contract.txt`, a list of facts with a fact on each line. A missing fact
+//! means that a field, method or value was removed, renumbered or retyped, which would break stored bytes or clients.
+//! `make contract` records new facts and never removes a fact.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use prost_reflect::{Cardinality, DescriptorPool, Kind, MessageDescriptor};
@@ -92,7 +92,7 @@ fn nothing_that_was_promised_is_gone() {
     assert!(new.is_empty(), "not recorded yet; if the additions are final, run `make contract`:\n{}", new.join("\n"));
 }
 
-/// Each kind of break is seen: the check would be worthless if it passed whatever happened.
+/// The check must find each kind of break: a check that always passes would be worthless.
 #[test]
 fn every_kind_of_break_is_seen() {
     use prost::Message as _;

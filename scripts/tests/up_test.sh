@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Tests of `make up`, `make down` and `make env` with fake commands on PATH: which commands run with which arguments, and which do
-# not. Needs no container engine and no cluster, and takes a few seconds.
+# Tests of `make up`, `make down` and `make env` with fake commands on PATH: compares the executed commands and arguments with the
+# expected ones. Needs no container engine and no cluster, and takes a few seconds.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
 
-# Every fake command is this program under another name: it logs its arguments, the kubeconfig and kind's provider, and answers
-# like the real command. Files in $FAKE steer it: `clusters` (one name per line), and `fails-NAME` (a pattern of arguments).
+# Every fake command is a link to this program, which logs the arguments, the kubeconfig and the provider of kind, and then answers
+# like the real command. Files in $FAKE control the answers: `clusters` (one name per line) and `fails-NAME` (a pattern of
+# arguments that fail).
 cat >"$work/fake" <<'FAKE'
 #!/usr/bin/env bash
 name=$(basename "$0") line="$(basename "$0") $*"
@@ -39,7 +40,7 @@ exit 0
 FAKE
 chmod +x "$work/fake"
 
-# begin NAME COMMAND...: a fresh machine that has these commands, and the cluster of somebody else
+# begin NAME COMMAND...: starts a test case on a new fake machine with the given commands and a cluster of another user.
 begin() {
   case_name=$1
   shift
@@ -52,12 +53,12 @@ begin() {
   : >"$FAKE/log"
   local name
   for name in "$@"; do ln -s ../fake "$FAKE/bin/$name"; done
-  # the real commands that the scripts need, and no kubectl, docker or kind of this machine
+  # Real commands used by the scripts, without kubectl, docker and kind of this machine.
   for name in bash sh env cat grep sed awk sort cut tr head tail wc mktemp mkdir rm mv cp ln ls basename dirname timeout chmod sleep readlink sha256sum flock; do
     ln -s "$(type -P "$name")" "$FAKE/bin/$name"
   done
 }
-# run COMMAND...: on that machine; its exit code is in $status, all output in $work/out
+# run COMMAND...: runs a command on the fake machine; sets $status to the exit code and writes all output to $work/out.
 run() {
   status=0
   : >"$FAKE/log"
@@ -74,15 +75,15 @@ bad() {
 succeeds() { if [ "$status" -eq 0 ]; then ok; else bad "exit code $status"; fi; }
 fails() { if [ "$status" -ne 0 ]; then ok; else bad "succeeds"; fi; }
 ran() { if grep -qxF "$1" "$FAKE/log"; then ok; else bad "did not run: $1"; fi; }
-# never PATTERN: no command line matches
+# never PATTERN: checks that no executed command line matches.
 never() { if grep -qE "$1" "$FAKE/log"; then bad "ran: $(grep -E "$1" "$FAKE/log" | head -n 1)"; else ok; fi; }
 says() { if grep -qF "$1" "$work/out"; then ok; else bad "does not say: $1"; fi; }
-# The engine got exactly these lines, in this order; standard input has them.
+# Checks that the commands for the engine were exactly the lines of standard input, in this order.
 engine_ran() {
   if diff <(cat) <(grep -E '^(docker|podman|kind|k3d) ' "$FAKE/log") >"$work/diff"; then ok; else bad "$(cat "$work/diff")"; fi
 }
 user_untouched() {
-  if [ "$(cat "$FAKE/home/.kube/config")" = "of the user" ] && grep -qx other "$FAKE/clusters"; then ok; else bad "something of the user changed"; fi
+  if [ "$(cat "$FAKE/home/.kube/config")" = "of the user" ] && grep -qx other "$FAKE/clusters"; then ok; else bad "the kubeconfig or a cluster of the user changed"; fi
 }
 own="[cache/up/kubeconfig]"
 
@@ -193,9 +194,9 @@ says "neither 'docker info' nor 'podman info' answers"
 engine_ran <<<"docker info
 podman info"
 
-# what an unset CLUSTER chooses
+# chooses CLUSTER: checks the default for an unset variable CLUSTER.
 chooses() {
-  # shellcheck disable=SC2016 # the inner shell expands these
+  # shellcheck disable=SC2016 # the inner shell expands the variables
   run bash -c '. scripts/engine.sh; choose_cluster && echo "chose $cluster${engine:+ on $engine}"'
   if grep -qx "chose $1" "$work/out"; then ok; else bad "does not choose $1"; fi
 }
@@ -232,7 +233,7 @@ run scripts/down.sh
 engine_ran </dev/null
 user_untouched
 
-# deps.sh is the real one and needs the packages of this machine; `make check` has installed them
+# Uses the real deps.sh, which needs the packages of this machine. `make check` has installed the packages.
 begin "the local Kubernetes" make helm kubectl taffrail
 mkdir -p "$FAKE/target/debug"
 ln -s "$FAKE/fake" "$FAKE/target/debug/localkube"

@@ -1,6 +1,6 @@
 {{/*
-Fails with a remedy if another release, or nobody known to helm, owns a definition: helm would refuse too, but without
-naming the way out. Finds nothing while rendering without a cluster.
+Fails with a remedy if a CRD already exists outside this release. Helm would refuse as well, but without a remedy. Without
+a cluster (`helm template`) the lookup finds no CRD.
 */}}
 {{- define "taffrail-crds.ownership" -}}
 {{- range $name := list "clusters.taffrail.io" "eventstores.taffrail.io" -}}
@@ -10,9 +10,9 @@ naming the way out. Finds nothing while rendering without a cluster.
 {{- $release := default "" (index $annotations "meta.helm.sh/release-name") -}}
 {{- $namespace := default "" (index $annotations "meta.helm.sh/release-namespace") -}}
 {{- if not $release -}}
-{{- fail (printf "%s exists and was not installed by helm; set crds.enabled=false" $name) -}}
+{{- fail (printf "the CRD %s exists and was not installed by helm; set crds.enabled=false to use the existing CRD" $name) -}}
 {{- else if or (ne $release $.Release.Name) (ne $namespace $.Release.Namespace) -}}
-{{- fail (printf "%s belongs to release %s in namespace %s; set crds.enabled=false" $name $release $namespace) -}}
+{{- fail (printf "the CRD %s belongs to the release %s in the namespace %s; set crds.enabled=false to use the existing CRD" $name $release $namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

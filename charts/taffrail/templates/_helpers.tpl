@@ -1,9 +1,9 @@
-{{/* Name of the operator's objects: the release's name, shortened so that the suffix fits into a label. */}}
+{{/* Name of the operator's objects: the name of the release, truncated so that the result fits into a label. */}}
 {{- define "taffrail.operator" -}}
 {{- printf "%s-operator" (.Release.Name | trunc 50 | trimSuffix "-") -}}
 {{- end -}}
 
-{{/* Labels that never change, for selectors. */}}
+{{/* Labels for selectors; constant over all versions. */}}
 {{- define "taffrail.selectorLabels" -}}
 app.kubernetes.io/name: taffrail
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -18,7 +18,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
 {{- end -}}
 
-{{/* Full reference of the image: by digest where one is given. */}}
+{{/* Full reference of the image, with the digest if the values have a digest, else with the tag. */}}
 {{- define "taffrail.image" -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
@@ -27,7 +27,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 {{- end -}}
 
-{{/* Security of every container of this chart; satisfies the Pod Security level "restricted". */}}
+{{/* Security context of every container of this chart; satisfies the Pod Security level "restricted". */}}
 {{- define "taffrail.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -35,7 +35,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Security of every pod of this chart. */}}
+{{/* Security context of every pod of this chart. */}}
 {{- define "taffrail.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532
@@ -44,7 +44,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Namespace in which the test makes its Cluster: the release's own if it is served, else the first that is. */}}
+{{/* Namespace of the test's Cluster: the namespace of the release if the operator watches it, else the first watched namespace. */}}
 {{- define "taffrail.testNamespace" -}}
 {{- if or (empty .Values.watchNamespaces) (has .Release.Namespace .Values.watchNamespaces) -}}
 {{- .Release.Namespace -}}

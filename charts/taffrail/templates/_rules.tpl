@@ -1,4 +1,4 @@
-{{/* What the operator may do in a namespace that it serves. It reads no Secret. */}}
+{{/* Rights of the operator in a watched namespace. The operator reads no Secret. */}}
 {{- define "taffrail.namespacedRules" -}}
 - apiGroups: [taffrail.io]
   resources: [clusters, eventstores]
@@ -6,7 +6,7 @@
 - apiGroups: [taffrail.io]
   resources: [clusters/status, eventstores/status]
   verbs: [get, patch, update]
-# Objects that a Cluster owns may block its deletion only with this right.
+# Required to set blockOwnerDeletion on objects with a Cluster or EventStore as the owner.
 - apiGroups: [taffrail.io]
   resources: [clusters/finalizers, eventstores/finalizers]
   verbs: [update]
@@ -25,7 +25,7 @@
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch, update, delete]
-# The nodes may read this, and nobody can grant what they do not have.
+# The operator grants this right to the nodes, and can only grant rights that the operator has.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch]
@@ -35,20 +35,20 @@
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]
-# Volumes are made by the StatefulSet; the operator annotates them, and deletes one only where a policy says so.
+# The StatefulSet creates the claims. The operator annotates claims, and deletes a claim only if a policy demands the deletion.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# Why Kubernetes does not create or start a pod.
+# Events explain why Kubernetes does not create or start a pod.
 - apiGroups: [""]
   resources: [events]
   verbs: [get, list, watch]
 {{- end -}}
 
-{{/* What it reads outside of namespaces. */}}
+{{/* Rights of the operator outside of namespaces. */}}
 {{- define "taffrail.clusterRules" -}}
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]

@@ -1,5 +1,5 @@
-//! The small, typed part of a pod template that users may set. The whole `PodTemplateSpec` would make the schema larger
-//! than `kubectl apply` can annotate, and would let users break what the operator relies on.
+//! Typed part of a pod template that users may set. The whole `PodTemplateSpec` would make the schema larger than
+//! `kubectl apply` can annotate, and would let users override fields that the operator depends on.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
-    /// Labels added to the pods. Keys of app.kubernetes.io and taffrail.io belong to the operator.
+    /// Labels added to the pods. Keys of app.kubernetes.io/ and taffrail.io/ are reserved for the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "label_map")]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('app.kubernetes.io/') && !key.startsWith('taffrail.io/'))")
-        .message("labels of app.kubernetes.io/ and taffrail.io/ are set by the operator"))]
+        .message("labels of app.kubernetes.io/ and taffrail.io/ are set by the operator; use another prefix"))]
     pub labels: BTreeMap<String, String>,
-    /// Annotations added to the pods. Keys of taffrail.io belong to the operator.
+    /// Annotations added to the pods. Keys of taffrail.io/ are reserved for the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotation_map")]
     #[x_kube(validation = Rule::new("self.all(key, !key.startsWith('taffrail.io/'))")
-        .message("annotations of taffrail.io/ are set by the operator"))]
+        .message("annotations of taffrail.io/ are set by the operator; use another prefix"))]
     pub annotations: BTreeMap<String, String>,
     /// Labels that a Kubernetes node must have to run a pod.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -45,15 +45,15 @@ pub struct PodTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotation_map")]
     pub service_account_annotations: BTreeMap<String, String>,
-    /// User and group that the pods run as; never root.
+    /// User and group of the processes in the pods; never root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_context: Option<PodSecurity>,
-    /// Environment variables of the node process. Names starting with TAFFRAIL_ belong to the operator.
+    /// Environment variables of the node process. Names that begin with TAFFRAIL_ are reserved for the operator.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
-    /// How long a pod may take to stop, in seconds: leaders are handed over and calls drained within it.
+    /// Time limit, in seconds, for stopping a pod, including the hand-over of leaders and the draining of calls.
     #[schemars(range(min = 30, max = 3600))]
     #[serde(default = "default_termination_grace_period_seconds")]
     pub termination_grace_period_seconds: i64,
@@ -80,7 +80,7 @@ fn default_termination_grace_period_seconds() -> i64 {
     120
 }
 
-/// A taint that is tolerated.
+/// Toleration of a taint, as in a Kubernetes pod spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("has(self.key) || self.operator == 'Exists'")
@@ -96,7 +96,7 @@ pub struct Toleration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 316))]
     pub key: Option<String>,
-    /// Equal compares the value, Exists does not.
+    /// Comparison with a taint: Equal compares key and value, Exists compares the key only.
     #[serde(default)]
     pub operator: TolerationOperator,
     /// Value of the taint.
@@ -106,34 +106,34 @@ pub struct Toleration {
     /// Effect of the taint; all effects if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effect: Option<TaintEffect>,
-    /// How long a NoExecute taint is tolerated, in seconds; for ever if absent.
+    /// Duration, in seconds, of the toleration of a NoExecute taint; forever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub toleration_seconds: Option<i64>,
 }
 
-/// How a toleration matches.
+/// Comparison of a toleration with a taint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TolerationOperator {
-    /// Key and value are the same.
+    /// Key and value must be equal.
     #[default]
     Equal,
-    /// The key is there.
+    /// The taint must have the key.
     Exists,
 }
 
-/// Effect of a taint; a toleration without it tolerates all effects.
+/// Effect of a taint; a toleration without an effect tolerates all effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaintEffect {
-    /// No new pods.
+    /// New pods are not scheduled.
     NoSchedule,
-    /// No new pods if avoidable.
+    /// New pods are not scheduled if another node has room.
     PreferNoSchedule,
-    /// No pods at all.
+    /// New pods are not scheduled, and running pods are evicted.
     NoExecute,
 }
 
-/// The name of an object in the same namespace.
+/// Reference by name to an object in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalObjectReference {
@@ -142,21 +142,21 @@ pub struct LocalObjectReference {
     pub name: String,
 }
 
-/// User and group that the pods run as.
+/// User and group of the processes in the pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSecurity {
-    /// User id of the node process; that of the image if absent.
+    /// User id of the node process; the user of the image if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub run_as_user: Option<i64>,
-    /// Group id that owns the volume; that of the image if absent.
+    /// Group id that owns the volume; the group of the image if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub fs_group: Option<i64>,
 }
 
-/// An environment variable.
+/// Environment variable of the node process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("!self.name.startsWith('TAFFRAIL_')")
@@ -181,7 +181,7 @@ fn annotation_map(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     string_map(4096)
 }
 
-/// Labels, annotations and selectors are maps by nature; a bound on both sides keeps rules over them cheap.
+/// Schema of labels, annotations and selectors. Bounds on entries and values keep the cost of CEL rules small.
 fn string_map(value_length_max: u32) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",

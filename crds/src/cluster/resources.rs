@@ -20,22 +20,22 @@ use crate::quantity::Quantity;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ComputeResources {
-    /// What the scheduler sets aside for a node.
+    /// CPU and memory reserved for each node by the scheduler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<ComputeAmounts>,
-    /// What a node may use at most.
+    /// Upper limits of CPU and memory for each node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ComputeAmounts>,
 }
 
 impl ComputeResources {
-    /// Whether nothing is set.
+    /// Returns true if neither requests nor limits are set.
     pub fn is_empty(&self) -> bool {
         self.requests.is_none() && self.limits.is_none()
     }
 }
 
-/// An amount of each resource.
+/// Amounts of CPU and memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ComputeAmounts {

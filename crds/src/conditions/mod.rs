@@ -1,7 +1,8 @@
-//! Conditions: their types, their reasons, and the pure functions from findings to `status.conditions`.
+//! Conditions: types, reasons, and the pure functions that turn findings into `status.conditions`.
 //!
-//! The operator states [`Finding`]s; [`settle()`] completes them to the full set of the kind, derives `Stable`, and keeps
-//! `lastTransitionTime` where the status did not flip. No I/O and no clock: `now` is an argument.
+//! The operator reports [`Finding`]s. [`settle()`] adds a finding for each missing type of the kind, derives `Stable`,
+//! and keeps `lastTransitionTime` of each condition whose status did not change. Time is an argument (`now`): the
+//! module has no clock and no I/O.
 
 mod condition;
 mod reason;
@@ -13,49 +14,49 @@ pub use settle::{Finding, complete, find, merge, settle, stable, standing, whole
 
 use crate::conditions::ConditionType as T;
 
-/// What a condition speaks about, in the order in which conditions are written.
+/// Type of a condition. Conditions are written in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
     /// Clients can read and write now.
     Ready,
-    /// The operator is changing something.
+    /// The operator is changing objects or nodes.
     Reconciling,
-    /// Nothing moves until a person acts.
+    /// Changes have stopped until a person acts.
     Stalled,
-    /// Fewer nodes or copies than asked for.
+    /// Nodes or replicas that the spec asks for are missing.
     Degraded,
     /// `spec.paused` is set: the operator observes and changes nothing.
     Paused,
     /// The system group (Cluster) or the store's group (EventStore) has a majority of its voters.
     QuorumAvailable,
-    /// Cluster: the system group has a leader that answers.
+    /// The system group has a leader that answers (Cluster only).
     CoordinatorAvailable,
-    /// EventStore: as many caught-up voters as asked for.
+    /// The store has as many caught-up voters as `spec.replicas` (EventStore only).
     FullyReplicated,
-    /// Observed and Ready, and neither Reconciling, Stalled, Degraded nor Paused.
+    /// The object is observed and Ready, and neither Reconciling, Stalled, Degraded nor Paused.
     Stable,
 }
 
-/// Which way a condition is good, and so what its absence means.
+/// Good status of a condition; decides the status of a condition without a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polarity {
-    /// `True` is good; not found means unknown.
+    /// `True` is good; without a finding the status is `Unknown`.
     TrueIsGood,
-    /// `True` is a sign of trouble or movement; not found means it is not so.
+    /// `True` reports trouble or a change; without a finding the status is `False`.
     TrueIsNotable,
 }
 
-/// The two kinds that carry conditions.
+/// Kind of an object with conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A `Cluster`.
+    /// A [`Cluster`](crate::Cluster) object.
     Cluster,
-    /// An `EventStore`.
+    /// An [`EventStore`](crate::EventStore) object.
     EventStore,
 }
 
 impl Subject {
-    /// The types that an object of this kind shows from its first status on.
+    /// Returns the types in every status of the kind, the first status included.
     pub fn types(self) -> &'static [ConditionType] {
         match self {
             Self::Cluster => &[
@@ -83,7 +84,7 @@ impl Subject {
 }
 
 impl ConditionType {
-    /// The name in `status.conditions[].type`.
+    /// Returns the name in `status.conditions[].type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "Ready",
@@ -98,22 +99,22 @@ impl ConditionType {
         }
     }
 
-    /// What `True` means, in one sentence.
+    /// Returns the meaning of `True` as one sentence.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Ready => "Clients can read and write now.",
-            Self::Reconciling => "The operator is changing something.",
-            Self::Stalled => "Nothing moves until a person acts; the message says how.",
-            Self::Degraded => "There are fewer nodes or copies than asked for.",
+            Self::Reconciling => "The operator is changing objects or nodes.",
+            Self::Stalled => "Changes have stopped until a person acts; the message names the remedy.",
+            Self::Degraded => "Nodes or replicas that the spec asks for are missing.",
             Self::Paused => "`spec.paused` is set: the operator observes and changes nothing.",
             Self::QuorumAvailable => "The group behind this object has a majority of its voters.",
             Self::CoordinatorAvailable => "The system group has a leader that answers.",
-            Self::FullyReplicated => "The store has as many caught-up voters as asked for.",
-            Self::Stable => "Observed and Ready, and neither Reconciling, Stalled, Degraded nor Paused.",
+            Self::FullyReplicated => "The store has as many caught-up voters as `spec.replicas`.",
+            Self::Stable => "The object is observed and Ready, and neither Reconciling, Stalled, Degraded nor Paused.",
         }
     }
 
-    /// Which way this condition is good.
+    /// Returns the good status of the type.
     pub fn polarity(self) -> Polarity {
         match self {
             Self::Ready | Self::QuorumAvailable | Self::CoordinatorAvailable | Self::FullyReplicated | Self::Stable => {

@@ -1,4 +1,4 @@
-//! From what a pass found to what the status says.
+//! Conversion of the findings of a reconcile into the conditions of a status.
 
 use std::collections::BTreeMap;
 
@@ -7,47 +7,48 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{Condition, ConditionStatus, ConditionType, MESSAGE_LENGTH_MAX, Polarity, Reason, Subject};
 
-/// What one pass of the operator found about one aspect.
+/// Result of a reconcile for a type of condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The aspect.
+    /// Type of the condition.
     pub type_: ConditionType,
-    /// Whether it holds.
+    /// Status of the condition.
     pub status: ConditionStatus,
-    /// Why, from the documented list.
+    /// Reason for the status.
     pub reason: Reason,
-    /// Why, for a person.
+    /// Explanation for a person.
     pub message: String,
 }
 
 impl Finding {
-    /// It holds.
+    /// Creates a finding with the status `True`.
     pub fn yes(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         Self { type_, status: ConditionStatus::True, reason, message: message.into() }
     }
 
-    /// It does not hold.
+    /// Creates a finding with the status `False`.
     pub fn no(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         Self { type_, status: ConditionStatus::False, reason, message: message.into() }
     }
 
-    /// It could not be found out.
+    /// Creates a finding with the status `Unknown`.
     pub fn unknown(type_: ConditionType, reason: Reason, message: impl Into<String>) -> Self {
         Self { type_, status: ConditionStatus::Unknown, reason, message: message.into() }
     }
 
-    /// What holds when a pass says nothing about a type: trouble is absent, health is unknown.
+    /// Creates the finding for a type that a reconcile did not mention: trouble is absent, health is unknown.
     fn unsaid(type_: ConditionType) -> Self {
         match type_.polarity() {
             Polarity::TrueIsNotable => Self::no(type_, Reason::AsExpected, ""),
-            Polarity::TrueIsGood => Self::unknown(type_, Reason::NotObserved, "not observed yet"),
+            Polarity::TrueIsGood => Self::unknown(type_, Reason::NotObserved, "the object was not observed yet"),
         }
     }
 }
 
-/// The whole way: completes the findings, derives `Stable` and merges with what the status said before.
+/// Returns the conditions to write: completes the findings, derives `Stable` and merges the result with the conditions
+/// of the old status.
 ///
-/// The result equals `old` exactly when there is nothing to write.
+/// The result equals `old` exactly when the status needs no write.
 pub fn settle(
     subject: Subject,
     findings: Vec<Finding>,
@@ -58,8 +59,10 @@ pub fn settle(
     merge(old, &complete(subject, findings), generation, now)
 }
 
-/// One finding for each type of the kind, in writing order. The last finding of a type wins; `Stable` is always derived;
-/// a type that the kind does not show is left out.
+/// Returns one finding for each type of the kind, in writing order:
+/// * the last finding of a type wins;
+/// * `Stable` is always derived, never taken from the findings;
+/// * a type that the kind does not have is left out.
 pub fn complete(subject: Subject, findings: Vec<Finding>) -> Vec<Finding> {
     let mut said: BTreeMap<ConditionType, Finding> = findings.into_iter().map(|f| (f.type_, f)).collect();
     let mut all: Vec<Finding> = subject
@@ -72,8 +75,8 @@ pub fn complete(subject: Subject, findings: Vec<Finding>) -> Vec<Finding> {
     all
 }
 
-/// Derives `Stable`. Its reason and message are those of the first aspect that fails, in the order Ready, Reconciling,
-/// Stalled, Degraded, Paused; unknown counts as failing.
+/// Derives `Stable`. Reason and message come from the first type without a good status, in the order Ready,
+/// Reconciling, Stalled, Degraded, Paused; `Unknown` is not a good status.
 pub fn stable(findings: &[Finding]) -> Finding {
     use ConditionType::{Degraded, Paused, Ready, Reconciling, Stable, Stalled};
     for type_ in [Ready, Reconciling, Stalled, Degraded, Paused] {
@@ -86,11 +89,11 @@ pub fn stable(findings: &[Finding]) -> Finding {
             return Finding::no(Stable, found.reason, found.message);
         }
     }
-    Finding::yes(Stable, Reason::AsExpected, "as asked for, and nothing is changing")
+    Finding::yes(Stable, Reason::AsExpected, "the object matches its spec, and no change is under way")
 }
 
-/// The conditions to write. `lastTransitionTime` is kept unless the status flips; conditions that are not among the
-/// findings disappear, because a server-side apply sends the full set of its own.
+/// Converts the findings into conditions. `lastTransitionTime` is kept unless the status changes. Conditions without a
+/// finding disappear, because a server-side apply sends the complete list of its field manager.
 pub fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
     findings
         .iter()
@@ -109,14 +112,14 @@ pub fn merge(old: &[Condition], findings: &[Finding], generation: Option<i64>, n
         .collect()
 }
 
-/// What an earlier status said that still holds when a pass could not look: that copies are missing and, for the same
-/// generation, that a person is needed. Without it, a failed pass would read as a recovery.
+/// Returns the findings of an earlier status that still hold when a reconcile failed to observe: `Degraded`, and
+/// `Stalled` of the same generation. Without these findings, a failed reconcile would look like a recovery.
 pub fn standing(old: &[Condition], generation: Option<i64>) -> Vec<Finding> {
     let holds = |type_| find(old, type_).filter(|condition| condition.status == ConditionStatus::True);
     let degraded = holds(ConditionType::Degraded);
     let stalled = holds(ConditionType::Stalled).filter(|condition| condition.observed_generation == generation);
     let stated = |type_, condition: &Condition| {
-        // Another version of the operator may have had a reason that this one does not know.
+        // Another version of the operator may have written a reason that this version does not know.
         let reason = Reason::named(&condition.reason).unwrap_or(Reason::NotObserved);
         Finding::yes(type_, reason, condition.message.clone())
     };
@@ -125,12 +128,12 @@ pub fn standing(old: &[Condition], generation: Option<i64>) -> Vec<Finding> {
     degraded.into_iter().chain(stalled).collect()
 }
 
-/// The condition of a type, if the status has it.
+/// Returns the condition of a type, if the status has the type.
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions.iter().find(|c| c.type_ == type_.as_str())
 }
 
-/// The time as the API server will give it back: it keeps whole seconds, and a finer value would look like a change.
+/// Truncates a time to whole seconds. The API server stores whole seconds, so a finer value would look like a change.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

@@ -1,4 +1,4 @@
-//! The table of rules, for each test that runs it: with the evaluator of kube, and against an API server.
+//! Table of rules, for the test with the CEL evaluator of kube and the test with an API server.
 
 #![allow(unreachable_pub, reason = "each test that runs the table includes it as a module of its own")]
 
@@ -7,38 +7,38 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The whole table.
+/// Content of `rules.yaml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     /// A valid object of each kind.
     pub base: BTreeMap<String, Value>,
-    /// The rows.
+    /// Cases, at least one for each rule.
     pub cases: Vec<Case>,
 }
 
-/// A rule with what it accepts and what it refuses, each a merge patch on the base of the kind.
+/// A rule with an accepted and a refused value; every value is a merge patch on the base of the kind.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// The kind.
+    /// Kind of the object.
     pub kind: String,
-    /// The start of the message of the rule.
+    /// Start of the message of the rule.
     pub rule: String,
-    /// What is there before; none when the object is new.
+    /// The object before an update; none when the object is new.
     pub old: Option<Value>,
-    /// What the rule accepts.
+    /// A value that the rule accepts.
     pub accepts: Value,
-    /// What the rule refuses.
+    /// A value that the rule refuses.
     pub refuses: Value,
 }
 
-/// Reads the table.
+/// Parses `rules.yaml`.
 pub fn table() -> Table {
     serde_saphyr::from_str(include_str!("../rules.yaml")).expect("the table parses")
 }
 
-/// RFC 7396, as far as the table needs it.
+/// Merges a JSON merge patch (RFC 7396) into `base`; supports the cases in the table.
 pub fn merged(mut base: Value, patch: &Value) -> Value {
     match (base.as_object_mut(), patch.as_object()) {
         (Some(object), Some(patch)) => {

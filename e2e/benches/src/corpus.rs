@@ -1,4 +1,5 @@
-//! The events that every side works on: 256 bytes each, half of them random, spread over 64 streams. The same in every run.
+//! Events for all benchmarks: 256 bytes each, half of them random, spread over 64 streams. Every run uses
+//! the same events.
 
 use bytes::Bytes;
 use taffrail_core::{
@@ -12,18 +13,18 @@ use taffrail_raft::types::{Command as Encoded, Entry, LeaderId, LogId, Payload};
 use taffrail_storage::store::codec;
 use uuid::Uuid;
 
-/// Payload of one event.
+/// Payload size of an event in bytes.
 pub const EVENT_BYTES: usize = 256;
-/// Streams that the events are spread over.
+/// Number of streams.
 pub const STREAMS: u64 = 64;
-/// Appends that are merged into one log entry, as they are when as many writers wait.
+/// Appends merged into a log entry, as with an equal number of waiting writers.
 pub const MERGED: u64 = 64;
-/// Events of the whole corpus.
+/// Number of events in the corpus.
 pub const EVENTS: u64 = 51_200;
-/// Proposer's clock of the first append: any day will do, but the same in every run.
+/// Proposer's clock of the first append, in microseconds. The value is arbitrary and equal in every run.
 const START_US: u64 = 1_767_225_600_000_000;
 
-/// Mixes bits (splitmix64): random enough that nothing compresses.
+/// Mixes the bits of `n` (splitmix64). The result is random enough to be incompressible.
 fn mix(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -31,7 +32,7 @@ fn mix(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The payload of the n-th event: its first half random, its second half always the same.
+/// Returns the payload of the `n`-th event: the first half random, the second half constant.
 pub fn payload(n: u64) -> Bytes {
     let mut out = Vec::with_capacity(EVENT_BYTES);
     for word in 0..EVENT_BYTES as u64 / 16 {
@@ -41,7 +42,7 @@ pub fn payload(n: u64) -> Bytes {
     out.into()
 }
 
-/// The name of the n-th stream.
+/// Returns the name of the `n`-th stream.
 pub fn stream(n: u64) -> Result<StreamName, NameError> {
     StreamName::new(&format!("order-{}", n % STREAMS))
 }
@@ -59,7 +60,7 @@ fn event(n: u64) -> NewEvent {
     }
 }
 
-/// The `number`-th command of `merged` appends of `events` events each.
+/// Returns the `number`-th command: `merged` appends of `events` events each.
 fn command(number: u64, merged: u64, events: u64) -> Command {
     let append = |n: u64| Stamped {
         append: Append {
@@ -76,28 +77,28 @@ fn commands(merged: u64, events: u64) -> Vec<Command> {
     (0..EVENTS / (merged * events)).map(|number| command(number, merged, events)).collect()
 }
 
-/// Appends of one event.
+/// Returns the corpus as appends of one event, [`MERGED`] to a command.
 pub fn single_events() -> Vec<Command> {
     commands(MERGED, 1)
 }
 
-/// One append of one event.
+/// Returns a command with a single append of a single event.
 pub fn one_append() -> Command {
     command(0, 1, 1)
 }
 
-/// Appends of a hundred events.
+/// Returns the corpus as appends of 100 events, four to a command.
 pub fn hundreds() -> Vec<Command> {
     commands(4, 100)
 }
 
-/// An entry of a log.
+/// Wraps a command in a log entry of term 1.
 pub fn entry(index: u64, command: Bytes) -> Entry {
     let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
     Entry { log_id, payload: Payload::Normal(Encoded(command)) }
 }
 
-/// The commands as a log.
+/// Wraps commands in consecutive log entries, starting at index 0.
 pub fn entries(commands: &[Command]) -> Vec<Entry> {
     (0..).zip(commands).map(|(index, command)| entry(index, codec::encode_command(command))).collect()
 }

@@ -1,27 +1,27 @@
-//! Sides that take turns. Whatever else the machine does meets all of them, so their ratio in a round is worth more than
-//! the rate of any one.
+//! Measurement of several sides in turns. Disturbances on the machine affect all sides, so the ratio within a round is
+//! more reliable than the rate of a single side.
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long everything is measured.
+/// Duration of the measurements.
 #[derive(Clone, Copy)]
 pub struct Pace {
-    /// One side in one round.
+    /// Duration of a turn.
     pub time: Duration,
-    /// How often each side has its turn.
+    /// Number of rounds; each side has a turn in every round.
     pub rounds: usize,
 }
 
-/// What one side did in one turn.
+/// The result of a single turn.
 pub struct Turn {
-    /// How many of the case's unit.
+    /// Amount of work, in the unit of the case.
     pub units: u64,
-    /// In what time.
+    /// Duration of the work.
     pub took: Duration,
-    /// Microseconds of each call, where one can be told from another.
+    /// Latency of each call in microseconds, if the calls can be distinguished.
     pub calls: Option<Histogram<u64>>,
 }
 
@@ -34,42 +34,42 @@ impl Turn {
     }
 }
 
-/// Works for about the time given.
+/// A side of a comparison: works for approximately the given time.
 pub type Side<'a> = Box<dyn FnMut(Duration) -> Result<Turn> + 'a>;
 
-/// One path and what it is held against.
+/// A code path with its baselines.
 pub struct Case<'a> {
-    /// What is measured.
+    /// Name of the measured path.
     pub path: String,
-    /// What is counted.
+    /// Name of the counted unit.
     pub unit: &'static str,
-    /// Our side.
+    /// The measured implementation.
     pub ours: Side<'a>,
-    /// The others, by name.
+    /// The baselines, by name.
     pub references: Vec<(&'static str, Side<'a>)>,
 }
 
-/// A line of the results: a path against one reference.
+/// A line of the results: the comparison of a path with a baseline.
 pub struct Row {
     pub path: String,
     pub unit: &'static str,
     pub reference: &'static str,
-    /// Medians over the rounds, units a second.
+    /// Median rates over the rounds, in units per second.
     pub ours: f64,
     pub theirs: f64,
-    /// Ours by theirs in the same round: lowest, median, highest.
+    /// Ratio of our rate to the baseline's rate in the same round: lowest, median, highest.
     pub ratio: [f64; 3],
-    /// Median and 99th percentile of our calls in all rounds, microseconds.
+    /// Median and 99th percentile of our call latencies over all rounds, in microseconds.
     pub calls: Option<(u64, u64)>,
 }
 
 impl Case<'_> {
-    /// Measures all sides, one row for each reference.
+    /// Measures all sides. Returns a row for each baseline.
     pub fn run(mut self, pace: Pace) -> Result<Vec<Row>> {
         let names: Vec<_> = self.references.iter().map(|(name, _)| *name).collect();
         let mut sides = vec![self.ours];
         sides.extend(self.references.drain(..).map(|(_, side)| side));
-        // Caches, files and connections of the first turn are nobody's result.
+        // Warm-up: the first turn fills caches, creates files and opens connections, so its result is dropped.
         for side in &mut sides {
             side(pace.time / 4).with_context(|| self.path.clone())?;
         }
@@ -77,7 +77,7 @@ impl Case<'_> {
         let mut calls: Option<Histogram<u64>> = None;
         for round in 0..pace.rounds {
             for turn in 0..sides.len() {
-                // Another one begins each time, so that none always follows the same one.
+                // Each round starts with another side, so no side always follows the same side.
                 let at = (round + turn) % sides.len();
                 let turn = sides[at](pace.time).with_context(|| self.path.clone())?;
                 rates[at].push(turn.rate());
@@ -109,24 +109,25 @@ impl Case<'_> {
     }
 }
 
-/// Lowest, median, highest.
+/// Returns the lowest, the median and the highest value.
 fn three(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
     let last = values.len() - 1;
     [values[0], values[values.len() / 2], values[last]]
 }
 
-/// For microseconds, up to a minute.
+/// Creates a histogram for microseconds, up to a minute.
 pub fn histogram() -> Result<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
 }
 
-/// Microseconds since, for a histogram.
+/// Returns the microseconds since an instant, for a histogram.
 pub fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Repeats `pass` until its own times add up; what it does besides (fresh databases) is not counted.
+/// Repeats `pass` until the sum of the reported times reaches `time`. Preparation inside `pass`, such as opening a
+/// fresh database, is not counted.
 pub fn passes(time: Duration, mut pass: impl FnMut() -> Result<(u64, Duration)>) -> Result<Turn> {
     let (mut units, mut took) = (0, Duration::ZERO);
     while took < time {

@@ -1,5 +1,6 @@
-//! Entries to stable storage: groups that append one entry each at a time through the node's log, against the same bytes
-//! in a plain file and in a plain RocksDB, where all groups' entries go into every sync by construction.
+//! Benchmarks of the log: groups append single entries through the node's log, each waiting for its sync. The
+//! baselines write the same bytes to a plain file and to a bare RocksDB, with entries of all groups in every
+//! sync by construction.
 
 use super::{
     corpus,
@@ -19,7 +20,7 @@ use taffrail_raft::{
 use taffrail_storage::store::codec::encode_command;
 use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
-/// One group's log and its next index.
+/// The log of a group, and the next index.
 struct Group {
     log: LogStorage,
     next: u64,
@@ -32,7 +33,7 @@ impl Group {
         Ok(Self { log: LogStorage::open(disk, key).await?, next: 0 })
     }
 
-    /// One entry after the other, each synced before the next, until `end`.
+    /// Appends entries sequentially until `end`; each is synced before the next.
     async fn append(mut self, command: Bytes, end: Instant) -> Result<(Self, hdrhistogram::Histogram<u64>)> {
         let mut calls = histogram()?;
         loop {
@@ -46,14 +47,14 @@ impl Group {
         }
     }
 
-    /// Drops what was measured, as a node does with what it has applied.
+    /// Purges the measured entries, as a node does with applied entries.
     async fn purge(&mut self) -> Result<()> {
         let last = corpus::entry(self.next.checked_sub(1).context("nothing was appended")?, Bytes::new());
         Ok(self.log.purge(last.log_id).await?)
     }
 }
 
-/// Ends the log's writer with the case.
+/// Closes the writer of the log when the case is dropped.
 struct Closing(Arc<RocksdbLog>);
 
 impl Drop for Closing {
@@ -62,7 +63,7 @@ impl Drop for Closing {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+#[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
 fn ours(runtime: &Runtime, groups: &mut Vec<Group>, command: &Bytes, time: Duration) -> Result<Turn> {
     runtime.block_on(async {
         let start = Instant::now();
@@ -101,7 +102,7 @@ fn key(group: u64, index: u64) -> [u8; 25] {
     key
 }
 
-/// As the node's log opens its own.
+/// Opens a database with the options of the node's log.
 fn open(path: &Path) -> Result<DB> {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -111,7 +112,7 @@ fn open(path: &Path) -> Result<DB> {
     Ok(DB::open(&options, path)?)
 }
 
-/// The node's log with this many groups.
+/// Returns the benchmark of the node's log with `groups` groups.
 pub fn case<'a>(scratch: &Path, runtime: &'a Runtime, groups: u64) -> Result<Case<'a>> {
     let here = scratch.join(format!("log-{groups}"));
     std::fs::create_dir(&here)?;

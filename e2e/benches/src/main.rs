@@ -1,11 +1,11 @@
-//! The hot paths, each measured next to a reference that does the least that could be done: `make bench`.
+//! Benchmarks of the hot paths against minimal baselines (plain file, bare RocksDB). Run with `make bench`.
 //!
-//! - `harness`: sides that take turns, and what their rounds say together. `results`: the page that is written.
-//! - `corpus`: the events that every side works on.
-//! - `rules`: apply without storage. `log`: entries synced. `state`: entries applied, pages read. `wire`: a real node, asked
-//!   over gRPC; `node`: its process.
+//! - `harness` measures sides in turns and compares the sides of each round; `results` writes the results page.
+//! - `corpus` provides the events for all benchmarks.
+//! - `rules` measures apply without storage, `log` synced entries, and `state` applied entries and read pages.
+//! - `wire` measures a real node over gRPC; `node` starts the process.
 //!
-//! Every figure is a ratio within one run: machines differ and are never idle, so a rate alone says little.
+//! Every figure is a ratio within a single run: machines differ and are never idle, so a rate alone says little.
 #![allow(unreachable_pub, reason = "a binary")]
 
 mod corpus;
@@ -21,11 +21,11 @@ use anyhow::{Context, Result};
 use harness::Pace;
 use std::{str::FromStr, time::Duration};
 
-/// What the node runs with; another allocator would measure another program.
+/// The allocator of the node. Another allocator would give figures of another program.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The variable, or `default` where it is not set.
+/// Parses an environment variable; returns `default` if the variable is not set.
 fn setting<T: FromStr>(name: &str, default: T) -> Result<T>
 where
     T::Err: std::error::Error + Send + Sync + 'static,
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
         time: Duration::try_from_secs_f64(setting("BENCH_SECONDS", 1.0)?).context("BENCH_SECONDS")?,
         rounds: setting("BENCH_ROUNDS", 5_usize)?.max(1),
     };
-    // Beside the binary: on the disk that is built on, never in memory.
+    // Next to the binary, because the target directory is on a disk and a temporary directory may be in memory.
     let binaries = std::env::current_exe()?.parent().context("the binary is in no directory")?.to_path_buf();
     let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(&binaries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -1,4 +1,4 @@
-//! One node process, alone, in the profile of this binary.
+//! A single node process, built in the profile of this binary.
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,17 +11,17 @@ use std::{
 use taffrail_client::{Client, ConnectOptions};
 use tokio::process::{Child, Command};
 
-/// Longer than a start or an end takes anywhere.
+/// Time limit for start, calls and stop of the node, longer than needed on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running node with its one store, `default`.
+/// A running node with a single store, `default`.
 pub struct Node {
     child: Child,
     endpoint: String,
 }
 
 impl Node {
-    /// Starts the binary with a directory of its own and waits until its store has a leader.
+    /// Starts the binary with a new data directory and waits until the store has a leader.
     pub async fn start(binary: &Path, scratch: &Path) -> Result<Self> {
         let held: Vec<_> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
         let ports: Vec<String> =
@@ -29,7 +29,7 @@ impl Node {
         drop(held);
         let log: PathBuf = scratch.join("node.log");
         let mut command = Command::new(binary);
-        // What the caller's environment says must not decide what is measured.
+        // Settings in the caller's environment must not influence the measurement.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|n| n.starts_with("TAFFRAIL_")) {
                 command.env_remove(name);
@@ -40,7 +40,9 @@ impl Node {
             command.args([format!("--listen-{name}"), address.clone()]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("{}; `make bench` builds it", binary.display()))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}; build the node with `make bench`", binary.display()))?;
         let node = Self { child, endpoint: format!("http://{}", ports[0]) };
         let client = node.client()?;
         let served = tokio::time::timeout(PATIENCE, serves(&client)).await;
@@ -51,12 +53,12 @@ impl Node {
         Ok(node)
     }
 
-    /// A connection of its own.
+    /// Returns a client with a new connection.
     pub fn client(&self) -> Result<Client> {
         Ok(Client::connect_lazy(&self.endpoint, ConnectOptions::default())?.with_timeout(PATIENCE))
     }
 
-    /// Ends it as an operator would.
+    /// Stops the node with SIGTERM and checks its exit status.
     pub async fn end(mut self) -> Result<()> {
         let id = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).context("the node has ended")?;
         kill_process(id, Signal::TERM)?;

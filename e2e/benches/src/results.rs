@@ -1,4 +1,4 @@
-//! The page that a run leaves behind: `e2e/benches/RESULTS.md`.
+//! The results page of a run: `e2e/benches/RESULTS.md`.
 
 use super::harness::{Pace, Row};
 use anyhow::{Context, Result};
@@ -7,9 +7,9 @@ use std::{fmt::Write, fs, path::Path, process::Command};
 const HEAD: &str = "\
 # What the hot paths cost
 
-Written by `make bench`. Every path is measured in turns with a reference that does the least that could be done, in the
-same run on the same machine: the ratio says what our own work costs, the rates mostly say what the machine is like.
-Rates are medians over the rounds, for each second; the spread is the lowest and the highest ratio of a round.
+Written by `make bench`. Every path is measured in turns with a minimal baseline, the reference, in the same run on the
+same machine. The ratio shows the cost of Taffrail's own work; the rates depend mostly on the machine. Rates are medians
+over the rounds, in units per second; the spread is the lowest and the highest ratio of a round.
 
 ";
 
@@ -22,16 +22,16 @@ const FOOT: &str = "
 - Events have 256 bytes, half of them random. The files are on the disk that the checkout was built on.
 - *apply*: the rules alone, with streams in memory and rows dropped; the reference encodes the same commands for the log.
 - *log*: each group waits for its entry before it appends the next. Both references put an entry of every group into each
-  write and sync, which the log's writer can only come near to.
+  write and sync; the log's writer can only approach this ideal.
 - *state machine*: a log entry decoded, decided and written, without a flush on either side; the rows of the reference
   are compared with ours before anything is measured.
-- *read ... in pages*: pages of 256 events from the block cache, each from a view of its own.
+- *read ... in pages*: pages of 256 events from the block cache, each from its own database view.
 - *over gRPC*: one process of `taffrail serve --single` in the same profile; its clients share the machine with it. An append
-  has one event and is acknowledged after its sync, so with one writer the reference is the limit; with several, appends
-  share a sync and may pass it.
+  has one event and is acknowledged after its sync, so with one writer the reference is the limit. With several writers,
+  appends share a sync and may exceed the reference.
 ";
 
-/// A number of units with three figures that mean something.
+/// Formats a rate with three significant digits.
 fn rate(rate: f64) -> String {
     match rate {
         r if r >= 999_500.0 => format!("{:.2} M", r / 1e6),
@@ -41,19 +41,19 @@ fn rate(rate: f64) -> String {
     }
 }
 
-/// What one unit takes.
+/// Formats the time for a single unit.
 fn each(rate: f64) -> String {
     let ns = 1e9 / rate;
     if ns < 10_000.0 { format!("{ns:.0} ns") } else { format!("{:.0} µs", ns / 1e3) }
 }
 
-/// Of microseconds, to a hundredth.
+/// Formats microseconds as milliseconds, rounded to hundredths.
 fn milliseconds(us: u64) -> String {
     let hundredths = (us + 5) / 10;
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-/// One row of the table.
+/// Formats a row of the table.
 pub fn line(row: &Row) -> String {
     let calls = row
         .calls
@@ -71,7 +71,7 @@ pub fn line(row: &Row) -> String {
     )
 }
 
-/// What stands in a file of the kernel, or nothing.
+/// Reads a file of the kernel; returns an empty string if the file is unreadable.
 fn kernel_says(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -82,19 +82,19 @@ fn machine() -> String {
     let kib = memory.lines().find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let memory = kib.map_or_else(|| "?".to_owned(), |kib| (kib >> 20).to_string());
     let kernel = kernel_says("/proc/sys/kernel/osrelease");
-    // Vendors append names of their own to the version.
+    // Vendors append their own names to the version.
     let kernel = kernel.trim().split(|c: char| c != '.' && !c.is_ascii_digit()).next().unwrap_or("?").to_owned();
     format!("{cores} cores, {memory} GiB of memory, Linux {kernel}")
 }
 
-/// The commit, marked where files differ from it.
+/// Returns the commit, marked as dirty if files differ.
 fn commit(root: &Path) -> String {
     let git = Command::new("git").args(["describe", "--always", "--dirty", "--exclude=*"]).current_dir(root).output();
     let said = git.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
     said.unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Writes the page.
+/// Writes the results page.
 #[expect(clippy::disallowed_methods, reason = "the date of the page is that of the machine")]
 pub fn write(rows: &[Row], pace: Pace) -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

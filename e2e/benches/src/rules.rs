@@ -1,4 +1,5 @@
-//! Apply without storage: what the rules cost by themselves. Rows are dropped: keeping them is the database's work.
+//! Benchmarks of the append rules without storage. The resulting rows are dropped, because storing rows is
+//! the database's work.
 
 use super::harness::{Case, passes};
 use anyhow::ensure;
@@ -11,18 +12,18 @@ use taffrail_core::{
 use taffrail_storage::store::codec;
 use tokio::time::Instant;
 
-/// What apply wrote.
+/// A row written by apply.
 pub enum Written {
     Block(Block),
     Repeat(RepeatKey, RepeatRow),
 }
 
-/// A state that remembers streams, because apply asks for them, and of the rest only what it is told to. No id of the
-/// corpus repeats, so there is never a block or a repeat row to be found.
+/// A [`State`] that keeps only the stream rows, which apply looks up. Event ids in the corpus never repeat, so lookups
+/// of blocks and repeat rows correctly find nothing.
 #[derive(Default)]
 pub struct Streams {
     rows: BTreeMap<StreamName, StreamRow>,
-    /// What was written, if anyone wants to know.
+    /// Collects the written rows, if set.
     pub written: Option<Vec<Written>>,
 }
 
@@ -64,7 +65,7 @@ fn events(commands: &[Command]) -> u64 {
     commands.iter().map(of).sum()
 }
 
-/// Applying against encoding.
+/// Returns the benchmark of apply, with encoding of the same commands as baseline.
 pub fn case<'a>(path: &str, commands: &'a [Command]) -> Case<'a> {
     let all = events(commands);
     Case {

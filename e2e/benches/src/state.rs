@@ -1,4 +1,5 @@
-//! Entries into the state database and events out of it, against the same rows written and walked with nothing but RocksDB.
+//! Benchmarks of the state database: applying entries and reading events. The baselines write and read the same rows
+//! with bare RocksDB.
 
 use super::{
     corpus,
@@ -36,12 +37,12 @@ use tokio::time::Instant;
 
 const GROUP: GroupId = GroupId::new(1);
 const PARTITION: PartitionId = PartitionId::new(1);
-/// Of a store that never took over another replica's state.
+/// Generation of a store that never installed a snapshot.
 const GENERATION: u8 = 1;
 
 type Row = (Family, Vec<u8>, Vec<u8>);
 
-/// The rows that the store writes for it, as plain bytes.
+/// Returns the rows stored for `written`, as plain bytes.
 fn rows(written: Written) -> Vec<Row> {
     match written {
         Written::Block(block) => {
@@ -62,7 +63,7 @@ fn rows(written: Written) -> Vec<Row> {
     }
 }
 
-/// One batch of rows for each entry.
+/// Returns a batch of rows for each entry.
 fn batches(entries: &[Entry]) -> Result<Vec<Vec<Row>>> {
     let (mut meta, mut streams) = (PartitionMeta::default(), Streams::default());
     let mut batches = Vec::with_capacity(entries.len());
@@ -85,7 +86,8 @@ fn machine(path: &Path) -> Result<(Arc<StateDb>, StoreMachine)> {
     Ok((db, machine))
 }
 
-/// The reference writes what the store writes, byte for byte; otherwise it would be no reference.
+/// Checks that the baseline writes the rows of the store byte for byte. A difference would make
+/// the comparison meaningless.
 fn same_rows(db: &StateDb, batches: &[Vec<Row>]) -> Result<()> {
     let mut expected: BTreeMap<(Family, &[u8]), &[u8]> = BTreeMap::new();
     for (family, key, value) in batches.iter().flatten() {
@@ -104,7 +106,7 @@ fn same_rows(db: &StateDb, batches: &[Vec<Row>]) -> Result<()> {
     Ok(())
 }
 
-/// A database of the same families without anything of ours around it.
+/// Opens a bare database with the same column families.
 fn open(path: &Path) -> Result<DB> {
     let mut options = Options::default().get_options_from_string("avoid_flush_during_shutdown=true")?;
     options.create_if_missing(true);
@@ -133,7 +135,8 @@ fn write(db: &DB, batches: &[Vec<Row>]) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// Entries of a store's log applied: decoded, decided, written. Neither side flushes: the corpus fits into one buffer.
+/// Returns the benchmark of applying log entries: decode, decide, write. Neither side flushes, because the corpus fits
+/// into a single write buffer.
 pub fn apply_case<'a>(scratch: &Path, entries: &'a [Entry]) -> Result<Case<'a>> {
     let (ours, raw): (PathBuf, PathBuf) = (scratch.join("apply"), scratch.join("apply-rocksdb"));
     let batches = batches(entries)?;
@@ -149,7 +152,7 @@ pub fn apply_case<'a>(scratch: &Path, entries: &'a [Entry]) -> Result<Case<'a>> 
                 std::fs::remove_dir_all(&ours)?;
                 let (_db, mut machine) = machine(&ours)?;
                 let start = Instant::now();
-                // One write an entry, as under moderate load.
+                // One write for each entry, as under moderate load.
                 for entry in entries {
                     black_box(machine.apply(std::slice::from_ref(entry))?);
                 }
@@ -172,14 +175,14 @@ pub fn apply_case<'a>(scratch: &Path, entries: &'a [Entry]) -> Result<Case<'a>> 
     })
 }
 
-/// A store that holds the corpus, flushed.
+/// A store containing the corpus, flushed to disk.
 pub struct Filled {
     db: Arc<StateDb>,
     reader: Reader,
 }
 
 impl Filled {
-    /// Applies the corpus.
+    /// Applies the corpus to a new store.
     pub fn new(scratch: &Path, entries: &[Entry]) -> Result<Self> {
         let (db, mut machine) = machine(&scratch.join("filled"))?;
         machine.apply(entries)?;
@@ -187,7 +190,7 @@ impl Filled {
         Ok(Self { reader: Reader::new(Arc::clone(&db), GROUP, PARTITION), db })
     }
 
-    /// Walks the first `events` rows of the events in commit order.
+    /// Iterates over the first `events` event rows in commit order.
     fn walk_all(&self, events: u64) -> Result<(u64, Duration)> {
         let start = Instant::now();
         let view = self.db.view();
@@ -203,12 +206,12 @@ impl Filled {
         Ok((rows, start.elapsed()))
     }
 
-    /// The reference for everything that delivers events in commit order.
+    /// Returns the baseline for all cases that deliver events in commit order.
     pub fn walk_side(&self, events: u64) -> (&'static str, Side<'_>) {
         ("RocksDB, iterator over the rows", Box::new(move |time| passes(time, || self.walk_all(events))))
     }
 
-    /// `$all`, page by page.
+    /// Returns the benchmark of reading `$all` in pages.
     pub fn read_all_case(&self) -> Case<'_> {
         let ours = move || {
             let (start, mut events, mut next) = (Instant::now(), 0, Some(Position::START));
@@ -228,7 +231,7 @@ impl Filled {
         }
     }
 
-    /// Every stream, page by page.
+    /// Returns the benchmark of reading every stream in pages.
     pub fn read_streams_case(&self) -> Result<Case<'_>> {
         let names = (0..corpus::STREAMS).map(corpus::stream).collect::<Result<Vec<_>, _>>()?;
         let ours = move || {

@@ -1,4 +1,5 @@
-//! A real node over gRPC: appends until acknowledged, events until delivered, and both ways to get what is stored.
+//! Benchmarks of a real node over gRPC: appends until the acknowledgement, events until the delivery, and stored events
+//! by read and by subscription.
 
 use super::{
     corpus,
@@ -21,18 +22,18 @@ use taffrail_client::{
 };
 use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
-/// Writers that share one connection.
+/// Writers sharing a connection.
 const WRITERS_A_CONNECTION: usize = 16;
-/// Connections in all.
+/// Total number of connections.
 const CONNECTIONS: usize = 4;
-/// Writes of the bare disk: what one append takes in the log, rounded up to a page.
+/// Bytes of a write to the bare disk: the size of an append in the log, rounded up to a page.
 const SYNC_BYTES: usize = 4096;
-/// Places that they go to in turn.
+/// Number of pages in the file of the bare disk, written in turn.
 const SYNC_PAGES: u64 = 4096;
-/// Events that reads and catch-ups go through.
+/// Number of events to read and to catch up with.
 const HISTORY: u64 = 20_000;
 
-/// The node's clients and what they are compared with.
+/// The clients of the node, and the directory for baselines.
 pub struct Wire<'a> {
     runtime: &'a Runtime,
     clients: Vec<Client>,
@@ -47,7 +48,7 @@ fn select(kind: selector::Kind) -> Option<v1::Selector> {
     Some(v1::Selector { kind: Some(kind) })
 }
 
-/// One append after the other to one stream, until `end` or for `count` times.
+/// Appends sequentially to a stream, `count` times or until `end`.
 async fn append(client: Client, stream: String, end: Instant, count: u64) -> Result<Histogram<u64>> {
     let mut calls = histogram()?;
     for n in 0..count {
@@ -61,7 +62,7 @@ async fn append(client: Client, stream: String, end: Instant, count: u64) -> Res
     Ok(calls)
 }
 
-/// The next event of a subscription.
+/// Returns the next event of a subscription.
 async fn delivered(subscription: &mut Subscription) -> Result<Box<v1::RecordedEvent>> {
     loop {
         if let Item::Event(event) = subscription.next().await?.context("the subscription has ended")? {
@@ -70,7 +71,7 @@ async fn delivered(subscription: &mut Subscription) -> Result<Box<v1::RecordedEv
     }
 }
 
-/// Repeats a call until the time is over.
+/// Repeats a call until `time` has passed.
 async fn repeat<F: Future<Output = Result<()>>>(time: Duration, mut call: impl FnMut(u64) -> F) -> Result<Turn> {
     let (start, mut calls) = (Instant::now(), histogram()?);
     while start.elapsed() < time {
@@ -82,7 +83,7 @@ async fn repeat<F: Future<Output = Result<()>>>(time: Duration, mut call: impl F
 }
 
 impl<'a> Wire<'a> {
-    /// Connects.
+    /// Creates the connections to the node.
     pub fn new(runtime: &'a Runtime, node: &Node, scratch: &Path) -> Result<Self> {
         let entered = runtime.enter();
         let clients = (0..CONNECTIONS).map(|_| node.client()).collect::<Result<_>>()?;
@@ -90,8 +91,8 @@ impl<'a> Wire<'a> {
         Ok(Self { runtime, clients, scratch: scratch.to_path_buf() })
     }
 
-    /// `writers` at once, each with its own stream.
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+    /// Runs `writers` concurrent writers, each with a stream of its own.
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
     fn append_side(&self, writers: usize, time: Duration, count: u64) -> Result<Turn> {
         self.runtime.block_on(async {
             let start = Instant::now();
@@ -108,7 +109,7 @@ impl<'a> Wire<'a> {
         })
     }
 
-    /// Appends what reads and catch-ups go through, one event an append.
+    /// Stores the events for reads and catch-up, one event to an append.
     pub fn fill(&self) -> Result<()> {
         let writers = CONNECTIONS * WRITERS_A_CONNECTION;
         let each = HISTORY.div_ceil(writers as u64);
@@ -117,9 +118,9 @@ impl<'a> Wire<'a> {
         Ok(())
     }
 
-    /// Acknowledged appends against what the disk could sync if nothing else were done.
+    /// Returns the benchmark of acknowledged appends, with bare syncs of the disk as baseline.
     pub fn append_case(&self, writers: usize) -> Result<Case<'_>> {
-        // Written before, so that a sync is the disk's work and not that of the file system's journal.
+        // Written in advance, so a later sync does not include work for the journal of the file system.
         let file = File::create(self.scratch.join("syncs"))?;
         let page = [b'x'; SYNC_BYTES];
         for at in 0..SYNC_PAGES {
@@ -143,7 +144,8 @@ impl<'a> Wire<'a> {
         })
     }
 
-    /// From the call of an append to its event at a subscriber, against the acknowledgement alone.
+    /// Returns the benchmark from the call of an append to its event at a subscriber, with the acknowledgement
+    /// alone as baseline.
     pub fn delivery_case(&self) -> Result<Case<'_>> {
         let client = &self.clients[0];
         let mut subscription = self.runtime.block_on(async {
@@ -151,7 +153,7 @@ impl<'a> Wire<'a> {
                 selector: select(selector::Kind::Stream("delivered".to_owned())),
                 start: Some(subscribe_request::Start::FromEnd(v1::Unit {})),
             };
-            // On a connection of its own, as a subscriber is another process.
+            // Uses a separate connection, because a real subscriber is another process.
             let mut subscription = self.clients[1].subscribe(request).await?;
             while !matches!(subscription.next().await?, Some(Item::Confirmed(_))) {}
             anyhow::Ok(subscription)
@@ -186,7 +188,7 @@ impl<'a> Wire<'a> {
         })
     }
 
-    /// Stored events to a client, by a read and by a new subscription.
+    /// Returns the benchmarks of delivering stored events: by a read and by a new subscription.
     pub fn history_cases<'c>(&'c self, filled: &'c Filled) -> [Case<'c>; 2] {
         let read = async || {
             let start = Instant::now();

@@ -1,7 +1,8 @@
-//! Packs files into a docker-archive: a tar of one layer tar, one config and one manifest for each image. It is what
-//! `ctr images import` reads, and needs no container engine and no registry.
+//! Writer of docker-archive files: a tar file with a layer tar, a config and a manifest for each image. `ctr images
+//! import` reads this format; no container engine and no registry is needed.
 //!
-//! The same input gives the same bytes: no time stamps, no owners but root, entries in the order given.
+//! The output is reproducible: equal input gives equal bytes. Entries have no time stamps, belong to root and keep
+//! the given order.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ use std::{
 };
 use tar::{Builder, EntryType, Header};
 
-/// One entry of an image's file system.
+/// An entry in the file system of an image.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     Directory { path: String, mode: u32 },
@@ -20,7 +21,7 @@ pub(crate) enum Entry {
     Link { path: String, target: String },
 }
 
-/// An image of a single layer.
+/// A container image with a single layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     /// The full name, such as `docker.io/local/pause:1`.
@@ -29,7 +30,7 @@ pub(crate) struct Image {
     pub(crate) entries: Vec<Entry>,
 }
 
-/// Writes `images` to `path`. A reader sees the whole file or none.
+/// Writes `images` to `path` atomically: a reader sees the complete file or no file.
 pub(crate) fn write(path: &Path, images: &[Image]) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     let mut out = BufWriter::new(File::create(&unfinished)?);

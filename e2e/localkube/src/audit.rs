@@ -1,22 +1,23 @@
-//! Who wrote what to the API server, read from its audit log.
+//! Write requests to the API server, parsed from its audit log.
 
 use crate::error::{Error, Io};
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// One write request.
+/// A write request in the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// When the API server received it.
+    /// The time at which the API server received the request.
     pub at: Timestamp,
-    /// Who asked, such as `system:serviceaccount:taffrail:operator`.
+    /// The authenticated user, such as `system:serviceaccount:taffrail:operator`.
     pub user: String,
     /// `create`, `update`, `patch`, `delete` or `deletecollection`.
     pub verb: String,
-    /// What was written: resource, subresource, namespace and name, as far as the request names them.
+    /// Resource, subresource, namespace and name of the object, joined with `/`; parts absent from the request
+    /// are left out.
     pub target: String,
-    /// The HTTP status of the answer.
+    /// The HTTP status code of the response.
     pub code: Option<u16>,
 }
 
@@ -56,13 +57,13 @@ impl ObjectRef {
     }
 }
 
-/// All writes that the API server received at `since` or later.
+/// Returns all writes received by the API server at `since` or later.
 pub(crate) fn writes_since(log: &Path, since: Timestamp) -> Result<Vec<Write>, Error> {
     let text = fs::read_to_string(log).map_err(|source| Io::new("read", log, source))?;
     parse(&text, since).map_err(|(line, source)| Error::Audit { path: log.to_owned(), line, source })
 }
 
-/// How many of `writes` each user made.
+/// Counts `writes` by user.
 #[must_use]
 pub fn by_user(writes: &[Write]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
@@ -73,7 +74,7 @@ pub fn by_user(writes: &[Write]) -> BTreeMap<&str, usize> {
 }
 
 fn parse(text: &str, since: Timestamp) -> Result<Vec<Write>, (usize, serde_json::Error)> {
-    // A last line without its end is being written at this moment, and its request is not answered yet.
+    // An incomplete last line is still being written; the request behind the line has no response yet.
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut writes = Vec::new();
     for (index, line) in complete.lines().enumerate() {

@@ -1,4 +1,5 @@
-//! The cluster's cgroups: one subtree named after it below the root of each hierarchy. Nothing outside of it is touched.
+//! The cgroups of a cluster: a subtree named after the cluster below the root of each hierarchy. Other cgroups
+//! are never changed.
 
 use crate::{
     error::{Error, Io},
@@ -14,14 +15,14 @@ use std::{
 
 const MOUNT_POINT: &str = "/sys/fs/cgroup";
 
-/// How long the kernel may take to let go of a cgroup whose processes were killed.
+/// Time limit for the kernel to release a cgroup after its processes were killed.
 const RELEASE: Duration = Duration::from_secs(20);
 
-/// The hierarchies of this machine: one with cgroup v2, several with v1.
+/// The cgroup hierarchies of this machine: a single hierarchy with cgroup v2, several with v1.
 #[derive(Clone, Debug)]
 pub(crate) struct Cgroups {
     hierarchies: Vec<PathBuf>,
-    /// The hierarchy by which the processes of a node are found.
+    /// The hierarchy used for finding the processes of a node.
     tracking: PathBuf,
     top: String,
 }
@@ -40,10 +41,10 @@ impl Cgroups {
         Self { hierarchies, tracking, top: name.cgroup() }
     }
 
-    /// Makes the cgroups of a node in every hierarchy, where its kubelet expects to find them, and answers the directory of the
-    /// one in which its own programs run.
+    /// Creates the cgroups of a node in every hierarchy, at the path given to the kubelet as `cgroupRoot`. Returns the
+    /// directory of the cgroup for the node's own programs.
     pub(crate) fn make_for_node(&self, node: NodeId) -> Result<PathBuf, Error> {
-        let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("make", path, source));
+        let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("create", path, source));
         for hierarchy in &self.hierarchies {
             let path = hierarchy.join(&self.top).join(node.to_string());
             make(&path)?;
@@ -54,11 +55,11 @@ impl Cgroups {
         Ok(own)
     }
 
-    /// Kills every process of a node and removes its cgroups.
+    /// Kills every process of a node and removes the cgroups of the node.
     pub(crate) async fn end_node(&self, node: NodeId) -> Result<(), Error> {
         let below = Path::new(&self.top).join(node.to_string());
         let tracked = self.tracking.join(&below);
-        // A killed parent may have started another process just before: look until nobody is left.
+        // A killed parent may have started another process just before, so the loop continues until no process is left.
         wait::until("the node's processes to end", RELEASE, || async {
             let members = members(&tracked);
             for pid in &members {
@@ -70,7 +71,7 @@ impl Cgroups {
         self.remove(&below).await
     }
 
-    /// Removes all cgroups of the cluster, whose processes must have been killed.
+    /// Removes all cgroups of the cluster. The caller must have killed the processes in these cgroups.
     pub(crate) async fn remove_all(&self) -> Result<(), Error> {
         self.remove(Path::new(&self.top)).await
     }
@@ -78,7 +79,7 @@ impl Cgroups {
     async fn remove(&self, below: &Path) -> Result<(), Error> {
         for hierarchy in &self.hierarchies {
             let path = hierarchy.join(below);
-            // Busy while the last process is being torn down.
+            // The kernel reports EBUSY until the last process is torn down.
             let mut last = None;
             let removed = wait::until("a cgroup to be released", RELEASE, || {
                 let outcome = remove_tree(&path);
@@ -95,8 +96,10 @@ impl Cgroups {
     }
 }
 
-/// In a unified hierarchy a cgroup has the controllers that its parent passes down. Where one cannot be passed, the kubelet will
-/// say which it misses; in separate hierarchies there is nothing to pass.
+/// Enables all available controllers along the path from `root` to `node`.
+///
+/// In the unified hierarchy, a cgroup has only the controllers enabled by its parent. Errors are ignored: the kubelet
+/// reports a missing controller. With cgroup v1 the loop finds no controllers and does nothing.
 fn pass_controllers_down(root: &Path, node: &Path) {
     let Ok(below) = node.strip_prefix(root) else { return };
     let mut path = root.to_owned();
@@ -110,7 +113,7 @@ fn pass_controllers_down(root: &Path, node: &Path) {
     }
 }
 
-/// Directories only: the other entries of a cgroup are files of the kernel. Links such as `cpu,cpuacct` are skipped.
+/// Returns the subdirectories of `path`, sorted. Files belong to the kernel; links such as `cpu,cpuacct` are skipped.
 fn directories(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(path) else {
         return Vec::new();
@@ -122,7 +125,7 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The processes of a cgroup and of all below it, as far as this process can see them.
+/// Returns the processes of a cgroup and its descendants, as far as visible from the PID namespace of this process.
 fn members(path: &Path) -> Vec<Pid> {
     let own = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
     let mut pids: Vec<Pid> = own.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect();
@@ -130,7 +133,8 @@ fn members(path: &Path) -> Vec<Pid> {
     pids
 }
 
-/// Deepest first; a cgroup has no files of its own to remove. Absent is as good as removed.
+/// Removes a cgroup after its descendants. A cgroup has no files of its own to remove; an absent cgroup
+/// counts as removed.
 fn remove_tree(path: &Path) -> io::Result<()> {
     for below in directories(path) {
         remove_tree(&below)?;

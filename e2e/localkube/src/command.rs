@@ -1,4 +1,4 @@
-//! Runs other programs to their end: bounded in time, with failures that say what was run and what it answered.
+//! Execution of external programs with a time limit; errors contain the command line and the output of the program.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -9,18 +9,18 @@ use std::{
 };
 use tokio::{io::AsyncWriteExt, process::Command};
 
-/// A tool that does not answer within this time is taken for stuck, unless the caller knows better.
+/// The time limit of a run, unless the caller sets another limit.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a program did not do what it was run for.
+/// The reasons for the failure of a [`Run`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The program could not be started at all.
+    /// The program could not be started.
     #[error("cannot run {line}: {source}")]
     Start {
         /// The command line.
         line: String,
-        /// What the system answered.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The program ran and reported failure.
@@ -28,22 +28,22 @@ pub enum Error {
     Failed {
         /// The command line.
         line: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// The end of what it printed; standard error if there was any.
+        /// The last 2,000 characters of standard error, or of standard output if standard error is empty.
         output: String,
     },
-    /// The program did not end in time and was killed.
+    /// The program exceeded its time limit and was killed.
     #[error("{line} did not end within {seconds} s and was killed")]
     TimedOut {
         /// The command line.
         line: String,
-        /// The time that it had.
+        /// The time limit in seconds.
         seconds: u64,
     },
 }
 
-/// PATH with the directories of system tools, which an ordinary user's lacks.
+/// Returns PATH extended by the directories of system tools, which the PATH of an ordinary user lacks.
 #[must_use]
 pub fn search_path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
@@ -51,7 +51,7 @@ pub fn search_path() -> OsString {
     path
 }
 
-/// One program run, built up and then awaited.
+/// A builder for a single execution of a program.
 #[derive(Debug)]
 pub struct Run {
     command: Command,
@@ -60,14 +60,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run of `program`, found on PATH unless it is a path.
+    /// Creates a run of `program`: a path, or a name to look up on PATH.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.env("PATH", search_path());
         Self { command, timeout: DEFAULT_TIMEOUT, stdin: None }
     }
 
-    /// Appends arguments.
+    /// Appends command line arguments.
     #[must_use]
     pub fn args<I, S>(mut self, args: I) -> Self
     where
@@ -85,28 +85,28 @@ impl Run {
         self
     }
 
-    /// Runs in `directory`.
+    /// Sets the working directory.
     #[must_use]
     pub fn directory(mut self, directory: &Path) -> Self {
         self.command.current_dir(directory);
         self
     }
 
-    /// Gives the program `input` to read.
+    /// Sets the standard input of the program.
     #[must_use]
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(input.into());
         self
     }
 
-    /// Replaces [`DEFAULT_TIMEOUT`].
+    /// Sets the time limit, replacing [`DEFAULT_TIMEOUT`].
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The command line as a person would type it.
+    /// Returns the command line, separated by spaces, for messages.
     fn line(&self) -> String {
         let command = self.command.as_std();
         let mut line = command.get_program().to_string_lossy().into_owned();
@@ -117,7 +117,7 @@ impl Run {
         line
     }
 
-    /// Runs to the end and answers standard output; anything but success is an error.
+    /// Runs the program to completion and returns standard output.
     ///
     /// # Errors
     /// When the program cannot start, reports failure or exceeds its time.
@@ -130,7 +130,7 @@ impl Run {
         Err(Error::Failed { line, status: output.status, output: last_words(&output) })
     }
 
-    /// Runs to the end and answers whatever came, success or not.
+    /// Runs the program to completion and returns its output and exit status, successful or not.
     ///
     /// # Errors
     /// When the program cannot start or exceeds its time.
@@ -142,7 +142,7 @@ impl Run {
         let input = child.stdin.take().zip(self.stdin.take());
         let feed = async {
             if let Some((mut pipe, bytes)) = input {
-                // A program that does not read all of its input closes the pipe; its exit status tells the rest.
+                // A program may close the pipe before reading all of its input. The exit status decides about success.
                 let _ = pipe.write_all(&bytes).await;
             }
         };
@@ -160,14 +160,14 @@ impl fmt::Display for Run {
     }
 }
 
-/// The end of what a failed program printed: the part that tells why, short enough for one message.
+/// Returns the end of the output of a failed program, short enough for an error message.
 fn last_words(output: &Output) -> String {
     const CHARS_MAX: usize = 2_000;
     let stream = if output.stderr.trim_ascii().is_empty() { &output.stdout } else { &output.stderr };
     let text = String::from_utf8_lossy(stream);
     let text = text.trim();
     let skip = text.chars().count().saturating_sub(CHARS_MAX);
-    if text.is_empty() { "it printed nothing".to_owned() } else { text.chars().skip(skip).collect() }
+    if text.is_empty() { "the program printed nothing".to_owned() } else { text.chars().skip(skip).collect() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a caller may choose about a cluster.
+//! Configuration of a cluster.
 
 use crate::{
     names::{InstanceName, NodeId},
@@ -7,34 +7,35 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// How the addresses are found.
+/// The source of the cluster's address ranges.
 #[derive(Clone, Copy, Debug)]
 pub enum Addresses {
-    /// The first slot that no route and no interface of this host overlaps.
+    /// The first slot without overlap with a route or interface of this host.
     FirstFree,
-    /// This slot, or an error when it is taken.
+    /// This slot; starting fails if one of its ranges is in use.
     Slot(Slot),
-    /// These ranges, or an error when they are taken.
+    /// These ranges; starting fails if a range is in use.
     Given(Network),
 }
 
-/// Where the programs are that a cluster consists of.
+/// Locations of the programs of a cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Programs {
-    /// Directory with kube-apiserver, kubelet, etcd, coredns, pause and the others that `scripts/k8s-tools.sh` builds.
+    /// Directory of the programs built by `scripts/k8s-tools.sh`: kube-apiserver, kubelet, etcd, coredns,
+    /// pause and others.
     pub kubernetes: PathBuf,
-    /// Directory with the CNI plugins.
+    /// Directory of the CNI plugins.
     pub cni: PathBuf,
-    /// The `localkube` command, which is also the first process inside.
+    /// The `localkube` program, which also runs as the first process inside the namespaces.
     pub localkube: PathBuf,
 }
 
 impl Programs {
-    /// The Kubernetes version that the scripts build, and so the name of its cache directory.
+    /// The Kubernetes version built by the scripts; part of the name of the cache directory.
     pub const KUBERNETES_VERSION: &'static str = "1.36.3";
 
-    /// The usual places: the cache that `TAFFRAIL_CACHE` names (default `~/.cache/taffrail`) and the distribution's CNI
-    /// plugins.
+    /// Returns the default locations: the cache named by `TAFFRAIL_CACHE` (default `~/.cache/taffrail`) and the CNI
+    /// plugins of the distribution.
     #[must_use]
     pub fn in_usual_places(localkube: PathBuf) -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -50,41 +51,40 @@ impl Programs {
         }
     }
 
-    /// One of the Kubernetes programs.
+    /// Returns the path of a Kubernetes program.
     #[must_use]
     pub fn kubernetes(&self, name: &str) -> PathBuf {
         self.kubernetes.join(name)
     }
 }
 
-/// Everything a caller may choose.
+/// The settings of a cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which cluster on this machine.
+    /// Name of the cluster on this machine.
     pub name: InstanceName,
-    /// The directory below which each cluster has its state directory. On a disk: volumes and images live there.
+    /// Parent of the state directories of all clusters. Must be on a disk, because the state directories contain
+    /// volumes and images.
     pub state_root: PathBuf,
-    /// How many nodes.
+    /// The last node: nodes are numbered from `node1`.
     pub nodes: NodeId,
-    /// How many volumes of unlimited size each node offers.
+    /// Volumes of unlimited size on each node.
     pub volumes_per_node: u8,
-    /// Which addresses.
     pub addresses: Addresses,
-    /// Which programs.
     pub programs: Programs,
 }
 
 impl Config {
-    /// The usual name.
+    /// Default of [`Config::name`].
     pub const DEFAULT_NAME: &'static str = "main";
-    /// The usual parent of state directories.
+    /// Default of [`Config::state_root`].
     pub const DEFAULT_STATE_ROOT: &'static str = "/var/lib/taffrail";
-    /// The usual number of nodes.
+    /// Default of [`Config::nodes`].
     pub const DEFAULT_NODES: NodeId = NodeId::of(3);
-    /// The usual number of volumes on each node.
+    /// Default of [`Config::volumes_per_node`].
     pub const DEFAULT_VOLUMES: u8 = 12;
 
-    /// Three nodes in the usual places, addresses from the first free slot.
+    /// Creates a configuration with the default values and the addresses of the first free slot.
     #[must_use]
     pub fn new(name: InstanceName, localkube: PathBuf) -> Self {
         Self {

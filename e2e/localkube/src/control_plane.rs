@@ -1,4 +1,4 @@
-//! The command lines of the components that are not on a node, and the files that they read.
+//! Command lines and configuration files of the components outside the nodes.
 
 use crate::{
     error::{Error, Io},
@@ -11,14 +11,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A program that the supervisor keeps running.
+/// A program for the supervisor to keep running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Launch {
-    /// Names the component and its log file.
+    /// Name of the component and of its log file.
     pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
-    /// The cgroup to start in, as a directory; `None` inherits the supervisor's.
+    /// Directory of the cgroup to start the program in; `None` inherits the cgroup of the supervisor.
     pub(crate) cgroup: Option<PathBuf>,
 }
 
@@ -28,18 +28,18 @@ impl Launch {
     }
 }
 
-/// A flag with a value.
+/// Formats a flag with a value.
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
     format!("--{name}={value}")
 }
 
-/// A flag whose value is a file.
+/// Formats a flag with the path of a file as its value.
 fn file(name: &str, path: &Path) -> String {
     flag(name, path.display())
 }
 
-/// The store of the API server. Without fsync: the cluster does not outlive its machine, and tests should wait for what they
-/// test and not for etcd's disk.
+/// The database of the API server. Runs without fsync: a cluster does not outlive its machine, and the latency of
+/// etcd's disk must not influence test results.
 pub(crate) fn etcd(instance: &Instance) -> Launch {
     let args = vec![
         file("data-dir", &instance.layout().etcd()),
@@ -52,7 +52,7 @@ pub(crate) fn etcd(instance: &Instance) -> Launch {
     Launch::new(instance, "etcd", "etcd", args)
 }
 
-/// The API server.
+/// The API server, with authentication by certificate and a blocking audit log.
 pub(crate) fn api_server(instance: &Instance) -> Launch {
     let layout = instance.layout();
     let network = &instance.network;
@@ -76,7 +76,7 @@ pub(crate) fn api_server(instance: &Instance) -> Launch {
         flag("profiling", false),
         file("audit-policy-file", &layout.audit_policy()),
         file("audit-log-path", &layout.audit_log()),
-        // Written before the answer: whoever counts right after a request sees it.
+        // Written before the response, so a count taken right after a request includes the request.
         flag("audit-log-mode", "blocking"),
         flag("audit-log-maxsize", 500),
         flag("audit-log-maxbackup", 1),
@@ -84,7 +84,7 @@ pub(crate) fn api_server(instance: &Instance) -> Launch {
     Launch::new(instance, "kube-apiserver", "kube-apiserver", args)
 }
 
-/// What needs a ready API server to start: controllers, scheduler, Service routing and DNS.
+/// Components to start after the API server is ready: controllers, scheduler, Service routing and DNS.
 pub(crate) fn behind_the_api(instance: &Instance) -> Vec<Launch> {
     let layout = instance.layout();
     let kubeconfig = |who: &str| file("kubeconfig", &layout.kubeconfig(who));
@@ -99,7 +99,8 @@ pub(crate) fn behind_the_api(instance: &Instance) -> Vec<Launch> {
         flag("leader-elect", false),
         flag("bind-address", "127.0.0.1"),
         flag("profiling", false),
-        // The defaults suit a shared control plane; here they would be what a test of fifty objects at once measures.
+        // The default limits suit a shared control plane. A test which creates fifty objects at once would
+        // measure these limits.
         flag("kube-api-qps", 200),
         flag("kube-api-burst", 400),
     ];
@@ -118,7 +119,7 @@ pub(crate) fn behind_the_api(instance: &Instance) -> Vec<Launch> {
         flag("metrics-bind-address", "127.0.0.1:10249"),
         flag("healthz-bind-address", "127.0.0.1:10256"),
         flag("iptables-localhost-nodeports", false),
-        // Connection tracking limits belong to the whole machine; they stay as they are.
+        // Connection tracking limits apply to the whole machine and are left unchanged.
         flag("conntrack-max-per-core", 0),
         flag("conntrack-tcp-timeout-established", "0s"),
         flag("conntrack-tcp-timeout-close-wait", "0s"),
@@ -132,13 +133,13 @@ pub(crate) fn behind_the_api(instance: &Instance) -> Vec<Launch> {
     ]
 }
 
-/// Writes what the components read.
+/// Writes the configuration files of the components.
 pub(crate) fn write_files(instance: &Instance) -> Result<(), Error> {
     let layout = instance.layout();
     let files = [
         (layout.audit_policy(), AUDIT_POLICY.to_owned()),
         (layout.corefile(), corefile(instance, &layout)),
-        // Pods that ask the node's resolver get the cluster's too: there is no other name server inside.
+        // The resolver configuration of the nodes names the cluster DNS: no other name server is reachable inside.
         (layout.resolv_conf(), format!("nameserver {}\n", instance.network.dns_service())),
     ];
     for (path, text) in files {
@@ -147,7 +148,7 @@ pub(crate) fn write_files(instance: &Instance) -> Result<(), Error> {
     Ok(())
 }
 
-/// Every write with its user and nothing else: this is how "who wrote" is counted.
+/// Logs every write with its user and nothing else, for counting writes by user.
 const AUDIT_POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy

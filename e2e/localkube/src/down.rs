@@ -1,4 +1,4 @@
-//! Ends a cluster and removes everything that it left, however far it had come.
+//! Removal of a cluster in any state, partly started clusters included.
 
 use crate::{
     cgroups::Cgroups,
@@ -33,19 +33,19 @@ async fn run(state_root: &Path, name: &InstanceName) -> Result<bool, Error> {
     if existed {
         end(&state, name).await?;
     }
-    // Only if nothing else is in it.
+    // Fails, as intended, if the directory is not empty.
     let _ = fs::remove_dir(state_root);
     drop(held);
     Ok(existed)
 }
 
-/// Ends the cluster of the directory `state` for a caller that holds the lock.
+/// Ends the cluster of the directory `state` for a caller holding the lock.
 pub(super) async fn end(state: &Path, name: &InstanceName) -> Result<(), Error> {
     let layout = Layout::new(state);
     if let Some(init) = ProcessId::load(&layout.init()) {
         init.kill().await?;
     }
-    // A file that cannot be read must not keep the rest from being removed; that it is ours shows by its being there.
+    // An unreadable file must not prevent the removal of the rest. Its existence proves the ownership of the directory.
     let instance = Instance::load(state).ok().flatten();
     if instance.is_none() && !layout.instance().exists() && !is_empty(state) {
         return Err(Error::ForeignDirectory(state.to_owned()));
@@ -53,7 +53,7 @@ pub(super) async fn end(state: &Path, name: &InstanceName) -> Result<(), Error> 
     host_link::disconnect(&name.interface()).await?;
     Cgroups::of(name).remove_all().await?;
     for made in instance.iter().flat_map(|instance| &instance.made_directories) {
-        // Somebody else may have put it to use since.
+        // Another program may use the directory by now; a directory with entries stays.
         let _ = fs::remove_dir(made);
     }
     match fs::remove_dir_all(state) {

@@ -1,4 +1,4 @@
-//! What can go wrong with a local cluster, in words that name the component, the file and the remedy.
+//! Errors of a local cluster; the messages name the component, the file and the remedy.
 
 use crate::{
     command, kubectl,
@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file operation that failed.
+/// A file operation failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}: {source}", path.display())]
 pub struct Io {
@@ -27,156 +27,159 @@ impl Io {
     }
 }
 
-/// Anything that keeps a cluster from starting, answering or ending.
+/// The reasons for failing to start, use or end a cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The machine lacks something; each line names one thing and its remedy.
+    /// Prerequisites are missing; the message has a line with the remedy for each.
     #[error("{}", Lines(.0))]
     Missing(Vec<Missing>),
-    /// The addresses asked for are in use.
-    #[error("address range {range} is taken by {by}; choose another with --slot or --link, --pods and --services")]
+    /// A requested address range is in use.
+    #[error(
+        "address range {range} is already used by {by}; choose another range with --slot or --link, --pods and --services"
+    )]
     RangeTaken {
-        /// The range that the cluster would use.
+        /// The range requested for the cluster.
         range: Ipv4Range,
-        /// The route or interface that is in the way.
+        /// The conflicting route or interface.
         by: String,
     },
-    /// No slot is free.
-    #[error(
-        "no free address slot: every one of them overlaps a route of this host; give --link, --pods and --services"
-    )]
+    /// Every address slot overlaps a route of the host.
+    #[error("no free address slot: every slot overlaps a route of this host; give --link, --pods and --services")]
     NoFreeSlot,
-    /// An interface of the name that this cluster would use exists.
+    /// The network interface of the cluster exists without a matching cluster in the state directory.
     #[error(
-        "interface {0} exists, but no cluster of that name in this state directory: another state directory may hold it \
+        "interface {0} exists, but this state root has no cluster of that name: end the cluster in its own state root \
          (localkube --state-root DIR down), or choose another --name"
     )]
     InterfaceTaken(String),
-    /// The state directory holds something else.
-    #[error("{} is not empty and holds no cluster; choose another --state-root or empty it", .0.display())]
+    /// The state directory contains files of something other than a cluster.
+    #[error("{} is not empty and contains no cluster; choose another --state-root or empty the directory", .0.display())]
     ForeignDirectory(PathBuf),
-    /// The state directory is no place for volumes and images.
-    #[error("{} is on {kind}, and volumes and images need a disk; choose another --state-root", path.display())]
+    /// The state directory is unsuitable for volumes and images.
+    #[error("state root {} is on {kind}, but volumes and images need a disk; choose another --state-root", path.display())]
     NotOnDisk {
-        /// The directory.
+        /// The state root.
         path: PathBuf,
         /// The kind of file system.
         kind: &'static str,
     },
-    /// A socket path has room for 107 bytes.
-    #[error("{} is too long a path for sockets below it; choose a shorter --state-root", .0.display())]
+    /// Socket paths below the state directory would exceed the limit of 107 bytes.
+    #[error("state root {} is too long for the paths of sockets below it; choose a shorter --state-root", .0.display())]
     PathTooLong(PathBuf),
-    /// The cluster is up, but not as it should be.
-    #[error("cluster {name} is up but not healthy: {problems}; logs are in {}; 'localkube down' ends it", logs.display())]
+    /// The cluster is up and has problems.
+    #[error(
+        "cluster {name} is up but not healthy: {problems}; see the logs in {}, or end the cluster with 'localkube down'",
+        logs.display()
+    )]
     Unhealthy {
-        /// Which cluster.
+        /// Name of the cluster.
         name: InstanceName,
-        /// What is wrong, one after the other.
+        /// The problems, separated by semicolons.
         problems: String,
-        /// Where to look.
+        /// Directory of the log files.
         logs: PathBuf,
     },
-    /// No cluster of this name is up.
-    #[error("cluster {0} is not up; 'localkube up' starts it")]
+    /// The cluster is not running.
+    #[error("cluster {0} is not up; start it with 'localkube up'")]
     NotRunning(InstanceName),
     /// The supervisor ended while the cluster was starting.
     #[error("the cluster ended while starting: {last_line} (log: {})", log.display())]
     Ended {
-        /// The last line it printed.
+        /// Last line of the supervisor's log.
         last_line: String,
-        /// Where the rest is.
+        /// Path of the supervisor's log.
         log: PathBuf,
     },
-    /// A part of the cluster did not come up in time.
-    #[error("{component} did not come up: {source}; log: {}", log.display())]
+    /// A component did not become ready within its deadline.
+    #[error("{component} did not become ready: {source} (log: {})", log.display())]
     Slow {
-        /// Which part.
+        /// Name of the component.
         component: &'static str,
-        /// Where to look.
+        /// Path of the component's log.
         log: PathBuf,
-        /// What was waited for.
+        /// The condition and its last observation.
         source: wait::TimedOut,
     },
-    /// A process of the cluster outlived its end.
-    #[error("process {0} of the cluster did not end")]
+    /// A process of the cluster is still running 20 s after SIGKILL.
+    #[error("process {0} of the cluster did not end after SIGKILL")]
     DoesNotEnd(i32),
-    /// The kernel still holds a cgroup of the cluster.
-    #[error("cgroup {} does not go away: {source}", path.display())]
+    /// The kernel did not release a cgroup of the cluster.
+    #[error("cannot remove cgroup {}: {source}", path.display())]
     Cgroup {
-        /// The cgroup.
+        /// Path of the cgroup.
         path: PathBuf,
-        /// What the kernel answered.
+        /// The error of the last attempt.
         source: io::Error,
     },
-    /// The cluster has no such node.
+    /// The node number is above the number of nodes.
     #[error("this cluster has no {0}")]
     NoSuchNode(NodeId),
-    /// The supervisor could not do what was asked.
-    #[error("the supervisor refused '{request}': {reason}")]
+    /// The supervisor rejected or could not complete a request.
+    #[error("the supervisor could not carry out '{request}': {reason}")]
     Refused {
-        /// What was asked.
+        /// Description of the request.
         request: String,
-        /// Its answer.
+        /// Reason given by the supervisor.
         reason: String,
     },
-    /// Talking to the supervisor failed.
-    #[error("cannot talk to the supervisor over {}: {source}", socket.display())]
+    /// Communication with the supervisor failed.
+    #[error("cannot communicate with the supervisor over {}: {source}", socket.display())]
     Control {
-        /// The socket.
+        /// Path of the socket.
         socket: PathBuf,
-        /// What went wrong.
+        /// The I/O error or timeout.
         source: io::Error,
     },
-    /// A state file is not what this version wrote.
-    #[error("{} is not readable: {source}; 'localkube down' cleans up", path.display())]
+    /// A state file is unreadable, for example because another version wrote the file.
+    #[error("state file {} is not readable: {source}; remove the cluster with 'localkube down'", path.display())]
     StateFile {
-        /// The file.
+        /// Path of the state file.
         path: PathBuf,
-        /// Why.
+        /// The JSON error.
         source: serde_json::Error,
     },
-    /// A persistent volume is not one of this cluster's.
-    #[error("volume {0} is not one of this cluster")]
+    /// The persistent volume does not belong to this cluster.
+    #[error("volume {0} does not belong to this cluster")]
     UnknownVolume(String),
-    /// The answer of a tool was not understood.
-    #[error("unexpected answer to {asked}: {source}")]
+    /// The output of a tool could not be parsed.
+    #[error("unexpected output of {asked}: {source}")]
     Answer {
-        /// What was asked.
+        /// Name of the command.
         asked: String,
-        /// Why it was not understood.
+        /// The JSON error.
         source: serde_json::Error,
     },
-    /// A line of the audit log is not understood.
+    /// A line of the audit log could not be parsed.
     #[error("line {line} of {} is not an audit event: {source}", path.display())]
     Audit {
-        /// The log.
+        /// Path of the audit log.
         path: PathBuf,
-        /// Counted from 1.
+        /// Line number, starting at 1.
         line: usize,
-        /// Why.
+        /// The JSON error.
         source: serde_json::Error,
     },
-    /// Making certificates failed.
-    #[error("cannot make the certificate of {who}: {source}")]
+    /// A certificate could not be created.
+    #[error("cannot create the certificate of {who}: {source}")]
     Certificate {
-        /// Whose.
+        /// Name of the certificate.
         who: String,
-        /// Why.
+        /// Error of the certificate library.
         source: rcgen::Error,
     },
-    /// Given ranges are no network.
+    /// The given address ranges do not form a network.
     #[error(transparent)]
     Network(#[from] network::Invalid),
-    /// A given name is no name.
+    /// The given name is not a cluster name.
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// A program failed.
     #[error(transparent)]
     Command(#[from] command::Error),
-    /// Kubernetes gave no usable answer.
+    /// A `kubectl` call failed.
     #[error(transparent)]
     Kubernetes(#[from] kubectl::Error),
-    /// A condition did not come true.
+    /// A condition did not hold within its deadline.
     #[error(transparent)]
     TimedOut(#[from] wait::TimedOut),
     /// A file operation failed.
@@ -184,7 +187,7 @@ pub enum Error {
     Io(#[from] Io),
 }
 
-/// One missing thing a line.
+/// Displays a list of missing prerequisites, one on each line.
 struct Lines<'a>(&'a [Missing]);
 
 impl fmt::Display for Lines<'_> {

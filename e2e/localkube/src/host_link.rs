@@ -1,4 +1,4 @@
-//! The one interface that a cluster has on the host, with its routes.
+//! The network interface of a cluster on the host, with its routes.
 
 use crate::{
     command::Run,
@@ -10,17 +10,17 @@ use crate::{
 use serde::Deserialize;
 use std::{net::Ipv4Addr, path::Path};
 
-/// The name of the other end, inside.
+/// Name of the interface at the other end, inside the namespace.
 pub(crate) const INSIDE: &str = "uplink";
 
-/// An address range that the host uses, and by what.
+/// An address range in use on the host, with its route or interface.
 #[derive(Clone, Debug)]
 struct Used {
     range: Ipv4Range,
     by: String,
 }
 
-/// Finds addresses for a cluster that nothing on this host uses.
+/// Chooses address ranges without overlap with the routes of this host.
 pub(crate) async fn choose_network(addresses: Addresses) -> Result<Network, Error> {
     let used = used_ranges().await?;
     match addresses {
@@ -33,7 +33,8 @@ pub(crate) async fn choose_network(addresses: Addresses) -> Result<Network, Erro
     }
 }
 
-/// A route broader than ours is no obstacle: the kernel prefers the narrower one.
+/// Returns the network unless a range is in use. Routes with a prefix of /8 or shorter are ignored, because the kernel
+/// prefers the narrower route.
 fn require_free(network: Network, used: &[Used]) -> Result<Network, Error> {
     for range in network.ranges() {
         let obstacle = used.iter().find(|used| used.range.prefix() > 8 && used.range.overlaps(range));
@@ -53,7 +54,7 @@ struct Route {
 async fn used_ranges() -> Result<Vec<Used>, Error> {
     const ASKED: [&str; 7] = ["-json", "-4", "route", "show", "table", "all", "scope"];
     let mut used = Vec::new();
-    // `link` and `global` are routes, `host` the machine's own addresses.
+    // Scopes `link` and `global` are routes; scope `host` contains the addresses of the machine.
     for scope in ["link", "global", "host"] {
         let text = Run::new("ip").args(ASKED).args([scope]).output().await?;
         used.extend(parse_routes(&text).map_err(|source| Error::Answer { asked: "ip route".to_owned(), source })?);
@@ -61,7 +62,7 @@ async fn used_ranges() -> Result<Vec<Used>, Error> {
     Ok(used)
 }
 
-/// `ip` prints nothing instead of an empty list, and an address without prefix for a single one.
+/// Parses the output of `ip`. An empty output means an empty list, and a single address has no prefix.
 fn parse_routes(text: &str) -> Result<Vec<Used>, serde_json::Error> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
@@ -80,7 +81,7 @@ pub(crate) fn interface_exists(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
 }
 
-/// Makes the pair of interfaces: one end here, the other in the network namespace of `pid`.
+/// Creates a veth pair: one end on the host, the other in the network namespace of `pid`.
 pub(crate) async fn connect(instance: &Instance, pid: i32) -> Result<(), Error> {
     let name = instance.name.interface();
     let network = &instance.network;
@@ -95,7 +96,7 @@ pub(crate) async fn connect(instance: &Instance, pid: i32) -> Result<(), Error> 
     Ok(())
 }
 
-/// Removes the host's end, and with it the routes. The kernel may have done so already.
+/// Removes the interface of the host and thereby its routes. The kernel may have removed the interface already.
 pub(crate) async fn disconnect(interface: &str) -> Result<(), Error> {
     if interface_exists(interface)
         && let Err(error) = ip(&["link", "del", interface]).await

@@ -1,4 +1,4 @@
-//! The images that every node has from the start: the pause process, and a shell for tests.
+//! Images loaded into every node at the start: the pause process, and busybox for tests.
 
 use crate::{
     archive::{self, Entry, Image},
@@ -8,13 +8,14 @@ use crate::{
 };
 use std::{fs, path::Path};
 
-/// The first process of each pod.
+/// Image of the first process of each pod.
 pub(crate) const PAUSE: &str = "docker.io/local/pause:1";
 
-/// A shell with the usual small tools, for pods of tests. On every node; `imagePullPolicy: IfNotPresent` finds it.
+/// Image with busybox, for the pods of tests. Present on every node, so `imagePullPolicy: IfNotPresent` works
+/// without a registry.
 pub const BUSYBOX: &str = "docker.io/local/busybox:1";
 
-/// Writes both as one archive for the nodes to import.
+/// Writes both images to an archive, which each node imports.
 pub(crate) async fn write(instance: &Instance) -> Result<(), Error> {
     let pause = instance.programs.kubernetes("pause");
     let images = [pause_image(read(&pause)?), busybox_image().await?];

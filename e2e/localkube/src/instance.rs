@@ -1,5 +1,5 @@
-//! A cluster with every choice made: written to its state directory at `up`, read by the supervisor and by every later
-//! command.
+//! Description of a cluster with all choices resolved. Written to the state directory by `up`; read by the supervisor
+//! and by every later command.
 
 use crate::{
     config::Programs,
@@ -14,56 +14,56 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One cluster: name, size, addresses, programs and place.
+/// Name, size, addresses, programs and state directory of a cluster.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Instance {
-    /// Which cluster on this machine.
+    /// Name of the cluster on this machine.
     pub name: InstanceName,
-    /// Its directory.
+    /// Path of the state directory.
     pub state: PathBuf,
     /// The last node; the first is `node1`.
     pub nodes: NodeId,
-    /// How many volumes of unlimited size each node offers.
+    /// Volumes of unlimited size on each node.
     pub volumes_per_node: u8,
-    /// Its addresses.
+    /// The address ranges.
     pub network: Network,
-    /// What it runs.
+    /// Locations of the programs.
     pub programs: Programs,
-    /// Directories that had to be made on the host as places to mount on, and that go again with the cluster.
+    /// Mount point directories created on the host by `up`; `down` removes them.
     pub made_directories: Vec<PathBuf>,
 }
 
 impl Instance {
-    /// All nodes, in order.
+    /// Returns all nodes in order.
     pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (1..=self.nodes.number()).filter_map(|number| NodeId::try_from(number).ok())
     }
 
-    /// Whether the cluster has this node.
+    /// Returns whether the cluster has this node.
     #[must_use]
     pub fn has(&self, node: NodeId) -> bool {
         node <= self.nodes
     }
 
-    /// Where its files are.
+    /// Returns the file layout of the state directory.
     #[must_use]
     pub fn layout(&self) -> Layout {
         Layout::new(&self.state)
     }
 
-    /// The API server's address for everyone on the host.
+    /// Returns the URL of the API server, as reachable from the host.
     #[must_use]
     pub fn api_url(&self) -> String {
         format!("https://{}:{}", self.network.api(), Self::API_PORT)
     }
 
-    /// Where the API server listens.
+    /// Port of the API server.
     pub const API_PORT: u16 = 6443;
-    /// Where CoreDNS tells whether it has seen the API server's objects.
+    /// Port at which CoreDNS reports readiness, after listing the objects of the API server.
     pub const DNS_READY_PORT: u16 = 8181;
 
-    /// Reads what `up` wrote; `None` if there is no cluster in that directory.
+    /// Loads the description from the directory `state`, or returns `None` if there is no cluster in the directory.
     pub(crate) fn load(state: &Path) -> Result<Option<Self>, Error> {
         let path = Layout::new(state).instance();
         let text = match fs::read_to_string(&path) {
@@ -74,7 +74,7 @@ impl Instance {
         serde_json::from_str(&text).map(Some).map_err(|source| Error::StateFile { path, source })
     }
 
-    /// Writes it for the commands that follow.
+    /// Saves the description in the state directory.
     pub(crate) fn save(&self) -> Result<(), Error> {
         let path = self.layout().instance();
         let text =

@@ -1,4 +1,4 @@
-//! `kubectl` and `helm` against one cluster, with failures that a person can read.
+//! Clients for `kubectl` and `helm` with readable errors.
 
 use crate::{
     command::{self, Run},
@@ -11,21 +11,21 @@ use std::{
     time::Duration,
 };
 
-/// Ends a command that hangs; those that wait for something have a shorter `--timeout` of their own.
+/// Time limit of a command. Commands which wait for a condition set a shorter `--timeout`.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Why a question to Kubernetes has no usable answer.
+/// The reasons for a failed query.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The tool failed.
     #[error(transparent)]
     Command(#[from] command::Error),
-    /// The answer is no JSON.
-    #[error("kubectl printed something that is not JSON: {0}")]
+    /// The output is not JSON.
+    #[error("kubectl printed invalid JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
 
-/// `kubectl` for one cluster.
+/// `kubectl` for a single cluster.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     program: PathBuf,
@@ -34,25 +34,25 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// This program with this kubeconfig; `None` takes what the environment says.
+    /// Creates a client from a program and a kubeconfig; `None` leaves the choice of the cluster to the environment.
     #[must_use]
     pub fn new(program: PathBuf, kubeconfig: Option<PathBuf>) -> Self {
         Self { program, kubeconfig, namespace: None }
     }
 
-    /// The same, for the objects of one namespace. A later `--namespace` of a single run still wins.
+    /// Returns a copy with another default namespace. A later `--namespace` argument takes precedence.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.to_owned()), ..self.clone() }
     }
 
-    /// The kubeconfig, if it is not the environment's.
+    /// Returns the kubeconfig, or `None` if the environment decides.
     #[must_use]
     pub fn kubeconfig(&self) -> Option<&Path> {
         self.kubeconfig.as_deref()
     }
 
-    /// A run with the cluster chosen and nothing else, for what the methods below do not cover.
+    /// Returns a run with cluster and namespace set, for uses not covered by the methods below.
     #[must_use]
     pub fn command(&self) -> Run {
         let run = Run::new(&self.program).timeout(COMMAND_TIMEOUT);
@@ -66,7 +66,7 @@ impl Kubectl {
         }
     }
 
-    /// Runs with these arguments and answers what was printed.
+    /// Runs `kubectl` with these arguments and returns its output.
     ///
     /// # Errors
     /// When `kubectl` fails.
@@ -74,7 +74,7 @@ impl Kubectl {
         self.command().args(args).output().await
     }
 
-    /// Runs with these arguments and `--output=json`.
+    /// Runs `kubectl` with these arguments and `--output=json`.
     ///
     /// # Errors
     /// When `kubectl` fails or prints no JSON.
@@ -83,7 +83,7 @@ impl Kubectl {
         Ok(serde_json::from_str(&text)?)
     }
 
-    /// Applies objects given as YAML or JSON, server-side.
+    /// Applies objects given as YAML or JSON with server-side apply.
     ///
     /// # Errors
     /// When `kubectl` fails; some of the objects may then be applied.
@@ -92,16 +92,16 @@ impl Kubectl {
         self.command().args(args).stdin(objects).output().await
     }
 
-    /// Deletes objects and waits until they are gone. Absent objects are as good as deleted.
+    /// Deletes objects and waits for the end of the deletion. Absent objects count as deleted.
     ///
     /// # Errors
-    /// When `kubectl` fails or the objects stay.
+    /// When `kubectl` fails or the objects still exist after two minutes.
     pub async fn delete<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<String, command::Error> {
         let run = self.command().args(["delete", "--ignore-not-found", "--wait", "--timeout=120s"]);
         run.args(args).timeout(Duration::from_secs(130)).output().await
     }
 
-    /// Runs a command in a pod and answers its output.
+    /// Runs a command in a pod and returns its output.
     ///
     /// # Errors
     /// When `kubectl` or the command fails.
@@ -109,10 +109,10 @@ impl Kubectl {
         self.command().args(["--namespace", namespace, "exec", pod, "--"]).args(command).output().await
     }
 
-    /// Waits until `look`, given the object as it is, answers `Ok`; its `Err` says what was seen instead.
+    /// Fetches `object` repeatedly until `look` returns `Ok`. The `Err` of `look` describes the observed state.
     ///
     /// # Errors
-    /// When it does not within `deadline`.
+    /// When `look` returns no `Ok` within `deadline`.
     pub async fn until<T>(
         &self,
         what: &str,
@@ -129,7 +129,7 @@ impl Kubectl {
     }
 }
 
-/// `helm` for one cluster.
+/// `helm` for a single cluster.
 #[derive(Clone, Debug)]
 pub struct Helm {
     program: PathBuf,
@@ -137,13 +137,13 @@ pub struct Helm {
 }
 
 impl Helm {
-    /// This program with this kubeconfig; `None` takes what the environment says.
+    /// Creates a client from a program and a kubeconfig; `None` leaves the choice of the cluster to the environment.
     #[must_use]
     pub fn new(program: PathBuf, kubeconfig: Option<PathBuf>) -> Self {
         Self { program, kubeconfig }
     }
 
-    /// Runs with these arguments and answers what was printed.
+    /// Runs `helm` with these arguments and returns its output.
     ///
     /// # Errors
     /// When `helm` fails.
@@ -156,10 +156,10 @@ impl Helm {
     }
 }
 
-/// Whether the condition `kind` of an object is true; else what it says.
+/// Checks that the condition `kind` of an object is true.
 ///
 /// # Errors
-/// When it is absent or not true.
+/// When the condition is absent or not true. The error contains status, reason and message of the condition.
 pub fn condition_is_true(object: &Value, kind: &str) -> Result<(), String> {
     let conditions = object["status"]["conditions"].as_array();
     match conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind)) {

@@ -1,81 +1,82 @@
-//! Where each file of a cluster is. Nobody else joins paths.
+//! Paths of all files of a cluster. No other module joins path components of the state directory.
 
 use crate::names::NodeId;
 use std::path::{Path, PathBuf};
 
-/// The state directory of one cluster.
+/// The state directory of a cluster.
 #[derive(Clone, Debug)]
 pub struct Layout {
     state: PathBuf,
 }
 
 impl Layout {
-    /// A Unix socket path has room for 107 bytes; the longest one below the state directory takes this many.
+    /// Length of the longest socket path, relative to the state directory. The limit for a whole Unix socket path
+    /// is 107 bytes.
     const SOCKET_SUFFIX: usize = "/node9/containerd.sock.ttrpc".len();
 
     pub(crate) fn new(state: &Path) -> Self {
         Self { state: state.to_owned() }
     }
 
-    /// Whether the sockets fit below this directory.
+    /// Returns whether the socket paths below this directory stay within the limit.
     pub(crate) fn sockets_fit(&self) -> bool {
         self.state.as_os_str().len() + Self::SOCKET_SUFFIX <= 107
     }
 
-    /// The directory itself.
+    /// The state directory.
     #[must_use]
     pub fn state(&self) -> &Path {
         &self.state
     }
 
-    /// What `up` decided.
+    /// The saved [`Instance`](crate::Instance).
     #[must_use]
     pub fn instance(&self) -> PathBuf {
         self.state.join("machine.json")
     }
 
-    /// The first process of the namespace, as the host sees it.
+    /// The id of the first process of the namespaces, in the PID namespace of the host.
     #[must_use]
     pub fn init(&self) -> PathBuf {
         self.state.join("init.json")
     }
 
-    /// Is there once `up` has come to its end.
+    /// Marker file, written as the last step of `up`.
     pub(crate) fn complete(&self) -> PathBuf {
         self.state.join("complete")
     }
 
-    /// Where the supervisor listens.
+    /// The socket of the supervisor.
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.state.join("control.sock")
     }
 
-    /// Full access from the host.
+    /// The kubeconfig with full access, usable from the host.
     #[must_use]
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.kubeconfig("admin")
     }
 
-    /// The access of one component.
+    /// The kubeconfig of a component.
     #[must_use]
     pub fn kubeconfig(&self, who: &str) -> PathBuf {
         self.state.join(format!("{who}.kubeconfig"))
     }
 
-    /// One log file for each component.
+    /// The directory of the log files.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.state.join("logs")
     }
 
-    /// The log of one component.
+    /// The log file of a component.
     #[must_use]
     pub fn log(&self, component: &str) -> PathBuf {
         self.logs().join(format!("{component}.log"))
     }
 
-    /// Who wrote what to the API server, one JSON object a line.
+    /// The audit log of the API server, with a JSON object on each line.
     #[must_use]
     pub fn audit_log(&self) -> PathBuf {
         self.logs().join("audit.log")
@@ -125,7 +126,7 @@ impl Layout {
         self.state.join("sysctl")
     }
 
-    /// Archives to import on a node, in the order of their names.
+    /// Image archives, imported on every node in the order of their names.
     pub(crate) fn images(&self) -> PathBuf {
         self.state.join("images")
     }
@@ -135,7 +136,7 @@ impl Layout {
     }
 }
 
-/// The directory of one node.
+/// The directory of a node.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeLayout {
     directory: PathBuf,
@@ -154,12 +155,12 @@ impl NodeLayout {
         self.directory.join("containerd.sock")
     }
 
-    /// Images and writable layers: survives a power loss.
+    /// Images and writable layers; kept when the node is powered off.
     pub(crate) fn containerd_root(&self) -> PathBuf {
         self.directory.join("containerd")
     }
 
-    /// Running containers and network namespaces: gone after a power loss.
+    /// Running containers and network namespaces; removed when the node is powered off.
     pub(crate) fn containerd_state(&self) -> PathBuf {
         self.directory.join("state")
     }
@@ -168,7 +169,7 @@ impl NodeLayout {
         self.directory.join("cni")
     }
 
-    /// Which pod has which address: gone after a power loss.
+    /// Addresses assigned to pods; removed when the node is powered off.
     pub(crate) fn cni_leases(&self) -> PathBuf {
         self.directory.join("leases")
     }
@@ -197,7 +198,7 @@ impl NodeLayout {
         self.volumes().join(name)
     }
 
-    /// The file behind a volume of limited size.
+    /// The file system image of a volume of limited size.
     pub(crate) fn volume_image(&self, name: &str) -> PathBuf {
         self.volumes().join(format!("{name}.ext4"))
     }

@@ -1,18 +1,18 @@
 //! A real Kubernetes on one machine, without a container engine: kube-apiserver, etcd, controller-manager, scheduler,
-//! kube-proxy, CoreDNS, and for each node a kubelet with a containerd of its own.
+//! kube-proxy, CoreDNS, and for each node a kubelet and a containerd.
 //!
-//! Everything runs inside one PID, mount and network namespace, so that ending its first process ends all of it and nothing
-//! of it touches the host but one interface with two routes, one directory and one cgroup subtree.
+//! All processes run inside one PID, mount and network namespace. Killing the first process of the namespace therefore
+//! ends the cluster. The only traces on the host are an interface with two routes, a directory and a cgroup subtree.
 //!
 //! [`kubectl`] and [`command`] run programs against a cluster, and [`wait`] waits for a condition with a deadline.
 //!
-//! Two sides:
-//! - on the host, [`LocalKube`] and the `localkube` command: check, write files, start, ask, clean up;
-//! - inside, the `supervisor`: starts the components, restarts them when they fail, and carries out faults. The two speak
-//!   over a socket in the state directory (`protocol`).
+//! The code has two sides, connected by a socket in the state directory (`protocol`):
+//! - on the host, [`LocalKube`] and the `localkube` command check prerequisites, write files, start the cluster, send
+//!   requests and clean up;
+//! - inside the namespaces, the [`supervisor`] starts the components, restarts failed components and injects faults.
 //!
-//! The cluster's DNS runs beside the API server and not as a pod: stopping, draining or cutting off a node must break what a
-//! test means to break, and not the name service of the other nodes.
+//! The cluster DNS runs beside the API server and not as a pod. Otherwise, stopping, draining or isolating a node could
+//! break name resolution on all nodes, beyond the intended fault.
 
 mod archive;
 pub mod audit;

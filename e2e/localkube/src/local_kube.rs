@@ -1,4 +1,4 @@
-//! A running cluster, as tests and commands hold it.
+//! Handle of a running cluster for tests and commands.
 
 use crate::{
     audit::{self, Write},
@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-/// A cluster that is up. Dropping it leaves the cluster running.
+/// A running cluster. Dropping this value does not end the cluster.
 #[derive(Clone, Debug)]
 pub struct LocalKube {
     instance: Instance,
@@ -31,10 +31,10 @@ impl LocalKube {
         Self { instance }
     }
 
-    /// The running cluster of this name.
+    /// Opens the running cluster of this name.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the cluster is not running.
     pub fn open(state_root: &Path, name: &InstanceName) -> Result<Self, Error> {
         let state = state_root.join(name.as_str());
         let alive = ProcessId::load(&Layout::new(&state).init()).is_some_and(ProcessId::is_alive);
@@ -44,31 +44,31 @@ impl LocalKube {
         }
     }
 
-    /// The stored description of the cluster.
+    /// The saved description of the cluster.
     #[must_use]
     pub fn instance(&self) -> &Instance {
         &self.instance
     }
 
-    /// Full access from the host.
+    /// Path of the kubeconfig with full access.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         self.instance.layout().admin_kubeconfig()
     }
 
-    /// The first process of its namespaces, for `nsenter`.
+    /// Returns the id of the first process of the namespaces, for `nsenter`, or `None` if the process has ended.
     #[must_use]
     pub fn init_pid(&self) -> Option<i32> {
         ProcessId::load(&self.instance.layout().init()).filter(|id| id.is_alive()).map(ProcessId::pid)
     }
 
-    /// `kubectl` for it.
+    /// Returns a `kubectl` client for this cluster.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
         Kubectl::new(self.instance.programs.kubernetes("kubectl"), Some(self.kubeconfig()))
     }
 
-    /// `helm` for it.
+    /// Returns a `helm` client for this cluster.
     #[must_use]
     pub fn helm(&self) -> Helm {
         Helm::new(self.instance.programs.kubernetes("helm"), Some(self.kubeconfig()))
@@ -78,19 +78,19 @@ impl LocalKube {
         protocol::ask(&self.instance.layout().control_socket(), &request).await
     }
 
-    /// For requests whose answer is that they were done.
+    /// Sends a request with a response that carries no data.
     async fn tell(&self, request: Request) -> Result<(), Error> {
         self.ask(request).await.map(drop)
     }
 
     fn unexpected(request: &str) -> Error {
-        Error::Refused { request: request.to_owned(), reason: "it gave an answer to something else".to_owned() }
+        Error::Refused { request: request.to_owned(), reason: "the response belongs to another request".to_owned() }
     }
 
-    /// What runs, what is stopped and what is cut.
+    /// Returns the state of all components and all active cuts.
     ///
     /// # Errors
-    /// When the supervisor does not answer.
+    /// When the supervisor does not respond.
     pub async fn status(&self) -> Result<Status, Error> {
         match self.ask(Request::Status).await? {
             Response::Status(status) => Ok(status),
@@ -98,23 +98,25 @@ impl LocalKube {
         }
     }
 
-    /// Brings the images of a docker or OCI archive to every node. Stopped nodes get them when they start.
+    /// Loads the images of a docker or OCI archive into every node. Stopped nodes import the images when started.
     ///
     /// # Errors
-    /// When the file cannot be read or holds no images.
+    /// When the file cannot be read or contains no images.
     pub async fn load_image(&self, archive: &Path) -> Result<(), Error> {
         let whole = archive.canonicalize().map_err(|source| Io::new("read", archive, source))?;
-        // The same file replaces itself; another one of the same name does not.
+        // The name depends on the whole path: loading the same file again replaces its copy, and a file of the same
+        // name in another directory gets a copy of its own.
         let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
         let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let file = format!("loaded-{short}.tar");
         let copy = self.instance.layout().images().join(&file);
-        // A copy, because the supervisor does not see every directory of the host, and a node that starts later needs it.
+        // Copied because the supervisor does not see every directory of the host, and nodes started later
+        // need the archive.
         fs::copy(&whole, &copy).map_err(|source| Io::new("copy into the cluster", archive, source))?;
         self.tell(Request::LoadImage { file }).await
     }
 
-    /// Cuts these connections in addition to those that are cut.
+    /// Adds cuts to the active cuts.
     ///
     /// # Errors
     /// When a node does not exist.
@@ -128,7 +130,7 @@ impl LocalKube {
         Ok(self.status().await?.cuts.into_iter().map(|cut| cut.cut).collect())
     }
 
-    /// Cuts the pods of two nodes from each other, in both directions, established connections too.
+    /// Drops all packets between the pods of two nodes, established connections included.
     ///
     /// # Errors
     /// When a node does not exist.
@@ -136,7 +138,7 @@ impl LocalKube {
         self.cut([Cut::Pods { from: one, to: other }, Cut::Pods { from: other, to: one }]).await
     }
 
-    /// Keeps packets of the pods of `from` from the pods of `to`; the other direction stays.
+    /// Drops packets from the pods of `from` to the pods of `to`. The other direction still works.
     ///
     /// # Errors
     /// When a node does not exist.
@@ -144,7 +146,7 @@ impl LocalKube {
         self.cut([Cut::Pods { from, to }]).await
     }
 
-    /// Cuts the pods of a node from the pods of all others. The API server stays reachable.
+    /// Cuts the pods of a node from the pods of all other nodes. The API server stays reachable.
     ///
     /// # Errors
     /// When the node does not exist.
@@ -154,18 +156,18 @@ impl LocalKube {
             .await
     }
 
-    /// Ends every cut.
+    /// Removes all cuts.
     ///
     /// # Errors
-    /// When the supervisor does not answer.
+    /// When the supervisor does not respond.
     pub async fn heal(&self) -> Result<(), Error> {
         self.tell(Request::SetCuts { cuts: BTreeSet::new() }).await
     }
 
-    /// Ends every cut between two nodes.
+    /// Removes all cuts between two nodes.
     ///
     /// # Errors
-    /// When the supervisor does not answer.
+    /// When the supervisor does not respond.
     pub async fn heal_between(&self, one: NodeId, other: NodeId) -> Result<(), Error> {
         let mut cuts = self.cuts().await?;
         cuts.retain(
@@ -174,42 +176,43 @@ impl LocalKube {
         self.tell(Request::SetCuts { cuts }).await
     }
 
-    /// Takes the power from a node: kubelet, containerd and every container are killed at once. Its disk stays.
+    /// Powers off a node: kubelet, containerd and all containers are killed at once. The disk is kept.
     ///
     /// # Errors
-    /// When the node does not exist or something of it does not end.
+    /// When the node does not exist, or a process of the node does not end.
     pub async fn stop_node(&self, node: NodeId) -> Result<(), Error> {
         self.tell(Request::StopNode { node }).await
     }
 
-    /// Starts a stopped node. Its pods come back when its kubelet has seen them.
+    /// Powers on a stopped node. The kubelet restarts the pods of the node afterwards.
     ///
     /// # Errors
-    /// When it does not start.
+    /// When a component of the node does not start.
     pub async fn start_node(&self, node: NodeId) -> Result<(), Error> {
         self.tell(Request::StartNode { node }).await
     }
 
-    /// Stops the API server: connections to it end and new ones are refused. What it stored stays.
+    /// Stops the API server: connections are closed and new connections are refused. The stored objects are kept.
     ///
     /// # Errors
-    /// When the supervisor does not answer.
+    /// When the supervisor does not respond.
     pub async fn pause_api(&self) -> Result<(), Error> {
         self.tell(Request::PauseApi).await
     }
 
-    /// Starts the API server again and waits until it is ready.
+    /// Starts the API server again and waits for readiness.
     ///
     /// # Errors
-    /// When it does not become ready.
+    /// When the API server does not become ready.
     pub async fn resume_api(&self) -> Result<(), Error> {
         self.tell(Request::ResumeApi).await
     }
 
-    /// Empties the directory behind a persistent volume, in use or not: what a pod finds after its disk was replaced.
+    /// Empties the directory behind a persistent volume, in use or not. A pod then finds an empty disk, as after
+    /// a disk replacement.
     ///
     /// # Errors
-    /// When the volume is not one of this cluster.
+    /// When the volume does not belong to this cluster.
     pub async fn wipe_volume(&self, persistent_volume: &str) -> Result<(), Error> {
         let (node, volume) = volumes::parse_object_name(persistent_volume)?;
         if !self.instance.has(node) || !self.instance.layout().node(node).volume(volume).is_dir() {
@@ -218,10 +221,11 @@ impl LocalKube {
         self.tell(Request::WipeVolume { node, volume: volume.to_owned() }).await
     }
 
-    /// Empties every volume whose claim was deleted and offers it again. Answers their names.
+    /// Empties every volume with a deleted claim and makes the volume available again. Returns the names
+    /// of these volumes.
     ///
     /// # Errors
-    /// When Kubernetes does not answer, or a volume cannot be emptied.
+    /// When Kubernetes does not respond, or a volume cannot be emptied.
     pub async fn recycle_released_volumes(&self) -> Result<Vec<String>, Error> {
         let kubectl = self.kubectl();
         let mut recycled = Vec::new();
@@ -235,10 +239,10 @@ impl LocalKube {
         Ok(recycled)
     }
 
-    /// Adds a volume of class `local-limited` that ends at its size. Answers the name of its object.
+    /// Adds a volume of class `local-limited` with an enforced capacity. Returns the name of the PersistentVolume.
     ///
     /// # Errors
-    /// When the node does not exist, or no file system of this size can be made.
+    /// When the node does not exist, or a file system of this size cannot be created.
     pub async fn add_limited_volume(&self, node: NodeId, mebibytes: u32) -> Result<String, Error> {
         let added = self.ask(Request::AddLimitedVolume { node, mebibytes }).await?;
         let Response::VolumeAdded { volume } = added else {
@@ -251,7 +255,7 @@ impl LocalKube {
         Ok(volumes::object_name(node, &volume))
     }
 
-    /// Every write that the API server received at `since` or later.
+    /// Returns all writes received by the API server at `since` or later.
     ///
     /// # Errors
     /// When the audit log cannot be read.
@@ -259,16 +263,16 @@ impl LocalKube {
         audit::writes_since(&self.instance.layout().audit_log(), since)
     }
 
-    /// Waits until exactly these nodes are Ready.
+    /// Waits until the set of Ready nodes equals `ready`.
     ///
     /// # Errors
-    /// When they are not within `deadline`.
+    /// When the sets still differ after `deadline`.
     pub async fn nodes_ready(&self, ready: &[NodeId], deadline: Duration) -> Result<(), wait::TimedOut> {
         let wanted: BTreeSet<String> = ready.iter().map(ToString::to_string).collect();
         self.kubectl()
             .until("nodes to be Ready", deadline, &["nodes"], |list| {
                 let seen = ready_nodes(list);
-                if seen == wanted { Ok(()) } else { Err(format!("Ready are {seen:?}, wanted are {wanted:?}")) }
+                if seen == wanted { Ok(()) } else { Err(format!("Ready nodes are {seen:?} instead of {wanted:?}")) }
             })
             .await
     }

@@ -1,4 +1,4 @@
-//! The lock of a state root: one `up` or `down` at a time, so that two clusters never choose the same addresses.
+//! Lock of a state root: serializes `up` and `down`, so two clusters never choose the same addresses.
 
 use crate::error::{Error, Io};
 use rustix::fs::{FlockOperation, flock};
@@ -13,7 +13,7 @@ pub(crate) async fn acquire(root: &Path, progress: &(dyn Fn(&str) + Sync)) -> Re
         Err(rustix::io::Errno::WOULDBLOCK) => progress("waiting for another localkube command to end"),
         Err(error) => return Err(failed(error.into()).into()),
     }
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; a test tool has real threads")]
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the caller awaits this task")]
     let waiting = tokio::task::spawn_blocking(move || flock(&file, FlockOperation::LockExclusive).map(|()| file));
     let locked = waiting.await.map_err(|error| failed(io::Error::other(error)))?;
     Ok(locked.map_err(|error| failed(error.into()))?)

@@ -2,40 +2,40 @@
 
 use std::path::PathBuf;
 
-/// One thing that is missing, with its remedy.
+/// A prerequisite missing on this machine. The message contains the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
-    /// Namespaces, mounts and interfaces need root.
-    #[error("not root: run it as root, for example with sudo")]
+    /// Root privileges, required for namespaces, mounts and interfaces.
+    #[error("not running as root: run the command as root, for example with sudo")]
     Root,
-    /// A program that comes with the system.
-    #[error("{program} is not installed: install the package '{package}' (scripts/deps.sh does)")]
+    /// A system program.
+    #[error("{program} is not installed: install the package '{package}' or run scripts/deps.sh")]
     Program {
-        /// What was looked for on PATH.
+        /// Name of the program, looked up on PATH.
         program: &'static str,
-        /// The Debian package that has it.
+        /// Debian package containing the program.
         package: &'static str,
     },
-    /// Programs that are built from source.
+    /// Programs built from source.
     #[error("{} lacks {}: run scripts/k8s-tools.sh to build them", directory.display(), names.join(", "))]
     Built {
-        /// Where they are looked for.
+        /// Directory searched for the programs.
         directory: PathBuf,
-        /// Which of them are not there.
+        /// Names of the missing programs.
         names: Vec<&'static str>,
     },
-    /// A CNI plugin.
-    #[error("{} is not there: install the package 'containernetworking-plugins' (scripts/deps.sh does)", .0.display())]
+    /// Path of a CNI plugin.
+    #[error("{} does not exist: install the package 'containernetworking-plugins' or run scripts/deps.sh", .0.display())]
     NetworkPlugin(PathBuf),
-    /// The command that goes inside the namespace.
-    #[error("{} is not there: build it with 'cargo build -p taffrail-localkube --bin localkube'", .0.display())]
+    /// Path of the `localkube` program, which also runs inside the namespace.
+    #[error("{} does not exist: build the program with 'cargo build -p taffrail-localkube --bin localkube'", .0.display())]
     Localkube(PathBuf),
-    /// The kernel cannot do what containers need.
+    /// A kernel feature required by containers.
     #[error("the kernel has no {feature}: {remedy}")]
     Kernel {
-        /// What is missing.
+        /// Name of the feature.
         feature: &'static str,
-        /// What may help.
+        /// A suggested remedy.
         remedy: &'static str,
     },
 }

@@ -3,36 +3,36 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// The name of one cluster on this machine. Interface, cgroup and directory names are made of it.
+/// The name of a cluster on this machine. Part of the names of its interface, cgroup and directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceName(String);
 
-/// Why a text is not an instance name.
+/// The string is not a valid [`InstanceName`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "'{0}' is no cluster name: one to {max} of a-z, 0-9 and '-', a letter first and no '-' last",
+    "'{0}' is not a cluster name: use 1 to {max} characters of a-z, 0-9 and '-', with a letter first and no '-' last",
     max = InstanceName::LENGTH_MAX
 )]
 pub struct InvalidName(String);
 
 impl InstanceName {
-    /// An interface name has room for 15 characters, three of which are the prefix.
+    /// Maximum length in bytes. Interface names have at most 15 characters; the prefix takes three.
     pub const LENGTH_MAX: usize = 12;
 
-    /// The name as text.
+    /// Returns the name as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The host's end of the link.
+    /// Returns the name of the network interface on the host.
     #[must_use]
     pub fn interface(&self) -> String {
         format!("tf-{}", self.0)
     }
 
-    /// The cgroup, below the root of each hierarchy, that holds all processes of the cluster.
+    /// Returns the name of the cgroup of all cluster processes, relative to the root of each hierarchy.
     #[must_use]
     pub fn cgroup(&self) -> String {
         format!("taffrail-{}", self.0)
@@ -77,22 +77,22 @@ impl fmt::Display for InstanceName {
 #[serde(try_from = "String", into = "String")]
 pub struct NodeId(u8);
 
-/// Why a text or number is not a node.
+/// The string or number is not a valid [`NodeId`].
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("'{0}' is no node: nodes are node1 to node{max}", max = NodeId::MAX)]
+#[error("'{0}' is not a node: nodes are node1 to node{max}", max = NodeId::MAX)]
 pub struct InvalidNode(String);
 
 impl NodeId {
-    /// The link range has room for this many.
+    /// Maximum node number, bounded by the size of the link range.
     pub const MAX: u8 = 9;
 
-    /// Node `number`, which is checked at compile time where it is a constant.
+    /// Returns node `number`. In a constant, an invalid number fails to compile.
     pub(crate) const fn of(number: u8) -> Self {
         assert!(1 <= number && number <= Self::MAX, "nodes are node1 to node9");
         Self(number)
     }
 
-    /// The number in the name; the first is 1.
+    /// Returns the number in the name; the first node has number 1.
     #[must_use]
     pub fn number(self) -> u8 {
         self.0

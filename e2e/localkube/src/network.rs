@@ -1,35 +1,35 @@
-//! Which addresses a cluster uses.
+//! Address ranges of a cluster.
 //!
-//! A cluster has three ranges: the link (host, API server, nodes), the pods (one /24 a node) and the Services. They come from
-//! a slot number, so that clusters side by side differ by it, or are given one by one.
+//! A cluster has three ranges: the link (host, API server, nodes), the pods (a /24 for each node) and the Services. The
+//! ranges are derived from a slot number, which is distinct for each cluster on the host, or given explicitly.
 
 use crate::names::NodeId;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::Ipv4Addr, str::FromStr};
 
-/// Why a text is not a range, or ranges are no network for a cluster.
+/// The reasons for rejecting address ranges.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// Not of the form `10.1.0.0/16`.
+    /// The string does not have the form `10.1.0.0/16`.
     #[error("'{0}' is not an IPv4 range such as 10.1.0.0/16")]
     Syntax(String),
     /// Bits are set behind the prefix.
     #[error("{0} has address bits set behind its prefix")]
     HostBits(String),
-    /// Too small for what it must hold.
+    /// The range has fewer addresses than its purpose needs.
     #[error("{what} range {range} is too small: a prefix of /{prefix_max} or shorter is needed")]
     TooSmall {
-        /// Which of the ranges.
+        /// Purpose of the range.
         what: &'static str,
-        /// The range.
+        /// The rejected range.
         range: Ipv4Range,
-        /// The longest prefix that would do.
+        /// The longest acceptable prefix.
         prefix_max: u8,
     },
-    /// Two ranges of one cluster overlap.
+    /// Two ranges of a cluster overlap.
     #[error("ranges {0} and {1} overlap")]
     Overlap(Ipv4Range, Ipv4Range),
-    /// Slots are counted from 0.
+    /// The slot number exceeds the maximum.
     #[error("slot {0} does not exist: slots are 0 to {max}", max = Slot::COUNT - 1)]
     Slot(u8),
 }
@@ -43,7 +43,7 @@ pub struct Ipv4Range {
 }
 
 impl Ipv4Range {
-    /// The range of `prefix` leading bits that starts at `first`.
+    /// Creates the range starting at `first` with a prefix of `prefix` bits.
     ///
     /// # Errors
     /// When `first` has bits behind the prefix, or the prefix exceeds 32.
@@ -60,27 +60,27 @@ impl Ipv4Range {
         u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
     }
 
-    /// The number of leading bits.
+    /// Returns the number of prefix bits.
     #[must_use]
     pub fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// Whether any address is in both.
+    /// Returns whether the ranges have an address in common.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {
         let shorter = self.mask() & other.mask();
         self.first & shorter == other.first & shorter
     }
 
-    /// The address `offset` places after the first.
+    /// Returns the address at `offset`, counted from the first address.
     #[must_use]
     pub fn address(self, offset: u32) -> Ipv4Addr {
         debug_assert!(offset & self.mask() == 0, "offset {offset} lies outside {self}");
         Ipv4Addr::from_bits(self.first | offset)
     }
 
-    /// The `index`-th /24 of this range.
+    /// Returns the `index`-th /24 block of this range.
     fn block24(self, index: u8) -> Self {
         Self { first: self.first | (u32::from(index) << 8), prefix: 24 }
     }
@@ -116,15 +116,15 @@ impl From<Ipv4Range> for String {
     }
 }
 
-/// One of a fixed number of places for a cluster in private address space.
+/// A fixed set of address ranges for a cluster, chosen by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u8);
 
 impl Slot {
-    /// How many clusters fit side by side.
+    /// Number of slots, and thus of clusters on a host.
     pub const COUNT: u8 = 16;
 
-    /// Every slot, in order.
+    /// Returns all slots in order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(Self)
     }
@@ -147,7 +147,7 @@ impl FromStr for Slot {
     }
 }
 
-/// The ranges of one cluster, and who has which address in them.
+/// The address ranges of a cluster, and the addresses of its parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     link: Ipv4Range,
@@ -156,13 +156,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// Where the node addresses begin in the link range; the ones before it are for the host and the API server.
+    /// Offset of the node addresses in the link range. Lower addresses belong to the host and the API server.
     const NODES_FROM: u32 = 10;
 
-    /// A network of three given ranges.
+    /// Creates a network from three given ranges.
     ///
     /// # Errors
-    /// When one is too small or two overlap.
+    /// When a range is too small or two ranges overlap.
     pub fn new(link: Ipv4Range, pods: Ipv4Range, services: Ipv4Range) -> Result<Self, Invalid> {
         for (what, range, prefix_max) in [("link", link, 27), ("pod", pods, 20), ("service", services, 24)] {
             if range.prefix > prefix_max {
@@ -177,7 +177,7 @@ impl Network {
         Ok(Self { link, pods, services })
     }
 
-    /// The network of a slot: seldom-used parts of 10.0.0.0/8.
+    /// Returns the network of a slot, in rarely used parts of 10.0.0.0/8.
     #[must_use]
     pub fn of_slot(slot: Slot) -> Self {
         let range =
@@ -185,7 +185,7 @@ impl Network {
         Self { link: range(192, slot.0, 27), pods: range(208 + slot.0, 0, 16), services: range(224 + slot.0, 0, 16) }
     }
 
-    /// All ranges, for comparing them with what a host already uses.
+    /// Returns all ranges, for comparison with the ranges in use on a host.
     #[must_use]
     pub fn ranges(&self) -> [Ipv4Range; 3] {
         [self.link, self.pods, self.services]
@@ -209,25 +209,26 @@ impl Network {
         self.services
     }
 
-    /// The host's end of the link.
+    /// The address of the host on the link.
     #[must_use]
     pub fn host(&self) -> Ipv4Addr {
         self.link.address(1)
     }
 
-    /// The cluster's end of the link: API server and DNS answer here.
+    /// The address of the cluster on the link, used by API server and DNS.
     #[must_use]
     pub fn api(&self) -> Ipv4Addr {
         self.link.address(2)
     }
 
-    /// A node's own address. Its kubelet listens on it, and reaches the API server by it, so that one node can be cut off.
+    /// The address of a node. The kubelet listens on this address and connects to the API server through it, so a
+    /// single node can be cut off.
     #[must_use]
     pub fn node(&self, node: NodeId) -> Ipv4Addr {
         self.link.address(Self::NODES_FROM + u32::from(node.number()))
     }
 
-    /// The range of a node's pods.
+    /// The range of the pods on a node.
     #[must_use]
     pub fn pods_of(&self, node: NodeId) -> Ipv4Range {
         self.pods.block24(node.number())
@@ -239,7 +240,7 @@ impl Network {
         self.services.address(1)
     }
 
-    /// The address of the cluster's DNS.
+    /// The address of the cluster DNS Service.
     #[must_use]
     pub fn dns_service(&self) -> Ipv4Addr {
         self.services.address(10)

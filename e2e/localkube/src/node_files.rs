@@ -1,4 +1,4 @@
-//! What a node's containerd, CNI plugins and kubelet read, and their command lines.
+//! Command lines and configuration files of the containerd, CNI plugins and kubelet of a node.
 
 use crate::{
     control_plane::Launch,
@@ -14,10 +14,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Makes the directories and files of one node.
+/// Creates the directories and files of a node.
 pub(crate) fn write(instance: &Instance, node: NodeId) -> Result<(), Error> {
     let files = instance.layout().node(node);
-    let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("make", path, source));
+    let make = |path: &Path| fs::create_dir_all(path).map_err(|source| Io::new("create", path, source));
     make(&files.cni_config())?;
     make(&files.pod_logs())?;
     for volume in volumes::initial_names(instance) {
@@ -34,7 +34,7 @@ pub(crate) fn write(instance: &Instance, node: NodeId) -> Result<(), Error> {
     Ok(())
 }
 
-/// The node's containerd, started in `cgroup`.
+/// The containerd of the node, started in `cgroup`.
 pub(crate) fn containerd(instance: &Instance, node: NodeId, cgroup: PathBuf) -> Launch {
     let files = instance.layout().node(node);
     Launch {
@@ -45,7 +45,7 @@ pub(crate) fn containerd(instance: &Instance, node: NodeId, cgroup: PathBuf) -> 
     }
 }
 
-/// The node's kubelet, started in `cgroup`.
+/// The kubelet of the node, started in `cgroup`.
 pub(crate) fn kubelet(instance: &Instance, node: NodeId, cgroup: PathBuf) -> Launch {
     let layout = instance.layout();
     let files = layout.node(node);
@@ -66,7 +66,8 @@ pub(crate) fn kubelet(instance: &Instance, node: NodeId, cgroup: PathBuf) -> Lau
     }
 }
 
-/// containerd 1.6 reads TOML version 2. Paths are written as JSON strings, which are TOML basic strings too.
+/// Renders the configuration of containerd 1.6, which reads TOML version 2. Paths are written as JSON strings, which
+/// are valid TOML basic strings.
 fn containerd_config(instance: &Instance, node: NodeId) -> String {
     let files = instance.layout().node(node);
     let quoted = |path: PathBuf| json!(path).to_string();
@@ -86,7 +87,7 @@ disabled_plugins = [
   # Without CAP_SYS_RESOURCE a score below the parent's ends runc with "can't get final child's PID from pipe: EOF".
   restrict_oom_score_adj = true
   sandbox_image = "{pause}"
-  # Below `state`, so that unmounting what is there takes the network of every pod of this node and of no other.
+  # Below `state`, so unmounting everything below `state` removes the network of exactly the pods of this node.
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = {cni_programs}
@@ -108,8 +109,8 @@ disabled_plugins = [
     )
 }
 
-/// A pair of interfaces for each pod and no bridge: every packet between two pods is routed, those of one node too, so that
-/// Services and cuts work on all of them without help from bridge filtering.
+/// Renders the CNI configuration: a veth pair for each pod and no bridge. All packets between pods are routed, even on
+/// the same node, so Services and cuts apply to all packets without bridge filtering.
 fn cni_config(instance: &Instance, node: NodeId) -> Value {
     json!({
         "cniVersion": "0.4.0",
@@ -154,15 +155,16 @@ fn kubelet_config(instance: &Instance, node: NodeId) -> Value {
         "containerRuntimeEndpoint": format!("unix://{}", files.containerd_socket().display()),
         "podLogsDir": files.pod_logs(),
         "volumePluginDir": layout.plugins(),
-        // The machine's own cgroups are none of our business: pods go below one directory of this cluster and node. Without
-        // cgroups per class of service they would all go into one that containerd names, and no node could be told from another.
+        // All pods run below the cgroup of this cluster and node, so the cgroups of the machine stay untouched. Without
+        // cgroups per QoS class, pods of all nodes would run in a single cgroup named by containerd.
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": format!("/{}/{node}", instance.name.cgroup()),
         "cgroupsPerQOS": true,
         "enforceNodeAllocatable": [],
         "failCgroupV1": false,
         "failSwapOn": false,
-        // A developer's disk may well be nearly full; images cannot be pulled again, so they are never collected.
+        // A developer's disk may be nearly full. Images cannot be pulled again, so image garbage collection
+        // must never run.
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "50Mi"},
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

@@ -1,4 +1,4 @@
-//! The Kubernetes objects that a new cluster begins with: DNS, storage classes and the volumes of every node.
+//! The initial Kubernetes objects of a cluster: DNS, storage classes and the volumes of every node.
 
 use crate::{
     error::{Error, Io},
@@ -8,10 +8,10 @@ use crate::{
 use serde_json::{Value, json};
 use std::fs;
 
-/// As whom CoreDNS watches Services.
+/// The user of CoreDNS at the API server.
 pub(crate) const DNS_USER: &str = "system:coredns";
 
-/// Writes all of them as one list.
+/// Writes all initial objects as a `List`.
 pub(crate) fn write(instance: &Instance) -> Result<(), Error> {
     let path = instance.layout().objects();
     let text = format!("{:#}\n", list(instance));
@@ -30,7 +30,8 @@ fn list(instance: &Instance) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
-/// The usual names, so that whatever looks for the cluster's DNS finds it. Its endpoint is the process beside the API server.
+/// Returns the objects of the cluster DNS, under the conventional names. The endpoint is the CoreDNS process beside
+/// the API server.
 fn dns(instance: &Instance) -> Vec<Value> {
     let rbac = "rbac.authorization.k8s.io";
     let ports = |with_target: bool| {

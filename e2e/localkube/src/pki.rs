@@ -1,4 +1,4 @@
-//! The cluster's certificate authority, the certificates of its components, and the files that carry them.
+//! The certificate authority of a cluster, the certificates of its components, and kubeconfigs.
 
 use crate::{
     error::{Error, Io},
@@ -17,18 +17,18 @@ use std::{
     path::Path,
 };
 
-/// The name under which the kubelets know the API server.
+/// Name of the client certificate presented by the API server to kubelets.
 pub(crate) const API_TO_KUBELET: &str = "apiserver-to-kubelet";
-/// The name of the API server's own certificate.
+/// Name of the serving certificate of the API server.
 pub(crate) const API_SERVER: &str = "apiserver";
-/// The name of the authority.
+/// Name of the certificate authority.
 pub(crate) const AUTHORITY: &str = "ca";
-/// The name of the key that signs service account tokens.
+/// Name of the key for signing service account tokens.
 pub(crate) const SERVICE_ACCOUNT: &str = "service-account";
 
-/// Who may do what is decided by common name and organization.
+/// Subject of a certificate. Kubernetes derives user and groups from common name and organization.
 struct Identity<'a> {
-    /// Names the files.
+    /// Base name of the certificate and key files.
     who: &'a str,
     common_name: String,
     organization: Option<&'static str>,
@@ -68,7 +68,8 @@ pub(crate) fn write(instance: &Instance) -> Result<(), Error> {
         identity.names.push(who.clone());
         identity.addresses.push(address);
         issue(&layout, &authority, &identity)?;
-        // By its own address, so that cutting that address cuts this kubelet off and no other.
+        // Each kubelet reaches the API server at the node's own address, so a cut of this address isolates
+        // only this kubelet.
         write_kubeconfig(&layout, instance.name.as_str(), &who, &format!("https://{address}:{}", Instance::API_PORT))?;
     }
     service_account_key(&layout)
@@ -127,7 +128,7 @@ fn service_account_key(layout: &Layout) -> Result<(), Error> {
     write_public(&layout.service_account_public_key(), &key.public_key_pem())
 }
 
-/// JSON is YAML, so the serializer takes care of quoting.
+/// Writes a kubeconfig as JSON, a subset of YAML, so the serializer handles quoting.
 fn write_kubeconfig(layout: &Layout, cluster: &str, who: &str, server: &str) -> Result<(), Error> {
     let context = format!("taffrail-{cluster}");
     let config = json!({
@@ -150,5 +151,5 @@ fn write_public(path: &Path, text: &str) -> Result<(), Error> {
 fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
     write_public(path, text)?;
     let owner_only = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(path, owner_only).map_err(|source| Io::new("protect", path, source).into())
+    fs::set_permissions(path, owner_only).map_err(|source| Io::new("set the mode of", path, source).into())
 }

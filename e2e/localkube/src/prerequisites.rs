@@ -1,4 +1,5 @@
-//! What a machine must have before a cluster is started, so that a lack is one line at the start and not a riddle later.
+//! Checks of the machine before a cluster is started. A missing prerequisite gives a clear error at the start instead
+//! of an obscure failure later.
 
 use crate::{
     command,
@@ -45,13 +46,13 @@ const BUILT_PROGRAMS: [&str; 10] = [
 
 const NETWORK_PLUGINS: [&str; 4] = ["ptp", "host-local", "portmap", "loopback"];
 
-/// Checks all of it and reports everything at once.
+/// Checks all prerequisites and reports every missing prerequisite at once.
 pub(crate) fn check(config: &Config) -> Result<(), Error> {
     let mut missing = Vec::new();
     if rustix::process::geteuid().is_root() {
         missing.extend(missing_files(&config.programs));
     } else {
-        // Files below root's home would seem missing to others; they are looked for once it is root who asks.
+        // Files below root's home are invisible to other users; the next run, as root, checks these files.
         missing.push(Missing::Root);
     }
     missing.extend(missing_programs());
@@ -79,7 +80,7 @@ fn missing_files(programs: &Programs) -> Vec<Missing> {
 
 fn missing_in_kernel() -> Vec<Missing> {
     let mut missing = Vec::new();
-    // A kernel without /proc/filesystems is left to show its lack later.
+    // Without /proc/filesystems the check passes; a missing file system then fails later.
     let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_else(|_| "overlay".to_owned());
     if !filesystems.split_ascii_whitespace().any(|word| word == "overlay") {
         missing.push(Missing::Kernel { feature: "overlay file system", remedy: "try 'modprobe overlay'" });
@@ -92,9 +93,9 @@ fn missing_in_kernel() -> Vec<Missing> {
 
 fn check_state_root(config: &Config) -> Result<(), Error> {
     let path = config.state_root.clone();
-    // Inside, /run and /var/log are covered by fresh ones.
+    // The supervisor mounts empty directories over /run and /var/log.
     if path.starts_with("/run") || path.starts_with("/var/run") || path.starts_with("/var/log") {
-        return Err(Error::NotOnDisk { path, kind: "a directory that is covered inside the cluster" });
+        return Err(Error::NotOnDisk { path, kind: "a directory hidden inside the cluster" });
     }
     if !Layout::new(&path.join(config.name.as_str())).sockets_fit() {
         return Err(Error::PathTooLong(path));

@@ -1,4 +1,4 @@
-//! A process that is told from any other that gets its number later.
+//! Process identity, robust against reuse of the process id.
 
 use crate::{
     error::{Error, Io},
@@ -8,14 +8,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path, time::Duration};
 
-/// A process by number and start time.
+/// A process, identified by process id and start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ProcessId {
     pid: i32,
     started: u64,
 }
 
-/// What `/proc/PID/stat` tells.
+/// Fields of `/proc/PID/stat`.
 struct Stat {
     state: String,
     parent: i32,
@@ -23,7 +23,7 @@ struct Stat {
 }
 
 impl ProcessId {
-    /// The first child of `parent`, if it has one.
+    /// Returns the first child of `parent` found, if any.
     pub(crate) fn child_of(parent: u32) -> Option<Self> {
         let entries = fs::read_dir("/proc").ok()?;
         let mut pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
@@ -38,20 +38,20 @@ impl ProcessId {
         self.pid
     }
 
-    /// Whether it still runs. A process that ended and was not yet collected does not.
+    /// Returns whether the process is running. A zombie counts as ended.
     pub(crate) fn is_alive(self) -> bool {
         stat(self.pid).is_some_and(|stat| stat.started == self.started && stat.state != "Z" && stat.state != "X")
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process and waits for its end.
     pub(crate) async fn kill(self) -> Result<(), Error> {
         if self.is_alive()
             && let Some(pid) = Pid::from_raw(self.pid)
         {
-            // It may have ended since; the wait below tells.
+            // The process may have ended since the check; the wait below decides.
             let _ = kill_process(pid, Signal::KILL);
         }
-        let gone = || async move { if self.is_alive() { Err("still there") } else { Ok(()) } };
+        let gone = || async move { if self.is_alive() { Err("still running") } else { Ok(()) } };
         wait::until("the process to end", Duration::from_secs(20), gone).await.map_err(|_| Error::DoesNotEnd(self.pid))
     }
 
@@ -69,7 +69,8 @@ fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The command's name stands in parentheses and may hold anything, so fields count from the last closing one.
+/// Parses `/proc/PID/stat`. The command name is in parentheses and may contain any character, so fields are counted
+/// from the last closing parenthesis.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     Some(Stat {

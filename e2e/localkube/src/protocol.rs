@@ -1,4 +1,5 @@
-//! What the host asks of the supervisor, and how: one JSON line each way over a socket in the state directory.
+//! Protocol between host and supervisor: a request and a response over a Unix socket in the state directory, each a
+//! single line of JSON.
 
 use crate::{error::Error, names::NodeId};
 use serde::{Deserialize, Serialize};
@@ -8,32 +9,33 @@ use tokio::{
     net::UnixStream,
 };
 
-/// No line is longer: a bound against a stranger on the socket.
+/// Maximum length of a line; bounds the memory used for an invalid client.
 pub(crate) const LINE_BYTES_MAX: u64 = 1 << 20;
 
-/// Importing an image on every node is the longest request.
+/// Time limit of a request. The longest request imports an image on every node.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// One connection that is cut.
+/// A network connection to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cut {
     /// Packets from the pods of one node to the pods of another.
     Pods {
-        /// Where they come from.
+        /// Node of the sending pods.
         from: NodeId,
-        /// Where they do not arrive.
+        /// Node of the receiving pods.
         to: NodeId,
     },
-    /// A node's kubelet and pods from the API server, and the API server from that kubelet.
+    /// Packets between the API server and a node: from the node's kubelet and pods to the API server, and from the API
+    /// server to the kubelet.
     Api {
-        /// The node.
+        /// The isolated node.
         node: NodeId,
     },
 }
 
 impl Cut {
-    /// The nodes it speaks of.
+    /// Returns the nodes named in the cut.
     #[must_use]
     pub fn nodes(self) -> Vec<NodeId> {
         match self {
@@ -52,16 +54,17 @@ impl fmt::Display for Cut {
     }
 }
 
-/// What can be asked.
+/// A request of the host.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Request {
     Status,
-    /// Imports an archive of the `images` directory on every running node, and on the others when they start.
+    /// Imports an archive from the `images` directory on every running node. Stopped nodes import the
+    /// archive when started.
     LoadImage {
         file: String,
     },
-    /// Makes these the only cuts.
+    /// Replaces the set of active cuts.
     SetCuts {
         cuts: BTreeSet<Cut>,
     },
@@ -99,7 +102,7 @@ impl fmt::Display for Request {
     }
 }
 
-/// What is answered.
+/// A response of the supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Response {
@@ -109,21 +112,21 @@ pub(crate) enum Response {
     Failed { reason: String },
 }
 
-/// The state of a cluster as its supervisor sees it.
+/// The state of a cluster, as known to the supervisor.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
-    /// The components beside the nodes.
+    /// Components outside the nodes.
     pub components: Vec<ComponentStatus>,
-    /// The nodes.
+    /// All nodes, in order.
     pub nodes: Vec<NodeStatus>,
-    /// Whether the API server was stopped on request.
+    /// Set while the API server is stopped on request.
     pub api_paused: bool,
-    /// What is cut now.
+    /// The active cuts.
     pub cuts: Vec<CutStatus>,
 }
 
 impl Status {
-    /// What keeps the cluster from being whole, in words.
+    /// Returns descriptions of all deviations from the healthy state.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let all = self.components.iter().chain(self.nodes.iter().flat_map(|node| &node.components));
@@ -138,16 +141,16 @@ impl Status {
     }
 }
 
-/// One component.
+/// The state of a component.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ComponentStatus {
-    /// Its name, and the name of its log file.
+    /// Name of the component and of its log file.
     pub name: String,
-    /// Whether it runs now.
+    /// Set while the component is running.
     pub running: bool,
-    /// How often it ended by itself and was started again.
+    /// Number of restarts after unexpected exits.
     pub restarts: u32,
-    /// How it ended last.
+    /// Description of the last unexpected exit.
     pub last_exit: Option<String>,
 }
 
@@ -157,27 +160,25 @@ impl ComponentStatus {
     }
 }
 
-/// One node.
+/// The state of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Which.
     pub node: NodeId,
-    /// Whether it was stopped on request.
+    /// Set while the node is stopped on request.
     pub stopped: bool,
-    /// Its containerd and kubelet.
+    /// The node's containerd and kubelet.
     pub components: Vec<ComponentStatus>,
 }
 
-/// One cut, and what it has kept from arriving since the cuts last changed.
+/// An active cut, with the number of dropped packets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CutStatus {
-    /// Which.
     pub cut: Cut,
-    /// Packets dropped by it.
+    /// Packets dropped since the last change of the set of cuts.
     pub packets_dropped: u64,
 }
 
-/// Asks, and waits for the answer.
+/// Sends a request and waits for the response.
 pub(crate) async fn ask(socket: &Path, request: &Request) -> Result<Response, Error> {
     let failed = |source| Error::Control { socket: socket.to_owned(), source };
     let timed_out = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer to '{request}'"));
@@ -194,14 +195,14 @@ async fn exchange(socket: &Path, request: &Request) -> io::Result<Response> {
     receive(&mut stream).await
 }
 
-/// Writes one line.
+/// Writes `value` as a line of JSON.
 pub(crate) async fn send<T: Serialize>(stream: &mut UnixStream, value: &T) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     stream.write_all(&line).await
 }
 
-/// Reads one line.
+/// Reads a line of JSON.
 pub(crate) async fn receive<T: for<'a> Deserialize<'a>>(stream: &mut UnixStream) -> io::Result<T> {
     let mut line = String::new();
     BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut line).await?;

@@ -1,4 +1,5 @@
-//! Starts a cluster from the host: check, choose addresses, write files, start the first process, connect it, wait.
+//! Startup of a cluster from the host: checks prerequisites, chooses addresses, writes files, starts the first process,
+//! connects its network and waits for readiness.
 
 use crate::{
     command,
@@ -40,7 +41,8 @@ pub enum Outcome {
 }
 
 impl LocalKube {
-    /// Starts a cluster, or finds it running and healthy. `progress` gets the name of each step before the step begins.
+    /// Starts a cluster unless the cluster is running and healthy. `progress` gets the name of each step before
+    /// the step begins.
     ///
     /// # Errors
     /// When a prerequisite is missing, an address is taken, or a component does not start; the error names the object.
@@ -52,15 +54,16 @@ impl LocalKube {
 async fn run(config: &Config, progress: &Progress<'_>) -> Result<(LocalKube, Outcome), Error> {
     prerequisites::check(config)?;
     let root = &config.state_root;
-    fs::create_dir_all(root).map_err(|source| Io::new("make", root, source))?;
-    // Until the end: another start must see our addresses as taken, and another start of this cluster must find it whole.
+    fs::create_dir_all(root).map_err(|source| Io::new("create", root, source))?;
+    // Held until the end: a concurrent start of another cluster must see these addresses in use, and a concurrent start
+    // of this cluster must find the cluster complete.
     let _held = lock::acquire(root, progress).await?;
     let state = root.join(config.name.as_str());
     if let Some(running) = running(config, &state).await? {
         return Ok((running, Outcome::AlreadyRunning));
     }
     if state.exists() {
-        progress("removing what an earlier start left");
+        progress("removing the remains of an earlier start");
         down::end(&state, &config.name).await?;
     }
     let interface = config.name.interface();
@@ -76,7 +79,7 @@ async fn run(config: &Config, progress: &Progress<'_>) -> Result<(LocalKube, Out
     Ok((cluster, Outcome::Started))
 }
 
-/// The cluster if it is up and was started to the end; an error if it is up and ill.
+/// Returns the cluster if `up` completed and the processes are alive. An unhealthy cluster is an error.
 async fn running(config: &Config, state: &Path) -> Result<Option<LocalKube>, Error> {
     let layout = Layout::new(state);
     let alive = ProcessId::load(&layout.init()).is_some_and(ProcessId::is_alive);
@@ -99,7 +102,7 @@ async fn running(config: &Config, state: &Path) -> Result<Option<LocalKube>, Err
     Err(Error::Unhealthy { name: config.name.clone(), problems: problems.join("; "), logs: layout.logs() })
 }
 
-/// Decides everything and writes every file.
+/// Resolves all choices and writes all files.
 async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
     let network = host_link::choose_network(config.addresses).await?;
     let made_directories: Vec<PathBuf> = directories_to_make().map(Path::to_owned).collect();
@@ -114,10 +117,11 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
     };
     let layout = instance.layout();
     make(layout.state())?;
-    // Keys are in it.
+    // The directory contains private keys.
     let private = fs::Permissions::from_mode(0o711);
-    fs::set_permissions(layout.state(), private).map_err(|source| Io::new("protect", layout.state(), source))?;
-    // First of all files: from now on `down` knows that the directory is ours.
+    fs::set_permissions(layout.state(), private)
+        .map_err(|source| Io::new("set the mode of", layout.state(), source))?;
+    // Written first, because `down` recognises the directory of a cluster by this file.
     instance.save()?;
     for directory in [layout.logs(), layout.pki(), layout.etcd(), layout.images(), layout.plugins()] {
         make(&directory)?;
@@ -125,9 +129,9 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
     for directory in &instance.made_directories {
         make(directory)?;
     }
-    // etcd insists.
+    // etcd requires this mode.
     fs::set_permissions(layout.etcd(), fs::Permissions::from_mode(0o700))
-        .map_err(|source| Io::new("protect", &layout.etcd(), source))?;
+        .map_err(|source| Io::new("set the mode of", &layout.etcd(), source))?;
     pki::write(&instance)?;
     control_plane::write_files(&instance)?;
     objects::write(&instance)?;
@@ -139,10 +143,10 @@ async fn prepare(config: &Config, state: PathBuf) -> Result<Instance, Error> {
 }
 
 fn make(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(|source| Io::new("make", path, source).into())
+    fs::create_dir_all(path).map_err(|source| Io::new("create", path, source).into())
 }
 
-/// Starts the first process, connects it and waits until its supervisor listens.
+/// Starts the first process, connects its network and waits until the supervisor listens.
 async fn start(instance: Instance) -> Result<LocalKube, Error> {
     let layout = instance.layout();
     let mut outer = spawn(&instance)?;
@@ -154,7 +158,7 @@ async fn start(instance: Instance) -> Result<LocalKube, Error> {
             match init {
                 Some(init) => Ok(Some(init)),
                 None if ended => Ok(None),
-                None => Err("no process yet"),
+                None => Err("no process in the namespaces yet"),
             }
         }
     });
@@ -216,10 +220,10 @@ fn ended(layout: &Layout) -> Error {
 
 fn last_line(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it printed nothing").to_owned()
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("the log is empty").to_owned()
 }
 
-/// Creates the first objects and waits until pods can be scheduled and names be resolved.
+/// Creates the initial objects and waits until pods can be scheduled and names can be resolved.
 async fn finish(cluster: &LocalKube) -> Result<(), Error> {
     let instance = cluster.instance();
     let layout = instance.layout();
@@ -230,7 +234,7 @@ async fn finish(cluster: &LocalKube) -> Result<(), Error> {
     let kubectl = &cluster.kubectl();
     let objects = &layout.objects();
     let objects = &fs::read(objects).map_err(|source| Io::new("read", objects, source))?;
-    // The namespace kube-system comes shortly after the API server.
+    // The namespace kube-system appears shortly after the API server is ready.
     let apply = || kubectl.apply(objects.clone());
     let applied = wait::until("the first objects to be accepted", Duration::from_secs(60), apply).await;
     applied.map_err(slow("kube-apiserver", "kube-apiserver"))?;

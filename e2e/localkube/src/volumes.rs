@@ -1,34 +1,35 @@
-//! The persistent volumes of a cluster, from the side of Kubernetes: which there are, and how a used one becomes free again.
+//! The persistent volumes of a cluster as Kubernetes objects.
 
 use crate::{error::Error, instance::Instance, kubectl::Kubectl, names::NodeId};
 use serde_json::{Value, json};
 
 /// The default class: directories on each node.
 pub const STORAGE_CLASS: &str = "local";
-/// Volumes of limited size, for running out of space. A class of its own, so that nobody gets one by accident.
+/// Volumes with an enforced capacity, for tests of full disks. A separate class prevents accidental use.
 pub const LIMITED_STORAGE_CLASS: &str = "local-limited";
 
-/// Tells the volumes that this code made from others.
+/// Label of the volumes created by this crate.
 pub(crate) const VOLUME_LABEL: &str = "localkube.taffrail.dev/volume";
 
-/// The names of the volumes that every node has from the start.
+/// Returns the names of the initial volumes of every node.
 pub(crate) fn initial_names(instance: &Instance) -> impl Iterator<Item = String> + use<> {
     (0..instance.volumes_per_node).map(|number| format!("{number:02}"))
 }
 
-/// The name of a volume's object.
+/// Returns the name of the PersistentVolume object of a volume.
 pub(crate) fn object_name(node: NodeId, volume: &str) -> String {
     format!("local-{node}-{volume}")
 }
 
-/// Which volume of which node an object stands for.
+/// Parses the name of a PersistentVolume into node and volume.
 pub(crate) fn parse_object_name(name: &str) -> Result<(NodeId, &str), Error> {
     let unknown = || Error::UnknownVolume(name.to_owned());
     let (node, volume) = name.strip_prefix("local-").and_then(|rest| rest.split_once('-')).ok_or_else(unknown)?;
     Ok((node.parse().map_err(|_| unknown())?, volume))
 }
 
-/// The volume `volume` of `node` as an object. It says everything that is needed to find its directory again.
+/// Returns the PersistentVolume object of `volume` on `node`. Node and volume can be derived from the name
+/// of the object.
 pub(crate) fn persistent_volume(instance: &Instance, node: NodeId, volume: &str, class: &str, capacity: &str) -> Value {
     let on_node = json!([{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]);
     json!({
@@ -46,14 +47,14 @@ pub(crate) fn persistent_volume(instance: &Instance, node: NodeId, volume: &str,
     })
 }
 
-/// The volumes whose claim was deleted. Their data is still there, and nobody can claim them.
+/// Returns the volumes with a deleted claim. The data still exists, and no claim can bind to these volumes.
 pub(crate) async fn released(kubectl: &Kubectl) -> Result<Vec<Value>, Error> {
     let list = kubectl.json(["get", "persistentvolumes", "--selector", VOLUME_LABEL]).await?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
     Ok(items.into_iter().filter(|item| item["status"]["phase"] == "Released").collect())
 }
 
-/// The same volume, free for a new claim.
+/// Returns a copy of `volume` without its claim.
 pub(crate) fn unclaimed(volume: &Value) -> Value {
     let mut spec = volume["spec"].clone();
     if let Some(fields) = spec.as_object_mut() {

@@ -1,4 +1,4 @@
-//! Waiting for a condition that is observed repeatedly until it holds or a deadline passes.
+//! Repeated observation of a condition until the condition holds or a deadline passes.
 
 use std::{fmt::Display, future::Future, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 /// The pause between two observations.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// The condition did not come true in time.
+/// The condition did not hold within the deadline.
 #[derive(Debug, thiserror::Error)]
 #[error("waited {seconds} s for {what}; last observation: {last_observation}")]
 pub struct TimedOut {
@@ -14,11 +14,12 @@ pub struct TimedOut {
     pub what: String,
     /// The deadline in seconds.
     pub seconds: u64,
-    /// What the last observation found instead of the condition.
+    /// Result of the last observation.
     pub last_observation: String,
 }
 
-/// Calls `observe` until the result is `Ok`. An `Err` means that the condition does not hold yet, and says what was observed.
+/// Calls `observe` until the result is `Ok`. An `Err` means that the condition does not hold yet, and
+/// describes the observation.
 ///
 /// # Errors
 /// When `deadline` has passed without an `Ok`.

@@ -1,11 +1,11 @@
-//! The local Kubernetes itself: it does what other scenarios rely on, its faults really break things, and it leaves nothing.
+//! Tests of the local Kubernetes: its features work, faults take effect and heal, and `down` leaves no trace.
 //!
-//! Needs root and everything that `scripts/deps.sh` and `scripts/k8s-tools.sh` provide.
+//! Needs root and everything provided by `scripts/deps.sh` and `scripts/k8s-tools.sh`.
 
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be, and its time is real"
+    reason = "a test panics at the first failed check and uses the real clock"
 )]
 
 use futures::FutureExt;
@@ -26,10 +26,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// One test at a time: each compares the machine before and after, or loads it.
+/// Serializes the tests: each compares the machine before and after, or uses much of its capacity.
 static MACHINE: Mutex<()> = Mutex::const_new(());
 
-/// A cluster of its own for one test, ended whatever happens.
+/// A cluster for a single test, removed even after a panic.
 struct Scene {
     config: Config,
     _machine: MutexGuard<'static, ()>,
@@ -40,7 +40,7 @@ impl Scene {
         let instance = MACHINE.lock().await;
         let config = Config::new(name.parse().unwrap(), PathBuf::from(env!("CARGO_BIN_EXE_localkube")));
         let scene = Self { config, _machine: instance };
-        // An earlier run may have been killed.
+        // A killed earlier run may have left the cluster running.
         scene.down().await;
         scene
     }
@@ -66,8 +66,8 @@ fn node(number: u8) -> NodeId {
     NodeId::try_from(number).unwrap()
 }
 
-/// Three pods as strict as pods may have to be, one a node, each serving a file from its volume; found by an alias in another
-/// namespace.
+/// Three pods under the restricted Pod Security Standard, one on each node. Each pod serves a file from its volume over
+/// HTTP and is also reachable by an ExternalName Service in another namespace.
 fn web() -> String {
     format!(
         r#"
@@ -122,7 +122,7 @@ spec:
     )
 }
 
-/// The pods of [`web`], in order of their nodes.
+/// Name and address of each pod of [`web`], in the order of the nodes.
 struct Web {
     pods: Vec<(String, String)>,
 }
@@ -156,7 +156,7 @@ impl Web {
         Self { pods: found.into_iter().map(|(_, name, address)| (name, address)).collect() }
     }
 
-    /// The pod on a node.
+    /// Returns the name of the pod on a node.
     fn pod(&self, node: NodeId) -> &str {
         &self.pods[usize::from(node.number()) - 1].0
     }
@@ -169,7 +169,7 @@ impl Web {
         kubectl.exec("strict", self.pod(node), &["sh", "-c", script]).await.map_err(|error| error.to_string())
     }
 
-    /// One request from the pod of one node to the pod of another, which either answers at once or not at all.
+    /// Sends a request from the pod on one node to the pod on another, with a time limit of two seconds.
     async fn reaches(&self, kubectl: &Kubectl, from: NodeId, to: NodeId) -> Result<String, String> {
         self.shell(kubectl, from, &format!("timeout 2 wget -q -O - http://{}:8080/name", self.address(to))).await
     }
@@ -207,7 +207,7 @@ async fn names_resolve_and_services_route(kubectl: &Kubectl, web: &Web) {
             web.shell(kubectl, node(from), "timeout 2 wget -q -O - http://orders.default.svc:8080/name")
         });
         assert!(found.await.unwrap().starts_with("web-"));
-        // Service addresses reach every pod, that of the asking node too.
+        // Service addresses reach every pod, including the pod on the node of the client.
         let script =
             "for i in 1 2 3 4 5 6 7 8; do timeout 2 wget -q -O - http://main-clients:8080/name || exit 1; done";
         web.shell(kubectl, node(from), script).await.unwrap();
@@ -239,7 +239,7 @@ async fn released_volumes_come_back_empty(cluster: &LocalKube) {
     assert!(cluster.recycle_released_volumes().await.unwrap().contains(&volume));
     kubectl.until("the volume to be available", MINUTE, &object, phase("Available")).await.unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "a recycled volume is empty");
-    // A new set of the same name starts from nothing.
+    // A new StatefulSet of the same name starts with an empty volume.
     let web = Web::start(&kubectl).await;
     let lines = web.shell(&kubectl, node(1), "wc -l </data/name").await.unwrap();
     assert_eq!(lines.trim(), "1");
@@ -309,7 +309,7 @@ async fn faults_break_what_they_say_and_heal() {
 async fn a_partition_cuts_new_and_established_connections(cluster: &LocalKube, web: &Web) {
     let kubectl = &cluster.kubectl();
     let (one, other) = (node(1), node(2));
-    // A client whose lines come back from the other node; it lives as long as the pod.
+    // A connection to an echo server on the other node, held open as long as the pod runs.
     let echo = format!("mkfifo /data/in && (nc {} 9000 <>/data/in >/data/out 2>/dev/null &)", web.address(other));
     web.shell(kubectl, one, &echo).await.unwrap();
     let say = async |word: &str| web.shell(kubectl, one, &format!("echo {word} >/data/in")).await.unwrap();
@@ -356,13 +356,13 @@ async fn a_node_cut_from_the_api_is_lost_to_it_and_no_other(cluster: &LocalKube,
     let ask = "timeout 2 nc -w 2 kubernetes.default.svc 443 </dev/null";
     web.shell(kubectl, node(2), ask).await.unwrap();
     cluster.cut([Cut::Api { node: node(1) }]).await.unwrap();
-    // The API server cannot reach this kubelet either, so another pod has to tell.
+    // The API server cannot reach this kubelet either, so the check runs in a pod on another node.
     web.reaches(kubectl, node(2), node(1)).await.unwrap();
     let exec = ["--request-timeout=3s", "--namespace", "strict", "exec", web.pod(node(1)), "--", "true"];
     kubectl.command().args(exec).timeout(Duration::from_secs(5)).output().await.unwrap_err();
     web.shell(kubectl, node(2), ask).await.unwrap();
     cluster.heal().await.unwrap();
-    wait::until("the kubelet to be reached", MINUTE, || web.shell(kubectl, node(1), "true")).await.unwrap();
+    wait::until("the kubelet to be reachable", MINUTE, || web.shell(kubectl, node(1), "true")).await.unwrap();
 }
 
 async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &Web) {
@@ -372,7 +372,7 @@ async fn a_paused_api_server_refuses_and_pods_go_on(cluster: &LocalKube, web: &W
     let refused = tokio::net::TcpStream::connect(api).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     assert_eq!(cluster.status().await.unwrap().problems(), ["the API server is paused"]);
-    tokio::net::TcpStream::connect((web.address(node(1)), 8080)).await.expect("pods go on");
+    tokio::net::TcpStream::connect((web.address(node(1)), 8080)).await.expect("pods stay reachable");
     assert!(matches!(LocalKube::up(&test_config(cluster), &|_| {}).await, Err(Error::Unhealthy { .. })));
     cluster.resume_api().await.unwrap();
     kubectl.run(["get", "nodes"]).await.unwrap();
@@ -392,8 +392,8 @@ async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube
     let directory = cluster.instance().state.join("node2");
     let inside = format!("/proc/{}/mountinfo", cluster.init_pid().unwrap());
     let mounts = fs::read_to_string(inside).unwrap();
-    assert!(!mounts.contains(directory.to_str().unwrap()), "nothing of it is mounted");
-    // Names still resolve: they do not depend on a node.
+    assert!(!mounts.contains(directory.to_str().unwrap()), "a file system of the stopped node is still mounted");
+    // Name resolution does not depend on a node.
     web.shell(kubectl, node(1), "nslookup main-clients.strict.svc.cluster.local").await.unwrap();
     cluster.start_node(stopped).await.unwrap();
     cluster.nodes_ready(&[node(1), node(2), node(3)], Duration::from_secs(120)).await.unwrap();
@@ -406,10 +406,11 @@ async fn a_stopped_node_is_dark_and_comes_back_with_its_disk(cluster: &LocalKube
     kubectl.until("the pod to run again", Duration::from_secs(120), &pod, restarted).await.unwrap();
     let again = Web::ready(kubectl).await;
     let lines = again.shell(kubectl, stopped, "wc -l </data/name").await.unwrap();
-    assert_eq!(lines.trim(), "2", "its volume kept the line of its first start");
+    assert_eq!(lines.trim(), "2", "the volume keeps the line of the first start");
 }
 
-/// What a cluster could leave behind. Other clusters on the same machine are looked past: they come and go as they like.
+/// Possible remains of a cluster. Remains of other clusters are ignored, because other clusters may start and end
+/// at any time.
 #[derive(Debug, PartialEq, Eq)]
 struct Traces {
     interfaces: Vec<String>,
@@ -448,7 +449,7 @@ impl Traces {
     }
 }
 
-/// The cgroups right below the root of each hierarchy.
+/// The cgroups directly below the root of each hierarchy.
 fn top_cgroups(clusters: &[&Config]) -> BTreeSet<PathBuf> {
     let below = |path: &Path| fs::read_dir(path).unwrap().filter_map(|entry| Some(entry.ok()?.path()));
     let root = Path::new("/sys/fs/cgroup");
@@ -481,10 +482,10 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
             assert_ne!(one.instance().network, two.instance().network);
             assert_ne!(Traces::now(&both), before);
 
-            // A cluster that died is not mistaken for one that runs, and starts anew.
+            // A cluster whose first process died is not considered running, and can be started again.
             let init = two.init_pid().unwrap();
             assert!(Command::new("kill").args(["-KILL", &init.to_string()]).status().unwrap().success());
-            wait::until("the cluster to be noticed as dead", MINUTE, || async {
+            wait::until("the dead cluster to be detected", MINUTE, || async {
                 match LocalKube::open(&second.state_root, &second.name) {
                     Err(Error::NotRunning(_)) => Ok(()),
                     other => Err(format!("{other:?}")),
@@ -501,7 +502,7 @@ async fn clusters_live_side_by_side_and_leave_nothing() {
             one.nodes_ready(&[node(1), node(2), node(3)], MINUTE).await.unwrap();
             assert!(first.down().await);
             assert!(!first.down().await, "down is idempotent");
-            wait::until("the instance to be as before", MINUTE, || async {
+            wait::until("the traces to be as before", MINUTE, || async {
                 let now = Traces::now(&both);
                 if now == before { Ok(()) } else { Err(format!("{now:?} instead of {before:?}")) }
             })

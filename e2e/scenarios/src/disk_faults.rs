@@ -1,5 +1,5 @@
-//! Faults of the disks of pods: a disk is emptied, or replaced with a copy of a disk of another cluster, while the process that
-//! uses the disk is stopped; then the process is killed.
+//! Disk faults of pods. While the process using the disk is stopped, the disk is emptied, or replaced with a copy of
+//! another cluster's disk. Then the process is killed.
 
 use crate::{pods::node_process, scenario::Scenario};
 use anyhow::{Context, ensure};
@@ -10,19 +10,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The data directory inside a pod.
+/// The data directory inside a pod, relative to the root directory.
 const DATA: &str = "var/lib/taffrail/data";
 
 fn signal(process: i32, signal: Signal) -> anyhow::Result<()> {
     Ok(kill_process(Pid::from_raw(process).context("no process")?, signal)?)
 }
 
-/// The data directory as the process sees it: `/proc/PID/root` is the root directory of the process.
+/// Returns the path of the data directory on the host: `/proc/PID/root` is the root directory of the process.
 fn data_directory(process: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{process}/root/{DATA}"))
 }
 
-/// A process that is stopped with SIGSTOP. Dropping the value sends SIGCONT.
+/// A process stopped with SIGSTOP. Dropping the value sends SIGCONT.
 struct StoppedProcess(i32);
 
 impl StoppedProcess {
@@ -46,7 +46,7 @@ pub async fn wipe(scenario: &Scenario, pod: &str) -> anyhow::Result<()> {
     replace_data(scenario, pod, None).await
 }
 
-/// Whether the disk of a pod has the retired state and log of the node id `node`.
+/// Returns whether the disk of a pod contains the retired state and log of the node id `node`.
 ///
 /// # Errors
 /// When the pod has no process.

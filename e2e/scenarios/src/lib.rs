@@ -1,13 +1,16 @@
 //! The environment and the tools of the end-to-end scenarios.
 //!
-//! - [`run`](run::run) prepares a Kubernetes with the operator and hands a [`Scenario`](scenario::Scenario) to the test.
-//! - [`test_cluster`] decides which cluster that is: a local one from [`taffrail_localkube`], or the one of `KUBECONFIG`.
-//! - [`manifests`], [`members`], [`pods`] and [`replicas`] apply, wait for and compare what a scenario is about.
-//! - [`workload`] appends and subscribes and checks every answer; [`minority_probe`] checks a node without a majority.
-//! - [`disk_faults`] breaks disks; the other faults are methods of [`LocalKube`](taffrail_localkube::LocalKube).
-//! - [`prometheus`] scrapes the pods as a platform team would.
+//! - [`run`](run::run) prepares a Kubernetes with the operator and passes a [`Scenario`](scenario::Scenario)
+//!   to the test.
+//! - [`test_cluster`] chooses the cluster: a local cluster of [`taffrail_localkube`], or the cluster of `KUBECONFIG`.
+//! - [`manifests`], [`members`], [`pods`] and [`replicas`] apply, await and compare the objects of a scenario.
+//! - [`workload`] appends and subscribes and checks every response; [`minority_probe`] checks a node
+//!   without a majority.
+//! - [`disk_faults`] damages disks; the other faults are methods of [`LocalKube`](taffrail_localkube::LocalKube).
+//! - [`prometheus`] discovers and scrapes the pods with a real Prometheus.
 //!
-//! The scenarios need root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image that `TAFFRAIL_IMAGE_ARCHIVE` names.
+//! The scenarios need root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image archive
+//! named by `TAFFRAIL_IMAGE_ARCHIVE`.
 
 pub mod disk_faults;
 pub mod http;

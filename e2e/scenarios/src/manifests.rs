@@ -1,6 +1,6 @@
-//! YAML of the Cluster and the EventStores that scenarios apply.
+//! YAML of the Cluster and the EventStores of scenarios.
 
-/// YAML of the Cluster `main`.
+/// Returns the YAML of the Cluster `main`.
 #[must_use]
 pub fn cluster(replicas: u32) -> String {
     format!(
@@ -8,8 +8,8 @@ pub fn cluster(replicas: u32) -> String {
     )
 }
 
-/// YAML of an EventStore of the Cluster `main`, as a further document. `extra_spec` continues the fields of the spec, as in
-/// `, deletionPolicy: Delete`.
+/// Returns the YAML of an EventStore of the Cluster `main`, starting with a document separator. `extra_spec` continues
+/// the fields of the spec, as in `, deletionPolicy: Delete`.
 #[must_use]
 pub fn event_store(name: &str, replicas: u32, extra_spec: &str) -> String {
     format!(

@@ -1,4 +1,4 @@
-//! The members of a Cluster as its status shows them, and what must hold of their ids however often they come and go.
+//! The members in the status of a Cluster, and the invariants of node ids across joins and removals.
 
 use crate::{
     http,
@@ -8,19 +8,19 @@ use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
 use taffrail_localkube::wait;
 
-/// One member.
+/// A member of a Cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its node id.
+    /// The node id.
     pub node: u64,
-    /// Its disk id.
+    /// The id of the member's disk.
     pub disk: String,
 }
 
-/// The members of the Cluster by pod. A pod that is not a member yet is absent.
+/// Returns the members of the Cluster by pod. Pods without a membership are absent.
 ///
 /// # Errors
-/// When the API server does not answer.
+/// When the API server does not respond.
 pub async fn members(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, Member>> {
     let cluster = scenario.get("tfc/main").await?;
     let all = cluster["status"]["members"].as_array().cloned().unwrap_or_default();
@@ -32,7 +32,7 @@ pub async fn members(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, Mem
     Ok(all.iter().filter_map(member).collect())
 }
 
-/// Every node id that was observed so far, with the disk that had the id.
+/// All observed node ids, each with its disk id.
 #[derive(Debug, Default)]
 pub struct NodeIdHistory(BTreeMap<u64, String>);
 
@@ -40,7 +40,7 @@ impl NodeIdHistory {
     /// Adds the current members.
     ///
     /// # Errors
-    /// When two disks have the same node id, or a new node id is not greater than every earlier one.
+    /// When two disks have the same node id, or a new node id is not greater than every earlier node id.
     pub fn record(&mut self, members: &BTreeMap<String, Member>) -> anyhow::Result<()> {
         let before = self.0.keys().next_back().copied().unwrap_or(0);
         for (pod, member) in members {
@@ -57,7 +57,7 @@ impl NodeIdHistory {
 /// Waits until the Cluster has exactly `count` members, each on a pod of its own, and is Stable.
 ///
 /// # Errors
-/// When it does not within two minutes.
+/// When the number of members differs for two minutes, or the Cluster is not Stable three minutes later.
 pub async fn wait_for_members(scenario: &Scenario, count: usize) -> anyhow::Result<BTreeMap<String, Member>> {
     wait::until("the members to settle", MINUTE * 2, || async {
         let found = members(scenario).await.map_err(|e| e.to_string())?;
@@ -68,10 +68,10 @@ pub async fn wait_for_members(scenario: &Scenario, count: usize) -> anyhow::Resu
     members(scenario).await
 }
 
-/// The number of groups that the node has a replica of, read from its metrics.
+/// Returns the number of groups with a replica on the pod's node, read from the metrics.
 ///
 /// # Errors
-/// When its metrics cannot be read.
+/// When the metrics cannot be read.
 pub async fn group_count(scenario: &Scenario, pod: &str) -> anyhow::Result<u64> {
     let endpoint = scenario.endpoints().await?.remove(pod).context("no such pod")?;
     let text = http::get(&endpoint.replace(":2113", ":9090/metrics")).await?;

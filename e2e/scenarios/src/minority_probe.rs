@@ -1,4 +1,4 @@
-//! Appends that must not be acknowledged: what a node answers while it is cut off from the majority.
+//! Probe of a node without a majority: sends appends and checks that no append is acknowledged.
 
 use crate::workload;
 use anyhow::ensure;
@@ -11,21 +11,21 @@ use taffrail_client::{Client, Error, Expected};
 use tokio::task::{JoinHandle, JoinSet};
 use uuid::Uuid;
 
-/// How often one is sent.
+/// Interval between two appends.
 const EVERY: Duration = Duration::from_millis(200);
-/// How long each may take.
+/// Time limit of an append.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What was answered.
+/// The collected responses.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// Acknowledged appends, with where.
+    /// Acknowledged appends, with their positions.
     pub acknowledged: Vec<String>,
-    /// Refused, by the name of the reason.
+    /// Number of refused appends by reason.
     pub refused: BTreeMap<String, usize>,
-    /// Refused without a name, in words.
+    /// Refusals without a reason, as debug output of the error.
     pub unnamed: Vec<String>,
-    /// Those whose refusal proves that they are not stored.
+    /// Event ids of appends whose refusal proves that the events are not stored.
     pub absent: Vec<Uuid>,
 }
 
@@ -36,7 +36,7 @@ impl Answers {
             Err(error) => error,
         };
         match workload::name(&error) {
-            // The node is there and must say so itself; these words are made up by the client.
+            // The node is reachable and must name the reason; this message was created by the client.
             _ if is_client_wording(&error) => self.unnamed.push(format!("{error:?}")),
             Ok(name) => *self.refused.entry(name).or_default() += 1,
             Err(words) => self.unnamed.push(words),
@@ -46,19 +46,19 @@ impl Answers {
         }
     }
 
-    /// Whether the node has said that it knows of no leader that it could reach.
+    /// Returns whether any refusal says that no leader is reachable.
     fn knows_no_majority(&self) -> bool {
         self.refused.keys().any(|name| !["OUTCOME_UNKNOWN", "DEADLINE"].contains(&name.as_str()))
     }
 }
 
-/// A status without our error details: the client reports its code in words.
+/// Returns whether the message was created by the client from a bare status code, without the error details of a node.
 fn is_client_wording(error: &Error) -> bool {
     let Error::OutcomeUnknown { message } = error else { return false };
     (0..=16).any(|code| message.starts_with(&format!("{}: ", tonic::Code::from_i32(code))))
 }
 
-/// Appends through one pod again and again.
+/// Sends appends to a single pod at a fixed interval.
 #[derive(Debug)]
 pub struct MinorityProbe {
     answers: Arc<Mutex<Answers>>,
@@ -67,49 +67,53 @@ pub struct MinorityProbe {
 }
 
 impl MinorityProbe {
-    /// Begins.
+    /// Connects to the pod and starts the appends.
     ///
     /// # Errors
-    /// When the pod cannot be reached at all.
+    /// When the pod cannot be reached.
     pub async fn start(endpoint: &str, store: &str) -> anyhow::Result<Self> {
         let client = Client::connect(endpoint).await?.with_store(store)?.with_timeout(TIMEOUT);
         let (answers, stop) = (Arc::new(Mutex::new(Answers::default())), tokio_util::sync::CancellationToken::new());
-        #[expect(clippy::disallowed_methods, reason = "the seam is the node's; `finish` awaits this task")]
+        #[expect(clippy::disallowed_methods, reason = "no part of a simulation; `finish` awaits this task")]
         let task = tokio::spawn(run(client, Arc::clone(&answers), stop.clone()));
         Ok(Self { answers, stop, task })
     }
 
-    /// What was answered so far.
+    /// Returns the responses so far.
     #[must_use]
     pub fn answers(&self) -> Answers {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends, waits for every answer that is due, and holds: none is an acknowledgement, each has a name, and there are some.
+    /// Stops the appends, waits for all pending responses and checks:
+    ///
+    /// - no append was acknowledged,
+    /// - each refusal names a reason,
+    /// - a refusal reports the missing majority.
     ///
     /// # Errors
-    /// When it is not so.
+    /// When a check fails.
     pub async fn finish(self) -> anyhow::Result<Answers> {
         self.stop.cancel();
         self.task.await?;
         let answers = std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
         ensure!(answers.acknowledged.is_empty(), "acknowledged without a majority: {:?}", answers.acknowledged);
-        ensure!(answers.unnamed.is_empty(), "refused without a name: {:?}", answers.unnamed);
+        ensure!(answers.unnamed.is_empty(), "refused without a reason: {:?}", answers.unnamed);
         ensure!(answers.knows_no_majority(), "no refusal says that there is no majority: {:?}", answers.refused);
         Ok(answers)
     }
 
-    /// Whether a refusal has said that there is no majority.
+    /// Returns `Ok` if a refusal reported the missing majority.
     ///
     /// # Errors
-    /// What was answered instead.
+    /// The responses so far, as text.
     pub fn has_refused(&self) -> Result<(), String> {
         let answers = self.answers();
         if answers.knows_no_majority() { Ok(()) } else { Err(format!("{answers:?}")) }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+#[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
 async fn run(client: Client, answers: Arc<Mutex<Answers>>, stop: tokio_util::sync::CancellationToken) {
     let (mut turns, mut running) = (tokio::time::interval(EVERY), JoinSet::new());
     while stop.run_until_cancelled(turns.tick()).await.is_some() {
@@ -119,7 +123,7 @@ async fn run(client: Client, answers: Arc<Mutex<Answers>>, stop: tokio_util::syn
             answers.lock().unwrap_or_else(PoisonError::into_inner).record(id, answer);
         });
     }
-    // Each of them has its timeout.
+    // Every append has a time limit.
     while running.join_next().await.is_some() {}
 }
 

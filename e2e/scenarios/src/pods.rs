@@ -1,4 +1,4 @@
-//! Pods as processes of this machine and as HTTP servers.
+//! Access to pods through their processes on this machine and their HTTP servers.
 
 use crate::{
     http,
@@ -6,10 +6,10 @@ use crate::{
 };
 use taffrail_localkube::{NodeId, wait};
 
-/// Waits until a node answers `/readyz` with 200.
+/// Waits until `/readyz` of a node returns status 200.
 ///
 /// # Errors
-/// When it does not within two minutes.
+/// When the node is not ready within two minutes.
 pub async fn wait_ready(endpoint: &str) -> anyhow::Result<()> {
     let url = endpoint.replace(":2113", ":9090/readyz");
     wait::until(&format!("200 of {url}"), MINUTE * 2, || async { http::get(&url).await.map_err(|e| e.to_string()) })
@@ -17,7 +17,7 @@ pub async fn wait_ready(endpoint: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The local Kubernetes node that a pod runs on.
+/// Returns the local Kubernetes node running the pod.
 ///
 /// # Errors
 /// When the pod does not run on a node of the local Kubernetes.
@@ -27,10 +27,10 @@ pub async fn kubernetes_node(scenario: &Scenario, pod: &str) -> anyhow::Result<N
     NodeId::try_from(number).map_err(|e| anyhow::anyhow!("{e:?}"))
 }
 
-/// The process id of the Taffrail node in a pod, found by the environment variable `POD_NAME`.
+/// Returns the process id of the Taffrail node in a pod, found by the environment variable `POD_NAME`.
 ///
 /// # Errors
-/// When no process of the pod runs.
+/// When no process of the pod is running.
 pub fn node_process(pod: &str) -> anyhow::Result<i32> {
     let wanted = format!("POD_NAME={pod}");
     for entry in std::fs::read_dir("/proc")?.flatten() {

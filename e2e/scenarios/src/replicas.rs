@@ -1,4 +1,4 @@
-//! Replicas of a store, asked through the client of each pod.
+//! Replicas of a store, queried through each pod.
 
 use crate::{
     scenario::{MINUTE, Scenario},
@@ -10,11 +10,11 @@ use taffrail_client::{Client, Expected};
 use taffrail_localkube::wait;
 use taffrail_proto::v1;
 
-/// The state that one replica reports: applied index, digest of the outcomes, number of events.
+/// The reported state of a replica: applied index, digest of the outcomes, number of events.
 type ReplicaState = (u64, String, u64);
 
-/// Checks that the store has the declared number of replicas, all with the same digest at the same index, and that every
-/// event read from each replica is equal in every field.
+/// Checks that the store has the declared number of replicas, all with the same digest at the same index, and that
+/// every event read from each replica is equal in every field.
 ///
 /// # Errors
 /// When the replicas do not agree within a minute, or an event differs.
@@ -46,13 +46,13 @@ async fn wait_for_equal_digests(
         if states.len() == replicas && states.values().all(|state| Some(state) == first.as_ref()) {
             Ok(states)
         } else {
-            Err(format!("{states:?}, {replicas} wanted"))
+            Err(format!("{states:?} instead of {replicas} equal states"))
         }
     });
     Ok(agreed.await?)
 }
 
-/// Compares the events of every replica and returns their number.
+/// Compares the events of all replicas and returns the number of events.
 async fn check_equal_events(
     endpoints: &BTreeMap<String, String>,
     store: &str,
@@ -63,7 +63,7 @@ async fn check_equal_events(
         let client = Client::connect(&endpoints[pod]).await?.with_store(store)?;
         // A stale read returns the events of this replica without asking the leader.
         let events = client.read(workload::everything(v1::Consistency::Stale)).await?.rest().await?;
-        ensure!(u64::try_from(events.len())? == *count, "{pod} has {count} events and answers {}", events.len());
+        ensure!(u64::try_from(events.len())? == *count, "{pod} reports {count} events and returns {}", events.len());
         match &first {
             None => first = Some((pod, events)),
             Some((other, theirs)) => {
@@ -75,7 +75,7 @@ async fn check_equal_events(
     Ok(first.map_or(0, |(_, events)| events.len()))
 }
 
-/// The pod that leads a store.
+/// Returns the name of the pod with the leader of a store.
 ///
 /// # Errors
 /// When no pod knows a leader.
@@ -94,10 +94,10 @@ pub async fn leader(scenario: &Scenario, store: &str) -> anyhow::Result<String> 
     anyhow::bail!("no leader is known")
 }
 
-/// The node id of each pod, as its node itself says.
+/// Returns the node id of each pod, as reported by the node.
 ///
 /// # Errors
-/// When one does not answer.
+/// When a node does not respond.
 pub async fn node_ids(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, u64>> {
     let mut ids = BTreeMap::new();
     for (pod, endpoint) in scenario.endpoints().await? {
@@ -107,21 +107,21 @@ pub async fn node_ids(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, u6
     Ok(ids)
 }
 
-/// Appends an event through one pod and reads it back through the same.
+/// Appends an event through a pod and reads the event back through the same pod.
 ///
 /// # Errors
-/// When either fails, or something else is read.
+/// When the append or the read fails, or the event differs.
 pub async fn append_and_read(endpoint: &str, store: &str) -> anyhow::Result<()> {
     let client = Client::connect(endpoint).await?.with_store(store)?;
     let id = taffrail_client::new_id();
     let stream = format!("through-{id}");
     let appended = client.append(&stream, Expected::NoStream, vec![workload::event(id)]).await?;
     let read = client.read_stream(&stream, 0).await?;
-    let [event] = read.as_slice() else { anyhow::bail!("one event was appended, {} are read", read.len()) };
+    let [event] = read.as_slice() else { anyhow::bail!("one event was appended, {} were read", read.len()) };
     let id = id.to_string();
     ensure!(
         event.id == id && event.data == id.as_bytes() && event.position == appended.first_position,
-        "{id} was appended at {}, read is {event:?}",
+        "{id} was appended at {}, but {event:?} was read",
         appended.first_position
     );
     Ok(())

@@ -1,4 +1,5 @@
-//! Runs one scenario: prepares the Kubernetes and the operator, runs the test, prints diagnostics when it fails, and cleans up.
+//! Execution of a scenario: prepares the Kubernetes and the operator, runs the test, prints diagnostics after a
+//! failure, and cleans up.
 
 use crate::{
     scenario::{OPERATOR_NAMESPACE, Scenario},
@@ -10,12 +11,12 @@ use std::{panic::AssertUnwindSafe, path::PathBuf};
 use taffrail_localkube::{Config, LocalKube, kubectl::Helm};
 use tokio::sync::Mutex;
 
-/// Serializes the scenarios of one test binary: they share the cores of the machine, and some assert durations.
+/// Serializes the scenarios of a test binary: scenarios share the cores of the machine, and some assert durations.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Runs `test` on a new local cluster called `name` and removes the cluster afterwards, also when the test panics.
 ///
-/// With `TAFFRAIL_CLUSTER=existing` the test runs in a namespace of its own on the cluster of the current kubeconfig, which
+/// With `TAFFRAIL_CLUSTER=existing` the test runs in a new namespace on the cluster of the current kubeconfig, which
 /// must be able to pull `TAFFRAIL_IMAGE`.
 ///
 /// # Errors
@@ -43,8 +44,8 @@ pub async fn run(name: &str, test: impl AsyncFnOnce(&Scenario) -> anyhow::Result
     }
 }
 
-/// Runs the test on a cluster that somebody else owns. The namespace is deleted afterwards; the operator stays, because it may
-/// have been installed before.
+/// Runs the test on an existing cluster. The namespace is deleted afterwards; the operator stays, because it may have
+/// been installed before.
 async fn on_existing(name: &str, test: impl AsyncFnOnce(&Scenario) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let cluster = TestCluster::existing();
     let namespace = format!("taffrail-e2e-{name}");
@@ -64,7 +65,7 @@ async fn on_existing(name: &str, test: impl AsyncFnOnce(&Scenario) -> anyhow::Re
     }
 }
 
-/// Runs the test and prints the state of the cluster when it fails.
+/// Runs the test and prints the state of the cluster after a failure.
 async fn run_and_diagnose(
     scenario: Scenario,
     test: impl AsyncFnOnce(&Scenario) -> anyhow::Result<()>,
@@ -76,12 +77,12 @@ async fn run_and_diagnose(
     done
 }
 
-/// Installs the operator of `TAFFRAIL_IMAGE` from the chart and waits until it is ready.
+/// Installs the operator of `TAFFRAIL_IMAGE` from the chart and waits for readiness.
 async fn install_operator(helm: &Helm) -> anyhow::Result<()> {
     let image = setting("TAFFRAIL_IMAGE")?;
     let (repository, tag) = image.rsplit_once(':').context("TAFFRAIL_IMAGE needs a tag")?;
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/taffrail");
-    // Not `--dependency-update`: that leaves an older package of the CRDs as it is.
+    // `--dependency-update` would not replace an older package of the CRDs.
     helm.run(["dependency", "build", chart]).await?;
     let (repository, tag) = (format!("image.repository={repository}"), format!("image.tag={tag}"));
     let args = [
@@ -106,18 +107,18 @@ async fn install_operator(helm: &Helm) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The `localkube` command of this build, which becomes the first process inside the cluster.
+/// Returns the path of the `localkube` program of this build, which becomes the first process inside the cluster.
 ///
-/// Cargo names the path of a binary only to tests of the same crate. The test binary is `target/PROFILE/deps/NAME-HASH`,
-/// and `cargo build` places `localkube` two levels above. The prerequisites of `up` report a missing file with the command
-/// that builds it.
+/// Cargo names the path of a binary only to tests of the same crate. The test binary is
+/// `target/PROFILE/deps/NAME-HASH`, and `cargo build` places `localkube` two levels above. The prerequisites of `up`
+/// report a missing file with the command for building it.
 fn localkube_program() -> anyhow::Result<PathBuf> {
     let test = std::env::current_exe()?;
     let profile = test.ancestors().nth(2).context("the test binary is not in a target directory")?;
     Ok(profile.join("localkube"))
 }
 
-/// The environment variable `name`, which `make e2e` sets.
+/// Returns the environment variable `name`, set by `make e2e`.
 fn setting(name: &str) -> anyhow::Result<String> {
     std::env::var(name).with_context(|| format!("{name} must be set; run `make e2e`"))
 }

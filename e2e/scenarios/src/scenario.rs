@@ -1,4 +1,4 @@
-//! The environment of one scenario: a Kubernetes with the operator and a namespace for the objects of the scenario.
+//! The environment of a scenario: a Kubernetes with the operator and a namespace for the objects of the scenario.
 
 use crate::{
     pods,
@@ -19,7 +19,8 @@ use tokio::{
 pub const MINUTE: Duration = Duration::from_secs(60);
 /// The namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "taffrail-system";
-/// How often [`Scenario::follow_pods`] lists the pods: well below the time that a stopping pod still accepts calls.
+/// Interval between two pod lists of [`Scenario::follow_pods`], well below the time for which a stopping pod
+/// still accepts calls.
 const FOLLOW_EVERY: Duration = Duration::from_millis(500);
 
 /// A Kubernetes with the operator installed, and a namespace for the scenario's objects.
@@ -32,35 +33,35 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// The local Kubernetes, for injecting faults.
+    /// Returns the local Kubernetes, for injecting faults.
     ///
     /// # Errors
     /// When the cluster is not a local Kubernetes.
     pub fn local_kube(&self) -> Result<&LocalKube, FaultsUnavailable> {
-        self.cluster.faults("breaks the machine")
+        self.cluster.faults("injects faults")
     }
 
-    /// Runs a command in a pod of the scenario.
+    /// Runs a command in a pod of the scenario and returns its output.
     ///
     /// # Errors
-    /// When it fails.
+    /// When the command fails.
     pub async fn exec(&self, pod: &str, command: &[&str]) -> anyhow::Result<String> {
         Ok(self.kubectl.exec(&self.namespace, pod, command).await?)
     }
 
-    /// Applies YAML.
+    /// Applies the objects in `yaml`.
     ///
     /// # Errors
-    /// When the API server refuses it.
+    /// When the API server refuses an object.
     pub async fn apply(&self, yaml: String) -> anyhow::Result<()> {
         self.kubectl.apply(yaml).await?;
         Ok(())
     }
 
-    /// Waits until all of `objects` are Stable and returns how long that took.
+    /// Waits until all of `objects` are Stable and returns the duration of the wait.
     ///
     /// # Errors
-    /// When they are not within `deadline`.
+    /// When an object is not Stable within `deadline`.
     pub async fn wait_stable(&self, objects: &[&str], deadline: Duration) -> anyhow::Result<Duration> {
         let start = Instant::now();
         let timeout = format!("--timeout={}s", deadline.as_secs());
@@ -71,22 +72,22 @@ impl Scenario {
         Ok(start.elapsed())
     }
 
-    /// Pods of the Cluster that have an address, with their client endpoints.
+    /// Returns the client endpoint of each pod of the Cluster. Pods without an address are left out.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// When the API server does not respond.
     pub async fn endpoints(&self) -> anyhow::Result<BTreeMap<String, String>> {
         endpoints(&self.kubectl, |_| true).await
     }
 
-    /// Keeps the endpoints of `target` equal to the pods that are not being deleted, as a Service does for its clients, until
-    /// the returned value is dropped.
+    /// Updates the endpoints of `target` continuously to the pods without a deletion timestamp, as a Service does for
+    /// its clients. Dropping the returned value ends the updates.
     #[must_use]
     pub fn follow_pods(&self, target: &Target) -> PodFollower {
         let (kubectl, target) = (self.kubectl.clone(), target.clone());
         #[expect(
             clippy::disallowed_methods,
-            reason = "the seam is the node's; `PodFollower` owns this task and ends it"
+            reason = "no part of a simulation; `PodFollower` owns this task and ends it"
         )]
         let task = tokio::spawn(async move {
             let mut turns = tokio::time::interval(FOLLOW_EVERY);
@@ -102,18 +103,18 @@ impl Scenario {
         PodFollower(task)
     }
 
-    /// A workload's target: this store through the pods of now.
+    /// Returns a workload target for `store` with the current pods.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// When the API server does not respond.
     pub async fn target(&self, store: &str) -> anyhow::Result<Target> {
         Ok(Target::new(store, self.endpoints().await?))
     }
 
-    /// One object, as in `tfc/main`.
+    /// Returns an object by kind and name, such as `tfc/main`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the object does not exist.
     pub async fn get(&self, what: &str) -> anyhow::Result<Value> {
         Ok(self.kubectl.json(["get", what]).await?)
     }
@@ -154,10 +155,10 @@ impl Scenario {
         Ok(())
     }
 
-    /// The number of EventStore objects.
+    /// Returns the number of EventStore objects.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// When the API server does not respond.
     pub async fn store_count(&self) -> anyhow::Result<usize> {
         let found = self.kubectl.json(["get", "evs"]).await?;
         Ok(found["items"].as_array().map_or(0, Vec::len))
@@ -171,7 +172,8 @@ impl Scenario {
         self.kill_all(&[pod]).await
     }
 
-    /// Kills the node processes of several pods at the same moment: every process gets the signal before the first wait.
+    /// Kills the node processes of several pods at the same moment: every process gets the signal before
+    /// the first wait.
     ///
     /// # Errors
     /// When a pod has no node process, or a process stays.
@@ -184,32 +186,32 @@ impl Scenario {
         for process in processes {
             let entry = format!("/proc/{process}");
             wait::until("the killed process to be gone", Duration::from_secs(10), || async {
-                if Path::new(&entry).exists() { Err(format!("process {process} is still there")) } else { Ok(()) }
+                if Path::new(&entry).exists() { Err(format!("process {process} still exists")) } else { Ok(()) }
             })
             .await?;
         }
         Ok(())
     }
 
-    /// `helm test` of the operator's release.
+    /// Runs `helm test` for the release of the operator.
     ///
     /// # Errors
-    /// When it fails.
+    /// When the test fails. The error contains the log of the test pod.
     pub async fn helm_test(&self) -> anyhow::Result<()> {
         let Err(failed) =
             self.cluster.helm().run(["test", "taffrail", "-n", OPERATOR_NAMESPACE, "--timeout", "4m"]).await
         else {
             return Ok(());
         };
-        // helm says only that the pod failed
+        // helm reports only the failure of the pod.
         let log = self.kubectl.run(["-n", OPERATOR_NAMESPACE, "logs", "taffrail-operator-test"]).await;
         Err(failed).with_context(|| log.unwrap_or_else(|e| e.to_string()))
     }
 
-    /// Runs as many operators as said, and waits until there are exactly so many pods, stopping ones included.
+    /// Scales the operator and waits until the number of its pods, including stopping pods, equals `replicas`.
     ///
     /// # Errors
-    /// When there are not within a minute.
+    /// When the number differs for a minute.
     pub async fn scale_operator(&self, replicas: usize) -> anyhow::Result<()> {
         let wanted = format!("--replicas={replicas}");
         self.kubectl.run(["-n", OPERATOR_NAMESPACE, "scale", "deploy/taffrail-operator", &wanted]).await?;

@@ -1,4 +1,4 @@
-//! The cluster that a scenario runs on: one of ours, whose machine we can break, or any other.
+//! The cluster of a scenario: a local Kubernetes, which supports faults, or any existing cluster.
 
 use std::path::PathBuf;
 use taffrail_localkube::{
@@ -6,38 +6,38 @@ use taffrail_localkube::{
     kubectl::{Helm, Kubectl},
 };
 
-/// What a cluster of somebody else does not let us do.
+/// A scenario requires faults, and the cluster does not support faults.
 #[derive(Debug, thiserror::Error)]
-#[error("this scenario {needs}, which only works on the local Kubernetes (unset TAFFRAIL_CLUSTER to use it)")]
+#[error("this scenario {needs}, which only works on the local Kubernetes (unset TAFFRAIL_CLUSTER)")]
 pub struct FaultsUnavailable {
     needs: &'static str,
 }
 
-/// A cluster to test on.
+/// A cluster for running a scenario.
 #[derive(Debug)]
 pub enum TestCluster {
-    /// Ours, with its machine.
+    /// A local Kubernetes on this machine.
     Local(LocalKube),
-    /// The one that `KUBECONFIG` or the usual kubeconfig names.
+    /// The cluster of `KUBECONFIG` or of the default kubeconfig.
     Existing(Kubectl, Helm),
 }
 
-/// Whether the environment asks for a cluster of somebody else.
+/// Returns whether `TAFFRAIL_CLUSTER` selects an existing cluster.
 #[must_use]
 pub fn is_existing() -> bool {
     std::env::var_os("TAFFRAIL_CLUSTER").is_some_and(|value| value == "existing")
 }
 
 impl TestCluster {
-    /// The cluster of the current kube context.
+    /// Returns the cluster of the current kube context.
     #[must_use]
     pub fn existing() -> Self {
         let program = |name: &str| PathBuf::from(name);
         Self::Existing(Kubectl::new(program("kubectl"), None), Helm::new(program("helm"), None))
     }
 
-    /// The cluster that the environment asks for: with `TAFFRAIL_CLUSTER=existing` the current kube context, else the local
-    /// Kubernetes of `config`, started if it is not up.
+    /// Returns the cluster selected by the environment: with `TAFFRAIL_CLUSTER=existing` the current kube context, else
+    /// the local Kubernetes of `config`, started if it is not up.
     ///
     /// # Errors
     /// When the local Kubernetes cannot be started.
@@ -49,7 +49,7 @@ impl TestCluster {
         Ok(Self::Local(local))
     }
 
-    /// `kubectl` for it.
+    /// Returns a `kubectl` client for the cluster.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
         match self {
@@ -58,7 +58,7 @@ impl TestCluster {
         }
     }
 
-    /// `helm` for it.
+    /// Returns a `helm` client for the cluster.
     #[must_use]
     pub fn helm(&self) -> Helm {
         match self {
@@ -67,10 +67,10 @@ impl TestCluster {
         }
     }
 
-    /// The machine, to break it. `needs` says for what, as in "stops a node".
+    /// Returns the local Kubernetes for injecting faults. `needs` describes the use, as in "stops a node".
     ///
     /// # Errors
-    /// When the cluster is not ours.
+    /// When the cluster is not a local Kubernetes.
     pub fn faults(&self, needs: &'static str) -> Result<&LocalKube, FaultsUnavailable> {
         match self {
             Self::Local(local) => Ok(local),

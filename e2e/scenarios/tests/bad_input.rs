@@ -1,12 +1,8 @@
-//! What a person gets wrong: the API server refuses what breaks a rule and says which; what only the cluster can refuse
-//! shows as a condition that names the object and what to do, nothing is half done meanwhile, and once it is put right
-//! all goes on by itself.
+//! Invalid input of a user. The API server refuses an object that breaks a rule and names the rule. Problems visible
+//! only in the cluster become a condition with the object and the remedy; until the problem is corrected, nothing is
+//! created in part, and afterwards the operator continues without further action.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
 #[path = "bad_input/classes.rs"]
 mod classes;
@@ -30,14 +26,14 @@ use taffrail_scenarios::{
 };
 use tokio::time::Instant;
 
-/// Runs of `kubectl` at once: each takes a moment, and most of it is not the API server's.
+/// Concurrent `kubectl` processes; most of their time is not spent in the API server.
 const AT_ONCE: usize = 4;
-/// An image that no registry has; names under `.invalid` never resolve.
+/// An image without a registry; names under `.invalid` never resolve.
 const NO_IMAGE: &str = "registry.invalid/taffrail:none";
 const NO_CLASS: &str = "taffrail-e2e-absent";
 
-/// What `kubectl` answered: whether the object was accepted, and its words. One object at a time, since in a list `kubectl`
-/// itself looks for what does not belong there.
+/// Applies an object and returns whether the API server accepted it, with the output of `kubectl`. Objects are applied
+/// one at a time, because `kubectl` itself checks lists for unknown fields.
 async fn answer(kubectl: &Kubectl, args: &[&str], object: &Value) -> anyhow::Result<(bool, String)> {
     let run = kubectl.command().args(["apply", "--filename=-"]).args(args).stdin(object.to_string());
     let output = run.raw().await?;
@@ -60,8 +56,8 @@ async fn accepted(kubectl: &Kubectl, args: &[&str], object: &Value) -> anyhow::R
 
 const DRY: [&str; 1] = ["--dry-run=server"];
 
-/// Every row of the table. Rows with an older object have it really there, called after the row, and paused so that it
-/// starts nothing.
+/// Checks every row of the table. For a row with an older object, the older object is created under a name with the
+/// number of the row; Clusters are paused, so no pods start.
 async fn rules(kubectl: &Kubectl) -> anyhow::Result<()> {
     let table = table();
     let rows = table.cases.iter().enumerate().map(|(number, case)| {
@@ -79,7 +75,8 @@ async fn rules(kubectl: &Kubectl) -> anyhow::Result<()> {
                 }
                 object
             };
-            // The older object is the base with its patch, and so are both updates: what they leave out is taken away.
+            // Each update is also the base with a patch, so the update removes the fields of the older object that the
+            // patch leaves out.
             accepted(kubectl, &[], &of_row(old)).await?;
             accepted(kubectl, &DRY, &of_row(&case.accepts)).await?;
             refused(kubectl, &DRY, &of_row(&case.refuses), &[&case.rule]).await
@@ -91,7 +88,7 @@ async fn rules(kubectl: &Kubectl) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the schema refuses: fields that do not exist, wrong types, values out of bounds, names.
+/// Checks objects refused by the schema: unknown fields, wrong types, values out of bounds, invalid names.
 async fn shapes(kubectl: &Kubectl) -> anyhow::Result<()> {
     let base = table().base;
     let long = "a234567890-234567890-234567890-2345678901";
@@ -130,7 +127,7 @@ async fn shapes(kubectl: &Kubectl) -> anyhow::Result<()> {
     });
     stream::iter(all).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
 
-    // The other way of applying: fields that do not exist are found by another part of the API server.
+    // Server-side apply finds unknown fields in another part of the API server.
     let server_side = ["--server-side", "--validate=strict", "--dry-run=server"];
     for (kind, field) in [("Cluster", ".spec.replica"), ("EventStore", ".spec.servise")] {
         let name = field.trim_start_matches(".spec.");
@@ -144,12 +141,13 @@ async fn shapes(kubectl: &Kubectl) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The objects of the table go. A pause holds a deletion, and lifting it first would start pods.
+/// Deletes the objects of the table. A paused Cluster cannot be deleted, and resuming before the deletion
+/// would start pods.
 async fn remove_rows(kubectl: &Kubectl) -> anyhow::Result<()> {
     let all = ["eventstores.taffrail.io,clusters.taffrail.io", "--all"];
     kubectl.run([&["delete", "--wait=false"], all.as_slice()].concat()).await?;
     for name in kubectl.run(["get", "tfc", "-o", "name"]).await?.split_whitespace() {
-        // It may be gone by now.
+        // The Cluster may be deleted already.
         let patch = ["patch", name, "--type=merge", "-p", "{\"spec\":{\"paused\":false}}"];
         let _ = kubectl.command().args(patch).raw().await?;
     }
@@ -157,7 +155,7 @@ async fn remove_rows(kubectl: &Kubectl) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until a condition that is not as it should be has this reason and these words in its message.
+/// Waits until `Stable` is False with this reason, and a condition with this reason has these words in its message.
 async fn says(s: &Scenario, object: &str, reason: &str, words: &[&str]) -> anyhow::Result<Duration> {
     let start = Instant::now();
     wait::until(&format!("{object} to say {reason} and {words:?}"), MINUTE, || async {
@@ -174,25 +172,25 @@ async fn says(s: &Scenario, object: &str, reason: &str, words: &[&str]) -> anyho
     Ok(start.elapsed())
 }
 
-/// A Cluster with these further fields in its spec.
+/// Returns a Cluster with additional fields in its spec.
 fn blocked(name: &str, replicas: u32, more: &Value) -> Value {
     let base = json!({"apiVersion": "taffrail.io/v1alpha1", "kind": "Cluster", "metadata": {"name": name},
         "spec": {"replicas": replicas, "storage": {"size": "1Gi"}}});
     merged(base, &json!({"spec": more}))
 }
 
-/// Nothing was begun: no identity is recorded, and no cluster id is shown.
+/// Checks that nothing was started for a Cluster: no identity is recorded, and the status has no cluster id.
 async fn nothing_half_done(s: &Scenario, name: &str) -> anyhow::Result<()> {
     let identity = format!("configmap/{name}-identity");
     let found = s.kubectl.run(["get", &identity, "--ignore-not-found", "-o", "name"]).await?;
-    ensure!(found.trim().is_empty(), "{name} was begun: {found}");
+    ensure!(found.trim().is_empty(), "{name} was started: {found}");
     let found = s.get(&format!("tfc/{name}")).await?;
     ensure!(found["status"]["clusterId"].is_null(), "{name} has an id: {}", found["status"]);
     ensure!(condition_is_true(&found, "Ready").is_err(), "{name} is Ready: {}", found["status"]);
     Ok(())
 }
 
-/// Clusters whose pods cannot run, each for another reason.
+/// Checks Clusters whose pods cannot run, each for another reason.
 async fn pods_that_cannot_run(s: &Scenario) -> anyhow::Result<()> {
     let nowhere = json!({"podTemplate": {"nodeSelector": {"taffrail.io/nowhere": "true"}}});
     let all = [
@@ -215,7 +213,7 @@ async fn pods_that_cannot_run(s: &Scenario) -> anyhow::Result<()> {
     let place = s.wait_stable(&["tfc/nowhere"], MINUTE * 2).await?;
     s.patch("tfc/noimage", &json!({"spec": {"image": null}})).await?;
     let image = s.wait_stable(&["tfc/noimage"], MINUTE * 2).await?;
-    println!("j: put right: scheduled and Stable within {place:?}, pulled and Stable within {image:?}");
+    println!("j: corrected: scheduled and Stable within {place:?}, pulled and Stable within {image:?}");
     classes::a_class_appears(s).await?;
     classes::no_default(s).await
 }

@@ -1,13 +1,9 @@
-//! The main job on a real Kubernetes: the operator from its chart, Clusters and EventStores from YAML, writers and
-//! subscribers whose every answer is checked, and faults that are shown to have happened.
+//! The main scenarios on a real Kubernetes: the operator from its chart, Clusters and EventStores from YAML, writers
+//! and subscribers with checked responses, and verified faults.
 //!
-//! Needs root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image that `TAFFRAIL_IMAGE_ARCHIVE` names.
+//! Needs root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image archive named by `TAFFRAIL_IMAGE_ARCHIVE`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
 use anyhow::{Context, ensure};
 use std::{collections::BTreeMap, time::Duration};
@@ -24,7 +20,7 @@ use taffrail_scenarios::{
 };
 use tokio::time::Instant;
 
-/// How long the address of a Service may lead nowhere after its pods became Ready.
+/// Time limit for a Service to route to its pods after the pods became Ready.
 const ROUTED: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,10 +40,10 @@ async fn from_helm_install_to_a_stable_store_and_then_quiet() {
         ensure!(nodes.len() == 3, "three pods on {nodes:?}");
         s.exec("main-0", &["taffrail", "append", "o-1", "--store", "orders", "--type", "T", "--data", "1"]).await?;
         let by_name = format!("http://orders.{}.svc:2113", s.namespace);
-        // A new Service is known to every machine only a moment after its pods are Ready; until then it refuses.
+        // kube-proxy programs a new Service shortly after its pods are Ready; until then connections are refused.
         let read = ["taffrail", "read", "o-1", "--endpoint", &by_name];
-        let read = wait::until("the store's Service to lead to it", ROUTED, || s.exec("main-2", &read)).await?;
-        ensure!(read.lines().count() == 1, "by the store's own name: {read}");
+        let read = wait::until("the store's Service to route to its pods", ROUTED, || s.exec("main-2", &read)).await?;
+        ensure!(read.lines().count() == 1, "read through the store's Service: {read}");
         stores_are_stable_within_two_seconds(s).await?;
 
         let start = Instant::now();
@@ -64,7 +60,7 @@ async fn stores_are_stable_within_two_seconds(s: &Scenario) -> anyhow::Result<()
     let mut times = Vec::new();
     for n in 0..10 {
         let name = format!("s{n}");
-        // from before the object is sent
+        // Includes the time for sending the object.
         let start = Instant::now();
         s.apply(event_store(&name, 3, "")).await?;
         s.wait_stable(&[&format!("evs/{name}")], MINUTE).await?;
@@ -78,7 +74,7 @@ async fn stores_are_stable_within_two_seconds(s: &Scenario) -> anyhow::Result<()
 
 /// k: from a minute after Stable, the operator and the nodes write nothing to the API server, and no leader is elected.
 ///
-/// `began` is a time before the first object of the scenario: the writes since then show that writes are counted.
+/// `began` is a time before the first object of the scenario: the writes since then prove that writes are counted.
 async fn a_minute_without_writes_and_elections(s: &Scenario, began: jiff::Timestamp) -> anyhow::Result<()> {
     tokio::time::sleep(MINUTE + Duration::from_secs(5)).await;
     let before = terms(s).await?;
@@ -92,8 +88,8 @@ async fn a_minute_without_writes_and_elections(s: &Scenario, began: jiff::Timest
                 audit::by_user(writes).iter().filter(|(user, _)| user.contains("taffrail")).map(|(_, n)| *n).sum()
             };
             let (before, after): (usize, usize) = (ours(&busy), ours(&quiet));
-            println!("k: {before} writes of ours were counted before the quiet minute, {after} in it");
-            ensure!(before > 0, "writes of ours are not counted at all: {:?}", audit::by_user(&busy));
+            println!("k: {before} writes by operator and nodes before the quiet minute, {after} during the minute");
+            ensure!(before > 0, "writes by operator and nodes are not counted: {:?}", audit::by_user(&busy));
             ensure!(after == 0, "the operator or a node wrote in a quiet minute: {quiet:?}");
         }
         Err(other) => println!("k: writes are not counted: {other}"),
@@ -154,11 +150,11 @@ async fn kills(s: &Scenario) -> anyhow::Result<()> {
     s.kill(&victim).await?;
     load.wait_for_progress().await?;
     let gap = load.progress().longest_gap();
-    println!("c: {victim} led and was killed: writes stood still for {gap:?}");
-    ensure!(gap < Duration::from_secs(5), "writes stood still for {gap:?}");
+    println!("c: {victim} led and was killed: no write was acknowledged for {gap:?}");
+    ensure!(gap < Duration::from_secs(5), "no write was acknowledged for {gap:?}");
     let endpoints = s.endpoints().await?;
     wait_ready(endpoints.get(&victim).context("the killed pod has no address")?).await?;
-    // all at once
+    // Kills all nodes at the same moment.
     let pods: Vec<&str> = endpoints.keys().map(String::as_str).collect();
     s.kill_all(&pods).await?;
     for endpoint in endpoints.values() {
@@ -168,7 +164,7 @@ async fn kills(s: &Scenario) -> anyhow::Result<()> {
     load.wait_for_progress().await?;
     let after = node_ids(s).await?;
     ensure!(after.len() == 3 && after == before, "node ids are {after:?} after the kills, were {before:?}");
-    println!("c: all were killed at once and are the same nodes {after:?}");
+    println!("c: all nodes were killed at once and kept their ids {after:?}");
     println!("c: {:?}", load.finish(MINUTE * 2).await?);
     check_replicas_agree(s, "killed").await?;
     Ok(())
@@ -188,12 +184,12 @@ async fn partition(s: &Scenario) -> anyhow::Result<()> {
     let gap = load.progress().longest_gap();
     let dropped: u64 = s.local_kube()?.status().await?.cuts.iter().map(|c| c.packets_dropped).sum();
     ensure!(dropped > 0, "the partition dropped nothing");
-    ensure!(gap < Duration::from_secs(5), "the majority stood still for {gap:?}");
-    // Their answers are all there before the cut ends: afterwards an append may well be acknowledged.
+    ensure!(gap < Duration::from_secs(5), "the majority acknowledged no write for {gap:?}");
+    // All responses arrive before the cut ends, because afterwards an append may be acknowledged.
     let answers = probe.finish().await?;
     s.local_kube()?.heal().await?;
     println!("g: the minority acknowledged nothing and refused {:?}", answers.refused);
-    println!("g: {lonely} led and was cut off ({dropped} packets): writes stood still for {gap:?}");
+    println!("g: {lonely} led and was cut off ({dropped} packets): no write was acknowledged for {gap:?}");
     println!("g: {:?}", load.finish(MINUTE * 2).await?);
     let stored = workload::read_all(&target, Instant::now() + MINUTE).await?;
     for id in &answers.absent {
@@ -215,7 +211,7 @@ async fn api_outage(s: &Scenario) -> anyhow::Result<()> {
     let until = Instant::now() + MINUTE;
     ensure!(s.get("tfc/main").await.is_err(), "the API server still answers");
     let _calm = load.progress().longest_gap();
-    // the leader: the others must go on without it, and all without being told who is where
+    // Kills the leader: the other nodes must elect a new leader, and no node can look up addresses in the API server.
     s.kill(&killed).await?;
     let start = Instant::now();
     let back = endpoints.get(&killed).context("the killed pod has no address")?;
@@ -231,8 +227,8 @@ async fn api_outage(s: &Scenario) -> anyhow::Result<()> {
     }
     ensure!(s.get("tfc/main").await.is_err(), "the API server answers again");
     let gap = load.progress().longest_gap();
-    println!("f: an append and a read through each pod {rounds} times; writes stood still for {gap:?}");
-    ensure!(rounds > 0 && gap < Duration::from_secs(5), "writes stood still for {gap:?}");
+    println!("f: {rounds} rounds of an append and a read through each pod; no write was acknowledged for {gap:?}");
+    ensure!(rounds > 0 && gap < Duration::from_secs(5), "no write was acknowledged for {gap:?}");
     s.local_kube()?.resume_api().await?;
     s.scale_operator(1).await?;
     s.wait_stable(&["tfc/main", "evs/outage"], MINUTE * 3).await?;
@@ -272,10 +268,10 @@ async fn a_cluster_scales_up_and_down_under_load_and_fifty_stores_come_and_go() 
         load.wait_for_progress().await?;
         let gap = load.progress().longest_gap();
         println!("d: 3 to 5 to 3: longest write gap {gap:?}; members {last:?}");
-        ensure!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
+        ensure!(gap < Duration::from_secs(3), "no write was acknowledged for {gap:?}");
         let verdict = load.finish(MINUTE * 2).await?;
         println!("d: {verdict:?}");
-        ensure!(verdict.subscribers == 5 && verdict.moved >= 2, "the subscribers of pods that left did not go on");
+        ensure!(verdict.subscribers == 5 && verdict.moved >= 2, "the subscribers of removed pods did not continue");
         check_replicas_agree(s, "orders").await?;
         a_scale_down_below_a_store_is_held(s).await?;
         fifty_stores_come_and_go(s).await
@@ -284,11 +280,11 @@ async fn a_cluster_scales_up_and_down_under_load_and_fifty_stores_come_and_go() 
     .unwrap();
 }
 
-/// Three to one does not fit while `orders` wants three replicas.
+/// Scaling from three to one is blocked while `orders` requires three replicas.
 async fn a_scale_down_below_a_store_is_held(s: &Scenario) -> anyhow::Result<()> {
     s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
     s.wait_for_conditions("tfc/main", &["ScaleDownBlocked", "orders"], MINUTE).await?;
-    ensure!(s.endpoints().await?.len() == 3, "a pod left though a store needs it");
+    ensure!(s.endpoints().await?.len() == 3, "a pod was removed although a store needs it");
     s.kubectl.run(["scale", "tfc/main", "--replicas=3"]).await?;
     s.wait_stable(&["tfc/main", "evs/orders"], MINUTE * 2).await?;
     Ok(())

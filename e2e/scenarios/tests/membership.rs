@@ -1,10 +1,7 @@
-//! Pods and disks that come and go: by scaling, by loss, by mistake. Nothing acknowledged is lost and no id is used twice.
+//! Changes of pods and disks by scaling, loss and misconfiguration. No acknowledged event is lost and no node
+//! id is reused.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -45,16 +42,16 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         let _following = s.follow_pods(&target);
         let _calm = load.progress().longest_gap();
 
-        // three to one is held by the store, and goes on by itself once it wants one replica
+        // Three to one: the store blocks the removal of pods, until it needs only one replica.
         s.kubectl.run(["scale", "tfc/main", "--replicas=1"]).await?;
         s.wait_for_conditions("tfc/main", &["ScaleDownBlocked", "orders"], MINUTE * 2).await?;
-        ensure!(s.endpoints().await?.len() == 3, "a pod left though a store needs it");
+        ensure!(s.endpoints().await?.len() == 3, "a pod was removed although a store needs it");
         set_replicas(s, "evs/orders", 1).await?;
         s.wait_for_pod_count(1).await?;
         ids.record(&wait_for_members(s, 1).await?)?;
         load.wait_for_progress().await?;
 
-        // one to three: the volumes come back, and their disks are new nodes
+        // One to three: the volumes are reused, and their disks join as new nodes.
         s.kubectl.run(["scale", "tfc/main", "--replicas=3"]).await?;
         s.wait_for_pod_count(3).await?;
         let third = wait_for_members(s, 3).await?;
@@ -62,7 +59,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         for pod in ["main-1", "main-2"] {
             let (was, is) = (first[pod].node, third[pod].node);
             ensure!(is != was, "{pod} came back as node {was}");
-            ensure!(disk_faults::has_retired_data(pod, was)?, "the volume of {pod} keeps nothing of node {was}");
+            ensure!(disk_faults::has_retired_data(pod, was)?, "the volume of {pod} has no retired data of node {was}");
             println!("d: the volume of {pod} came back as node {is} and keeps retired/{was}");
         }
         set_replicas(s, "evs/orders", 3).await?;
@@ -70,9 +67,9 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         load.wait_for_progress().await?;
         let gap = load.progress().longest_gap();
         println!("d: 3 to 1 to 3: longest write gap {gap:?}; members {third:?}");
-        ensure!(gap < Duration::from_secs(3), "writes stood still for {gap:?}");
+        ensure!(gap < Duration::from_secs(3), "no write was acknowledged for {gap:?}");
 
-        // an emptied volume under an old pod name
+        // An emptied volume under an existing pod name.
         disk_faults::wipe(s, "main-1").await?;
         replaced(s, "main-1", third["main-1"].node).await?;
         let fourth = wait_for_members(s, 3).await?;
@@ -81,7 +78,7 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
         load.wait_for_progress().await?;
         println!("d: main-1 lost its disk: was node {}, is node {}", third["main-1"].node, fourth["main-1"].node);
 
-        // a volume of another cluster
+        // A volume of another cluster.
         let other = cluster(1).replace("main", "other");
         s.apply(other).await?;
         s.wait_stable(&["tfc/other"], MINUTE).await?;
@@ -106,9 +103,9 @@ async fn three_to_one_to_three_and_every_kind_of_lost_disk() {
     .unwrap();
 }
 
-/// Waits until a pod is another node than it was.
+/// Waits until the pod has a node id other than `was`.
 async fn replaced(s: &Scenario, pod: &str, was: u64) -> anyhow::Result<()> {
-    wait::until(&format!("{pod} to be another node than {was}"), MINUTE * 3, || async {
+    wait::until(&format!("{pod} to have a node id other than {was}"), MINUTE * 3, || async {
         let now = members(s).await.map_err(|e| e.to_string())?;
         match now.get(pod) {
             Some(m) if m.node != was => Ok(()),
@@ -140,7 +137,7 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
         for (pod, some) in endpoints.keys().zip(names.chunks(10)) {
             killed_in_the_middle(s, &endpoints, pod, some).await?;
         }
-        wait::until("the objects to go", MINUTE * 3, || async {
+        wait::until("the EventStores to be deleted", MINUTE * 3, || async {
             let left = s.store_count().await.map_err(|e| e.to_string())?;
             if left == 1 { Ok(()) } else { Err(format!("{left} EventStores")) }
         })
@@ -148,7 +145,7 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
         let mut total = 0;
         for pod in ["main-0", "main-1", "main-2", "main-3", "main-4"] {
             let endpoint = s.endpoints().await?.remove(pod).context("no such pod")?;
-            wait::until("the stores to go from the catalogue", MINUTE, || async {
+            wait::until("the stores to be removed from the catalogue", MINUTE, || async {
                 let client = Client::connect(&endpoint).await.map_err(|e| e.to_string())?;
                 let left = client.stores(true).await.map_err(|e| e.to_string())?;
                 if left.len() == 1 { Ok(()) } else { Err(format!("{} stores on {pod}", left.len())) }
@@ -156,7 +153,7 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
             .await?;
             total += group_count(s, pod).await?;
         }
-        // five replicas of the system group, three of the store that stays
+        // Five replicas of the system group, three of the remaining store.
         ensure!(total == 8, "{total} replicas are left");
         check_replicas_agree(s, "orders").await
     })
@@ -164,8 +161,8 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
     .unwrap();
 }
 
-/// Deletes stores and kills a pod as soon as one of those with a replica there is being removed; shows that it was not
-/// removed yet when the pod was dead.
+/// Deletes stores and kills a pod during the removal of a store with a replica on the pod. Checks that the removal was
+/// incomplete when the pod was dead.
 async fn killed_in_the_middle(
     s: &Scenario,
     endpoints: &BTreeMap<String, String>,
@@ -196,12 +193,10 @@ async fn killed_in_the_middle(
     };
     s.kill(pod).await?;
     let left = being_removed().await?;
-    println!(
-        "e: {pod} was killed while {begun:?} were being removed from it, and {left:?} still were when it was dead"
-    );
+    println!("e: {pod} was killed during the removal of {begun:?}; after its death {left:?} were still being removed");
     ensure!(begun.intersection(&left).next().is_some(), "{pod} was killed after the removal, not in the middle of it");
     wait_ready(endpoint).await?;
-    wait::until("the deleted stores to go", MINUTE * 2, || async {
+    wait::until("the deleted stores to be removed", MINUTE * 2, || async {
         let left = looker.stores(true).await.map_err(|e| e.to_string())?;
         let left: Vec<_> =
             left.iter().map(|store| &store.name).filter(|n| deleted.contains(&&*format!("evs/{n}"))).collect();

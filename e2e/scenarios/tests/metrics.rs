@@ -1,12 +1,15 @@
-//! What a Prometheus sees that finds the pods by Kubernetes discovery and selects them by their labels and ports is what
-//! happened: every event counted once, every replica with all of them, one leader, the one that the store itself names; and
-//! the operator's work. Pods that come and go are followed.
+//! Metrics as seen by a Prometheus with Kubernetes discovery, compared with the events of the scenario:
+//!
+//! - every event is counted once, and every replica has all events;
+//! - there is a single leader, equal to the leader named by the store;
+//! - the operator reports its work;
+//! - targets follow the pods.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
+    reason = "a test panics at the first failed check"
 )]
 
 use anyhow::{Context, ensure};
@@ -29,18 +32,18 @@ use taffrail_scenarios::{
 };
 
 const BATCHES: usize = 40;
-/// Events of each batch, and bytes of each payload.
+/// Number of events in each batch.
 const BATCH: usize = 5;
 const PAYLOAD: &str = "counted";
 const EVENTS: usize = BATCHES * BATCH;
 const NODES: usize = 3;
-/// The nodes and the operator.
+/// All nodes and the operator.
 const TARGETS: usize = NODES + 1;
-/// How many nodes there are after the scale-out.
+/// Number of nodes after the scale-out.
 const MORE_NODES: usize = 5;
 
-/// Appends every batch once, through each pod in turn, so that most of them reach the leader by way of another node,
-/// and through each pod one that is refused; says how many calls went to each pod.
+/// Appends every batch once, through the pods in turn, so most batches are forwarded to the leader. Then sends a
+/// refused append through each pod. Returns the number of calls to each pod.
 async fn append(s: &Scenario) -> anyhow::Result<BTreeMap<String, usize>> {
     let endpoints = s.endpoints().await?;
     let mut clients = Vec::new();
@@ -59,14 +62,14 @@ async fn append(s: &Scenario) -> anyhow::Result<BTreeMap<String, usize>> {
         let refused = client.append("stream-0", Expected::NoStream, vec![EventBuilder::new("Refused").build()]).await;
         ensure!(
             matches!(refused, Err(Error::Rejected(_))),
-            "a stream that has events was taken for empty: {refused:?}"
+            "an append with NoStream was accepted on a stream with events: {refused:?}"
         );
         *sent.entry(pod.clone()).or_default() += 1;
     }
     Ok(sent)
 }
 
-/// Waits until exactly these are targets and all are up: so many nodes, and the operator.
+/// Waits until the targets are exactly `nodes` nodes and the operator, and all are up.
 async fn all_up(prometheus: &Prometheus, nodes: usize) -> anyhow::Result<Vec<Target>> {
     let up = wait::until(&format!("{nodes} nodes and the operator to be up"), MINUTE, || async {
         let targets = prometheus.targets().await.map_err(|e| e.to_string())?;
@@ -78,9 +81,9 @@ async fn all_up(prometheus: &Prometheus, nodes: usize) -> anyhow::Result<Vec<Tar
     Ok(up)
 }
 
-/// Waits until every target was scraped again after now, so that what is asked next is not from before.
+/// Waits until every target was scraped after this call, so later queries see no older values.
 async fn fresh(prometheus: &Prometheus) -> anyhow::Result<()> {
-    // Prometheus may move the time of a scrape by a few milliseconds, to keep its intervals even.
+    // Prometheus may shift the time of a scrape by a few milliseconds, to keep its intervals even.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs_f64() + 0.05;
     let scraped = format!("count(timestamp(up{{job=\"taffrail\"}}) > {now:.3})");
     wait::until("new scrapes", MINUTE, || async {
@@ -93,12 +96,12 @@ async fn fresh(prometheus: &Prometheus) -> anyhow::Result<()> {
 
 async fn exactly(prometheus: &Prometheus, expression: &str, wanted: usize) -> anyhow::Result<()> {
     let found = prometheus.number(expression).await?;
-    println!("i: {expression} is {found:?}, must be {wanted}");
-    ensure!(found == Some(wanted as f64), "{expression} is {found:?}, must be {wanted}");
+    println!("i: {expression} is {found:?}, expected {wanted}");
+    ensure!(found == Some(wanted as f64), "{expression} is {found:?}, expected {wanted}");
     Ok(())
 }
 
-/// For what followers learn a moment later.
+/// Waits until `expression` equals `wanted`. For values with a delay on followers.
 async fn becomes(prometheus: &Prometheus, expression: &str, wanted: usize) -> anyhow::Result<()> {
     wait::until(&format!("{expression} to be {wanted}"), MINUTE, || async {
         let found = prometheus.number(expression).await.map_err(|e| e.to_string())?;
@@ -137,7 +140,7 @@ async fn nodes(s: &Scenario, prometheus: &Prometheus, sent: &BTreeMap<String, us
     let leader = leader(s, "orders").await?;
     ensure!(*named == leader, "the leader is {named} by the metrics, {leader} by the store");
     println!("i: {leader} leads, by the metrics and by the store");
-    // A call is timed where it came in and where it was passed on: on the others, only what clients sent them.
+    // A call is timed on the receiving node and on the leader; the other nodes count only the calls of their clients.
     for (pod, calls) in sent.iter().filter(|(pod, _)| **pod != leader) {
         exactly(prometheus, &format!("taffrail_append_seconds_count{{pod=\"{pod}\"}}"), *calls).await?;
     }
@@ -150,7 +153,7 @@ async fn operator(s: &Scenario, prometheus: &Prometheus) -> anyhow::Result<()> {
         at_least_one(prometheus, &format!("sum(taffrail_operator_reconciles_total{of})")).await?;
     }
     at_least_one(prometheus, "sum(taffrail_operator_status_writes_total{component=\"operator\"})").await?;
-    // The namespace of the object beside that of the operator's pod, which discovery attaches.
+    // The namespace of the object, beside the namespace of the operator's pod from discovery.
     let stable = format!(
         "sum(taffrail_operator_condition{{namespace=\"{OPERATOR_NAMESPACE}\",resource_namespace=\"{}\",type=\"Stable\"}})",
         s.namespace
@@ -158,7 +161,7 @@ async fn operator(s: &Scenario, prometheus: &Prometheus) -> anyhow::Result<()> {
     becomes(prometheus, &stable, 2).await
 }
 
-/// No label of ours has a name that discovery gives: Prometheus would have renamed it.
+/// Checks that no label of ours conflicts with a label of discovery: Prometheus would have renamed the label.
 async fn no_label_clashes(prometheus: &Prometheus) -> anyhow::Result<()> {
     let series = prometheus.query("{__name__=~\"taffrail_.+\"}").await?;
     let renamed: Vec<_> = series.iter().filter(|s| s.labels.keys().any(|l| l.starts_with("exported_"))).collect();
@@ -167,7 +170,7 @@ async fn no_label_clashes(prometheus: &Prometheus) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Names, units and help as `promtool` wants them, on every page.
+/// Checks names, units and help texts on every page with `promtool`.
 async fn pages(targets: &[Target]) -> anyhow::Result<()> {
     let mut complaints = BTreeMap::new();
     for target in targets {
@@ -181,13 +184,13 @@ async fn pages(targets: &[Target]) -> anyhow::Result<()> {
         }
     }
     ensure!(complaints.is_empty(), "promtool complains: {complaints:?}");
-    // A linter that accepts everything would show nothing.
+    // A linter without any complaint would prove nothing.
     let bad = "# TYPE taffrail_events counter\ntaffrail_events 1\n";
     ensure!(!lint(bad.to_owned()).await?.is_empty(), "promtool accepts a counter without _total and help");
     Ok(())
 }
 
-/// New pods become targets and deleted ones are none any more, with the configuration that was there from the start.
+/// Checks that new pods become targets and deleted pods stop being targets, without a reload of the configuration.
 async fn follow(s: &Scenario, prometheus: &Prometheus, before: &[Target]) -> anyhow::Result<()> {
     let configured = prometheus.configured_at().await?;
     let started = Instant::now();
@@ -207,17 +210,21 @@ async fn follow(s: &Scenario, prometheus: &Prometheus, before: &[Target]) -> any
         let targets = prometheus.targets().await.map_err(|e| e.to_string())?;
         let stays = targets.iter().any(|t| t.uid == lost.uid);
         let next = targets.into_iter().find(|t| t.pod == lost.pod && t.uid != lost.uid);
-        // There may be a moment without either: the pod of the same name is another one, with an address of its own.
+        // Both may be absent for a moment: the new pod of the same name has another address.
         match next {
             Some(next) if !stays => Ok(next.uid),
-            next => Err(format!("the old one stays: {stays}; the next one: {next:?}")),
+            next => Err(format!("the old target is present: {stays}; the new target: {next:?}")),
         }
     })
     .await?;
-    println!("i: {} ms after the end of {} its next pod {uid} is the target", deleted.elapsed().as_millis(), lost.pod);
+    println!(
+        "i: {} ms after the deletion of {} the new pod {uid} is the target",
+        deleted.elapsed().as_millis(),
+        lost.pod
+    );
     all_up(prometheus, MORE_NODES).await?;
     let now = prometheus.configured_at().await?;
-    ensure!(now == configured, "the configuration was read again, at {now} after {configured}");
+    ensure!(now == configured, "the configuration was loaded again, at {now} after {configured}");
     Ok(())
 }
 
@@ -236,16 +243,16 @@ async fn scrape(s: &Scenario, prometheus: &Prometheus) -> anyhow::Result<()> {
     follow(s, prometheus, &targets).await
 }
 
-/// Prometheus looks at pods with rights of its own, which are those and no more.
+/// Checks that Prometheus has exactly its own permissions, then starts Prometheus and runs the scenario.
 async fn with_rights(s: &Scenario, access: &Access, directory: &Path) -> anyhow::Result<()> {
     for (verb, resource, wanted) in [("watch", "pods", true), ("delete", "pods", false), ("list", "secrets", false)] {
         let may = Access::may(&s.kubectl, &s.namespace, verb, resource).await?;
-        ensure!(may == wanted, "whether Prometheus may {verb} {resource} is {may}");
+        ensure!(may == wanted, "permission of Prometheus to {verb} {resource} is {may}, expected {wanted}");
     }
     let prometheus = Prometheus::start(access, directory).await?;
     println!("i: Prometheus answers at {}", prometheus.address());
     let done = scrape(s, &prometheus).await;
-    // Also after a failure, so that nothing writes to the directory when it is removed.
+    // Also after a failure, so no process writes to the directory during its removal.
     prometheus.end().await?;
     done
 }
@@ -265,7 +272,7 @@ async fn prometheus_sees_what_happened_on_every_pod() {
     .unwrap();
 }
 
-/// A test that panics must not leave a Prometheus behind. One that reaches no API server answers all the same.
+/// A panicking test must not leave a Prometheus running. Prometheus also runs without a reachable API server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prometheus_ends_with_its_value() {
     let directory = tempfile::tempdir().unwrap();
@@ -282,7 +289,7 @@ async fn a_prometheus_ends_with_its_value() {
     };
     AssertUnwindSafe(fails).catch_unwind().await.unwrap_err();
     wait::until("Prometheus to be gone", MINUTE, || async {
-        if http::get(&ready).await.is_err() { Ok(()) } else { Err("it still answers") }
+        if http::get(&ready).await.is_err() { Ok(()) } else { Err("Prometheus still responds") }
     })
     .await
     .unwrap();

@@ -1,10 +1,6 @@
-//! Whatever is stopped, deleted or forgotten, in whatever order: the events stay, and each pod keeps its node id.
+//! Restarts, deletions and a lost status, in any order: all events are kept, and each pod keeps its node id.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test ends at the first thing that is not as it must be"
-)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -30,7 +26,7 @@ async fn uids(s: &Scenario) -> anyhow::Result<BTreeSet<String>> {
     Ok(s.kubectl.run(args).await?.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
-/// Waits until none of the old pods is left and three new ones are Ready.
+/// Waits until all old pods are gone and three new pods are Ready.
 async fn renewed(s: &Scenario, old: &BTreeSet<String>) -> anyhow::Result<()> {
     wait::until("new pods", MINUTE * 3, || async {
         let now = uids(s).await.map_err(|e| e.to_string())?;
@@ -69,7 +65,7 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         let target = s.target("orders").await?;
         let load = Workload::start(&target, None, Duration::from_millis(5));
         load.wait_for_progress().await?;
-        // As a Service does: while there are no pods the old addresses stay, and nobody answers there.
+        // Like a Service: without pods, the old addresses stay and connections fail.
         let following = s.follow_pods(&target);
 
         all_pods_are_deleted(s, &load).await?;
@@ -78,7 +74,7 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         the_status_is_emptied(s, &load, &declared).await?;
         everything_is_deleted_and_applied_again(s, &target, yaml, &declared).await?;
 
-        // the store takes appends again, from whom it knows and from whom it does not
+        // The store accepts appends again, from new clients and from existing clients.
         for endpoint in s.endpoints().await?.values() {
             append_and_read(endpoint, "orders").await?;
         }
@@ -87,15 +83,15 @@ async fn any_order_of_stops_deletions_and_forgetting_keeps_events_and_ids() {
         target.set(s.endpoints().await?);
         let verdict = load.finish(MINUTE * 2).await?;
         println!("c: {verdict:?}");
-        ensure!(verdict.unnamed.is_empty(), "errors without a name: {:?}", verdict.unnamed);
-        ensure!(!verdict.waits.is_empty(), "no writer noticed that the store was away");
+        ensure!(verdict.unnamed.is_empty(), "errors without a reason: {:?}", verdict.unnamed);
+        ensure!(!verdict.waits.is_empty(), "no writer noticed that the store was unavailable");
         check_replicas_agree(s, "orders").await
     })
     .await
     .unwrap();
 }
 
-/// The identities that a scenario must keep.
+/// Identifiers to compare before and after.
 struct Declared {
     members: BTreeMap<String, Member>,
     cluster_id: String,
@@ -110,7 +106,7 @@ impl Declared {
     }
 }
 
-/// All pods are deleted gracefully at the same moment.
+/// Deletes all pods gracefully at the same moment.
 async fn all_pods_are_deleted(s: &Scenario, load: &Workload) -> anyhow::Result<()> {
     let old = uids(s).await?;
     s.kubectl.run(["delete", "pods", PODS[0], PODS[1], "--wait=false"]).await?;
@@ -136,11 +132,11 @@ async fn the_stateful_set_is_deleted(s: &Scenario, load: &Workload) -> anyhow::R
     Ok(())
 }
 
-/// The status of the Cluster and of the store is emptied; the operator must notice without another change.
+/// Empties the status of the Cluster and of the store; the operator must notice without another change.
 async fn the_status_is_emptied(s: &Scenario, load: &Workload, declared: &Declared) -> anyhow::Result<()> {
     for object in ["tfc/main", "evs/orders"] {
         let patch = ["patch", object, "--subresource=status", "--type=merge", "-p", "{\"status\":null}"];
-        // what the API server stored, before anybody could write again
+        // The response of the API server, before any other write.
         let stored = s.kubectl.json(patch).await?;
         ensure!(stored["status"].is_null(), "the status of {object} is not empty: {}", stored["status"]);
     }
@@ -154,11 +150,11 @@ async fn the_status_is_emptied(s: &Scenario, load: &Workload, declared: &Declare
     ensure!(text_of(s, "tfc/main", "clusterId").await? == declared.cluster_id, "another cluster");
     ensure!(text_of(s, "evs/orders", "storeId").await? == declared.store_id, "another store");
     load.wait_for_progress().await?;
-    println!("c: the status of both was emptied and is as before");
+    println!("c: the status of Cluster and store was emptied and restored");
     Ok(())
 }
 
-/// The Cluster and the store are deleted, and the same YAML is applied again.
+/// Deletes the Cluster and the store, and applies the same YAML again.
 async fn everything_is_deleted_and_applied_again(
     s: &Scenario,
     target: &Target,
@@ -167,7 +163,7 @@ async fn everything_is_deleted_and_applied_again(
 ) -> anyhow::Result<()> {
     let kept = workload::read_all(target, Instant::now() + MINUTE).await?;
     s.kubectl.run(["delete", "evs/orders", "tfc/main", "--timeout=120s"]).await?;
-    wait::until("the pods to go", MINUTE * 2, || async {
+    wait::until("the pods to be deleted", MINUTE * 2, || async {
         let left = uids(s).await.map_err(|e| e.to_string())?;
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
@@ -186,7 +182,7 @@ async fn everything_is_deleted_and_applied_again(
     let again = workload::read_all(target, Instant::now() + MINUTE).await?;
     ensure!(
         !kept.is_empty() && again.starts_with(&kept),
-        "{} events, were {}: those from before are not there as they were",
+        "{} events, before {}: the earlier events are missing or changed",
         again.len(),
         kept.len()
     );

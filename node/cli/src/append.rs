@@ -1,4 +1,4 @@
-//! `taffrail append`. The command retries with the same event ids within `--timeout`, so no event is stored twice.
+//! `taffrail append`. The command retries with the same event ids within `--timeout`, so that no event is stored twice.
 
 use super::{
     args::{GlobalArgs, expected},
@@ -17,7 +17,7 @@ use taffrail_client::{Client, Expected, RetryPolicy, v1};
 use tokio::{io::AsyncReadExt as _, sync::mpsc};
 use uuid::Uuid;
 
-/// Maximum length of a line of `--jsonl`: the largest event in base64, rounded up.
+/// Maximum length of a line of `--jsonl` in bytes: the largest event in base64, rounded up.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 /// Maximum number of lines read ahead.
 const LINES_MAX: usize = 64;
@@ -27,33 +27,34 @@ const LINE_WAIT_MAX: Duration = Duration::from_millis(20);
 /// Flags of `append`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The stream.
+    /// Name of the stream.
     stream: String,
-    /// Event type; with --jsonl the type of lines that name none.
+    /// Event type; with --jsonl the type of lines without a type.
     #[arg(long = "type", value_name = "T", required_unless_present = "jsonl")]
     event_type: Option<String>,
     /// Payload: JSON, @FILE, or - for stdin.
     #[arg(long, value_name = "JSON|@FILE|-", conflicts_with = "jsonl", allow_hyphen_values = true)]
     data: Option<String>,
-    /// MIME type of the payload; by default application/json if it is JSON.
+    /// MIME type of the payload. Default: application/json for a JSON payload, otherwise empty.
     #[arg(long, value_name = "MIME")]
     content_type: Option<String>,
-    /// Metadata of the application, JSON.
+    /// Metadata of the application: one JSON value.
     #[arg(long, value_name = "JSON", conflicts_with = "jsonl")]
     metadata: Option<String>,
-    /// Event id; repeat a failed append with the same id. Without it a new one is made.
+    /// Event id, a random UUID by default. A retry of a failed append must use the same id.
     #[arg(long, value_name = "UUID", conflicts_with = "jsonl")]
     id: Option<Uuid>,
-    /// A tag; may be given again.
+    /// Tag of the event; repeat the flag for more tags.
     #[arg(long = "tag", value_name = "TAG", conflicts_with = "jsonl")]
     tags: Vec<String>,
-    /// State that the stream must be in. With --jsonl and anything but `any`, each batch expects the end of the one before.
+    /// Expected state of the stream: any state, no event, at least one event, or the revision of the last event. With
+    /// --jsonl and a value other than any, each later batch expects the last revision of the batch before.
     #[arg(long, value_parser = expected, default_value = "any", value_name = "any|no-stream|exists|REV")]
     expect: Expected,
-    /// One event per line of stdin, as `read` prints them.
+    /// Read one event per line of stdin, in the JSON form that `taffrail read --output jsonl` prints.
     #[arg(long)]
     jsonl: bool,
-    /// Events of one atomic batch of --jsonl.
+    /// Maximum number of events of one atomic batch of --jsonl, 1 to 16384.
     #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_384))]
     batch: u32,
 }
@@ -61,7 +62,7 @@ pub struct Args {
 /// Runs `taffrail append`.
 ///
 /// # Errors
-/// The [`Failure`] that [`super::run`] reports.
+/// The [`Failure`] reported by [`super::run`].
 pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let appender = Appender {
         client: globals.client()?,
@@ -145,7 +146,7 @@ async fn event_of_flags(args: &Args) -> Result<v1::NewEvent, Failure> {
             Some(path) => tokio::fs::read(path).await.map_err(|e| Failure::Local(format!("{path}: {e}")))?.into(),
             None if args.content_type.is_none() && !json_text::is_json(text.as_bytes()) => {
                 return Err(Failure::Usage(format!(
-                    "--data: {text:?} is no JSON; for other payloads give --content-type"
+                    "--data: {text:?} is not JSON; give --content-type for a payload of another type"
                 )));
             }
             None => Bytes::copy_from_slice(text.as_bytes()),
@@ -154,7 +155,7 @@ async fn event_of_flags(args: &Args) -> Result<v1::NewEvent, Failure> {
     if let Some(metadata) = &args.metadata
         && !json_text::is_json(metadata.as_bytes())
     {
-        return Err(Failure::Usage("--metadata: is no JSON".to_owned()));
+        return Err(Failure::Usage("--metadata: the value is not JSON".to_owned()));
     }
     let guessed = || if json_text::is_json(&data) { "application/json".to_owned() } else { String::new() };
     Ok(v1::NewEvent {
@@ -185,7 +186,7 @@ async fn append_lines(
                 // A failed write to stderr cannot be reported anywhere.
                 drop(writeln!(
                     std::io::stderr(),
-                    "the first {done} events are stored; the next {events} are those that failed"
+                    "the first {done} events are stored; the error below is about the next {events} events"
                 ));
             })?;
             done += events as u64;
@@ -217,7 +218,7 @@ fn read_lines(input: impl std::io::Read + Send + 'static) -> Result<mpsc::Receiv
                     }
                 }
                 Err(e) => {
-                    // The receiver is gone if the error cannot be sent.
+                    // A failed send means that the receiver is gone, so nobody waits for the error.
                     drop(tx.blocking_send(Err(e)));
                     return;
                 }
@@ -227,8 +228,8 @@ fn read_lines(input: impl std::io::Read + Send + 'static) -> Result<mpsc::Receiv
     Ok(rx)
 }
 
-/// Decodes lines until the batch has `most` events, no line arrives within [`LINE_WAIT_MAX`], or the input ends. Returns
-/// the batch and whether the input ended.
+/// Decodes lines until the batch has `most` events, no line arrives within [`LINE_WAIT_MAX`], or the input ends.
+/// Returns the batch and whether the input ended.
 async fn next_batch(
     input: &mut mpsc::Receiver<InputLine>,
     number: &mut u64,
@@ -251,7 +252,8 @@ async fn next_batch(
         if line.len() as u64 > LINE_BYTES_MAX {
             return Err(Failure::Usage(format!("line {number}: longer than {LINE_BYTES_MAX} bytes")));
         }
-        let text = std::str::from_utf8(&line).map_err(|_| Failure::Usage(format!("line {number}: is no UTF-8")))?;
+        let text =
+            std::str::from_utf8(&line).map_err(|_| Failure::Usage(format!("line {number}: is not valid UTF-8")))?;
         if !text.trim().is_empty() {
             batch.push(event_json::decode(text, defaults).map_err(|e| Failure::Usage(format!("line {number}: {e}")))?);
         }

@@ -5,14 +5,14 @@ use jiff::fmt::friendly::SpanParser;
 use std::time::Duration;
 use taffrail_client::{Client, ConnectOptions, Expected};
 
-/// Format of the output.
+/// Format of the results on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// Columns for people.
+    /// Aligned columns for people.
     Table,
     /// One JSON document.
     Json,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
@@ -20,22 +20,24 @@ pub enum Output {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connection and output")]
 pub struct GlobalArgs {
-    /// Address of any node, or of a Service.
+    /// Address of any node, or of a Kubernetes Service in front of the nodes: HOST:PORT, optionally after http://
     #[arg(long, global = true, env = "TAFFRAIL_ENDPOINT", default_value = "http://127.0.0.1:2113", value_name = "URL")]
     pub endpoint: String,
-    /// Store: NAME or NAMESPACE/NAME. Without it the address decides, then the cluster's default store.
+    /// Store: NAME or NAMESPACE/NAME. Default: the store whose Service is the host name of --endpoint, otherwise the
+    /// default store of the cluster.
     #[arg(long, global = true, env = "TAFFRAIL_STORE", value_name = "STORE")]
     pub store: Option<String>,
-    /// Form of the output: table on a terminal, jsonl in a pipe.
+    /// Format of the output. Default: table on a terminal, jsonl in a pipe or file.
     #[arg(long, global = true, env = "TAFFRAIL_OUTPUT", value_enum, value_name = "FORM")]
     pub output: Option<Output>,
-    /// Time for each call, and for an append with all its retries.
+    /// Time limit of each call with a single answer, and of an append with all its retries. Reads, subscriptions and
+    /// watches have no limit.
     #[arg(long, global = true, default_value = "10s", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
 }
 
 impl GlobalArgs {
-    /// Creates a client of the endpoint and store.
+    /// Creates a client of the endpoint and the store; the client connects at its first call.
     ///
     /// # Errors
     /// [`Failure::Client`] if the endpoint or the name of the store is not valid.
@@ -50,24 +52,25 @@ impl GlobalArgs {
     }
 }
 
-/// Parses a time as [jiff's friendly format](jiff::fmt::friendly) spells it: `250ms`, `10s`, `5m`, `1h`, `1m30s`, `1.5s`.
+/// Parses a duration as [jiff's friendly format](jiff::fmt::friendly) spells it: `250ms`, `10s`, `5m`,
+/// `1h`, `1m30s`, `1.5s`.
 ///
 /// # Errors
-/// A sentence without the name of the flag, which clap adds: `text` is not a time, the time is zero, or its milliseconds
-/// do not fit in 64 bits.
+/// A sentence without the name of the flag, which clap adds: `text` is not a duration, the duration is zero, or the
+/// number of milliseconds does not fit in 64 bits.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time such as 250ms, 10s, 5m or 1h");
+    let wrong = || format!("{text:?} is not a duration such as 250ms, 10s, 5m or 1h");
     let time = SpanParser::new().parse_unsigned_duration(text).map_err(|_| wrong())?;
     if u64::try_from(time.as_millis()).is_err() {
         return Err(wrong());
     }
     if time.is_zero() {
-        return Err("must be more than nothing".to_owned());
+        return Err("must be greater than zero".to_owned());
     }
     Ok(time)
 }
 
-/// Parses `any`, `no-stream`, `exists` or a revision.
+/// Parses the expected state of a stream: `any`, `no-stream`, `exists` or a revision.
 ///
 /// # Errors
 /// A sentence with the allowed values.
@@ -79,7 +82,7 @@ pub fn expected(text: &str) -> Result<Expected, String> {
         number => number
             .parse()
             .map(Expected::Exact)
-            .map_err(|_| format!("{text:?} is none of any, no-stream, exists, or a revision")),
+            .map_err(|_| format!("{text:?} is not any, no-stream, exists or a revision")),
     }
 }
 
@@ -94,7 +97,7 @@ pub enum StartAt {
     Number(u64),
 }
 
-/// Parses `start`, `end` or a number.
+/// Parses the start of a read or a subscription: `start`, `end` or a number.
 ///
 /// # Errors
 /// A sentence with the allowed values.
@@ -102,9 +105,7 @@ pub fn start_at(text: &str) -> Result<StartAt, String> {
     match text {
         "start" => Ok(StartAt::Start),
         "end" => Ok(StartAt::End),
-        number => {
-            number.parse().map(StartAt::Number).map_err(|_| format!("{text:?} is none of start, end, or a number"))
-        }
+        number => number.parse().map(StartAt::Number).map_err(|_| format!("{text:?} is not start, end or a number")),
     }
 }
 
@@ -122,9 +123,9 @@ mod tests {
         assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("18446744073709551615ms"), Ok(Duration::from_millis(u64::MAX)));
         for bad in ["", "10", "s", "10x", "-10s", "10s ago", "1mo", "99999999999999999999s", "18446744073709551615h"] {
-            assert_eq!(duration(bad), Err(format!("{bad:?} is no time such as 250ms, 10s, 5m or 1h")));
+            assert_eq!(duration(bad), Err(format!("{bad:?} is not a duration such as 250ms, 10s, 5m or 1h")));
         }
-        assert_eq!(duration("0s"), Err("must be more than nothing".to_owned()));
+        assert_eq!(duration("0s"), Err("must be greater than zero".to_owned()));
         assert!(duration("9223372036854775807s").is_err(), "more milliseconds than 64 bits hold");
     }
 

@@ -1,7 +1,7 @@
 //! `taffrail cluster bootstrap` forms a cluster of blank nodes, once, outside Kubernetes.
 //!
-//! The command reads the status of all nodes before it changes any node. `plan` refuses everything that could join two
-//! clusters, or bootstrap a disk that has held data. The same command completes an interrupted run.
+//! The command reads the status of all nodes before it changes any node. `plan` refuses every step that could join
+//! two clusters, or bootstrap a disk that has held data. A second run of the same command completes an interrupted run.
 
 use super::{args::GlobalArgs, failure::Failure, output::Printer};
 use std::{collections::BTreeSet, time::Duration};
@@ -14,36 +14,37 @@ use tonic::{
 };
 use uuid::Uuid;
 
-/// Interval between two looks at the status of the nodes.
+/// Interval between two polls of the status of all nodes.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Flags of `cluster bootstrap`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Admin addresses (port 2115) of all nodes of the cluster. The first one becomes the first member.
+    /// Admin addresses (port 2115) of all nodes of the cluster. The first node in the list becomes the first member.
     #[arg(long, value_delimiter = ',', required = true, value_name = "HOST:PORT,...")]
     admin: Vec<String>,
-    /// Id of the cluster, to record beforehand; without it one is made.
+    /// Id of the new cluster, a random UUID by default. An id that is recorded beforehand makes the command repeatable.
     #[arg(long, value_name = "UUID")]
     cluster_id: Option<Uuid>,
-    /// Time for all nodes to become members.
+    /// Time limit for all nodes to become members.
     #[arg(long, value_parser = super::args::duration, default_value = "60s", value_name = "TIME")]
     wait: Duration,
 }
 
-/// The steps that complete the bootstrap, given the status of the nodes.
+/// Steps that complete the bootstrap, given the status of the nodes.
 #[derive(Debug, PartialEq, Eq)]
 enum Plan {
-    /// All nodes are members of this cluster already.
+    /// No step is left: all nodes are members of this cluster.
     Done(String),
-    /// Bootstrap a node (by index) as the first member unless a member exists, and let the others join.
+    /// Bootstrap the node with this index as the first member unless a member exists, then let the nodes
+    /// in `join` join.
     Act { cluster: String, bootstrap: Option<usize>, join: Vec<usize> },
 }
 
 /// Runs `taffrail cluster bootstrap`.
 ///
 /// # Errors
-/// The [`Failure`] that [`super::run`] reports.
+/// The [`Failure`] reported by [`super::run`].
 pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let mut clients = Vec::with_capacity(args.admin.len());
     for address in &args.admin {
@@ -80,10 +81,10 @@ pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Re
     Ok(printer.list(&["NODE", "NAME", "ADMIN", "CLUSTER"], rows.collect())?)
 }
 
-/// Chooses the steps. `mint` is called only for a new cluster.
+/// Chooses the steps. `mint` draws the id of the cluster and is called only for a new cluster.
 ///
 /// # Errors
-/// The node and the rule that forbids the bootstrap.
+/// A sentence with the node and the rule that forbids the bootstrap.
 fn plan(
     nodes: &[(String, admin::NodeStatus)],
     wanted: Option<Uuid>,
@@ -95,13 +96,15 @@ fn plan(
             return Err(format!("{address}: this node is in the list twice (disk {})", node.disk_id));
         }
         if node.lifecycle() == admin::Lifecycle::Fenced {
-            return Err(format!("{address}: is fenced: {}", node.fence_reason));
+            return Err(format!("{address}: the node is fenced: {}", node.fence_reason));
         }
         if node.lifecycle() == admin::Lifecycle::Unspecified {
-            return Err(format!("{address}: does not say in which state it is"));
+            return Err(format!("{address}: the node does not report a lifecycle state"));
         }
         if node.cluster_id.is_empty() && !node.blank {
-            return Err(format!("{address}: its disk has held data; only blank disks can be bootstrapped"));
+            return Err(format!(
+                "{address}: the disk of this node has held data; only blank disks can be bootstrapped"
+            ));
         }
     }
     let clusters: BTreeSet<&str> = nodes.iter().map(|(_, n)| n.cluster_id.as_str()).filter(|c| !c.is_empty()).collect();
@@ -127,7 +130,8 @@ fn plan(
         let all = blank.is_empty() && nodes.iter().all(|(_, n)| n.lifecycle() == admin::Lifecycle::Member);
         return Ok(if all { Plan::Done(cluster) } else { Plan::Act { cluster, bootstrap: None, join: blank } });
     }
-    // An interrupted run bootstrapped the first node of its list first; that node must be first again, with the same cluster id.
+    // An interrupted run bootstrapped the first node of its list first. The same node must be first again, with the
+    // same cluster id.
     if blank.contains(&0) {
         let first = nodes.iter().find(|(_, n)| !n.cluster_id.is_empty()).map_or("", |(a, _)| a);
         return Err(format!("an earlier bootstrap of cluster {cluster} was interrupted; put {first} first in --admin"));
@@ -149,7 +153,7 @@ fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
     request
 }
 
-/// Converts the error of a node, and names the node.
+/// Converts the status of a failed admin call to a [`Failure`] that names the node.
 fn failure_of(address: &str, status: tonic::Status) -> Failure {
     match Error::from_status(status) {
         Error::Unavailable { message, .. } | Error::Deadline { message } => {
@@ -175,7 +179,7 @@ async fn statuses(clients: &mut Clients, timeout: Duration) -> Result<Vec<(Strin
     Ok(nodes)
 }
 
-/// Polls until every node is a member of the cluster, for at most `wait`.
+/// Polls until every node is a member of the cluster, for at most `wait`. A fenced node ends the wait.
 async fn wait_for_members(
     clients: &mut Clients,
     cluster: &str,
@@ -186,13 +190,15 @@ async fn wait_for_members(
     loop {
         let nodes = statuses(clients, timeout).await?;
         if let Some((address, fenced)) = nodes.iter().find(|(_, n)| n.lifecycle() == admin::Lifecycle::Fenced) {
-            return Err(Failure::Refused(format!("{address}: is fenced: {}", fenced.fence_reason)));
+            return Err(Failure::Refused(format!("{address}: the node is fenced: {}", fenced.fence_reason)));
         }
         let waiting = nodes.iter().find(|(_, n)| n.lifecycle() != admin::Lifecycle::Member || n.cluster_id != cluster);
         let Some((address, node)) = waiting else { return Ok(nodes) };
         if Instant::now() >= end {
             let why = if node.ready_reason.is_empty() { "no reason given" } else { &node.ready_reason };
-            return Err(Failure::Unavailable(format!("{address}: is not yet a member of cluster {cluster}: {why}")));
+            return Err(Failure::Unavailable(format!(
+                "{address}: the node is not a member of cluster {cluster} yet: {why}"
+            )));
         }
         sleep(POLL).await;
     }

@@ -1,4 +1,4 @@
-//! `taffrail cluster`: status of the cluster and its nodes.
+//! `taffrail cluster`: the status of cluster and nodes, and the bootstrap outside Kubernetes.
 
 use super::{
     args::GlobalArgs,
@@ -12,20 +12,21 @@ use taffrail_client::v1;
 /// Commands of `taffrail cluster`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// The cluster as the answering node sees it.
+    /// Show the status of the cluster, as observed by the answering node.
     Status,
-    /// Its nodes.
+    /// List the nodes of the cluster.
     Nodes,
-    /// The status now, then again whenever it changes; Ctrl-C ends it.
+    /// Show the current status, then every change of the status, until Ctrl-C.
     Watch,
-    /// Make one cluster of blank nodes, once. Outside Kubernetes only: the operator does it there.
+    /// Form a cluster of blank nodes, once. For nodes outside Kubernetes only: on Kubernetes the operator
+    /// forms the cluster.
     Bootstrap(bootstrap::Args),
 }
 
 /// Runs a command of `taffrail cluster`.
 ///
 /// # Errors
-/// The [`Failure`] that [`super::run`] reports.
+/// The [`Failure`] reported by [`super::run`].
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     match command {
         Command::Status => {

@@ -1,8 +1,8 @@
 //! Events as JSON: the format that `read` prints and `append --jsonl` accepts.
 //!
-//! The fields are `stream, revision, position, id, type, content_type, data, metadata, recorded_at`, and if present `tags`,
-//! `correlation_id` and `causation_id`. `data` is the JSON value itself, or a base64 string beside
-//! `"data_encoding": "base64"`. The same holds for `metadata`, which is `null` if empty.
+//! The fields are `stream, revision, position, id, type, content_type, data, metadata, recorded_at`, and if present
+//! `tags`, `correlation_id` and `causation_id`. `data` is the JSON value, or a base64 string beside `"data_encoding":
+//! "base64"`. The same rule holds for `metadata`, which is `null` if empty.
 
 use super::json_text;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -13,7 +13,7 @@ use taffrail_client::v1;
 
 const JSON: &str = "application/json";
 
-/// Writes an event as one line of JSON.
+/// Writes an event as a single line of JSON.
 #[must_use]
 pub fn encode(e: &v1::RecordedEvent) -> String {
     let data = if is_json_type(&e.content_type) { Payload::json(&e.data) } else { Payload::base64(&e.data) };
@@ -36,7 +36,7 @@ pub fn encode(e: &v1::RecordedEvent) -> String {
     })
 }
 
-/// The fields of a line of JSON, in the order in which they are written.
+/// Fields of a line of JSON, in the order of output.
 #[derive(Serialize)]
 struct Line<'a> {
     stream: &'a str,
@@ -60,20 +60,20 @@ struct Line<'a> {
     recorded_at: String,
 }
 
-/// A payload as a JSON value.
+/// A payload, or the metadata of an event, as a JSON value.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Payload {
-    /// No bytes: `null`.
+    /// Empty metadata, written as `null`.
     Absent,
-    /// The payload itself, without white space between tokens.
+    /// The JSON value, without white space between tokens.
     Json(Box<RawValue>),
-    /// The payload in base64.
+    /// Bytes that are not JSON, in base64.
     Base64(String),
 }
 
 impl Payload {
-    /// Encodes a payload that should be JSON: its text, or base64 if the bytes are not JSON.
+    /// Encodes a payload that should be JSON: the compact text of the JSON value, or base64 if the bytes are not JSON.
     fn json(bytes: &[u8]) -> Self {
         std::str::from_utf8(bytes).ok().and_then(json_text::compact).map_or_else(|| Self::base64(bytes), Self::Json)
     }
@@ -94,19 +94,20 @@ impl Payload {
 /// Values for fields that a line omits.
 #[derive(Clone, Debug, Default)]
 pub struct Defaults {
-    /// Event type.
+    /// Event type; a line without a type is an error if the default is missing too.
     pub event_type: Option<String>,
-    /// MIME type.
+    /// MIME type of the payload. Without a default, a JSON payload gets `application/json` and other payloads
+    /// an empty type.
     pub content_type: Option<String>,
 }
 
-/// Decodes a line of `append --jsonl`. The fields that the server assigns (`stream`, `revision`, `position`,
-/// `recorded_at`) are ignored.
+/// Decodes a line of `append --jsonl`. The fields `stream`, `revision`, `position` and `recorded_at`, which the server
+/// assigns, are ignored. A line without an id gets a random id.
 ///
 /// # Errors
-/// The field and the rule that its value breaks.
+/// A sentence with the field and the rule that the value of the field breaks.
 pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
-    let fields = json_text::fields(line).ok_or("is no JSON object")?;
+    let fields = json_text::fields(line).ok_or("is not a JSON object")?;
     let mut event = v1::NewEvent::default();
     let (mut data, mut metadata) = (None, None);
     let (mut data_encoding, mut metadata_encoding) = (None, None);
@@ -137,7 +138,7 @@ pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
         event.id = taffrail_runtime::new_uuid().to_string();
     }
     if event.r#type.is_empty() {
-        event.r#type = defaults.event_type.clone().ok_or("type: is missing, and there is no --type")?;
+        event.r#type = defaults.event_type.clone().ok_or("type: is missing, and --type is not given")?;
     }
     event.data = bytes("data", data, data_encoding.as_deref())?;
     event.metadata = match metadata {

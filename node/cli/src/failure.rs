@@ -10,7 +10,7 @@ pub enum Failure {
     /// The flags or the input break a rule.
     #[error("{0}")]
     Usage(String),
-    /// The client returned an error.
+    /// A call of the client failed.
     #[error(transparent)]
     Client(#[from] Error),
     /// The command refused to act; nothing was changed.
@@ -22,8 +22,8 @@ pub enum Failure {
     /// A file, the terminal or another resource of this machine failed.
     #[error("{0}")]
     Local(String),
-    /// The reader of the output closed the pipe, as `head` does. This is no error.
-    #[error("the reader of the output is gone")]
+    /// The reader of the output closed the pipe, as `head` does. The exit code is 0, and nothing is printed.
+    #[error("the reader of the output closed the pipe")]
     OutputClosed,
 }
 
@@ -55,8 +55,8 @@ impl Failure {
         }
     }
 
-    /// Returns the lines for stderr: the error, similar names, the stable reason and its remedy. `None` for
-    /// [`Failure::OutputClosed`].
+    /// Returns the lines for stderr: the error, similar names, the stable reason and its remedy.
+    /// `None` for [`Failure::OutputClosed`].
     #[must_use]
     pub fn report(&self) -> Option<String> {
         if matches!(self, Self::OutputClosed) {
@@ -79,7 +79,7 @@ impl Failure {
     }
 }
 
-/// Returns the stable reason of an error, as listed in `docs/ERRORS.md`.
+/// Returns the stable reason of an error, as listed in `docs/ERRORS.md`, or `None` for an error without a reason.
 #[must_use]
 pub fn reason(error: &Error) -> Option<&str> {
     let reason = match error {

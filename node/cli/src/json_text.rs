@@ -1,5 +1,5 @@
-//! JSON that keeps its text. The command line never decodes a payload: numbers keep their digits and objects keep the order
-//! and the repetition of their keys. Only white space between tokens is removed, and only by [`compact`].
+//! Functions on JSON text. The command line never decodes a payload: numbers keep their digits, and objects keep the
+//! order and the repetition of keys. Only [`compact`] removes white space between tokens.
 
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -8,23 +8,23 @@ use serde::{
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// Writes a struct as JSON on one line, with its fields in the order of their declaration.
+/// Writes a struct as a single line of JSON, with the fields in the order of declaration.
 #[must_use]
 pub fn line(fields: &impl Serialize) -> String {
     serde_json::to_string(fields).expect("strings, numbers and lists of them have a JSON form")
 }
 
-/// Returns true if `text` is exactly one JSON value.
+/// Returns true if `text` is a single JSON value.
 #[must_use]
 pub fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// Removes the white space between the tokens of a JSON value, so that the value fits on one line; `None` if `json` is not
-/// exactly one JSON value.
+/// Removes the white space between the tokens of a JSON value, to fit the value on a single line. Returns `None` if
+/// `json` is not exactly one JSON value.
 ///
-/// `serde_json` has no such function: writing a decoded value spells numbers anew (`1.10` becomes `1.1`), and a [`RawValue`]
-/// is written as it was read.
+/// `serde_json` has no such function: a decoded value is written with other digits (`1.10` becomes `1.1`), and a
+/// [`RawValue`] keeps the white space.
 #[must_use]
 pub fn compact(json: &str) -> Option<Box<RawValue>> {
     let value: &RawValue = serde_json::from_str(json).ok()?;
@@ -41,14 +41,14 @@ pub fn compact(json: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text).ok()
 }
 
-/// Splits a JSON object into its keys and the text of each value, in order and with repeated keys; `None` if `json` is not
-/// exactly one JSON object.
+/// Splits a JSON object into keys and the text of each value, in order and with repeated keys. Returns `None` if `json`
+/// is not exactly one JSON object.
 #[must_use]
 pub fn fields(json: &str) -> Option<Vec<(String, &str)>> {
     serde_json::from_str(json).ok().map(|Fields(fields)| fields)
 }
 
-/// The entries of a JSON object. A map type would drop repeated keys.
+/// Entries of a JSON object: a list, because a map would drop repeated keys.
 struct Fields<'a>(Vec<(String, &'a str)>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {

@@ -1,8 +1,16 @@
-//! The client commands of the binary `taffrail`, built on the public API of [`taffrail_client`].
+//! Client commands of the binary `taffrail`, built on the public API of [`taffrail_client`].
 //!
-//! - [`args`]: flags of every command, and parsers of flag values. [`failure`]: error texts and exit codes.
-//! - [`output`]: table, JSON or JSON lines. [`event_json`]: encodes and decodes events; [`json_text`] keeps payloads as text.
-//! - One file per command; [`load`] is the load generator.
+//! [`run`] takes a parsed [`Command`] and the [`GlobalArgs`]. The arguments create the
+//! [`Client`](taffrail_client::Client) of one endpoint and one store. The command calls the client and writes its
+//! results through a [`Printer`]. A [`Failure`] goes to stderr and determines the exit code.
+//!
+//! - Commands about events: [`append`], [`read`] and [`subscribe`]. [`select`] chooses a stream or the whole store.
+//! - Commands about the cluster: [`streams`], [`stores`], and [`cluster`] with [`bootstrap`].
+//! - [`load`]: a load generator with an open and a closed loop.
+//! - [`args`]: flags of every command, and parsers of flag values.
+//! - [`output`]: the output formats table, JSON and JSON lines.
+//! - [`failure`]: error texts and exit codes.
+//! - [`event_json`]: the JSON form of an event. [`json_text`]: functions on JSON that keep the text of payloads.
 
 pub mod append;
 pub mod args;
@@ -24,25 +32,25 @@ pub use args::GlobalArgs;
 use failure::Failure;
 use output::Printer;
 
-/// The commands of a client.
+/// A client command and the flags of the command.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// Append one event, or with --jsonl one event per line of stdin, in atomic batches.
+    /// Append an event to a stream, or with --jsonl an event per line of stdin, in atomic batches.
     Append(append::Args),
-    /// Read a stream or the whole store, and end.
+    /// Read the stored events of a stream or of the whole store, then exit.
     Read(read::Args),
-    /// Follow a stream or the whole store: what is stored, then what is being stored.
+    /// Follow a stream or the whole store: first the stored events, then new events after each append.
     Subscribe(subscribe::Args),
-    /// Streams of a store.
+    /// Show the streams of a store.
     #[command(subcommand)]
     Streams(streams::Command),
-    /// Stores of a cluster.
+    /// Show the stores of the cluster.
     #[command(subcommand)]
     Stores(stores::Command),
-    /// The cluster and its nodes.
+    /// Show the cluster and the nodes, or bootstrap a cluster.
     #[command(subcommand)]
     Cluster(cluster::Command),
-    /// Generate load and report rates and latencies.
+    /// Generate load, then report rates and latencies.
     #[command(subcommand)]
     Load(load::Command),
 }
@@ -52,7 +60,7 @@ pub enum Command {
 /// | code | meaning |
 /// |---|---|
 /// | 0 | success |
-/// | 1 | local failure, or a failure of the server without a class of its own |
+/// | 1 | local failure, or a failure of the server that has no other class |
 /// | 2 | usage |
 /// | 3 | rejected |
 /// | 4 | not found |

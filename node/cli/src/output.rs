@@ -1,5 +1,5 @@
-//! Output of commands: columns for people, one JSON document, or one JSON object per line. The printer takes JSON as text, so
-//! that payloads keep their spelling.
+//! Output of commands: columns for people, one JSON document, or one JSON object per line. The printer takes JSON as
+//! text, so that payloads keep their digits and their order of keys.
 
 use super::args::Output;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -27,7 +27,7 @@ impl Printer {
         Self { form, out, listing: false }
     }
 
-    /// Returns the format in use.
+    /// Returns the output format in use.
     #[must_use]
     pub fn form(&self) -> Output {
         self.form
@@ -75,7 +75,7 @@ impl Printer {
         }
     }
 
-    /// Flushes the output.
+    /// Writes the buffered output to the underlying writer.
     ///
     /// # Errors
     /// The error of the writer.

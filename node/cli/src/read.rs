@@ -1,4 +1,4 @@
-//! `taffrail read`.
+//! `taffrail read`: prints stored events of one stream or of the whole store, then ends.
 
 use super::{
     args::{GlobalArgs, StartAt, start_at},
@@ -14,16 +14,17 @@ use taffrail_client::v1::{self, read_request::Start};
 pub struct Args {
     #[command(flatten)]
     selector: Selector,
-    /// Where to start, inclusive: start, end, a revision of the stream, or a position of --all.
+    /// First event, inclusive: start, end, a revision of the stream, or with --all a position. Default: start, or
+    /// end with --backward.
     #[arg(long, value_parser = start_at, value_name = "start|end|N")]
     from: Option<StartAt>,
-    /// From later to earlier events; starts at the end unless told otherwise.
+    /// Read from later to earlier events.
     #[arg(long)]
     backward: bool,
-    /// Events at most; 0: all.
+    /// Maximum number of events; 0 means all.
     #[arg(long, default_value_t = 0, value_name = "N")]
     limit: u64,
-    /// Take whatever the answering node has, without asking the leader.
+    /// Read the replica of the answering node without asking the leader. The result may lack the latest events.
     #[arg(long)]
     stale: bool,
 }
@@ -51,7 +52,7 @@ impl Args {
 /// Runs `taffrail read`.
 ///
 /// # Errors
-/// The [`Failure`] that [`super::run`] reports.
+/// The [`Failure`] reported by [`super::run`].
 pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let mut events = globals.client()?.read(args.request()?).await?;
     while let Some(event) = events.next().await? {

@@ -3,14 +3,14 @@
 use super::failure::Failure;
 use taffrail_client::v1;
 
-/// Which events.
+/// The events of a command: one stream, or every stream of the store.
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "selector", required = true, multiple = false)]
 pub struct Selector {
-    /// A stream.
+    /// Name of the stream.
     #[arg(group = "selector")]
     pub stream: Option<String>,
-    /// Every stream of the store, in commit order.
+    /// Select every stream of the store, in commit order.
     #[arg(long, group = "selector")]
     pub all: bool,
 }
@@ -24,7 +24,9 @@ impl Selector {
         let kind = match (&self.stream, self.all) {
             (Some(stream), _) => v1::selector::Kind::Stream(stream.clone()),
             (None, true) => v1::selector::Kind::All(v1::Unit {}),
-            (None, false) => return Err(Failure::Usage("name a stream, or --all".to_owned())),
+            (None, false) => {
+                return Err(Failure::Usage("no events are selected: name a stream or give --all".to_owned()));
+            }
         };
         Ok(v1::Selector { kind: Some(kind) })
     }

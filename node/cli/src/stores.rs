@@ -7,15 +7,15 @@ use taffrail_client::v1;
 /// Commands of `taffrail stores`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// The stores of the cluster.
+    /// List the stores of the cluster.
     List {
-        /// Also those whose declaration is gone but whose data is kept.
+        /// Include retained stores, whose declaration is gone and whose data is kept.
         #[arg(long)]
         retained: bool,
     },
-    /// One store: by NAME or NAMESPACE/NAME, else the store of --store.
+    /// Show a store and the replicas of the store.
     Info {
-        /// Its name.
+        /// Name of the store: NAME or NAMESPACE/NAME. Default: the store of --store.
         name: Option<String>,
     },
 }
@@ -23,7 +23,7 @@ pub enum Command {
 /// Runs a command of `taffrail stores`.
 ///
 /// # Errors
-/// The [`Failure`] that [`super::run`] reports.
+/// The [`Failure`] reported by [`super::run`].
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let client = globals.client()?;
     match command {

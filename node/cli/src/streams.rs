@@ -7,12 +7,12 @@ use taffrail_client::v1;
 /// Commands of `taffrail streams`.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// Streams by name.
+    /// List the streams of the store by name.
     List {
-        /// Only names with this prefix.
+        /// List only streams whose name begins with this prefix.
         #[arg(long, default_value = "", hide_default_value = true)]
         prefix: String,
-        /// Streams at most; 0: all.
+        /// Maximum number of streams; 0 means all.
         #[arg(long, default_value_t = 0, value_name = "N")]
         limit: u64,
     },
@@ -21,7 +21,7 @@ pub enum Command {
 /// Runs a command of `taffrail streams`.
 ///
 /// # Errors
-/// The [`Failure`] that [`super::run`] reports.
+/// The [`Failure`] reported by [`super::run`].
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let Command::List { prefix, limit } = command;
     let client = globals.client()?;
@@ -40,7 +40,7 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
     Ok(printer.list(&["STREAM", "EVENTS", "LAST REVISION"], rows)?)
 }
 
-/// A stream as JSON.
+/// The JSON form of a stream.
 #[derive(Serialize)]
 struct Line<'a> {
     stream: &'a str,

@@ -1,4 +1,5 @@
-//! `taffrail subscribe`. The command resumes after a lost connection; Ctrl-C ends the command with exit code 0.
+//! `taffrail subscribe`: follows one stream or the whole store. The command resumes after a lost connection; Ctrl-C
+//! ends the command with exit code 0.
 
 use super::{
     args::{GlobalArgs, Output, StartAt, duration, start_at},
@@ -18,19 +19,19 @@ use taffrail_client::{
 pub struct Args {
     #[command(flatten)]
     selector: Selector,
-    /// Where to start, inclusive: start, end, a revision of the stream, or a position of --all.
+    /// First event, inclusive: start, end, a revision of the stream, or with --all a position.
     #[arg(long, value_parser = start_at, default_value = "start", value_name = "start|end|N")]
     from: StartAt,
-    /// End after this many events.
+    /// Exit after this number of events. Default: no limit.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
-    /// End when everything stored has been delivered.
+    /// Exit when all stored events have been delivered.
     #[arg(long)]
     until_caught_up: bool,
-    /// Also show confirmations, checkpoints, and when it catches up or falls behind.
+    /// Also print confirmations, checkpoints, and the moments at which the subscription catches up or falls behind.
     #[arg(long)]
     marks: bool,
-    /// Give up when no node answers for this long.
+    /// Exit with an error when no node answers for this time.
     #[arg(long, value_parser = duration, default_value = "60s", value_name = "TIME")]
     give_up_after: Duration,
 }
@@ -50,7 +51,7 @@ impl Args {
 /// Runs `taffrail subscribe`.
 ///
 /// # Errors
-/// The [`Failure`] that [`super::run`] reports.
+/// The [`Failure`] reported by [`super::run`].
 pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let policy = RetryPolicy { total: args.give_up_after, ..RetryPolicy::default() };
     let client = globals.client()?;

@@ -1,4 +1,4 @@
-//! Follows the whole store and keeps its position in a file, so that the next run continues after the last event.
+//! Follows the whole store with a checkpoint in a file. The next run continues after the last event.
 //!
 //! Start a node with `make single`, then run `cargo run -p taffrail-client --example follow -- position.txt` and append
 //! events with the example `append` in another terminal.
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         match item {
             Item::Event(event) => {
                 println!("{} {}@{} {}", event.position, event.stream, event.revision, event.r#type);
-                // After the work, not before: a crash between the two repeats the event instead of losing it.
+                // Saved after the work: a crash between work and save repeats the event instead of losing the event.
                 save(Path::new(&file), event.position)?;
             }
             // The server examined these positions without finding further events.
@@ -47,7 +47,7 @@ fn load(file: &Path) -> Result<Option<u64>, Box<dyn Error>> {
     }
 }
 
-/// Replaces the checkpoint in one step, so that a crash leaves the old or the new position.
+/// Replaces the checkpoint atomically: a crash leaves the old or the new position.
 fn save(file: &Path, position: u64) -> io::Result<()> {
     let new = file.with_extension("new");
     fs::write(&new, position.to_string())?;

@@ -1,7 +1,7 @@
 //! Lists the stores of the cluster, and the streams of one store page by page.
 //!
-//! Start a node with `make single`, then run `cargo run -p taffrail-client --example list`. An argument names another store
-//! than the default store: `cargo run -p taffrail-client --example list -- team-b/payments`.
+//! Start a node with `make single`, then run `cargo run -p taffrail-client --example list`. An argument names another
+//! store than the default store: `cargo run -p taffrail-client --example list -- team-b/payments`.
 
 use std::{env, error::Error};
 use taffrail_client::{Client, v1};

@@ -1,7 +1,7 @@
 //! Reads a stream from its first event and prints the events.
 //!
-//! Start a node with `make single`, append events with the example `append`, then run
-//! `cargo run -p taffrail-client --example read -- order-1`.
+//! Start a node with `make single`, append events with the example `append`, then run `cargo run -p taffrail-client
+//! --example read -- order-1`.
 
 use std::{env, error::Error};
 use taffrail_client::{Client, v1};

@@ -1,17 +1,17 @@
-//! Appends: one attempt, or retries with the same event ids until the outcome is known.
+//! Appends with a single attempt, or with retries that carry the same event ids until the outcome is known.
 
 use crate::{Client, Error, Rejection, RetryPolicy, v1};
 use taffrail_proto::v1::streams_client::StreamsClient;
 use tokio::time::{Instant, sleep};
 
-/// The state that a stream must have for an append to be accepted (optimistic concurrency control).
+/// The required state of a stream for an append to be accepted (optimistic concurrency control).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Any state.
+    /// Any state, including a stream without events.
     Any,
     /// The stream has no event.
     NoStream,
-    /// The stream has at least one event.
+    /// The stream has an event or more.
     StreamExists,
     /// The stream's last event has this revision.
     Exact(u64),
@@ -31,7 +31,7 @@ impl From<Expected> for v1::ExpectedRevision {
 }
 
 impl Client {
-    /// Appends one batch to one stream atomically, with a single attempt.
+    /// Appends a batch to a stream atomically, with a single attempt.
     ///
     /// ```no_run
     /// use taffrail_client::{Client, Error, EventBuilder, Expected, Rejection};
@@ -61,10 +61,10 @@ impl Client {
             .await
     }
 
-    /// Appends one batch to one stream, and retries with the same event ids while an error
-    /// [is retryable](Error::is_retryable) and `policy` allows. The store recognises a batch that an earlier attempt stored
-    /// and answers with that result, so no batch is stored twice. For [`Expected::Any`] and [`Expected::StreamExists`] this
-    /// holds within the store's repeat window, 15 minutes by default.
+    /// Appends a batch to a stream atomically, and retries with the same event ids while [`Error::is_retryable`] holds
+    /// and `policy` allows. The store recognises a batch stored by an earlier attempt and answers with the result of
+    /// the earlier attempt, so no batch is stored twice. For [`Expected::Any`] and [`Expected::StreamExists`] this
+    /// guarantee holds within the store's repeat window, 15 minutes by default.
     ///
     /// ```no_run
     /// use taffrail_client::{Client, EventBuilder, Expected, RetryPolicy};
@@ -78,7 +78,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Same as [`Client::append`]; [`Error::OutcomeUnknown`] only if no later attempt proved the outcome of an unknown one.
+    /// Same as [`Client::append`]. [`Error::OutcomeUnknown`] means that no later attempt proved the outcome of the
+    /// attempt whose outcome was unknown.
     pub async fn append_retrying(
         &self,
         stream: &str,
@@ -117,8 +118,8 @@ impl Client {
     }
 }
 
-/// Returns the error that all attempts of an append prove together: `error` of the last attempt, after an earlier attempt
-/// ended `unknown`.
+/// Combines the errors of all attempts of an append: `error` of the last attempt, and the message of an earlier attempt
+/// whose outcome is `unknown`.
 fn combined_error(expected: Expected, unknown: Option<String>, error: Error) -> Error {
     let Some(message) = unknown else { return error };
     match error {
@@ -136,8 +137,9 @@ fn combined_error(expected: Expected, unknown: Option<String>, error: Error) -> 
 }
 
 impl Expected {
-    /// Returns true if an append that was refused with `rejection` cannot be accepted later, whatever else is appended.
-    /// Otherwise an earlier attempt that is still on its way could be accepted after the refusal of a later attempt.
+    /// Returns true if an append with this expectation, refused with `rejection`, cannot be accepted later, no
+    /// matter how the stream grows. Otherwise an earlier attempt still in flight could be accepted after the refusal
+    /// of a later attempt.
     fn is_final_refusal(self, rejection: &Rejection) -> bool {
         match (self, rejection) {
             (_, Rejection::Other { .. }) | (Self::NoStream, Rejection::WrongRevision { .. }) => true,

@@ -1,4 +1,4 @@
-//! The connection, and the calls about stores and the cluster.
+//! The connection to a node, and the calls about streams, stores and the cluster.
 
 use crate::{Error, v1};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// Metadata key that names the store of a call: `name` or `namespace/name`. Set by [`Client::with_store`].
+/// Metadata key for the store of a call: `name` or `namespace/name`. Set by [`Client::with_store`].
 pub const STORE: &str = "taffrail-store";
-/// Metadata key that marks a call which a node forwarded to another node. Applications do not set it.
+/// Metadata key of calls forwarded from node to node. Applications must not set this key.
 pub const HOP: &str = "taffrail-hop";
-/// Metadata key of the request id, which the nodes write into their logs.
+/// Metadata key of the request id; nodes write the id into their logs.
 pub const REQUEST_ID: &str = "taffrail-request-id";
 pub use taffrail_proto::MESSAGE_BYTES_MAX;
 
@@ -22,7 +22,8 @@ pub use taffrail_proto::MESSAGE_BYTES_MAX;
 pub struct ConnectOptions {
     /// Time to establish a connection, 5 s by default.
     pub connect_timeout: Duration,
-    /// Interval of HTTP/2 keepalive pings, and time to answer one before the connection counts as lost. 10 s by default.
+    /// Interval of HTTP/2 keepalive pings, and time limit for the answer to a ping before the connection counts as
+    /// lost. 10 s by default.
     pub keepalive: Duration,
 }
 
@@ -32,7 +33,7 @@ impl Default for ConnectOptions {
     }
 }
 
-/// A client of one store. Clones share the connection.
+/// A client of a store, on a single connection shared by all clones.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -67,7 +68,7 @@ impl Client {
         Ok(Self::from_channel(channel))
     }
 
-    /// Creates a client that connects at its first call, and reconnects when the connection is lost.
+    /// Creates a client without connecting. The first call connects; the client reconnects when the connection is lost.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), taffrail_client::Error> {
@@ -79,12 +80,12 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`].
+    /// [`Error::InvalidEndpoint`] if the address is not valid.
     pub fn connect_lazy(address: &str, options: ConnectOptions) -> Result<Self, Error> {
         Ok(Self::from_channel(endpoint(address, options)?.connect_lazy()))
     }
 
-    /// Creates a client over a [`Channel`] that the caller configured.
+    /// Creates a client over a [`Channel`] configured by the caller. The timeout of calls is 10 s.
     #[must_use]
     pub fn from_channel(channel: Channel) -> Self {
         Self { channel, store: None, timeout: Duration::from_secs(10) }
@@ -99,7 +100,7 @@ impl Client {
         let value = store.parse().map_err(|_| Error::Invalid {
             field: Some(STORE.to_owned()),
             reason: None,
-            message: format!("store {store:?}: must be visible ASCII"),
+            message: format!("store {store:?}: the name must be visible ASCII"),
         })?;
         self.store = Some(value);
         Ok(self)
@@ -133,8 +134,8 @@ impl Client {
         request
     }
 
-    /// Lists the streams of the store by name, one page per call. The page token of a response requests the next page; an
-    /// empty token marks the last page.
+    /// Lists the streams of the store by name, one page per call. The page token of a response requests the next page;
+    /// an empty token marks the last page.
     ///
     /// # Errors
     /// The error of the server, see [`Error`].
@@ -162,7 +163,7 @@ impl Client {
         Ok(stores.list(request).await.map_err(Error::from_status)?.into_inner().stores)
     }
 
-    /// Returns the status of the cluster as the answering node observes it.
+    /// Returns the status of the cluster, as observed by the answering node.
     ///
     /// # Errors
     /// The error of the server, see [`Error`].
@@ -182,7 +183,7 @@ impl Client {
     }
 }
 
-/// The statuses of a [`Client::cluster_watch`].
+/// A watch of the status of the cluster, created by [`Client::cluster_watch`].
 pub struct ClusterWatch(Streaming<v1::ClusterStatus>);
 
 impl ClusterWatch {
@@ -200,7 +201,7 @@ fn endpoint(address: &str, options: ConnectOptions) -> Result<Endpoint, Error> {
     let invalid = |message: String| Error::InvalidEndpoint { endpoint: address.to_owned(), message };
     let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     if !uri.starts_with("http://") {
-        return Err(invalid("must be http://HOST:PORT".to_owned()));
+        return Err(invalid("the address must be http://HOST:PORT or HOST:PORT".to_owned()));
     }
     Ok(Endpoint::from_shared(uri)
         .map_err(|e| invalid(e.to_string()))?

@@ -1,5 +1,5 @@
-//! Errors by what they prove. A gRPC code alone does not say whether an append is stored; the `google.rpc.ErrorInfo` with the
-//! [domain of Taffrail](DOMAIN) does.
+//! Errors of calls, classified by the proof that an answer gives about the outcome. A gRPC code alone does not prove
+//! whether an append is stored. The `google.rpc.ErrorInfo` with the [domain of Taffrail](DOMAIN) does.
 
 use std::{collections::BTreeMap, error::Error as _, time::Duration};
 use tonic::{Code, Status};
@@ -8,7 +8,7 @@ use tonic_types::StatusExt;
 /// The domain of every `google.rpc.ErrorInfo` of a Taffrail node.
 pub const DOMAIN: &str = "taffrail.io";
 
-/// Whether an append may have reached the log.
+/// Possible effect of a failed append on the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proposed {
     /// No node proposed the append: nothing is stored, and any retry is safe.
@@ -17,7 +17,7 @@ pub enum Proposed {
     Unknown,
 }
 
-/// A refusal by the rules of the store, which is the same on every node.
+/// A refusal by the rules of the store. Every node gives the same refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The stream is not at the expected revision.
@@ -35,14 +35,14 @@ pub enum Rejection {
     Other {
         /// The stable reason, as listed in `docs/ERRORS.md`.
         reason: String,
-        /// One sentence for people.
+        /// A sentence for people.
         message: String,
         /// Details of the reason, by key.
         details: BTreeMap<String, String>,
     },
 }
 
-/// The reason why a call failed, by what the answer proves.
+/// The failure of a call, classified by the proof that the answer gives about the outcome.
 ///
 /// ```
 /// use taffrail_client::Error;
@@ -58,22 +58,22 @@ pub enum Rejection {
 /// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address is not valid.
+    /// The address of the node is not valid.
     #[error("endpoint {endpoint}: {message}")]
     InvalidEndpoint {
-        /// The address.
+        /// The address, as the caller gave it.
         endpoint: String,
-        /// The rule that the address breaks.
+        /// The broken rule, or the error of the parser.
         message: String,
     },
     /// A field of the request breaks a rule; the server did nothing.
     #[error("{message}")]
     Invalid {
-        /// The field, if the server named one.
+        /// Name of the field, if the server gave a name.
         field: Option<String>,
-        /// The stable reason, if the server gave one.
+        /// The stable reason, if the server gave a reason.
         reason: Option<String>,
-        /// One sentence for people.
+        /// A sentence for people.
         message: String,
     },
     /// The rules of the store refuse the append; nothing is stored.
@@ -84,7 +84,7 @@ pub enum Error {
     NotFound {
         /// `STREAM_NOT_FOUND`, `STORE_NOT_FOUND`, or empty.
         reason: String,
-        /// One sentence for people.
+        /// A sentence for people.
         message: String,
         /// Similar names of stores.
         nearest: Vec<String>,
@@ -94,19 +94,20 @@ pub enum Error {
     Unavailable {
         /// The stable reason; `CONNECT` when no connection could be made, empty when the server gave none.
         reason: String,
-        /// One sentence for people.
+        /// A sentence for people.
         message: String,
-        /// Whether an append may have been proposed. Appends with `Unknown` are reported as `OutcomeUnknown` instead.
+        /// Possible effect on the log. An append with [`Proposed::Unknown`] is reported
+        /// as [`Error::OutcomeUnknown`] instead.
         proposed: Proposed,
-        /// Node id of the leader, if the answer named one.
+        /// Node id of the leader, if the answer named the leader.
         leader: Option<u64>,
-        /// The pause before a retry that the server asks for.
+        /// The pause before a retry, as requested by the server.
         retry_after: Option<Duration>,
     },
     /// The deadline passed before a node proposed the append.
     #[error("the deadline passed: {message}")]
     Deadline {
-        /// One sentence for people.
+        /// A sentence for people.
         message: String,
     },
     /// The append may or may not be stored. A retry with the same event ids is safe and proves the outcome.
@@ -118,7 +119,7 @@ pub enum Error {
     /// The caller is not allowed to make the call.
     #[error("{message}")]
     Denied {
-        /// One sentence for people.
+        /// A sentence for people.
         message: String,
     },
     /// Stored data is damaged, the server failed, or the server speaks another version of the protocol.
@@ -141,7 +142,7 @@ impl Error {
         }
     }
 
-    /// Returns the pause before a retry that the server asks for.
+    /// Returns the pause before a retry, as requested by the server.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -193,7 +194,8 @@ impl Error {
         }
     }
 
-    /// Converts a status that carries an `ErrorInfo` of a Taffrail node, which alone proves whether an append is stored.
+    /// Converts a status with an `ErrorInfo` of a Taffrail node, the only proof whether an append is stored. Returns
+    /// `None` for any other status.
     fn from_error_info(status: &Status) -> Option<Self> {
         let info = status.get_details_error_info().filter(|i| i.domain == DOMAIN)?;
         let message = status.message().to_owned();
@@ -244,7 +246,7 @@ impl Error {
         })
     }
 
-    /// Converts a status by its code.
+    /// Converts a status without an `ErrorInfo` by the gRPC code.
     fn from_code(status: Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
@@ -273,7 +275,7 @@ impl Error {
     }
 }
 
-/// Returns true if no connection could be established, so that the request was never sent.
+/// Returns true if no connection could be established and the request was therefore never sent.
 #[must_use]
 pub fn never_sent(status: &Status) -> bool {
     caused_by::<tonic::ConnectError>(status)
@@ -296,7 +298,7 @@ fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
     false
 }
 
-/// Returns the message of a status and its root cause, which names the address or the error of the operating system.
+/// Returns the message of a status followed by the root cause: the address, or the error of the operating system.
 fn with_root_cause(status: &Status) -> String {
     let mut cause = None;
     let mut source = status.source();
@@ -318,7 +320,7 @@ mod tests {
     const NONE: [(String, String); 0] = [];
 
     fn status(code: Code, reason: &str, details: &[(&str, &str)]) -> Status {
-        #[expect(clippy::disallowed_types, reason = "what tonic takes; nothing hangs on its order")]
+        #[expect(clippy::disallowed_types, reason = "tonic requires this type; nothing depends on the order")]
         let details: std::collections::HashMap<String, String> =
             details.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Status::with_error_details(code, "m", ErrorDetails::with_error_info(reason, DOMAIN, details))

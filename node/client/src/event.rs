@@ -4,7 +4,7 @@ use crate::v1;
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// Returns a random UUID (version 4), which serves as an event id.
+/// Returns a random UUID (version 4) for use as an event id.
 #[must_use]
 #[expect(
     clippy::disallowed_methods,
@@ -14,7 +14,7 @@ pub fn new_id() -> Uuid {
     uuid::Builder::from_u128(rand::random()).with_version(uuid::Version::Random).into_uuid()
 }
 
-/// Builds one event. [`EventBuilder::new`] fixes the id, so that every retry of the event carries the same id.
+/// Builds an event. [`EventBuilder::new`] fixes the id, so every retry of the event carries the same id.
 ///
 /// ```
 /// use serde_json::json;
@@ -36,7 +36,7 @@ impl EventBuilder {
     pub fn new(event_type: impl Into<String>) -> Self {
         Self(v1::NewEvent { id: new_id().to_string(), r#type: event_type.into(), ..v1::NewEvent::default() })
     }
-    /// Replaces the id, for example by an id that the application derives from its command.
+    /// Replaces the id, for example by an id derived from the command of the application.
     pub fn id(mut self, id: Uuid) -> Self {
         self.0.id = id.to_string();
         self
@@ -53,7 +53,7 @@ impl EventBuilder {
         self.0.data = data.into();
         self
     }
-    /// Sets the application's metadata, which the store keeps beside the payload.
+    /// Sets the application's metadata; the store keeps the metadata beside the payload.
     pub fn metadata(mut self, metadata: impl Into<Bytes>) -> Self {
         self.0.metadata = metadata.into();
         self
@@ -63,7 +63,7 @@ impl EventBuilder {
         self.0.tags.push(tag.into());
         self
     }
-    /// Sets the id of the request or process to which the event belongs; at most 128 bytes.
+    /// Sets the id of the request or process behind the event; at most 128 bytes.
     pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
         self.0.correlation_id = id.into();
         self

@@ -1,14 +1,15 @@
 //! Client of the Taffrail event store, protocol `taffrail.v1`.
 //!
-//! - [`Client`] holds one connection and the name of one store. Clones share the connection.
-//! - [`Client::append`] makes one attempt. [`Client::append_retrying`] repeats the attempt with the same event ids until the
-//!   outcome is known.
-//! - [`Client::read`] returns stored events and ends. [`Client::subscribe`] and [`Client::subscribe_resuming`] also return
-//!   the events that are appended later.
-//! - [`Error`] says what an answer proves. An append whose outcome is unknown is never reported as failed.
+//! - [`Client`] holds a connection and the name of a store. Clones share the connection.
+//! - [`Client::append`] makes a single attempt. [`Client::append_retrying`] repeats the attempt with the same event ids
+//!   until the outcome is known.
+//! - [`Client::read`] returns stored events and ends. [`Client::subscribe`] and [`Client::subscribe_resuming`] also
+//!   return events appended later.
+//! - [`Error`] classifies failures by the proof about the outcome. An append whose outcome is unknown is never
+//!   reported as failed.
 //!
-//! The client has no cache, no pool of connections to several addresses (a Kubernetes Service or DNS balances them), and no
-//! retry that the caller did not ask for.
+//! The client has no cache, no retry without a request of the caller, and no pool of connections to several addresses:
+//! a Kubernetes Service or DNS balances connections.
 //!
 //! # Example
 //!

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use taffrail_proto::v1::streams_client::StreamsClient;
 use tonic::Streaming;
 
-/// The events of one [`Client::read`], in order. The server sends a page when the caller has taken the events of the pages
-/// before, so a slow caller slows the server down.
+/// The events of a [`Client::read`], in order. The server sends a page when the caller has taken the events of the
+/// previous pages, so a slow caller slows the server down.
 pub struct ReadEvents {
     pages: Streaming<v1::ReadResponse>,
     ready: VecDeque<v1::RecordedEvent>,

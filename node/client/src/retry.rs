@@ -27,8 +27,9 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Returns the pause after attempt `attempt` (from 1): the longer of the exponential backoff and the pause that the server
-    /// `asked` for, up to `pause_max`. Jitter shortens the pause to 50..100 %, so that many callers do not return together.
+    /// Returns the pause after attempt `attempt` (from 1): the longer of the exponential backoff and the pause
+    /// `asked` for by the server, up to `pause_max`. Jitter shortens the pause to 50..100 %, which spreads the
+    /// retries of many callers.
     #[expect(
         clippy::disallowed_methods,
         reason = "the node's seeded source is not available to applications; no outcome depends on the jitter"

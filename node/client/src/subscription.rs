@@ -1,5 +1,5 @@
-//! Subscriptions: the stored events, then the events that are appended later. A resuming subscription keeps the position of
-//! the next event and continues there on a new connection, so the caller sees neither gap nor duplicate.
+//! Subscriptions: the stored events, then events appended later. A resuming subscription keeps the position of the next
+//! event and continues from this position on a new connection, so the caller sees neither gap nor duplicate.
 
 use crate::{Client, Error, RetryPolicy, v1};
 use std::collections::VecDeque;
@@ -12,13 +12,13 @@ use tonic::Streaming;
 /// An event, or a mark of the progress of a [`Subscription`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
-    /// The server accepted the subscription; the last position of the store at that time. Delivered once.
+    /// The server accepted the subscription. Holds the last position of the store at the time. Delivered once.
     Confirmed(u64),
     /// The next event.
     Event(Box<v1::RecordedEvent>),
-    /// The server examined all events up to this position; a later subscription may start after it.
+    /// The server examined all events up to this position; a later subscription may start after this position.
     Checkpoint(u64),
-    /// All events stored up to this position are delivered; later events follow as they are appended.
+    /// All events stored up to this position are delivered; later events follow after each append.
     CaughtUp(u64),
     /// The subscription fell behind at this position and reads stored events again.
     FellBehind(u64),
@@ -28,7 +28,7 @@ pub enum Item {
 pub struct Subscription {
     client: Client,
     request: v1::SubscribeRequest,
-    /// Policy of reconnects; `None` if the subscription ends with its connection.
+    /// Policy of reconnects; `None` if the subscription ends with the connection.
     resume: Option<RetryPolicy>,
     stream: Option<Streaming<v1::SubscribeResponse>>,
     ready: VecDeque<Item>,
@@ -62,8 +62,8 @@ impl Client {
         self.open(request, None).await
     }
 
-    /// Follows a stream or the whole store, and continues after the last event when the connection is lost. The subscription
-    /// ends with an error when no node answers within the total time of `policy`.
+    /// Follows a stream or the whole store, and continues after the last event when the connection is lost. The
+    /// subscription ends with an error when no node answers within the total time of `policy`.
     ///
     /// ```no_run
     /// use taffrail_client::{Client, Item, RetryPolicy, v1};
@@ -114,8 +114,8 @@ impl Subscription {
     /// future loses no item.
     ///
     /// # Errors
-    /// The error with which the server or the connection ended the subscription. A resuming subscription returns only errors
-    /// after which a new connection does not help, or that outlast the policy.
+    /// The error with which the server or the connection ended the subscription. A resuming subscription returns an
+    /// error only if a new connection cannot help, or if no connection succeeds within the total time of the policy.
     pub async fn next(&mut self) -> Result<Option<Item>, Error> {
         loop {
             if let Some(item) = self.ready.pop_front() {
@@ -150,8 +150,8 @@ impl Subscription {
         Ok(())
     }
 
-    /// Drops the connection and waits before the next attempt. Returns `error` if the subscription does not resume or the
-    /// policy allows no further attempt.
+    /// Drops the connection and waits before the next attempt. Returns `error` if the subscription does not resume or
+    /// the policy allows no further attempt.
     async fn disconnected(&mut self, error: Option<Error>) -> Result<(), Error> {
         self.stream = None;
         let ended = || Error::Unavailable {
@@ -174,11 +174,12 @@ impl Subscription {
         Ok(())
     }
 
-    /// Queues the items of a message and moves the start of the next connection behind them.
+    /// Queues the items of a message and moves the start of the next connection behind these items.
     fn receive(&mut self, message: v1::SubscribeResponse) {
         match message.kind {
             Some(Kind::Confirmed(confirmed)) => {
-                // The confirmation fixes the start of a subscription `from_end`, so that a later connection continues there.
+                // The confirmation fixes the start of a subscription `from_end`, for later connections
+                // to continue from.
                 if let (Some(Start::FromEnd(_)), Some(next)) = (self.request.start, confirmed.next) {
                     self.request.start = Some(self.start_at(next));
                 }
@@ -206,7 +207,7 @@ impl Subscription {
         }
     }
 
-    /// Returns true for a subscription of one stream, whose events are counted by revision instead of position.
+    /// Returns true for a subscription of a single stream, whose events are counted by revision instead of position.
     fn is_of_stream(&self) -> bool {
         let kind = self.request.selector.as_ref().and_then(|s| s.kind.as_ref());
         matches!(kind, Some(v1::selector::Kind::Stream(_)))
@@ -218,11 +219,11 @@ impl Subscription {
     }
 }
 
-/// Returns true if a new connection may help.
+/// Returns true if a new connection may help after `error`.
 fn is_resumable(error: &Error) -> bool {
     match error {
         Error::Unavailable { .. } | Error::Deadline { .. } | Error::OutcomeUnknown { .. } => true,
-        // A connection that breaks within a message ends with INTERNAL.
+        // tonic reports a connection broken within a message as INTERNAL.
         Error::Failed(status) => status.code() == tonic::Code::Internal,
         Error::InvalidEndpoint { .. }
         | Error::Invalid { .. }

@@ -1,4 +1,4 @@
-//! Appends to a stream, and their outcomes.
+//! Appends to a stream, and the outcomes of appends.
 
 use crate::{
     event::NewEvent,
@@ -7,10 +7,10 @@ use crate::{
 };
 use std::fmt;
 
-/// The state that a stream must be in for an append to be accepted.
+/// Condition on the state of a stream for an append to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpectedRevision {
-    /// Any state.
+    /// The append is accepted in any state of the stream.
     Any,
     /// The stream has no event.
     NoStream,
@@ -31,7 +31,7 @@ impl fmt::Display for ExpectedRevision {
     }
 }
 
-/// A batch of events for one stream, stored whole or not at all. Never empty; the gateway has checked the sizes.
+/// A batch of events for one stream, stored whole or not at all. Never empty; the gateway checks the sizes.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -61,20 +61,20 @@ impl fmt::Display for ExpectedRevision {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
-    /// The stream to append to.
+    /// Stream to append to.
     pub stream: StreamName,
-    /// The condition on the stream.
+    /// Condition on the state of the stream.
     pub expected: ExpectedRevision,
-    /// The events, in order.
+    /// Events of the batch, in order.
     pub events: Vec<NewEvent>,
 }
 
-/// End of a stream.
+/// Revision of a stream's last event, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
-    /// No event yet.
+    /// The stream has no event.
     Empty,
-    /// The last event's revision.
+    /// Revision of the last event.
     At(Revision),
 }
 
@@ -100,35 +100,35 @@ pub struct Appended {
     pub last_position: Position,
     /// Time of the append, Unix time in microseconds.
     pub recorded_at_us: u64,
-    /// True if the same batch had been appended before: the fields are those of the first append.
+    /// True if the append repeats an earlier append. All other fields then describe the earlier append.
     pub repeated: bool,
 }
 
-/// Reason why a batch was refused. Part of the replicated outcome, and so the same on every replica.
+/// Reason why a batch was refused. Part of the replicated outcome, and therefore equal on every replica.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
-    /// The stream is in another state than the append expects.
+    /// The stream is not in the expected state.
     #[error("stream {stream} is at {actual}, expected {expected}")]
     WrongRevision {
-        /// The stream.
+        /// Stream of the append.
         stream: StreamName,
-        /// The state that the append expects.
+        /// Condition of the append.
         expected: ExpectedRevision,
-        /// The end of the stream.
+        /// Last revision of the stream.
         actual: Tail,
     },
-    /// Revisions or positions would leave their range.
+    /// A revision or position of the batch would exceed its maximum.
     #[error("stream {stream} is full")]
     StreamFull {
-        /// The stream.
+        /// Stream of the append.
         stream: StreamName,
     },
-    /// The first id was appended before, but the batch differs from what was appended then.
+    /// The id of the first event was appended before, in a batch with other ids.
     #[error("event id {id} was appended to {stream} before, in another batch")]
     IdReused {
-        /// The stream.
+        /// Stream of the append.
         stream: StreamName,
-        /// The id of the first event.
+        /// Id of the first event.
         id: EventId,
     },
     /// The store is closed (retained or being removed).
@@ -136,5 +136,5 @@ pub enum Rejected {
     Closed,
 }
 
-/// Outcome of one append.
+/// Outcome of an append.
 pub type Outcome = Result<Appended, Rejected>;

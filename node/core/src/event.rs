@@ -1,4 +1,4 @@
-//! Events, proposed and recorded.
+//! Events, before and after an append.
 
 use crate::{
     ids::{EventId, Position, Revision},
@@ -6,29 +6,29 @@ use crate::{
 };
 use bytes::Bytes;
 
-/// An event as the application appends it. See [`Append`](crate::append::Append) for an example.
+/// An event as provided by the application. See [`Append`](crate::append::Append) for an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
     /// Id given by the application; makes a repeated append idempotent.
     pub id: EventId,
-    /// Type of the event.
+    /// Type of the event, such as `OrderPlaced`.
     pub event_type: EventType,
-    /// MIME type; empty for unknown.
+    /// MIME type of `data`; empty if unknown.
     pub content_type: String,
     /// Payload, opaque to the store.
     pub data: Bytes,
     /// Metadata of the application, opaque to the store.
     pub metadata: Bytes,
-    /// Tags; at most [`TAGS_MAX`](crate::limits::TAGS_MAX).
+    /// Tags of the event; at most [`TAGS_MAX`](crate::limits::TAGS_MAX).
     pub tags: Vec<String>,
-    /// Id that the events of one business process share; empty for none.
+    /// Id shared by all events of a business process; empty for none.
     pub correlation_id: String,
     /// Id of the message that caused the event; empty for none.
     pub causation_id: String,
 }
 
 impl NewEvent {
-    /// Data plus metadata, bytes: the size that the limits bound.
+    /// Returns the size that counts for the limits: data plus metadata, bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.data.len() + self.metadata.len()
@@ -38,14 +38,14 @@ impl NewEvent {
 /// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// The stream.
+    /// Stream of the event.
     pub stream: StreamName,
     /// Index in the stream.
     pub revision: Revision,
     /// Index in the store.
     pub position: Position,
-    /// Time of the append, Unix time in microseconds; never goes back within a store.
+    /// Time of the append, Unix time in microseconds; never decreases within a store.
     pub recorded_at_us: u64,
-    /// The event as it was appended.
+    /// Content as appended by the application.
     pub event: NewEvent,
 }

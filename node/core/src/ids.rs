@@ -1,5 +1,6 @@
-//! Ids, revisions, positions and digests. Each is a type of its own, so that a replica id cannot be passed where a node
-//! id is meant.
+//! Ids, revisions, positions and digests.
+//!
+//! Each kind of id is a separate type, so the compiler rejects a replica id in the place of a node id.
 
 use std::fmt;
 use uuid::Uuid;
@@ -16,17 +17,17 @@ macro_rules! uuid_id {
             pub const fn new(id: Uuid) -> Self {
                 Self(id)
             }
-            /// The UUID.
+            /// Returns the wrapped UUID.
             #[must_use]
             pub const fn uuid(self) -> Uuid {
                 self.0
             }
-            /// The 16 bytes, big-endian.
+            /// Returns the 16 bytes of the UUID, big-endian.
             #[must_use]
             pub fn to_bytes(self) -> [u8; 16] {
                 *self.0.as_bytes()
             }
-            /// Reads 16 bytes; `None` for any other length.
+            /// Decodes 16 big-endian bytes; `None` for any other length.
             #[must_use]
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 Uuid::from_slice(bytes).ok().map(Self)
@@ -63,7 +64,7 @@ macro_rules! number_id {
             pub const fn new(id: u64) -> Self {
                 Self(id)
             }
-            /// The number.
+            /// Returns the wrapped number.
             #[must_use]
             pub const fn get(self) -> u64 {
                 self.0
@@ -83,45 +84,45 @@ macro_rules! number_id {
 }
 
 uuid_id!(
-    /// A cluster, for its whole life; minted by the operator (or `taffrail cluster bootstrap`).
+    /// Permanent id of a cluster, created by the operator or `taffrail cluster bootstrap`.
     ClusterId
 );
 uuid_id!(
-    /// One data directory, minted at its first start.
+    /// Id of a data directory, created at the first start on the directory.
     DiskId
 );
 uuid_id!(
-    /// One store, for its whole life; outlives the object that declared it. Never reused.
+    /// Permanent id of a store, never reused. The id outlives the Kubernetes object that declared the store.
     StoreId
 );
 uuid_id!(
-    /// One event, given by the application.
+    /// Id of an event, given by the application.
     EventId
 );
 number_id!(
-    /// Names a disk within a cluster; allocated by the system group from 1, never reused, not the pod ordinal.
+    /// Id of a disk within a cluster, allocated by the system group from 1 and never reused. Not the pod ordinal.
     NodeId
 );
 number_id!(
-    /// One replica of one group on one node for one lifetime; never reused. Raft knows the replica by this number. In
-    /// the system group the number equals the [`NodeId`].
+    /// Id of a replica of a group on a node during a single lifetime; never reused. Raft uses this number as the member
+    /// id. In the system group the number equals the [`NodeId`].
     ReplicaId
 );
 number_id!(
-    /// One Raft group. 0 is the system group.
+    /// Id of a Raft group; 0 is the system group.
     GroupId
 );
 number_id!(
-    /// One partition of a store: the prefix of its keys. Today one per store.
+    /// Id of a partition of a store, and prefix of the partition's keys. Every store has exactly one partition today.
     PartitionId
 );
 number_id!(
-    /// Names a stream within a partition, in the order of first appearance, from 1.
+    /// Number of a stream within a partition, from 1, in order of first appearance.
     StreamNo
 );
 
 impl GroupId {
-    /// The group of all nodes that holds the catalogue.
+    /// Id of the system group, whose members are all nodes and whose log is the catalogue.
     pub const SYSTEM: Self = Self(0);
 }
 
@@ -132,7 +133,7 @@ macro_rules! event_index {
         pub struct $name(u64);
 
         impl $name {
-            /// The largest value.
+            /// Largest value of this type.
             pub const MAX: Self = Self($max);
 
             /// Wraps a number; `None` above [`MAX`](Self::MAX).
@@ -140,7 +141,7 @@ macro_rules! event_index {
             pub const fn new(n: u64) -> Option<Self> {
                 if n <= Self::MAX.0 { Some(Self(n)) } else { None }
             }
-            /// The number.
+            /// Returns the wrapped number.
             #[must_use]
             pub const fn get(self) -> u64 {
                 self.0
@@ -155,8 +156,8 @@ macro_rules! event_index {
 }
 
 event_index!(
-    /// Index of an event in its stream: from 0, without gaps. The largest revision is one below the number that
-    /// KurrentDB clients read as "end".
+    /// Index of an event in a stream, from 0, without gaps. [`MAX`](Self::MAX) is just below the number that KurrentDB
+    /// clients interpret as "end".
     ///
     /// ```
     /// use taffrail_core::ids::Revision;
@@ -168,7 +169,7 @@ event_index!(
     Revision, max (1 << 63) - 2
 );
 event_index!(
-    /// Index of an event in its store: from 1, rising, opaque to clients. 0 stands before the first event.
+    /// Index of an event in a store, from 1, increasing, opaque to clients. 0 is the place before the first event.
     ///
     /// ```
     /// use taffrail_core::ids::Position;
@@ -180,7 +181,7 @@ event_index!(
 );
 
 impl Position {
-    /// The position before the first event.
+    /// Position before the first event of a store.
     pub const START: Self = Self(0);
 }
 

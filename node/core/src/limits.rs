@@ -1,22 +1,27 @@
-//! Fixed bounds of appends, and of the repeats that are recognised. Configured limits may be lower; they are checked
-//! before a command is proposed.
+//! Fixed upper bounds of appends, and of the window in which repeated appends are recognised.
+//!
+//! Configured limits may be lower. The gateway checks configured limits before a command is proposed.
 
-/// Most events of one append.
+/// Largest number of events in an append.
 pub const BATCH_EVENTS_MAX: usize = 16_384;
-/// The most that data plus metadata of one event may be configured to, bytes. The node's configuration and the schema
-/// of Cluster both take it from here: what the API server accepts, the nodes must start with.
+/// Upper bound of the configurable size of an event (data plus metadata), bytes.
+///
+/// The node's configuration and the schema of the Cluster resource share this bound, so a node can start with every
+/// value that the API server accepts.
 pub const EVENT_BYTES_MAX: usize = 16 << 20;
-/// The most that one append may be configured to, bytes.
+/// Upper bound of the configurable size of an append, bytes.
 pub const BATCH_BYTES_MAX: usize = 32 << 20;
-/// Most tags of one event.
+/// Largest number of tags of an event.
 pub const TAGS_MAX: usize = 16;
 /// Longest tag, correlation id, causation id or content type, bytes.
 pub const SHORT_TEXT_BYTES_MAX: usize = 128;
-/// How long repeats of `any` and `stream_exists` appends are recognised, microseconds (15 minutes).
+/// Default window in which repeats of `any` and `stream_exists` appends are recognised, microseconds (15 minutes).
 pub const REPEAT_WINDOW_US: u64 = 15 * 60 * 1_000_000;
-/// The longest that repeats are recognised, microseconds (24 hours): an `any` append looks at every bucket of the
-/// window.
+/// Longest window in which repeats are recognised, microseconds (24 hours). Bounded because an `any` append searches
+/// every bucket of the window.
 pub(crate) const REPEAT_WINDOW_MAX_US: u64 = 24 * 60 * 60 * 1_000_000;
-/// Repeat rows are gathered in time buckets of this length, microseconds, so that whole buckets can be dropped. Part of
-/// the disk contract: the bucket's number is in the row's key, so the length must not follow from a setting.
+/// Length of a time bucket of repeat rows, microseconds. Expired rows are dropped by whole buckets.
+///
+/// Part of the disk format: the key of a repeat row contains the number of the bucket, so no setting may change the
+/// length of a bucket.
 pub(crate) const REPEAT_BUCKET_US: u64 = 225 * 1_000_000;

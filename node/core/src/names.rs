@@ -1,4 +1,4 @@
-//! Names of streams, event types and stores, checked when they are made.
+//! Validated names of streams, event types and stores.
 
 use std::{fmt, sync::Arc};
 
@@ -6,9 +6,9 @@ use std::{fmt, sync::Arc};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {rule}")]
 pub struct NameError {
-    /// Field that holds the name.
+    /// Name of the request field with the invalid name.
     pub field: &'static str,
-    /// Rule that the name breaks.
+    /// Violated rule, in words.
     pub rule: String,
 }
 
@@ -22,15 +22,15 @@ macro_rules! text_name {
             /// Longest allowed length, bytes.
             const MAX_BYTES: usize = $max;
 
-            /// Checks and wraps a name.
+            /// Validates and wraps a name.
             ///
             /// # Errors
-            /// [`NameError`] if the name is empty, too long or holds control characters.
+            /// [`NameError`] if the name is empty, too long or contains control characters.
             pub fn new(name: &str) -> Result<Self, NameError> {
                 bounded($field, name, Self::MAX_BYTES)?;
                 Ok(Self(name.into()))
             }
-            /// The name as a string slice.
+            /// Returns the name as a string slice.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -50,7 +50,7 @@ macro_rules! text_name {
 }
 
 text_name!(
-    /// Name of a stream: 1 to 512 bytes, no control characters. Names that start with `$` are the store's own.
+    /// Name of a stream: 1 to 512 bytes, no control characters. Names with a leading `$` belong to the store itself.
     ///
     /// ```
     /// use taffrail_core::names::StreamName;
@@ -67,7 +67,7 @@ text_name!(
 );
 
 impl StreamName {
-    /// True for a stream of the store itself, whose name starts with `$`.
+    /// True for a stream of the store itself: the name starts with `$`.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.0.starts_with('$')
@@ -90,21 +90,21 @@ pub struct StoreName {
 }
 
 impl StoreName {
-    /// Checks and wraps the two parts.
+    /// Validates and wraps a namespace and a name.
     ///
     /// # Errors
-    /// [`NameError`] with the part and the rule that it breaks.
+    /// [`NameError`] with the invalid part and the violated rule.
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         dns_label("namespace", namespace, 63)?;
         dns_label("store", name, 40)?;
         Ok(Self { namespace: namespace.into(), name: name.into() })
     }
-    /// The namespace.
+    /// Returns the Kubernetes namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
-    /// The name within the namespace.
+    /// Returns the name within the namespace.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -1,8 +1,11 @@
-//! The HTTP server of probes and metrics, port 9090 of nodes and operator: `/livez`, `/readyz` and `/metrics`.
+//! HTTP server of probes and metrics, port 9090 of nodes and of the operator: `/livez`, `/readyz` and `/metrics`.
 //!
-//! Everything is bounded: the connections, the time for a request's headers, the time of a connection. A probe must be
-//! answered however many slow clients hold connections, because a missed liveness probe restarts the pod; at the limit, the
-//! oldest connection is closed for the new one.
+//! [`bind`] opens the port, and [`serve`] answers requests from an implementation of [`Probes`]. The server bounds:
+//!
+//! - the number of connections: at the limit, the oldest connection is closed in favour of the new connection. A probe
+//!   must get an answer even if slow clients hold many connections, because a missed liveness probe restarts the pod.
+//! - the time until the headers of a request are complete;
+//! - the lifetime of a connection.
 
 use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Bytes, service::service_fn};
@@ -19,41 +22,43 @@ use taffrail_runtime as rt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Connections at the same time.
+/// Maximum number of open connections.
 const CONNECTIONS_MAX: usize = 64;
-/// Time from accepting a connection to the end of a request's headers.
+/// Time limit from the accept of a connection to the end of the headers of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time of one connection. A client that asks and does not read would hold the rendered page for ever.
+/// Lifetime of a connection. A client that sends a request and does not read the response would keep the rendered page
+/// in memory for ever.
 const CONNECTION_TIME: Duration = Duration::from_secs(15);
-/// Pause after a failed accept: without file descriptors, the next accept fails at once too.
+/// Pause after a failed accept. Without a free file descriptor, the next accept would fail at once as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The answers of a process to its probes. The methods are called on the runtime and must not block.
+/// The answers of a process to probes. The server calls the methods on the async runtime, so no method may block.
 pub trait Probes: Send + Sync + 'static {
-    /// Whether the process should keep running.
+    /// Returns `Ok` if the process should keep running.
     ///
     /// # Errors
-    /// The reason why it should be restarted, one line.
+    /// The reason for a restart, as a single line.
     fn live(&self) -> Result<(), String>;
-    /// Whether the process can serve.
+    /// Returns `Ok` if the process can serve.
     ///
     /// # Errors
-    /// The reason why not, one line.
+    /// The reason why the process cannot serve, as a single line.
     fn ready(&self) -> Result<(), String>;
-    /// The metrics in the Prometheus text format.
+    /// Returns the metrics in the Prometheus text format.
     ///
     /// # Errors
-    /// The reason why they cannot be rendered, one line.
+    /// The reason why the metrics cannot be rendered, as a single line.
     fn metrics(&self) -> Result<String, String>;
 }
 
-/// Opens the port. Where the kernel has no IPv6, an unspecified IPv6 address becomes the same port of IPv4.
+/// Opens the port. On a kernel without IPv6, an unspecified IPv6 address becomes the unspecified IPv4 address with
+/// the same port.
 ///
 /// # Errors
-/// The port cannot be opened.
+/// The error of the operating system if the port cannot be opened.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Err(_) if address.is_ipv6() && address.ip().is_unspecified() => {
@@ -63,7 +68,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves connections of `listener` until `stop`, which also ends the open connections.
+/// Serves connections of `listener` until `stop` is cancelled. The cancellation also ends the open connections.
 pub async fn serve(listener: TcpListener, probes: Arc<dyn Probes>, stop: CancellationToken) {
     let connections = Arc::new(Connections::new(stop.clone()));
     loop {
@@ -78,7 +83,7 @@ pub async fn serve(listener: TcpListener, probes: Arc<dyn Probes>, stop: Cancell
                 rt::spawn(serve_connection(stream, Arc::clone(&probes), connection));
             }
             Err(error) => {
-                tracing::warn!(%error, "an HTTP connection could not be accepted");
+                tracing::warn!(%error, "accepting an HTTP connection failed; trying again after a pause");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -100,7 +105,7 @@ async fn serve_connection(stream: TcpStream, probes: Arc<dyn Probes>, connection
         ended = tokio::time::timeout(CONNECTION_TIME, serving) => match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "an HTTP connection ended with an error"),
-            Err(_) => tracing::debug!(seconds = CONNECTION_TIME.as_secs(), "an HTTP connection lasted too long"),
+            Err(_) => tracing::debug!(seconds = CONNECTION_TIME.as_secs(), "an HTTP connection exceeded its time"),
         },
     }
 }
@@ -137,11 +142,11 @@ struct Open {
     by_age: BTreeMap<u64, CancellationToken>,
 }
 
-/// One open connection; dropping it gives its place back.
+/// An open connection. The drop frees the connection's place for another connection.
 struct Connection {
     connections: Arc<Connections>,
     number: u64,
-    /// Cancelled when the connection must end.
+    /// Cancelled when the connection must end: at the limit of connections, or at the stop of the server.
     ended: CancellationToken,
 }
 
@@ -150,7 +155,7 @@ impl Connections {
         Self { stop, open: Mutex::default() }
     }
 
-    /// Takes a place; at the limit, the oldest connection loses its own.
+    /// Takes a place for a new connection. At the limit, the oldest connection ends and frees a place.
     fn open(this: &Arc<Self>) -> Connection {
         let ended = this.stop.child_token();
         let mut open = this.open.lock().unwrap_or_else(PoisonError::into_inner);

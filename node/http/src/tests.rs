@@ -58,7 +58,7 @@ async fn slow_clients_do_not_starve_a_probe() {
         slow.push(stream);
     }
     assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
-    // The oldest of the slow connections made room: the server has closed it without an answer.
+    // The oldest slow connection made room: the server has closed this connection without an answer.
     let mut rest = Vec::new();
     drop(slow[0].read_to_end(&mut rest).await);
     assert_eq!(rest, b"");
@@ -68,7 +68,8 @@ async fn slow_clients_do_not_starve_a_probe() {
 async fn a_stop_ends_open_connections() {
     let (address, _probes, stop) = started().await;
     let mut idle = TcpStream::connect(address).await.unwrap();
-    // An answer on another connection proves that the server has accepted the idle one, which came first.
+    // The server accepts connections in order. An answer on a later connection proves that the idle
+    // connection is accepted.
     assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
     stop.cancel();
     let mut rest = Vec::new();

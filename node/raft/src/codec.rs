@@ -1,5 +1,5 @@
-//! Consensus types in their disk and wire form (`taffrail.storage.v1`). The formats do not depend on openraft's
-//! encodings.
+//! Encodes and decodes consensus types in their disk and wire form (`taffrail.storage.v1`). The formats are independent
+//! of openraft's own encodings.
 
 use super::types::{Command, Entry, Host, LeaderId, LogId, Membership, Payload, StoredMembership, TypeConfig, Vote};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::ids::NodeId;
 use taffrail_proto::storage as pb;
 
-/// A message that does not decode.
+/// Failure to decode a message.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {why}")]
 pub struct CodecError {
-    /// The message.
+    /// Name of the message.
     pub what: &'static str,
-    /// The reason.
+    /// Field that is missing or wrong, and the reason.
     pub why: String,
 }
 
@@ -21,31 +21,31 @@ fn missing(what: &'static str, field: &str) -> CodecError {
     CodecError { what, why: format!("field {field} is missing") }
 }
 
-/// Log id out.
+/// Encodes a log id.
 #[must_use]
 pub fn log_id_to(id: &LogId) -> pb::LogId {
     pb::LogId { term: id.leader_id.term, leader: id.leader_id.node_id, index: id.index }
 }
 
-/// Log id in.
+/// Decodes a log id.
 #[must_use]
 pub fn log_id_from(id: &pb::LogId) -> LogId {
     LogId { leader_id: LeaderId { term: id.term, node_id: id.leader }, index: id.index }
 }
 
-/// Vote out.
+/// Encodes a vote.
 #[must_use]
 pub fn vote_to(vote: &Vote) -> pb::Vote {
     pb::Vote { term: vote.leader_id().term, replica: vote.leader_id().node_id, committed: vote.is_committed() }
 }
 
-/// Vote in.
+/// Decodes a vote.
 #[must_use]
 pub fn vote_from(vote: &pb::Vote) -> Vote {
     if vote.committed { Vote::new_committed(vote.term, vote.replica) } else { Vote::new(vote.term, vote.replica) }
 }
 
-/// Membership out.
+/// Encodes a membership.
 #[must_use]
 pub(crate) fn membership_to(membership: &Membership) -> pb::Membership {
     pb::Membership {
@@ -58,7 +58,7 @@ pub(crate) fn membership_to(membership: &Membership) -> pb::Membership {
     }
 }
 
-/// Membership in.
+/// Decodes a membership.
 ///
 /// # Errors
 /// When a voter has no host.
@@ -72,7 +72,7 @@ pub(crate) fn membership_from(membership: &pb::Membership) -> Result<Membership,
     Membership::new(configs, hosts).map_err(|e| CodecError { what: "Membership", why: e.to_string() })
 }
 
-/// Stored membership out.
+/// Encodes a stored membership.
 #[must_use]
 pub fn stored_membership_to(stored: &StoredMembership) -> pb::StoredMembership {
     pb::StoredMembership {
@@ -81,16 +81,16 @@ pub fn stored_membership_to(stored: &StoredMembership) -> pb::StoredMembership {
     }
 }
 
-/// Stored membership in.
+/// Decodes a stored membership.
 ///
 /// # Errors
-/// As `membership_from`.
+/// When a voter of the membership has no host.
 pub fn stored_membership_from(stored: &pb::StoredMembership) -> Result<StoredMembership, CodecError> {
     let membership = stored.membership.as_ref().map_or_else(|| Ok(Membership::default()), membership_from)?;
     Ok(StoredMembership::new(stored.log_id.as_ref().map(log_id_from), membership))
 }
 
-/// Entry out.
+/// Encodes a log entry.
 #[must_use]
 pub fn entry_to(entry: &Entry) -> pb::Entry {
     let payload = match &entry.payload {
@@ -101,10 +101,10 @@ pub fn entry_to(entry: &Entry) -> pb::Entry {
     pb::Entry { log_id: Some(log_id_to(&entry.log_id)), payload: Some(payload) }
 }
 
-/// Entry in.
+/// Decodes a log entry.
 ///
 /// # Errors
-/// When a part is missing or wrong.
+/// When a field is missing or wrong.
 pub fn entry_from(entry: pb::Entry) -> Result<Entry, CodecError> {
     let log_id = log_id_from(&entry.log_id.ok_or_else(|| missing("Entry", "log_id"))?);
     let payload = match entry.payload.ok_or_else(|| missing("Entry", "payload"))? {
@@ -115,7 +115,7 @@ pub fn entry_from(entry: pb::Entry) -> Result<Entry, CodecError> {
     Ok(Entry { log_id, payload })
 }
 
-/// Append request out.
+/// Encodes an append request.
 #[must_use]
 pub(crate) fn append_to(request: &AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
     pb::AppendRequest {
@@ -126,10 +126,11 @@ pub(crate) fn append_to(request: &AppendEntriesRequest<TypeConfig>) -> pb::Appen
     }
 }
 
-/// Append request in. Refuses a hole: the first entry must follow `prev`, each next one its predecessor.
+/// Decodes an append request and refuses a gap in the log: the first entry must follow `prev`, and each further
+/// entry its predecessor.
 ///
 /// # Errors
-/// When a part is missing, wrong or not consecutive.
+/// When a field is missing or wrong, or the entries are not consecutive.
 pub(crate) fn append_from(request: pb::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, CodecError> {
     let vote = vote_from(&request.vote.ok_or_else(|| missing("AppendRequest", "vote"))?);
     let prev_log_id = request.prev.as_ref().map(log_id_from);
@@ -143,10 +144,10 @@ pub(crate) fn append_from(request: pb::AppendRequest) -> Result<AppendEntriesReq
     })
 }
 
-/// The guard against appends with a hole (openraft's replication does not check where a log read starts).
+/// Checks that an append has no gap, because openraft's replication does not check the start of a log read.
 ///
 /// # Errors
-/// Names the first index that does not follow.
+/// Names the first index that does not follow its predecessor.
 pub(crate) fn check_consecutive(prev: Option<&LogId>, entries: &[Entry]) -> Result<(), CodecError> {
     for (next, entry) in (prev.map_or(0, |p| p.index + 1)..).zip(entries) {
         if entry.log_id.index != next {
@@ -157,7 +158,7 @@ pub(crate) fn check_consecutive(prev: Option<&LogId>, entries: &[Entry]) -> Resu
     Ok(())
 }
 
-/// Append response out.
+/// Encodes an append response.
 #[must_use]
 pub(crate) fn append_response_to(response: &AppendEntriesResponse<TypeConfig>) -> pb::AppendResponse {
     use pb::append_response::Kind;
@@ -172,7 +173,7 @@ pub(crate) fn append_response_to(response: &AppendEntriesResponse<TypeConfig>) -
     pb::AppendResponse { kind: Some(kind) }
 }
 
-/// Append response in.
+/// Decodes an append response.
 ///
 /// # Errors
 /// When the kind is missing.
@@ -188,7 +189,7 @@ pub(crate) fn append_response_from(
     })
 }
 
-/// Vote request out.
+/// Encodes a vote request.
 #[must_use]
 pub(crate) fn vote_request_to(request: &VoteRequest<TypeConfig>) -> pb::VoteRequest {
     pb::VoteRequest {
@@ -198,7 +199,7 @@ pub(crate) fn vote_request_to(request: &VoteRequest<TypeConfig>) -> pb::VoteRequ
     }
 }
 
-/// Vote request in.
+/// Decodes a vote request.
 ///
 /// # Errors
 /// When the vote is missing.
@@ -211,7 +212,7 @@ pub(crate) fn vote_request_from(request: &pb::VoteRequest) -> Result<VoteRequest
     })
 }
 
-/// Vote response out.
+/// Encodes a vote response.
 #[must_use]
 pub(crate) fn vote_response_to(response: &VoteResponse<TypeConfig>) -> pb::VoteResponse {
     pb::VoteResponse {
@@ -221,7 +222,7 @@ pub(crate) fn vote_response_to(response: &VoteResponse<TypeConfig>) -> pb::VoteR
     }
 }
 
-/// Vote response in.
+/// Decodes a vote response.
 ///
 /// # Errors
 /// When the vote is missing.

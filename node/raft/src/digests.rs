@@ -1,5 +1,5 @@
-//! [`Digests`]: recent digests of a replica, by log index, so that a divergence claim about an older index can still be
-//! checked.
+//! [`Digests`]: keeps recent digests of a replica by log index, so that a divergence claim about an older index can
+//! still be checked.
 
 use std::{
     collections::VecDeque,
@@ -7,14 +7,14 @@ use std::{
 };
 use taffrail_core::ids::Digest;
 
-/// Digests of applied batches that are kept: more batches than are applied between a report and a claim about it, at
-/// one write a millisecond.
+/// Number of applied batches whose digests are kept. At one write per millisecond, fewer batches are applied between a
+/// report and a claim about the report.
 const KEPT: usize = 256;
-/// Every replica takes a digest at every multiple of this index, a mark: under load, two replicas rarely report the
-/// same index.
+/// Distance of marks: every replica takes a digest at every multiple of this index. Under load, two replicas rarely
+/// report the same index otherwise.
 pub(crate) const MARK_EVERY: u64 = 256;
-/// Marks that are kept, and marks that are reported: a replica that is a little behind another has one mark in common
-/// with it.
+/// Number of kept marks, and number of reported marks. Two reported marks suffice for a slightly lagging replica to
+/// share a mark with the other replicas.
 const MARKS_KEPT: usize = 16;
 const MARKS_TOLD: usize = 2;
 
@@ -39,12 +39,12 @@ impl Kept {
     }
 }
 
-/// The last digests and their indexes. Cheap to clone: all clones share the digests.
+/// The newest digests and their indexes. Cheap to clone: all clones share the digests.
 #[derive(Clone, Default)]
 pub struct Digests(Arc<Mutex<Kept>>);
 
 impl Digests {
-    /// Begins with the digest of the opened replica.
+    /// Starts with the digest of the opened replica.
     #[must_use]
     pub fn new(index: u64, digest: Digest) -> Self {
         let this = Self::default();
@@ -61,20 +61,20 @@ impl Digests {
         self.lock().put(index, digest);
     }
 
-    /// Forgets all digests and begins with the digest of a state taken over from another replica.
+    /// Drops all digests and starts with the digest of a state installed from another replica.
     pub(crate) fn begin_anew(&self, index: u64, digest: Digest) {
         let mut kept = self.lock();
         *kept = Kept::default();
         kept.put(index, digest);
     }
 
-    /// The newest index and the digest there.
+    /// Returns the newest index and its digest.
     #[must_use]
     pub fn last(&self) -> (u64, Digest) {
         self.lock().pauses.back().copied().unwrap_or_default()
     }
 
-    /// The newest marks, the oldest of them first.
+    /// Returns the newest marks in ascending order of index.
     #[must_use]
     pub fn marks(&self) -> Vec<(u64, Digest)> {
         let kept = self.lock();
@@ -82,7 +82,7 @@ impl Digests {
         kept.marks.iter().skip(skipped).copied().collect()
     }
 
-    /// The digest at `index`; `None` when it is not kept.
+    /// Returns the digest at `index`, or `None` when the digest is not kept.
     #[must_use]
     pub fn at(&self, index: u64) -> Option<Digest> {
         let kept = self.lock();

@@ -1,6 +1,6 @@
-//! [`Group`]: one running replica of a Raft group.
+//! [`Group`]: a running replica of a Raft group.
 //!
-//! Further methods stand with their concepts: `read_index`, `membership_change`, `peer_rpc`.
+//! More methods of [`Group`] are in `read_index`, `membership_change` and `peer_rpc`.
 
 use super::{
     digests::Digests,
@@ -36,10 +36,10 @@ use taffrail_store_api::{Applied, LeaderHint};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-/// A running replica of a group; shared through `Arc`.
+/// A running replica of a group; shared through [`Arc`].
 ///
-/// The node starts a group for each replica that the catalogue gives it, and stops the group before its data is
-/// deleted.
+/// The node starts a [`Group`] for each replica that the catalogue assigns to the node, and stops the [`Group`] before
+/// the replica's data is deleted.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -63,7 +63,7 @@ pub struct Group {
     progress: watch::Receiver<Applied>,
     digests: Digests,
     pub(super) stop: CancellationToken,
-    /// openraft's task has ended; its last metrics are no longer true.
+    /// True once openraft's task has ended, when its last metrics are no longer valid.
     ended: Arc<AtomicBool>,
     pub(super) source: watch::Sender<Option<CatchUpFrom>>,
     pub(super) install_requests: InstallRequests,
@@ -71,28 +71,28 @@ pub struct Group {
     last_purge_look: Mutex<u64>,
 }
 
-/// The parts of a node that its replicas share.
+/// Services and settings of a node that all its replicas share.
 #[derive(Clone)]
 pub struct Home {
-    /// The cluster.
+    /// Id of the node's cluster.
     pub cluster: ClusterId,
-    /// This node.
+    /// Id of the node.
     pub node: NodeId,
-    /// The log of all groups.
+    /// Stable storage for the log of all groups.
     pub disk: Arc<dyn LogDisk>,
-    /// The way to peers.
+    /// Carries requests to other nodes.
     pub transport: Arc<dyn PeerTransport>,
-    /// Times and bounds.
+    /// Times and bounds of consensus.
     pub tuning: Tuning,
     /// Called when the state database can no longer be written.
     pub on_fatal: OnFatal,
 }
 
 impl Group {
-    /// Opens the replica's log and starts it.
+    /// Opens the log of a replica and starts the replica.
     ///
     /// # Errors
-    /// When log and state do not fit together or the disk fails.
+    /// When log and state do not match, or when the disk fails.
     pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> io::Result<Arc<Self>> {
         let log = LogStorage::open(Arc::clone(&home.disk), key).await?;
         let (progress_tx, progress) = watch::channel(machine.progress());
@@ -133,28 +133,29 @@ impl Group {
         }))
     }
 
-    /// Group and replica.
+    /// Returns the group and the replica id.
     #[must_use]
     pub fn key(&self) -> LogKey {
         self.key
     }
 
-    /// Receives how far the replica has applied; closes when the state machine ends.
+    /// Returns a receiver of the applied state's progress. The channel closes when the state machine ends.
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<Applied> {
         self.progress.clone()
     }
 
-    /// Cancelled when the replica is told to stop.
+    /// Returns a token that is cancelled when the replica is stopped.
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Proposes a command and waits until it is applied here.
+    /// Proposes a command and waits until this replica has applied the command.
     ///
     /// # Errors
-    /// `Unknown` when the command may have been proposed; with every other error it was not.
+    /// [`ProposeError::Unknown`] when the command may have been proposed. With every other error the command
+    /// was not proposed.
     pub async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Reply, ProposeError> {
         match tokio::time::timeout_at(deadline, self.raft.client_write(Command(command))).await {
             Err(_) => Err(ProposeError::Unknown("the deadline passed after the proposal")),
@@ -182,7 +183,7 @@ impl Group {
         (replica != self.key.replica.get()).then(|| LeaderHint { node: host.0, replica: ReplicaId::new(replica) })
     }
 
-    /// The leader that this replica knows; may be this replica.
+    /// Returns the leader that this replica knows, which may be this replica.
     #[must_use]
     pub fn leader(&self) -> Option<LeaderHint> {
         let metrics = self.raft.metrics();
@@ -192,13 +193,13 @@ impl Group {
         Some(LeaderHint { node: host.0, replica: ReplicaId::new(id) })
     }
 
-    /// True while this replica leads.
+    /// Returns true while this replica leads its group.
     #[must_use]
     pub fn leads(&self) -> bool {
         self.raft.is_leader() && !self.ended.load(Ordering::Relaxed)
     }
 
-    /// The state of this replica as openraft and the state machine report it.
+    /// Returns the state of this replica as reported by openraft and the state machine.
     #[must_use]
     pub fn status(&self) -> Status {
         let metrics = self.raft.metrics();
@@ -222,25 +223,26 @@ impl Group {
         }
     }
 
-    /// The digest after applying the entries up to `index`; `None` when the replica keeps no digest of that index.
+    /// Returns the digest after applying the entries up to `index`, or `None` when the replica keeps no digest
+    /// of that index.
     #[must_use]
     pub fn digest_at(&self, index: u64) -> Option<Digest> {
         self.digests.at(index)
     }
 
-    /// Waits until openraft's view of this replica changes; false when it has stopped.
+    /// Waits until openraft's metrics of this replica change. Returns false when the replica has stopped.
     pub async fn changed(&self, metrics: &mut MetricsWatch) -> bool {
         metrics.0.changed().await.is_ok()
     }
 
-    /// A receiver for [`changed`](Self::changed).
+    /// Returns a receiver of metrics for [`changed`](Self::changed).
     #[must_use]
     pub fn watch(&self) -> MetricsWatch {
         MetricsWatch(self.raft.metrics())
     }
 
-    /// Flushes applied state and lets openraft purge the log below it, once `purge_after_entries` more entries are in
-    /// the log.
+    /// Flushes applied state and lets openraft purge the log below the flushed state, once `purge_after_entries` more
+    /// entries are in the log.
     pub async fn purge_if_due(&self) {
         let (first, end) = self.log.bounds();
         {
@@ -256,7 +258,7 @@ impl Group {
         }
     }
 
-    /// Flushes applied state.
+    /// Makes all applied entries survive a crash.
     ///
     /// # Errors
     /// When storage fails.
@@ -264,21 +266,21 @@ impl Group {
         self.machine.with(|m| m.flush()).await
     }
 
-    /// Stops the replica; its data stays.
+    /// Stops the replica and keeps its data.
     pub async fn stop(&self) {
         self.stop.cancel();
         if self.raft.shutdown().await.is_err() {
-            tracing::warn!(group = %self.key.group, "the replica's task had ended before it was stopped");
+            tracing::warn!(group = %self.key.group, "the consensus task of the replica had ended before the replica was stopped");
         }
     }
 
-    /// The node of the replica.
+    /// Returns the node of the replica.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// The group's number.
+    /// Returns the id of the group.
     #[must_use]
     pub fn group(&self) -> GroupId {
         self.key.group

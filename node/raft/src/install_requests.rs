@@ -1,7 +1,7 @@
-//! [`InstallRequests`]: requests of leaders that this replica take over their state.
+//! [`InstallRequests`]: requests of leaders to install the leader's state on this replica.
 //!
-//! A leader repeats `BeginCatchUp` until the answer says done. The first request starts the install, which fetches the
-//! state by itself; the following requests read the progress.
+//! A leader repeats `BeginCatchUp` until the answer is `done`. The first request starts the install, the following
+//! requests read the progress of the install.
 
 use super::{
     codec,
@@ -15,22 +15,23 @@ use taffrail_proto::{peer::Refusal, storage as pb};
 use taffrail_runtime as rt;
 use tokio::sync::watch;
 
-/// The install that a leader has begun, and its outcome once there is one.
+/// An install begun by a leader, and the outcome once the install has ended.
 struct Install {
     vote: pb::Vote,
     upto: Option<LogId>,
     done: watch::Receiver<Option<Result<pb::Vote, String>>>,
 }
 
-/// At most one install that a leader has begun and whose end the leader has not seen.
+/// The install in progress, if any, kept until the leader has received the outcome. At most a single install
+/// is in progress.
 #[derive(Default)]
 pub(super) struct InstallRequests {
     running: Mutex<Option<Install>>,
 }
 
 impl InstallRequests {
-    /// Starts to take over the state of `from` up to the log id that `begin` names, or reports the progress of the
-    /// install that the same leader has begun. `source` learns which replica to fetch from.
+    /// Starts an install of the state of `from` up to the log id in `begin`, or reports the progress of the install
+    /// begun by the same leader. `source` receives the replica to fetch from.
     pub(super) fn begin(
         &self,
         raft: &Raft,
@@ -49,8 +50,8 @@ impl InstallRequests {
         let last_membership = codec::stored_membership_from(membership).map_err(bad_frame)?;
         source.send_replace(Some(from.clone()));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only an install of this very leader counts: openraft may have refused the install of another leader, whose
-        // outcome must not pass for this leader's.
+        // Only an install with the same vote and log id counts: openraft may have refused the install of another
+        // leader, and the outcome must not be reported to this leader.
         let asked = codec::vote_to(&vote);
         if let Some(current) = running.as_ref().filter(|c| c.upto == upto && c.vote == asked) {
             let answer = match &*current.done.borrow() {

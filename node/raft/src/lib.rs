@@ -1,15 +1,17 @@
 //! Consensus of Taffrail: Raft groups, their durable log, and the transport between nodes.
 //!
-//! Owns the log and vote of every replica on a node and the task that drives openraft. Never decodes a [`Command`],
-//! never decides who should be a member, and knows neither stores nor the catalogue: both arrive as a [`Machine`].
+//! Owns the log and vote of every replica on a node and the task that drives openraft. Never decodes a
+//! [`Command`](types::Command), never decides who should be a member, and knows neither stores nor the catalogue: both
+//! arrive as a [`Machine`](machine::Machine).
 //!
-//! openraft stays behind this crate. No other crate of the node depends on it; where another crate needs one of its
-//! types (entry, log id, vote, membership), the crate uses the name in [`types`]. The exception outside of the node is
-//! the benchmark of the log, which drives [`LogStorage`] through openraft's own trait, as openraft does.
+//! openraft stays behind this crate. No other crate of the node depends on openraft; another crate that needs an
+//! openraft type (entry, log id, vote, membership) uses the name in [`types`]. The exception outside of the node is
+//! the benchmark of the log, which drives [`LogStorage`](log::log_storage::LogStorage) through openraft's own trait,
+//! as openraft does.
 //!
 //! | concept | modules |
 //! |---|---|
-//! | a running replica | [`group`] ([`Group`]), `read_index`, `membership_change`, [`status`], [`tuning`] |
+//! | a running replica | [`group`] ([`Group`](group::Group)), `read_index`, `membership_change`, [`status`], [`tuning`] |
 //! | calls of other replicas | `peer_rpc`, `install_requests`; outgoing: `network` |
 //! | the replicated state | [`machine`] (the trait), [`shared_machine`], [`snapshot_fetch`], `state_machine` (for openraft) |
 //! | the log | [`log`] (`LogDisk`, its RocksDB implementation, openraft's view) |
@@ -22,11 +24,6 @@
 //! - an append with a gap is refused (`log::log_storage`, [`codec::check_consecutive`]);
 //! - only flushed state is called a snapshot (`state_machine`);
 //! - pre-vote is implemented instead of granted by default (`network`).
-//!
-//! [`Command`]: types::Command
-//! [`Machine`]: machine::Machine
-//! [`Group`]: group::Group
-//! [`LogStorage`]: log::log_storage::LogStorage
 
 pub mod codec;
 pub mod digests;

@@ -1,78 +1,79 @@
-//! [`Machine`]: the state that a group replicates, as consensus sees it.
+//! [`Machine`]: the replicated state of a group, as seen by consensus.
 
 use super::types::{Entry, LogId, Reply, StoredMembership};
 use taffrail_core::ids::Digest;
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_store_api::Applied;
 
-/// Failure that stops a state machine, and with it the replica; no call is retried.
+/// Failure of a state machine. The failure stops the replica, and no call is retried.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     /// Stored or received bytes do not decode or fail their checksum.
     #[error("corrupt: {0}")]
     Corrupt(String),
-    /// A command of a kind or a rules number that this version does not know.
+    /// A command has a kind or a rules number unknown to this version.
     #[error("unsupported: {0}")]
     Unsupported(String),
-    /// RocksDB failed.
+    /// RocksDB failed to read or write.
     #[error("storage: {0}")]
     Storage(String),
 }
 
-/// The events that a replica has, from which a source computes which events to send.
+/// Extent of a receiving replica's events; the source of a catch-up computes from the extent which events to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CatchUpPoint {
-    /// Position after the last one it has.
+    /// Position after the last event of the replica.
     pub next_position: u64,
-    /// Digest of the events up to there.
+    /// Digest of the events before `next_position`.
     pub digest: Digest,
 }
 
 /// A state machine whose data and applied log id change in one write.
 ///
-/// [`SharedMachine`](crate::shared_machine::SharedMachine) makes the calls: one at a time, away from the runtime's
-/// threads, so a call may block on RocksDB. An install is `begin_install`, `install` for each chunk, then
-/// `finish_install` or `abort_install`; `apply` is not called in between.
+/// [`SharedMachine`](crate::shared_machine::SharedMachine) makes one call at a time, away from the runtime's threads,
+/// so a call may block on RocksDB. An install consists of [`begin_install`](Self::begin_install),
+/// [`install`](Self::install) for each chunk, and then [`finish_install`](Self::finish_install) or
+/// [`abort_install`](Self::abort_install); [`apply`](Self::apply) is not called in between.
 pub trait Machine: Send + 'static {
-    /// Last applied log id and the membership as of it, memory included.
+    /// Returns the last applied log id and the membership as of this log id, including state that is not flushed.
     fn applied(&self) -> (Option<LogId>, StoredMembership);
-    /// The same as of the last flush: all that survives a crash.
+    /// Returns the last applied log id and the membership as of the last flush: the state after a crash.
     ///
     /// # Errors
     /// When storage fails.
     fn persisted(&self) -> Result<(Option<LogId>, StoredMembership), MachineError>;
-    /// Applies consecutive entries, data and applied log id in one write; one reply an entry.
+    /// Applies consecutive entries and returns a reply for each entry. Data and applied log id change in one write.
     ///
     /// # Errors
-    /// Fatal for the replica.
+    /// Every error is fatal for the replica.
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError>;
-    /// Makes everything applied survive a crash.
+    /// Makes all applied entries survive a crash.
     ///
     /// # Errors
-    /// Fatal for the node.
+    /// Every error is fatal for the node.
     fn flush(&mut self) -> Result<(), MachineError>;
-    /// How far the machine has applied, for waiting readers.
+    /// Returns the progress of the applied state, for waiting readers.
     fn progress(&self) -> Applied;
-    /// Running digest of all outcomes, as of `applied`.
+    /// Returns the running digest of all outcomes as of [`applied`](Self::applied).
     fn digest(&self) -> Digest;
-    /// The events that this replica has.
+    /// Returns the extent of this replica's events, for a request to a source.
     fn catch_up_point(&self) -> CatchUpPoint;
-    /// Begins to take over the state of a source; the machine serves nothing until the install ends.
+    /// Begins an install of another replica's state. The machine serves nothing until the install ends.
     ///
     /// # Errors
     /// When storage fails.
     fn begin_install(&mut self) -> Result<(), MachineError>;
-    /// Takes one chunk.
+    /// Stores a chunk of the source's state.
     ///
     /// # Errors
     /// When storage fails or the chunk does not decode.
     fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError>;
-    /// Makes the new state current, durably.
+    /// Makes the installed state current and durable.
     ///
     /// # Errors
-    /// When storage fails or the last chunk did not come.
+    /// When storage fails or the last chunk is missing.
     fn finish_install(&mut self) -> Result<(), MachineError>;
-    /// Ends the install and deletes the rows that it has received.
+    /// Ends the install and deletes the received rows.
     ///
     /// # Errors
     /// When storage fails.

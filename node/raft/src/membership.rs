@@ -1,5 +1,5 @@
-//! [`Change`]: classifies membership entries. Changing voters takes two entries (joint, uniform), every other change
-//! one.
+//! [`Change`]: classifies membership entries. A change of voters takes two entries (joint, uniform), every other change
+//! a single entry.
 
 use super::types::{Host, Membership};
 use std::{
@@ -7,18 +7,18 @@ use std::{
     fmt,
 };
 
-/// Kind of one membership entry.
+/// Kind of a membership entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The old and the new voters decide together.
+    /// Majorities of both the old and the new voters decide.
     Joint,
-    /// The new voters decide alone.
+    /// A majority of the new voters decides.
     Uniform,
-    /// More learners.
+    /// Adds learners and keeps the voters.
     Learners,
-    /// Fewer learners.
+    /// Removes learners and adds none.
     Removal,
-    /// Nothing.
+    /// Changes neither voters nor learners.
     Same,
 }
 
@@ -35,7 +35,7 @@ impl Change {
         }
     }
 
-    /// Classifies the entry that replaced `from` by `to`.
+    /// Classifies the entry that replaced membership `from` with `to`.
     pub(super) fn between(from: &Membership, to: &Membership) -> Self {
         let nodes = |m: &Membership| m.nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>();
         let (before, after) = (nodes(from), nodes(to));

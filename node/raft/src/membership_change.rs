@@ -19,7 +19,7 @@ use taffrail_runtime::failpoint;
 use tokio::time::Instant;
 
 impl Group {
-    /// Writes the first membership of the group; does nothing when the log is not empty.
+    /// Writes the first membership of the group. Does nothing when the log is not empty.
     ///
     /// # Errors
     /// When openraft refuses the membership or the replica has stopped.
@@ -38,11 +38,11 @@ impl Group {
     }
 
     /// Changes voters and learners in one call, through a joint configuration when the voters change. `expected` is the
-    /// log id of the membership that the caller saw; the change is refused when another one is effective.
+    /// log id of the membership that the caller has read; the change is refused when another membership is effective.
     ///
     /// # Errors
-    /// `Refused` when another membership is effective or a change is in flight; `Unknown` when the change may still
-    /// commit.
+    /// - [`ProposeError::Refused`] when another membership is effective or another change is in flight.
+    /// - [`ProposeError::Unknown`] when the change may still commit.
     pub async fn change_membership(
         &self,
         expected: Option<LogId>,
@@ -50,8 +50,8 @@ impl Group {
         learners: &BTreeMap<ReplicaId, NodeId>,
         deadline: Instant,
     ) -> Result<(), ProposeError> {
-        // Only learners are removed by name. A voter that leaves must stay in the node map while the joint
-        // configuration still names it; openraft drops it with the uniform configuration that follows.
+        // Only learners are removed by name. A leaving voter must remain in the node map while the joint configuration
+        // names the voter; openraft removes the voter with the following uniform configuration.
         let membership = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -90,7 +90,8 @@ impl Group {
         self.raft.trigger().transfer_leader(to.get()).await.map_err(|e| io::Error::other(e.to_string()))
     }
 
-    /// Hands leadership to the best caught-up other voter, if there is one.
+    /// Hands leadership to the other voter with the longest matching log. Returns false when this replica does not
+    /// lead, when no other voter is caught up, or when the replica has stopped.
     pub async fn hand_over(&self) -> bool {
         let status = self.status();
         if !status.leads {

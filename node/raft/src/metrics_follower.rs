@@ -1,4 +1,4 @@
-//! [`MetricsWatch`], openraft's metrics of a replica, and the task that follows them while the replica runs.
+//! [`MetricsWatch`]: openraft's metrics of a replica, and the task that follows the metrics while the replica runs.
 
 use super::{log::LogKey, snapshot_fetch::CatchUpFrom, types::TypeConfig};
 use openraft::{RaftMetrics, alias::WatchReceiverOf, async_runtime::WatchReceiver};
@@ -10,16 +10,17 @@ use taffrail_core::ids::ReplicaId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Reason of a replica whose openraft task ended without an error.
+/// Reason for the stop of a replica whose openraft task ended without an error.
 pub(super) const ENDED: &str = "the consensus task has ended by itself";
 
-/// Waits for changes of a replica's metrics; made by [`Group::watch`](crate::group::Group::watch).
+/// Receiver of changes of a replica's metrics; made by [`Group::watch`](crate::group::Group::watch).
 pub struct MetricsWatch(pub(super) WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>);
 
-/// Follows the metrics until they end, and sets `ended` then: a panic of openraft's task would otherwise stay hidden.
+/// Follows the metrics until the channel closes, and then sets `ended`: otherwise a panic of openraft's task
+/// would stay hidden.
 ///
-/// The current leader becomes the `source` of a catch-up: the leader that began the catch-up may be gone for good, and
-/// its successor sees no reason to begin another one while it still has the log.
+/// The current leader becomes the `source` of a catch-up. The leader behind the catch-up may be gone for good, and a
+/// new leader begins no catch-up while the new leader's log still holds the missing entries.
 pub(super) async fn follow(
     mut metrics: MetricsWatch,
     source: watch::Sender<Option<CatchUpFrom>>,

@@ -1,5 +1,6 @@
-//! openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary, one in flight per follower: three known defects
-//! of the pinned openraft exist only in streamed appends, and throughput is equal at the measured loads.
+//! Sends openraft's RPCs as frames of a [`PeerTransport`]. Appends are unary and each follower has a single append in
+//! flight: three known defects of the pinned openraft version exist only in streamed appends, and throughput is equal
+//! at the measured loads.
 
 use super::{
     codec,
@@ -23,21 +24,21 @@ use std::{future::Future, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::{peer::FrameKind, storage as pb};
 
-/// Interval at which the sender of a snapshot asks the receiver for its progress.
+/// Pause between two progress requests from the sender of a snapshot to the receiver.
 const CATCH_UP_POLL: Duration = Duration::from_millis(50);
 
-/// Makes the connections of one replica.
+/// Makes the connections of a replica to the other replicas of the group.
 #[derive(Clone)]
 pub(super) struct Network {
     /// Carries the frames.
     pub(super) transport: Arc<dyn PeerTransport>,
-    /// The group.
+    /// The group of the sending replica.
     pub(super) group: GroupId,
     /// The sending replica.
     pub(super) from: ReplicaId,
 }
 
-/// One connection to one replica.
+/// A connection to another replica.
 pub(super) struct Connection {
     network: Network,
     to: ReplicaId,
@@ -118,8 +119,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         self.ask_vote(FrameKind::PreVote, &rpc, &option).await
     }
 
-    /// Tells the follower to fetch this replica's state, then looks at its progress until it is done. State never
-    /// travels through this call, so it may take as long as the state is large.
+    /// Requests that the follower fetch this replica's state, then polls the follower's progress until the follower is
+    /// done. The state itself does not travel through this call, so the call has no time limit for the whole transfer.
     async fn full_snapshot(
         &mut self,
         vote: Vote,

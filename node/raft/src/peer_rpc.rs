@@ -1,4 +1,4 @@
-//! Answers of a replica to the frames of the other replicas of its group ([`Group::answer`]).
+//! Handles frames of the other replicas of a group ([`Group::answer`]).
 
 use super::{codec, group::Group, snapshot_fetch::CatchUpFrom, status::ReadIndexError};
 use crate::peer::{
@@ -18,8 +18,8 @@ impl Group {
     /// Answers a frame of another replica of the group.
     ///
     /// # Errors
-    /// A refusal for a frame that does not decode or is not meant for a replica, and for every failure of the call
-    /// itself.
+    /// Returns a refusal for a frame that does not decode, for a frame meant for a node, and for every failure of
+    /// the call itself.
     pub async fn answer(&self, request: &Request, from: NodeId) -> Result<Bytes, Refusal> {
         let payload = request.payload.clone();
         match request.kind {
@@ -79,7 +79,8 @@ impl Group {
         }
     }
 
-    /// Refuses a request that only the leader answers; names the leader when this replica knows it.
+    /// Builds the refusal of a request that only the leader answers. The refusal names the leader when this replica
+    /// knows another replica as leader.
     #[must_use]
     pub fn not_leader(&self) -> Refusal {
         let leader = self.leader().filter(|l| l.replica != self.key.replica);

@@ -1,4 +1,4 @@
-//! Linearizable reads: a [`Group`] learns from the leader up to which index to apply before it answers.
+//! Linearizable reads: a [`Group`] gets a read index from the leader and waits until the index is applied.
 
 use super::{group::Group, status::ReadIndexError, types::LogId};
 use crate::peer::{CallError, Request};
@@ -16,11 +16,11 @@ use taffrail_runtime as rt;
 use tokio::time::Instant;
 
 impl Group {
-    /// Waits until this replica has applied everything that was acknowledged before the call. Without a leader it waits
-    /// for one until the deadline.
+    /// Waits until this replica has applied all writes acknowledged before the call. Without a leader the call retries
+    /// until the deadline.
     ///
     /// # Errors
-    /// The reason of the last attempt when no majority confirmed a read index before the deadline.
+    /// Returns the error of the last attempt when no majority confirmed a read index before the deadline.
     pub async fn read_index(&self, deadline: Instant) -> Result<(), ReadIndexError> {
         let mut last = ReadIndexError::Deadline;
         while Instant::now() < deadline {
@@ -36,7 +36,7 @@ impl Group {
         Err(last)
     }
 
-    /// Gets one read index, from the leader or as the leader.
+    /// Gets a read index from the leader, which may be this replica.
     async fn try_read_index(&self, deadline: Instant) -> Result<u64, ReadIndexError> {
         let Some(leader) = self.leader() else { return Err(ReadIndexError::NoLeader) };
         if leader.replica == self.key.replica {
@@ -63,8 +63,8 @@ impl Group {
     async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), ReadIndexError> {
         let mut progress = self.progress();
         match tokio::time::timeout_at(deadline, progress.wait_for(|p| p.index >= index)).await {
-            // A replica that is being removed keeps its last progress while its rows are deleted, and must not answer
-            // as an empty one.
+            // A replica under removal keeps the last progress while its rows are deleted, and must not answer like
+            // an empty replica.
             Ok(Ok(_)) if self.stop.is_cancelled() => {
                 Err(ReadIndexError::Stopped("the node stops or removes this replica".into()))
             }
@@ -74,8 +74,8 @@ impl Group {
         }
     }
 
-    /// Confirms with a majority that this replica leads, and returns the read index: every write acknowledged before
-    /// the call is at or below it.
+    /// Confirms with a majority that this replica leads, and returns the read index: the index is at or above every
+    /// write acknowledged before the call.
     ///
     /// # Errors
     /// When this replica does not lead or no majority answers.

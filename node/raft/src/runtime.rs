@@ -1,10 +1,10 @@
-//! [`Runtime`]: the asynchronous runtime that openraft uses.
+//! [`Runtime`]: openraft's asynchronous runtime.
 
 use openraft::{OptionalSend, async_runtime::AsyncRuntime, impls::TokioRuntime};
 use rand::{SeedableRng, rngs::SmallRng};
 use std::{future::Future, time::Duration};
 
-/// tokio, with tasks and random numbers of the node's [`Scope`](taffrail_runtime::Scope).
+/// The tokio runtime, with tasks and random numbers of the node's [`Scope`](taffrail_runtime::Scope).
 #[derive(Debug)]
 pub struct Runtime;
 

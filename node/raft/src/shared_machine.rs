@@ -1,5 +1,4 @@
-//! [`SharedMachine`]: the one way to a [`Machine`], which runs each call away from the runtime's threads, one at a
-//! time.
+//! [`SharedMachine`]: serialises the calls to a [`Machine`] and runs each call away from the runtime's threads.
 
 use super::{
     log::rocksdb_log::OnFatal,
@@ -11,8 +10,8 @@ use std::{
 };
 use taffrail_runtime as rt;
 
-/// A state machine shared between openraft's worker and the handle of the group. Cheap to clone: all clones share the
-/// machine.
+/// A state machine shared between openraft's worker and the [`Group`](crate::group::Group). Cheap to clone: all clones
+/// share the machine.
 #[derive(Clone)]
 pub struct SharedMachine {
     machine: Arc<Mutex<Box<dyn Machine>>>,
@@ -31,8 +30,8 @@ impl SharedMachine {
     /// Runs `work` on the machine, away from the runtime's threads.
     ///
     /// # Errors
-    /// The error of the machine; `Interrupted` when the runtime shuts down. A `Storage` error is reported to `on_fatal`
-    /// first.
+    /// Returns the error of the machine, or `Interrupted` when the runtime shuts down. A [`MachineError::Storage`] is
+    /// reported to `on_fatal` first.
     pub async fn with<T, F>(&self, work: F) -> io::Result<T>
     where
         T: Send + 'static,

@@ -1,4 +1,4 @@
-//! [`SnapshotFetch`]: takes over the state of another replica of the group, in chunks, until the state is whole.
+//! [`SnapshotFetch`]: installs the state of another replica of the group, chunk by chunk.
 
 use super::{
     digests::Digests,
@@ -14,58 +14,58 @@ use taffrail_store_api::Applied;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Pause after the first failed attempt; it doubles with each further failure up to [`RETRY_MAX`], which also bounds
-/// how often a failure is logged.
+/// Pause after the first failed attempt. The pause doubles with each further failure up to [`RETRY_MAX`], which also
+/// bounds how often a failure is logged.
 const RETRY: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// The source of a snapshot. openraft takes it for the snapshot itself; the receiver fetches the state from it, in
-/// chunks.
+/// The source of a snapshot. openraft treats this value as the snapshot itself; the receiver fetches the state from
+/// the named replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatchUpFrom {
-    /// The node of the source.
+    /// Node of the source replica.
     pub node: NodeId,
-    /// The replica of the source.
+    /// Replica id of the source.
     pub replica: ReplicaId,
 }
 
-/// Identity of a replica and its way to the other replicas of the group.
+/// Identity of a replica, and its connection to the other replicas of the group.
 #[derive(Clone)]
 pub struct ReplicaContext {
-    /// Group and replica.
+    /// Group and replica id.
     pub key: LogKey,
-    /// The cluster, which every request names.
+    /// Id of the cluster, which every request names.
     pub cluster: ClusterId,
-    /// The node of the replica.
+    /// Node of the replica.
     pub node: NodeId,
     /// Carries requests to peers.
     pub transport: Arc<dyn PeerTransport>,
     /// Ends every wait of the replica.
     pub stop: CancellationToken,
-    /// The replica whose state to take over: the current leader, or the last replica that began a catch-up.
+    /// Replica to fetch state from: the current leader, or the last replica that began a catch-up.
     pub source: watch::Receiver<Option<CatchUpFrom>>,
 }
 
-/// Takes over the state of another replica. Readers of `progress` and `digests` see the new state as soon as it is
-/// current.
+/// Installs the state of another replica. Readers of `progress` and `digests` see the new state as soon as the
+/// state is current.
 #[derive(Clone)]
 pub struct SnapshotFetch {
     /// Receives the chunks.
     pub machine: SharedMachine,
-    /// Identity of this replica and its way to the others.
+    /// Identity of this replica, and its connection to the other replicas.
     pub context: ReplicaContext,
-    /// Told how far the replica has applied.
+    /// Receives the progress of the applied state.
     pub progress: Arc<watch::Sender<Applied>>,
-    /// Digests of the replica; those of the replaced state are dropped.
+    /// Digests of the replica; digests of replaced state are dropped.
     pub digests: Digests,
 }
 
 impl SnapshotFetch {
-    /// Fetches state in chunks until this replica has applied at least `meta.last_log_id`. A source that is lost or
-    /// sends a chunk that cannot be taken over is asked again, and the other voters of `meta` in turn.
+    /// Fetches state in chunks until this replica has applied at least `meta.last_log_id`. If a source is lost or sends
+    /// an invalid chunk, further attempts alternate between the source and the other voters of `meta`.
     ///
     /// # Errors
-    /// `Interrupted` when the replica stops; otherwise the error of this replica's own storage.
+    /// Returns `Interrupted` when the replica stops; otherwise the error of this replica's own storage.
     pub async fn fetch_up_to(&self, meta: &SnapshotMeta, from: &CatchUpFrom) -> io::Result<()> {
         let mut failed = 0;
         while self.machine.with(|m| Ok(m.applied().0)).await? < meta.last_log_id {
@@ -93,16 +93,16 @@ impl SnapshotFetch {
         Ok(())
     }
 
-    /// Tells readers about the new state; returns the log id that it has applied.
+    /// Publishes the new state to readers and returns its applied log id.
     async fn publish(&self) -> io::Result<Option<LogId>> {
         let (applied, progress, digest) = self.machine.with(|m| Ok((m.applied().0, m.progress(), m.digest()))).await?;
-        // A divergence claim about the replaced state would fence a replica that is healed.
+        // Without the reset, a divergence claim about the replaced state would fence the repaired replica.
         self.digests.begin_anew(progress.index, digest);
         self.progress.send_replace(progress);
         Ok(applied)
     }
 
-    /// One attempt to take over the state of `from`.
+    /// Attempts once to install the state of `from`.
     async fn fetch(&self, from: &CatchUpFrom) -> Result<(), FetchError> {
         let point = self.machine.with(|m| Ok(m.catch_up_point())).await?;
         let request = CatchUpRequest {
@@ -123,7 +123,7 @@ impl SnapshotFetch {
         taken
     }
 
-    /// Takes chunks until the last one has made the new state current.
+    /// Installs chunks until the last chunk has made the new state current.
     async fn take(&self, chunks: &mut mpsc::Receiver<Result<CatchUpChunk, CallError>>) -> Result<(), FetchError> {
         while let Some(chunk) = chunks.recv().await {
             let chunk = chunk?;
@@ -142,8 +142,8 @@ impl SnapshotFetch {
         Err(FetchError::Peer(CallError::NoAnswer("the stream of state ended early".into())))
     }
 
-    /// Chooses the replica to ask after `failed` attempts: the source first, then the other voters in turn, so that a
-    /// replica that cannot send its state does not hold this replica up.
+    /// Chooses the replica to fetch from after `failed` attempts: the source first, then the other voters in turn, so
+    /// that a single faulty source does not block the catch-up.
     fn source(&self, membership: &StoredMembership, first: &CatchUpFrom, failed: usize) -> CatchUpFrom {
         let source = self.context.source.borrow().clone().unwrap_or_else(|| first.clone());
         let own = self.context.key.replica.get();
@@ -154,7 +154,7 @@ impl SnapshotFetch {
         host.map_or(source, |(id, host)| CatchUpFrom { node: host.0, replica: ReplicaId::new(id) })
     }
 
-    /// Waits before the next attempt.
+    /// Waits before the next attempt, with exponential backoff.
     ///
     /// # Errors
     /// `Interrupted` when the replica stops.
@@ -172,22 +172,22 @@ fn stopping() -> io::Error {
     io::Error::new(io::ErrorKind::Interrupted, "the catch-up ended: the replica is stopping")
 }
 
-/// Why one attempt failed.
+/// Failure of one attempt to fetch state.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    /// This replica's own storage failed, or the replica stops.
+    /// This replica's own storage failed, or the replica is stopping.
     #[error(transparent)]
     Local(#[from] io::Error),
-    /// The source was lost or refused.
+    /// The connection to the source was lost, or the source refused.
     #[error(transparent)]
     Peer(#[from] CallError),
-    /// A chunk does not decode, does not follow from the chunks before it, or is of an unknown version.
-    #[error("the chunk of the source cannot be taken over: {0}")]
+    /// A chunk does not decode, does not follow from the chunks before, or has an unknown version.
+    #[error("the chunk of the source cannot be installed: {0}")]
     Broken(#[source] io::Error),
 }
 
 impl FetchError {
-    /// Classifies an error of taking a chunk: only an error of this replica's own storage is local.
+    /// Classifies an error of installing a chunk: only an error of this replica's own storage is local.
     fn of_a_chunk(e: io::Error) -> Self {
         if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::Unsupported) {
             Self::Broken(e)

@@ -1,10 +1,10 @@
-//! openraft's view of a [`Machine`](super::machine::Machine).
+//! Adapts a [`Machine`](super::machine::Machine) to openraft's traits.
 //!
 //! - Only flushed state is called a snapshot, because openraft purges the log up to a snapshot.
-//! - Another replica's state is taken over inside `install_snapshot`, so no entry is applied meanwhile. The received
-//!   state may be newer than the log id of the snapshot; entries that the state already holds are skipped.
-//! - No snapshot names a log id that openraft has not been told of ([`Told`]): openraft would purge its log beyond the
-//!   end.
+//! - Another replica's state is installed inside `install_snapshot`, so no entry is applied meanwhile. The installed
+//!   state may be newer than the log id of the snapshot; entries up to the applied index are skipped.
+//! - No snapshot names a log id above the applied log id that openraft knows ([`Told`]): openraft would purge its log
+//!   beyond the last entry.
 
 use super::{
     digests::{Digests, MARK_EVERY},
@@ -27,18 +27,18 @@ use taffrail_runtime::failpoint;
 use taffrail_store_api::Applied;
 use tokio::sync::watch;
 
-/// Entries that one write takes at most.
+/// Maximum number of entries in a single write.
 const APPLY_ENTRIES_MAX: usize = 1024;
 
-/// openraft's handle of one replica.
+/// openraft's handle of a replica.
 pub(super) type Raft = openraft::Raft<TypeConfig, StateMachine>;
-/// A snapshot that names the replica to fetch from instead of carrying the state.
+/// A snapshot: names the replica to fetch state from instead of carrying the state.
 pub(super) type Snapshot = SnapshotOf<TypeConfig, CatchUpFrom>;
 
-/// The log id up to which openraft believes this replica has applied, and the membership as of that log id.
+/// Applied log id of this replica as known to openraft, and the membership as of this log id.
 type Told = (Option<LogId>, StoredMembership);
 
-/// The state machine of one replica as openraft drives it. Cheap to clone: all clones share the state.
+/// The state machine of a replica, driven by openraft. Cheap to clone: all clones share the state.
 #[derive(Clone)]
 pub(super) struct StateMachine {
     told: Arc<Mutex<Told>>,
@@ -73,7 +73,7 @@ impl StateMachine {
         for (entry, responder) in slice {
             told.0 = Some(entry.log_id);
             if let Payload::Membership(m) = &entry.payload {
-                // Only the leader, which wrote the entry, has a responder for it.
+                // Only the leader has a responder for the entry, because the leader proposed the entry.
                 if responder.is_some() {
                     changes.push(Change::between(told.1.membership(), m));
                 }
@@ -85,7 +85,8 @@ impl StateMachine {
         let (known, replies, progress, digests) = self
             .machine
             .with(move |m| {
-                // State taken over from another replica may already hold the first entries; no caller waits for those.
+                // State installed from another replica may already contain the first entries; no caller waits
+                // for these entries.
                 let done = m.applied().0;
                 let known = entries.partition_point(|e| done.is_some_and(|d| e.log_id.index <= d.index));
                 let new = entries.get(known..).unwrap_or_default();
@@ -107,7 +108,8 @@ impl StateMachine {
         self.tell(told);
         digests.into_iter().for_each(|(index, digest)| self.digests.put(index, digest));
         self.progress.send_replace(progress);
-        // The joint configuration is applied here; the uniform one is not written before the responder answers.
+        // The joint configuration is applied at this point, and the uniform configuration is not written before
+        // the responder answers.
         for change in changes {
             failpoint::reach(format_args!("membership-{change}-written"));
         }
@@ -127,7 +129,7 @@ impl StateMachine {
         self.machine.with(|m| Ok(m.applied())).await
     }
 
-    /// The flushed state, as far as openraft has been told of it.
+    /// Returns the flushed state, or the applied state known to openraft if the flushed state is newer.
     async fn persisted(&self) -> io::Result<SnapshotMeta> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let flushed = self.machine.with(|m| m.persisted()).await?;
@@ -175,7 +177,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, from: CatchUpFrom) -> Result<(), io::Error> {
         self.fetch.fetch_up_to(meta, &from).await?;
-        // The new state must survive a crash before openraft drops the log below it.
+        // The new state must survive a crash before openraft drops the replaced part of the log.
         self.machine.with(|m| m.flush()).await?;
         self.tell((meta.last_log_id, meta.last_membership.clone()));
         Ok(())

@@ -4,18 +4,18 @@ use super::log::LogKey;
 use openraft::{Config, SnapshotPolicy};
 use std::{io, sync::Arc, time::Duration};
 
-/// Times and bounds of consensus. All times are configuration: a simulation stretches them.
+/// Times and bounds of consensus. All times are configurable, because a simulation stretches all times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// Interval of heartbeats.
+    /// Interval between two heartbeats of a leader.
     pub heartbeat: Duration,
     /// Lower bound of the random election timeout.
     pub election_min: Duration,
     /// Upper bound of the random election timeout.
     pub election_max: Duration,
-    /// Entries after which applied state is flushed and the log purged.
+    /// Number of new entries after which applied state is flushed and the log purged.
     pub purge_after_entries: u64,
-    /// Entries that stay in the log after a purge, for followers that lag.
+    /// Number of entries that remain in the log after a purge, for lagging followers.
     pub keep_entries: u64,
 }
 
@@ -35,8 +35,8 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Builds openraft's configuration of one group. Leader restore must be off: with it, a restarted leader of the same
-/// term may give the same log ids to other entries.
+/// Builds openraft's configuration of one group. Leader restore must be off: with leader restore, a restarted leader of
+/// the same term may give the same log ids to other entries.
 pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
     let config = Config {
         cluster_name: format!("group-{}", key.group),
@@ -47,7 +47,7 @@ pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: tuning.keep_entries,
-        // Purged in batches, but never so large that a log which keeps little is not purged at all.
+        // Purges in batches of at most `keep_entries`: otherwise a log with few kept entries would never be purged.
         purge_batch_size: tuning.keep_entries.clamp(1, 256),
         max_payload_entries: 4096,
         api_channel_size: Some(4096),

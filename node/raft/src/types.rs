@@ -1,4 +1,4 @@
-//! The type configuration of every group, and names for its parts.
+//! The type configuration of openraft for every group, and names for openraft's types.
 
 use crate::runtime::Runtime;
 use bytes::Bytes;
@@ -6,8 +6,8 @@ use openraft::alias;
 use std::fmt;
 use taffrail_core::{append::Outcome, ids::NodeId};
 
-/// An encoded command of a group's state machine. Consensus never decodes it: the proposer encodes, the state machine
-/// decodes.
+/// An encoded command of a group's state machine. The proposer encodes and the state machine decodes; consensus never
+/// decodes a command.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command(pub Bytes);
 
@@ -44,18 +44,18 @@ impl fmt::Display for Reply {
     }
 }
 
-/// The node a replica lives on; part of the membership, so that a group finds its replicas without the catalogue.
+/// The node of a replica. Part of the membership, so that a group finds its replicas without the catalogue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Host(pub NodeId);
 
-/// The type configuration of openraft.
+/// The types that openraft is instantiated with.
 #[derive(Debug, Clone, Copy, Default, Eq, PartialEq, Ord, PartialOrd)]
 pub struct TypeConfig;
 
 impl openraft::RaftTypeConfig for TypeConfig {
     type D = Command;
     type R = Reply;
-    /// A `ReplicaId`.
+    /// The number of a [`ReplicaId`](taffrail_core::ids::ReplicaId).
     type NodeId = u64;
     type Node = Host;
     type Term = u64;
@@ -77,17 +77,17 @@ impl openraft::RaftTypeConfig for TypeConfig {
 
 /// Payload of an entry: blank, a command or a membership.
 pub type Payload = openraft::EntryPayload<Command, u64, Host>;
-/// A log entry.
+/// A log entry: log id and payload.
 pub type Entry = alias::EntryOf<TypeConfig>;
 /// Term, leader and index of an entry.
 pub type LogId = alias::LogIdOf<TypeConfig>;
-/// A vote.
+/// A vote: term, candidate, and whether a majority has granted the vote.
 pub type Vote = alias::VoteOf<TypeConfig>;
-/// Voters and learners, and the log id that set them.
+/// Voters and learners, and the log id of the entry that set the membership.
 pub type StoredMembership = alias::StoredMembershipOf<TypeConfig>;
-/// Log id and membership that a snapshot stands for.
+/// Log id and membership as of a snapshot.
 pub type SnapshotMeta = alias::SnapshotMetaOf<TypeConfig>;
-/// Voters and learners.
+/// Voters and learners, with the node of each replica.
 pub type Membership = openraft::Membership<u64, Host>;
 /// Term and replica of the leader that proposed an entry.
 pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;

@@ -1,4 +1,4 @@
-//! Carries out what was planned: proposals in order, everything else at the same time.
+//! Execution of a plan: proposals to the catalogue in order, and at the same time fences and changes of groups.
 
 use crate::member::{fence, member::Member, operations};
 use prost::Message;
@@ -16,14 +16,18 @@ use taffrail_raft::{log::LogKey, peer::Request};
 use taffrail_runtime::failpoint;
 use tokio::time::Instant;
 
+/// Time limit for a proposal to the catalogue.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time limit for the answer of a leader on another node to a membership change or a leadership transfer.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long all fences of one pass may take. A node carries out what was begun, and the next pass sees it.
+/// Time limit for all fences of a pass together. A node completes a fence after the limit too, and the next pass
+/// observes the result.
 pub const FENCE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Fences and changes of membership and leadership that run at the same time.
+/// Maximum number of fences, membership changes and leadership transfers in progress at the same time.
 const PARALLEL_MAX: usize = 16;
 
-/// Fences and carries out the actions of one pass. What fails is met again in the next one.
+/// Carries out the fences and actions of a pass. After a proposal without an answer, the remaining proposals are
+/// dropped. The next pass plans again from a new observation.
 pub async fn carry_out(member: &Arc<Member>, fences: Vec<Fence>, actions: Vec<Action>) {
     let (mut proposals, mut others) = (Vec::new(), Vec::new());
     for action in actions {
@@ -35,10 +39,12 @@ pub async fn carry_out(member: &Arc<Member>, fences: Vec<Fence>, actions: Vec<Ac
     let proposing = async {
         for kind in proposals {
             match member.propose_here(kind.clone(), Instant::now() + PROPOSE_TIMEOUT).await {
-                Ok(CatalogueOutcome::Refused(why)) => tracing::debug!(?kind, %why, "the catalogue refused a step"),
+                Ok(CatalogueOutcome::Refused(why)) => {
+                    tracing::debug!(?kind, %why, "the catalogue refused a planned command")
+                }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::debug!(?kind, %error, "a step was not recorded");
+                    tracing::debug!(?kind, %error, "a planned command was not recorded");
                     return;
                 }
             }
@@ -48,11 +54,11 @@ pub async fn carry_out(member: &Arc<Member>, fences: Vec<Fence>, actions: Vec<Ac
     let fencing = fence_all(member, fences, &slots);
     let acting =
         futures::future::join_all(others.into_iter().map(|a| act_in_turn(Arc::clone(member), a, Arc::clone(&slots))));
-    // The fences come first to the slots.
+    // The fences are polled first, so fences take the first slots.
     tokio::join!(fencing, proposing, acting);
 }
 
-/// Has the nodes of odd replicas end them. Whoever refuses or does not answer is met again in the next pass.
+/// Asks the nodes of divergent replicas to fence the replicas. After a refusal or a timeout, the next pass asks again.
 async fn fence_all(member: &Arc<Member>, fences: Vec<Fence>, slots: &tokio::sync::Semaphore) {
     let until = Instant::now() + FENCE_TIMEOUT;
     let asked = fences.into_iter().map(|fence| async move {
@@ -62,7 +68,7 @@ async fn fence_all(member: &Arc<Member>, fences: Vec<Fence>, slots: &tokio::sync
             fence_one(member, &fence).await
         };
         let answer = tokio::time::timeout_at(until, asking).await;
-        match answer.unwrap_or_else(|_| Err("no answer in time".into())) {
+        match answer.unwrap_or_else(|_| Err("the node did not answer in time".into())) {
             Ok(()) => tracing::warn!(%group, %replica, %node, index, reason = fence::REASON, "a replica was fenced"),
             Err(why) => tracing::debug!(%group, %replica, %node, index, %why, "a replica is not fenced yet"),
         }
@@ -86,7 +92,7 @@ async fn act_in_turn(member: Arc<Member>, action: Action, slots: Arc<tokio::sync
     let what = format!("{action:?}");
     failpoint::reach("coordinator-change");
     if let Err(why) = act(&member, action).await {
-        tracing::debug!(%what, %why, "a step was not carried out");
+        tracing::debug!(%what, %why, "a planned change was not carried out");
     }
     failpoint::reach("coordinator-changed");
 }
@@ -128,7 +134,7 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
 
 fn local(member: &Member, group: GroupId, replica: ReplicaId) -> Result<Arc<taffrail_raft::group::Group>, String> {
     let here = member.replica(group).filter(|g| g.key().replica == replica);
-    here.ok_or_else(|| "the leader's replica is no longer here".to_owned())
+    here.ok_or_else(|| "the replica that led the group no longer runs on this node".to_owned())
 }
 
 fn point((term, leader, index): LogPoint) -> pb::LogId {
@@ -159,14 +165,14 @@ async fn send(
     answer.map(drop).map_err(|e| e.to_string())
 }
 
-/// Hands every leadership of a node to another caught-up voter; says how many are left.
+/// Transfers every leadership of `node` to another caught-up voter. Returns the number of leaderships left on the node.
 pub async fn transfer_all(member: &Arc<Member>, node: NodeId) -> u32 {
     let catalogue = member.applied();
     let polled = super::observe::poll(member).await;
     let observed = super::observe::observed(member, &catalogue, &polled);
     let mut remaining = 0;
     for (group, seen) in observed.groups.iter().filter(|(_, s)| s.leader_node == node) {
-        // The system group last: this node may be the one that coordinates the rest.
+        // The system group comes last, because its leader coordinates the other transfers and may be this node.
         if *group == GroupId::SYSTEM {
             continue;
         }
@@ -178,9 +184,11 @@ pub async fn transfer_all(member: &Arc<Member>, node: NodeId) -> u32 {
     remaining
 }
 
+/// Transfers the leadership of a group to the best candidate. Returns true if the transfer succeeded, or if a transfer
+/// is impossible because the group has a single voter.
 async fn hand_on(member: &Arc<Member>, group: GroupId, seen: &taffrail_core::plan::GroupObservation) -> bool {
     let voters = seen.voters();
-    // The observation is a moment old: the leader itself checks whether the replica can take over.
+    // The observation may be outdated, so the leader checks again whether the replica can take over.
     let replicas = voters.iter().map(|v| Candidate {
         replica: *v,
         voter: true,

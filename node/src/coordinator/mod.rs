@@ -1,7 +1,10 @@
-//! The coordinator: the part of the system group's leader that drives every group towards the catalogue. Level-triggered:
-//! poll the nodes, plan (pure, in core), fence who is odd, act, show. Nothing is remembered between two passes but since when
-//! replicas have been close to their leaders, nodes silent, and where replicas were fenced within the hour; another
-//! coordinator begins all of that anew.
+//! The coordinator: the task on the leader of the system group that drives every group towards the catalogue.
+//!
+//! The coordinator is level-triggered. A pass polls the nodes ([`observe`]), plans ([`taffrail_core::plan`], pure),
+//! publishes the observation ([`view`]), and fences divergent replicas while the planned actions run ([`act`]).
+//!
+//! Three timers survive a pass: since when each replica has been caught up with the leader of its group, since when
+//! each node has been silent, and which replicas were fenced within the hour. A new coordinator starts from zero.
 
 pub mod act;
 pub mod observe;
@@ -11,11 +14,12 @@ use crate::member::member::Member;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::plan::{self, ClusterObservation};
 
-/// Between two passes while something is going on, and while nothing is.
+/// Pause between two passes while a change is planned, awaited or not settled.
 const BUSY: Duration = Duration::from_millis(100);
+/// Pause between two passes while no change is in progress.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Coordinates whenever this node leads the system group; ends with the member.
+/// Runs passes whenever this node leads the system group, until the member stops.
 pub async fn run(member: Arc<Member>) {
     let mut catalogue = member.catalogue.clone();
     let mut leadership = member.system.watch();
@@ -43,9 +47,10 @@ pub async fn run(member: Arc<Member>) {
     }
 }
 
+/// Runs a pass. Returns the observation, and whether the next pass should follow soon.
 async fn pass(member: &Arc<Member>, previous: ClusterObservation) -> (ClusterObservation, bool) {
     member.passes.send_modify(|(begun, _)| *begun += 1);
-    // Only a leader that a majority confirms may decide anything.
+    // Only a leader confirmed by a majority may make decisions.
     if member.system.lead_read_index().await.is_err() {
         return (previous, true);
     }

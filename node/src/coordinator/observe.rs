@@ -1,4 +1,4 @@
-//! Asks every node how its replicas are.
+//! Observation of the cluster: polls the reports of all nodes, and converts the reports to the input of the planner.
 
 use crate::member::{member::Member, operations};
 use bytes::Bytes;
@@ -16,13 +16,13 @@ use taffrail_proto::{
 use taffrail_raft::{codec, peer::Request};
 use taffrail_runtime as rt;
 
-/// How long a node may take to answer.
+/// Time limit for the report of a node.
 const POLL_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// The answers of those that answered.
+/// Reports by node. A node without an answer is absent.
 pub type Polled = BTreeMap<NodeId, NodeReport>;
 
-/// Polls all nodes of the catalogue at the same time.
+/// Polls all nodes of the catalogue at the same time, except removed nodes.
 pub async fn poll(member: &Arc<Member>) -> Polled {
     let catalogue = member.applied();
     let nodes = catalogue.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
@@ -45,7 +45,7 @@ async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeRepo
     Some((node, NodeReport::decode(answer).ok()?))
 }
 
-/// What the planner sees.
+/// Converts the reports to the observation for the planner.
 #[must_use]
 pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> ClusterObservation {
     let mut observed =
@@ -56,7 +56,7 @@ pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> Clus
     for report in polled.values().flat_map(|r| &r.replicas).filter(|r| r.leads) {
         let Some(seen) = group(report) else { continue };
         let id = GroupId::new(report.group);
-        // Two leaders of different terms may both answer for a moment: the later one counts.
+        // Leaders of two terms may both answer for a moment. The leader of the later term counts.
         let later = observed.groups.get(&id).is_none_or(|other| other.term < seen.term);
         if later {
             observed.groups.insert(id, seen);
@@ -87,7 +87,7 @@ fn replica(r: &WireReport) -> ReplicaObservation {
         log_end: r.log_end,
         applied: r.applied,
         digest: r.digest.as_ref().try_into().map(Digest).unwrap_or_default(),
-        // What does not decode is no mark.
+        // A mark whose digest does not decode is skipped.
         marks: r.marks.iter().filter_map(|m| Some((m.index, Digest(m.digest.as_ref().try_into().ok()?)))).collect(),
         stopped: (!r.stopped.is_empty()).then(|| r.stopped.clone()),
     }

@@ -1,4 +1,4 @@
-//! Shows what the coordinator sees to those who asked for it: the operator, the command line.
+//! The coordinator's view: the observation and the plan as messages for the operator and the command line.
 
 use super::observe::Polled;
 use crate::member::member::Member;
@@ -10,10 +10,11 @@ use taffrail_core::{
 };
 use taffrail_proto::{admin, v1};
 
-/// Sentences of one status.
+/// Maximum number of problems in a cluster status.
 const PROBLEMS_MAX: usize = 20;
 
-/// Something is not settled yet though nothing is to be done: a replica that was close for too short a time.
+/// Returns true while the cluster is not settled although the plan may be empty: a replica has not been caught up for
+/// long enough, or a group has no observed leader.
 #[must_use]
 pub fn settling(catalogue: &Catalogue, observed: &ClusterObservation) -> bool {
     let groups = std::iter::once(&GroupId::SYSTEM).chain(catalogue.groups.keys());
@@ -22,7 +23,7 @@ pub fn settling(catalogue: &Catalogue, observed: &ClusterObservation) -> bool {
     unsettled || catalogue.groups.len() + 1 > observed.groups.len()
 }
 
-/// Publishes the view if it changed.
+/// Publishes the view, and wakes the watchers of the member if the view differs from the previous view.
 pub fn publish(member: &Member, catalogue: &Catalogue, observed: &ClusterObservation, plan: &Plan, polled: &Polled) {
     let new = Arc::new(cluster(member, catalogue, observed, plan, polled));
     let changed = member.view.send_if_modified(|old| {
@@ -55,7 +56,7 @@ fn cluster(member: &Member, c: &Catalogue, o: &ClusterObservation, plan: &Plan, 
     let grants = c.live_grant(o.now_us).map(|g| admin::Grant {
         node_id: g.node.get(),
         holder: g.holder.clone(),
-        // whole seconds would still change every second: the view shows that there is one, not how long
+        // The remaining time would change the view with every pass. The view shows the grant without the time.
         expires_in_ms: 0,
     });
     let replacements = c.nodes.iter().filter_map(|(id, n)| match n.state {
@@ -80,7 +81,7 @@ fn cluster(member: &Member, c: &Catalogue, o: &ClusterObservation, plan: &Plan, 
     }
 }
 
-/// State of a node on the wire.
+/// Returns the state of a node as shown to clients. A node being replaced is shown as a member.
 #[must_use]
 pub fn node_state(state: NodeState) -> v1::NodeState {
     match state {
@@ -91,7 +92,7 @@ pub fn node_state(state: NodeState) -> v1::NodeState {
     }
 }
 
-/// State of a store on the wire.
+/// Returns the state of a store as shown to clients. An active store whose group is not formed is shown as creating.
 #[must_use]
 pub fn store_state(c: &Catalogue, id: StoreId) -> v1::StoreState {
     use taffrail_core::catalogue::GroupPhase;
@@ -151,7 +152,7 @@ fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Opt
             leader: seen.leader.map_or(0, NodeId::get),
             term: seen.term,
             members: members.collect(),
-            // Counters change with every event; the view changes only when something is to be decided.
+            // Counters would change the view with every event. The view has only fields that a decision depends on.
             ..v1::Store::default()
         }),
         quorum: seen.quorum,

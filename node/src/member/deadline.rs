@@ -1,28 +1,29 @@
-//! One deadline for a whole stop. Its phases share what is left of `shutdown.grace`: a pod that has not ended when its
-//! grace period is over is killed without a word, so no number of phases that hang may take longer together.
+//! Deadline of the stop of a node. All phases of the stop share the rest of `shutdown.grace`. Kubernetes kills a
+//! pod that still runs at the end of the grace period, so even if every phase hangs, all phases together must end
+//! by the deadline.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a stop does after it was asked for, in order. Before the calls end there is also `shutdown.drain_delay`, which is a
-/// promise to clients and never cut short.
+/// Phases of a stop, in order. The node also keeps accepting calls for `shutdown.drain_delay` before [`Phase::Calls`].
+/// The drain delay is a promise to clients and never shortened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Leaderships go to other voters.
+    /// Transfer of leaderships to other voters.
     HandOver,
-    /// Calls under way end; nothing new is accepted.
+    /// End of the calls in flight; the node accepts no new calls.
     Calls,
-    /// Links, the peer port and the other servers end.
+    /// End of the links to peers, the peer port and the other servers.
     Servers,
-    /// Consensus of the stores ends. It only has to finish what it is at, one batch of entries at most.
+    /// End of consensus of the stores. Consensus has to finish at most the current batch of entries.
     Replicas,
-    /// Consensus of the system group ends.
+    /// End of consensus of the system group.
     System,
-    /// State is flushed; without it the next start applies more of the log.
+    /// Flush of the state database. Without the flush, the next start applies more of the log.
     Flush,
-    /// The log writer ends; everything acknowledged is synced already.
+    /// End of the log writer. All acknowledged entries are synced before this phase.
     Log,
-    /// Tasks and blocking work end.
+    /// End of the remaining tasks and blocking work of the process.
     Exit,
 }
 
@@ -30,7 +31,7 @@ impl Phase {
     const ALL: [Self; 8] =
         [Self::HandOver, Self::Calls, Self::Servers, Self::Replicas, Self::System, Self::Flush, Self::Log, Self::Exit];
 
-    /// How long it may take where there is time enough.
+    /// Returns the time limit of the phase when enough time is left for all phases.
     const fn most(self) -> Duration {
         Duration::from_secs(match self {
             Self::Calls => 10,
@@ -42,19 +43,20 @@ impl Phase {
     }
 }
 
-/// See the module.
+/// The end of the grace period of a stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Instant);
 
 impl Deadline {
-    /// From now on.
+    /// Creates the deadline of a stop that begins now.
     #[must_use]
     pub fn after(grace: Duration) -> Self {
         Self(Instant::now() + grace)
     }
 
-    /// Until when a phase that begins now may last. Where less is left than all phases from here on may take, each is cut
-    /// by the same factor: one that hangs leaves the others their part.
+    /// Returns the end of a phase that begins now. If the time left is shorter than the limits of this phase and
+    /// all later phases together, all limits are shortened by the same factor, so a phase that hangs leaves time
+    /// for the later phases.
     #[must_use]
     pub fn of(self, phase: Phase) -> Instant {
         let now = Instant::now();
@@ -69,7 +71,8 @@ impl Deadline {
 mod tests {
     use super::*;
 
-    /// How long each phase takes if all of them hang, begun after `drain` of `grace`.
+    /// Simulates a stop in which every phase hangs, with a drain delay of `drain`. Returns the time taken
+    /// by each phase.
     async fn all_hang(grace: Duration, drain: Duration) -> Vec<Duration> {
         let (begun, deadline) = (Instant::now(), Deadline::after(grace));
         let mut took = Vec::new();
@@ -78,7 +81,7 @@ mod tests {
             tokio::time::advance(part).await;
             took.push(part);
             if phase == Phase::HandOver {
-                // Calls are accepted meanwhile, and for so long at least.
+                // The node accepts calls until the drain delay is over.
                 tokio::time::advance(drain.saturating_sub(part)).await;
             }
         }
@@ -88,7 +91,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn phases_that_all_hang_end_by_the_deadline_and_leave_each_other_their_part() {
-        // The shortest that the schema of a Cluster allows, in proportion, and what a person may set by hand.
+        // In proportion to the shortest grace period that the schema of a Cluster allows, and values set by hand.
         for (grace, drain) in [(15_000, 5_000), (10_000, 0), (30_000, 20_000), (1_000, 0), (20, 10), (1, 0)] {
             let took = all_hang(Duration::from_millis(grace), Duration::from_millis(drain)).await;
             assert!(took.iter().all(|part| !part.is_zero()), "{took:?} after {drain} of {grace} ms");

@@ -1,6 +1,9 @@
-//! Ends a replica whose data is not its group's. First a synced mark beside the tombstones, then everything else: whatever
-//! happens in between, the replica never votes, reads, relays or acknowledges again, and `replicas` never opens it. Its
-//! data stays until the coordinator has found another replica for its place; then it goes under the usual tombstone.
+//! Fencing of replicas: stops a replica for good because its data contradicts the majority of the group.
+//!
+//! A fence first writes a synced mark beside the tombstones of the disk, then stops the replica. From the mark on, also
+//! across a crash, the replica never votes, reads, relays or acknowledges again, and [`replicas`](super::replicas)
+//! never opens the replica. The data stays until the coordinator has found a replacement; the data is then removed
+//! under the usual tombstone.
 
 use super::{member::Member, stop_replicas};
 use std::{io, sync::Arc};
@@ -9,56 +12,61 @@ use taffrail_proto::peer::{self as pb, fence::Why};
 use taffrail_raft::log::{FenceMark, LogKey, LogOp, write_synced};
 use taffrail_runtime as rt;
 
-/// The name of it, as conditions and logs use it.
+/// Reason of a fence, as used by conditions and logs.
 pub const REASON: &str = "ReplicaInconsistent";
 
-/// Why a replica is not fenced.
+/// The reason why a request to fence a replica failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FenceError {
-    /// The sender does not coordinate, as far as is known here.
-    #[error("node {0} does not coordinate")]
+    /// The sender is not the leader of the system group as far as this node knows.
+    #[error("node {0} is not the coordinator as far as this node knows")]
     NotCoordinator(NodeId),
-    /// This node has no such replica, or had.
-    #[error("no replica {} of group {} here", .0.replica, .0.group)]
+    /// The replica does not run on this node and is not fenced on this node.
+    #[error("this node has no replica {} of group {}", .0.replica, .0.group)]
     NoSuchReplica(LogKey),
-    /// No evidence, or none that says that the replica is odd.
+    /// The request has no evidence of a divergence, or the evidence is malformed.
     #[error("{0}")]
     BadEvidence(&'static str),
-    /// The replica itself knows nothing of what is claimed.
-    #[error("what this replica had at index {index} is not what is claimed, or not known any more")]
+    /// The replica cannot confirm the claimed digest.
+    #[error("index {index}: the digest of this replica differs from the claimed digest or is no longer kept")]
     Unconfirmed {
-        /// The index.
+        /// Log index of the claimed digest.
         index: u64,
     },
-    /// The mark was not written, or the replica has not stopped yet.
+    /// The disk did not write the mark, or the replica has not stopped yet.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Fences a replica of this node on the coordinator's word, if the replica's own digest bears it out. Asked again, it says
-/// the same. Whoever asks may give up at any moment: what was begun goes on to its end without it, since a replica whose mark
-/// is on the disk must not go on in memory.
+/// Fences a replica of this node at the request of the coordinator, if the digest kept by the replica confirms the
+/// claim. Returns the evidence of the fence. A repeated request returns the same evidence.
+///
+/// The caller may drop the future at any moment. A fence in progress completes in a task of its own, because a replica
+/// with a mark on the disk must not keep running in memory.
 ///
 /// # Errors
-/// When the evidence does not hold here, or the disk fails.
+/// The replica does not confirm the evidence, the request is not from the coordinator, or the disk fails.
 pub async fn fence(member: &Arc<Member>, from: NodeId, key: LogKey, ask: &pb::Fence) -> Result<FenceMark, FenceError> {
     if key.group == GroupId::SYSTEM {
-        return Err(FenceError::BadEvidence(
-            "the system group's replica is the node itself, which is replaced by hand",
-        ));
+        return Err(FenceError::BadEvidence("a replica of the system group cannot be fenced alone; replace the node"));
     }
     if member.system.leader().is_none_or(|leader| leader.node != from) {
         return Err(FenceError::NotCoordinator(from));
     }
     let Some(Why::Divergence(claim)) = &ask.why else {
-        return Err(FenceError::BadEvidence("a reason that this version does not know"));
+        return Err(FenceError::BadEvidence("the request gives no reason that this version knows"));
     };
-    let digest = |bytes: &[u8]| bytes.try_into().map(Digest).map_err(|_| FenceError::BadEvidence("no digest"));
+    let digest = |bytes: &[u8]| {
+        bytes
+            .try_into()
+            .map(Digest)
+            .map_err(|_| FenceError::BadEvidence("a digest of the evidence does not have 32 bytes"))
+    };
     let (index, own, majority) = (claim.index, digest(&claim.digest)?, digest(&claim.majority)?);
     if own == majority {
-        return Err(FenceError::BadEvidence("both digests are the same"));
+        return Err(FenceError::BadEvidence("both digests of the evidence are the same"));
     }
-    // The turn goes with the work, so there is never more than one that nobody waits for.
+    // The task below holds the lock, so at most a single fence without a waiting caller is in progress.
     let turn = Arc::clone(&member.turn).lock_owned().await;
     let (before, mark) = match member.fence_of(key) {
         Some(mark) => (true, mark),
@@ -86,19 +94,20 @@ pub async fn fence(member: &Arc<Member>, from: NodeId, key: LogKey, ask: &pb::Fe
     work.await.map_err(io::Error::other)?
 }
 
-/// Says which replica is fenced and why.
+/// Logs the fence of a replica with the evidence.
 fn say(key: LogKey, mark: &FenceMark) {
     let FenceMark { index, digest, majority, .. } = mark;
     tracing::error!(
         group = %key.group, replica = %key.replica, index, %digest, %majority, reason = REASON,
-        "the replica is fenced: it has applied the same entries to another end than the majority; a new one takes its place"
+        "the replica is fenced: it reached a different state than the majority after applying the same log; \
+         a new replica replaces it"
     );
 }
 
-/// Stops a fenced replica, if it still runs. Until it has stopped nobody reaches it any more.
+/// Stops a fenced replica that still runs. No request reaches a fenced replica, even before the replica has stopped.
 ///
 /// # Errors
-/// When it has not stopped in time; it is tried again with the next pass over the catalogue.
+/// The replica has not stopped in time. The next reconcile of the catalogue stops the replica again.
 pub(super) async fn end(member: &Member, key: LogKey) -> io::Result<()> {
     if let Some(running) = member.not_ended(key.group).filter(|r| r.group.key() == key) {
         stop_replicas::replica(&running.group).await?;
@@ -107,7 +116,7 @@ pub(super) async fn end(member: &Member, key: LogKey) -> io::Result<()> {
     Ok(())
 }
 
-/// At a start: says what is fenced on this disk.
+/// Logs all fenced replicas of this disk, at the start of the node.
 pub(super) fn say_all(member: &Member) {
     member.fenced().iter().for_each(|(key, mark)| say(*key, mark));
 }

@@ -4,7 +4,7 @@ use crate::{
     member::{
         deadline::Deadline,
         member::{Member, Parts},
-        peer_handler::NodeHandler,
+        peer_handler::PeerHandler,
         replicas,
     },
 };
@@ -37,7 +37,7 @@ use uuid::Uuid;
 const HERE: NodeId = NodeId::new(1);
 const CLUSTER: ClusterId = ClusterId::new(Uuid::from_u128(1));
 
-/// A node that is alone reaches nobody.
+/// A transport of a node without peers: every peer is unreachable.
 struct Alone;
 
 impl PeerTransport for Alone {
@@ -53,12 +53,12 @@ impl PeerTransport for Alone {
     }
 }
 
-/// Peers that take everything and answer nothing.
+/// A transport to peers that accept every request and never answer.
 struct Silent;
 
 impl PeerTransport for Silent {
     fn call(&self, _: NodeId, _: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let late = CallError::NoAnswer("none in time".into());
+        let late = CallError::NoAnswer("no answer in time".into());
         tokio::time::sleep(ttl).map(|()| Err(late)).boxed()
     }
     fn catch_up(
@@ -107,16 +107,16 @@ impl Node {
         self.member.propose(kind, end).await.unwrap()
     }
 
-    /// One pass over the catalogue once it has what was proposed.
+    /// Reconciles once with the applied catalogue.
     async fn reconcile(&self) {
         replicas::reconcile(&self.member, &self.member.applied()).await;
     }
 
-    /// As a peer would ask.
+    /// Handles a frame as if the peer `from` had sent the frame.
     async fn frame(&self, kind: FrameKind, from: NodeId, key: LogKey, payload: Vec<u8>) -> Result<Bytes, RefusalKind> {
         let (_identity, identity) = watch::channel(None);
         let (_member, member) = watch::channel(Some(Arc::clone(&self.member)));
-        let handler = NodeHandler::new(identity, Table::default(), member);
+        let handler = PeerHandler::new(identity, Table::default(), member);
         let request = Request {
             kind,
             group: key.group,
@@ -140,7 +140,7 @@ impl Node {
         self.frame(FrameKind::Fence, from, key, ask.encode_to_vec()).await
     }
 
-    /// Ends it and waits until nobody holds its databases any more: they are opened again.
+    /// Stops the node and waits until no task holds the databases, so that a test can open the databases again.
     async fn end(self) {
         assert!(self.member.stop_replicas(Deadline::after(Duration::from_secs(30))).await.is_empty());
         let (db, log) = (Arc::downgrade(&self.member.parts.db), Arc::downgrade(&self.log));
@@ -152,7 +152,7 @@ impl Node {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), released).await.expect("a node that has ended holds nothing");
+        tokio::time::timeout(Duration::from_secs(60), released).await.expect("a stopped node releases the databases");
     }
 }
 
@@ -161,7 +161,7 @@ fn registration() -> Registration {
     Registration { disk, name: "main-0".into(), address: "127.0.0.1:1".into(), version: "1".into() }
 }
 
-/// A node with one store, and the replica of it.
+/// Starts a node with a single store. Returns the node and the key of the store replica.
 async fn with_a_store(dir: &Path) -> (Node, LogKey) {
     let node = Node::start(dir).await;
     let first = BTreeMap::from([(ReplicaId::new(HERE.get()), HERE)]);
@@ -180,7 +180,7 @@ async fn with_a_store(dir: &Path) -> (Node, LogKey) {
     (node, key)
 }
 
-/// Where the replica is, once its first entry is applied.
+/// Waits for the first applied entry. Returns the applied index and the digest of the replica.
 async fn position(node: &Node, key: LogKey) -> (u64, Digest) {
     let group = node.member.running(key.group).unwrap().group;
     let mut progress = group.progress();
@@ -196,15 +196,15 @@ async fn a_fenced_replica_answers_nobody_and_is_never_opened_again() {
     let (index, own) = position(&node, key).await;
     let other = Digest([9; 32]);
     node.ask(HERE, key, index, own, other).await.unwrap();
-    let mark = node.member.fence_of(key).expect("it is remembered");
+    let mark = node.member.fence_of(key).expect("the fence is remembered");
     assert_eq!((mark.index, mark.digest, mark.majority), (index, own, other));
-    node.ask(HERE, key, index, own, other).await.expect("asked again, it says the same");
+    node.ask(HERE, key, index, own, other).await.expect("a repeated request succeeds");
     for _ in 0..2 {
         assert!(node.member.running(key.group).is_none() && node.member.not_ended(key.group).is_none());
         for kind in [FrameKind::Vote, FrameKind::Append, FrameKind::ReadIndex, FrameKind::BeginCatchUp] {
             assert_eq!(node.frame(kind, HERE, key, Vec::new()).await, Err(RefusalKind::Fenced), "{kind:?}");
         }
-        // The catalogue still names it.
+        // The catalogue still names the fenced replica.
         node.reconcile().await;
     }
     node.end().await;
@@ -212,7 +212,7 @@ async fn a_fenced_replica_answers_nobody_and_is_never_opened_again() {
     assert_eq!(node.member.fence_of(key), Some(mark), "also after a restart");
     node.propose(Kind::GroupFormed(key.group)).await;
     node.reconcile().await;
-    assert!(node.member.not_ended(key.group).is_none(), "it was opened again");
+    assert!(node.member.not_ended(key.group).is_none(), "the fenced replica was opened again");
     assert_eq!(node.frame(FrameKind::Vote, HERE, key, Vec::new()).await, Err(RefusalKind::Fenced));
     assert_eq!(
         node.log.replicas().await.unwrap().iter().find(|(k, _)| *k == key).unwrap().1,
@@ -220,7 +220,7 @@ async fn a_fenced_replica_answers_nobody_and_is_never_opened_again() {
     );
     node.propose(Kind::RetireReplica { group: key.group, replica: key.replica }).await;
     node.reconcile().await;
-    assert!(node.member.fenced().is_empty() && node.member.is_deleted(key), "its data goes under a tombstone");
+    assert!(node.member.fenced().is_empty() && node.member.is_deleted(key), "the data is removed under a tombstone");
     node.end().await;
 }
 
@@ -255,7 +255,7 @@ async fn a_fence_that_was_begun_is_carried_out_also_if_nobody_waits_for_it() {
     let (index, own) = position(&node, key).await;
     let mut changes = node.member.changes.subscribe();
     let other = Digest([9; 32]);
-    // Whoever asked gives up right after the first step, which the log's own thread has yet to carry out.
+    // The caller gives up right after the first step, before the thread of the log has written the mark.
     let mut asking = Box::pin(node.ask(HERE, key, index, own, other));
     assert!(futures::poll!(&mut asking).is_pending());
     drop(asking);
@@ -264,7 +264,7 @@ async fn a_fence_that_was_begun_is_carried_out_also_if_nobody_waits_for_it() {
             changes.changed().await.unwrap();
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), fenced).await.expect("it is fenced and ended");
+    tokio::time::timeout(Duration::from_secs(60), fenced).await.expect("the replica is fenced and stopped");
     node.end().await;
 }
 

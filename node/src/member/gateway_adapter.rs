@@ -1,4 +1,4 @@
-//! The node as the gateway sees it.
+//! Adapter between member and gateway: implements [`Node`], the port of the gateway, on top of a [`Member`].
 
 use super::member::Member;
 use crate::coordinator::view;
@@ -16,19 +16,20 @@ use taffrail_storage::store::state_db::Figures;
 use taffrail_store_api::{Node, ReadError, ResolveError, Route, StoreRef, StoreReplica};
 use tokio::{sync::watch, time::Instant};
 
-/// Label of the system group.
+/// Value of the metrics label `store` for the system group.
 const SYSTEM: &str = "system";
 
-/// See the module. Serves nothing before there is a member.
-pub struct Facade {
+/// Implementation of [`Node`] for the gateway. Serves no store until the node is a member.
+pub struct GatewayAdapter {
     member: watch::Receiver<Option<Arc<Member>>>,
     table: Table,
-    /// Rises with the member's changes, also across its coming.
+    /// Change counter for watchers: rises when the member appears and with every change of the member.
     changes: watch::Sender<u64>,
 }
 
-impl Facade {
-    /// Shows `member` once there is one.
+impl GatewayAdapter {
+    /// Creates an adapter that serves `member` once the channel has a member. A task forwards the changes of the member
+    /// until the adapter is dropped.
     #[must_use]
     pub fn new(member: watch::Receiver<Option<Arc<Member>>>, table: Table) -> Arc<Self> {
         let this = Arc::new(Self { member: member.clone(), table, changes: watch::channel(0).0 });
@@ -73,12 +74,12 @@ impl Facade {
         }
     }
 
-    /// Sets the gauges of the local replicas.
+    /// Sets the gauges of connections, state database and replicas of this node.
     pub fn sample(&self, metrics: &Metrics) {
         metrics.peer_connections.set(i64::try_from(self.table.links().len()).unwrap_or(i64::MAX));
         let Some(member) = self.now() else { return };
         let c = member.applied();
-        // Retained stores too: they may come back, and their counters with them.
+        // The metrics of retained stores are kept as well, because a retained store may become active again.
         let named = c.stores.values().map(|s| s.name.to_string());
         metrics.retain_stores(&named.chain(std::iter::once(SYSTEM.to_owned())).collect());
         let Figures { live_bytes, memtable_bytes, pending_compaction_bytes } = member.parts.db.figures();
@@ -115,7 +116,8 @@ fn sample(store: String, group: &taffrail_raft::group::Group, totals: taffrail_s
     }
 }
 
-/// At most three names that look like `name`: the same name elsewhere first, then by common letters.
+/// Returns at most three names of active stores similar to `name`: first the same name in other namespaces, then names
+/// with the longest common prefix.
 fn nearest(c: &Catalogue, name: &StoreName) -> Vec<StoreName> {
     let score = |other: &StoreName| {
         let common = other.name().chars().zip(name.name().chars()).take_while(|(a, b)| a == b).count();
@@ -130,18 +132,20 @@ fn nearest(c: &Catalogue, name: &StoreName) -> Vec<StoreName> {
 }
 
 #[async_trait::async_trait]
-impl Node for Facade {
+impl Node for GatewayAdapter {
     async fn resolve(&self, name: &StoreName, deadline: Instant) -> Result<StoreRef, ResolveError> {
         let member =
-            self.now().ok_or_else(|| ResolveError::NotServing("it is not a member of a cluster yet".into()))?;
+            self.now().ok_or_else(|| ResolveError::NotServing("the node is not a member of a cluster yet".into()))?;
         match Self::find(&member.applied(), &member, name) {
             Ok(store) => Ok(store),
             Err(miss) => {
-                // A denial is confirmed first: the catalogue applied here may lag.
+                // The applied catalogue may lag, so a miss is confirmed with a read index before the answer.
                 match member.system.read_index(deadline).await {
                     Ok(()) => Self::find(&member.applied(), &member, name),
                     Err(_) => match miss {
-                        ResolveError::NotFound { .. } => Err(ResolveError::Unconfirmed("no coordinator answers")),
+                        ResolveError::NotFound { .. } => {
+                            Err(ResolveError::Unconfirmed("no coordinator answered in time"))
+                        }
                         other @ (ResolveError::Retained(_)
                         | ResolveError::Removing(_)
                         | ResolveError::Unconfirmed(_)
@@ -160,7 +164,7 @@ impl Node for Facade {
         }
         match running.group.leader().filter(|l| l.node != member.node()) {
             Some(leader) => Route::Remote(vec![leader.node]),
-            // Nobody leads: asking here again says so at once and is tried again.
+            // No leader is known: the local replica reports this at once, and the call is retried.
             None => Route::Local(running.replica),
         }
     }
@@ -199,7 +203,7 @@ impl Node for Facade {
             Ok(_) | Err(ResolveError::Retained(_) | ResolveError::Removing(_)) => {}
             Err(e) => return Err(e),
         }
-        let member = self.now().ok_or_else(|| ResolveError::NotServing("it has stopped".into()))?;
+        let member = self.now().ok_or_else(|| ResolveError::NotServing("the node has stopped".into()))?;
         let c = member.applied();
         match c.store_named(name) {
             Some((id, store)) => Ok(show(&c, &member, id, store).await),
@@ -230,7 +234,8 @@ impl Node for Facade {
     }
 }
 
-/// What a node that does not coordinate can say: the catalogue, and whom it reaches itself.
+/// Builds the cluster status on a node that does not coordinate, from the applied catalogue and the connections
+/// of this node.
 fn status_from_here(member: &Member, table: &Table) -> v1::ClusterStatus {
     let c = member.applied();
     let system = member.system.status();

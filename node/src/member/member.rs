@@ -1,4 +1,5 @@
-//! A node that knows its cluster and its id.
+//! A member: a node with a cluster and a node id. [`Member`] holds the system replica and the store replicas
+//! of the node.
 
 use super::{
     deadline::{Deadline, Phase},
@@ -31,55 +32,57 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A store replica that runs here.
+/// A store replica on this node that was started and has not been stopped.
 #[derive(Clone)]
 pub struct Running {
-    /// Consensus.
+    /// Consensus of the replica.
     pub group: Arc<Group>,
-    /// What the gateway uses.
+    /// Appends and reads of the replica, for the gateway.
     pub replica: Arc<Replica>,
-    /// Where its rows are.
+    /// Partition of the state database that holds the rows of the replica.
     pub partition: PartitionId,
-    /// When it was started.
+    /// Time of the start of the replica.
     pub since: Instant,
 }
 
-/// What a member is made of.
+/// Dependencies of a [`Member`].
 pub struct Parts {
-    /// Who it is.
+    /// Registration of this disk: disk id, name, address and version.
     pub registration: Registration,
-    /// Log, transport, tuning, identity.
+    /// Cluster, node id, log, transport and tuning of all groups on this node.
     pub home: Home,
-    /// State of all groups.
+    /// State database of all groups.
     pub db: Arc<StateDb>,
-    /// Proven connections.
+    /// Connections to peers whose identity was verified.
     pub table: Table,
-    /// Where it counts.
+    /// Metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Ends it.
+    /// Cancelled when the member must stop.
     pub stop: CancellationToken,
 }
 
-/// See the module.
+/// A running member. The replica of the system group starts with the member; [`replicas`](super::replicas) adds and
+/// removes store replicas.
 pub struct Member {
-    /// What it is made of.
+    /// Dependencies of the member.
     pub parts: Parts,
-    /// The system group's replica here.
+    /// The replica of the system group on this node.
     pub system: Arc<Group>,
-    /// The applied catalogue.
+    /// The catalogue as applied by the system replica of this node.
     pub catalogue: watch::Receiver<Arc<Catalogue>>,
     running: Mutex<BTreeMap<GroupId, Running>>,
     deleted: Mutex<BTreeSet<(GroupId, ReplicaId)>>,
     fenced: Mutex<BTreeMap<LogKey, FenceMark>>,
-    /// Whoever makes, fences or removes a replica here has it: no replica is made while it is being fenced.
+    /// Held while a replica on this node is created, fenced or removed. The lock prevents the creation of a replica
+    /// during the fence of the same replica.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
-    /// The coordinator's view while this node is it.
+    /// The view of the coordinator; `None` while this node does not coordinate.
     pub view: watch::Sender<Option<Arc<ClusterView>>>,
-    /// Asks the coordinator's loop here for another pass.
+    /// Wakes the coordinator on this node for another pass.
     pub look: Notify,
-    /// Passes that the coordinator's loop here has begun, and the last one whose view is published.
+    /// Number of passes begun by the coordinator on this node, and the number of the last pass whose view is published.
     pub passes: watch::Sender<(u64, u64)>,
-    /// Rises when anything that status shows may have changed.
+    /// Change counter of the status: rises when the status may have changed.
     pub changes: watch::Sender<u64>,
 }
 
@@ -88,10 +91,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Member {
-    /// Starts the system group's replica.
+    /// Reads the states of all replicas on this disk and starts the replica of the system group.
     ///
     /// # Errors
-    /// When log and state do not fit together or the disk fails.
+    /// The log and the state of the system group contradict each other, or the disk fails.
     pub async fn start(parts: Parts) -> io::Result<Arc<Self>> {
         let (published, catalogue) = watch::channel(Arc::new(Catalogue::default()));
         let machine = CatalogueMachine::open(Arc::clone(&parts.db), Arc::new(published)).map_err(io::Error::other)?;
@@ -125,41 +128,42 @@ impl Member {
         }))
     }
 
-    /// This node's id.
+    /// Returns the node id of this node.
     #[must_use]
     pub fn node(&self) -> NodeId {
         self.parts.home.node
     }
-    /// The cluster.
+    /// Returns the id of the cluster.
     #[must_use]
     pub fn cluster(&self) -> ClusterId {
         self.parts.home.cluster
     }
-    /// The applied catalogue.
+    /// Returns the catalogue as applied by the system replica of this node. The catalogue may lag
+    /// behind the coordinator.
     #[must_use]
     pub fn applied(&self) -> Arc<Catalogue> {
         Arc::clone(&self.catalogue.borrow())
     }
-    /// The store replica of a group, if it runs here and may serve.
+    /// Returns the store replica of `group` on this node, if the replica runs and is not fenced.
     #[must_use]
     pub fn running(&self, group: GroupId) -> Option<Running> {
         self.not_ended(group).filter(|r| self.fence_of(r.group.key()).is_none())
     }
-    /// All store replicas that run here and may serve.
+    /// Returns all store replicas on this node that run and are not fenced.
     #[must_use]
     pub fn all_running(&self) -> Vec<Running> {
         let mut all = self.all_not_ended();
         all.retain(|r| self.fence_of(r.group.key()).is_none());
         all
     }
-    /// The store replica of a group whose tasks have not ended, also if it is fenced.
+    /// Returns the store replica of `group` whose tasks have not ended, also if the replica is fenced.
     pub(super) fn not_ended(&self, group: GroupId) -> Option<Running> {
         lock(&self.running).get(&group).cloned()
     }
     pub(super) fn all_not_ended(&self) -> Vec<Running> {
         lock(&self.running).values().cloned().collect()
     }
-    /// Replicas that were removed from here for ever.
+    /// Returns the replicas with a tombstone on this disk; a removed replica is never created again.
     #[must_use]
     pub fn deleted(&self) -> BTreeSet<(GroupId, ReplicaId)> {
         lock(&self.deleted).clone()
@@ -177,12 +181,12 @@ impl Member {
         lock(&self.deleted).insert((key.group, key.replica));
         lock(&self.fenced).remove(&key);
     }
-    /// Replicas that never run again here, and whose data is still there.
+    /// Returns the fenced replicas whose data is still on this disk, with the evidence of each fence.
     #[must_use]
     pub fn fenced(&self) -> BTreeMap<LogKey, FenceMark> {
         lock(&self.fenced).clone()
     }
-    /// Why a replica never runs again here; none while it may.
+    /// Returns the evidence of the fence of a replica; `None` for a replica without a fence.
     #[must_use]
     pub fn fence_of(&self, key: LogKey) -> Option<FenceMark> {
         lock(&self.fenced).get(&key).copied()
@@ -195,18 +199,18 @@ impl Member {
         lock(&self.deleted).contains(&(key.group, key.replica))
     }
 
-    /// Something that status shows may have changed.
+    /// Wakes all watchers of the status, because the status may have changed.
     pub fn changed(&self) {
         self.changes.send_modify(|n| *n += 1);
     }
 
-    /// The replica that a frame is meant for.
+    /// Returns consensus of the running replica of `group`, the system group included.
     #[must_use]
     pub fn replica(&self, group: GroupId) -> Option<Arc<Group>> {
         if group == GroupId::SYSTEM { Some(Arc::clone(&self.system)) } else { self.running(group).map(|r| r.group) }
     }
 
-    /// Stops all replicas, the system group's last; their data stays. Gives those that did not stop in time.
+    /// Stops all replicas, the system replica last; the data stays. Returns the replicas that did not stop in time.
     pub async fn stop_replicas(&self, deadline: Deadline) -> Vec<LogKey> {
         let running: Vec<Arc<Group>> = self.all_not_ended().into_iter().map(|r| r.group).collect();
         let mut left = stop_replicas::replicas(&running, deadline.of(Phase::Replicas)).await;
@@ -214,7 +218,7 @@ impl Member {
         left
     }
 
-    /// Hands every leadership of this node to another voter.
+    /// Transfers every leadership of this node to another voter, the system group last.
     pub async fn hand_over(&self) {
         let mut groups: Vec<Arc<Group>> = self.all_running().into_iter().map(|r| r.group).collect();
         groups.push(Arc::clone(&self.system));
@@ -223,7 +227,7 @@ impl Member {
         }
     }
 
-    /// How many groups this node leads, the system group included.
+    /// Returns the number of groups led by this node, the system group included.
     #[must_use]
     pub fn leaderships(&self) -> usize {
         self.all_running().iter().filter(|r| r.group.leads()).count() + usize::from(self.system.leads())

@@ -1,12 +1,15 @@
-//! A node put together: its replicas follow the applied catalogue, its peers reach them, the gateway serves them.
+//! The node as a whole: replicas that follow the applied catalogue, reachable for peers and served by the gateway.
 //!
-//! - `member`: the running member: system group, store replicas. `propose`: its commands for the catalogue.
-//! - `admin`: what the operator asks.
-//! - `replicas`: makes and removes replicas as the catalogue says. `fence`: ends one whose data is not its group's.
-//!   `handler`: frames of peers.
-//! - `facade`: the node as the gateway sees it. `ready`: the start barrier. `life`: from a blank disk to a member.
-//! - `run`: the process: servers, signals, the order of stopping. `deadline`: what its phases share. `stop`: ends replicas.
-//!   `timed`: state machines with a watch.
+//! - [`run`]: the process with servers, signals and the order of the stop. [`deadline`]: the time that the phases of a
+//!   stop share. [`lifecycle`]: the states from a blank disk to a member.
+//! - [`member`]: the running member with the system replica and the store replicas. [`propose`]: commands for the
+//!   catalogue. [`operations`]: operations that coordinator and peers call.
+//! - [`replicas`]: creates and removes replicas according to the catalogue. [`fence`]: stops a divergent replica
+//!   for good. [`stop_replicas`]: stops replicas within a time limit. [`timed_machine`]: measures the apply times
+//!   of state machines.
+//! - [`admin`]: the admin service for the operator. [`peer_handler`]: answers frames of peers. [`gateway_adapter`]:
+//!   implements the port of the gateway.
+//! - [`readiness`]: the readiness as shown to probes. [`ready`]: the start barrier.
 
 pub mod admin;
 pub mod deadline;

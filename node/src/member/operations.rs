@@ -1,5 +1,5 @@
-//! Operations of a member that its coordinator calls directly and its peers call by frames: report the replicas, change a
-//! membership, hand leadership over.
+//! Operations of a member, called directly by the coordinator on the same node and with frames by peers: report the
+//! replicas, change a membership, transfer a leadership.
 
 use super::member::Member;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use taffrail_raft::{
 };
 use tokio::time::Instant;
 
-/// How long a membership change may take when its caller sets no deadline.
+/// Time limit for an operation whose caller sets no deadline.
 pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reports the state of every replica on this node, the system group included.
@@ -83,16 +83,16 @@ fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
     }
 }
 
-/// Changes the membership of `group` as the coordinator decided it from the membership `change.expected`.
+/// Changes the membership of `group` to the voters and learners of `change`.
 ///
 /// # Errors
-/// When this replica does not lead or its membership is another one.
+/// This replica does not lead, the current membership is not `change.expected`, or `change` has no voter.
 pub async fn change_membership(group: &Group, change: &pb::ChangeMembership) -> Result<(), Refusal> {
     let voters: BTreeSet<ReplicaId> = change.voters.iter().map(|r| ReplicaId::new(*r)).collect();
     let learners: BTreeMap<ReplicaId, NodeId> =
         change.learners.iter().map(|h| (ReplicaId::new(h.replica), NodeId::new(h.node))).collect();
     if voters.is_empty() {
-        return Err(refusal(RefusalKind::BadFrame, "a group has at least one voter"));
+        return Err(refusal(RefusalKind::BadFrame, "the membership change names no voter; a group needs at least one"));
     }
     let expected = change.expected.as_ref().map(raft_codec::log_id_from);
     group.change_membership(expected, &voters, &learners, Instant::now() + OPERATION_TIMEOUT).await.map_err(|e| match e
@@ -106,7 +106,7 @@ pub async fn change_membership(group: &Group, change: &pb::ChangeMembership) -> 
 /// Transfers the leadership of `group` to the replica `to`, after the checks that openraft leaves to the caller.
 ///
 /// # Errors
-/// When this replica does not lead, or the target is itself, no voter, or behind.
+/// This replica does not lead, or `to` is this replica, is not a voter, or lags behind the committed index.
 pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
     let status = group.status();
     if !status.leads {
@@ -117,13 +117,13 @@ pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
     if !can_take_over(group.key().replica, Candidate { replica: to, voter, matched }, status.committed) {
         return Err(refusal(
             RefusalKind::Rejected,
-            format!("replica {to} cannot take over: not another caught-up voter"),
+            format!("replica {to} cannot take over the leadership: only another voter with all committed entries can"),
         ));
     }
     group.transfer_leader(to).await.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))
 }
 
-/// The evidence of a fence mark, as the wire shows it.
+/// Converts the evidence of a fence mark to the message of the peer protocol.
 pub fn divergence(mark: &FenceMark) -> Divergence {
     let (digest, majority) = (mark.digest.0.to_vec().into(), mark.majority.0.to_vec().into());
     Divergence { index: mark.index, digest, majority }

@@ -1,4 +1,4 @@
-//! Answers the frames of peers: finds the addressed replica, carries the request out, encodes the answer.
+//! Handler of the peer port: finds the replica addressed by a frame, carries out the request, and encodes the answer.
 
 use super::{
     fence::{self, FenceError},
@@ -42,16 +42,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// This node for its peers; a member once it is one.
-pub struct NodeHandler {
+/// Answers frames and handshakes of peers. Frames are refused until the node is a member,
+/// and after [`fence`](Self::fence).
+pub struct PeerHandler {
     identity: watch::Receiver<Option<Identity>>,
     table: Table,
     member: watch::Receiver<Option<Arc<Member>>>,
     fenced: Mutex<Option<String>>,
 }
 
-impl NodeHandler {
-    /// Answers as `identity` for `member`.
+impl PeerHandler {
+    /// Creates a handler that shows `identity` in handshakes and serves frames from `member`, once the
+    /// channels have values.
     #[must_use]
     pub fn new(
         identity: watch::Receiver<Option<Identity>>,
@@ -61,13 +63,13 @@ impl NodeHandler {
         Self { identity, table, member, fenced: Mutex::new(None) }
     }
 
-    /// From now on every frame is refused.
+    /// Refuses every later frame, with `why` as the reason. The handler keeps the refusal until the process ends.
     pub fn fence(&self, why: &str) {
         *self.fenced.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 }
 
-impl Handler for NodeHandler {
+impl Handler for PeerHandler {
     fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         let fenced = self.fenced.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let member = self.member.borrow().clone();
@@ -95,9 +97,11 @@ impl Handler for NodeHandler {
             }
             let running = member.running(group);
             let running = running.filter(|r| r.group.key().replica.get() == request.to_replica);
-            let running = running.ok_or_else(|| refusal(RefusalKind::NoSuchReplica, "no such replica here"))?;
+            let running = running.ok_or_else(|| {
+                refusal(RefusalKind::NoSuchReplica, "this node has no running replica with the id of the request")
+            })?;
             let digest = request.digest.as_ref().try_into().map(Digest);
-            let digest = digest.map_err(|_| refusal(RefusalKind::BadFrame, "a digest has 32 bytes"))?;
+            let digest = digest.map_err(|_| refusal(RefusalKind::BadFrame, "digest: must have 32 bytes"))?;
             let wanted =
                 catch_up::Wanted { group, partition: running.partition, next_position: request.next_position, digest };
             Ok(until_stopped(catch_up::send(db, wanted), running.group.stopping()))
@@ -114,8 +118,8 @@ impl Handler for NodeHandler {
     }
 }
 
-/// Passes a state on until its replica stops: one that was fenced gives its data to nobody, not even the rest of it. The
-/// receiver sees a stream that ends early, and asks another replica.
+/// Forwards the chunks of a snapshot until the sending replica stops. A fenced replica must not give data to other
+/// replicas, not even the rest of a snapshot. The receiver sees that the stream ends early, and asks another replica.
 fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch_up::Chunks {
     let (tx, rx) = mpsc::channel(1);
     rt::spawn(async move {
@@ -135,7 +139,7 @@ fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch
     rx
 }
 
-/// The identity that a handshake shows.
+/// Builds the identity that this node shows in handshakes. A node without a node id shows the id 0.
 #[must_use]
 pub fn identity(
     cluster: taffrail_core::ids::ClusterId,
@@ -192,7 +196,8 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
             match member.propose_here(command.kind, Instant::now() + OPERATION_TIMEOUT).await {
                 Ok(outcome) => Ok(codec::encode_outcome(&outcome)),
                 Err(CatalogueError::NoCoordinator(_)) => Err(member.system.not_leader()),
-                // The caller must not take this for a refusal: no answer is what "unknown" looks like on the wire.
+                // A refusal would tell the caller that nothing was proposed. On the wire, an unknown outcome is
+                // a missing answer.
                 Err(CatalogueError::Unknown(why)) => {
                     tracing::warn!(%why, "a proposal of a peer has an unknown outcome");
                     std::future::pending().await
@@ -217,7 +222,8 @@ fn bad(why: impl std::fmt::Display) -> Refusal {
     refusal(RefusalKind::BadFrame, why.to_string())
 }
 
-/// The replica that the frame names; any other one of the group is another lifetime and never answers for it.
+/// Returns the replica addressed by a frame. Another replica of the same group has another replica id, which means
+/// another lifetime, and never answers for the addressed replica.
 fn addressed(member: &Member, request: &Request) -> Result<Arc<Group>, Refusal> {
     let group = member.replica(request.group).filter(|g| g.key().replica == request.to_replica);
     group.ok_or_else(|| {
@@ -226,14 +232,14 @@ fn addressed(member: &Member, request: &Request) -> Result<Arc<Group>, Refusal> 
             let message = format!("group {group}: replica {replica} is fenced ({})", fence::REASON);
             return refusal(RefusalKind::Fenced, message);
         }
-        refusal(RefusalKind::NoSuchReplica, format!("group {group}: no replica {replica} here"))
+        refusal(RefusalKind::NoSuchReplica, format!("group {group}: this node has no running replica {replica}"))
     })
 }
 
 async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterResponse, Refusal> {
     let disk = DiskId::from_slice(&r.disk_id).ok_or_else(|| bad("disk_id: must have 16 bytes"))?;
     let kind = Kind::Register(Registration { disk, name: r.name, address: r.address, version: r.version });
-    // Nodes ask this again all the time, to hear of their end.
+    // Nodes repeat the registration periodically, to learn of their removal, so most registrations change nothing.
     let outcome = member.propose_if_needed(kind, Instant::now() + OPERATION_TIMEOUT).await;
     let outcome = outcome.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))?;
     let respond = |answer: Answer, node: NodeId| RegisterResponse { answer: answer.into(), node_id: node.get() };
@@ -241,13 +247,17 @@ async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterRe
         CatalogueOutcome::Node(node) => Ok(respond(Answer::Member, node)),
         CatalogueOutcome::NodeRemoved { forced: false, node } => Ok(respond(Answer::Drained, node)),
         CatalogueOutcome::NodeRemoved { forced: true, node } => {
-            // It was removed only after every group had its voters elsewhere: nothing names it any more.
+            // The forced removal completes only after every group has its voters on other nodes, so no group
+            // needs the disk.
             Ok(respond(Answer::ForcedWhole, node))
         }
         other @ (CatalogueOutcome::Done
         | CatalogueOutcome::Store(_)
         | CatalogueOutcome::Replica(_)
-        | CatalogueOutcome::Refused(_)) => Err(refusal(RefusalKind::Rejected, format!("unexpected answer {other:?}"))),
+        | CatalogueOutcome::Refused(_)) => Err(refusal(
+            RefusalKind::Rejected,
+            format!("unexpected outcome of the registration of disk {disk}: {other:?}"),
+        )),
     }
 }
 
@@ -263,7 +273,7 @@ mod tests {
         source.send(Ok(CatchUpChunk::default())).await.unwrap();
         assert!(passed_on.recv().await.is_some());
         stop.cancel();
-        // The source would go on for ever.
+        // The source would keep sending for ever.
         assert!(passed_on.recv().await.is_none());
         source.closed().await;
     }

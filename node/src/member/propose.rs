@@ -1,5 +1,5 @@
-//! Every command for the catalogue goes into the system group's log here, whoever wants it: the coordinator's plan, the
-//! operator, a node that joins.
+//! Proposals of commands for the catalogue. All commands enter the log of the system group through this module:
+//! commands of the coordinator's plan, of the operator, and of joining nodes.
 
 use super::member::Member;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use taffrail_runtime::failpoint;
 use taffrail_storage::catalogue::codec;
 use tokio::time::Instant;
 
-/// Why a command for the catalogue has no answer.
+/// The reason why a command for the catalogue has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
-    /// Nobody coordinates, or not reachable; not proposed.
+    /// No coordinator is known or reachable. The command was not proposed.
     #[error("there is no coordinator: {0}")]
     NoCoordinator(String),
-    /// Proposed, perhaps.
+    /// The command may have been proposed.
     #[error("outcome unknown: {0}")]
     Unknown(String),
 }
@@ -33,28 +33,31 @@ fn now(kind: Kind) -> Command {
     Command { rules: RULES_IN_FORCE, stamp_us: rt::now_us(), kind }
 }
 
-/// How long to look whether a command is needed. A command too many is better than none.
+/// Time limit for the check whether a command is needed. An unnecessary command is better than a missing command.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
-/// Until when to look, so that most of the time is left for the proposal.
+/// Returns the end of the check: at most a third of the time until the deadline, so that most of the time is left
+/// for the proposal.
 fn look_until(now: Instant, deadline: Instant) -> Instant {
     now + LOOK_MAX.min(deadline.saturating_duration_since(now) / 3)
 }
 
-/// The outcome of a command that would leave the catalogue unchanged; `None` if the command would change it.
+/// Returns the outcome of a command that would leave the catalogue unchanged; `None` for a command that would
+/// change the catalogue.
 fn dry_run(catalogue: &Catalogue, kind: &Kind) -> Option<CatalogueOutcome> {
     let mut copy = catalogue.clone();
     let (outcome, _) = apply(&mut copy, &now(kind.clone())).ok()?;
-    // What every command leaves behind is no change.
+    // Version, clock and digest change with every command, so these fields are not compared.
     (copy.version, copy.clock_us, copy.digest) = (catalogue.version, catalogue.clock_us, catalogue.digest);
     (copy == *catalogue).then_some(outcome)
 }
 
 impl Member {
-    /// Proposes a command for the catalogue, here or one hop away, and tries again while nothing can have been proposed.
+    /// Proposes a command for the catalogue, on this node or on the coordinator, and retries while no attempt can have
+    /// proposed the command.
     ///
     /// # Errors
-    /// When there was no coordinator until the deadline, or the outcome is unknown.
+    /// No coordinator was found until the deadline, or the outcome is unknown.
     pub async fn propose(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
         loop {
             let why = match self.try_propose(&kind, deadline).await {
@@ -69,11 +72,12 @@ impl Member {
         }
     }
 
-    /// As `propose`, for what is asked again and again until it is done: a command that would change nothing is answered
-    /// from a confirmed catalogue and not written. It looks at a copy of the whole catalogue, so it is not for bulk.
+    /// Same as [`Member::propose`], for commands that a caller repeats until the outcome is as desired. A command that
+    /// would change nothing is answered from a confirmed catalogue and not proposed. The check copies the whole
+    /// catalogue, so the method is not suitable for many commands at a time.
     ///
     /// # Errors
-    /// As `propose`.
+    /// Same as [`Member::propose`].
     pub async fn propose_if_needed(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
         if self.system.read_index(look_until(Instant::now(), deadline)).await.is_ok()
             && let Some(outcome) = dry_run(&self.applied(), &kind)
@@ -83,12 +87,13 @@ impl Member {
         self.propose(kind, deadline).await
     }
 
-    /// Proposes here, if this node coordinates.
+    /// Proposes a command in a single attempt, if this node leads the system group.
     ///
     /// # Errors
-    /// `NoCoordinator` when it does not.
+    /// - [`CatalogueError::NoCoordinator`]: the command was not proposed, for example because this node does not lead.
+    /// - [`CatalogueError::Unknown`]: the command may have been proposed.
     pub async fn propose_here(&self, kind: Kind, deadline: Instant) -> Result<CatalogueOutcome, CatalogueError> {
-        let elsewhere = || CatalogueError::NoCoordinator("this node does not coordinate".into());
+        let elsewhere = || CatalogueError::NoCoordinator("this node does not lead the system group".into());
         if !self.system.leads() {
             return Err(elsewhere());
         }
@@ -113,7 +118,8 @@ impl Member {
             return self.propose_here(kind.clone(), deadline).await;
         }
         let leader = self.system.leader().filter(|l| l.node != self.node());
-        let leader = leader.ok_or_else(|| CatalogueError::NoCoordinator("none is known".into()))?;
+        let leader = leader
+            .ok_or_else(|| CatalogueError::NoCoordinator("the leader of the system group is not known".into()))?;
         let request = Request {
             kind: FrameKind::Propose,
             group: GroupId::SYSTEM,
@@ -154,7 +160,8 @@ mod tests {
 
     #[test]
     fn commands_are_proposed_under_the_rules_in_force_not_the_newest_known() {
-        // The number itself: no command raises it yet, so a member of the first version must understand all of them.
+        // Compared with the number itself: no command raises the rules yet, so members of the first version must
+        // understand all commands.
         assert_eq!(now(Kind::StoreGone(StoreId::new(Uuid::from_u128(1)))).rules, 1);
     }
 

@@ -1,29 +1,30 @@
-//! The readiness of a node, as `/readyz` shows it.
+//! The readiness of a node, shown by `/readyz` and by the admin RPC `Status`.
 
 use std::fmt;
 
-/// Whether this node can serve, and why not.
+/// Readiness of a node: ready, or the reason why the node cannot serve yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Opening its databases.
+    /// The process has started, and the state of the disk is not known yet.
     Starting,
-    /// The disk is blank, and the node was not told its cluster yet.
+    /// The disk is blank, and no `Bootstrap` or `Join` request has named a cluster yet.
     WaitingForCluster,
-    /// The cluster is known, a node id is not.
+    /// The cluster is known. The node id, or the confirmation of the membership, is missing.
     Joining,
-    /// The start barrier: groups that have a leader have not applied up to its commit index yet.
+    /// The node waits at the [start barrier](super::ready): some replicas have not applied the log up to the commit
+    /// index of the leader.
     CatchingUp {
-        /// Number of such groups.
+        /// Number of groups with a lagging replica on this node.
         groups: usize,
     },
-    /// The node must not serve.
+    /// The node must not serve any more.
     Fenced {
-        /// Reason of the fence.
+        /// Reason of the fence, as a sentence.
         reason: String,
     },
-    /// The process was told to stop.
+    /// The process is stopping after a signal.
     ShuttingDown,
-    /// The node serves.
+    /// The node serves clients.
     Ready,
 }
 
@@ -31,7 +32,7 @@ impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => f.write_str("starting"),
-            Self::WaitingForCluster => f.write_str("waiting to be told its cluster"),
+            Self::WaitingForCluster => f.write_str("waiting for a bootstrap or join request that names the cluster"),
             Self::Joining => f.write_str("joining: no node id yet"),
             Self::CatchingUp { groups } => write!(f, "catching up: {groups} groups"),
             Self::Fenced { reason } => write!(f, "fenced: {reason}"),

@@ -1,5 +1,6 @@
-//! The start barrier: not ready before every group here that has a leader has applied up to that leader's commit index,
-//! for five minutes at most. Once passed it never closes again for a group's sake.
+//! The start barrier: a node becomes ready when every replica on the node whose group has a leader has applied the log
+//! up to the commit index of the leader, or after five minutes. After the barrier, a lagging group never makes the
+//! node unready again.
 
 use super::member::Member;
 use crate::member::readiness::Readiness;
@@ -8,12 +9,14 @@ use taffrail_core::catalogue::ReplicaState;
 use taffrail_raft::log::LogKey;
 use tokio::{sync::watch, time::Instant};
 
+/// Time limit of the barrier.
 const BARRIER_MAX: Duration = Duration::from_secs(5 * 60);
-/// Time for one group to confirm; a group without a leader does not hold the node.
+/// Time limit for a group to confirm a read index. A group without a leader does not delay the node.
 const CONFIRM: Duration = Duration::from_secs(2);
+/// Pause between two checks of all groups.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Waits at the barrier, then says that the node is ready.
+/// Waits for the barrier and then publishes [`Readiness::Ready`]. Publishes the number of lagging groups meanwhile.
 pub async fn barrier(member: Arc<Member>, readiness: Arc<watch::Sender<Readiness>>) {
     let end = Instant::now() + BARRIER_MAX;
     loop {
@@ -31,7 +34,7 @@ pub async fn barrier(member: Arc<Member>, readiness: Arc<watch::Sender<Readiness
     set(&readiness, Readiness::Ready);
 }
 
-/// What is fenced or stopping stays so.
+/// Publishes a readiness, unless the node is fenced or shutting down: both states are final.
 fn set(readiness: &watch::Sender<Readiness>, to: Readiness) {
     readiness.send_if_modified(|now| {
         let keeps = matches!(now, Readiness::Fenced { .. } | Readiness::ShuttingDown) || *now == to;
@@ -42,13 +45,14 @@ fn set(readiness: &watch::Sender<Readiness>, to: Readiness) {
     });
 }
 
+/// Counts the replicas on this node that are missing or lag behind the leader of their group.
 async fn behind(member: &Arc<Member>) -> usize {
     let catalogue = member.applied();
     let here = member.node();
     let mut missing = 0;
     let mut checks = Vec::new();
     for (id, group) in &catalogue.groups {
-        // A fenced one never comes: the others of its group do not need it, and neither does this barrier.
+        // A fenced replica never runs again, so the barrier does not wait for a fenced replica.
         let mine = group.replicas.iter().any(|(replica, r)| {
             let key = LogKey { group: *id, replica: *replica };
             r.node == here && r.state != ReplicaState::Leaving && member.fence_of(key).is_none()

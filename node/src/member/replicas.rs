@@ -1,5 +1,6 @@
-//! Replicas follow the applied catalogue: what it names here exists, what it no longer names is removed under a synced
-//! tombstone. Nothing is ever made because a message came, nor removed because something is merely missing.
+//! Reconcile of the replicas on this node with the applied catalogue. A replica named by the catalogue is created; a
+//! replica that the catalogue no longer names is removed under a synced tombstone. A message never creates a replica,
+//! and missing data never removes a replica.
 
 use super::{
     fence,
@@ -23,13 +24,13 @@ use taffrail_storage::store::{
 };
 use tokio::time::Instant;
 
-/// The safety net between two changes of the catalogue.
+/// Maximum time between two reconciles while the catalogue does not change.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long each further replica waits for those before it to form their group: longer than a group needs on a machine with
-/// much else to do, since several at once would only make elections longer.
+/// Time that each further initial replica waits for the replicas before it to form the group. The time is longer than a
+/// busy machine needs to form a group, because several concurrent attempts would only prolong the election.
 const FORM_AFTER: Duration = Duration::from_secs(10);
 
-/// Follows the catalogue until the member stops.
+/// Reconciles after every change of the catalogue and every second, until the member stops.
 pub async fn follow(member: Arc<Member>) {
     let mut catalogue = member.catalogue.clone();
     loop {
@@ -44,7 +45,7 @@ pub async fn follow(member: Arc<Member>) {
     }
 }
 
-/// One pass. Every failure is logged and met again in the next pass.
+/// Reconciles once. A failure of a replica is logged, and the next reconcile tries again.
 pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
     let here = member.node();
     for (id, group) in &catalogue.groups {
@@ -56,7 +57,7 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
                 ReplicaState::Leaving => remove(member, key, group.partition).await,
             };
             if let Err(error) = done {
-                tracing::warn!(group = %id, %replica, %error, "a replica is not as the catalogue says");
+                tracing::warn!(group = %id, %replica, %error, "a replica does not match the catalogue yet; retrying");
             }
         }
     }
@@ -65,14 +66,17 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
         let _turn = member.turn.lock().await;
         let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
         if !named && let Err(error) = remove(member, key, running.partition).await {
-            tracing::warn!(group = %key.group, replica = %key.replica, %error, "a replica could not be removed");
+            tracing::warn!(
+                group = %key.group, replica = %key.replica, %error,
+                "a replica that the catalogue does not name could not be removed; trying again"
+            );
         }
     }
 }
 
 async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Result<()> {
     if member.is_deleted(key) {
-        return Err(io::Error::other("the catalogue names a replica that was removed from here for ever"));
+        return Err(io::Error::other("the catalogue names a replica that this node has removed for ever"));
     }
     if member.fence_of(key).is_some() {
         return fence::end(member, key).await;
@@ -89,7 +93,7 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
     let parts = &member.parts;
     let known = parts.home.disk.replicas().await?.iter().any(|(k, _)| *k == key);
     if !known {
-        // Rows that are there are those of an earlier replica whose removal was cut short after its tombstone.
+        // Existing rows belong to an earlier replica, whose removal was interrupted after the tombstone.
         clear_rows(member, key.group, record.partition).await?;
         write_synced(&*parts.home.disk, key, LogOp::Created(record.partition)).await?;
     }
@@ -109,7 +113,7 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
     Ok(())
 }
 
-/// Makes the first membership, once, if it is this replica's turn.
+/// Proposes the initial membership of the group, if this replica is due and the group has no leader.
 async fn initialize(group: &Group, record: &Record, waited: Duration) -> io::Result<()> {
     match turn(record, group.key().replica, waited) {
         Some(members) if group.leader().is_none() => group.initialize(&members).await,
@@ -117,13 +121,15 @@ async fn initialize(group: &Group, record: &Record, waited: Duration) -> io::Res
     }
 }
 
-/// The first membership, if this replica is to make it now: the one that the catalogue names at once; the others in turn,
-/// should that one be lost before it could.
+/// Returns the initial membership, if the replica `own` is due to form the group after `waited`. The initializer named
+/// by the catalogue is due at once. The other initial replicas are due in turn, in case the initializer is lost first.
 ///
-/// This is safe whatever the others have done, heard of or not. All make the same membership, so any two majorities share a
-/// voter. A replica that has an entry or a vote of a term makes none. And what is made here has term 0: whatever was ever
-/// acknowledged is followed by an entry of a later term on a majority, whose votes this replica does not get before it has
-/// that entry too.
+/// Forming a group is safe no matter how far other replicas have come:
+///
+/// - All replicas form the same membership, so any two majorities share a voter.
+/// - A replica with a log entry or a vote of any term forms no group.
+/// - The initial membership has term 0. On a majority, every acknowledged entry is followed by an entry of a later
+///   term. This replica does not get the votes of the majority before it has the later entry too.
 fn turn(record: &Record, own: ReplicaId, waited: Duration) -> Option<BTreeMap<ReplicaId, NodeId>> {
     let GroupPhase::Creating { initial, initializer } = &record.phase else { return None };
     let others = initial.iter().filter(|r| *r != initializer);
@@ -131,10 +137,11 @@ fn turn(record: &Record, own: ReplicaId, waited: Duration) -> Option<BTreeMap<Re
     if waited < FORM_AFTER * u32::try_from(before).unwrap_or(u32::MAX) {
         return None;
     }
-    // All of them or none: with fewer it would be another membership.
+    // All initial replicas or none: fewer replicas would form another membership.
     initial.iter().map(|id| Some((*id, record.replicas.get(id)?.node))).collect()
 }
 
+/// Wakes the watchers of the member and the coordinator after every change of the leader, until the replica stops.
 async fn report_changes(member: Arc<Member>, group: Arc<Group>) {
     let mut watch = group.watch();
     let mut last = None;
@@ -159,7 +166,7 @@ fn say_who_leads(member: &Member, group: &Group) {
 
 async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io::Result<()> {
     if let Some(running) = member.not_ended(key.group).filter(|r| r.group.key() == key) {
-        // It stays in the list until it has ended: rows are never removed under a replica that may still write.
+        // The replica stays in the list until its tasks have ended, because a running replica may still write rows.
         stop_replicas::replica(&running.group).await?;
         member.remove(key.group);
     }
@@ -178,10 +185,11 @@ async fn clear_rows(member: &Member, group: GroupId, partition: PartitionId) -> 
     rt::blocking(move || delete_group(&db, group, partition)).await.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
-/// At a start: replicas of this disk that the confirmed catalogue does not name any more go, under their tombstone.
+/// Removes all replicas of this disk that the catalogue does not name, at the start of the node. The caller must have
+/// confirmed that the applied catalogue is current.
 ///
 /// # Errors
-/// When the disk fails.
+/// The disk fails, or a replica does not stop in time.
 pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
     let catalogue = member.applied();
     for (key, state) in member.parts.home.disk.replicas().await? {

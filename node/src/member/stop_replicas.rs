@@ -1,18 +1,20 @@
-//! Ends replicas within bounds. A part that hangs is named and left behind: the log
-//! and the state are safe at any moment, and a pod that does not end is killed without a word.
+//! Stop of replicas within a time limit. A replica that hangs is logged and left running. Leaving a replica is safe,
+//! because log and state are consistent at any moment. Waiting longer would not help: Kubernetes kills a pod at the end
+//! of the grace period.
 
 use std::{future::Future, sync::Arc, time::Duration};
 use taffrail_raft::{group::Group, log::LogKey};
 use tokio::time::Instant;
 
-/// How long consensus of one replica may take to end while the node goes on. It only has to finish what it is at, one batch
-/// of entries at most. What a node that stops may take is in `deadline`.
+/// Time limit for the stop of a single replica while the node keeps running. Consensus has to finish at most the
+/// current batch of entries. The limits for the stop of the whole node are in [`deadline`](super::deadline).
 const REPLICA_MAX: Duration = Duration::from_secs(3);
 
-/// Stops one replica.
+/// Stops a single replica within `REPLICA_MAX`.
 ///
 /// # Errors
-/// `TimedOut`: it may still be at work, and nothing of it may be touched.
+/// [`TimedOut`](std::io::ErrorKind::TimedOut): the replica may still write, so the caller must not touch the data
+/// of the replica.
 pub async fn replica(group: &Group) -> std::io::Result<()> {
     match within(Instant::now() + REPLICA_MAX, [(group.key(), group.stop())]).await.first() {
         None => Ok(()),
@@ -23,18 +25,21 @@ pub async fn replica(group: &Group) -> std::io::Result<()> {
     }
 }
 
-/// Stops replicas at the same time; gives those that did not stop until then, which are logged.
+/// Stops replicas concurrently. Logs and returns the replicas that did not stop until `until`.
 pub async fn replicas(groups: &[Arc<Group>], until: Instant) -> Vec<LogKey> {
     let left = within(until, groups.iter().map(|g| (g.key(), g.stop()))).await;
     for key in &left {
-        tracing::warn!(group = %key.group, replica = %key.replica, "a replica did not stop in time and is left behind");
+        tracing::warn!(
+            group = %key.group, replica = %key.replica,
+            "a replica did not stop in time and is left running"
+        );
     }
     left
 }
 
 async fn within<F: Future<Output = ()>>(until: Instant, stops: impl IntoIterator<Item = (LogKey, F)>) -> Vec<LogKey> {
     let stops = stops.into_iter().map(|(key, stop)| async move {
-        // Each has the whole time: they run side by side.
+        // The stops run concurrently, so each replica has the whole time.
         tokio::time::timeout_at(until, stop).await.is_err().then_some(key)
     });
     futures::future::join_all(stops).await.into_iter().flatten().collect()
@@ -56,7 +61,7 @@ mod tests {
             (key(4), std::future::pending().boxed()),
         ];
         let left = within(Instant::now() + Duration::from_millis(10), stops);
-        let left = tokio::time::timeout(REPLICA_MAX * 10, left).await.expect("it has a bound");
+        let left = tokio::time::timeout(REPLICA_MAX * 10, left).await.expect("the stop has a time limit");
         assert_eq!(left, [key(2), key(4)]);
     }
 }

@@ -1,5 +1,5 @@
-//! A state machine whose applied batches are timed. Around the machine, not inside it: what is applied must not depend on
-//! anything but the entries.
+//! A wrapper for state machines with a measurement of the time of each applied batch. The clock is outside the state
+//! machine, because the applied state must depend only on the entries.
 
 use prometheus::Histogram;
 use taffrail_core::ids::Digest;
@@ -10,14 +10,14 @@ use taffrail_raft::{
 };
 use taffrail_store_api::Applied;
 
-/// See the module.
+/// A state machine that observes the time of each applied batch in a histogram, in seconds.
 pub struct Timed<M> {
     machine: M,
     apply_seconds: Histogram,
 }
 
 impl<M: Machine> Timed<M> {
-    /// Times what `machine` applies.
+    /// Wraps `machine`; each applied batch adds a sample to `apply_seconds`.
     #[must_use]
     pub fn new(machine: M, apply_seconds: Histogram) -> Self {
         Self { machine, apply_seconds }
@@ -90,7 +90,7 @@ mod tests {
         timed.apply(&[blank(2)]).unwrap();
         assert_eq!(seconds.get_sample_count(), 2);
         assert_eq!(timed.progress().index, 2);
-        assert!(db.figures().memtable_bytes > 0, "and the database knows how large it is");
+        assert!(db.figures().memtable_bytes > 0, "the database counts the bytes of memtables");
         timed.flush().unwrap();
         assert!(db.figures().live_bytes > 0);
     }

@@ -1,5 +1,5 @@
-//! Writing a status: only when it differs, condition changes first, and what changes by itself (leaders, terms) at most
-//! once a minute for an object and ten times a second for the operator.
+//! Status writes: only a changed status is written, and condition changes at once. Volatile fields (leaders, terms) are
+//! refreshed at most once a minute for an object and ten times a second for the operator.
 
 use crate::{apply::STATUS_MANAGER, clock, context::Context, error::Error, owned::Owned};
 use k8s_openapi::jiff::Timestamp;
@@ -17,17 +17,17 @@ use taffrail_crds::{
 };
 use tokio::time::Instant;
 
-/// A kind that has a status.
+/// Kind of object with a status.
 pub(crate) trait HasStatus: Owned {
-    /// Its status.
+    /// Type of the status.
     type Status: Clone + Default + PartialEq + Serialize + Send + Sync;
-    /// Which conditions it shows.
+    /// Selects the condition types of this kind.
     const SUBJECT: Subject;
-    /// What the object says now.
+    /// Returns the current status of the object.
     fn status(&self) -> Option<&Self::Status>;
-    /// The conditions of a status.
+    /// Returns the conditions of a status.
     fn conditions(status: &Self::Status) -> &[Condition];
-    /// The status without what changes by itself.
+    /// Returns the status without volatile fields.
     fn strip_volatile(status: &Self::Status) -> Self::Status;
 }
 
@@ -73,7 +73,7 @@ impl HasStatus for EventStore {
     }
 }
 
-/// Words of others that differ at every try, with ports, times and back-offs in them, while the reason stays.
+/// Clears the texts of other systems that differ at every attempt (ports, times, backoffs) while the reason stays.
 fn strip_volatile_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
     const FLICKERING: [Reason; 7] = [
         Reason::ImagePullFailed,
@@ -94,7 +94,7 @@ fn strip_volatile_texts(conditions: &mut [Condition], plan: &mut [PlanStep]) {
     }
 }
 
-/// Writes the status if it differs from what `object` (read in this pass) says. Returns how long to wait before a
+/// Writes the status if it differs from the status of `object`, as read in this reconcile. Returns the delay before a
 /// refresh that was held back.
 ///
 /// # Errors
@@ -128,7 +128,7 @@ pub(crate) async fn publish<K: HasStatus>(
     let params = PatchParams::apply(STATUS_MANAGER).force();
     match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
         Ok(_) => {}
-        // Gone in the meantime, perhaps with a successor of the same name: nothing to report.
+        // The object is gone, perhaps with a successor of the same name: nothing to report.
         Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => return Ok(None),
         Err(error) => return Err(Error::api(format!("writing the status of {kind} {name}"))(error)),
     }
@@ -138,8 +138,8 @@ pub(crate) async fn publish<K: HasStatus>(
     Ok(None)
 }
 
-/// Reports an object that does not parse: as a condition and an event on it, and nothing else. Its status is read and
-/// written without the types that refuse it.
+/// Reports an object that does not parse: only a condition and an event on the object. The status is read and written
+/// without the types, because the types refuse the object.
 ///
 /// # Errors
 /// The API server fails.
@@ -174,7 +174,7 @@ pub(crate) async fn publish_invalid<K: HasStatus>(
         async move { api.patch_status(name, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await }
     };
     let written = match write(status.clone()).await {
-        // It is the status itself that the schema refuses by now: what is in its way goes.
+        // The schema refuses the old status itself, so only the generation and the conditions are written.
         Err(kube::Error::Api(answer)) if answer.is_invalid() => {
             write(json!({"observedGeneration": generation, "conditions": status["conditions"]})).await
         }
@@ -191,8 +191,9 @@ pub(crate) async fn publish_invalid<K: HasStatus>(
     Ok(())
 }
 
-/// The status of an object that does not parse, in the raw: all that an earlier pass found stays, since nothing of it was
-/// undone, and an apply that leaves a field out would remove it. Only the conditions and the generation are new.
+/// Builds the status of an object that does not parse, as raw JSON. All results of an earlier reconcile stay,
+/// since nothing was undone and an apply without a field would remove the field. Only the conditions and the
+/// generation are new.
 fn invalid_status(
     subject: Subject,
     old: &Value,
@@ -218,7 +219,7 @@ fn invalid_status(
     Value::Object(status)
 }
 
-/// Events for aspects that turned good or bad.
+/// Publishes events for conditions that turned good or bad.
 async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], new: &[Condition]) {
     let about = object.object_ref(&());
     let mut announced: Vec<String> = Vec::new();
@@ -232,7 +233,7 @@ async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], ne
             Polarity::TrueIsGood => ConditionStatus::True,
             Polarity::TrueIsNotable => ConditionStatus::False,
         };
-        // What was never bad is no news when it is good, and what is not known yet is none either.
+        // A condition that was never bad is no news when good, and an unknown condition is no news either.
         let is_no_news = now.status == ConditionStatus::Unknown
             || (before.is_none() && now.status == good && type_ != ConditionType::Ready);
         if same || is_no_news || (now.status != good && announced.contains(&now.reason)) {
@@ -251,7 +252,7 @@ async fn announce<K: HasStatus>(ctx: &Context, object: &K, old: &[Condition], ne
     }
 }
 
-/// Reasons that everything goes through on its way up or down.
+/// Reasons of the normal phases of startup and deletion.
 const PASSING: [Reason; 5] =
     [Reason::Bootstrapping, Reason::ClusterNotReady, Reason::CreatingStore, Reason::PodsNotReady, Reason::Deleting];
 

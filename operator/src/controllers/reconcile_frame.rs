@@ -1,5 +1,5 @@
-//! The frame of a pass, the same for both kinds: wait for the caches, read the object live, let the kind do its work
-//! within a deadline, and see to it that a report is written on every path, the failing ones above all.
+//! Frame of a reconcile, shared by both kinds: wait for the caches, read the object live, run the work of the kind
+//! within a deadline, and write a report on every path, above all after a failure.
 
 use super::publish::{self, HasStatus, publish};
 use crate::{
@@ -19,12 +19,12 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A safety net; triggers are the mechanism.
+/// Delay before a reconcile without any trigger. A safety net: triggers are the normal mechanism.
 pub(crate) const REQUEUE: Duration = Duration::from_secs(420);
-/// Time of its own for the report of a pass that used up all it had.
+/// Time limit of the report after a reconcile has used up its deadline.
 const REPORT_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where a pass is, so that one which hangs can say in what.
+/// Current step of a reconcile, named in the error of a timeout.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     step: Mutex<String>,
@@ -32,12 +32,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The pass begins this step, a phrase such as "reading the pods".
+    /// Enters a step, a phrase such as "reading the pods".
     pub(crate) fn at(&self, step: impl Into<String>) {
         *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step.into();
     }
 
-    /// The pass has written its own report.
+    /// Notes that the reconcile has written its own report.
     pub(crate) fn reported(&self) {
         self.reported.store(true, Ordering::Relaxed);
     }
@@ -51,22 +51,23 @@ impl Progress {
     }
 }
 
-/// A kind that the operator reconciles.
+/// Kind reconciled by the operator.
 pub(crate) trait Reconciled: HasStatus {
-    /// No pass may hang on a node or on the API server.
+    /// Deadline of a reconcile, so that no reconcile hangs on a node or on the API server.
     const DEADLINE: Duration;
 
-    /// One pass over the object, which was read just now. Returns when to look again.
+    /// Reconciles the object, as just read. Returns the delay before the next reconcile.
     fn work(&self, ctx: &Context, progress: &Progress) -> impl Future<Output = Result<Duration, Error>> + Send;
 
-    /// The status after a pass that ended before its own report: what was known stays, nothing is called good any more.
+    /// Returns the status after a reconcile without a report of its own: known facts stay, but no condition is
+    /// reported as good.
     fn unfinished(&self, error: &Error, now: Timestamp) -> Self::Status;
 
-    /// The object is gone: drops what is remembered of it beside its failures and status writes.
+    /// Forgets a deleted object, except for its failures and status writes, already forgotten by the caller.
     fn forget(ctx: &Context, namespace: &str, name: &str);
 }
 
-/// Reconciles one object.
+/// Reconciles an object within the deadline of its kind.
 pub(crate) async fn run<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context) -> Result<Action, Error> {
     run_within(guarded, ctx, K::DEADLINE).await
 }
@@ -88,7 +89,7 @@ async fn run_within<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, within: 
     result
 }
 
-/// The object is gone: drops all that is remembered of it.
+/// Forgets everything about a deleted object.
 pub(crate) fn object_gone<K: Reconciled>(ctx: &Context, namespace: &str, name: &str, uid: Option<&str>) {
     if let Some(uid) = uid {
         ctx.gate.forget(uid);
@@ -98,7 +99,7 @@ pub(crate) fn object_gone<K: Reconciled>(ctx: &Context, namespace: &str, name: &
     K::forget(ctx, namespace, name);
 }
 
-/// When to try again after a failure.
+/// Schedules the retry after a failure, with the backoff of the object.
 pub(crate) fn retry_after<K: Reconciled>(guarded: &Guarded<K>, error: &Error, ctx: &Context) -> Action {
     let uid = guarded.meta().uid.as_deref().unwrap_or_default();
     Action::requeue(ctx.backoffs.failed(uid, error.class(), clock::random_fraction()))
@@ -131,7 +132,7 @@ async fn read_and_work<K: Reconciled>(
     }
 }
 
-/// The report of a pass that did not write its own. A conflict is looked at again within a moment and is no news.
+/// Writes the missing report of a failed reconcile. A conflict is retried within a moment and not reported.
 async fn report_failure<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, progress: &Progress, error: &Error) {
     if guarded.0.is_err() || error.class() == Class::Conflict {
         return;
@@ -142,7 +143,7 @@ async fn report_failure<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, prog
     }
     let (name, namespace) = (guarded.name_any(), guarded.namespace().unwrap_or_default());
     let report = async {
-        // Read again: the pass may have changed it, and a status is compared with the newest one.
+        // Read again: the reconcile may have changed the object, and a status is compared with the newest status.
         let api: Api<K> = Api::namespaced(ctx.client.clone(), &namespace);
         let read = api.get_opt(&name).await.map_err(Error::api("reading the object for the report"))?;
         let Some(object) = read else { return Ok(()) };
@@ -150,9 +151,9 @@ async fn report_failure<K: Reconciled>(guarded: &Guarded<K>, ctx: &Context, prog
     };
     match tokio::time::timeout(REPORT_WITHIN, report).await {
         Ok(Ok(())) => {}
-        // The pass's own error is the one that is returned and counted.
-        Ok(Err(error)) => tracing::warn!(%error, name, namespace, "the status was not written"),
-        Err(_) => tracing::warn!(name, namespace, "the status was not written in time"),
+        // The error of the reconcile itself is returned and counted.
+        Ok(Err(error)) => tracing::warn!(%error, name, namespace, "cannot write the status after a failed reconcile"),
+        Err(_) => tracing::warn!(name, namespace, "timed out writing the status after a failed reconcile"),
     }
 }
 

@@ -1,17 +1,17 @@
-//! `node.toml`, as the node reads it. Keys are a contract with the node's parser; a test of the workspace renders this
-//! and parses it there.
+//! Configuration file `node.toml` of the nodes. The keys are a contract with the node's parser; a test of the workspace
+//! renders the file and parses the result with the node.
 
 use super::{labels, names, render_target::RenderTarget};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde::Serialize;
 
-/// Key in the ConfigMap.
+/// Key of the file in the ConfigMap.
 pub(crate) const KEY: &str = "node.toml";
 /// Directory of the configuration in the pod.
 pub(crate) const MOUNT: &str = "/etc/taffrail";
-/// Where the volume is mounted; the data directory is below it, because a fresh file system holds `lost+found`.
+/// Mount path of the volume. The data directory is a subdirectory, because a fresh file system holds `lost+found`.
 pub(crate) const VOLUME_MOUNT: &str = "/var/lib/taffrail";
-/// What is left between the end of an orderly stop and the kill.
+/// Margin between the end of an orderly stop and the kill.
 const MARGIN_MS: i64 = 10_000;
 
 #[derive(Serialize)]
@@ -65,10 +65,10 @@ struct Shutdown {
     grace_ms: i64,
 }
 
-/// The text of `node.toml`.
+/// Renders the text of `node.toml`.
 ///
 /// # Errors
-/// A value has no TOML form; with the types of the spec that does not happen.
+/// A value has no TOML form, impossible with the types of the spec.
 pub fn render(target: RenderTarget<'_>) -> Result<String, toml::ser::Error> {
     let spec = &target.cluster.spec;
     toml::to_string(&File {
@@ -91,7 +91,8 @@ pub fn render(target: RenderTarget<'_>) -> Result<String, toml::ser::Error> {
     })
 }
 
-/// The ConfigMap that the nodes read: `text` as `node.toml`, and the default image that the Cluster was created with.
+/// Builds the ConfigMap of the nodes: `text` as `node.toml`, and the default image of the time when the
+/// Cluster was created.
 pub fn config_map(target: RenderTarget<'_>, text: String, default_image: &str) -> ConfigMap {
     let mut metadata = target.meta(names::config(target.name()));
     metadata.annotations = Some([(labels::DEFAULT_IMAGE.to_owned(), default_image.to_owned())].into());

@@ -1,5 +1,5 @@
-//! The one budget of the node pods: fixed at one pod. Below three nodes there is none, because it would only make
-//! `kubectl drain` hang.
+//! Disruption budget of the node pods, fixed at a single unavailable pod. Below three nodes there is no budget, because
+//! a budget would only make `kubectl drain` hang.
 
 use super::{labels, names, render_target::RenderTarget};
 use k8s_openapi::{
@@ -7,10 +7,10 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-/// The fewest nodes that have a budget.
+/// Minimum number of nodes for a budget.
 pub(crate) const NODES_MIN: i32 = 3;
 
-/// The budget, or none for a small Cluster.
+/// Builds the budget; `None` below three nodes.
 pub fn render(target: RenderTarget<'_>, nodes: i32) -> Option<PodDisruptionBudget> {
     (nodes >= NODES_MIN).then(|| PodDisruptionBudget {
         metadata: target.meta(names::set(target.name())),

@@ -1,9 +1,9 @@
-//! A short, stable hash of rendered content.
+//! Short, stable hash of rendered content.
 
 use serde::Serialize;
 
-/// The first 16 hex digits of the BLAKE3 hash of the JSON form. Maps of our objects are ordered, so equal content has an
-/// equal hash in every process.
+/// Returns the first 16 hex digits of the BLAKE3 hash of the JSON form. Maps in rendered objects are ordered, so equal
+/// content has an equal hash in every process.
 ///
 /// # Errors
 /// The value has no JSON form.

@@ -1,5 +1,6 @@
-//! `<cluster>-identity`: the cluster id, minted once. Its data is immutable and it has no owner, so that it outlives the
-//! Cluster as the volumes do; what may change (formed or not, the current size) stands in annotations.
+//! ConfigMap `<cluster>-identity`: the cluster id, created once. The data is immutable, and the ConfigMap has
+//! no owner, so the identity outlives the Cluster like the volumes do. Mutable facts (formed or not, current
+//! size) are annotations.
 
 use super::{labels, names, render_target::RenderTarget};
 use k8s_openapi::{api::core::v1::ConfigMap, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -7,18 +8,18 @@ use taffrail_crds::names::ClusterId;
 
 const CLUSTER_ID_KEY: &str = "clusterId";
 
-/// The identity of a Cluster's data as recorded.
+/// Recorded identity of a Cluster's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster id.
     pub cluster_id: String,
-    /// The Cluster was formed with it.
+    /// The Cluster was formed under this identity.
     pub formed: bool,
-    /// How many pods the StatefulSet is to have now; not known for an identity that was restored from annotations.
+    /// Number of pods that the StatefulSet should have; unknown for an identity restored from annotations.
     pub nodes: Option<i32>,
 }
 
-/// The ConfigMap that records an identity.
+/// Builds the ConfigMap of an identity.
 pub fn render(target: RenderTarget<'_>, identity: &Identity) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
@@ -34,7 +35,7 @@ pub fn render(target: RenderTarget<'_>, identity: &Identity) -> ConfigMap {
     }
 }
 
-/// The part of an identity that may change.
+/// Returns the annotations for the mutable part of an identity.
 pub(crate) fn annotations(identity: &Identity) -> Vec<(String, String)> {
     let mut all = vec![(labels::FORMED.to_owned(), identity.formed.to_string())];
     if let Some(nodes) = identity.nodes {
@@ -43,7 +44,7 @@ pub(crate) fn annotations(identity: &Identity) -> Vec<(String, String)> {
     all
 }
 
-/// Reads an identity. `None`: this ConfigMap holds no cluster id, so it is not ours.
+/// Reads an identity. `None`: the ConfigMap holds no cluster id, so the ConfigMap is foreign.
 pub fn parse(map: &ConfigMap) -> Option<Identity> {
     let id: ClusterId = map.data.as_ref()?.get(CLUSTER_ID_KEY)?.parse().ok()?;
     let annotation = |key: &str| map.metadata.annotations.as_ref()?.get(key).cloned();

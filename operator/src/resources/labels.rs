@@ -6,57 +6,59 @@ use taffrail_crds::labels::{
     APP, APP_VERSION, CLUSTER, COMPONENT, INSTANCE, MANAGED_BY, MANAGED_BY_OPERATOR, NAME, STORE,
 };
 
-/// Component of a node pod.
+/// Component label of node pods.
 pub(crate) const NODE: &str = "node";
-/// Annotation: hash of what was applied last, so that a pass without change writes nothing.
+/// Annotation: hash of the last applied content, so that a reconcile without change writes nothing.
 pub(crate) const APPLIED: &str = "taffrail.io/applied";
-/// Annotation of a pod template: hash of the configuration, so that a change restarts the pods.
+/// Annotation of a pod template: hash of the configuration, so that a changed configuration restarts the pods.
 pub(crate) const CONFIG_HASH: &str = "taffrail.io/config";
-/// Annotation of StatefulSet and PVCs: the identity of the data.
+/// Annotation of the StatefulSet and of volume claims: cluster id of the data.
 pub(crate) const CLUSTER_ID: &str = "taffrail.io/cluster-id";
-/// Annotation of the StatefulSet: which version of the template it is rendered from.
+/// Annotation of the StatefulSet: version of the template.
 pub(crate) const TEMPLATE_VERSION: &str = "taffrail.io/template-version";
-/// Annotation of the node ConfigMap: the image that the Cluster was created with.
+/// Annotation of the node ConfigMap: default image of the time when the Cluster was created.
 pub(crate) const DEFAULT_IMAGE: &str = "taffrail.io/default-image";
 /// Annotation of the identity: the Cluster was formed, and is never formed again.
 pub(crate) const FORMED: &str = "taffrail.io/formed";
-/// Annotation of the identity: how many pods the StatefulSet is to have now, whatever becomes of the StatefulSet.
+/// Annotation of the identity: number of pods that the StatefulSet should have, recorded independently
+/// of the StatefulSet.
 pub(crate) const NODES: &str = "taffrail.io/nodes";
-/// Finalizer of both kinds.
+/// Finalizer of Clusters and EventStores.
 pub(crate) const FINALIZER: &str = "taffrail.io/cleanup";
 
-/// Labels of every object of a Cluster.
+/// Returns the labels of every object of a Cluster.
 pub(crate) fn of_cluster(cluster: &str) -> BTreeMap<String, String> {
     map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE), (MANAGED_BY, MANAGED_BY_OPERATOR), (CLUSTER, cluster)])
 }
 
-/// Labels of an object of an EventStore.
+/// Returns the labels of an object of an EventStore.
 pub(crate) fn of_store(cluster: &str, store: &str) -> BTreeMap<String, String> {
     map([(NAME, APP), (INSTANCE, cluster), (MANAGED_BY, MANAGED_BY_OPERATOR), (CLUSTER, cluster), (STORE, store)])
 }
 
-/// [`selecting`] as a selector.
+/// Returns [`selecting`] as a selector.
 pub(crate) fn selector(cluster: &str) -> LabelSelector {
     LabelSelector { match_labels: Some(selecting(cluster)), match_expressions: None }
 }
 
-/// [`selecting`] as text, for lists and for autoscalers.
+/// Returns [`selecting`] as a string, for lists and for autoscalers.
 pub(crate) fn selector_text(cluster: &str) -> String {
     let parts: Vec<String> = selecting(cluster).iter().map(|(k, v)| format!("{k}={v}")).collect();
     parts.join(",")
 }
 
-/// The labels by which pods are selected; they never change in the life of a Cluster.
+/// Returns the labels used to select pods; constant during the life of a Cluster.
 pub(crate) fn selecting(cluster: &str) -> BTreeMap<String, String> {
     map([(NAME, APP), (INSTANCE, cluster), (COMPONENT, NODE)])
 }
 
-/// The label that says which version an object runs: the tag of the image, where it has one that can be a label. It changes,
-/// so it must not get into selectors or claims.
+/// Returns the version label: the tag of the image, if the image has a tag that is a valid label. The label changes
+/// with the image, so selectors and claims must not contain the label.
 pub(crate) fn version(image: &str) -> Option<(String, String)> {
     let name = image.split('@').next()?.rsplit('/').next()?;
     let (_, tag) = name.split_once(':')?;
-    // A tag is made of letters, digits, `_`, `.` and `-`; a label must not begin or end with the last three, or be longer.
+    // A tag consists of letters, digits, `_`, `.` and `-`; a label must not begin or end with the last three, or be
+    // longer than 63 characters.
     let edges = [tag.bytes().next()?, tag.bytes().last()?];
     (tag.len() <= 63 && edges.iter().all(u8::is_ascii_alphanumeric)).then(|| (APP_VERSION.to_owned(), tag.to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Builders of Kubernetes objects: spec in, object out, no client in sight. Golden files pin the result.
+//! Builders of Kubernetes objects: pure functions from spec to object, without a client. Golden files pin the result.
 
 pub mod config;
 pub mod disruption_budget;

@@ -1,48 +1,48 @@
 //! Names of the objects of a Cluster.
 
-/// The StatefulSet and the disruption budget.
+/// Name of the StatefulSet and of the disruption budget.
 pub(crate) fn set(cluster: &str) -> String {
     cluster.to_owned()
 }
 
-/// The pod of an ordinal.
+/// Name of the pod of an ordinal.
 pub(crate) fn pod(cluster: &str, ordinal: i32) -> String {
     format!("{cluster}-{ordinal}")
 }
 
-/// The ordinal of a pod, if this is a pod of the Cluster.
+/// Ordinal of a pod; `None` if the name belongs to no pod of the Cluster.
 pub(crate) fn ordinal(cluster: &str, pod: &str) -> Option<i32> {
     let digits = pod.strip_prefix(cluster)?.strip_prefix('-')?;
     let canonical = digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
     if canonical { digits.parse().ok() } else { None }
 }
 
-/// The volume claim of an ordinal.
+/// Name of the volume claim of an ordinal.
 pub(crate) fn claim(cluster: &str, ordinal: i32) -> String {
     format!("data-{cluster}-{ordinal}")
 }
 
-/// The Service for clients.
+/// Name of the Service for clients.
 pub(crate) fn clients(cluster: &str) -> String {
     format!("{cluster}-clients")
 }
 
-/// The headless Service of all nodes.
+/// Name of the headless Service of all nodes.
 pub(crate) fn peers(cluster: &str) -> String {
     format!("{cluster}-peers")
 }
 
-/// The headless Service of ready nodes.
+/// Name of the headless Service of ready nodes.
 pub(crate) fn ready(cluster: &str) -> String {
     format!("{cluster}-ready")
 }
 
-/// The ConfigMap, ServiceAccount, Role and RoleBinding of the nodes.
+/// Name of the ConfigMap, ServiceAccount, Role and RoleBinding of the nodes.
 pub(crate) fn config(cluster: &str) -> String {
     format!("{cluster}-node")
 }
 
-/// The ConfigMap with the identity of the Cluster's data.
+/// Name of the ConfigMap with the identity of the Cluster's data.
 pub(crate) fn identity(cluster: &str) -> String {
     format!("{cluster}-identity")
 }

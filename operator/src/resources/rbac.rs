@@ -1,4 +1,4 @@
-//! What the nodes may do: read the EndpointSlices of their own namespace, nothing else.
+//! Permissions of the nodes: read the EndpointSlices of the own namespace, nothing else.
 
 use super::{names, render_target::RenderTarget};
 use k8s_openapi::api::{
@@ -8,7 +8,8 @@ use k8s_openapi::api::{
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// The identity of the node pods. The token is not mounted by itself: the pod projects one where it needs it.
+/// Builds the ServiceAccount of the node pods. The token is not mounted automatically: the pod template
+/// projects a token.
 pub fn service_account(target: RenderTarget<'_>) -> ServiceAccount {
     let mut metadata = target.meta(names::config(target.name()));
     let annotations = &target.cluster.spec.pod_template.service_account_annotations;
@@ -18,7 +19,7 @@ pub fn service_account(target: RenderTarget<'_>) -> ServiceAccount {
     ServiceAccount { metadata, automount_service_account_token: Some(false), ..ServiceAccount::default() }
 }
 
-/// Reading EndpointSlices, to find the peers.
+/// Builds the Role for reading EndpointSlices, used to find the peers.
 pub fn role(target: RenderTarget<'_>) -> Role {
     Role {
         metadata: target.meta(names::config(target.name())),
@@ -31,7 +32,7 @@ pub fn role(target: RenderTarget<'_>) -> Role {
     }
 }
 
-/// Gives [`role`] to [`service_account`].
+/// Builds the RoleBinding of [`role`] to [`service_account`].
 pub fn role_binding(target: RenderTarget<'_>) -> RoleBinding {
     let name = names::config(target.name());
     RoleBinding {

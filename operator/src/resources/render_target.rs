@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use taffrail_crds::Cluster;
 
-/// What the builders of a Cluster's objects need to know beside its spec.
+/// Input for the builders of a Cluster's objects, besides the spec.
 #[derive(Clone, Copy, Debug)]
 pub struct RenderTarget<'a> {
     /// The Cluster, as read from the API server.
@@ -25,7 +25,7 @@ impl RenderTarget<'_> {
         self.cluster.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Metadata of an object that belongs to the Cluster and goes with it.
+    /// Returns the metadata of an object that is owned by the Cluster and deleted with the Cluster.
     pub(super) fn meta(&self, name: String) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),

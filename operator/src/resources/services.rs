@@ -1,5 +1,5 @@
-//! Services: of a Cluster for clients, for peers and for balancing on the client's side; of an EventStore under its own
-//! name.
+//! Services of a Cluster (for clients, for peers, and for client-side load balancing) and of an EventStore (under the
+//! name of the EventStore).
 
 use super::{labels, names, render_target::RenderTarget};
 use k8s_openapi::{
@@ -9,18 +9,18 @@ use k8s_openapi::{
 use kube::Resource;
 use taffrail_crds::{EventStore, event_store::ServiceType};
 
-/// Port of clients.
+/// Port for clients of the gateway.
 pub(crate) const CLIENT_PORT: i32 = 2113;
-/// Port of peers.
+/// Port for calls between nodes.
 pub(crate) const PEER_PORT: i32 = 2114;
-/// Port of the operator.
+/// Admin port, used by the operator.
 pub(crate) const ADMIN_PORT: i32 = 2115;
 /// Port of metrics and probes.
 pub(crate) const HTTP_PORT: i32 = 9090;
 
 const H2C: &str = "kubernetes.io/h2c";
 
-/// The three Services of a Cluster.
+/// Builds the three Services of a Cluster.
 pub fn of_cluster(target: RenderTarget<'_>) -> [Service; 3] {
     let name = target.name();
     let spec = |ports| ServiceSpec {
@@ -41,7 +41,7 @@ pub fn of_cluster(target: RenderTarget<'_>) -> [Service; 3] {
         service(
             names::peers(name),
             ServiceSpec {
-                // Peers must meet before they are ready.
+                // Peers must find each other before the nodes are ready.
                 publish_not_ready_addresses: Some(true),
                 ..headless(vec![
                     port("grpc-peer", PEER_PORT, Some(H2C)),
@@ -54,7 +54,7 @@ pub fn of_cluster(target: RenderTarget<'_>) -> [Service; 3] {
     ]
 }
 
-/// The Service of an EventStore, or none if it wants none.
+/// Builds the Service of an EventStore; `None` if the spec wants no Service.
 pub fn of_store(store: &EventStore, cluster_domain: &str) -> Option<Service> {
     let cluster = store.spec.cluster_ref.name.as_str();
     let name = store.metadata.name.clone().unwrap_or_default();
@@ -64,7 +64,7 @@ pub fn of_store(store: &EventStore, cluster_domain: &str) -> Option<Service> {
         ServiceType::ExternalName => ServiceSpec {
             type_: Some("ExternalName".to_owned()),
             external_name: Some(format!("{}.{namespace}.svc.{cluster_domain}", names::clients(cluster))),
-            // For readers only: an ExternalName forwards nothing.
+            // Informational only: an ExternalName forwards nothing.
             ports: Some(vec![client_port()]),
             ..ServiceSpec::default()
         },

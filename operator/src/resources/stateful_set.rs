@@ -1,5 +1,8 @@
-//! The StatefulSet of a Cluster's nodes. `Parallel`, because a restart of the whole Cluster must start all members
-//! together; `OnDelete`, because the operator alone decides when a pod goes; volumes always retained by Kubernetes.
+//! StatefulSet of a Cluster's nodes:
+//!
+//! - `Parallel`, because a restart of the whole Cluster must start all members together;
+//! - `OnDelete`, because the operator alone decides when a pod is deleted;
+//! - volumes always retained by Kubernetes.
 
 use super::{
     config, labels, names,
@@ -26,35 +29,35 @@ use k8s_openapi::{
 use std::collections::BTreeMap;
 use taffrail_crds::cluster::{AntiAffinity, ComputeAmounts, TaintEffect, TolerationOperator};
 
-/// Version of this template. It rises when a change here would restart pods; the old form then stays renderable, so that
-/// an upgrade of the operator leaves running pods alone.
+/// Version of the template. A change that would restart pods raises the version, and the old form stays renderable, so
+/// that an upgrade of the operator leaves running pods alone.
 pub(crate) const TEMPLATE_VERSION: i32 = 1;
-/// Name of the one container.
+/// Name of the node container.
 pub(crate) const CONTAINER: &str = "node";
 /// User and group of the image.
 const USER: i64 = 65_532;
-/// The node's setting `limits.memory_mib`.
+/// Environment variable for the node's setting `limits.memory_mib`.
 const MEMORY_VARIABLE: &str = "TAFFRAIL_LIMITS_MEMORY_MIB";
 const TOKEN_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// A log of any length may have to be replayed before the node answers: ten minutes.
+/// Startup limit of ten minutes: a node may have to replay a log of any length before the first answer.
 const START_SECONDS_MAX: i32 = 600;
 
-/// What the template depends on beside the spec.
+/// Inputs of the template besides the spec.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a> {
-    /// How many pods.
+    /// Number of pods.
     pub replicas: i32,
     /// Image of the nodes.
     pub image: &'a str,
     /// Hash of the configuration.
     pub config_hash: &'a str,
-    /// Identity of the data, once there is one.
+    /// Cluster id of the data, once recorded.
     pub cluster_id: Option<&'a str>,
-    /// Size in the claim template of the StatefulSet that exists: the template of a claim cannot be changed.
+    /// Storage size in the claim template of the existing StatefulSet: a claim template is immutable.
     pub claim_size: Option<&'a str>,
 }
 
-/// The StatefulSet.
+/// Builds the StatefulSet of the nodes.
 pub fn render(target: RenderTarget<'_>, inputs: &Inputs<'_>) -> StatefulSet {
     let name = target.name();
     let mut metadata = target.meta(names::set(name));
@@ -177,7 +180,8 @@ fn container(target: RenderTarget<'_>, inputs: &Inputs<'_>) -> Container {
         ]),
         env: Some(environment(target)),
         resources: Some(resources(target)),
-        // Only "the process turns": never leader, quorum or peers, or one outage restarts everything.
+        // Liveness covers the process only, never leader, quorum or peers: otherwise a single outage would
+        // restart every pod.
         startup_probe: Some(probe("/livez", 1, 5, START_SECONDS_MAX)),
         liveness_probe: Some(probe("/livez", 10, 5, 6)),
         readiness_probe: Some(probe("/readyz", 1, 2, 2)),
@@ -226,7 +230,7 @@ fn environment(target: RenderTarget<'_>) -> Vec<EnvVar> {
         field("POD_IP", "status.podIP"),
         field("POD_UID", "metadata.uid"),
     ];
-    // Of a container without a limit this would be the memory of the machine.
+    // Without a limit of the container, the field would contain the memory of the machine.
     if target.cluster.spec.resources.limits.as_ref().is_some_and(|limits| limits.memory.is_some()) {
         all.push(memory_limit());
     }
@@ -240,7 +244,7 @@ fn environment(target: RenderTarget<'_>) -> Vec<EnvVar> {
     all
 }
 
-/// The node derives its budgets from the limit of its container, in MiB.
+/// Passes the container's memory limit in MiB to the node, the basis of the node's memory budgets.
 fn memory_limit() -> EnvVar {
     let limit = ResourceFieldSelector {
         container_name: Some(CONTAINER.to_owned()),
@@ -263,7 +267,8 @@ fn resources(target: RenderTarget<'_>) -> ResourceRequirements {
     };
     let limits = wanted.limits.as_ref().map(amounts).unwrap_or_default();
     let mut requests = wanted.requests.as_ref().map(amounts).unwrap_or_default();
-    // Requests are always set, so that the scheduler knows of the node; a limit stands for its request, as Kubernetes has it.
+    // Requests are always set, so that the scheduler accounts for the node. As in Kubernetes, a limit is the default
+    // of its request.
     for (key, default) in [("cpu", "100m"), ("memory", "256Mi")] {
         if !requests.contains_key(key) {
             let value = limits.get(key).cloned().unwrap_or_else(|| Quantity(default.to_owned()));
@@ -326,8 +331,8 @@ fn tolerations(target: RenderTarget<'_>) -> Option<Vec<Toleration>> {
     (!wanted.is_empty()).then(|| wanted.iter().map(convert).collect())
 }
 
-/// No emptyDir: it makes `kubectl drain` ask for a flag and keeps autoscalers away. The token is projected by hand,
-/// since only the discovery of peers needs it.
+/// Builds the volumes. No emptyDir, because an emptyDir makes `kubectl drain` ask for a flag and keeps autoscalers
+/// away. The token is projected explicitly, since only peer discovery needs a token.
 fn volumes(target: RenderTarget<'_>) -> Vec<Volume> {
     let token = VolumeProjection {
         service_account_token: Some(ServiceAccountTokenProjection {

@@ -1,4 +1,4 @@
-//! A program that is kept running: its log in a file, started again with growing pauses when it ends by itself.
+//! A supervised program: logs to a file and is restarted with exponential backoff after an unexpected exit.
 
 use crate::{command, control_plane::Launch, layout::Layout, protocol::ComponentStatus};
 use std::{
@@ -16,12 +16,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The pause before a component is started again: doubled each time, back to the first after it has run for a while.
+/// The backoff before a restart doubles up to the maximum. A run longer than [`RUN_LONG_ENOUGH`] resets the backoff.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 const RUN_LONG_ENOUGH: Duration = Duration::from_secs(30);
 
-/// A running component. Dropping it leaves the program running; [`Component::stop`] ends it.
+/// A supervised program. Dropping this value leaves the program running; [`Component::stop`] ends it.
 #[derive(Debug)]
 #[must_use = "a component that nobody holds cannot be stopped"]
 pub(super) struct Component {
@@ -31,8 +31,8 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Starts a program and keeps it running.
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the tracker waits for this task")]
+    /// Starts a program and restarts the program whenever it ends.
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the tracker waits for this task")]
     pub(super) fn start(launch: Launch, layout: &Layout, tasks: &TaskTracker) -> Self {
         let seen = ComponentStatus { name: launch.name.clone(), running: false, restarts: 0, last_exit: None };
         let seen = Arc::new(Mutex::new(seen));
@@ -41,10 +41,10 @@ impl Component {
         Self { seen, stop, task: tasks.spawn(keeper.run()) }
     }
 
-    /// Kills the program and waits until it is gone.
+    /// Kills the program and waits for its end.
     pub(super) async fn stop(self) {
         self.stop.cancel();
-        // The task neither panics nor is it aborted; if it were, its program would be killed with it.
+        // The task neither panics nor is aborted. If it ended early, `kill_on_drop` would kill the program as well.
         let _ = self.task.await;
     }
 
@@ -78,7 +78,7 @@ impl Keeper {
             };
             lock(&self.seen).running = false;
             let Some(exit) = exit else { return };
-            println!("{} ended by itself: {exit}; starting it again", self.launch.name);
+            println!("{} ended unexpectedly: {exit}; restarting", self.launch.name);
             {
                 let mut seen = lock(&self.seen);
                 seen.restarts += 1;
@@ -95,7 +95,7 @@ impl Keeper {
         }
     }
 
-    /// How the program ended by itself, or `None` when it was stopped.
+    /// Waits for the end of the program. Returns the exit status or error, or `None` after a requested stop.
     async fn until_end(&self, mut child: Child) -> Option<String> {
         let ended = tokio::select! {
             exit = child.wait() => Some(exit),
@@ -117,7 +117,7 @@ fn spawn(launch: &Launch, log: &Path) -> io::Result<Child> {
     let out: File = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = match &launch.cgroup {
         None => Command::new(&launch.program),
-        // The shell enters the cgroup and becomes the program, so that none of its children can start outside.
+        // The shell enters the cgroup before `exec`, so every child process starts inside the cgroup.
         Some(cgroup) => {
             let mut shell = Command::new("/bin/sh");
             shell.args(["-c", r#"echo $$ >"$1"/cgroup.procs && shift && exec "$@""#, "sh"]);

@@ -1,7 +1,8 @@
-//! Cuts connections by dropping packets, in a chain of its own that is replaced as a whole.
+//! Network faults: drops packets with iptables rules in a dedicated chain, replaced as a whole.
 //!
-//! The chain hangs in the `mangle` table: it is passed before `filter`, where kube-proxy lets established connections through,
-//! and after Service addresses were translated, so that rules can name pods. Packets within one node never match.
+//! The chain belongs to the `mangle` table for two reasons. The table precedes `filter`, where kube-proxy accepts
+//! established connections; and in its hooks Service addresses are already translated, so rules can match pod
+//! addresses. Packets within a node never match.
 
 use crate::{
     command::Run,
@@ -13,10 +14,10 @@ use std::{collections::BTreeSet, fmt::Write};
 
 const CHAIN: &str = "TAFFRAIL-CUT";
 
-/// How long iptables waits for kube-proxy to be done with the tables.
+/// Seconds to wait for the lock of iptables, which kube-proxy may hold.
 const LOCK_SECONDS: &str = "20";
 
-/// Hangs the empty chain in.
+/// Creates the empty chain and the calls to the chain.
 pub(super) async fn prepare() -> Result<(), Error> {
     let iptables = |args: &[&str]| Run::new("iptables").args(["-w", LOCK_SECONDS, "-t", "mangle"]).args(args).output();
     iptables(&["-N", CHAIN]).await?;
@@ -26,14 +27,14 @@ pub(super) async fn prepare() -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes these the only cuts. No packet sees a state in between.
+/// Replaces the rules of the chain atomically.
 pub(super) async fn set(instance: &Instance, cuts: &BTreeSet<Cut>) -> Result<(), Error> {
     let table = render(instance, cuts);
     Run::new("iptables-restore").args(["-w", LOCK_SECONDS, "--noflush"]).stdin(table).output().await?;
     Ok(())
 }
 
-/// What each cut has dropped so far.
+/// Returns the packets dropped by each cut so far.
 pub(super) async fn dropped(instance: &Instance, cuts: &BTreeSet<Cut>) -> Result<Vec<CutStatus>, Error> {
     if cuts.is_empty() {
         return Ok(Vec::new());
@@ -47,7 +48,7 @@ pub(super) async fn dropped(instance: &Instance, cuts: &BTreeSet<Cut>) -> Result
     Ok(pairs.map(|(cut, packets_dropped)| CutStatus { cut: *cut, packets_dropped }).collect())
 }
 
-/// Naming the chain as a new one empties it.
+/// Renders the input of `iptables-restore`. Declaring the chain flushes its old rules.
 fn render(instance: &Instance, cuts: &BTreeSet<Cut>) -> String {
     let mut table = format!("*mangle\n:{CHAIN} - [0:0]\n");
     for rule in cuts.iter().flat_map(|cut| rules(instance, *cut)) {
@@ -73,7 +74,7 @@ fn rules(instance: &Instance, cut: Cut) -> Vec<String> {
     }
 }
 
-/// The first column of each rule; two lines of headings come before them.
+/// Parses the packet counters: the first column of each rule, after two header lines.
 fn parse_counters(listing: &str) -> Vec<u64> {
     let rules = listing.lines().skip(2);
     rules.filter_map(|line| line.split_ascii_whitespace().next()?.parse().ok()).collect()

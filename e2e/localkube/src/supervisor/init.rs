@@ -1,4 +1,4 @@
-//! The first process of the namespace.
+//! The first process of the namespaces.
 
 use rustix::process::{WaitOptions, wait};
 use std::{
@@ -7,8 +7,9 @@ use std::{
     process::{Command, ExitCode},
 };
 
-/// Starts the supervisor and collects every process that ends in the namespace: containers whose shim is gone become children
-/// of this process. Ends with the supervisor, and the kernel then ends everything else.
+/// Starts the supervisor and reaps every process ending in the namespace, since containers without a shim
+/// become children of this process. Returns when the supervisor ends; the kernel then kills all other processes
+/// of the namespace.
 ///
 /// # Errors
 /// When the supervisor cannot be started, or waiting fails.

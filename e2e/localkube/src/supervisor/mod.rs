@@ -1,7 +1,8 @@
-//! The inside of a cluster: what runs in its namespaces and keeps its components running.
+//! The processes inside the namespaces of a cluster.
 //!
-//! [`init()`] is the first process and only collects others that ended; [`supervise`] is its one child and does the work. They
-//! are two because whoever collects every ended process would take exit codes from under whoever waits for one of them.
+//! [`init()`] is the first process and only reaps ended processes; the child process [`supervise`] runs the cluster.
+//! The work is split because a process reaping all children would also consume the exit statuses awaited by
+//! [`supervise`] for single components.
 
 mod component;
 mod faults;

@@ -1,4 +1,4 @@
-//! Mounts inside the namespace. None of them is seen on the host.
+//! Mounts inside the mount namespace, invisible on the host.
 
 use crate::error::{Error, Io};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, unmount};
@@ -8,19 +8,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Covers a directory of the host with an empty one, so that what is written there does not reach the host.
+/// Mounts an empty tmpfs over a directory, so writes do not reach the directory of the host.
 pub(super) fn cover(path: &Path) -> Result<(), Error> {
     const OPTIONS: &CStr = c"mode=755";
     mount("tmpfs", path, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, OPTIONS)
-        .map_err(|error| Io::new("mount a fresh directory on", path, error.into()).into())
+        .map_err(|error| Io::new("mount an empty directory on", path, error.into()).into())
 }
 
-/// Shows the file `shown` in the place of `path`.
+/// Bind mounts the file `shown` over `path`.
 pub(super) fn show_instead(path: &Path, shown: &Path) -> Result<(), Error> {
     mount_bind(shown, path).map_err(|error| Io::new("mount a file on", path, error.into()).into())
 }
 
-/// Unmounts everything below `directory`, the newest first, except below `keep`.
+/// Unmounts everything below `directory`, newest first, except below `keep`.
 pub(super) fn unmount_below(directory: &Path, keep: &Path) -> Result<(), Error> {
     let path = Path::new("/proc/self/mountinfo");
     let table = fs::read_to_string(path).map_err(|source| Io::new("read", path, source))?;
@@ -32,12 +32,12 @@ pub(super) fn unmount_below(directory: &Path, keep: &Path) -> Result<(), Error> 
     Ok(())
 }
 
-/// Whether something is mounted on exactly this path.
+/// Returns whether `path` is a mount point.
 pub(super) fn is_mount_point(path: &Path) -> bool {
     fs::read_to_string("/proc/self/mountinfo").is_ok_and(|table| mount_points(&table).iter().any(|found| found == path))
 }
 
-/// The fifth field of each line, with its octal escapes undone.
+/// Extracts the fifth field of each line of mountinfo and decodes octal escapes.
 fn mount_points(table: &str) -> Vec<PathBuf> {
     table.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| PathBuf::from(unescape(field))).collect()
 }

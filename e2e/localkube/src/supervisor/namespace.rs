@@ -1,4 +1,4 @@
-//! Furnishes the fresh namespaces before anything starts in them.
+//! Setup of the new namespaces before any component starts.
 
 use super::{faults, mounts};
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
 };
 use std::{fs, path::Path, time::Duration};
 
-/// Directories of the host that components write to whatever they are told.
+/// Directories of the host to which components write regardless of their configuration.
 const COVERED: [&str; 3] = ["/run", "/var/log", "/var/lib/cni"];
 
-/// What a kubelet sets on its machine. These belong to the whole machine, so the kubelet is shown that they are as it wants
-/// them, and the machine keeps its own.
+/// Values of sysctls required by the kubelet. Sysctls apply to the whole machine, so the kubelet is shown files with
+/// the required values instead, and the machine keeps its values.
 const SYSCTLS: [(&str, &str); 6] = [
     ("vm/overcommit_memory", "1"),
     ("vm/panic_on_oom", "0"),
@@ -23,12 +23,12 @@ const SYSCTLS: [(&str, &str); 6] = [
     ("kernel/keys/root_maxbytes", "25000000"),
 ];
 
-/// Directories that must exist on the host to be covered and that not every host has.
+/// Returns the mount point directories missing on this host.
 pub(crate) fn directories_to_make() -> impl Iterator<Item = &'static Path> {
     COVERED.into_iter().map(Path::new).filter(|path| !path.exists())
 }
 
-/// Mounts, addresses, forwarding and the chain for faults.
+/// Sets up mounts, addresses, IP forwarding and the iptables chain for faults.
 pub(super) async fn furnish(instance: &Instance) -> Result<(), Error> {
     for path in COVERED {
         mounts::cover(Path::new(path))?;
@@ -42,7 +42,7 @@ pub(super) async fn furnish(instance: &Instance) -> Result<(), Error> {
 
 fn cover_sysctls(instance: &Instance) -> Result<(), Error> {
     let directory = instance.layout().sysctl_covers();
-    fs::create_dir_all(&directory).map_err(|source| Io::new("make", &directory, source))?;
+    fs::create_dir_all(&directory).map_err(|source| Io::new("create", &directory, source))?;
     for (name, value) in SYSCTLS {
         let real = Path::new("/proc/sys").join(name);
         let shown = directory.join(name.replace('/', "."));
@@ -54,7 +54,8 @@ fn cover_sysctls(instance: &Instance) -> Result<(), Error> {
     Ok(())
 }
 
-/// The host moves the interface in shortly after the namespaces are made.
+/// Configures the addresses, after waiting for the interface: the host moves the interface into the namespace
+/// shortly after creation.
 async fn addresses(instance: &Instance) -> Result<(), Error> {
     let network = &instance.network;
     wait::until("the interface to the host", Duration::from_secs(20), || ip(&["link", "show", INSIDE])).await?;

@@ -1,4 +1,4 @@
-//! One node: its containerd, its kubelet and everything that these start.
+//! A node: containerd, kubelet and all their child processes.
 
 use super::{component::Component, mounts};
 use crate::{
@@ -20,19 +20,19 @@ use std::{
 };
 use tokio_util::task::TaskTracker;
 
-/// A node, running or stopped.
+/// A node in any power state.
 #[derive(Debug)]
 pub(super) struct Node {
     id: NodeId,
     power: Power,
-    /// The archives that its containerd has imported. They survive a stop, as images on a disk do.
+    /// Archives imported by containerd. Images are on the disk, so the set is kept when the node is powered off.
     imported: BTreeSet<String>,
 }
 
 #[derive(Debug)]
 enum Power {
     Off,
-    /// containerd runs; the kubelet is not started yet.
+    /// containerd is running; the kubelet is not started yet.
     Starting {
         containerd: Component,
         cgroup: PathBuf,
@@ -56,7 +56,7 @@ impl Node {
         matches!(self.power, Power::Off)
     }
 
-    /// Starts containerd and gives it every image that it lacks. Nothing if the node is not off.
+    /// Starts containerd and imports every missing image. Does nothing unless the node is off.
     pub(super) async fn start_containerd(&mut self, instance: &Instance, tasks: &TaskTracker) -> Result<(), Error> {
         if !self.is_off() {
             return Ok(());
@@ -74,7 +74,7 @@ impl Node {
         Ok(())
     }
 
-    /// Starts the kubelet once containerd runs.
+    /// Starts the kubelet if containerd was started before.
     pub(super) fn start_kubelet(&mut self, instance: &Instance, tasks: &TaskTracker) {
         self.power = match std::mem::replace(&mut self.power, Power::Off) {
             Power::Starting { containerd, cgroup } => {
@@ -85,8 +85,8 @@ impl Node {
         };
     }
 
-    /// Ends the node as a loss of power would: everything is killed at once, nothing is told, and what a real machine keeps in
-    /// memory is gone. Its disk stays: images, volumes, what the kubelet wrote.
+    /// Powers off the node. All processes are killed at once without notice, and all state of a real machine's memory
+    /// is removed. The disk is kept: images, volumes and the files of the kubelet.
     pub(super) async fn power_off(&mut self, instance: &Instance) -> Result<(), Error> {
         match std::mem::replace(&mut self.power, Power::Off) {
             Power::Off => return Ok(()),
@@ -104,7 +104,7 @@ impl Node {
         Ok(())
     }
 
-    /// Imports an archive again, or for the first time. A stopped node does so when it starts.
+    /// Imports an archive, even if imported before. A stopped node imports the archive when started.
     pub(super) async fn reimport(&mut self, instance: &Instance, archive: &str) -> Result<(), Error> {
         self.imported.remove(archive);
         if self.is_off() { Ok(()) } else { self.import(instance, archive).await }
@@ -135,7 +135,7 @@ fn ctr(files: &NodeLayout) -> Run {
     Run::new("ctr").args(["--namespace", "k8s.io", "--address"]).args([files.containerd_socket()])
 }
 
-/// The archives to import, in order of name.
+/// Returns the archives to import, in order of name.
 fn archives(directory: &Path) -> Result<Vec<String>, Error> {
     let failed = |source| Io::new("list", directory, source);
     let mut names = Vec::new();
@@ -156,7 +156,7 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What a start without a kubelet or an answer would look like to a person.
+/// Formats an error with the node; of a failed command only the output is shown.
 pub(super) fn describe(node: NodeId, error: &Error) -> String {
     if let Error::Command(command::Error::Failed { output, .. }) = error {
         format!("{node}: {output}")

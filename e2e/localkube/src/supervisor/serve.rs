@@ -1,4 +1,4 @@
-//! Starts the components in order, then carries out what the host asks, one request after the other.
+//! Startup of all components in order, followed by the loop which executes requests of the host sequentially.
 
 use super::{component::Component, faults, namespace, node::Node, volume_directories};
 use crate::{
@@ -15,16 +15,20 @@ use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::task::TaskTracker;
 
-/// How long a client may take to write its one line.
+/// Time limit for a client to send its request.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Furnishes the namespaces, starts the cluster of `state` and serves it until the process is killed.
+/// Sets up the namespaces, starts the cluster of the directory `state` and serves requests until the process is killed.
 ///
 /// # Errors
 /// When a part of the cluster cannot be started.
 pub async fn run(state: &Path) -> Result<(), Error> {
     let instance = Instance::load(state)?.ok_or_else(|| {
-        Io::new("read", state, std::io::Error::new(std::io::ErrorKind::NotFound, "no cluster was prepared there"))
+        Io::new(
+            "read",
+            state,
+            std::io::Error::new(std::io::ErrorKind::NotFound, "no cluster was prepared in this directory"),
+        )
     })?;
     namespace::furnish(&instance).await?;
     let mut supervisor = Supervisor::start(instance).await?;
@@ -35,7 +39,7 @@ struct Supervisor {
     instance: Instance,
     tasks: TaskTracker,
     components: Vec<Component>,
-    /// `None` while it is paused.
+    /// `None` while the API server is paused.
     api_server: Option<Component>,
     nodes: Vec<Node>,
     cuts: BTreeSet<Cut>,
@@ -76,7 +80,7 @@ impl Supervisor {
     async fn answer(&mut self, mut stream: UnixStream) {
         let request: Request = match tokio::time::timeout(CLIENT_PATIENCE, protocol::receive(&mut stream)).await {
             Ok(Ok(request)) => request,
-            // Somebody who only looked whether we listen, or spoke another version; there is nobody to answer.
+            // The client only checked for the listener, or uses another protocol version. Neither expects a response.
             Ok(Err(_)) | Err(_) => return,
         };
         let is_status = matches!(request, Request::Status);
@@ -89,7 +93,7 @@ impl Supervisor {
             println!("{line}: {}", if matches!(response, Response::Failed { .. }) { "failed" } else { "done" });
         }
         if let Err(error) = protocol::send(&mut stream, &response).await {
-            println!("{line}: the answer was not taken: {error}");
+            println!("{line}: cannot send the response: {error}");
         }
     }
 
@@ -152,7 +156,7 @@ impl Supervisor {
         });
         let failures: Vec<String> = join_all(imports).await.into_iter().filter_map(Result::err).collect();
         if !failures.is_empty() {
-            // A node that starts later must not stumble over an archive that cannot be imported.
+            // Otherwise, a node started later would fail to import the archive.
             let path = self.instance.layout().images().join(file);
             fs::remove_file(&path).map_err(|source| Io::new("remove", &path, source))?;
             return Ok(Response::Failed { reason: failures.join("; ") });
@@ -187,7 +191,7 @@ impl Supervisor {
     }
 }
 
-/// Waits until the API server says that it is ready for everything.
+/// Waits for readiness of the API server at `/readyz`.
 async fn api_ready(instance: &Instance) -> Result<(), Error> {
     let kubectl = instance.programs.kubernetes("kubectl");
     let kubeconfig = instance.layout().admin_kubeconfig();

@@ -13,10 +13,10 @@ use std::{
     path::Path,
 };
 
-/// Empties a volume and makes its directory as it was at first.
+/// Empties a volume and resets owner and mode of its directory.
 pub(super) fn wipe(instance: &Instance, node: NodeId, volume: &str) -> Result<(), Error> {
     let path = instance.layout().node(node).volume(volume);
-    empty(&path).map_err(|source| Io::new("wipe", &path, source).into())
+    empty(&path).map_err(|source| Io::new("empty", &path, source).into())
 }
 
 fn empty(path: &Path) -> io::Result<()> {
@@ -28,12 +28,12 @@ fn empty(path: &Path) -> io::Result<()> {
             fs::remove_file(entry.path())?;
         }
     }
-    // A pod's fsGroup left its marks.
+    // The fsGroup of a pod changes group and mode.
     chown(path, Some(0), Some(0))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// Makes a volume that really ends at its size: a file system of its own in a file. Answers its name.
+/// Creates a volume with an enforced capacity, backed by a file system in a file. Returns the name of the volume.
 pub(super) async fn add_limited(instance: &Instance, node: NodeId, mebibytes: u32) -> Result<String, Error> {
     let files = instance.layout().node(node);
     let mut number = 0;
@@ -45,7 +45,7 @@ pub(super) async fn add_limited(instance: &Instance, node: NodeId, mebibytes: u3
         number += 1;
     };
     let (directory, image) = (files.volume(&name), files.volume_image(&name));
-    fs::create_dir(&directory).map_err(|source| Io::new("make", &directory, source))?;
+    fs::create_dir(&directory).map_err(|source| Io::new("create", &directory, source))?;
     let made = make_and_mount(&directory, &image, mebibytes).await;
     if made.is_err() {
         let _ = fs::remove_file(&image);
@@ -55,9 +55,9 @@ pub(super) async fn add_limited(instance: &Instance, node: NodeId, mebibytes: u3
 }
 
 async fn make_and_mount(directory: &Path, image: &Path, mebibytes: u32) -> Result<(), Error> {
-    let file = fs::File::create_new(image).map_err(|source| Io::new("make", image, source))?;
-    file.set_len(u64::from(mebibytes) << 20).map_err(|source| Io::new("size", image, source))?;
-    // No blocks are reserved for root, so that full means full for everyone.
+    let file = fs::File::create_new(image).map_err(|source| Io::new("create", image, source))?;
+    file.set_len(u64::from(mebibytes) << 20).map_err(|source| Io::new("set the size of", image, source))?;
+    // No blocks are reserved for root, so a full volume is full for every user.
     Run::new("mkfs.ext4").args(["-q", "-m", "0"]).args([image]).output().await?;
     Run::new("mount").args(["-o", "loop"]).args([image, directory]).output().await?;
     let lost = directory.join("lost+found");
@@ -78,7 +78,7 @@ mod tests {
         fs::create_dir_all(volume.path().join("a/b")).unwrap();
         fs::write(volume.path().join("a/b/c"), "x").unwrap();
         std::os::unix::fs::symlink(outside.path(), volume.path().join("link")).unwrap();
-        // Ownership can only be set by root; the emptying comes before it.
+        // Changing the owner needs root and fails otherwise, after the directory was emptied.
         let _ = empty(volume.path());
         assert_eq!(fs::read_dir(volume.path()).unwrap().count(), 0);
         assert!(outside.path().join("kept").exists());

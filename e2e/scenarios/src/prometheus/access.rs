@@ -1,4 +1,4 @@
-//! The rights that Prometheus has in the cluster, and the means to use them.
+//! Permissions and credentials of Prometheus in the cluster.
 
 use super::Error;
 use serde_json::{Value, json};
@@ -10,22 +10,22 @@ use std::{
 };
 use taffrail_localkube::kubectl::Kubectl;
 
-/// The name of everything that is made in the cluster.
+/// Name of all objects created in the cluster.
 const NAME: &str = "taffrail-e2e-prometheus";
-/// How long the token is good for: longer than any scenario.
+/// Lifetime of the token, longer than any scenario.
 const TOKEN_LIFE: &str = "--duration=1h";
 
-/// What Prometheus needs to find pods: the API server, and files with the token of a ServiceAccount and with the authority
-/// that signed the API server's certificate.
+/// Parameters of the pod discovery: the API server, and files with the token of a ServiceAccount and the certificate
+/// authority of the API server.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// The URL of the API server.
+    /// URL of the API server.
     pub server: String,
-    /// The file with the authority's certificate.
+    /// Path of the certificate of the authority.
     pub authority: PathBuf,
-    /// The file with the token.
+    /// Path of the token.
     pub token: PathBuf,
-    /// Where it may look at pods.
+    /// Namespaces with permission to list and watch pods.
     pub namespaces: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ fn account(namespace: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": namespace}})
 }
 
-/// What discovery asks for and nothing else: a list of the pods of a namespace, and what changes in it.
+/// Returns a Role and a RoleBinding with exactly the permissions of the discovery: list and watch pods of a namespace.
 fn rights(namespace: &str, account_namespace: &str) -> Value {
     let group = "rbac.authorization.k8s.io";
     let api = format!("{group}/v1");
@@ -47,21 +47,21 @@ fn rights(namespace: &str, account_namespace: &str) -> Value {
     ]})
 }
 
-/// A secret is nobody else's to read.
+/// Writes a secret to a file readable only by its owner.
 fn write(file: &Path, content: &str, what: &'static str) -> Result<(), Error> {
     let done = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
     done.and_then(|mut file| file.write_all(content.as_bytes())).map_err(|source| Error::Io { what, source })
 }
 
 impl Access {
-    /// Makes a ServiceAccount in the first of these namespaces, lets it look at the pods of all of them, and writes its
-    /// token to `directory`, with the authority that a pod of it would be given.
+    /// Creates a ServiceAccount in the first of `namespaces` and allows it to list and watch the pods of all
+    /// `namespaces`. Writes the token, and the certificate authority mounted into pods, to `directory`.
     ///
     /// # Errors
-    /// When the API server refuses something, or a file cannot be written.
+    /// When the API server refuses a request, or a file cannot be written.
     pub async fn grant(kubectl: &Kubectl, directory: &Path, namespaces: &[&str]) -> Result<Self, Error> {
         let [home, ..] = namespaces else {
-            return Err(Error::Incomplete { object: "the list of namespaces", field: "first one" });
+            return Err(Error::Incomplete { object: "the list of namespaces", field: "first entry" });
         };
         let at_home = kubectl.in_namespace(home);
         at_home.apply(account(home).to_string()).await?;
@@ -84,13 +84,13 @@ impl Access {
         Ok(Self { server: server.to_owned(), authority, token, namespaces })
     }
 
-    /// Whether the account of this namespace may do this there, as in `list secrets`.
+    /// Returns whether the ServiceAccount in `namespace` is allowed an action there, as in `list secrets`.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// When the API server does not respond.
     pub async fn may(kubectl: &Kubectl, namespace: &str, verb: &str, resource: &str) -> Result<bool, Error> {
         let account = format!("--as=system:serviceaccount:{namespace}:{NAME}");
-        // A "no" is an exit code as well.
+        // `kubectl auth can-i` exits with an error code for "no".
         let run = kubectl.in_namespace(namespace).command().args(["auth", "can-i", verb, resource, &account]);
         let output = run.raw().await?;
         match String::from_utf8_lossy(&output.stdout).trim() {
@@ -104,13 +104,13 @@ impl Access {
         }
     }
 
-    /// Takes all of it back.
+    /// Deletes the created objects.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// When the API server does not respond.
     pub async fn revoke(&self, kubectl: &Kubectl) -> Result<(), Error> {
         for namespace in &self.namespaces {
-            // The account is in one of them; elsewhere it is as good as deleted.
+            // The ServiceAccount exists in a single namespace; deleting an absent object succeeds.
             kubectl.in_namespace(namespace).delete(["serviceaccount,role,rolebinding", NAME]).await?;
         }
         Ok(())

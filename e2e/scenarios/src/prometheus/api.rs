@@ -1,39 +1,39 @@
-//! What it found, and what it answers to questions.
+//! Queries to the HTTP API of Prometheus.
 
 use super::{Error, Prometheus};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use taffrail_localkube::command::Run;
 
-/// One thing that is scraped.
+/// A scrape target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
-    /// The component, as the pod's label says: `node` or `operator`.
+    /// The component, from the pod's label: `node` or `operator`.
     pub component: String,
-    /// The pod.
+    /// Name of the pod.
     pub pod: String,
-    /// The pod's uid: another pod of the same name is another target.
+    /// UID of the pod; distinguishes pods of the same name.
     pub uid: String,
-    /// Where it is scraped.
+    /// URL of the metrics page.
     pub url: String,
-    /// Why the last scrape failed; `None` when it is up.
+    /// Error of the last scrape; `None` when the target is up.
     pub problem: Option<String>,
 }
 
-/// One series of an answer.
+/// A time series in a query result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Its labels.
+    /// Labels of the series.
     pub labels: BTreeMap<String, String>,
-    /// Its value now.
+    /// Current value of the series.
     pub value: f64,
 }
 
 impl Prometheus {
-    /// Everything that it found and scrapes, in order; what was not scraped yet is not up.
+    /// Returns all active targets, sorted. A target without a completed scrape is not up.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When Prometheus does not respond.
     pub async fn targets(&self) -> Result<Vec<Target>, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -65,24 +65,24 @@ impl Prometheus {
         Ok(targets)
     }
 
-    /// When it last read its configuration.
+    /// Returns the time of the last configuration load.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When Prometheus does not respond.
     pub async fn configured_at(&self) -> Result<String, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Runtime {
             last_config_time: String,
         }
-        let runtime: Runtime = self.ask("status/runtimeinfo", &[], "when it read its configuration").await?;
+        let runtime: Runtime = self.ask("status/runtimeinfo", &[], "the time of the last configuration load").await?;
         Ok(runtime.last_config_time)
     }
 
-    /// What `expression` is now: an instant vector.
+    /// Evaluates `expression` to an instant vector.
     ///
     /// # Errors
-    /// When it does not answer, or the expression is none or gives something else.
+    /// When Prometheus does not respond, or the expression is invalid or has another type.
     pub async fn query(&self, expression: &str) -> Result<Vec<Sample>, Error> {
         #[derive(Deserialize)]
         struct Series {
@@ -106,10 +106,10 @@ impl Prometheus {
         vector.result.into_iter().map(sample).collect()
     }
 
-    /// What `expression` is now, when it is one number; `None` when there is no such series.
+    /// Evaluates `expression` to a single number; `None` if the result is empty.
     ///
     /// # Errors
-    /// When it does not answer, or there are several.
+    /// When Prometheus does not respond, or the result has several series.
     pub async fn number(&self, expression: &str) -> Result<Option<f64>, Error> {
         let found = self.query(expression).await?;
         match found.as_slice() {
@@ -129,7 +129,7 @@ impl Prometheus {
         more: &[&str],
         expected: &'static str,
     ) -> Result<T, Error> {
-        // Without `--fail`: the body of a refusal says what is wrong with the question.
+        // Runs without `--fail`, because the body of an error response describes the error in the query.
         let url = format!("http://{}/api/v1/{path}", self.address());
         let args = ["--silent", "--show-error", "--max-time", "10"];
         let text = Run::new("curl").args(args).args(more).args([&url]).output().await?;
@@ -141,7 +141,7 @@ impl Prometheus {
     }
 }
 
-/// The data of a successful answer.
+/// Extracts the data of a successful response.
 fn parse<T: for<'de> Deserialize<'de>>(text: &str) -> Option<T> {
     #[derive(Deserialize)]
     struct Answer<T> {

@@ -1,18 +1,19 @@
-//! The configuration: which pods are scraped, and under which labels.
+//! Configuration of Prometheus: selection of the pods and of their labels.
 
 use super::Access;
 use serde_json::{Value, json};
 
-/// How often everything is scraped: as often as a scenario can wait for.
+/// Scrape interval, short enough for scenarios to wait for scrapes.
 const SCRAPE_INTERVAL: &str = "1s";
 
-/// The name under which discovery shows a label of a pod.
+/// Returns the name of a pod label in the discovery metadata.
 fn label(name: &str) -> String {
     let plain = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     format!("__meta_kubernetes_pod_label_{plain}")
 }
 
-/// Scrapes every port `http-metrics` of a pod of Taffrail that has not ended, and nothing else. JSON is YAML.
+/// Returns the configuration: scrapes every port `http-metrics` of running Taffrail pods, and nothing else. The result
+/// is JSON, a subset of YAML.
 pub(super) fn config(access: &Access) -> Value {
     let only = |source: &str, wanted: &str| json!({"source_labels": [source], "regex": wanted, "action": "keep"});
     let becomes = |source: &str, target: &str| json!({"source_labels": [source], "target_label": target});

@@ -1,47 +1,47 @@
-//! Why Prometheus has no usable answer.
+//! Errors of Prometheus and `promtool`.
 
 use std::{io, path::PathBuf};
 use taffrail_localkube::{command, kubectl, wait};
 
-/// Why Prometheus has no usable answer.
+/// The reasons for a failed start or query of Prometheus.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not built, or the scenario was not told where.
-    #[error("no {} (TAFFRAIL_PROMETHEUS names its directory): run `make e2e-long`, or `scripts/prometheus.sh`, which builds it and prints the directory", .0.display())]
+    /// Prometheus is not built, or `TAFFRAIL_PROMETHEUS` is not set.
+    #[error("{} does not exist: run `make e2e-long`, or run `scripts/prometheus.sh` and set TAFFRAIL_PROMETHEUS to the printed directory", .0.display())]
     NotBuilt(PathBuf),
     /// A program failed.
     #[error(transparent)]
     Command(#[from] command::Error),
-    /// Kubernetes does not answer.
+    /// A `kubectl` call failed.
     #[error(transparent)]
     Kubectl(#[from] kubectl::Error),
-    /// An object of Kubernetes lacks what Prometheus needs.
+    /// A Kubernetes object lacks a required field.
     #[error("{object} has no {field}")]
     Incomplete {
-        /// Which object.
+        /// Name of the object.
         object: &'static str,
-        /// What it lacks.
+        /// Name of the missing field.
         field: &'static str,
     },
-    /// A file of its directory cannot be written, or Prometheus cannot be started or ended.
+    /// A file cannot be written, or Prometheus cannot be started or ended.
     #[error("cannot {what}: {source}")]
     Io {
-        /// What was to be done.
+        /// Description of the failed operation.
         what: &'static str,
-        /// What the system answered.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// It does not answer; the words of the wait hold the end of its log.
+    /// Prometheus did not respond in time. The last observation contains the end of the log.
     #[error(transparent)]
     NotReady(#[from] wait::TimedOut),
-    /// The answer is not what its API promises.
-    #[error("something else than {expected} was answered to {path}: {answer}")]
+    /// The response does not have the expected form.
+    #[error("unexpected response to {path}: {answer}; expected {expected}")]
     Answer {
-        /// What was asked for.
+        /// The requested path or expression.
         path: String,
-        /// What should have come.
+        /// Description of the expected response.
         expected: &'static str,
-        /// What came, shortened.
+        /// The response, truncated if long.
         answer: String,
     },
 }

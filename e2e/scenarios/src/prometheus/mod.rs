@@ -1,9 +1,9 @@
-//! A Prometheus of a scenario's own, which finds Taffrail's pods by Kubernetes discovery, scrapes them and answers what it
-//! saw. And `promtool`, which knows how metrics and configurations should look.
+//! A Prometheus for scenarios: finds the Taffrail pods by Kubernetes discovery, scrapes the pods and answers queries. And
+//! `promtool`, a checker of metrics and configurations.
 //!
-//! It runs beside the cluster, not in it, with what a pod would have: the token of a ServiceAccount that may look at pods
-//! and do nothing else, and the certificate authority of the API server. Which pods are scraped, and under which labels, is
-//! decided by relabel rules as a platform team would write them.
+//! Prometheus runs outside the cluster with the credentials of a pod: the token of a ServiceAccount with permission to
+//! list and watch pods, and the certificate authority of the API server. Relabel rules, as a platform team would write
+//! them, select the pods and their labels.
 //!
 //! Debian builds Prometheus without `kubernetes_sd_configs`, so `scripts/prometheus.sh` builds it from source;
 //! `TAFFRAIL_PROMETHEUS` names the directory. Metrics are checked by Debian's `promtool`.

@@ -1,4 +1,4 @@
-//! The process: started with all it writes in one directory, ended with its value.
+//! The Prometheus process: keeps all files in a single directory and ends when the handle is dropped.
 
 use super::{Access, Error, config::config, promtool};
 use crate::http;
@@ -12,14 +12,14 @@ use std::{
 use taffrail_localkube::{command::search_path, wait};
 use tokio::process::{Child, Command};
 
-/// The environment variable with the directory that `scripts/prometheus.sh` prints.
+/// Environment variable with the directory printed by `scripts/prometheus.sh`.
 const PROGRAMS: &str = "TAFFRAIL_PROMETHEUS";
-/// How long it may take to read its configuration and to answer.
+/// Time limit for loading the configuration and becoming ready.
 const START_MAX: Duration = Duration::from_secs(30);
-/// How much of its log a failure shows.
+/// Number of log lines in an error message.
 const LOG_LINES: usize = 8;
 
-/// A running Prometheus; it ends with its value.
+/// A running Prometheus. Dropping this value kills the process.
 #[derive(Debug)]
 pub struct Prometheus {
     process: Child,
@@ -31,10 +31,10 @@ fn program(name: &str) -> Result<PathBuf, Error> {
     if path.is_file() { Ok(path) } else { Err(Error::NotBuilt(path)) }
 }
 
-/// The address that the log says it listens on.
+/// Extracts the listen address from the log.
 fn address_in(log: &str) -> Option<String> {
     let (_, rest) = log.split_once("msg=\"Listening on\"")?;
-    // Without its end the line may be half written.
+    // A line without newline may be incomplete.
     let (line, _) = rest.split_once('\n')?;
     let (_, address) = line.split_once(" address=")?;
     address.split_whitespace().next().map(str::to_owned)
@@ -46,17 +46,17 @@ fn end_of(log: &str) -> String {
 }
 
 impl Prometheus {
-    /// Starts it on a free loopback port, with everything it writes in `directory`, and waits until it answers.
+    /// Starts Prometheus on a free loopback port, with all files in `directory`, and waits for readiness.
     ///
     /// # Errors
-    /// When it is not built, its configuration is not accepted, it cannot be started or does not answer in time.
+    /// When Prometheus is not built, rejects its configuration, cannot be started, or is not ready in time.
     pub async fn start(access: &Access, directory: &Path) -> Result<Self, Error> {
         let [server, checker] = ["prometheus", "promtool"].map(program);
         let [file, log, data] = ["prometheus.yaml", "prometheus.log", "data"].map(|name| directory.join(name));
         fs::write(&file, config(access).to_string())
             .map_err(|source| Error::Io { what: "write the configuration of Prometheus", source })?;
         promtool::check_config(&checker?, &file).await?;
-        let output = File::create(&log).map_err(|source| Error::Io { what: "make the log of Prometheus", source })?;
+        let output = File::create(&log).map_err(|source| Error::Io { what: "create the log of Prometheus", source })?;
         let option = |name: &str, path: &PathBuf| format!("--{name}={}", path.display());
         let mut command = Command::new(server?);
         command.env("PATH", search_path()).kill_on_drop(true);
@@ -71,7 +71,7 @@ impl Prometheus {
             let log = fs::read_to_string(&log).unwrap_or_default();
             async move {
                 if let Ok(Some(status)) = ended {
-                    return Err(format!("it ended ({status}): {}", end_of(&log)));
+                    return Err(format!("Prometheus ended ({status}): {}", end_of(&log)));
                 }
                 let address = address_in(&log).ok_or_else(|| end_of(&log))?;
                 http::get(&format!("http://{address}/-/ready")).await.map_err(|e| e.to_string())?;
@@ -82,16 +82,16 @@ impl Prometheus {
         Ok(this)
     }
 
-    /// Where it answers, as in `127.0.0.1:9090`.
+    /// Returns the listen address, such as `127.0.0.1:9090`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Ends it and waits until it is gone.
+    /// Kills the process and waits for its end.
     ///
     /// # Errors
-    /// When it cannot be ended.
+    /// When the process cannot be killed.
     pub async fn end(mut self) -> Result<(), Error> {
         self.process.kill().await.map_err(|source| Error::Io { what: "end Prometheus", source })
     }

@@ -1,4 +1,4 @@
-//! The judge.
+//! Checks of the stored and delivered events against the recorded responses.
 
 use super::{Expect, History, Observation, Outcome, Target};
 use anyhow::{Context, bail, ensure};
@@ -6,72 +6,72 @@ use std::{collections::BTreeMap, time::Duration};
 use taffrail_proto::v1;
 use tokio::time::Instant;
 
-/// Of 3,000 exact appends so many must be acknowledged where nothing is broken.
+/// Minimum of acknowledged exact appends, out of 3,000, in a run without faults.
 const EXACT_MIN: usize = 450;
 
-/// What became of the appends of one kind of writer.
+/// Outcomes of the appends of a writer kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Batches acknowledged, and there.
+    /// Acknowledged batches, verified as stored.
     pub acknowledged: usize,
-    /// Batches rejected, and absent.
+    /// Rejected batches, verified as absent.
     pub rejected: usize,
-    /// Batches without any answer.
+    /// Batches without a response.
     pub unknown: usize,
 }
 
 impl Tally {
-    /// All batches.
+    /// Returns the total number of batches.
     #[must_use]
     pub fn appends(&self) -> usize {
         self.acknowledged + self.rejected + self.unknown
     }
 }
 
-/// What was found to be true.
+/// The result of a successful check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Of the writers with exact revisions.
+    /// Outcomes of the writers with exact revisions.
     pub exact: Tally,
-    /// Of the writers with `any`.
+    /// Outcomes of the writers with `any`.
     pub any: Tally,
-    /// Retries that got the first answer.
+    /// Number of retries with an unchanged response.
     pub retried: usize,
-    /// Events stored.
+    /// Number of stored events.
     pub events: usize,
-    /// Subscribers that saw all of them once and in order.
+    /// Number of subscribers; each received all events once and in order.
     pub subscribers: usize,
-    /// How often one of them had to go on at another pod.
+    /// Number of times a subscriber continued at another pod.
     pub moved: usize,
-    /// Why attempts had to be made again, and how many.
+    /// Number of failed attempts by reason.
     pub waits: BTreeMap<String, usize>,
-    /// Such attempts without a name for the reason.
+    /// Failed attempts without a reason.
     pub unnamed: Vec<String>,
 }
 
 impl Verdict {
-    /// Holds of a run of 500 appends a writer in which nothing was broken.
+    /// Checks the numbers of a run without faults: 500 appends for each of the twelve writers.
     ///
     /// # Errors
-    /// What does not.
+    /// The first number out of bounds.
     pub fn check_undisturbed(&self, pods: usize) -> anyhow::Result<()> {
         let Self { exact, any, .. } = self;
-        ensure!(any.appends() == 3_000 && exact.appends() == 3_000, "not 3,000 appends each way: {self:?}");
-        ensure!(any.acknowledged == 3_000, "an append that expects nothing was not acknowledged: {self:?}");
-        ensure!(exact.unknown == 0, "an append without an answer: {self:?}");
-        // In a race of six for a revision one wins: 500 of 3,000 if all keep in step, which they do not quite, and less by
-        // the races that an `any` writer wins.
-        ensure!(exact.acknowledged >= EXACT_MIN, "hardly any exact append came through: {self:?}");
-        ensure!(self.retried == 600, "not a tenth was sent again and answered as before: {self:?}");
+        ensure!(any.appends() == 3_000 && exact.appends() == 3_000, "not 3,000 appends of each writer kind: {self:?}");
+        ensure!(any.acknowledged == 3_000, "an append with `any` was not acknowledged: {self:?}");
+        ensure!(exact.unknown == 0, "an exact append without a response: {self:?}");
+        // Six writers race for each revision and a single append succeeds: 500 of 3,000 if all writers proceed in step.
+        // The real number is lower, because writers get out of step and `any` writers win some races.
+        ensure!(exact.acknowledged >= EXACT_MIN, "too few exact appends were acknowledged: {self:?}");
+        ensure!(self.retried == 600, "not every tenth append was retried with the same response: {self:?}");
         ensure!(self.subscribers == pods && self.moved == 0, "a subscriber did not stay on its pod: {self:?}");
         Ok(())
     }
 }
 
-/// Reads the whole store, linearizably, from whichever pod answers.
+/// Reads the whole store with linearizable consistency, trying the pods in turn.
 ///
 /// # Errors
-/// When none does until `end`.
+/// When no pod can be read until `end`.
 pub async fn read_all(target: &Target, end: Instant) -> anyhow::Result<Vec<v1::RecordedEvent>> {
     let mut pod = 0;
     loop {
@@ -92,13 +92,13 @@ async fn read_from(target: &Target, pod: usize) -> anyhow::Result<Vec<v1::Record
     Ok(client.read(everything(v1::Consistency::Linearizable)).await?.rest().await?)
 }
 
-/// The whole store, from its start.
+/// Returns a read request for the whole store from the start.
 pub(crate) fn everything(consistency: v1::Consistency) -> v1::ReadRequest {
     let all = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
     v1::ReadRequest { selector: Some(all), consistency: consistency.into(), ..v1::ReadRequest::default() }
 }
 
-/// Holds what is stored, and what subscribers saw, against what writers were told.
+/// Checks the stored events and the events received by subscribers against the responses recorded by writers.
 ///
 /// # Errors
 /// The first difference.
@@ -124,14 +124,14 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Observ
             let there = found.iter().flatten().count();
             ensure!(
                 there == 0 || there == found.len(),
-                "{}: a batch is there in part: {:?}",
+                "{}: a batch is stored in part: {:?}",
                 record.stream,
                 record.ids
             );
             match record.outcome {
                 Outcome::Acknowledged { revision, position } => {
                     tally.acknowledged += 1;
-                    ensure!(there > 0, "{}: acknowledged at revision {revision} and lost", record.stream);
+                    ensure!(there > 0, "{}: acknowledged at revision {revision}, but not stored", record.stream);
                     for (n, event) in (0_u64..).zip(found.into_iter().flatten()) {
                         ensure!(
                             (event.revision, event.position) == (revision + n, position + n)
@@ -144,14 +144,14 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Observ
                 }
                 Outcome::Rejected => {
                     tally.rejected += 1;
-                    ensure!(there == 0, "{}: rejected, and stored: {:?}", record.stream, record.ids);
+                    ensure!(there == 0, "{}: rejected, but stored: {:?}", record.stream, record.ids);
                 }
                 Outcome::Unknown => tally.unknown += 1,
             }
         }
     }
     let told: usize = histories.iter().flat_map(|h| &h.records).map(|r| r.ids.len()).sum();
-    ensure!(stored.len() <= told, "{} events are stored, {told} were ever sent", stored.len());
+    ensure!(stored.len() <= told, "{} events are stored, but only {told} were sent", stored.len());
     for subscriber in seen {
         verdict.moved += subscriber.moves;
         compare(subscriber, stored)?;
@@ -159,19 +159,15 @@ pub fn check(histories: &[History], stored: &[v1::RecordedEvent], seen: &[Observ
     Ok(verdict)
 }
 
-/// By id; and on the way: every id once, positions rising, revisions without gaps.
+/// Indexes the events by id. Also checks that ids are unique, positions rise, revisions have no gaps, and
+/// payloads are intact.
 fn index(stored: &[v1::RecordedEvent]) -> anyhow::Result<BTreeMap<&str, &v1::RecordedEvent>> {
     let (mut by_id, mut next, mut last) = (BTreeMap::new(), BTreeMap::<&str, u64>::new(), 0);
     for event in stored {
         ensure!(event.position > last, "position {} after {last}", event.position);
         last = event.position;
         let expected = next.entry(event.stream.as_str()).or_default();
-        ensure!(
-            event.revision == *expected,
-            "{}: revision {} where {expected} must follow",
-            event.stream,
-            event.revision
-        );
+        ensure!(event.revision == *expected, "{}: revision {} instead of {expected}", event.stream, event.revision);
         *expected += 1;
         ensure!(by_id.insert(event.id.as_str(), event).is_none(), "event {} is stored twice", event.id);
         ensure!(event.data.as_ref() == event.id.as_bytes(), "event {} has other bytes than were sent", event.id);
@@ -183,15 +179,15 @@ fn compare(seen: &Observation, stored: &[v1::RecordedEvent]) -> anyhow::Result<(
     let pod = seen.pod;
     for (n, event) in stored.iter().enumerate() {
         let Some(got) = seen.events.get(n) else {
-            bail!("the subscriber of pod {pod} saw {} of {} events", seen.events.len(), stored.len());
+            bail!("the subscriber of pod {pod} received {} of {} events", seen.events.len(), stored.len());
         };
         let expected = (event.position, &event.stream, event.revision, &event.id);
         ensure!(
             (got.0, &got.1, got.2, &got.3) == expected,
-            "the subscriber of pod {pod} saw {got:?} where {expected:?} follows"
+            "the subscriber of pod {pod} received {got:?} instead of {expected:?}"
         );
     }
-    ensure!(seen.events.len() == stored.len(), "the subscriber of pod {pod} saw an event that is not stored");
+    ensure!(seen.events.len() == stored.len(), "the subscriber of pod {pod} received an event that is not stored");
     Ok(())
 }
 

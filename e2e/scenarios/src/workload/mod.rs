@@ -1,8 +1,10 @@
-//! Writers and subscribers that remember what they were told, and the check that it was true.
+//! Writers and subscribers with recorded responses, and a check of the record against the stored events.
 //!
-//! The rules: an acknowledged batch is there once, whole, at the acknowledged revisions; a rejected batch is absent; a
-//! batch of unknown outcome is tried again with the same ids until it has an answer; every subscriber saw every event once
-//! and in order.
+//! The check verifies:
+//! - an acknowledged batch is stored once, completely, at the acknowledged revisions;
+//! - a rejected batch is absent;
+//! - a batch with an unknown outcome is retried with the same ids until there is a response;
+//! - every subscriber received every event once and in order.
 
 mod check;
 mod subscriber;
@@ -25,29 +27,30 @@ use taffrail_client::Client;
 use taffrail_localkube::wait;
 use tokio::{task::JoinSet, time::Instant};
 
-/// How long a hundred acknowledgements may take.
+/// Time limit for a hundred acknowledgements.
 const PROGRESS_MAX: Duration = Duration::from_secs(60);
 
-/// Where a workload runs.
+/// Store and pods of a workload.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Addresses of all pods, `http://IP:2113`; a map that may change while the workload runs (pods come and go).
+    /// Client endpoints by pod, as `http://IP:2113`. The map may change while the workload runs, because pods
+    /// come and go.
     pub endpoints: Arc<Mutex<BTreeMap<String, String>>>,
-    /// The store.
+    /// Name of the store.
     pub store: String,
 }
 
 impl Target {
-    /// A target at these pods.
+    /// Creates a target with these pods.
     #[must_use]
     pub fn new(store: &str, endpoints: BTreeMap<String, String>) -> Self {
         Self { endpoints: Arc::new(Mutex::new(endpoints)), store: store.to_owned() }
     }
-    /// Replaces the pods.
+    /// Replaces the pods and their endpoints.
     pub fn set(&self, endpoints: BTreeMap<String, String>) {
         *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = endpoints;
     }
-    /// Names of the pods.
+    /// Returns the names of the pods.
     #[must_use]
     pub fn pods(&self) -> Vec<String> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
@@ -73,7 +76,7 @@ pub struct Workload {
     last_subscriber: Arc<AtomicU64>,
 }
 
-/// When appends were acknowledged.
+/// Count and gaps of acknowledged appends.
 #[derive(Clone, Default)]
 pub struct Progress {
     acknowledged: Arc<AtomicU64>,
@@ -90,12 +93,12 @@ impl Progress {
         }
         gap.0 = Some(now);
     }
-    /// Batches acknowledged so far.
+    /// Returns the number of batches acknowledged so far.
     #[must_use]
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
-    /// The longest time between two acknowledgements since the last call.
+    /// Returns the longest time between two acknowledgements since the last call.
     #[must_use]
     pub fn longest_gap(&self) -> Duration {
         let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,11 +108,16 @@ impl Progress {
 }
 
 impl Workload {
-    /// Six writers on one stream with exact revisions, and six with `any` on another, now and then on that same one; every
-    /// tenth append is sent again through another pod. A subscriber of `$all` on every pod of now. `appends` a writer, or
-    /// endless.
+    /// Starts a workload of:
+    ///
+    /// - six writers with exact revisions on a shared stream;
+    /// - six writers with `any` on another stream, and occasionally on the stream of the exact writers;
+    /// - a subscriber of `$all` on every current pod.
+    ///
+    /// Every tenth append is sent again through another pod. Each writer sends `appends` batches, or batches without
+    /// end if `None`.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns these tasks")]
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns these tasks")]
     pub fn start(target: &Target, appends: Option<usize>, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let progress = Progress::default();
@@ -133,15 +141,15 @@ impl Workload {
         this
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the seam is the node's; the set owns this task")]
+    #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the set owns this task")]
     fn subscribe(&mut self, pod: usize) {
         self.subscribers.spawn(subscriber::run(self.target.clone(), pod, Arc::clone(&self.last_subscriber)));
     }
 
-    /// One more subscriber, on a pod that came later.
+    /// Adds a subscriber on a pod, for pods added after the start.
     ///
     /// # Errors
-    /// When the target does not have it.
+    /// When the pod is not part of the target.
     pub fn subscribe_on(&mut self, pod: &str) -> anyhow::Result<()> {
         let at = self.target.pods().iter().position(|p| p == pod);
         self.subscribe(at.ok_or_else(|| anyhow::anyhow!("no pod {pod}"))?);
@@ -151,26 +159,26 @@ impl Workload {
     /// Waits until a hundred more batches are acknowledged.
     ///
     /// # Errors
-    /// When they are not acknowledged within a minute.
+    /// When the batches are not acknowledged within a minute.
     pub async fn wait_for_progress(&self) -> Result<(), wait::TimedOut> {
         let wanted = self.progress.acknowledged() + 100;
         wait::until("appends to go on", PROGRESS_MAX, || async {
             let now = self.progress.acknowledged();
-            if now >= wanted { Ok(()) } else { Err(format!("{now} of {wanted}")) }
+            if now >= wanted { Ok(()) } else { Err(format!("{now} of {wanted} batches are acknowledged")) }
         })
         .await
     }
 
-    /// The times of acknowledgements.
+    /// Returns the count and the gaps of acknowledgements.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Ends the writers, waits until every subscriber has seen the last event, reads everything, and judges.
+    /// Stops the writers, waits until every subscriber received the last event, and checks the whole record.
     ///
     /// # Errors
-    /// The first thing that was promised and is not so.
+    /// The first broken guarantee, or a writer or subscriber that does not end within `deadline`.
     pub async fn finish(mut self, deadline: Duration) -> anyhow::Result<Verdict> {
         if self.writers.is_empty() {
             anyhow::bail!("no writers");
@@ -187,10 +195,10 @@ impl Workload {
         self.judge(histories, end).await
     }
 
-    /// As `finish`, but lets writers of a fixed number of appends come to their end.
+    /// Like [`finish`](Self::finish), but waits until the writers have sent their fixed number of appends.
     ///
     /// # Errors
-    /// The first thing that was promised and is not so.
+    /// The first broken guarantee, or a writer or subscriber that does not end within `deadline`.
     pub async fn complete(mut self, deadline: Duration) -> anyhow::Result<Verdict> {
         let mut histories = Vec::new();
         let end = Instant::now() + deadline;
@@ -209,7 +217,7 @@ impl Workload {
         let mut seen = Vec::new();
         while let Some(done) = tokio::time::timeout_at(end, self.subscribers.join_next())
             .await
-            .map_err(|_| anyhow::anyhow!("a subscriber did not see the last event in time"))?
+            .map_err(|_| anyhow::anyhow!("a subscriber did not receive the last event in time"))?
         {
             seen.push(done?);
         }

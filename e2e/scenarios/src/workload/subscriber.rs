@@ -1,4 +1,5 @@
-//! One subscriber of `$all`: remembers what it saw; when its pod goes away it goes on elsewhere after the last position.
+//! A subscriber of `$all`: records the received events; when its pod fails, continues at another pod after
+//! the last position.
 
 use super::Target;
 use std::{
@@ -11,14 +12,14 @@ use std::{
 use taffrail_client::Item;
 use taffrail_proto::v1;
 
-/// What a subscriber saw: position, stream, revision, id.
+/// The record of a subscriber.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// The pod it began with.
+    /// Index of the first pod.
     pub pod: usize,
-    /// In the order of arrival.
+    /// Position, stream, revision and id of each event, in the order of arrival.
     pub events: Vec<(u64, String, u64, String)>,
-    /// How often it had to go on elsewhere.
+    /// Number of times the subscriber continued at another pod.
     pub moves: usize,
 }
 
@@ -29,7 +30,7 @@ fn request(after: u64) -> v1::SubscribeRequest {
     }
 }
 
-/// Runs until it has seen `last` (0: not known yet).
+/// Runs until the event at position `last` was received. `last` is 0 as long as the position is unknown.
 pub(super) async fn run(target: Target, pod: usize, last: Arc<AtomicU64>) -> Observation {
     let mut seen = Observation { pod, ..Observation::default() };
     let mut at = pod;

@@ -1,4 +1,4 @@
-//! One writer: appends batches, remembers every answer.
+//! A writer: appends batches and records every response.
 
 use super::{Progress, Target};
 use std::{
@@ -13,23 +13,24 @@ use taffrail_client::{Error, EventBuilder, Expected, Rejection};
 use taffrail_proto::v1;
 use uuid::Uuid;
 
-/// What a writer expects of its stream.
+/// The expected revision in the appends of a writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expect {
-    /// The exact revision, on the one stream that all such writers share.
+    /// The exact revision, on a stream shared by all exact writers.
     Exact,
-    /// Nothing: all such writers on one stream, and now and then on that of the exact ones.
+    /// No expectation, on a stream shared by all such writers, and occasionally on the stream of the exact writers.
     #[default]
     Any,
 }
 
-/// Of this many appends of an `any` writer one goes to the stream of the exact ones. Not all of them: an exact writer knows
-/// the tail from its last answer, and an `any` writer, who needs to know nothing, is always there first. With three of them
-/// on the stream all the time 75 of 3,000 exact appends came through, so that next to nothing was shown of those.
+/// An `any` writer sends one in this number of appends to the stream of the exact writers. More would starve the exact
+/// writers: an exact writer knows the tail only from its last response, while an `any` append succeeds at any revision.
+/// With three `any` writers permanently on the stream, only 75 of 3,000 exact appends succeeded, too few for a
+/// meaningful test of exact appends.
 const AMONG_EXACT_ONE_IN: usize = 20;
 
 impl Expect {
-    /// The stream of a writer's `n`-th append.
+    /// Returns the stream for the `n`-th append of a writer.
     fn stream(self, n: usize) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -39,10 +40,10 @@ impl Expect {
     }
 }
 
-/// The stable name of what kept a call from an answer.
+/// Returns the stable name of the reason for a failed call.
 ///
 /// # Errors
-/// The error in words when it has none.
+/// The debug output of the error, if it has no reason.
 pub fn name(error: &Error) -> Result<String, String> {
     let reason = match error {
         Error::Unavailable { reason, .. }
@@ -64,65 +65,66 @@ pub(super) struct Settings {
     pub(super) pause: Duration,
 }
 
-/// The answer that a batch got in the end.
+/// The final outcome of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Stored, the first event at this revision and position.
+    /// The batch was stored.
     Acknowledged {
-        /// Of the first event.
+        /// Revision of the first event.
         revision: u64,
-        /// Of the first event.
+        /// Position of the first event.
         position: u64,
     },
-    /// Refused by the rules.
+    /// The batch was rejected.
     Rejected,
-    /// No answer ever came.
+    /// No response arrived in any attempt.
     Unknown,
 }
 
-/// A batch and its answer.
+/// A batch and its outcome.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The stream.
+    /// Name of the stream.
     pub stream: String,
-    /// The ids, in order.
+    /// Event ids, in order.
     pub ids: Vec<Uuid>,
-    /// The answer.
+    /// Outcome of the batch.
     pub outcome: Outcome,
 }
 
-/// Everything a writer was told.
+/// The record of a writer.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// What the writer expected.
+    /// The writer's expected revision.
     pub expect: Expect,
-    /// In order.
+    /// All batches, in order.
     pub records: Vec<Record>,
-    /// Batches that were sent again through another pod after they had been answered, and got the same answer.
+    /// Number of batches sent again through another pod after the response, with the same response.
     pub retried: usize,
-    /// Answers that contradict an earlier one.
+    /// Descriptions of contradicting responses.
     pub contradictions: Vec<String>,
-    /// Why attempts got no answer, and how many.
+    /// Number of attempts without a response, by reason.
     pub waits: BTreeMap<String, usize>,
-    /// Attempts that got no answer and no name for the reason either, in words.
+    /// Attempts without a response and without a reason, as debug output of the error.
     pub unnamed: Vec<String>,
 }
 
 impl History {
-    /// Holds the answer to a batch that was sent once more, with the same ids and through another pod, against the first.
+    /// Compares the response to a repeated batch with the first response. The batch was sent with the same ids
+    /// through another pod.
     fn retry(&mut self, first: &Outcome, again: Answer, stream: &str) {
         if let Answer::Again(why) = &again {
             self.wait(why.clone());
         }
         let contradiction = match (first, again) {
-            // The other pod could not answer: nothing is known that was not known before.
+            // The other pod could not respond, so there is no new information.
             (Outcome::Unknown, _) | (_, Answer::Again(_)) => return,
             (Outcome::Acknowledged { revision, position }, Answer::Stored(again))
                 if (again.first_revision, again.first_position) == (*revision, *position) =>
             {
                 None
             }
-            // Revisions only rise, so what was wrong once is wrong for ever.
+            // Revisions only rise, so a wrong expected revision stays wrong.
             (Outcome::Rejected, Answer::Wrong(_)) => None,
             (first, again) => Some(format!("{stream}: first {first:?}, sent again {again:?}")),
         };
@@ -140,13 +142,13 @@ impl History {
     }
 }
 
-/// An event whose payload is its id, so that whoever reads it can tell that it is whole.
+/// Returns an event with its id as payload, so a reader can verify the payload.
 #[must_use]
 pub fn event(id: Uuid) -> v1::NewEvent {
     EventBuilder::new("Written").id(id).bytes("text/plain", id.to_string()).build()
 }
 
-/// Refusals of a store that is kept without a declaration.
+/// Reasons for refusal by a store whose EventStore is deleted while its data is retained.
 const AWAY: [&str; 2] = ["STORE_RETAINED", "STORE_CLOSED"];
 
 #[derive(Debug)]
@@ -154,7 +156,7 @@ enum Answer {
     Stored(v1::AppendResponse),
     Wrong(Option<u64>),
     Refused(String),
-    /// The name of the reason, or the error in words.
+    /// The reason, or the debug output of the error.
     Again(Result<String, String>),
 }
 
@@ -163,7 +165,7 @@ async fn attempt(target: &Target, pod: usize, stream: &str, expected: Expected, 
     match client.append(stream, expected, events.to_vec()).await {
         Ok(stored) => Answer::Stored(stored),
         Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => Answer::Wrong(actual.parse().ok()),
-        // The store's declaration is gone, and may come back.
+        // The EventStore is deleted and may be created again.
         Err(Error::Rejected(Rejection::Other { reason, .. })) if AWAY.contains(&reason.as_str()) => {
             Answer::Again(Ok(reason))
         }
@@ -187,7 +189,8 @@ pub(super) async fn run(target: Target, settings: Settings, stop: Arc<AtomicBool
             (Expect::Exact, None) => Expected::NoStream,
             (Expect::Exact, Some(r)) => Expected::Exact(r),
         };
-        // Unknown outcomes are tried again with the same ids, through the next pod, until there is an answer.
+        // Attempts with an unknown outcome are repeated with the same ids, through the next pod, until there
+        // is a response.
         let mut tries = 0;
         let outcome = loop {
             match attempt(&target, pod, stream, expected, &events).await {

@@ -1,4 +1,4 @@
-//! StorageClasses that are missing: the named one, or the default one.
+//! Missing StorageClasses: the named class, or the default class.
 
 use super::{NO_CLASS, Scenario, blocked, nothing_half_done, says};
 use anyhow::Context;
@@ -14,7 +14,7 @@ async fn default_class(s: &Scenario) -> anyhow::Result<Value> {
     classes.iter().find(is_default).cloned().context("no default StorageClass")
 }
 
-/// The class of a Cluster cannot be changed, but it can be made: as a copy of the default one.
+/// Creates the missing class as a copy of the default class, because the class of a Cluster cannot be changed.
 pub(crate) async fn a_class_appears(s: &Scenario) -> anyhow::Result<()> {
     nothing_half_done(s, "noclass").await?;
     let mut class = default_class(s).await?;
@@ -23,7 +23,7 @@ pub(crate) async fn a_class_appears(s: &Scenario) -> anyhow::Result<()> {
     s.apply(class.to_string()).await?;
     let mended = async {
         if s.local_kube().is_ok() {
-            // Our own cluster makes no volumes on demand: one that is free goes over to the new class.
+            // The local Kubernetes has no dynamic provisioning, so a free volume is moved to the new class.
             let volumes = s.get("persistentvolumes").await?;
             let volumes = volumes["items"].as_array().context("no volumes")?;
             let free = |v: &&Value| v["status"]["phase"] == "Available" && v["spec"]["storageClassName"] == *default;
@@ -35,15 +35,15 @@ pub(crate) async fn a_class_appears(s: &Scenario) -> anyhow::Result<()> {
     };
     let mended = mended.await;
     s.kubectl.delete(["storageclass", NO_CLASS]).await?;
-    println!("j: the class appeared: Stable within {:?}", mended?);
+    println!("j: the class was created: Stable within {:?}", mended?);
     Ok(())
 }
 
-/// A Cluster that names no class, while no class is the default one. On a cluster that is not ours the class is left alone,
-/// since others may be making volumes.
+/// Checks a Cluster without a named class while there is no default class. Skipped on an existing cluster, because
+/// other users may need the default class.
 pub(crate) async fn no_default(s: &Scenario) -> anyhow::Result<()> {
     if s.local_kube().is_err() {
-        println!("j: not our cluster, so its default StorageClass is left as it is");
+        println!("j: an existing cluster, so its default StorageClass is not changed");
         return Ok(());
     }
     let class = default_class(s).await?;
@@ -54,10 +54,12 @@ pub(crate) async fn no_default(s: &Scenario) -> anyhow::Result<()> {
     let words = ["data-nodefault-0", "no default StorageClass", "spec.storage.storageClassName", "mark a StorageClass"];
     let told = says(s, "tfc/nodefault", "VolumePending", &words).await;
     let begun = nothing_half_done(s, "nodefault").await;
-    // Kubernetes gives claims without a class the default one as soon as there is one.
+    // Kubernetes assigns a new default class to claims without a class.
     s.patch(&class, &default("true")).await?;
     let (told, ()) = (told?, begun?);
     let mended = s.wait_stable(&["tfc/nodefault"], MINUTE * 2).await?;
-    println!("j: no default StorageClass was told after {told:?}; marked as default: Stable within {mended:?}");
+    println!(
+        "j: the missing default StorageClass was reported after {told:?}; marked as default: Stable within {mended:?}"
+    );
     Ok(())
 }

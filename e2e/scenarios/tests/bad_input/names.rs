@@ -1,4 +1,4 @@
-//! Names that something else has already.
+//! Name conflicts: another object already uses a required name.
 
 use super::{Scenario, blocked, merged, says};
 use anyhow::{Context, ensure};
@@ -11,11 +11,11 @@ use taffrail_scenarios::{
 };
 use tokio::time::Instant;
 
-/// How soon a name that became free is noticed: by a watch, not by a timer.
+/// Time limit for noticing a free name: by a watch, not by a timer.
 const AT_ONCE: Duration = Duration::from_secs(10);
 const KINDS: &str = "statefulsets,services,poddisruptionbudgets,serviceaccounts,roles,rolebindings,configmaps";
 
-/// A Service with the store's name that is somebody else's. The store itself exists; only its address waits.
+/// Checks a foreign Service with the name of a store. The store itself exists; only its address waits.
 pub(crate) async fn of_a_store(s: &Scenario) -> anyhow::Result<()> {
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "orders"},
         "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}});
@@ -25,16 +25,19 @@ pub(crate) async fn of_a_store(s: &Scenario) -> anyhow::Result<()> {
     s.wait_stable(&["tfc/main"], MINUTE).await?;
     let took = says(s, "evs/orders", "NameTaken", &["Service orders", "rename or delete it", "main-clients"]).await?;
     let after = s.get("svc/orders").await?;
-    ensure!(after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"], "it was changed: {after}");
+    ensure!(
+        after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"],
+        "the foreign Service was changed: {after}"
+    );
     s.kubectl.delete(["svc/orders"]).await?;
     let mended = s.wait_stable(&["evs/orders"], AT_ONCE).await?;
     let ours = s.get("svc/orders").await?;
-    ensure!(ours["spec"]["selector"]["app"].is_null(), "not ours: {ours}");
-    println!("j: a taken name was told after {took:?}; after the Service went, Stable within {mended:?}");
+    ensure!(ours["spec"]["selector"]["app"].is_null(), "the Service does not belong to the store: {ours}");
+    println!("j: a name conflict was reported after {took:?}; after deletion of the Service, Stable within {mended:?}");
     Ok(())
 }
 
-/// Something of every kind that has a name which Cluster `taken` needs, as kind and name.
+/// Returns a foreign object for every name required by the Cluster `taken`.
 fn strangers() -> Vec<Value> {
     let labels = json!({"app": "shop"});
     let named = |api: &str, kind: &str, name: &str, more: Value| {
@@ -74,7 +77,7 @@ fn full_name(object: &Value) -> String {
     format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
 }
 
-/// What there is of the kinds of a Cluster under names that begin with `taken`, with UID and generation of content.
+/// Lists the objects of the Cluster's kinds with names starting with `taken`: kind, name, UID, and absence of owners.
 async fn present(s: &Scenario) -> anyhow::Result<Vec<String>> {
     let found = s.kubectl.json(["get", KINDS]).await?;
     let items = found["items"].as_array().cloned().unwrap_or_default();
@@ -86,7 +89,8 @@ async fn present(s: &Scenario) -> anyhow::Result<Vec<String>> {
     Ok(all)
 }
 
-/// Every name of a Cluster is taken: each is told, nothing is made and nothing is seized. It goes on once the last is free.
+/// Checks a Cluster with all its names in use: the condition names each conflict, and nothing is created or adopted.
+/// The Cluster continues after the last name is free.
 pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     let strangers = strangers();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": strangers});
@@ -99,10 +103,10 @@ pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     words.push("rename or delete them");
     let took = says(s, "tfc/taken", "NameTaken", &words).await?;
     let after = present(s).await?;
-    ensure!(after == before, "something was made or seized: {after:?} instead of {before:?}");
-    ensure!(s.get("tfc/taken").await?["status"]["clusterId"].is_null(), "it was begun");
+    ensure!(after == before, "an object was created or adopted: {after:?} instead of {before:?}");
+    ensure!(s.get("tfc/taken").await?["status"]["clusterId"].is_null(), "the Cluster was started");
 
-    // All but one go: that one is named alone, and still nothing is made.
+    // After deletion of all but one foreign object, the condition names only this object, and nothing is created.
     let (last, others) = strangers.split_last().context("no strangers")?;
     let others: Vec<String> = others.iter().map(|object| full_name(object).replacen(' ', "/", 1)).collect();
     s.kubectl.delete(&others).await?;
@@ -123,7 +127,7 @@ pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     let seen = start.elapsed();
     let mended = s.wait_stable(&["tfc/taken"], MINUTE * 2).await?;
     println!(
-        "j: {} taken names of a Cluster were told after {took:?}, the last one alone after {fewer:?}; it was seen free \
+        "j: {} name conflicts of a Cluster were reported after {took:?}, the last alone after {fewer:?}; noticed as free \
          after {seen:?}, Stable {mended:?} later",
         names.len()
     );
@@ -131,7 +135,7 @@ pub(crate) async fn of_a_cluster(s: &Scenario) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A pause holds deletions, but not the end of a namespace.
+/// Checks that a pause delays deletions, but not the end of a namespace.
 pub(crate) async fn of_a_namespace_that_ends(s: &Scenario) -> anyhow::Result<()> {
     let name = "taffrail-e2e-ends";
     let kubectl = s.kubectl.in_namespace(name);
@@ -141,11 +145,14 @@ pub(crate) async fn of_a_namespace_that_ends(s: &Scenario) -> anyhow::Result<()>
     kubectl.run(["wait", "--for=condition=Stable", "tfc/main", "evs/orders", "--timeout=120s"]).await?;
     for object in ["tfc/main", "evs/orders"] {
         let found = kubectl.json(["get", object]).await?;
-        ensure!(!found["metadata"]["finalizers"].is_null(), "{object} is not held, so this would show nothing");
+        ensure!(
+            !found["metadata"]["finalizers"].is_null(),
+            "{object} has no finalizer, so the test would prove nothing"
+        );
     }
     kubectl.run(["patch", "tfc/main", "--type=merge", "-p", "{\"spec\":{\"paused\":true}}"]).await?;
     kubectl.run(["wait", "--for=condition=Paused", "tfc/main", "--timeout=60s"]).await?;
-    // Held first, by the pause alone; then the namespace goes as well.
+    // First the pause alone delays the deletion; then the namespace is deleted as well.
     kubectl.run(["delete", "evs/orders", "tfc/main", "--wait=false"]).await?;
     kubectl.run(["wait", "--for=condition=Stalled", "tfc/main", "evs/orders", "--timeout=60s"]).await?;
     let start = Instant::now();

@@ -89,8 +89,8 @@ fn what_read_prints_append_takes() {
 fn bad_lines_name_the_field() {
     let defaults = Defaults::default();
     let err = |line: &str| decode(line, &defaults).unwrap_err();
-    assert_eq!(err("nope"), "is no JSON object");
-    assert_eq!(err("{\"data\":1}"), "type: is missing, and there is no --type");
+    assert_eq!(err("nope"), "is not a JSON object");
+    assert_eq!(err("{\"data\":1}"), "type: is missing, and --type is not given");
     assert_eq!(err("{\"type\":1}"), "type: must be a string");
     assert_eq!(err("{\"type\":\"T\",\"typo\":1}"), "typo: unknown field");
     assert_eq!(err("{\"type\":\"T\",\"tags\":\"x\"}"), "tags: must be a list of strings");

@@ -1,4 +1,4 @@
-//! `taffrail load append`.
+//! `taffrail load append`: appends batches of generated events.
 
 use super::{
     LoadProfile,
@@ -13,12 +13,12 @@ use std::{sync::Arc, time::Duration};
 use taffrail_client::{Client, Error, Expected, Rejection, RetryPolicy, v1};
 use taffrail_runtime as rt;
 
-/// What each append expects.
+/// Expected state of the stream of each append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Expect {
-    /// Nothing.
+    /// Any state of the stream.
     Any,
-    /// The revision that the last append to the stream left; every stream then belongs to one worker.
+    /// The last revision of the stream known to the worker. Each stream then belongs to a single worker.
     Exact,
 }
 
@@ -27,22 +27,23 @@ pub enum Expect {
 pub struct Args {
     #[command(flatten)]
     profile: LoadProfile,
-    /// Streams that the appends go to, in turn.
+    /// Number of streams; the appends go to the streams in turn.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     streams: u64,
-    /// Names of the streams: PREFIX and a number.
+    /// Prefix of the names of the streams; a number from 0 follows.
     #[arg(long, default_value = "load-", value_name = "PREFIX")]
     prefix: String,
-    /// Events of one append.
+    /// Number of events of an append, 1 to 16384.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_384))]
     batch: u32,
-    /// Payload bytes of one event.
+    /// Size of the payload of an event in bytes, at most 67108864.
     #[arg(long, default_value_t = 256, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=67_108_864))]
     size: u32,
-    /// What each append expects.
+    /// Expected state of the stream of each append. exact needs at least as many --streams as --concurrency.
     #[arg(long, value_enum, default_value = "any")]
     expect: Expect,
-    /// Repeat failed appends with the same ids for this long; counted as one call.
+    /// Retry a failed append with the same event ids for at most this time. All attempts count as a single call.
+    /// Default: no retry.
     #[arg(long, value_parser = crate::args::duration, value_name = "TIME")]
     retry: Option<Duration>,
 }
@@ -50,7 +51,7 @@ pub struct Args {
 /// Runs `taffrail load append`.
 ///
 /// # Errors
-/// The [`Failure`] that [`crate::cli::run`] reports.
+/// The [`Failure`] reported by [`crate::run`].
 pub async fn run(args: Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let concurrency = u64::from(args.profile.concurrency);
     if args.expect == Expect::Exact && args.streams < concurrency {
@@ -78,8 +79,7 @@ pub async fn run(args: Args, globals: &GlobalArgs, printer: &mut Printer) -> Res
     Ok(printer.one(|| report.text(), || report.json())?)
 }
 
-/// Returns the numbers of the streams that belong to worker `index` of `workers`, each with the revision that the next
-/// append expects.
+/// Returns the numbers of the streams of worker `index` of `workers`, each with the state expected by the next append.
 fn assigned_streams(index: u64, workers: u64, streams: u64) -> Vec<(u64, Expected)> {
     let step = usize::try_from(workers).unwrap_or(usize::MAX);
     (index..streams).step_by(step).map(|stream| (stream, Expected::NoStream)).collect()
@@ -112,7 +112,7 @@ impl Worker for AppendWorker {
         };
         let known = match &answer {
             Ok(a) => Some(Expected::Exact(a.last_revision)),
-            // Someone appended before this run: go on from there.
+            // Another writer, such as an earlier run, has appended: the next append expects the actual revision.
             Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => {
                 Some(actual.parse().map_or(Expected::NoStream, Expected::Exact))
             }

@@ -1,4 +1,4 @@
-//! Schedule of the calls of a run.
+//! Schedule of the calls of a load run.
 
 use super::LoadProfile;
 use std::{
@@ -7,7 +7,7 @@ use std::{
 };
 use tokio::time::{Instant, sleep_until};
 
-/// Distributes the starts of calls to all workers.
+/// Clock of a run, shared by all workers: decides when the next call starts and when the run ends.
 pub struct Pace {
     begin: Instant,
     end: Option<Instant>,
@@ -76,7 +76,8 @@ impl Pace {
     }
 }
 
-/// Returns the start of call `number` of an open loop, relative to the start of the run. Late calls do not delay the start.
+/// Returns the start of call `number` of an open loop, relative to the start of the run. Late calls do not
+/// delay later starts.
 fn scheduled(number: u64, rate: u64) -> Duration {
     let nanos = u128::from(number) * 1_000_000_000 / u128::from(rate);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2))

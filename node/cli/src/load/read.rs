@@ -1,4 +1,4 @@
-//! `taffrail load read`.
+//! `taffrail load read`: reads streams or the whole store repeatedly.
 
 use super::{
     LoadProfile,
@@ -16,22 +16,22 @@ use taffrail_client::{Client, Error, v1};
 pub struct Args {
     #[command(flatten)]
     profile: LoadProfile,
-    /// Streams to read, in turn: those that `load append` wrote.
+    /// Number of streams to read in turn, as written by `taffrail load append`.
     #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     streams: u64,
-    /// Names of the streams: PREFIX and a number.
+    /// Prefix of the names of the streams; a number from 0 follows.
     #[arg(long, default_value = "load-", value_name = "PREFIX")]
     prefix: String,
-    /// Read the whole store instead, in commit order.
+    /// Read the whole store in commit order instead of single streams.
     #[arg(long, conflicts_with_all = ["streams", "prefix"])]
     all: bool,
-    /// Events of one read at most; 0: all.
+    /// Maximum number of events of one read; 0 means all.
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: u64,
-    /// From later to earlier events.
+    /// Read from later to earlier events.
     #[arg(long)]
     backward: bool,
-    /// Take whatever the answering node has, without asking the leader.
+    /// Read the replica of the answering node without asking the leader. The result may lack the latest events.
     #[arg(long)]
     stale: bool,
 }
@@ -39,7 +39,7 @@ pub struct Args {
 /// Runs `taffrail load read`.
 ///
 /// # Errors
-/// The [`Failure`] that [`crate::cli::run`] reports.
+/// The [`Failure`] reported by [`crate::run`].
 pub async fn run(args: Args, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let settings = json!({
         "load": "read", "loop": if args.profile.rate.is_some() { "open" } else { "closed" }, "rate": args.profile.rate,

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::{collections::BTreeMap, time::Duration};
 use taffrail_client::Error;
 
-/// Maximum recorded latency in microseconds; longer latencies count as this one.
+/// Maximum recorded latency in microseconds; longer latencies are recorded as the maximum.
 const LATENCY_MAX_US: u64 = 600_000_000;
 
 /// Counters and latencies of one worker or of all workers.
@@ -57,17 +57,17 @@ impl Tally {
 
 /// The result of a run.
 pub struct Report {
-    /// The flags of the run, as JSON.
+    /// Flags of the run, as JSON.
     pub settings: serde_json::Value,
-    /// The sum of all workers.
+    /// Sum of the tallies of all workers.
     pub tally: Tally,
-    /// Duration without the warm-up.
+    /// Duration of the run without the warm-up.
     pub time: Duration,
 }
 
 impl Report {
     fn percentile_ms(&self, quantile: f64) -> f64 {
-        // microseconds below ten minutes are exact in a float
+        // Integers of microseconds below ten minutes are exact in a 64-bit float.
         #[allow(clippy::cast_precision_loss, reason = "a latency of at most ten minutes")]
         let us = self.tally.latency_us.value_at_quantile(quantile) as f64;
         us / 1000.0

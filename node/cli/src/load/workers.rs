@@ -1,4 +1,4 @@
-//! Workers that make calls until the run ends or Ctrl-C stops it.
+//! Workers, which make calls until the end of the run or Ctrl-C.
 
 use super::{
     LoadProfile,
@@ -11,7 +11,7 @@ use taffrail_client::{Client, Error};
 use taffrail_runtime as rt;
 use tokio_util::sync::CancellationToken;
 
-/// The volume of a successful call.
+/// Volume of a successful call.
 pub struct Transferred {
     /// Number of events.
     pub events: u64,
@@ -19,13 +19,13 @@ pub struct Transferred {
     pub bytes: u64,
 }
 
-/// A client of the run. Each worker has at most one call in flight.
+/// A source of calls with at most a single call in flight.
 pub trait Worker: Send + 'static {
-    /// Makes a call and returns its volume.
+    /// Makes a call and returns the volume of the call.
     fn call(&mut self, call: ScheduledCall) -> impl Future<Output = Result<Transferred, Error>> + Send;
 }
 
-/// Creates the clients of a run, one per connection.
+/// Creates the clients of a run, each with a connection.
 ///
 /// # Errors
 /// [`Failure::Client`] if the endpoint or the name of the store is not valid.
@@ -33,8 +33,8 @@ pub fn clients(profile: &LoadProfile, globals: &GlobalArgs) -> Result<Vec<Client
     (0..profile.connections.min(profile.concurrency)).map(|_| globals.client()).collect()
 }
 
-/// Runs all workers and adds up their tallies. A worker pauses for 10 ms after a failed call, so that the run does not flood
-/// an unreachable server.
+/// Runs all workers and returns the sum of their tallies with the duration of the counted part. A worker pauses for 10
+/// ms after a failed call, so that the run does not flood an unreachable server.
 ///
 /// # Errors
 /// [`Failure::Local`] if a worker panicked.
@@ -76,7 +76,7 @@ pub async fn run<W: Worker>(profile: &LoadProfile, workers: Vec<W>) -> Result<(T
     });
     let mut total = Tally::new()?;
     for task in tasks {
-        total.add(&task.await.map_err(|e| Failure::Local(format!("a worker broke: {e}")))?);
+        total.add(&task.await.map_err(|e| Failure::Local(format!("a load worker panicked: {e}")))?);
     }
     interrupt.abort();
     Ok((total, pace.counted_for()))

@@ -1,4 +1,4 @@
-//! The rules of the catalogue: what a command changes, from the catalogue and the command alone.
+//! Rules of the catalogue: execution of commands, determined by the catalogue and the command alone.
 
 use super::{
     command::{CloseMode, Command, Declaration, Kind, RULES, Registration},
@@ -9,21 +9,21 @@ use super::{
 use crate::ids::{GroupId, NodeId, PartitionId, ReplicaId, StoreId};
 use std::collections::BTreeSet;
 
-/// Replica ids of store groups begin here: in the system group the replica id is the node id.
+/// First replica id of store groups. The system group uses the node ids, which are smaller, as replica ids.
 const FIRST_STORE_REPLICA: u64 = 1_000_000;
 
-/// A command was proposed under rules that this version does not know. The replica stops.
+/// Error for a command under rules unknown to this version. The replica must stop.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("rules {0} are not known to this version (it knows {RULES})")]
+#[error("rules {0} of a command are not known to this version, which knows rules up to {RULES}; upgrade the node")]
 pub struct ApplyError(pub u32);
 
 type Answer = Result<CatalogueOutcome, Refused>;
 type Rows = BTreeSet<Touched>;
 
-/// Applies one command, and returns its outcome with the rows that it changed.
+/// Applies a command, and returns the outcome and the changed rows.
 ///
 /// # Errors
-/// [`ApplyError`] for rules that this version does not know.
+/// [`ApplyError`] if the rules of the command are unknown to this version.
 pub fn apply(
     catalogue: &mut Catalogue,
     command: &Command,
@@ -33,7 +33,7 @@ pub fn apply(
     }
     catalogue.clock_us = catalogue.clock_us.max(command.stamp_us);
     let mut touched = Rows::new();
-    // Every rule checks first and changes last, so a refusal has changed nothing.
+    // Every rule completes its checks before the first change, so a refusal leaves all rows unchanged.
     let outcome = decide(catalogue, &command.kind, &mut touched).unwrap_or_else(CatalogueOutcome::Refused);
     if !touched.is_empty() {
         catalogue.version += 1;
@@ -79,7 +79,7 @@ fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
 
 fn init(c: &mut Catalogue, cluster: crate::ids::ClusterId, first: &Registration, touched: &mut Rows) -> Answer {
     match c.cluster {
-        // Another disk that asks to be the first was meant to join.
+        // Repeated by the first node. Any other disk must join the cluster instead.
         Some(is) if is == cluster && c.node_of_disk(first.disk) == Some(NodeId::new(1)) => {
             Ok(CatalogueOutcome::Node(NodeId::new(1)))
         }
@@ -145,7 +145,7 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
         }
         StoreState::Active | StoreState::Retained { .. } => {}
     }
-    // One name, one active store: another store of the name must be retained.
+    // Only one store per name may be active or being removed; any other store of the name must be retained.
     if d.adopt.is_some()
         && let Some((other, s)) = c.store_named(&d.name)
         && other != id
@@ -165,11 +165,11 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Store(id))
 }
 
-/// Store, partition, group, replicas and their places, all at once: the nodes with the fewest replicas, lowest id
-/// first.
+/// Creates a store with partition, group and replicas in one step. The replicas are placed on the nodes with the fewest
+/// replicas; among equals, the lowest id wins.
 fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     check_replicas(c, d.replicas)?;
-    // An id names one store for ever: a minted one that is taken would put two stores under one name.
+    // A store id is permanent, so a minted id that is in use, or was in use, must not be given to a new store.
     if let Some(other) = c.stores.get(&d.minted) {
         return Err(Refused::NameTaken { by: other.declared_by.clone() });
     }
@@ -187,7 +187,7 @@ fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
         c.next_replica += 1;
     }
     let initial: BTreeSet<ReplicaId> = replicas.keys().copied().collect();
-    // In turn, so that of many new groups not all are led by the same node.
+    // Chosen in rotation, so that the leaders of many new groups are spread over the nodes.
     let turn = usize::try_from(group.get() % u64::from(d.replicas)).unwrap_or(0);
     let initializer = *initial.iter().nth(turn).ok_or(Refused::InvalidReplicas(d.replicas))?;
     c.groups.insert(
@@ -276,7 +276,7 @@ fn drop_replica(c: &mut Catalogue, group: GroupId, replica: ReplicaId, touched: 
 fn close(c: &mut Catalogue, id: StoreId, mode: CloseMode, declared_by: &str, touched: &mut Rows) -> Answer {
     let clock = c.clock_us;
     let Some(store) = c.stores.get_mut(&id) else { return Ok(CatalogueOutcome::Done) };
-    // Retained data too: an object that merely has the store's name must not be able to remove it.
+    // The check also protects retained data: an object with the same name must not be able to remove the data.
     if !declared_by.is_empty() && store.declared_by != declared_by {
         return Err(Refused::NameTaken { by: store.declared_by.clone() });
     }
@@ -339,7 +339,7 @@ fn cancel_drain(c: &mut Catalogue, id: NodeId, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Done)
 }
 
-/// The node leaves the catalogue for good; refused while any group names it.
+/// Removes a node for good; refused while any group names the node.
 fn remove(c: &mut Catalogue, id: NodeId, forced: bool, touched: &mut Rows) -> Answer {
     let named =
         c.groups.iter().find(|(_, g)| g.replicas.values().any(|r| r.node == id && r.state != ReplicaState::Leaving));
@@ -374,7 +374,7 @@ fn replace(c: &mut Catalogue, old: NodeId, new: Option<NodeId>, touched: &mut Ro
             node.state = NodeState::Replacing { by: new };
             touched.insert(Touched::Node(old));
         }
-        // A successor may be named, or another one, while it goes on.
+        // A successor may be named or changed while the replacement is in progress.
         NodeState::Replacing { by } if new.is_some() && by != new => {
             node.state = NodeState::Replacing { by: new };
             touched.insert(Touched::Node(old));

@@ -1,5 +1,7 @@
-//! The running digest of the catalogue. It is chained over bytes that this file alone defines, never over a printed
-//! form or a wire format: replicas of different versions compare it, so it may only grow with new tags.
+//! Running digest of the catalogue, a hash chain over all commands and outcomes.
+//!
+//! This file alone defines the hashed bytes; neither `Display` nor the wire format has any influence. Replicas of
+//! different versions compare digests, so the only permitted change of the encoding is a new tag for a new variant.
 
 use super::{
     command::{CloseMode, Command, Declaration, Kind, Registration},
@@ -7,7 +9,7 @@ use super::{
 };
 use crate::ids::{Digest, GroupId, NodeId, ReplicaId, StoreId};
 
-/// The digest after one more command and its outcome.
+/// Computes the digest after a command with its outcome.
 pub(super) fn next(before: Digest, command: &Command, outcome: &CatalogueOutcome) -> Digest {
     let mut out = Canonical(blake3::Hasher::new());
     out.0.update(&before.0);
@@ -18,7 +20,10 @@ pub(super) fn next(before: Digest, command: &Command, outcome: &CatalogueOutcome
     Digest(*out.0.finalize().as_bytes())
 }
 
-/// Numbers as eight bytes, big-endian; text with its length before it; every variant behind a tag of its own.
+/// Canonical encoding of the hashed values:
+/// - an integer as eight bytes, big-endian;
+/// - a string as the length, followed by the bytes;
+/// - a variant as a tag of a single byte, followed by the fields.
 struct Canonical(blake3::Hasher);
 
 impl Canonical {
@@ -102,7 +107,7 @@ impl Canonical {
             Kind::Drained(node) => self.node(13, *node),
             Kind::Replace { old, new } => {
                 self.node(14, *old);
-                // 0 names no node.
+                // Node ids begin at 1, so 0 stands for `None`.
                 self.number(new.map_or(0, NodeId::get));
             }
             Kind::Replaced(node) => self.node(15, *node),

@@ -1,15 +1,15 @@
-//! Names of the kinds of commands, for logs and for the places where a test ends a coordinator.
+//! Names of commands, for logs and for the fail points of the coordinator.
 
 use super::command::Kind;
 
-/// Says each name once, so that a kind without one does not compile and none is missing from the list.
+/// Defines the names from a table, so a kind without a name does not compile and no name is missing in `NAMES`.
 macro_rules! kinds {
     ($($kind:pat => $name:literal,)*) => {
         impl Kind {
-            /// The names of all kinds.
+            /// Names of all kinds, in the order of the variants.
             pub const NAMES: &'static [&'static str] = &[$($name),*];
 
-            /// What this kind is called.
+            /// Returns the stable name of the kind, such as `add-replica`.
             #[must_use]
             pub fn name(&self) -> &'static str {
                 match self {

@@ -1,6 +1,8 @@
-//! The catalogue of a cluster, the state machine of the system group: nodes, stores, groups, placements, replacements
-//! and the one disruption grant. [`apply()`] is deterministic: it decides, placement included, from the [`Catalogue`]
-//! alone.
+//! Catalogue of a cluster, the state machine of the system group: nodes, stores, groups, placements, replacements and
+//! the disruption grant.
+//!
+//! [`apply()`] is deterministic: every decision, including placement, depends only on the [`Catalogue`] and the
+//! [`Command`] being applied.
 
 mod apply;
 mod command;

@@ -1,4 +1,4 @@
-//! Rows of the catalogue: nodes, stores, groups and the grant.
+//! Rows of the catalogue: nodes, stores, groups and the disruption grant.
 
 use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
@@ -9,28 +9,28 @@ use std::collections::{BTreeMap, BTreeSet};
 /// State of a node in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// The node takes replicas.
+    /// The node accepts replicas.
     Member,
-    /// The replicas of the node move away.
+    /// All replicas of the node move to other nodes.
     Draining,
-    /// The node is lost: its successor takes its place in every group.
+    /// The node is lost, and other nodes replace all its replicas.
     Replacing {
-        /// The successor; `None`: any node that has room.
+        /// Preferred successor; `None` for any member.
         by: Option<NodeId>,
     },
-    /// The node is gone. Its id and disk never come back.
+    /// The node is removed for good. Neither the id nor the disk is ever accepted again.
     Removed {
-        /// True if the node had not given its replicas away.
+        /// True if the node was removed without confirming that its data is gone.
         forced: bool,
     },
 }
 
-/// A node of the cluster: one disk.
+/// A node of the cluster; exactly one disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Disk of the node.
     pub disk: DiskId,
-    /// Pod or host name.
+    /// Name of the pod or host.
     pub name: String,
     /// Address for peers, `host:port`.
     pub address: String,
@@ -43,18 +43,18 @@ pub struct Node {
 /// State of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreState {
-    /// The store takes appends and reads.
+    /// The store serves appends and reads.
     Active,
-    /// The data is kept, not served.
+    /// The store is closed, and the nodes keep the data.
     Retained {
         /// Time of the close, Unix time in microseconds.
         at_us: u64,
     },
-    /// The nodes remove the data.
+    /// The store is closed, and the nodes remove the data.
     Removing,
 }
 
-/// A store, as it was declared.
+/// A store, as declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
     /// Name of the store.
@@ -63,36 +63,37 @@ pub struct Store {
     pub replicas: u32,
     /// State of the store.
     pub state: StoreState,
-    /// Partition that holds the data. A store has one today.
+    /// Partition of the store's data. Every store has exactly one partition today.
     pub partition: PartitionId,
     /// Group that replicates the partition.
     pub group: GroupId,
-    /// UID of the declarer; empty for nobody in particular.
+    /// UID of the declarer; empty for no particular declarer.
     pub declared_by: String,
 }
 
 /// Phase in the life of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupPhase {
-    /// The initializer makes the first membership of the group.
+    /// The group has not had a leader yet.
     Creating {
-        /// The first voters.
+        /// Voters of the first membership.
         initial: BTreeSet<ReplicaId>,
-        /// The replica that initialises the group. If it is lost before that, the others do, with the same replicas.
+        /// Replica that writes the first membership. If this replica is lost before the write, the other initial voters
+        /// write the same membership.
         initializer: ReplicaId,
     },
-    /// The group had a leader once, and is never initialised again.
+    /// The group has had a leader, and is never initialised again.
     Formed,
 }
 
 /// State of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
-    /// The replica exists or is to exist, and does not vote yet.
+    /// The replica is new and does not vote yet.
     Joining,
     /// The replica votes.
     Active,
-    /// No membership names the replica, and its node removes the data.
+    /// The replica is retired, and its node removes the data.
     Leaving,
 }
 
@@ -114,65 +115,66 @@ pub struct Group {
     pub partition: PartitionId,
     /// Phase in the life of the group.
     pub phase: GroupPhase,
-    /// Replicas of the group, those that leave too.
+    /// Replicas of the group, including leaving replicas.
     pub replicas: BTreeMap<ReplicaId, Replica>,
 }
 
 impl Group {
-    /// Nodes of the replicas that are not leaving.
+    /// Returns the nodes of all replicas except leaving replicas.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.replicas.values().filter(|r| r.state != ReplicaState::Leaving).map(|r| r.node)
     }
-    /// The replica on this node, if it is not leaving.
+    /// Returns the replica on a node, unless the replica is leaving.
     pub(crate) fn on(&self, node: NodeId) -> Option<ReplicaId> {
         self.replicas.iter().find(|(_, r)| r.node == node && r.state != ReplicaState::Leaving).map(|(id, _)| *id)
     }
 }
 
-/// The disruption grant: permission to take one node away for a while.
+/// Disruption grant: permission to take a node down temporarily.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Node that may be taken away.
+    /// Node that may be taken down.
     pub node: NodeId,
     /// Name of the holder.
     pub holder: String,
-    /// End of the grant by the catalogue's clock, Unix time in microseconds.
+    /// Expiry of the grant by the catalogue's clock, Unix time in microseconds.
     pub until_us: u64,
 }
 
-/// The whole catalogue. [`apply`](super::apply()) is the only writer.
+/// State of the catalogue. [`apply`](super::apply()) is the only writer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
     /// Id of the cluster; `None` before [`Kind::Init`](super::Kind::Init).
     pub cluster: Option<ClusterId>,
     /// Number of commands that have changed a row.
     pub version: u64,
-    /// Largest stamp of a command, Unix time in microseconds.
+    /// Clock of the catalogue: largest stamp of a command, Unix time in microseconds.
     pub clock_us: u64,
-    /// Running digest of commands and outcomes.
+    /// Running digest of all commands and outcomes.
     pub digest: Digest,
-    /// Next node id.
+    /// Id of the next node.
     pub next_node: u64,
-    /// Next replica id of store groups; far above node ids, so that no two replica ids are ever equal.
+    /// Id of the next replica of a store group. Far above all node ids, so that all replica ids are distinct.
     pub next_replica: u64,
-    /// Next group id; 0 is the system group.
+    /// Id of the next store group, from 1; 0 is the system group.
     pub next_group: u64,
-    /// Next partition id.
+    /// Id of the next partition, from 1.
     pub next_partition: u64,
-    /// Nodes, with those that were removed.
+    /// All nodes, including removed nodes.
     pub nodes: BTreeMap<NodeId, Node>,
-    /// Stores, with those that are retained or being removed.
+    /// All stores, including retained stores and stores being removed.
     pub stores: BTreeMap<StoreId, Store>,
-    /// Ids of stores that are gone from every node. No store ever gets one of them again.
+    /// Ids of stores whose data is gone from every node. No new store ever gets such an id.
     pub removed_stores: BTreeSet<StoreId>,
-    /// Store groups.
+    /// All groups except the system group.
     pub groups: BTreeMap<GroupId, Group>,
-    /// The disruption grant, which may have run out; see [`Catalogue::live_grant`].
+    /// Latest disruption grant, possibly expired; see [`Catalogue::live_grant`].
     pub grant: Option<Grant>,
 }
 
-/// Number of voters of the system group, by the number of nodes. An even number would gain nothing but a larger
-/// majority.
+/// Returns the number of voters of the system group for a number of nodes.
+///
+/// Above two voters the number is odd, because an even number needs a larger majority without tolerating more failures.
 #[must_use]
 pub fn system_voters(nodes: usize) -> usize {
     match nodes {
@@ -183,22 +185,22 @@ pub fn system_voters(nodes: usize) -> usize {
 }
 
 impl Catalogue {
-    /// Nodes that may take new replicas.
+    /// Returns the nodes that accept new replicas.
     pub(crate) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes.iter().filter(|(_, n)| n.state == NodeState::Member).map(|(id, _)| *id)
     }
 
-    /// Nodes that have not been removed, whatever they are to become.
+    /// Returns all nodes in any state except [`NodeState::Removed`].
     pub(crate) fn present(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. })).map(|(id, _)| *id)
     }
 
-    /// The node of a disk, even if the node was removed.
+    /// Returns the node of a disk, even if the node was removed.
     pub(crate) fn node_of_disk(&self, disk: DiskId) -> Option<NodeId> {
         self.nodes.iter().find(|(_, n)| n.disk == disk).map(|(id, _)| *id)
     }
 
-    /// The store with this name: the active one or the one that is being removed, before retained ones.
+    /// Returns the store with a given name. An active store, or a store being removed, goes before a retained store.
     #[must_use]
     pub fn store_named(&self, name: &StoreName) -> Option<(StoreId, &Store)> {
         let mut found: Option<(StoreId, &Store)> = None;
@@ -211,9 +213,10 @@ impl Catalogue {
         found
     }
 
-    /// Names of the active stores whose name within their namespace is `name`, in order. Retained stores and stores
-    /// that are being removed do not count: nobody calls them, and a name must not stay ambiguous because of a store
-    /// that was deleted long ago.
+    /// Returns the full names of all active stores with the short name `name`, sorted, from any namespace.
+    ///
+    /// Retained stores and stores being removed are not callable and do not count, so that a store deleted long ago
+    /// does not keep a short name ambiguous.
     #[must_use]
     pub fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
         let active = |s: &&Store| match s.state {
@@ -224,7 +227,7 @@ impl Catalogue {
         found.into_iter().collect()
     }
 
-    /// Nodes that may take new replicas: those with the fewest replicas first, then by id.
+    /// Returns the nodes that accept new replicas, fewest replicas first; among equals, lowest id first.
     pub(crate) fn by_load(&self) -> Vec<NodeId> {
         let mut load: BTreeMap<NodeId, usize> = self.members().map(|n| (n, 0)).collect();
         for node in self.groups.values().flat_map(Group::nodes) {
@@ -237,7 +240,7 @@ impl Catalogue {
         nodes.into_iter().map(|(_, node)| node).collect()
     }
 
-    /// The disruption grant, if it has not run out.
+    /// Returns the disruption grant, unless the grant has expired at `now_us` or by the catalogue's clock.
     #[must_use]
     pub fn live_grant(&self, now_us: u64) -> Option<&Grant> {
         self.grant.as_ref().filter(|g| g.until_us > now_us.max(self.clock_us))

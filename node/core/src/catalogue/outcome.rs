@@ -1,26 +1,27 @@
-//! Answers of the catalogue to a command, and the rows that the command has changed.
+//! Outcomes of catalogue commands, and identification of the changed rows.
 
 use crate::ids::{GroupId, NodeId, ReplicaId, StoreId};
 
 /// Outcome of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogueOutcome {
-    /// The command is carried out, or there was nothing to do.
+    /// The command was carried out, or required no change.
     Done,
-    /// Id of the node.
+    /// The node is registered under this id.
     Node(NodeId),
-    /// The node of the disk was removed, by force or after a drain.
+    /// The node of the registered disk was removed earlier, by force or after a drain.
     NodeRemoved {
-        /// True for removed by force: the disk may hold the only copy of data until its groups are whole elsewhere.
+        /// True if the node was removed by force. The disk may then hold the only copy of some data until the affected
+        /// groups are complete on other nodes.
         forced: bool,
-        /// Id that the node had.
+        /// Former id of the node.
         node: NodeId,
     },
-    /// Id of the store.
+    /// The store is declared under this id.
     Store(StoreId),
-    /// Id of the new replica.
+    /// The group has this replica on the given node.
     Replica(ReplicaId),
-    /// The command is refused, and has changed nothing.
+    /// The command was refused without any change.
     Refused(Refused),
 }
 
@@ -30,48 +31,50 @@ pub enum Refused {
     /// The command names another cluster, or comes before [`Kind::Init`](super::Kind::Init).
     #[error("the catalogue belongs to another cluster")]
     WrongCluster,
-    /// There are fewer member nodes than replicas.
-    #[error("{wanted} replicas need {wanted} nodes, there are {have}")]
+    /// The declared number of replicas exceeds the number of members.
+    #[error("{wanted} replicas need {wanted} nodes, there are {have}; add nodes or declare fewer replicas")]
     NotEnoughNodes {
-        /// Replicas asked for.
+        /// Declared number of replicas.
         wanted: u32,
-        /// Nodes that can take one.
+        /// Number of nodes that accept replicas.
         have: u32,
     },
-    /// A retained store has this name.
-    #[error("store {id} of this name is retained since {at_us}")]
+    /// A retained store already has the declared name.
+    #[error(
+        "retained store {id} (closed at Unix time {at_us} us) already has this name; adopt it or remove its data first"
+    )]
     RetainedDataExists {
         /// Id of the retained store.
         id: StoreId,
         /// Time of the close, Unix time in microseconds.
         at_us: u64,
     },
-    /// A store of another declarer has this name.
-    #[error("the name is declared by {by}")]
+    /// The store with this name or id has another declarer.
+    #[error("the store belongs to another declarer (UID {by})")]
     NameTaken {
         /// UID of the other declarer.
         by: String,
     },
-    /// There is no such store.
-    #[error("no store {0}")]
+    /// No store has this id and the declared name, or the id belonged to a removed store.
+    #[error("no store with id {0} and this name exists")]
     StoreNotFound(StoreId),
-    /// The store is being removed.
-    #[error("store {0} is being removed")]
+    /// The data of the store is being removed.
+    #[error("store {0} is being removed; retry once its data is gone")]
     StoreRemoving(StoreId),
     /// The number of replicas is not 1, 3, 5 or 7.
     #[error("replicas must be 1, 3, 5 or 7, is {0}")]
     InvalidReplicas(u32),
-    /// There is no such node, or its state does not allow the command.
-    #[error("node {0} is not there or not in the state for this")]
+    /// The node does not exist, or its state does not permit the command.
+    #[error("node {0} does not exist, or its state does not permit the command")]
     BadNode(NodeId),
-    /// There is no such group or replica, or its state does not allow the command.
-    #[error("group {0}: no such replica, or not in the state for this")]
+    /// The group or replica does not exist, or its state does not permit the command.
+    #[error("group {0}: the group or replica does not exist, or its state does not permit the command")]
     BadReplica(GroupId),
     /// A group still names the node.
-    #[error("group {0} still names the node")]
+    #[error("group {0} still has a replica on the node")]
     StillNamed(GroupId),
-    /// Another holder has the disruption grant.
-    #[error("node {node} is out under a grant of {holder}")]
+    /// The disruption grant is held for another node or by another holder.
+    #[error("{holder} holds the disruption grant for node {node}; retry after its release")]
     GrantHeld {
         /// Node of the grant.
         node: NodeId,
@@ -80,17 +83,17 @@ pub enum Refused {
     },
 }
 
-/// A row that a command has changed or removed.
+/// A row changed or removed by a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touched {
-    /// The header: counters, cluster id, clock, digest and grant.
+    /// Row of the header: counters, cluster id, clock, digest and grant.
     Header,
-    /// A node.
+    /// Row of a node.
     Node(NodeId),
-    /// A store.
+    /// Row of a store.
     Store(StoreId),
-    /// A group.
+    /// Row of a group.
     Group(GroupId),
-    /// The id of a store that was removed.
+    /// Row of a removed store's id.
     RemovedStore(StoreId),
 }

@@ -1,4 +1,4 @@
-//! The outcome of a pass: steps to carry out, replicas to fence, and what waits.
+//! Outcome of a pass: actions to carry out, replicas to fence, and deviations that wait.
 
 use super::{
     observation::{GroupObservation, LogPoint},
@@ -10,41 +10,41 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One step of the coordinator.
+/// A step of the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Propose a command for the catalogue.
+    /// Proposes a command to the catalogue.
     Propose(Kind),
-    /// Change the voters and learners of a group, if its membership is still `expected`.
+    /// Changes the voters and learners of a group, provided that the membership is still `expected`.
     ChangeMembership {
-        /// The group.
+        /// Group to change.
         group: GroupId,
         /// Node of the leader.
         leader_node: NodeId,
         /// Leader of the group.
         leader: ReplicaId,
-        /// Log id of the membership that the change was decided from.
+        /// Log id of the membership behind the decision.
         expected: Option<LogPoint>,
-        /// All voters afterwards.
+        /// All voters after the change.
         voters: BTreeSet<ReplicaId>,
-        /// All learners afterwards, each with its node.
+        /// All learners after the change, each with its node.
         learners: BTreeMap<ReplicaId, NodeId>,
     },
-    /// Hand leadership over to another caught-up voter.
+    /// Hands leadership of a group over to another caught-up voter.
     Transfer {
-        /// The group.
+        /// Group whose leader moves.
         group: GroupId,
-        /// Node of its leader.
+        /// Node of the present leader.
         leader_node: NodeId,
-        /// Its leader.
+        /// Present leader of the group.
         leader: ReplicaId,
-        /// The next leader.
+        /// Next leader of the group.
         to: ReplicaId,
     },
 }
 
 impl Action {
-    /// A change of an observed group to these voters and learners.
+    /// Creates a change of an observed group to the given voters and learners.
     pub(super) fn change_membership(
         group: GroupId,
         observed: &GroupObservation,
@@ -61,23 +61,22 @@ impl Action {
         }
     }
 
-    /// A transfer of the leadership of an observed group.
+    /// Creates a transfer of the leadership of an observed group.
     pub(super) fn transfer(group: GroupId, observed: &GroupObservation, to: ReplicaId) -> Self {
         Self::Transfer { group, leader_node: observed.leader_node, leader: observed.leader, to }
     }
 }
 
-/// A replica that must serve no more, since its state contradicts the state of a majority of the voters, with the
-/// evidence.
+/// A replica that must stop serving, because its state contradicts a majority of the voters, and the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fence {
-    /// The group.
+    /// Group of the replica.
     pub group: GroupId,
-    /// The replica.
+    /// Replica to fence.
     pub replica: ReplicaId,
     /// Node of the replica.
     pub node: NodeId,
-    /// Index that the replica and the majority have applied.
+    /// Index applied by both the replica and the majority.
     pub index: u64,
     /// Digest of the replica at `index`.
     pub digest: Digest,
@@ -85,27 +84,27 @@ pub struct Fence {
     pub majority: Digest,
 }
 
-/// A deviation from what is declared, and what it waits for.
+/// A deviation from the declared state that this pass cannot end, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Store that deviates; `None` if no store does.
+    /// Deviating store; `None` if the deviation concerns no store.
     pub store: Option<StoreId>,
-    /// Node that deviates; `None` if no node does.
+    /// Deviating node; `None` if the deviation concerns no node.
     pub node: Option<NodeId>,
-    /// The reason, as conditions name it.
+    /// Reason in the form for conditions and programs.
     pub reason: WaitReason,
-    /// What the store or node waits for, in one sentence.
+    /// Cause of the wait, as a sentence for people.
     pub sentence: String,
 }
 
-/// Outcome of one pass of the planner.
+/// Outcome of a pass of the planner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Steps to take now, in order.
+    /// Actions to carry out now, in order.
     pub actions: Vec<Action>,
-    /// Replicas to fence, at most one of a group. They count as not caught up already.
+    /// Replicas to fence, at most one per group. A divergent replica does not count as caught up even before the fence.
     pub fences: Vec<Fence>,
-    /// Deviations that wait, and for what.
+    /// Deviations beyond the reach of this pass.
     pub waiting: Vec<Waiting>,
 }
 
@@ -114,6 +113,7 @@ impl Plan {
         self.actions.push(Action::Propose(kind));
     }
 
+    /// Records a deviation of a store, a node or both.
     pub(super) fn wait(&mut self, store: Option<StoreId>, node: Option<NodeId>, reason: WaitReason, sentence: String) {
         self.waiting.push(Waiting { store, node, reason, sentence });
     }

@@ -1,4 +1,4 @@
-//! Departures: nodes that were drained or lost leave the catalogue.
+//! Departures: removal of drained and lost nodes from the catalogue.
 
 use super::{action::Plan, observation::ClusterObservation, wait_reason::WaitReason};
 use crate::{
@@ -6,15 +6,15 @@ use crate::{
     ids::{GroupId, NodeId},
 };
 
-/// Plans the end of nodes that no group names any more.
+/// Plans the removal of drained and lost nodes once no group names the node, and reports departing nodes that wait.
 ///
-/// A drained node that has never said that its data is gone leaves by force: the data stays under the names of replicas
-/// that are never used again, and its disk can only come back as a new node. Until then none of its replicas is dropped
-/// from the catalogue, so a node that answers in time, or whose drain is cancelled, removes its old data before it gets
-/// new data.
+/// A silent node that never confirmed the removal of all data is removed by force:
+/// - The old data stays on disk under replica ids without further use, and the disk can only return as a new node.
+/// - Until the removal by force, the catalogue keeps all replicas of the node. A node that answers in time, or whose
+///   drain is cancelled, therefore removes the old data before receiving new data.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(observed) = o.groups.get(&GroupId::SYSTEM) else { return };
-    // The catalogue takes one at a time.
+    // The catalogue accepts a single replacement at a time.
     let mut replacing = c.nodes.values().any(|n| matches!(n.state, NodeState::Replacing { .. }));
     for (id, node) in &c.nodes {
         let named = observed.hosts.values().any(|n| n == id) || observed.joint();
@@ -36,22 +36,23 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     }
 }
 
-/// No store group names the node.
+/// True if no store group names the node; leaving replicas do not count.
 pub(super) fn unnamed(c: &Catalogue, node: NodeId) -> bool {
     !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node && r.state != ReplicaState::Leaving))
 }
 
-/// No store group names the node, and no store has data there that is still to be removed.
+/// True if no store group names the node and the node has no data left to remove.
 pub(super) fn holds_nothing(c: &Catalogue, node: NodeId) -> bool {
     !c.groups.values().any(|g| g.replicas.values().any(|r| r.node == node))
 }
 
-/// The node is silent and every store has moved away from it: its drain does not wait for what only it could remove.
+/// True if the node is silent and no store group names the node. The drain then does not wait for data that only the
+/// node itself could remove.
 pub(super) fn given_up(c: &Catalogue, o: &ClusterObservation, node: NodeId) -> bool {
     o.silent(node) && unnamed(c, node)
 }
 
-/// Says what a leaving node waits for: a store by name, or the system group.
+/// Describes the store or group for which a departing node waits, as a sentence.
 fn remaining(c: &Catalogue, node: NodeId) -> String {
     let on = |r: &&Replica| r.node == node;
     let named = |g: &&Group| g.replicas.values().filter(on).any(|r| r.state != ReplicaState::Leaving);

@@ -1,6 +1,8 @@
-//! Divergence: replicas of one group that have applied the same log must have the same digest. A replica with another
-//! digest than the majority is divergent: its data is not the group's, however far its log is. The planner has it
-//! fenced, and then replaces it like a lost one.
+//! Divergence: detection and fencing of replicas whose state contradicts their group.
+//!
+//! All replicas of a group must have the same digest after applying the same log. A replica whose digest differs from
+//! the majority's is divergent: the data is wrong, even if the log is complete. The planner requests a fence, and then
+//! replaces the fenced replica like a lost replica.
 
 use super::{
     action::{Fence, Plan},
@@ -13,10 +15,10 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Digests of one group at one index, each with the replicas that report it.
+/// Digests of a group at the same index, each with the reporting replicas.
 type Votes = BTreeMap<[u8; 32], BTreeSet<ReplicaId>>;
 
-/// Reports divergent replicas, and plans the fence of at most one of a group. Without a majority nothing is fenced.
+/// Reports divergent replicas, and plans at most one fence per group. Without a majority no replica is fenced.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let divergent = divergent(o);
     for (group, observed) in &o.groups {
@@ -30,15 +32,15 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
         }
         let votes = votes(o, *group);
         if !divergent.contains_key(group) && !votes.is_empty() {
-            let sentence =
-                "replicas reached different states after applying the same log, and no majority says which is right";
+            let sentence = "replicas reached different states after applying the same log, and no majority agrees; \
+                            keep all volumes";
             plan.wait(store, None, WaitReason::ReplicaInconsistent, sentence.into());
         }
         fence_one(c, o, permitted(c, o, *group, observed, &votes), plan);
     }
 }
 
-/// Plans the first of a group's fences that need not wait; if all must wait, says why.
+/// Plans the first fence of a group without a reason to wait. If all fences must wait, reports the reason of each.
 fn fence_one(c: &Catalogue, o: &ClusterObservation, fences: Vec<Fence>, plan: &mut Plan) {
     if let Some(fence) = fences.iter().find(|fence| held_back(c, o, fence).is_none()) {
         plan.fences.push(fence.clone());
@@ -52,11 +54,13 @@ fn fence_one(c: &Catalogue, o: &ClusterObservation, fences: Vec<Fence>, plan: &m
     }
 }
 
-/// Why a permitted fence must wait; `None` if it need not.
+/// Returns the reason why a permitted fence must wait; `None` if the fence need not wait.
 ///
-/// - The node of the disruption grant may be out at any moment, so the group would live on what is left without both
-///   nodes. The grant's own node counts as out anyway.
-/// - A binary that applies the log differently than the others would be given one new replica after the other.
+/// - A fence waits while the disruption grant allows another node to be taken down: the granted node may go down at any
+///   moment, and the group would then lack two replicas. A replica on the granted node itself may be fenced, because
+///   the guard never counted the replicas of the granted node.
+/// - A fence waits for an hour after another replica of the group was fenced on the same node. A node whose binary
+///   applies the log differently would otherwise receive new replicas again and again.
 fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<String> {
     let Fence { replica, node, .. } = fence;
     if let Some(grant) = c.live_grant(o.now_us).filter(|g| g.node != *node) {
@@ -67,14 +71,18 @@ fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<Str
     }
     o.fenced_lately(fence.group, *node).then(|| {
         format!(
-            "replica {replica} on node {node} replaced one that was fenced within the hour, and reached a different state"
+            "replica {replica} on node {node} is not fenced: another replica on the node was fenced within the hour"
         )
     })
 }
 
-/// The fences that a group permits: each replica contradicts a majority of all voters, not merely of those that
-/// answered, and that majority runs and is close to the leader. What is left is then the group's data, and enough to go
-/// on. In the system group the replica is its node, which only a person replaces.
+/// Returns the permitted fences of a group.
+///
+/// - The fenced replica contradicts a majority of all voters, not merely of the voters that answered.
+/// - All replicas of the majority run and are close to the leader, so the group keeps all data and a quorum when the
+///   replica is fenced.
+/// - At most one voter and one learner are fenced at a time.
+/// - The system group permits no fence, because each replica is a node, and only a person replaces a node.
 fn permitted(
     c: &Catalogue,
     o: &ClusterObservation,
@@ -88,8 +96,9 @@ fn permitted(
         return Vec::new();
     }
     let voters = observed.voters();
-    // One at a time, and a voter that is still to be replaced counts. A learner costs the group no vote, and a
-    // divergent new replica must not keep the old one's place open.
+    // A voter that is fenced or leaving, and not yet replaced, blocks the next fence of a voter.
+    // Learners count separately, because a learner has no vote, and a divergent replacement must not prevent the
+    // replacement of the old replica.
     let out = |r: &ReplicaId| {
         let leaves = record.replicas.get(r).is_none_or(|x| x.state == ReplicaState::Leaving);
         leaves || observed.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))
@@ -114,13 +123,13 @@ fn permitted(
     fences
 }
 
-/// Replicas of each group that contradict more than half of the replicas that have applied the same index.
+/// Returns the replicas of each group whose digest contradicts more than half of the replicas at the same index.
 pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     let mut divergent: BTreeMap<GroupId, BTreeSet<ReplicaId>> = BTreeMap::new();
     for group in o.groups.keys() {
         for votes in votes(o, *group).values() {
             let all: usize = votes.values().map(BTreeSet::len).sum();
-            // Without a majority it is unknown which replicas are right, and none counts as divergent.
+            // Without a majority the correct state is unknown, and no replica counts as divergent.
             if let Some(most) = votes.values().find(|v| v.len() * 2 > all) {
                 divergent.entry(*group).or_default().extend(votes.values().filter(|v| *v != most).flatten());
             }
@@ -129,17 +138,18 @@ pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<Re
     divergent
 }
 
-/// The indexes at which replicas of a group disagree, and the digests there.
+/// Returns the indexes at which replicas of a group disagree, each with the reported digests.
 ///
-/// A replica reports its digest at its applied index, and at marks, which all replicas pass. Index and digest are taken
-/// together, so digests of one index can be compared although they were taken at different moments.
+/// A replica reports the digest at the applied index, and digests at recent indexes that all replicas have in common
+/// ([`ReplicaObservation::marks`](super::ReplicaObservation::marks)). Digests of the same index are comparable even if
+/// the replicas reached the index at different times.
 fn votes(o: &ClusterObservation, group: GroupId) -> BTreeMap<u64, Votes> {
     let mut by_index: BTreeMap<u64, Votes> = BTreeMap::new();
     for node in o.nodes.values().filter(|n| n.reachable) {
         let range = (group, ReplicaId::new(0))..=(group, ReplicaId::new(u64::MAX));
         for ((_, replica), report) in node.replicas.range(range) {
             let now = (report.applied, report.digest);
-            // An empty digest says nothing: no command was applied under it.
+            // An empty digest is no evidence: the replica has applied no command yet.
             let said = report.marks.iter().copied().chain([now]).filter(|(i, d)| *i > 0 && *d != Digest::default());
             for (index, digest) in said {
                 by_index.entry(index).or_default().entry(digest.0).or_default().insert(*replica);

@@ -1,21 +1,25 @@
-//! The disruption grant of a replacement. A lost node is replaced under the grant, held by a name of its own, so that
-//! no other node is taken away while a group lives on what is left. The grant ends with the replacement, or with its
-//! time: a replacement that never ends may wait for something that needs the grant.
+//! Disruption grant of a replacement.
+//!
+//! The replacement of a lost node holds the disruption grant under the name [`REPLACEMENT`], so that no other node is
+//! taken down while groups lack the replicas of the lost node. The grant ends with the replacement or after
+//! [`REPLACEMENT_TTL_US`], because a replacement that never finishes may itself wait for a step that needs the grant.
 
 use super::{action::Plan, observation::ClusterObservation};
 use crate::catalogue::{Catalogue, Kind, NodeState};
 
-/// Holder of the grant of a replacement.
+/// Holder name of the grant of a replacement.
 pub const REPLACEMENT: &str = "replacement";
-/// Longest time of a replacement's grant, microseconds: the logs of all groups must be fetched within it.
+/// Lifetime of a replacement's grant, microseconds. The new replicas must fetch the logs of all groups in this time.
 pub const REPLACEMENT_TTL_US: u64 = 600_000_000;
 
-/// Longest time between the grant and the command that starts the replacement, microseconds: longer than a proposal may
-/// take, and longer than the operator pauses before it asks again.
+/// Longest time between the grant and the command that starts the replacement, microseconds. Longer than a proposal may
+/// take, and longer than the pause of the operator before a retry.
 const ASKED_US: u64 = 60_000_000;
 
-/// Releases the grant once the lost node is out of the catalogue, or when the replacement is not asked for any more:
-/// its command did not come, and asking again would have renewed the grant.
+/// Releases the grant of a replacement
+/// - once the lost node has been removed from the catalogue, or
+/// - once the request for the replacement has been abandoned: neither the command nor a retry, which would have renewed
+///   the grant, arrived within a minute.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let Some(grant) = c.live_grant(o.now_us).filter(|g| g.holder == REPLACEMENT) else { return };
     let asked_ago = o.now_us.saturating_add(REPLACEMENT_TTL_US).saturating_sub(grant.until_us);
@@ -65,8 +69,8 @@ mod tests {
         for state in [NodeState::Member, NodeState::Draining, NodeState::Replacing { by: None }] {
             assert_eq!(planned(REPLACEMENT, until, state), []);
         }
-        assert_eq!(planned("operator", 200, gone), [], "another holder gives back its own");
-        assert_eq!(planned(REPLACEMENT, 100, gone), [], "one that has run out is none");
+        assert_eq!(planned("operator", 200, gone), [], "another holder releases the grant itself");
+        assert_eq!(planned(REPLACEMENT, 100, gone), [], "an expired grant needs no release");
     }
 
     #[test]
@@ -78,6 +82,6 @@ mod tests {
             assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), std::slice::from_ref(&release));
         }
         let state = NodeState::Replacing { by: None };
-        assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), [], "it goes on");
+        assert_eq!(planned_at(100 + ASKED_US, REPLACEMENT, until, state), [], "the replacement is in progress");
     }
 }

@@ -1,4 +1,4 @@
-//! One store group as the planner sees it.
+//! Record and observation of a store group, as a common input of the rules for store groups.
 
 use super::{
     action::{Action, Plan},
@@ -11,7 +11,7 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A store group that has a leader: its record in the catalogue and its observation.
+/// A store group with a leader: the record in the catalogue and the observation.
 #[derive(Clone, Copy)]
 pub(super) struct GroupView<'a> {
     pub(super) catalogue: &'a Catalogue,
@@ -22,12 +22,12 @@ pub(super) struct GroupView<'a> {
 }
 
 impl GroupView<'_> {
-    /// The catalogue counts on the replica, which is fenced and never runs again.
+    /// True if the replica is fenced and the catalogue has not retired the replica yet.
     pub(super) fn fenced(&self, replica: ReplicaId, record: &Replica) -> bool {
         fenced(self.cluster, self.id, replica, record)
     }
 
-    /// The node has not removed an earlier replica of the group yet.
+    /// True if the node has yet to remove an earlier replica of the group.
     pub(super) fn still_leaves(&self, node: NodeId) -> bool {
         self.record.replicas.values().any(|r| r.node == node && r.state == ReplicaState::Leaving)
     }
@@ -36,7 +36,7 @@ impl GroupView<'_> {
         self.cluster.caught_up(self.id, replica)
     }
 
-    /// More than half of `replicas` are close to the leader.
+    /// True if more than half of `replicas` are close to the leader.
     pub(super) fn majority_close(&self, replicas: &BTreeSet<ReplicaId>) -> bool {
         replicas.iter().filter(|r| self.cluster.close(self.id, **r)).count() * 2 > replicas.len()
     }
@@ -45,13 +45,13 @@ impl GroupView<'_> {
         Action::change_membership(self.id, self.observed, voters, learners)
     }
 
-    /// Adds to the plan what the group's store waits for.
+    /// Records in the plan why the group's store is not in the declared state.
     pub(super) fn wait(&self, plan: &mut Plan, reason: WaitReason, sentence: impl Into<String>) {
         plan.wait(Some(self.record.store), None, reason, sentence.into());
     }
 }
 
-/// The catalogue counts on the replica, which is fenced and never runs again.
+/// True if the replica is fenced and the catalogue has not retired the replica yet. A fenced replica never runs again.
 pub(super) fn fenced(o: &ClusterObservation, group: GroupId, replica: ReplicaId, record: &Replica) -> bool {
     record.state != ReplicaState::Leaving && o.fenced(group, replica, record.node)
 }

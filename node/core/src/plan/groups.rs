@@ -1,4 +1,4 @@
-//! What the planner does for store groups.
+//! Rules for store groups: forming, removal, and the steps towards the declared number of replicas.
 
 use super::{
     action::Plan,
@@ -13,7 +13,7 @@ use crate::{
     ids::{GroupId, NodeId},
 };
 
-/// Plans the next step of one group.
+/// Plans the next step of one store group.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) {
     drop_leaving(c, o, id, group, plan);
     let Some(store) = c.stores.get(&group.store) else { return };
@@ -25,7 +25,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
         return;
     }
     for (replica, r) in group.replicas.iter().filter(|(r, x)| fenced(o, id, **r, x)) {
-        let sentence = format!("replica {replica} on node {} is fenced; a new one takes its place", r.node);
+        let sentence = format!("replica {replica} on node {} is fenced; a new replica takes its place", r.node);
         plan.wait(Some(group.store), Some(r.node), WaitReason::ReplicaInconsistent, sentence);
     }
     let Some(observed) = o.groups.get(&id) else {
@@ -46,7 +46,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
     reach_target(&view, store.replicas, plan);
 }
 
-/// Drops replicas from the catalogue whose data is gone.
+/// Drops leaving replicas from the catalogue once their data is gone.
 fn drop_leaving(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) {
     for (replica, r) in &group.replicas {
         if r.state == ReplicaState::Leaving && o.gone(c, id, *replica, r.node) {
@@ -55,7 +55,7 @@ fn drop_leaving(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Grou
     }
 }
 
-/// Why a group has no leader, as far as the nodes tell.
+/// Explains in one sentence why a group has no leader, from the phase of the group and the nodes that do not answer.
 fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     let silent: Vec<String> = group.nodes().filter(|n| !o.reachable(*n)).map(|n| n.to_string()).collect();
     let first = match &group.phase {
@@ -64,7 +64,7 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     };
     match first {
         Some(node) if !o.reachable(node) && group.replicas.len() > 1 => {
-            format!("node {node}, which forms the group, does not answer; another one does it in its place")
+            format!("node {node}, which forms the group, does not answer; another node takes over")
         }
         Some(node) if !o.reachable(node) => format!("node {node}, which forms the group, does not answer"),
         Some(_) => "the group is being formed".to_owned(),
@@ -73,26 +73,26 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     }
 }
 
-/// Retires replicas that their nodes have removed for ever while the catalogue still counts on them; true if there are
-/// any.
+/// Retires replicas that a node has removed for good although the catalogue has not retired the replica; returns true
+/// if any replica was retired.
 ///
-/// Such a replica never comes back under its id, so it leaves the catalogue at once, although the membership still
-/// names it. A new one then takes its place in one change, on the same node if there is no other, and the number of
-/// voters does not fall.
+/// A replica with a tombstone never runs again, so the planner retires the replica at once, although the membership
+/// still names the replica. A new replica then replaces the old one in a single membership change, on the same node if
+/// no other node is available, and the number of voters does not fall.
 fn retire_tombstoned(o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) -> bool {
     let tombstoned =
         |(replica, r): &(&_, &Replica)| r.state != ReplicaState::Leaving && o.tombstoned(id, **replica, r.node);
     let mut any = false;
     for (replica, r) in group.replicas.iter().filter(tombstoned) {
         plan.propose(Kind::RetireReplica { group: id, replica: *replica });
-        let sentence = format!("node {} has removed its replica; a new one takes its place", r.node);
+        let sentence = format!("node {} has removed its replica; a new replica takes its place", r.node);
         plan.wait(Some(group.store), None, WaitReason::Growing, sentence);
         any = true;
     }
     any
 }
 
-/// Plans the next step towards `replicas` voters, or says that there are too few nodes for them.
+/// Plans the next step towards `replicas` voters, or reports that too few nodes accept replicas.
 fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     let state = |n: NodeId| g.catalogue.nodes.get(&n).map(|n| n.state);
     let stays = |n: NodeId| state(n) == Some(NodeState::Member);
@@ -100,12 +100,12 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
         approach(g, &to, plan);
         return;
     }
-    let sentence = format!("{replicas} replicas need as many nodes that take replicas");
+    let sentence = format!("too few nodes for {replicas} replicas; add nodes or declare fewer replicas");
     let leaving = g.record.nodes().find(|n| state(*n) == Some(NodeState::Draining));
     let reason = if leaving.is_some() { WaitReason::ScaleDownBlocked } else { WaitReason::NotEnoughNodes };
     plan.wait(Some(g.record.store), leaving, reason, sentence);
-    // A replica that never runs again is replaced all the same: until there are enough nodes, nodes that leave keep
-    // their replicas.
+    // A lost voter is replaced even with too few nodes: draining nodes then keep their replicas until enough nodes
+    // accept replicas.
     let keeps = |n: NodeId| stays(n) || state(n) == Some(NodeState::Draining);
     match target(g, replicas as usize, &keeps).filter(|_| lacks_a_voter(g)) {
         Some(to) => approach(g, &to, plan),
@@ -113,8 +113,9 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     }
 }
 
-/// A voter never runs again, since it is fenced or the catalogue has given it up; or the catalogue does not know yet
-/// that the replica in its place votes.
+/// True if a voter of the group is fenced or not recorded as active.
+///
+/// The voter is then lost, or its replacement votes already and the catalogue has not recorded the vote yet.
 fn lacks_a_voter(g: &GroupView) -> bool {
     let runs = |replica| {
         let r = g.record.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
@@ -123,7 +124,7 @@ fn lacks_a_voter(g: &GroupView) -> bool {
     !g.observed.voters().iter().all(runs)
 }
 
-/// Removes stores from the catalogue whose last replica is gone.
+/// Removes stores from the catalogue once their last replica is gone.
 pub(super) fn forget_removed_stores(c: &Catalogue, plan: &mut Plan) {
     for (id, store) in &c.stores {
         let empty = c.groups.get(&store.group).is_none_or(|g| g.replicas.is_empty());

@@ -1,5 +1,5 @@
-//! The disruption guard: a node may go away for a while only if every group that it serves keeps a caught-up majority
-//! without it.
+//! Disruption guard: allows a node to be taken down temporarily only if every group on the node keeps a caught-up
+//! majority of voters on other nodes.
 
 use super::observation::ClusterObservation;
 use crate::{
@@ -8,22 +8,23 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// The group that forbids to take a node away.
+/// Refusal of the guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Blocked {
-    /// The group.
+    /// First group that needs the node.
     pub(super) group: GroupId,
-    /// Why, in one sentence that names the store or the system group.
+    /// Reason as a sentence about the store or the system group.
     pub(super) sentence: String,
 }
 
-/// Checks whether a node may be taken away for a while. What is not known counts as no.
+/// Checks whether a node may be taken down temporarily. A group without an observation refuses.
 ///
-/// - A group of a single voter does not count, since its declaration accepts the outage.
-/// - Both voters of a cluster of two nodes are let go, one at a time: no arrangement could do better.
+/// - A group with a single voter is not protected, because the declaration of the store accepts the outage.
+/// - In a cluster of two nodes the guard allows either voter of the system group to go down, but not both, because two
+///   voters cannot tolerate any outage.
 ///
 /// # Errors
-/// [`Blocked`] with the first group that forbids it.
+/// [`Blocked`] with the first group that needs the node.
 pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, node: NodeId) -> Result<(), Blocked> {
     let system = (GroupId::SYSTEM, "the system group".to_owned());
     let stores = catalogue.groups.iter().filter(|(_, g)| g.phase == GroupPhase::Formed && g.nodes().any(|n| n == node));
@@ -34,7 +35,7 @@ pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, nod
     });
     for (group, name) in std::iter::once(system).chain(named) {
         let blocked = |why: &str| Blocked { group, sentence: format!("{name} {why}") };
-        // A store of one replica accepts the outage, so its group is not asked, leader or not.
+        // A store with a single replica accepts the outage, even while the group has no leader.
         if catalogue.groups.get(&group).is_some_and(|g| g.nodes().count() < 2) {
             continue;
         }
@@ -61,10 +62,11 @@ pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, nod
     Ok(())
 }
 
-/// The group is the system group of a cluster of two nodes, and both voters are caught up. The group loses its majority
-/// while either of them is away, in any case; to refuse would mean that such a cluster can never be rolled. With a
-/// third node the same group is merely on its way to three voters, and a store group of two is always on its way: both
-/// grants wait for that.
+/// True for the system group of a cluster of two nodes if both voters are caught up.
+///
+/// Such a group has no majority while either voter is down, and with a refusal a cluster of two nodes could never be
+/// rolled. All other groups of two voters are temporary, and a disruption waits for their next change of voters: the
+/// system group of a larger cluster grows to three voters, and a store group never stays at two.
 fn is_caught_up_pair(c: &Catalogue, o: &ClusterObservation, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
     group == GroupId::SYSTEM
         && voters.len() == 2

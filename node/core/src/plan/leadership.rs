@@ -1,12 +1,11 @@
-//! Leadership of groups: which replica may take over, and which takes over next.
+//! Leadership of groups: selection of the next leader, and the balance of leaders between nodes.
 //!
-//! Three parties move leadership, and each knows something else:
-//! - A leader that stops, or that was asked to hand over, has its own log at hand: [`can_take_over`].
-//! - A node that gives all its leaderships away chooses from an observation that is a moment old: [`best_candidate`]
-//!   alone.
-//!   The leader then checks the choice with [`can_take_over`].
-//! - The planner has time, and waits until a replica has been close to the leader for a while
-//!   ([`ClusterObservation::caught_up`]), a stricter rule.
+//! Three parties move leadership, each with different knowledge:
+//! - A leader that stops, or that is asked to hand over, knows its own log and decides with [`can_take_over`].
+//! - A node that gives away all its leaderships has a slightly outdated observation and chooses with
+//!   [`best_candidate`] alone. The leader then checks the choice with [`can_take_over`].
+//! - The planner is not in a hurry and applies a stricter rule: the next leader must have been close for a while, see
+//!   [`ClusterObservation::caught_up`].
 
 use super::{
     action::{Action, Plan},
@@ -18,20 +17,21 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A replica of a group that may lead next, as its present leader knows it.
+/// A possible next leader of a group, as known to the present leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// The replica.
+    /// Id of the replica.
     pub replica: ReplicaId,
     /// True if the replica votes.
     pub voter: bool,
-    /// Index up to which the replica's log matches the leader's; 0 for unknown.
+    /// Index up to which the replica's log matches the leader's; 0 if unknown.
     pub matched: u64,
 }
 
-/// Whether a replica may take leadership over from `leader`, which has committed up to index `committed`: the replica
-/// is another voter, and lacks at most the last committed entry. A replica that lacks more would have to fetch it while
-/// nobody leads.
+/// Decides whether a replica may take over leadership from `leader`, whose committed index is `committed`.
+///
+/// The candidate must be another voter and must lack at most the last committed entry. A replica with a larger gap
+/// would have to fetch the missing entries while the group has no leader.
 ///
 /// ```
 /// use taffrail_core::{ids::ReplicaId, plan::{Candidate, can_take_over}};
@@ -46,7 +46,7 @@ pub fn can_take_over(leader: ReplicaId, candidate: Candidate, committed: u64) ->
     is_other_voter(leader, candidate) && candidate.matched + 1 >= committed
 }
 
-/// The voter other than `leader` whose log matches the leader's furthest; of several the one with the highest id.
+/// Returns the voter other than `leader` with the longest log in common with the leader; among equals, the highest id.
 #[must_use]
 pub fn best_candidate(leader: ReplicaId, replicas: impl IntoIterator<Item = Candidate>) -> Option<Candidate> {
     let others = replicas.into_iter().filter(|candidate| is_other_voter(leader, *candidate));
@@ -57,8 +57,7 @@ fn is_other_voter(leader: ReplicaId, candidate: Candidate) -> bool {
     candidate.voter && candidate.replica != leader
 }
 
-/// The replica that leads after a leader that does not stay: a caught-up voter among `stay`, the one with the lowest
-/// id.
+/// Selects the next leader of a group whose leader leaves: the caught-up voter in `stay` with the lowest id.
 pub(super) fn successor(
     o: &ClusterObservation,
     group: GroupId,
@@ -70,7 +69,9 @@ pub(super) fn successor(
     stay.iter().find(able).copied()
 }
 
-/// Moves one leader from the node that leads most to the node that leads least, if that evens the numbers out.
+/// Plans at most one transfer of leadership from a node with more leaders to a node with at least three fewer.
+///
+/// Only groups whose voters are all caught up take part.
 pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let mut load: BTreeMap<NodeId, usize> = c.members().filter(|n| o.reachable(*n)).map(|n| (n, 0)).collect();
     for observed in c.groups.keys().filter_map(|id| o.groups.get(id)) {
@@ -89,7 +90,7 @@ pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
             .filter(|v| *v != observed.leader)
             .filter_map(|v| observed.hosts.get(&v).and_then(|n| load.get(n)).map(|n| (*n, v)))
             .min();
-        // Two apart is even: a move would only swap them.
+        // A difference of two counts as even, because a move would only reverse smaller differences.
         if let Some((to_load, to)) = best
             && to_load + 2 < from
         {
@@ -114,7 +115,7 @@ mod tests {
         let can = |candidate| can_take_over(LEADER, candidate, 10);
         assert!(can(candidate(2, true, 12)) && can(candidate(2, true, 10)) && can(candidate(2, true, 9)));
         assert!(!can(candidate(2, true, 8)), "two entries are missing");
-        assert!(!can(candidate(2, true, 0)), "nothing is known of the log");
+        assert!(!can(candidate(2, true, 0)), "the log is unknown");
         assert!(!can(candidate(2, false, 10)), "a learner");
         assert!(!can(candidate(1, true, 10)), "the leader itself");
     }
@@ -124,7 +125,7 @@ mod tests {
         let best = |replicas: &[Candidate]| best_candidate(LEADER, replicas.iter().copied()).map(|c| c.replica.get());
         let replicas = [candidate(1, true, 20), candidate(2, true, 9), candidate(3, true, 10), candidate(4, false, 15)];
         assert_eq!(best(&replicas), Some(3));
-        assert_eq!(best(&[candidate(3, true, 10), candidate(2, true, 10)]), Some(3), "the highest id of equal ones");
+        assert_eq!(best(&[candidate(3, true, 10), candidate(2, true, 10)]), Some(3), "the highest id among equals");
         assert_eq!(best(&[candidate(1, true, 20), candidate(4, false, 15)]), None);
     }
 }

@@ -1,4 +1,7 @@
-//! Steps of a store group towards its placement: replicas exist, learn and vote; others stop voting and then leave.
+//! Membership steps of a store group towards the target placement.
+//!
+//! A new replica is added to the catalogue, becomes a learner, catches up and becomes a voter. A surplus replica loses
+//! the vote, leaves the membership and is retired from the catalogue.
 
 use super::{action::Action, action::Plan, group_view::GroupView, leadership::successor, wait_reason::WaitReason};
 use crate::{
@@ -24,15 +27,15 @@ pub(super) fn approach(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan
     }
 }
 
-/// Finishes a membership change that its leader left half done: the newer voters win, since they name replicas of the
-/// catalogue.
+/// Finishes a membership change that an earlier leader left joint. The newer voters win, because all newer voters are
+/// replicas of the catalogue.
 pub(super) fn finish_joint(g: &GroupView, plan: &mut Plan) {
     let Some(last) = g.observed.configs.last().filter(|_| g.observed.joint()) else { return };
     plan.actions.push(g.change(last.clone(), BTreeMap::new()));
     g.wait(plan, WaitReason::Changing, "a change of the voters is being finished");
 }
 
-/// The replicas on the nodes of `target`; plans a replica where a node has none.
+/// Returns the usable replicas on the nodes of `target`, and plans a new replica for each node without a replica.
 fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTreeSet<ReplicaId> {
     let mut found = BTreeSet::new();
     for node in target {
@@ -41,7 +44,7 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
             Some(replica) => {
                 found.insert(replica);
             }
-            // Both lifetimes would have the same keys: the old data goes before the new comes.
+            // The old and the new replica would share their keys, so the node must remove the old data first.
             None if g.still_leaves(*node) => {
                 g.wait(plan, WaitReason::Growing, format!("node {node} still removes its former replica"));
             }
@@ -51,18 +54,20 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
     found
 }
 
-/// Retires a fenced replica whose node must take its successor, since there is no other node. The fenced state
-/// contradicts the majority, which must be whole without it.
+/// Retires a fenced replica whose own node must take the replacement, because no other node is available.
+///
+/// Retiring removes the fenced data, so a majority of the voters must be close to the leader first. The majority does
+/// not include the fenced replica, because a fenced replica does not run and is never close.
 fn retire_fenced(g: &GroupView, replica: ReplicaId, node: NodeId, plan: &mut Plan) {
     if g.majority_close(&g.observed.voters()) {
         plan.propose(Kind::RetireReplica { group: g.id, replica });
     } else {
-        let sentence = format!("too few replicas are caught up to remove the fenced one on node {node}");
+        let sentence = format!("too few replicas are caught up to remove the fenced replica on node {node}");
         g.wait(plan, WaitReason::NoQuorum, sentence);
     }
 }
 
-/// Records in the catalogue which of the new replicas vote by now.
+/// Records in the catalogue that joining replicas have become voters.
 fn record_voters(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
     let voters = g.observed.voters();
     for replica in wanted.iter().filter(|r| voters.contains(r)) {
@@ -72,7 +77,7 @@ fn record_voters(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
     }
 }
 
-/// The voters are as wanted: all other replicas leave the membership, and then the catalogue.
+/// Removes all replicas except the `wanted` voters: first from the membership, then from the catalogue.
 fn retire(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
     if !g.observed.learners().is_empty() {
         plan.actions.push(g.change(wanted.clone(), BTreeMap::new()));
@@ -86,10 +91,10 @@ fn retire(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
     }
 }
 
-/// Has wanted replicas that do not vote learn; goes on to change the voters when all of them do.
+/// Makes learners of the wanted replicas without a vote. Once all of these are learners, plans the change of voters.
 fn begin_to_learn(g: &GroupView, wanted: BTreeSet<ReplicaId>, plan: &mut Plan) {
     let voters = g.observed.voters();
-    // A change names every learner, those that learn already too: a replica that is not named leaves.
+    // A change names every learner, including present learners: a replica that is not named leaves the membership.
     let learners: BTreeMap<ReplicaId, NodeId> = wanted
         .iter()
         .filter(|r| !voters.contains(r))
@@ -119,11 +124,12 @@ fn change_voters(g: &GroupView, wanted: BTreeSet<ReplicaId>, plan: &mut Plan) {
     }
 }
 
-/// The leader is to leave: a caught-up replica that stays leads first.
+/// Moves leadership from a departing leader to a caught-up replica of `stay`.
 fn move_leader(g: &GroupView, stay: BTreeSet<ReplicaId>, plan: &mut Plan) {
     match successor(g.cluster, g.id, g.observed, &stay) {
         Some(to) => plan.actions.push(Action::transfer(g.id, g.observed, to)),
-        // No replica that stays votes yet (one voter moves): the new ones vote beside the leader first.
+        // No replica of `stay` is a caught-up voter, for example when a single voter moves to another node. The new
+        // replicas first become voters beside the leader.
         None => {
             let mut both = stay;
             both.insert(g.observed.leader);

@@ -1,8 +1,12 @@
-//! The coordinator's planner: decides from the [`Catalogue`](crate::catalogue::Catalogue) and a [`ClusterObservation`]
-//! which steps to take next.
+//! The coordinator's planner: computes the next steps of a cluster from its declared state, the
+//! [`Catalogue`](crate::catalogue::Catalogue), and its observed state, a [`ClusterObservation`].
 //!
-//! The planner is pure and level-triggered: any pass may be the first after a crash, a half-done step is a normal
-//! input, and a cluster that is as declared gets an empty [`Plan`].
+//! The planner is pure and level-triggered:
+//! - The planner does no I/O and reads no clock; the observation carries the time.
+//! - Any pass may be the first after a crash of the coordinator, so a half-done step is a normal input.
+//! - A cluster in the declared state, with leaders spread evenly, gets an empty [`Plan`].
+//! - The voters of a group change only if every added voter is caught up and a majority of the new voters is close to
+//!   the leader. A replica that is not close counts as unavailable.
 
 mod action;
 mod departures;

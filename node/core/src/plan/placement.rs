@@ -1,4 +1,4 @@
-//! Placement of a store group: the nodes whose replicas are to vote.
+//! Placement of a store group: selects the nodes whose replicas are to vote.
 
 use super::group_view::GroupView;
 use crate::{
@@ -9,35 +9,37 @@ use std::collections::BTreeSet;
 
 /// Preference of a node as the place of a voter, best first.
 ///
-/// Of too many voters the unreachable ones go first and the leader goes last. A reachable learner comes before an
-/// unreachable voter: a replica that learns beside as many voters as are wanted takes the place of a voter that was
-/// fenced or lost, and another coordinator, which does not know that while the voter's node is away, must not turn
-/// back.
+/// - If a group has too many voters, unreachable voters lose their vote first, and the leader loses its vote last.
+/// - A reachable learner comes before an unreachable voter. A learner beside the full number of voters replaces a voter
+///   that was fenced or lost. A new coordinator does not know the reason while the voter's node is unreachable, and
+///   must continue the replacement instead of reverting to the old voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Leader,
     ReachableVoter,
     ReachableLearner,
     UnreachableVoter,
-    /// No replica yet; named as the successor of a lost node that has one.
+    /// Has no replica, and is the named successor of a lost node that has a replica.
     Successor,
-    /// No replica yet.
+    /// Has no replica.
     Free,
-    /// Has a replica that must go first: fenced, or still being removed.
+    /// Has a fenced or leaving replica, whose data must be removed before a new replica can begin.
     Occupied,
     UnreachableLearner,
-    /// No replica yet, and a new one would never catch up: only if there is no other node.
+    /// Has no usable replica and does not answer. A new replica would never catch up, so the node is the last resort.
     Unreachable,
 }
 
-/// The nodes that are to vote, of the nodes that `stays` accepts and of all members: nodes with a voter before nodes
-/// with another replica, and then the emptiest. A node whose replica is fenced counts as a node without one. `None`:
-/// there are fewer than `wanted` nodes.
+/// Selects `wanted` nodes whose replicas are to vote, best [`Rank`] first; `None` if too few candidates exist.
+///
+/// The candidates are:
+/// - nodes accepted by `stays` with a usable replica (neither leaving nor fenced), by lowest id within a rank;
+/// - all other members of the cluster, by fewest replicas within a rank.
 pub(super) fn target(g: &GroupView, wanted: usize, stays: &dyn Fn(NodeId) -> bool) -> Option<BTreeSet<NodeId>> {
     let mut ranked = nodes_with_replica(g, stays);
     let taken: BTreeSet<NodeId> = ranked.iter().map(|(_, n)| *n).collect();
     ranked.sort_unstable();
-    // The order of the emptiest first is kept within a rank: the second sort is stable.
+    // The second sort is stable and so keeps the order by load of the nodes without a usable replica.
     ranked.extend(nodes_without_replica(g, &taken));
     ranked.sort_by_key(|(rank, _)| *rank);
     let target: BTreeSet<NodeId> = ranked.into_iter().take(wanted).map(|(_, n)| n).collect();
@@ -64,7 +66,7 @@ fn nodes_with_replica(g: &GroupView, stays: &dyn Fn(NodeId) -> bool) -> Vec<(Ran
     ranked.collect()
 }
 
-/// Members without a usable replica, the emptiest first.
+/// Ranks the members without a usable replica, fewest replicas first.
 fn nodes_without_replica(g: &GroupView, taken: &BTreeSet<NodeId>) -> Vec<(Rank, NodeId)> {
     let successor = g.record.nodes().find_map(|n| match g.catalogue.nodes.get(&n).map(|n| n.state) {
         Some(NodeState::Replacing { by }) => by,

@@ -1,14 +1,17 @@
-//! One pass of the planner, rule by rule.
+//! Entry point of the planner: a pass over all rules, in a fixed order.
 
 use super::{
     action::Plan, departures, divergence, grants, groups, leadership, observation::ClusterObservation, system,
 };
 use crate::catalogue::Catalogue;
 
-/// Decides the next steps from the catalogue and an observation.
+/// Computes the next steps from the catalogue and an observation.
 ///
-/// At most one membership change per group is ever in flight: a group whose membership is joint, or whose last change
-/// was not observed yet, gets none.
+/// Leadership is balanced only in a pass without any other action, and never while a disruption grant is held.
+///
+/// At most one membership change per group is in flight at any time:
+/// - A group with a joint membership gets no other change than the completion of the joint membership.
+/// - Every change names the observed membership, and the leader refuses a change if the membership is a different one.
 #[must_use]
 pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
     let mut plan = Plan::default();

@@ -1,16 +1,16 @@
-//! Time in observations. Three timers survive a pass: close to the leader since, silent since, and fenced within the
-//! hour. A new coordinator starts from zero.
+//! Timers of observations. Three timers survive a pass: close to the leader since, silent since, and fenced within the
+//! hour. A new coordinator starts all timers from zero.
 
 use super::{
     divergence::divergent,
     observation::{ClusterObservation, CommitMark},
 };
 
-/// How long after a fence no replica of the same group is fenced on the same node again, microseconds.
+/// Time after a fence during which no other replica of the same group is fenced on the same node, microseconds.
 pub(super) const FENCE_AGAIN_US: u64 = 3_600_000_000;
 
 impl ClusterObservation {
-    /// Carries the timers over from the previous observation, and forgets those that no longer run.
+    /// Carries the running timers over from the previous observation.
     pub fn settle(&mut self, previous: &Self) {
         self.settle_silence(previous);
         self.settle_fences(previous);
@@ -21,7 +21,7 @@ impl ClusterObservation {
         for (node, observed) in self.nodes.iter_mut().filter(|(_, n)| !n.reachable) {
             let since = previous.silent_since_us.get(node).copied().unwrap_or(self.now_us);
             self.silent_since_us.insert(*node, since);
-            // Fenced is fenced for ever: its replacement does not turn back because its node is away for a moment.
+            // A fence is permanent: the replacement of a fenced replica continues while the replica's node is away.
             if let Some(before) = previous.nodes.get(node) {
                 observed.fenced.clone_from(&before.fenced);
             }

@@ -1,4 +1,4 @@
-//! Status of stores and nodes, as the operator and the command line show them.
+//! Status of stores and nodes, for the operator and the command line.
 
 use super::{
     action::Plan, departures::unnamed, guard::guard, observation::ClusterObservation, wait_reason::WaitReason,
@@ -8,41 +8,42 @@ use crate::{
     ids::{GroupId, NodeId, ReplicaId, StoreId},
 };
 
-/// Status of a store.
+/// Observed status of a store, compared with the declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreStatus {
-    /// Node of the leader; `None` without one.
+    /// Node of the leader; `None` without a leader.
     pub leader: Option<NodeId>,
-    /// Term of the leader; 0 without one.
+    /// Term of the leader; 0 without a leader.
     pub term: u64,
     /// Members of the store's group, by replica id.
     pub members: Vec<MemberStatus>,
-    /// True if a leader is known and a majority answers it.
+    /// True if a leader is known and a majority of the voters answers the leader.
     pub quorum: bool,
-    /// True if there are as many caught-up voters as declared, and nothing is in flight.
+    /// True if the group has the declared number of voters, all close to the leader, and no change is in progress.
     pub fully_replicated: bool,
-    /// What the store waits for; empty if it is as declared.
+    /// Cause of the wait, as a sentence; empty if the store is in the declared state.
     pub waiting_for: String,
-    /// Why the store waits; `None` if it is as declared.
+    /// Reason of the wait; `None` if the store is in the declared state.
     pub reason: Option<WaitReason>,
 }
 
 /// Status of one member of a store's group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberStatus {
-    /// The replica.
+    /// Id of the replica.
     pub replica: ReplicaId,
-    /// Its node.
+    /// Node of the replica.
     pub node: NodeId,
     /// True if the replica votes.
     pub voter: bool,
     /// True if the replica leads.
     pub leader: bool,
-    /// True if the replica is close to the leader. Guards ask for more: [`ClusterObservation::caught_up`].
+    /// True if the replica is close to the leader now. The disruption guard requires more than this:
+    /// [`ClusterObservation::caught_up`] must be true.
     pub caught_up: bool,
 }
 
-/// The status of one store; `None` if the catalogue does not have the store.
+/// Returns the status of a store; `None` if the catalogue does not contain the store.
 #[must_use]
 pub fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Option<StoreStatus> {
     let store = c.stores.get(&id)?;
@@ -86,16 +87,16 @@ fn members(o: &ClusterObservation, group: GroupId) -> Vec<MemberStatus> {
     observed.hosts.iter().map(status).collect()
 }
 
-/// Status of a node.
+/// Observed status of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeStatus {
     /// Groups whose membership, observed or recorded, names the node; 0 is the system group.
     pub named_by: Vec<GroupId>,
-    /// True if the node answers and its replica of every such group is caught up.
+    /// True if the node answers and its replica of every group in `named_by` is caught up.
     pub caught_up: bool,
-    /// Why the node may not be taken away for a while; empty if it may.
+    /// Reason why the node must not be taken down temporarily; empty if the node may be taken down.
     pub blocked_by: String,
-    /// What the departure of the node waits for; empty if the node does not leave.
+    /// Cause of the wait of the node, for example of its drain; empty if the planner waits for nothing on the node.
     pub waiting_for: String,
     /// Number of groups in `named_by`.
     pub groups: u32,
@@ -103,7 +104,7 @@ pub struct NodeStatus {
     pub leaders: u32,
 }
 
-/// The status of one node.
+/// Returns the status of a node.
 #[must_use]
 pub fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: NodeId) -> NodeStatus {
     let mut named_by: Vec<GroupId> =

@@ -1,5 +1,7 @@
-//! The membership of the system group: nodes that join learn, the right number of them votes, and nodes that leave go.
-//! In the system group the replica id is the node id.
+//! Membership of the system group: new nodes become learners, a fixed number of nodes vote ([`system_voters`]), and
+//! departing nodes leave the membership.
+//!
+//! In the system group the replica id equals the node id.
 
 use super::{
     action::{Action, Plan},
@@ -32,13 +34,16 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     }
 }
 
-/// The system group and its nodes. A node is either leaving, or staying, or removed from the catalogue.
+/// The system group and its nodes. A node of the catalogue is leaving, staying or removed.
 struct SystemGroup<'a> {
     catalogue: &'a Catalogue,
     cluster: &'a ClusterObservation,
     observed: &'a GroupObservation,
+    /// Nodes in state [`NodeState::Member`].
     members: BTreeSet<NodeId>,
+    /// Nodes to remove from the membership now.
     leaving: BTreeSet<NodeId>,
+    /// All other nodes that have not been removed, including drained nodes with remaining data.
     staying: BTreeSet<NodeId>,
 }
 
@@ -50,7 +55,7 @@ impl<'a> SystemGroup<'a> {
         Self { catalogue, cluster, observed, members, leaving, staying }
     }
 
-    /// Finishes a change of the voters that its leader left half done: the newer voters win.
+    /// Finishes a change of the voters that an earlier leader left joint. The newer voters win.
     fn finish_joint(&self) -> Option<Action> {
         let last = self.observed.configs.last()?;
         let learn = |r: &ReplicaId| !last.contains(r) && !self.observed.configs[0].contains(r);
@@ -58,16 +63,16 @@ impl<'a> SystemGroup<'a> {
         Some(self.change(last.clone(), learners.map(|(r, n)| (*r, *n)).collect()))
     }
 
-    /// Nodes that are not in the group yet. A node that is drained right after it came must still hear of what was
-    /// placed on it, so it learns too.
+    /// Returns the nodes to add as learners. A node that was drained right after joining becomes a learner too, because
+    /// the catalogue may already have placed replicas on the node.
     fn newcomers(&self) -> BTreeMap<ReplicaId, NodeId> {
         let replacing = |n: &NodeId| matches!(self.catalogue.nodes[n].state, NodeState::Replacing { .. });
         let nodes = self.staying.iter().map(|n| (replica(*n), *n));
         nodes.filter(|(r, n)| !self.observed.hosts.contains_key(r) && !replacing(n)).collect()
     }
 
-    /// Changes the voters, or removes nodes that leave, once every new voter is caught up and a majority of the new
-    /// voters is close to the leader.
+    /// Changes the voters and removes leaving nodes, once every new voter is caught up and a majority of the new voters
+    /// is close to the leader.
     fn change_voters(&self) -> Option<Action> {
         let voters = self.observed.voters();
         let wanted = self.wanted_voters();
@@ -89,9 +94,10 @@ impl<'a> SystemGroup<'a> {
         self.move_leader(wanted)
     }
 
-    /// The voters: members that vote keep their vote, and reachable nodes and low ids come first. A node that is to
-    /// leave but cannot go yet keeps its vote if no member can take it: a drain that is blocked must not cost the group
-    /// a voter.
+    /// Selects the voters, best [`VoterRank`] first and by lowest id within a rank.
+    ///
+    /// Voting members keep their vote. A departing node with remaining data keeps the vote unless a reachable member
+    /// can vote instead, because a blocked drain must not cost the group a voter.
     fn wanted_voters(&self) -> BTreeSet<ReplicaId> {
         let voters = self.observed.voters();
         let mut ranked: Vec<(VoterRank, NodeId)> = self
@@ -111,13 +117,15 @@ impl<'a> SystemGroup<'a> {
             })
             .collect();
         ranked.sort_unstable();
-        // A node that does not answer is no reason to shrink, but none is promoted before it is caught up.
+        // Unreachable nodes count, so an outage does not shrink the group. A learner must catch up before promotion, so
+        // an unreachable learner is never promoted.
         let number = system_voters(ranked.len());
         ranked.into_iter().take(number).map(|(_, n)| replica(n)).collect()
     }
 
-    /// The leader is to stop voting: a caught-up voter that stays leads first. If there is none, the new voters vote
-    /// beside the leader first.
+    /// Moves leadership away from a leader that is to lose the vote.
+    ///
+    /// A caught-up voter among `wanted` takes over. Without such a voter, the new voters first vote beside the leader.
     fn move_leader(&self, wanted: BTreeSet<ReplicaId>) -> Option<Action> {
         if let Some(to) = successor(self.cluster, GroupId::SYSTEM, self.observed, &wanted) {
             return Some(Action::transfer(GroupId::SYSTEM, self.observed, to));
@@ -130,7 +138,8 @@ impl<'a> SystemGroup<'a> {
         })
     }
 
-    /// The learners of a change to `voters`. A change names every node that stays a learner, or the node would leave.
+    /// Returns the learners of a change to `voters`: all nodes of the present membership except voters and leaving
+    /// nodes. A node that a change does not name leaves the membership.
     fn learners_beside(&self, voters: &BTreeSet<ReplicaId>) -> BTreeMap<ReplicaId, NodeId> {
         let stay = self.observed.hosts.iter().filter(|(r, n)| !voters.contains(r) && !self.leaving.contains(n));
         stay.map(|(r, n)| (*r, *n)).collect()
@@ -148,19 +157,21 @@ enum VoterRank {
     ReachableVoter,
     UnreachableVoter,
     ReachableLearner,
-    /// Votes, is no member any more, and cannot go yet.
+    /// Votes, is no longer in state [`NodeState::Member`], and cannot leave yet.
     LeavingVoter,
     UnreachableLearner,
 }
 
-/// The nodes that leave the group now. A drained node stays until its last data is gone: it must hear of what it is to
-/// remove.
+/// Returns the nodes to remove from the membership now.
+///
+/// A drained node stays until the last data is gone, because the node must learn from the catalogue, the state of this
+/// group, which replicas to remove.
 fn leaving(c: &Catalogue, o: &ClusterObservation, observed: &GroupObservation, members: usize) -> BTreeSet<NodeId> {
     let voters = observed.voters();
     let leaves = |id: NodeId, state: NodeState| match state {
         NodeState::Member => false,
         NodeState::Draining => holds_nothing(c, id) || given_up(c, o, id),
-        // The number of voters never falls in a replacement: a lost voter stays until another node can take its vote.
+        // The number of voters never falls in a replacement: a lost voter stays until enough members can vote instead.
         NodeState::Replacing { .. } => unnamed(c, id) && (!voters.contains(&replica(id)) || members >= voters.len()),
         NodeState::Removed { .. } => true,
     };

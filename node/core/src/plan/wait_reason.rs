@@ -1,21 +1,21 @@
-//! Reasons why the planner waits.
+//! Stable names of the reasons why a store or a node is not in the declared state.
 
 use std::fmt;
 
-/// Spells each name once, so that a reason without a name does not compile and none is missing from the list.
+/// Defines [`WaitReason`] from a table, so a reason without a name does not compile and no reason is missing in `ALL`.
 macro_rules! wait_reasons {
     ($($(#[$doc:meta])* $reason:ident => $name:literal,)*) => {
-        /// Why a store or a node is not as declared. The names are stable: they stand in conditions and on the wire.
+        /// Reason why a store or a node is not in the declared state. The names are stable, because conditions and the
+        /// wire protocol contain the names.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum WaitReason {
             $($(#[$doc])* $reason,)*
         }
 
         impl WaitReason {
-            /// All reasons.
             const ALL: &'static [Self] = &[$(Self::$reason),*];
 
-            /// The name in conditions and on the wire.
+            /// Returns the name that conditions and the wire protocol use.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -27,32 +27,32 @@ macro_rules! wait_reasons {
 }
 
 wait_reasons! {
-    /// Replicas have not applied all entries yet.
+    /// Replicas are behind their leader.
     CatchingUp => "CatchingUp",
-    /// The voters or the leader of a group change.
+    /// A change of the voters or of the leader of a group is in progress.
     Changing => "Changing",
-    /// Replicas move away from a node that is drained.
+    /// Replicas move away from a node that is being drained.
     Draining => "Draining",
-    /// A group gets replicas.
+    /// New replicas of a group are being added.
     Growing => "Growing",
     /// A group has no leader.
     NoLeader => "NoLeader",
     /// Too few voters of a group answer, or too few are caught up.
     NoQuorum => "NoQuorum",
-    /// A store asks for more replicas than there are nodes that take some.
+    /// A store declares more replicas than the number of nodes that accept replicas.
     NotEnoughNodes => "NotEnoughNodes",
-    /// Nodes remove the data of a store.
+    /// Nodes are removing the data of a store.
     Removing => "Removing",
     /// A replica reached a different state than the majority after applying the same log.
     ReplicaInconsistent => "ReplicaInconsistent",
-    /// Another node takes the place of a lost node.
+    /// A lost node is being replaced.
     Replacing => "Replacing",
-    /// A store asks for a replica on a node that is drained.
+    /// A node cannot be drained because a store needs the node for its declared number of replicas.
     ScaleDownBlocked => "ScaleDownBlocked",
 }
 
 impl WaitReason {
-    /// The reason with this name; `None` for a name of another version.
+    /// Finds the reason with a given name; `None` if this version does not know the name.
     ///
     /// ```
     /// use taffrail_core::plan::WaitReason;

@@ -1,4 +1,4 @@
-//! The rules of a partition: what a command does to its rows, from the rows and the command alone.
+//! Rules of a partition: execution of commands, determined by the rows of the partition and the command alone.
 
 use super::{
     block::Block,
@@ -13,16 +13,16 @@ use crate::{
     names::StreamName,
 };
 
-/// Reason why a command cannot be applied. The replica stops: skipping the command would make replicas differ.
+/// Reason why a command cannot be applied. The replica must stop, because skipping the command would cause divergence.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError<E> {
-    /// The command was proposed under rules, or raises them to rules, that this version does not know.
-    #[error("rules {0} are not known to this version (it knows {RULES})")]
+    /// The command uses or introduces rules unknown to this version.
+    #[error("rules {0} of a command are not known to this version, which knows rules up to {RULES}; upgrade the node")]
     UnknownRules(u32),
-    /// An append without events was proposed; the edge lets none through.
-    #[error("an append to {0} has no events")]
+    /// An append has no events. The gateway refuses such appends, so the log should not contain any.
+    #[error("the log contains an append to stream {0} without events")]
     EmptyAppend(StreamName),
-    /// The partition's rows cannot be read.
+    /// The rows of the partition cannot be read.
     #[error(transparent)]
     State(E),
 }
@@ -33,10 +33,10 @@ impl<E> From<E> for ApplyError<E> {
     }
 }
 
-/// Applies one command, and returns one outcome for each append in it.
+/// Applies a command, and returns an outcome for each append of the command.
 ///
 /// # Errors
-/// [`ApplyError`]; the caller must then drop what was written to `state` for this command.
+/// [`ApplyError`] if the command cannot be applied. The caller must then discard all writes to `state` of this command.
 pub fn apply<S: State>(
     meta: &mut PartitionMeta,
     state: &mut S,
@@ -82,8 +82,10 @@ fn append<S: State>(
     Ok(outcome)
 }
 
-/// A repeat is answered first: a store that was closed since, or a stream that went on, must not turn what was stored
-/// into a refusal.
+/// Decides the outcome of an append, and writes the events of an accepted append.
+///
+/// A repeat gets the first outcome before any other check: a retry of a stored append must not be refused because the
+/// store was closed or the stream has grown in the meantime.
 fn decide<S: State>(
     meta: &mut PartitionMeta,
     state: &mut S,
@@ -126,13 +128,13 @@ fn is_expected(expected: ExpectedRevision, row: Option<StreamRow>) -> bool {
     }
 }
 
-/// What stored state says of a batch.
+/// Comparison of a batch with earlier appends.
 enum Repeat {
-    /// Not known.
+    /// No earlier append is known.
     New,
-    /// Stored before; this is the answer that it got.
+    /// The batch was stored before, with this outcome.
     Same(Appended),
-    /// Its first id is known from another batch.
+    /// Another batch with the same first event id was stored before.
     Different,
 }
 
@@ -149,7 +151,7 @@ fn repeat<S: State>(
             return repeat_by_id(meta, state, append, first_id, row, now);
         }
         ExpectedRevision::NoStream => Some(Revision::default()),
-        // At or beyond the end nothing can stand yet.
+        // The batch would start after the last event of the stream, so no earlier append can occupy the place.
         ExpectedRevision::Exact(r) if r >= row.last => None,
         ExpectedRevision::Exact(r) => Revision::new(r.get() + 1),
     };
@@ -160,7 +162,7 @@ fn repeat<S: State>(
     Ok(found.map_or(Repeat::New, Repeat::Same))
 }
 
-/// Is this batch exactly what stands at `first`? Then it is a retry, of any age.
+/// Recognises a repeat by place: the events at revision `first` have the ids of the batch. The age does not matter.
 fn repeat_at<S: State>(
     state: &mut S,
     append: &Append,
@@ -174,7 +176,7 @@ fn repeat_at<S: State>(
     Ok(same.then(|| answer(block.first_revision, block.first_position, block.events.len(), block.recorded_at_us)))
 }
 
-/// Was the first id appended to this stream within the window?
+/// Recognises a repeat by the first event id, among the appends to the stream within the window.
 fn repeat_by_id<S: State>(
     meta: &PartitionMeta,
     state: &mut S,
@@ -184,11 +186,11 @@ fn repeat_by_id<S: State>(
     now: u64,
 ) -> Result<Repeat, S::Error> {
     let oldest = now.saturating_sub(meta.repeat_window_us);
-    // Newest first: a retry follows its first try closely.
+    // Newest first, because a retry usually follows soon after the first attempt.
     for bucket in ((oldest / REPEAT_BUCKET_US).max(meta.repeat_floor)..=now / REPEAT_BUCKET_US).rev() {
         let key = RepeatKey { bucket, stream_no: row.no, first_id };
         let Some(found) = state.repeat(&key)? else { continue };
-        // The window, not the bucket, decides: rows that merely were not dropped yet count as absent.
+        // The window decides, not the bucket: expired rows that have not been dropped yet count as absent.
         if found.recorded_at_us < oldest {
             continue;
         }
@@ -259,7 +261,9 @@ fn write<S: State>(
     Ok(appended)
 }
 
-/// Every append is remembered, whatever it expected: a retry may expect something else.
+/// Writes the repeat row of an append, and drops expired buckets.
+///
+/// Every append gets a row, regardless of its expected revision, because a retry may use another expected revision.
 fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, key: RepeatKey, appended: &Appended) {
     let row = RepeatRow {
         first_revision: appended.first_revision,

@@ -1,4 +1,4 @@
-//! Blocks: the unit in which a store keeps events.
+//! Blocks, the unit of event storage.
 
 use crate::{
     event::NewEvent,
@@ -6,7 +6,7 @@ use crate::{
     names::StreamName,
 };
 
-/// The events of one append, stored together.
+/// The events of an append, stored as a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
     /// Running digest of the partition's events after this block.
@@ -21,19 +21,19 @@ pub struct Block {
     pub first_position: Position,
     /// Time of the append, Unix time in microseconds.
     pub recorded_at_us: u64,
-    /// The events, in order; never empty.
+    /// Events of the append, in order; never empty.
     pub events: Vec<NewEvent>,
 }
 
 impl Block {
-    /// Revision of the last event.
+    /// Returns the revision of the last event.
     #[must_use]
     pub fn last_revision(&self) -> Revision {
         let more = (self.events.len() as u64).saturating_sub(1);
         Revision::new(self.first_revision.get().saturating_add(more)).unwrap_or(Revision::MAX)
     }
 
-    /// The position after the last event.
+    /// Returns the position after the last event.
     #[must_use]
     pub fn next_position(&self) -> u64 {
         self.first_position.get().saturating_add(self.events.len() as u64)

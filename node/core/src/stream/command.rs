@@ -1,43 +1,46 @@
-//! Commands of a store's log, and the versions of the rules that apply them.
+//! Commands of a store's log, and the versions of the rules for their execution.
 
 use crate::append::Append;
 
-/// Newest rules that this version knows. Old rules stay known; the number in force rises by a logged command.
+/// Number of the newest rules known to this version. All older rules stay known. A logged command
+/// ([`Kind::RaiseRules`]) raises the rules in force.
 pub const RULES: u32 = 1;
-/// Rules that every partition begins under, whichever version creates it: the effect of an entry must follow from the
-/// log alone, and the replicas of one log may be created by different versions.
+/// Number of the initial rules of every partition, independent of the version that creates the partition. The effect of
+/// an entry must depend on the log alone, and different versions may create the replicas of the same log.
 pub(super) const FIRST_RULES: u32 = 1;
 
-/// One append with the proposer's clock, microseconds since the Unix epoch.
+/// An append with the clock of the proposer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
-    /// The append.
+    /// Append to execute.
     pub append: Append,
-    /// Clock of the proposer. The larger of the stamp and the last recorded time is stored.
+    /// Clock of the proposer, Unix time in microseconds. The recorded time is the stamp or the time of the last event,
+    /// the larger of the two.
     pub stamp_us: u64,
 }
 
 /// A command of a store's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Rules that the command was proposed under.
+    /// Number of the rules in force for the proposer.
     pub rules: u32,
-    /// Kind of the command.
+    /// Operation to execute.
     pub kind: Kind,
 }
 
-/// Kinds of commands.
+/// Operations on a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Appends of several clients, in order, each all or nothing.
+    /// Executes appends of several clients, in order. Each append is stored whole or not at all.
     Appends(Vec<Stamped>),
-    /// Changes settings that outcomes depend on; proposed by the coordinator.
+    /// Changes the settings that influence outcomes; proposed by the coordinator.
     Settings {
-        /// How long repeats are recognised, microseconds.
+        /// Window in which repeats are recognised, microseconds.
         repeat_window_us: u64,
         /// True to refuse all new appends.
         closed: bool,
     },
-    /// Puts these rules, which every member's binary knows, in force from here on. Never lowers them.
+    /// Puts newer rules in force for all later entries; never lowers the rules. Requires that the binaries of all
+    /// members know the new rules.
     RaiseRules(u32),
 }

@@ -1,5 +1,7 @@
-//! Running digests of a partition. This file alone defines the bytes that are hashed. The bytes are part of the disk
-//! contract, because replicas of different versions compare digests.
+//! Running digests of a partition.
+//!
+//! This file alone defines the hashed bytes. The bytes are part of the disk format, because replicas of different
+//! versions compare digests.
 
 use super::block::Block;
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     ids::{Digest, EventId},
 };
 
-/// Hash of the ids of a batch, in order.
+/// Hashes the event ids of a batch, in order.
 #[must_use]
 pub(super) fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
     let mut h = blake3::Hasher::new();
@@ -17,7 +19,7 @@ pub(super) fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
     Digest(*h.finalize().as_bytes())
 }
 
-/// The event digest after `block` was stored. `block.event_digest` is not read.
+/// Computes the event digest after `block` was stored. `block.event_digest` is not read.
 #[must_use]
 pub(super) fn events(before: &Digest, block: &Block) -> Digest {
     let mut h = blake3::Hasher::new();
@@ -41,14 +43,14 @@ pub(super) fn events(before: &Digest, block: &Block) -> Digest {
 }
 
 impl Block {
-    /// True if the block's digest is that of its events after a history with the digest `before`.
+    /// True if the block's event digest is correct for a block that follows a history with the digest `before`.
     #[must_use]
     pub fn follows(&self, before: &Digest) -> bool {
         events(before, self) == self.event_digest
     }
 }
 
-/// The digest after an append was accepted or recognised.
+/// Computes the digest after an append was accepted or recognised as a repeat.
 #[must_use]
 pub(super) fn accepted(before: &Digest, appended: &Appended, event_digest: &Digest) -> Digest {
     let mut h = blake3::Hasher::new();
@@ -67,7 +69,7 @@ pub(super) fn accepted(before: &Digest, appended: &Appended, event_digest: &Dige
     Digest(*h.finalize().as_bytes())
 }
 
-/// The digest after an append was rejected.
+/// Computes the digest after an append was rejected.
 #[must_use]
 pub(super) fn rejected(before: &Digest, why: &Rejected) -> Digest {
     let mut h = blake3::Hasher::new();
@@ -98,7 +100,7 @@ pub(super) fn rejected(before: &Digest, why: &Rejected) -> Digest {
     Digest(*h.finalize().as_bytes())
 }
 
-/// The digest after settings changed.
+/// Computes the digest after a change of the settings.
 #[must_use]
 pub(super) fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest {
     let mut h = blake3::Hasher::new();
@@ -108,7 +110,7 @@ pub(super) fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> 
     Digest(*h.finalize().as_bytes())
 }
 
-/// The digest after other rules came into force.
+/// Computes the digest after a change of the rules in force.
 #[must_use]
 pub(super) fn rules(before: &Digest, rules: u32) -> Digest {
     let mut h = blake3::Hasher::new();
@@ -123,7 +125,8 @@ fn text(h: &mut blake3::Hasher, s: &[u8]) {
     h.update(s);
 }
 
-/// Hashes an expectation. Not by its `Display`: a message may be reworded, these bytes may not.
+/// Hashes an expected revision. Independent of the `Display` implementation, because messages may be reworded and the
+/// hashed bytes must never change.
 fn expectation(h: &mut blake3::Hasher, expected: ExpectedRevision) {
     match expected {
         ExpectedRevision::Any => text(h, b"any"),

@@ -1,5 +1,5 @@
-//! The state machine of one partition of a store: [`apply()`] turns a [`Command`] of the log into outcomes, and reads and
-//! writes nothing but the partition's own [`State`].
+//! State machine of a partition of a store. [`apply()`] executes a [`Command`] of the log and returns the outcomes.
+//! Apart from the command, only the partition's own [`PartitionMeta`] and [`State`] are read and written.
 
 mod apply;
 mod block;

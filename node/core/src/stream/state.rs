@@ -1,4 +1,4 @@
-//! Rows of a partition, and the trait through which they are read and written.
+//! Rows of a partition, and the trait for access to the rows.
 
 use super::{block::Block, command::FIRST_RULES};
 use crate::{
@@ -10,13 +10,13 @@ use crate::{
 /// Counters and settings of a partition; written with every batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionMeta {
-    /// Rules in force. They begin at 1 and rise only by a command of the log.
+    /// Number of the rules in force, from 1. Raised only by [`Kind::RaiseRules`](super::Kind::RaiseRules).
     pub rules: u32,
     /// Position of the next event; from 1.
     pub next_position: u64,
     /// Number of the next new stream; from 1.
     pub next_stream_no: u64,
-    /// Unix time of the last event, microseconds.
+    /// Recorded time of the last event, Unix time in microseconds.
     pub last_recorded_at_us: u64,
     /// Number of stored events.
     pub events: u64,
@@ -24,7 +24,7 @@ pub struct PartitionMeta {
     pub digest: Digest,
     /// Running digest of the stored events alone; also stored in every block.
     pub event_digest: Digest,
-    /// How long repeats are recognised, microseconds.
+    /// Window in which repeats are recognised, microseconds.
     pub repeat_window_us: u64,
     /// True if the store refuses appends.
     pub closed: bool,
@@ -50,14 +50,14 @@ impl Default for PartitionMeta {
 }
 
 impl PartitionMeta {
-    /// Position of the last event; 0 before the first.
+    /// Returns the position of the last event; 0 before the first event.
     #[must_use]
     pub fn last_position(&self) -> Position {
         Position::new(self.next_position - 1).unwrap_or(Position::MAX)
     }
 }
 
-/// A stream, found by its name.
+/// Row of a stream, with the name of the stream as the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamRow {
     /// Number of the stream in the partition.
@@ -66,10 +66,10 @@ pub struct StreamRow {
     pub last: Revision,
 }
 
-/// Key of a repeat row: finds an append by its first event.
+/// Key of a repeat row: identifies an append by the id of the first event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RepeatKey {
-    /// Recorded time divided by the bucket's length.
+    /// Number of the time bucket: recorded time divided by the length of a bucket.
     pub bucket: u64,
     /// Number of the stream.
     pub stream_no: StreamNo,
@@ -77,7 +77,7 @@ pub struct RepeatKey {
     pub first_id: EventId,
 }
 
-/// Outcome of an earlier append, kept to recognise a repeat.
+/// Outcome of an earlier append, kept to recognise repeats of the append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepeatRow {
     /// Revision of the first event.
@@ -92,26 +92,26 @@ pub struct RepeatRow {
     pub ids_hash: Digest,
 }
 
-/// Rows of one partition. A read sees the rows that were written before in the same batch.
+/// Access to the rows of a partition. Reads must return rows written earlier in the same batch.
 pub trait State {
     /// Reason why a row cannot be read.
     type Error;
-    /// Reads a stream by its name.
+    /// Reads the row of a stream.
     ///
     /// # Errors
-    /// When storage fails or a row does not decode.
+    /// Returns an error if storage fails or the row cannot be decoded.
     fn stream(&mut self, name: &StreamName) -> Result<Option<StreamRow>, Self::Error>;
-    /// Reads the block that holds the event of a stream at `revision`.
+    /// Reads the block that contains the event of a stream at `revision`.
     ///
     /// # Errors
-    /// When storage fails or a row does not decode.
+    /// Returns an error if storage fails or the row cannot be decoded.
     fn block_at(&mut self, stream: StreamNo, revision: Revision) -> Result<Option<Block>, Self::Error>;
     /// Reads a repeat row.
     ///
     /// # Errors
-    /// When storage fails or a row does not decode.
+    /// Returns an error if storage fails or the row cannot be decoded.
     fn repeat(&mut self, key: &RepeatKey) -> Result<Option<RepeatRow>, Self::Error>;
-    /// Writes a block, its stream key and the row of its stream.
+    /// Writes a block, the block's stream key and the row of the stream.
     fn put_block(&mut self, block: Block);
     /// Writes a repeat row.
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow);

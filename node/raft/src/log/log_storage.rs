@@ -1,5 +1,6 @@
-//! [`LogStorage`]: openraft's view of the log of one replica. Ids of all entries and recent payloads are in memory;
-//! older payloads are read back. No entry is reported as flushed before the disk has synced it.
+//! [`LogStorage`]: openraft's view of a replica's log. The log ids of all entries and the payloads of recent
+//! entries are in memory; older payloads are read from disk. An entry is reported as flushed only after the disk
+//! has synced the entry.
 
 use super::{LogDisk, LogKey, LogOp, Recovered, write_synced};
 use crate::{
@@ -20,12 +21,12 @@ use std::{
 };
 use taffrail_proto::storage as pb;
 
-/// Payload bytes that one replica keeps in memory; older entries are read back.
+/// Payload bytes of a replica in memory; older entries are read from disk.
 const CACHE_BYTES_MAX: usize = 8 << 20;
-/// Payload bytes of one read (one append request, one apply batch); at least one entry.
+/// Payload bytes of a single read (an append request or an apply batch). A larger entry is read alone.
 const READ_BYTES_MAX: usize = 1 << 20;
 
-/// One entry: its id always, itself while it is recent.
+/// A log entry: the log id always, the payload only while the entry is recent.
 struct Slot {
     log_id: LogId,
     bytes: usize,
@@ -36,7 +37,7 @@ struct Slot {
 struct State {
     vote: Option<Vote>,
     purged: Option<LogId>,
-    /// Index of `slots[0]`; the one after `purged`.
+    /// Index of `slots[0]`: the index after `purged`.
     first: u64,
     slots: VecDeque<Slot>,
     cached_bytes: usize,
@@ -87,7 +88,7 @@ impl State {
     }
 }
 
-/// The log of one replica. Cheap to clone: all clones share the state.
+/// The log of a replica. Cheap to clone: all clones share the state.
 #[derive(Clone)]
 pub struct LogStorage {
     key: LogKey,
@@ -96,7 +97,7 @@ pub struct LogStorage {
 }
 
 impl LogStorage {
-    /// Reads back the log of the replica.
+    /// Reads back the log of the replica `key` from `disk`.
     ///
     /// # Errors
     /// When the disk fails or an entry does not decode.
@@ -114,14 +115,15 @@ impl LogStorage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Index of the first entry that is still there, and of the one after the last.
+    /// Returns the index of the first entry after the purged entries, and the index after the last entry.
     #[must_use]
     pub fn bounds(&self) -> (u64, u64) {
         let state = self.lock();
         (state.first, state.end())
     }
 
-    /// Entries `from..to` that fit into `bytes_max`, at least one; never with a hole: nothing if `from` is gone.
+    /// Returns consecutive entries of `from..to` within `bytes_max`, but at least the first; nothing if
+    /// `from` is purged.
     async fn entries(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (mut out, missing) = {
             let state = self.lock();
@@ -144,7 +146,7 @@ impl LogStorage {
             }
             (out, missing)
         };
-        // A cold head: answer just what the disk has of it; the caller asks again for the rest.
+        // The first payload is not in memory: return the entries on disk. The caller repeats the call for the rest.
         if let Some((index, to)) = missing
             && out.is_empty()
         {
@@ -190,9 +192,11 @@ impl RaftLogReader<TypeConfig> for LogStorage {
         Ok(out)
     }
 
-    /// Replication does not check where the answer starts: when the head of the range is purged meanwhile, or all of
-    /// it, the answer becomes an append with a hole, which `network` refuses; that ends the session and the next one
-    /// sends a snapshot. (Answering nothing instead would keep a session alive that never advances.)
+    /// Reads entries for replication, which does not check the first index of the answer.
+    ///
+    /// If the start of the range or the whole range is purged meanwhile, the answer starts after `start`. The resulting
+    /// append has a gap and is refused by `network`; the refusal ends the replication session, and the next session
+    /// sends a snapshot. An empty answer instead would keep a session alive without progress.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         loop {
             let (first, after) = self.bounds();
@@ -202,7 +206,7 @@ impl RaftLogReader<TypeConfig> for LogStorage {
                 return Err(io::Error::new(io::ErrorKind::NotFound, why));
             }
             let out = self.entries(from, to, READ_BYTES_MAX).await?;
-            // Entries may have been purged since the bounds were read; then the read starts again.
+            // Entries may have been purged after the bounds were read; the read is then repeated.
             if !out.is_empty() || self.bounds().0 <= from {
                 return Ok(out);
             }
@@ -271,7 +275,7 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 }
 
-/// Payload bytes of an entry, for callers that bound batches.
+/// Returns the payload size of an entry in bytes, for callers with a bound on batches.
 #[must_use]
 pub fn payload_len(entry: &Entry) -> usize {
     match &entry.payload {
@@ -312,7 +316,7 @@ mod tests {
             assert_eq!(indexes, answer, "{start}..{end}");
             let before = start.checked_sub(1).map(id);
             let refused = codec::check_consecutive(before.as_ref(), &entries).is_err();
-            assert_eq!(refused, start < 7, "a hole is refused where it would be sent");
+            assert_eq!(refused, start < 7, "an append with a gap is refused before it is sent");
         }
         log.purge(id(10)).await.unwrap();
         assert_eq!(log.limited_get_log_entries(3, 5).await.unwrap_err().kind(), io::ErrorKind::NotFound);

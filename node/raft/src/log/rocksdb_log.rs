@@ -1,7 +1,8 @@
-//! [`RocksdbLog`]: the log of all groups in RocksDB. One database, write-ahead log on, one writer thread that turns
-//! everything queued into one batch and one sync. A failed sync is never retried: the process is told to end.
+//! [`RocksdbLog`]: stores the logs of all groups in a RocksDB database with the write-ahead log on. A writer thread
+//! combines all queued writes into a batch and syncs each batch. A failed sync is never retried: the failure is
+//! reported, and the process must end.
 //!
-//! Keys (big-endian): kind, group u64, replica u64 [, index u64]. Kinds are listed in `Kind`.
+//! Keys (big-endian): kind, group u64, replica u64 [, index u64]. The private enum `Kind` lists the kinds.
 
 use super::{Done, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
 use crate::{codec, types::LogId};
@@ -14,9 +15,9 @@ use taffrail_proto::storage as pb;
 use taffrail_runtime as rt;
 use tokio::sync::mpsc;
 
-/// Bytes that one batch may gather before it is written.
+/// Size at which a batch is written, although more writes are queued.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Writes that may wait.
+/// Maximum number of queued writes.
 const QUEUE_MAX: usize = 16_384;
 
 /// First byte of every key.
@@ -33,8 +34,8 @@ enum Kind {
 const LIVE: u8 = 1;
 /// Value of a removed replica.
 const DELETED: u8 = 2;
-/// Value of a fenced replica: this byte, the partition, the index, its digest there and the majority's. More may
-/// follow.
+/// Value of a fenced replica: this byte, the partition, the index, the digest of the replica and the digest of the
+/// majority. A later version may append fields.
 const FENCED: u8 = 3;
 
 fn key(kind: Kind, of: LogKey) -> [u8; 17] {
@@ -67,16 +68,16 @@ fn failed(e: rocksdb::Error) -> io::Error {
 
 enum Queued {
     Write(LogKey, LogOp, Done),
-    /// Nothing after this is carried out.
+    /// The end of the queue: later writes are not carried out.
     End,
 }
 
-/// Called when the log can no longer be written; the node reports the error and ends.
+/// Callback of a failed write; the node reports the error and ends.
 pub type OnFatal = Arc<dyn Fn(&io::Error) + Send + Sync>;
-/// Called with the seconds that each batch and sync took.
+/// Called after each sync with the duration of batch and sync in seconds.
 pub type OnSync = Arc<dyn Fn(f64) + Send + Sync>;
 
-/// A [`LogDisk`] in RocksDB, with a writer thread of its own.
+/// A [`LogDisk`] in RocksDB with a dedicated writer thread.
 pub struct RocksdbLog {
     db: Arc<DB>,
     queue: mpsc::Sender<Queued>,
@@ -84,10 +85,10 @@ pub struct RocksdbLog {
 }
 
 impl RocksdbLog {
-    /// Opens or makes the database in `path` and starts its writer.
+    /// Opens or creates the database in `path` and starts the writer thread.
     ///
     /// # Errors
-    /// When RocksDB or the operating system refuses.
+    /// When RocksDB cannot open the database or the operating system refuses the thread.
     pub fn open(path: &Path, on_fatal: OnFatal, on_sync: OnSync) -> io::Result<Self> {
         let mut options = Options::default();
         options.create_if_missing(true);
@@ -102,13 +103,14 @@ impl RocksdbLog {
         Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
     }
 
-    /// Waits until the writer has carried out what was submitted before, and has ended; what comes later is refused. To
-    /// be called before the process ends, outside of async code: RocksDB's own statics must outlive every thread that
-    /// uses it.
+    /// Carries out all writes submitted before, ends the writer thread and waits for the end. Later writes are refused.
+    ///
+    /// The node calls this function before the process ends, outside of async code: RocksDB's own statics must outlive
+    /// every thread with RocksDB calls.
     pub fn close(&self) {
         let writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(writer) = writer else { return };
-        // The send fails when the writer has ended already.
+        // The send fails only when the writer has ended already.
         drop(self.queue.blocking_send(Queued::End));
         if writer.join().is_err() {
             tracing::error!("the log writer panicked");
@@ -289,7 +291,7 @@ mod tests {
         FenceMark { partition: PartitionId::new(0x0102), index: 0x0304, digest, majority }
     }
 
-    /// These bytes are on disks and must stay readable.
+    /// Existing disks contain these bytes, so they must stay readable.
     #[test]
     fn the_bytes_of_a_fence_mark_are_these() {
         let mut golden = vec![3, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4];
@@ -299,7 +301,7 @@ mod tests {
         assert_eq!(decode_mark(&golden).unwrap(), mark());
         assert!(decode_mark(&golden[..golden.len() - 1]).is_err());
         golden.push(9);
-        assert_eq!(decode_mark(&golden).unwrap(), mark(), "what a later version adds is passed over");
+        assert_eq!(decode_mark(&golden).unwrap(), mark(), "fields of a later version are skipped");
     }
 
     #[tokio::test]
@@ -331,7 +333,7 @@ mod tests {
         for replica in 0..100 {
             log.submit(key(replica), created(), Box::new(|done| done.unwrap())).await;
         }
-        // Other handles live on: tasks that are ending have them.
+        // Other handles outlive the close, because tasks in their last steps still own handles.
         let other = Arc::clone(&log);
         rt::blocking(move || log.close()).await.unwrap();
         let late = write_synced(&*other, key(100), created()).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! [`Handler`]: the receiver of frames. The node implements it; [`Service`](super::server::Service) calls it.
+//! [`Handler`]: receives frames from [`Service`](super::server::Service). The node implements the trait.
 
 use super::Request;
 use bytes::Bytes;
@@ -7,36 +7,36 @@ use taffrail_core::ids::NodeId;
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind};
 use tokio::sync::mpsc;
 
-/// Answers requests of verified peers. Calls come from many tasks at once.
+/// Answers requests of verified peers. Calls arrive from many tasks at once.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request of a peer whose identity was proven by its handshake.
+    /// Answers a request of a peer whose identity was verified by the handshake.
     fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>>;
     /// Opens a stream of a group's state.
     ///
     /// # Errors
-    /// When this node has no such replica.
+    /// When this node has no replica of the requested group.
     fn catch_up(
         &self,
         request: CatchUpRequest,
     ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, Refusal>>, Refusal>>;
-    /// Identity of this node; `None` while it belongs to no cluster.
+    /// Returns the identity of this node, or `None` while the node belongs to no cluster.
     fn identity(&self) -> Option<Identity>;
-    /// Addresses of peers that this node knows.
+    /// Returns the addresses of all known peers.
     fn peers(&self) -> Vec<PeerAddress>;
 }
 
-/// A refusal without a leader hint.
+/// Builds a refusal without a leader hint.
 #[must_use]
 pub fn refusal(kind: RefusalKind, message: impl Into<String>) -> Refusal {
     Refusal { kind: kind.into(), message: message.into(), leader_node: 0, leader_replica: 0 }
 }
 
-/// Refuses a frame that does not decode or asks for something that its receiver does not do.
+/// Builds the refusal of a frame that does not decode or requests an operation unknown to the receiver.
 pub(crate) fn bad_frame(why: impl std::fmt::Display) -> Refusal {
     refusal(RefusalKind::BadFrame, why.to_string())
 }
 
-/// Refuses a call that failed in a way that may pass.
+/// Builds the refusal of a call that failed for a transient reason.
 pub(crate) fn unavailable(why: impl std::fmt::Display) -> Refusal {
     refusal(RefusalKind::Unavailable, why.to_string())
 }

@@ -1,5 +1,5 @@
-//! [`GrpcTransport`]: the transport over tonic. One task per address keeps a connection, verifies it by a handshake
-//! every second, and drops it when the handshake fails. Only verified connections carry frames.
+//! [`GrpcTransport`]: the transport over tonic. One task per address keeps a connection, verifies the peer by a
+//! handshake every second, and drops the connection when the handshake fails. Only verified connections carry frames.
 
 use super::{
     CallError, PeerTransport, Request,
@@ -31,10 +31,10 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1500);
 const PROVE_AGAIN: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// Chunks of state that wait for the receiver's disk.
+/// Maximum number of received chunks in memory, when the receiver's disk is slow.
 const CHUNKS_MAX: usize = 4;
 
-/// Sends frames over verified connections. Cheap to clone.
+/// Sends frames over verified connections. Cheap to clone: all clones share the connections.
 #[derive(Clone)]
 pub struct GrpcTransport {
     table: Table,
@@ -42,7 +42,8 @@ pub struct GrpcTransport {
 }
 
 impl GrpcTransport {
-    /// Sends over the proven connections of `table` as the node that `own` tells.
+    /// Makes a transport over the verified connections of `table`. `own` holds the cluster and the node id that frames
+    /// name as their sender.
     #[must_use]
     pub fn new(table: Table, own: watch::Receiver<Option<(ClusterId, NodeId)>>) -> Self {
         Self { table, own }
@@ -64,10 +65,10 @@ impl GrpcTransport {
         })
     }
 
-    /// Asks any proven peer, for a node that has no id yet.
+    /// Sends a request to one verified peer after another until a peer answers; for a node without an id.
     ///
     /// # Errors
-    /// The last peer's, or `Unreachable` when there is none.
+    /// Returns the error of the last peer, or [`CallError::Unreachable`] when no peer with an id is connected.
     pub async fn ask_any(&self, request: Request, ttl: Duration) -> Result<Bytes, CallError> {
         let mut last = CallError::Unreachable(NodeId::default());
         for link in self.table.links() {
@@ -141,7 +142,7 @@ impl PeerTransport for GrpcTransport {
     }
 }
 
-/// Keeps connections to all candidate addresses; ends with `stop`.
+/// Keeps connections to all candidate addresses until `stop` is cancelled.
 pub async fn keep_links(
     table: Table,
     handler: Arc<dyn Handler>,
@@ -193,13 +194,14 @@ async fn keep_link(address: String, table: Table, handler: Arc<dyn Handler>, sto
     }
 }
 
-/// Holds one connection for as long as it proves itself; says why it ended and whether it was ever proven.
+/// Keeps a connection open while its handshakes succeed. Returns the reason for the end of the connection, and whether
+/// any handshake succeeded.
 async fn hold(address: &str, table: &Table, handler: &Arc<dyn Handler>) -> (String, bool) {
     let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
         Ok(endpoint) => endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            // Calls under way on a dead connection end soon, not at their own deadlines.
+            // Calls in flight on a dead connection fail soon instead of at their own deadlines.
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true)

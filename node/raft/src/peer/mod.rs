@@ -1,6 +1,9 @@
-//! The transport between nodes. [`PeerTransport`] sends: [`grpc`] over tonic, the simulator over a network of its own.
-//! [`server`] receives, checks the sender, and hands each frame to a [`Handler`](dispatch::Handler). [`table`] holds
-//! the verified connections.
+//! The transport between nodes.
+//!
+//! - [`PeerTransport`] sends requests. [`grpc`] is the implementation over tonic; the simulator
+//!   has another implementation.
+//! - [`server`] receives frames, checks the sender, and passes each frame to a [`Handler`](dispatch::Handler).
+//! - [`table`] holds the verified connections.
 
 pub mod dispatch;
 pub mod grpc;
@@ -14,28 +17,28 @@ use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, FrameKind, Refusal};
 use tokio::sync::mpsc;
 
-/// A request of one replica (or node, with replica 0) to another.
+/// A request of one replica to another, or of one node to another (with replica id 0).
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The operation.
+    /// Operation to which the payload belongs.
     pub kind: FrameKind,
-    /// The group of the request; [`GroupId::SYSTEM`] for requests to a node.
+    /// Group of the request; [`GroupId::SYSTEM`] for requests to a node.
     pub group: GroupId,
-    /// The asking replica.
+    /// Replica that sends the request.
     pub from_replica: ReplicaId,
-    /// The asked replica.
+    /// Replica that must answer.
     pub to_replica: ReplicaId,
-    /// The encoded message.
+    /// Encoded message of the operation.
     pub payload: Bytes,
 }
 
 /// Failure of a call to a peer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
-    /// No verified connection: the request was not sent.
+    /// No verified connection exists, so the request was not sent.
     #[error("node {0} cannot be reached: no verified connection")]
     Unreachable(NodeId),
-    /// The request was sent, and no answer arrived in time or the connection broke.
+    /// The request was sent, and the connection broke or no answer arrived in time.
     #[error("no answer: {0}")]
     NoAnswer(String),
     /// The peer refused the request.
@@ -45,12 +48,12 @@ pub enum CallError {
 
 /// Carries requests to peers.
 ///
-/// Consensus and the node call it from many tasks at once. An implementation never retries, and concurrent calls may
-/// arrive in any order.
+/// Consensus and the node call the transport from many tasks at once. An implementation never retries, and concurrent
+/// calls may arrive in any order.
 pub trait PeerTransport: Send + Sync + 'static {
-    /// Sends a request and waits for its answer, at most `ttl`.
+    /// Sends a request and waits at most `ttl` for the answer.
     fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>>;
-    /// Opens a stream of another node's state; chunks arrive with end-to-end flow control.
+    /// Opens a stream of a group's state on another node. Chunks arrive with end-to-end flow control.
     fn catch_up(
         &self,
         to: NodeId,

@@ -1,5 +1,5 @@
-//! The peer service on port 2114: verifies the caller, checks that a frame is meant for this node, and hands it to the
-//! [`Handler`].
+//! The peer service on port 2114: verifies the caller, checks that a frame is meant for this node, and passes the frame
+//! to the [`Handler`].
 
 use super::{
     Request,
@@ -15,7 +15,7 @@ use taffrail_proto::peer::{
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Response, Status};
 
-/// Version of the peer protocol that this binary speaks.
+/// Version of the peer protocol.
 pub const PROTOCOL: u32 = 1;
 
 /// The gRPC service for frames, handshakes and state streams.
@@ -24,17 +24,17 @@ pub struct Service {
 }
 
 impl Service {
-    /// Serves frames to `handler`.
+    /// Makes a service with `handler` as receiver of requests.
     #[must_use]
     pub fn new(handler: Arc<dyn Handler>) -> Self {
         Self { handler }
     }
 }
 
-/// Checks that two nodes belong together.
+/// Checks that two nodes speak the same protocol, belong to the same cluster, and have distinct disk ids and node ids.
 ///
 /// # Errors
-/// Says what does not match.
+/// Returns the reason of the first mismatch.
 pub(crate) fn check_identity(own: &Identity, other: &Identity) -> Result<(), String> {
     if other.protocol != PROTOCOL {
         return Err(format!("peer speaks protocol {}, this node {PROTOCOL}", other.protocol));
@@ -51,7 +51,7 @@ pub(crate) fn check_identity(own: &Identity, other: &Identity) -> Result<(), Str
     Ok(())
 }
 
-/// Checks that a frame is meant for this node in this cluster. A node that joins has no id yet and may only register.
+/// Checks the destination of a frame: this node in this cluster. A joining node has no id yet and may only register.
 fn admit(own: Option<&Identity>, frame: &Frame) -> Result<(), Refusal> {
     let Some(own) = own else {
         return Err(refusal(RefusalKind::Unavailable, "this node knows no cluster yet"));

@@ -9,20 +9,20 @@ use taffrail_proto::peer::{Identity, PeerAddress};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-/// A verified connection.
+/// A verified connection to one peer.
 #[derive(Clone)]
 pub struct Link {
     /// Address of the peer.
     pub address: String,
     /// Identity that the peer gave in the handshake.
     pub identity: Identity,
-    /// The connection.
+    /// Channel that carries the requests.
     pub channel: Channel,
 }
 
 #[derive(Default)]
 struct State {
-    /// By address; a joining peer has no node id yet.
+    /// Links by address, because a joining peer has no node id yet.
     links: BTreeMap<String, Link>,
 }
 
@@ -44,13 +44,13 @@ impl Table {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A counter that rises whenever a connection is verified or lost.
+    /// Returns a counter that rises whenever a connection is verified, replaced or lost.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Records a verified connection.
+    /// Adds or replaces the connection to an address.
     pub fn put(&self, link: Link) {
         let mut state = self.lock();
         let before = state.links.insert(link.address.clone(), link.clone());
@@ -59,26 +59,26 @@ impl Table {
         }
     }
 
-    /// Forgets a connection.
+    /// Removes the connection to `address`.
     pub fn remove(&self, address: &str) {
         if self.lock().links.remove(address).is_some() {
             self.changed.send_modify(|n| *n += 1);
         }
     }
 
-    /// The connection to a node.
+    /// Returns the channel to a node, or `None` without a verified connection.
     #[must_use]
     pub fn channel(&self, node: NodeId) -> Option<Channel> {
         self.lock().links.values().find(|l| l.identity.node_id == node.get()).map(|l| l.channel.clone())
     }
 
-    /// All verified connections.
+    /// Returns all verified connections, ordered by address.
     #[must_use]
     pub fn links(&self) -> Vec<Link> {
         self.lock().links.values().cloned().collect()
     }
 
-    /// Addresses of all verified peers, as a handshake tells them to other nodes.
+    /// Returns the addresses of all verified peers, as sent to other nodes in a handshake.
     #[must_use]
     pub fn addresses(&self) -> Vec<PeerAddress> {
         let state = self.lock();

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// What a chunk does to the machine below, by its family.
+/// Effect of a chunk on [`Noting`], chosen by the chunk's family number.
 const FITS: u32 = 1;
 const BROKEN: u32 = 2;
 const BREAKS_THE_DISK: u32 = 3;
@@ -31,7 +31,7 @@ fn of(index: u64) -> Digest {
     Digest([u8::try_from(index % 251).unwrap(); 32])
 }
 
-/// Notes what is asked of it; its last chunk brings it to entry 10.
+/// A machine that records the calls of an install. The last chunk sets its applied index to 10.
 #[derive(Default)]
 struct Noting {
     applied: Option<LogId>,
@@ -90,7 +90,7 @@ impl Machine for Noting {
     }
 }
 
-/// Answers each request for state with the next of the prepared streams.
+/// A transport that answers each request for state with the next prepared stream.
 struct Sources {
     streams: Mutex<VecDeque<Vec<Result<CatchUpChunk, CallError>>>>,
     asked: Mutex<Vec<u64>>,
@@ -156,7 +156,8 @@ fn case(streams: Vec<Vec<Result<CatchUpChunk, CallError>>>) -> Case {
 }
 
 impl Case {
-    /// Replicas 1 (this one), 2 and 3 on nodes of the same numbers; 2 asked first.
+    /// Installs a snapshot with this replica as 1 and replicas 2 and 3 on nodes of the same numbers; the source
+    /// is replica 2.
     async fn install(&mut self) -> io::Result<()> {
         let hosts: BTreeMap<u64, Host> = (1..=3).map(|r| (r, Host(NodeId::new(r)))).collect();
         let membership = Membership::new(vec![(1..=3).collect()], hosts).unwrap();
@@ -179,8 +180,8 @@ async fn a_chunk_that_does_not_decode_ends_the_try_and_another_voter_is_asked() 
         case(vec![vec![chunk(FITS, false), chunk(BROKEN, false)], vec![chunk(FITS, false), chunk(FITS, true)]]);
     case.install().await.unwrap();
     assert_eq!(case.notes(), ["begin", "install", "install", "abort", "begin", "install", "install", "finish"]);
-    assert_eq!(case.asked(), [2, 3], "the one that asked, then the other voter");
-    assert!(!case.fatal.load(Ordering::SeqCst), "nothing is wrong with our own replica");
+    assert_eq!(case.asked(), [2, 3], "the source first, then the other voter");
+    assert!(!case.fatal.load(Ordering::SeqCst), "this replica's own storage did not fail");
 }
 
 #[tokio::test]

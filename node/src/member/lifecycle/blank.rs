@@ -1,4 +1,4 @@
-//! A disk that belongs to no cluster yet, or whose bootstrap was interrupted.
+//! First state of the lifecycle: a disk without a cluster, or a disk whose bootstrap was interrupted.
 
 use super::{ATTEMPT_TIMEOUT, End, FIRST, LifecycleRequest, common::Common, failed, joining::Joining, member::Serving};
 use crate::{config::Discovery, member::readiness::Readiness};
@@ -10,33 +10,33 @@ use taffrail_core::{
 use taffrail_runtime as rt;
 use tokio::time::Instant;
 
-/// The blank disk.
+/// A disk without a cluster, which waits for a `Bootstrap` or `Join` request.
 pub(super) struct Blank {
     common: Common,
-    /// The cluster whose bootstrap was interrupted.
+    /// The cluster whose bootstrap was interrupted; `None` for a blank disk.
     interrupted: Option<ClusterId>,
 }
 
 /// The state after [`Blank`].
 pub(super) enum Next {
-    /// The node was told to join a cluster.
+    /// A `Join` request named the cluster.
     Joining(Joining),
     /// The node is the first member of a new cluster.
     Serving(Serving),
 }
 
 impl Blank {
-    /// A disk without a cluster.
+    /// Creates the state of a disk without a cluster.
     pub(super) fn new(common: Common) -> Self {
         Self { common, interrupted: None }
     }
 
-    /// A disk whose marker says that the bootstrap of `cluster` has begun and not ended.
+    /// Creates the state of a disk whose marker shows a bootstrap of `cluster` that has begun and not ended.
     pub(super) fn interrupted(common: Common, cluster: ClusterId) -> Self {
         Self { common, interrupted: Some(cluster) }
     }
 
-    /// Waits until the node is told its cluster.
+    /// Waits for a request, or bootstraps at once: with discovery `single`, and after an interrupted bootstrap.
     pub(super) async fn run(mut self) -> Result<Next, End> {
         self.common.publish_identity();
         if let Some(cluster) = self.interrupted {
@@ -49,7 +49,7 @@ impl Blank {
         match self.common.requests.recv().await {
             Some(LifecycleRequest::Bootstrap(cluster, answer)) => {
                 let done = self.bootstrap(cluster).await;
-                // A caller that gave up repeats the request and finds it done.
+                // A caller that has given up repeats the request, and the repeated request finds the bootstrap done.
                 drop(answer.send(done.as_ref().map(|_| FIRST).map_err(|e| e.why.clone())));
                 done.map(Next::Serving)
             }
@@ -59,12 +59,14 @@ impl Blank {
                 done?;
                 Ok(Next::Joining(Joining::new(self.common, cluster)))
             }
-            None => Err(failed("the admin service ended before this node was told its cluster")),
+            None => {
+                Err(failed("the admin service ended before a bootstrap or join request named the cluster of this node"))
+            }
         }
     }
 
-    /// Makes the cluster: marker, group of one, first command. A crash may leave any of the steps half done; each can be
-    /// repeated.
+    /// Makes a new cluster in three steps: the marker on the disk, the system group with a single voter, the first
+    /// command. A crash may interrupt any step, and every step can be repeated.
     async fn bootstrap(mut self, cluster: ClusterId) -> Result<Serving, End> {
         self.common.dir.begin_bootstrap(cluster, FIRST)?;
         self.common.publish_identity();
@@ -75,8 +77,12 @@ impl Blank {
         loop {
             match member.propose(init.clone(), Instant::now() + ATTEMPT_TIMEOUT).await {
                 Ok(CatalogueOutcome::Node(node)) if node == FIRST => break,
-                Ok(other) => return Err(failed(format!("unexpected outcome of the first command: {other:?}"))),
-                Err(error) => tracing::warn!(%error, "the first command is proposed again"),
+                Ok(other) => {
+                    return Err(failed(format!(
+                        "bootstrap of cluster {cluster}: unexpected outcome of the first command: {other:?}"
+                    )));
+                }
+                Err(error) => tracing::warn!(%error, "the first command of the cluster failed and is proposed again"),
             }
         }
         self.common.dir.end_bootstrap()?;

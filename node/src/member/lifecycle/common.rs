@@ -1,4 +1,4 @@
-//! The parts that every state of the lifecycle has: process handles, data directory and the requests of the admin service.
+//! Parts shared by all states of the lifecycle: process handles, data directory, and the requests of the admin service.
 
 use super::{ATTEMPT_TIMEOUT, DiskStatus, End, LifecycleRequest, ProcessHandles, RETRY_PAUSE};
 use crate::{
@@ -25,7 +25,7 @@ use taffrail_raft::{
 use taffrail_runtime as rt;
 use tokio::sync::mpsc;
 
-/// The parts that move from state to state.
+/// Parts that move from state to state.
 pub(super) struct Common {
     pub(super) handles: ProcessHandles,
     pub(super) dir: DataDir,
@@ -33,7 +33,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// Publishes the identity that the disk has so far.
+    /// Creates the shared parts; publishes no identity yet.
     pub(super) fn new(handles: ProcessHandles, dir: DataDir, requests: mpsc::Receiver<LifecycleRequest>) -> Self {
         Self { handles, dir, requests }
     }
@@ -64,7 +64,7 @@ impl Common {
         handles.identity.send_replace(Some(identity));
     }
 
-    /// The registration of this disk.
+    /// Returns the registration of this disk, as sent to the catalogue.
     pub(super) fn registration(&self) -> Registration {
         Registration {
             disk: self.dir.disk(),
@@ -74,7 +74,7 @@ impl Common {
         }
     }
 
-    /// Registers the disk at any peer; a disk that is registered already gets its node id or its removal as the answer.
+    /// Registers the disk at any peer. For a registered disk, the answer is the node id or the removal of the disk.
     pub(super) async fn register(&self) -> Result<RegisterResponse, CallError> {
         let r = self.registration();
         let register = RegisterRequest {
@@ -94,7 +94,7 @@ impl Common {
         RegisterResponse::decode(answer).map_err(|e| CallError::NoAnswer(e.to_string()))
     }
 
-    /// Starts the system replica and the coordinator.
+    /// Starts the system replica and the coordinator, and publishes the member.
     pub(super) async fn start_member(&self, cluster: ClusterId, node: NodeId) -> Result<Arc<Member>, End> {
         let handles = &self.handles;
         let parts = Parts {
@@ -120,7 +120,7 @@ impl Common {
     }
 }
 
-/// Waits before the next attempt.
+/// Waits before the next attempt: [`RETRY_PAUSE`] and a random part of the same length.
 pub(super) async fn retry_pause() {
     tokio::time::sleep(RETRY_PAUSE + rt::jitter(RETRY_PAUSE)).await;
 }

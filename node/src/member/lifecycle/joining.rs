@@ -1,4 +1,4 @@
-//! A disk that knows its cluster and has no node id yet.
+//! Second state of the lifecycle: a disk with a cluster and without a node id.
 
 use super::{
     End,
@@ -10,19 +10,19 @@ use crate::member::readiness::Readiness;
 use taffrail_core::ids::{ClusterId, NodeId};
 use taffrail_proto::peer::register_response::Answer;
 
-/// The joining disk.
+/// A disk with a cluster, without a node id. Registers at peers to get the id.
 pub(super) struct Joining {
     common: Common,
     cluster: ClusterId,
 }
 
 impl Joining {
-    /// A disk that was told to join `cluster`.
+    /// Creates the state of a disk of `cluster`.
     pub(super) fn new(common: Common, cluster: ClusterId) -> Self {
         Self { common, cluster }
     }
 
-    /// Registers at any peer until one answers a node id.
+    /// Registers at any peer until a peer answers with the node id.
     pub(super) async fn run(mut self) -> Result<Serving, End> {
         self.common.publish_identity();
         self.common.handles.readiness.send_replace(Readiness::Joining);

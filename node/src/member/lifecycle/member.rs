@@ -1,4 +1,5 @@
-//! A disk with a node id: the system replica runs, the membership is confirmed, then the stores are served.
+//! Last state of the lifecycle: a disk with a node id. The system replica starts, the system group confirms the
+//! membership, then the store replicas start.
 
 use super::{
     ATTEMPT_TIMEOUT, End, FIRST, LifecycleRequest,
@@ -21,32 +22,32 @@ use taffrail_proto::peer::register_response::Answer;
 use taffrail_runtime as rt;
 use tokio::time::Instant;
 
-/// How often a node that does not lead the system group asks whether the disk is still a member.
+/// Interval at which a node that does not lead the system group checks that the disk is still a member.
 const MEMBERSHIP_RECHECK: Duration = Duration::from_secs(10);
-/// How often a group may purge its log.
+/// Interval between two checks whether groups should purge their logs.
 const PURGE_EVERY: Duration = Duration::from_secs(1);
 
-/// The disk of a member.
+/// A disk with a node id, which serves after the confirmation of the membership.
 pub(super) struct Serving {
     common: Common,
     start: Start,
-    /// Stores that a node with discovery `single` declares for itself.
+    /// Stores declared by the node itself: the default store with discovery `single`, otherwise none.
     own_stores: Vec<String>,
 }
 
-/// Whether the system replica runs already.
+/// State of the system replica at the beginning of [`Serving::run`].
 enum Start {
     Pending { cluster: ClusterId, node: NodeId },
     Started(Arc<Member>),
 }
 
 impl Serving {
-    /// A disk with node id `node` in `cluster`.
+    /// Creates the state of a disk with node id `node` in `cluster`. [`Serving::run`] starts the system replica.
     pub(super) fn new(common: Common, cluster: ClusterId, node: NodeId) -> Self {
         Self::with(common, Start::Pending { cluster, node })
     }
 
-    /// A disk whose bootstrap has started the system replica.
+    /// Creates the state of a disk whose bootstrap has started the system replica.
     pub(super) fn started(common: Common, member: Arc<Member>) -> Self {
         Self::with(common, Start::Started(member))
     }
@@ -59,7 +60,7 @@ impl Serving {
         Self { common, start, own_stores }
     }
 
-    /// Waits until the system group confirms that this disk is a member, then serves.
+    /// Waits until the system group confirms that this disk is a member, then serves until the disk is removed.
     pub(super) async fn run(mut self) -> Result<(), End> {
         self.common.publish_identity();
         let member = match &self.start {
@@ -72,31 +73,33 @@ impl Serving {
                 Some(Answer::Drained | Answer::ForcedWhole) => return self.retire(&member).await,
                 Some(Answer::Forced) => {
                     let reason =
-                        "this disk was removed by force; it waits until its groups are whole elsewhere".to_owned();
+                        "this disk was removed by force; the node waits until all groups of the disk are complete elsewhere"
+                            .to_owned();
                     self.common.handles.readiness.send_replace(Readiness::Fenced { reason });
                 }
                 Some(Answer::Unspecified) | None => {}
             }
             retry_pause().await;
         }
-        // What is applied here may be older than what this disk has seen: state is flushed rarely. Nothing is removed on the
-        // word of a catalogue that a majority has not confirmed to be current.
+        // The applied catalogue may be older than a catalogue that this disk has applied before, because state is
+        // flushed rarely. Replicas are removed only after a majority has confirmed that the catalogue is current.
         while member.system.read_index(Instant::now() + ATTEMPT_TIMEOUT).await.is_err() {
             retry_pause().await;
         }
         replicas::reconcile(&member, &member.applied()).await;
         if let Err(error) = replicas::remove_unnamed(&member).await {
-            tracing::warn!(%error, "replicas that are no longer named could not be removed");
+            tracing::warn!(%error, "replicas that the catalogue no longer names could not be removed");
         }
         rt::spawn(replicas::follow(Arc::clone(&member)));
         rt::spawn(purge(Arc::clone(&member)));
-        // A node that is alone is ready once its store is there.
+        // A node with discovery `single` is ready only after the declaration of its store.
         self.declare_own(&member).await;
         rt::spawn(ready::barrier(Arc::clone(&member), Arc::clone(&self.common.handles.readiness)));
         self.watch_membership(&member).await
     }
 
-    /// The answer of the system group, here or at any peer; none: nobody could say.
+    /// Asks the system group, on this node or through any peer, whether the disk is a member. Returns `None`
+    /// without an answer.
     async fn confirm(&self, member: &Arc<Member>) -> Option<Answer> {
         if self.common.handles.readiness.borrow().clone() == Readiness::Starting {
             self.common.handles.readiness.send_replace(Readiness::Joining);
@@ -114,7 +117,10 @@ impl Serving {
         let response = self.common.register().await.ok()?;
         match response.answer() {
             Answer::Member if response.node_id != member.node().get() => {
-                tracing::error!(told = response.node_id, is = %member.node(), "the cluster knows this disk under another id");
+                tracing::error!(
+                    told = response.node_id, is = %member.node(),
+                    "the cluster knows this disk under another node id"
+                );
                 None
             }
             answer
@@ -124,7 +130,7 @@ impl Serving {
         }
     }
 
-    /// Stays a member until the catalogue says otherwise.
+    /// Checks the membership periodically and answers requests, until the disk is removed from the cluster.
     async fn watch_membership(&mut self, member: &Arc<Member>) -> Result<(), End> {
         let mut every = tokio::time::interval(MEMBERSHIP_RECHECK);
         loop {
@@ -139,7 +145,8 @@ impl Serving {
             if member.system.leads() {
                 continue;
             }
-            // A drained node hears of its end from its peers: the group that told it so has left it behind.
+            // A drained node learns of the removal from peers, because the system group no longer replicates
+            // to the node.
             if let Ok(response) = self.common.register().await
                 && matches!(response.answer(), Answer::Drained | Answer::ForcedWhole)
             {
@@ -151,7 +158,7 @@ impl Serving {
     fn answer_request(&self, request: Option<LifecycleRequest>) {
         let cluster = self.common.dir.cluster();
         let refusal =
-            || format!("this node belongs to cluster {} already", cluster.map_or_else(String::new, |c| c.to_string()));
+            || format!("this node already belongs to cluster {}", cluster.map_or_else(String::new, |c| c.to_string()));
         match request {
             Some(LifecycleRequest::Bootstrap(wanted, answer)) => {
                 let same = cluster == Some(wanted) && self.common.dir.bootstrap() == Bootstrap::Done;
@@ -168,20 +175,22 @@ impl Serving {
         self.common.handles.handler.fence("this disk was removed from the cluster; its data is retired");
         self.common.handles.readiness.send_replace(Readiness::Fenced { reason: "removed from the cluster".into() });
         if !member.stop_replicas(Deadline::after(self.common.handles.config.grace)).await.is_empty() {
-            // Its data is not moved under a replica that may still write; the next start is told the same and moves it.
+            // A replica that has not stopped may still write, so the data is not moved now. The next start gets the
+            // same answer and moves the data.
             return Err(failed(
-                "this disk was removed from the cluster, and a replica did not stop; the next start retires it",
+                "this disk was removed from the cluster, but a replica did not stop; the next start retires the data",
             ));
         }
-        // The databases are still open, but nothing writes to them any more and the process ends right after.
+        // The databases are still open, but no task writes any more, and the process ends right after.
         self.common.dir.retire(rt::new_uuid())?;
         Err(End {
             code: Code::Retired,
-            why: "this disk was removed from the cluster; it starts again as a new node".into(),
+            why: "this disk was removed from the cluster and its data is retired; the next start joins as a new node"
+                .into(),
         })
     }
 
-    /// A node that is alone declares its store itself; in a cluster the operator does.
+    /// Declares the stores of a node with discovery `single`. In a cluster, the operator declares the stores.
     async fn declare_own(&self, member: &Arc<Member>) {
         for name in &self.own_stores {
             let Ok(name) = StoreName::new(&self.common.handles.config.namespace, name) else { continue };
@@ -203,23 +212,24 @@ impl Serving {
     }
 }
 
-/// Whether a store is there now; what the catalogue refuses is not tried again.
+/// Declares a store once. Returns true if no further attempt is needed: the store exists, or the catalogue
+/// refused the store.
 async fn declared(member: &Arc<Member>, declaration: &Declaration) -> bool {
     let store = &declaration.name;
     match member.propose(Kind::Declare(declaration.clone()), Instant::now() + ATTEMPT_TIMEOUT).await {
         Ok(CatalogueOutcome::Store(_)) => true,
         Ok(other) => {
-            tracing::error!(%store, answer = ?other, "the store was not made");
+            tracing::error!(%store, answer = ?other, "the catalogue refused to create the store");
             true
         }
         Err(error) => {
-            tracing::warn!(%store, %error, "the store is not made yet");
+            tracing::warn!(%store, %error, "the store is not created yet; trying again");
             false
         }
     }
 }
 
-/// Lets groups purge their logs when enough has come together.
+/// Checks every second which groups have enough entries to purge their logs, until the member stops.
 async fn purge(member: Arc<Member>) {
     loop {
         for running in member.all_running() {

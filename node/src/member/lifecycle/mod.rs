@@ -1,12 +1,13 @@
-//! The lifecycle of a node: a blank disk, a disk that joins a cluster, a member of it. Each state is a type that holds what
-//! the state needs, so a step that the state does not allow does not compile.
+//! The lifecycle of a node: a blank disk, a joining disk, a member of a cluster. Each state is a type with the data of
+//! the state, so a step forbidden in a state does not compile.
 //!
-//! - [`Blank`]: the disk belongs to no cluster. `Bootstrap` makes this node the first member of a new cluster; `Join` names an
-//!   existing cluster. A bootstrap that a crash interrupted is repeated from here.
-//! - [`Joining`]: the cluster is known. Any peer registers the disk and answers the node id.
-//! - [`Serving`]: the node id is known. The system replica runs at once, because replica ids make consensus safe; the store
-//!   replicas start only after the system group has confirmed that the disk is still a member. Until then the node waits and
-//!   is not ready. A disk that the cluster has removed is retired, and the next start joins as a new node.
+//! - `Blank`: the disk belongs to no cluster. `Bootstrap` makes this node the first member of a new cluster; `Join`
+//!   names an existing cluster. A bootstrap that a crash interrupted is repeated from this state.
+//! - `Joining`: the cluster is known. Any peer registers the disk and answers with the node id.
+//! - `Serving`: the node id is known. The system replica runs at once, because replica ids make consensus safe.
+//!   The store replicas start only after the system group has confirmed that the disk is still a member. Before
+//!   the confirmation, the node is not ready. A disk removed by the cluster is retired, and the next start joins
+//!   as a new node.
 
 mod blank;
 mod common;
@@ -14,7 +15,7 @@ mod joining;
 mod member;
 
 use self::{blank::Blank, common::Common, joining::Joining, member::Serving};
-use super::{member::Member, peer_handler::NodeHandler};
+use super::{member::Member, peer_handler::PeerHandler};
 use crate::{
     config::Config,
     exit::Code,
@@ -41,15 +42,16 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Deadline of one registration or proposal.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A request of the admin service to the lifecycle; the answer goes through the channel in it.
+/// A request of the admin service to the lifecycle, with a channel for the answer.
 pub enum LifecycleRequest {
-    /// Make a new cluster with this id; answers the node id of its first node.
+    /// Make a new cluster with this id. The answer is the node id of the first node.
     Bootstrap(ClusterId, oneshot::Sender<Result<NodeId, String>>),
     /// Join the cluster with this id.
     Join(ClusterId, oneshot::Sender<Result<(), String>>),
 }
 
-/// Handles of the process that the lifecycle uses: databases, transport, and the channels that publish the node's state.
+/// Handles of the process that the lifecycle uses: databases, transport, and the channels that publish
+/// the node's state.
 pub struct ProcessHandles {
     /// Configuration of the process.
     pub config: Arc<Config>,
@@ -57,42 +59,42 @@ pub struct ProcessHandles {
     pub table: Table,
     /// Sends frames to peers.
     pub transport: GrpcTransport,
-    /// Cluster and node id that the transport puts into frames.
+    /// Cluster and node id for the frames of the transport.
     pub own: watch::Sender<Option<(ClusterId, NodeId)>>,
-    /// Identity that the handshake shows.
+    /// Identity for handshakes with peers.
     pub identity: watch::Sender<Option<Identity>>,
     /// The member, once the node is one.
     pub member: watch::Sender<Option<Arc<Member>>>,
-    /// Whether the node serves, and why not.
+    /// Readiness of the node, for probes and `Status`.
     pub readiness: Arc<watch::Sender<Readiness>>,
     /// Answers frames of peers.
-    pub handler: Arc<NodeHandler>,
+    pub handler: Arc<PeerHandler>,
     /// Metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// State of all groups.
+    /// State database of all groups.
     pub db: Arc<StateDb>,
-    /// Log of all groups.
+    /// Log database of all groups.
     pub log: Arc<dyn LogDisk>,
     /// Ends the lifecycle when cancelled.
     pub stop: CancellationToken,
-    /// The disk as `Status` shows it.
+    /// Identity of the disk, for `Status`.
     pub disk: watch::Sender<DiskStatus>,
 }
 
-/// The disk, as `Status` shows it.
+/// Identity of the disk, as shown by the admin RPC `Status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskStatus {
-    /// The cluster, once known.
+    /// The cluster of the disk, once known.
     pub cluster: Option<ClusterId>,
     /// Id of the disk.
     pub disk: Option<DiskId>,
     /// The node id, once allocated.
     pub node: Option<NodeId>,
-    /// Start nonce of this process.
+    /// Nonce of this start of the process.
     pub incarnation: u64,
 }
 
-/// The reason why the process must end before it was told to stop.
+/// The reason why the process must end without a signal.
 #[derive(Debug)]
 pub struct End {
     /// Exit code of the process.
@@ -111,7 +113,7 @@ fn failed(e: impl std::fmt::Display) -> End {
     End { code: Code::Failed, why: e.to_string() }
 }
 
-/// The lifecycle of the node of this process.
+/// The lifecycle of the node of this process: runs the states in order.
 pub struct Lifecycle {
     stop: CancellationToken,
     state: State,
@@ -124,7 +126,7 @@ enum State {
 }
 
 impl Lifecycle {
-    /// Reads the state from the data directory; nothing runs before [`Lifecycle::run`].
+    /// Reads the state from the data directory. No task runs before [`Lifecycle::run`].
     #[must_use]
     pub fn new(handles: ProcessHandles, dir: DataDir, requests: mpsc::Receiver<LifecycleRequest>) -> Self {
         let stop = handles.stop.clone();
@@ -139,10 +141,10 @@ impl Lifecycle {
         Self { stop, state }
     }
 
-    /// Takes the node from state to state until `stop`.
+    /// Takes the node from state to state until the stop signal of the handles.
     ///
     /// # Errors
-    /// When the process must end for another reason.
+    /// The [`End`] of the process, if the process must end for another reason than the stop signal.
     pub async fn run(self) -> Result<(), End> {
         let stop = self.stop;
         tokio::select! {

@@ -16,10 +16,10 @@ use crate::{
     member::{
         admin,
         deadline::Deadline,
-        gateway_adapter::Facade,
+        gateway_adapter::GatewayAdapter,
         lifecycle::{DiskStatus, End, Lifecycle, LifecycleRequest, ProcessHandles},
         member::Member,
-        peer_handler::NodeHandler,
+        peer_handler::PeerHandler,
     },
 };
 use std::sync::Arc;
@@ -107,12 +107,12 @@ fn wire(
     let (disk_tx, disk) = watch::channel(DiskStatus::default());
     let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
     let table = Table::default();
-    let handler = Arc::new(NodeHandler::new(identity, table.clone(), member.clone()));
-    let facade = Facade::new(member.clone(), table.clone());
+    let handler = Arc::new(PeerHandler::new(identity, table.clone(), member.clone()));
+    let adapter = GatewayAdapter::new(member.clone(), table.clone());
     let services = Services {
         gateway: Shared {
             config: Arc::new(gateway_config(config)),
-            node: Arc::clone(&facade) as _,
+            node: Arc::clone(&adapter) as _,
             metrics: Arc::clone(metrics),
             readers: gateway::readers::Readers::default(),
             origin: Origin::Client,
@@ -128,7 +128,7 @@ fn wire(
             table: table.clone(),
         },
         peers: Arc::clone(&handler),
-        facade,
+        adapter,
         readiness: Arc::clone(&readiness),
         metrics: Arc::clone(metrics),
         inflow_bytes_max: config.inflow_bytes_max,

@@ -4,7 +4,7 @@ use crate::member::readiness::Readiness;
 use crate::{
     config::Config,
     exit::Code,
-    member::{admin, gateway_adapter::Facade, lifecycle::End, peer_handler::NodeHandler},
+    member::{admin, gateway_adapter::GatewayAdapter, lifecycle::End, peer_handler::PeerHandler},
 };
 use std::{io, net::SocketAddr, sync::Arc};
 use taffrail_gateway as gateway;
@@ -53,8 +53,8 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, End> {
 pub(super) struct Services {
     pub(super) gateway: Shared,
     pub(super) admin: admin::Service,
-    pub(super) peers: Arc<NodeHandler>,
-    pub(super) facade: Arc<Facade>,
+    pub(super) peers: Arc<PeerHandler>,
+    pub(super) adapter: Arc<GatewayAdapter>,
     pub(super) readiness: Arc<watch::Sender<Readiness>>,
     pub(super) metrics: Arc<Metrics>,
     /// Memory for calls in progress on one port, in bytes.
@@ -81,7 +81,7 @@ pub(super) fn start(
         .map_err(|e| End { code: Code::Failed, why: e.to_string() })?;
     let clients = serve(listeners.clients, client_routes, inflow, stop_clients.clone());
     let probes =
-        NodeProbes { metrics: services.metrics, facade: services.facade, readiness: services.readiness.subscribe() };
+        NodeProbes { metrics: services.metrics, adapter: services.adapter, readiness: services.readiness.subscribe() };
     let peer_routes = peer_routes(&services.gateway, &services.admin, services.peers);
     let others = vec![
         serve(listeners.peers, peer_routes, inflow, stop_all.clone()),
@@ -106,7 +106,7 @@ fn serve(listener: TcpListener, routes: Routes, inflow_bytes_max: usize, stop: C
 }
 
 /// Returns the services of port 2114: frames of peers, and client calls forwarded by a peer.
-fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<NodeHandler>) -> Routes {
+fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<PeerHandler>) -> Routes {
     let mut routes = RoutesBuilder::default();
     let peer = PeerServer::new(PeerService::new(handler))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -120,7 +120,7 @@ fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<NodeHandler
 /// The answers to the probes. Liveness is the event loop alone, because a restart repairs nothing else.
 struct NodeProbes {
     metrics: Arc<Metrics>,
-    facade: Arc<Facade>,
+    adapter: Arc<GatewayAdapter>,
     readiness: watch::Receiver<Readiness>,
 }
 
@@ -133,7 +133,7 @@ impl Probes for NodeProbes {
         if *now == Readiness::Ready { Ok(()) } else { Err(now.to_string()) }
     }
     fn metrics(&self) -> Result<String, String> {
-        self.facade.sample(&self.metrics);
+        self.adapter.sample(&self.metrics);
         self.metrics.ready.set((*self.readiness.borrow() == Readiness::Ready).into());
         Ok(self.metrics.render())
     }

@@ -1,5 +1,5 @@
-//! Carries a plan out. Idempotent applies go freely; what disturbs a node comes last and once a pass. An error stops what
-//! follows, and the next pass sees what was done.
+//! Carries out a plan. Idempotent applies run without restriction; an action that disturbs a node comes last, at most
+//! once per reconcile. An error stops the remaining actions, and the next reconcile observes the completed actions.
 
 use super::{
     observation::{Observation, Recorded},
@@ -35,16 +35,16 @@ use taffrail_proto::admin::{CloseMode, CloseStoreRequest};
 pub(super) const STEP_RECHECK: Duration = Duration::from_millis(300);
 pub(super) const DENIED_RETRY: Duration = Duration::from_secs(2);
 
-/// What came of a plan.
+/// Result of carrying out a plan.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// The first error; what came after it was not tried.
+    /// First error; later actions were not tried.
     pub(super) error: Option<Error>,
-    /// Why a drain cannot go on, by the coordinator.
+    /// Obstacle to a drain, reported by the coordinator.
     pub(super) blocked: Option<String>,
-    /// Why a disruption was not granted or an eviction not allowed.
+    /// Obstacle to a disruption: a denied grant or a refused eviction.
     pub(super) waiting: Option<String>,
-    /// Look again after this long.
+    /// Delay before the next reconcile, if shorter than usual.
     pub(super) recheck: Option<Duration>,
 }
 
@@ -65,13 +65,13 @@ impl Actor<'_> {
     }
 
     async fn carry_out_plan(&self, plan: &Plan, outcome: &mut Outcome) -> Result<(), Error> {
-        self.progress.at("looking whether the names of its objects are free");
+        self.progress.at("checking the names of the Cluster's objects for conflicts");
         let conflicts = self.name_conflicts(plan).await?;
         if !conflicts.is_empty() {
             return Err(Error::NameConflict { conflicts });
         }
         self.progress.at("writing the objects of the Cluster");
-        // The record of the size goes before the StatefulSet, and everything else after the objects.
+        // The record of the size is written before the StatefulSet, and everything else after the objects.
         for action in &plan.actions {
             if let Action::RecordNodes(nodes) = action {
                 self.annotate_identity(json!({labels::NODES: nodes.to_string()})).await?;
@@ -131,8 +131,8 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The identity stands on the volumes too, should the ConfigMap be lost. Only on those that are ours by what their
-    /// node says.
+    /// Annotates the volume claims with the cluster id, in case the ConfigMap is lost. Only a claim whose node is blank
+    /// or reports this cluster id is annotated.
     async fn annotate_claims(&self) -> Result<(), Error> {
         let Some(id) = self.cluster_id() else { return Ok(()) };
         let target = self.target();
@@ -173,13 +173,17 @@ impl Actor<'_> {
                 let Some(id) = self.cluster_id() else { return Ok(()) };
                 let doing = format!("forming the Cluster on {pod}");
                 self.ctx.admin.bootstrap(address, id, disk_id).await.map_err(Error::node(doing))?;
-                self.record_event("Formed", "Bootstrap", &format!("formed as {id} from blank volumes, first on {pod}"))
-                    .await;
+                self.record_event(
+                    "Formed",
+                    "Bootstrap",
+                    &format!("formed as cluster {id} from blank volumes, first on {pod}"),
+                )
+                .await;
                 outcome.recheck = Some(STEP_RECHECK);
             }
             Action::Join { pod, address, disk_id } => {
                 let Some(id) = self.cluster_id() else { return Ok(()) };
-                let doing = format!("letting {pod} join");
+                let doing = format!("joining {pod} to the cluster");
                 self.ctx.admin.join(address, id, disk_id).await.map_err(Error::node(doing))?;
                 outcome.recheck = Some(STEP_RECHECK);
             }
@@ -188,8 +192,8 @@ impl Actor<'_> {
                 self.drain(members, *node_id, pod, *needs_grant, outcome).await?
             }
             Action::CancelDrain { node_id, pod } => {
-                members.cancel_drain(*node_id).await.map_err(Error::node(format!("keeping {pod}")))?;
-                self.record_event("DrainCancelled", "CancelDrain", &format!("{pod} stays")).await;
+                members.cancel_drain(*node_id).await.map_err(Error::node(format!("cancelling the drain of {pod}")))?;
+                self.record_event("DrainCancelled", "CancelDrain", &format!("the drain of {pod} is cancelled")).await;
             }
             Action::Replace { old, new, pod } => {
                 let doing = format!("replacing node {old} by {new}");
@@ -207,7 +211,7 @@ impl Actor<'_> {
                 self.record_event(
                     "Restarting",
                     "Delete",
-                    &format!("{pod} did not run and is made from the new template"),
+                    &format!("{pod} did not run and is recreated from the new template"),
                 )
                 .await;
             }
@@ -239,14 +243,14 @@ impl Actor<'_> {
         let map = identity::render(self.target(), &identity);
         let maps: Api<ConfigMap> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
         let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        // Exists already: another pass was faster, and what it wrote counts.
+        // A ConfigMap that already exists comes from a faster reconcile, and the existing identity counts.
         let name = map.name_any();
         maps.create(&params, &map).await.map_err(Error::api(format!("recording the identity in {name}")))?;
         self.ctx.metrics.object_written("ConfigMap");
         Ok(())
     }
 
-    /// The declaring object is read once more, by name and UID: a cache may be behind.
+    /// Retains an orphaned store. The declaring object is read live, by name and UID, because a cache may be behind.
     async fn retain(&self, members: &Members, store_id: &str, name: &str, declared_by: &str) -> Result<(), Error> {
         let stores: Api<EventStore> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
         let live = stores.get_metadata_opt(name).await.map_err(Error::api(format!("reading EventStore {name}")))?;
@@ -269,7 +273,7 @@ impl Actor<'_> {
     }
 
     pub(super) async fn record_event(&self, reason: &str, action: &str, note: &str) {
-        tracing::info!(reason, note, "acted");
+        tracing::info!(reason, note, "action carried out");
         self.ctx.events.normal(&self.cluster.object_ref(&()), reason, action, note).await;
     }
 
@@ -285,17 +289,17 @@ impl Actor<'_> {
     }
 }
 
-/// The step as a phrase, for a pass that hangs in it.
+/// Describes the action as a phrase, for the error of a timeout.
 fn doing(action: &Action) -> String {
     match action {
         Action::RecordNodes(nodes) => format!("recording the size {nodes}"),
         Action::Record { .. } => "recording the identity".to_owned(),
         Action::MarkFormed { .. } => "recording that the Cluster is formed".to_owned(),
         Action::Bootstrap { pod, .. } => format!("forming the Cluster on {pod}"),
-        Action::Join { pod, .. } => format!("letting {pod} join"),
+        Action::Join { pod, .. } => format!("joining {pod} to the cluster"),
         Action::Retain { name, .. } => format!("retaining store {name}"),
         Action::Drain { pod, .. } => format!("draining {pod}"),
-        Action::CancelDrain { pod, .. } => format!("keeping {pod}"),
+        Action::CancelDrain { pod, .. } => format!("cancelling the drain of {pod}"),
         Action::Replace { old, pod, .. } => format!("replacing node {old} on {pod}"),
         Action::Restart { pod, .. } => format!("restarting {pod}"),
         Action::DeleteBroken { pod, .. } => format!("deleting {pod}, which does not run"),
@@ -307,13 +311,14 @@ fn manager() -> PatchParams {
     PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-/// The image of a Cluster that names none: the one it was created with, whatever the operator offers today.
+/// Returns the default image of a Cluster: the image offered when the Cluster was created, regardless of
+/// the current offer.
 pub(super) fn default_image(map: Option<&ConfigMap>, offered: &str) -> String {
     let kept = map.and_then(|map| map.annotations().get(labels::DEFAULT_IMAGE));
     kept.cloned().unwrap_or_else(|| offered.to_owned())
 }
 
-/// The image of the nodes.
+/// Returns the image of the nodes, from the spec or the default.
 fn node_image(cluster: &Cluster, default: &str) -> String {
     match (&cluster.spec.image, &cluster.spec.version) {
         (Some(image), _) => image.clone(),
@@ -322,7 +327,7 @@ fn node_image(cluster: &Cluster, default: &str) -> String {
     }
 }
 
-/// An image reference without tag and digest. A colon before the last slash belongs to the registry's port.
+/// Returns an image reference without tag and digest. A colon before the last slash belongs to the registry's port.
 fn repository(image: &str) -> &str {
     let image = image.split('@').next().unwrap_or(image);
     let name_at = image.rfind('/').map_or(0, |slash| slash + 1);
@@ -338,13 +343,13 @@ fn claim_size(set: &StatefulSet) -> Option<String> {
     requests.get("storage").map(|size| size.0.clone())
 }
 
-/// The lowest version that a node of the Cluster reports.
+/// Returns the lowest version reported by a node of the Cluster.
 pub(super) fn version(observation: &Observation) -> Option<String> {
     let versions = observation.pods.values().filter_map(|pod| pod.node_status().map(|node| node.version.clone()));
     versions.filter(|version| !version.is_empty()).min_by_key(|version| version_order(version))
 }
 
-/// Versions compare by their numbers; a pre-release comes before its release.
+/// Sort key of a version: by number, with a pre-release before its release.
 fn version_order(version: &str) -> (Vec<u64>, bool, String) {
     let (numbers, pre) = version.split_once('-').map_or((version, ""), |(numbers, pre)| (numbers, pre));
     let numbers = numbers.split('.').map(|part| part.parse().unwrap_or(0)).collect();

@@ -1,4 +1,5 @@
-//! The actions that take a node, or part of its work, away: drain, restart and delete, under the grant of the coordinator.
+//! Actions that take away a node or a part of its work: drain, restart and delete, under the disruption grant
+//! of the coordinator.
 
 use super::{
     act::{Actor, DENIED_RETRY, Outcome, STEP_RECHECK},
@@ -15,7 +16,7 @@ use std::time::Duration;
 use taffrail_proto::{admin::NodeView, v1::NodeState};
 use tokio::time::Instant;
 
-/// How long leaders may take to move before the pod is evicted all the same; it hands them over itself when it stops.
+/// Time limit for moving leaders before the pod is evicted anyway; a stopping node hands over its leaders itself.
 const LEADERS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Actor<'_> {
@@ -31,7 +32,7 @@ impl Actor<'_> {
             return Ok(());
         }
         let answer = members.drain(node_id).await.map_err(Error::node(format!("draining {pod}")))?;
-        // The call is repeated while it goes on; only its beginning is news.
+        // The call is repeated while the drain is in progress; only the beginning is announced.
         let begins = |node: &NodeView| node_view::id(node) == node_id && node_view::state(node) == NodeState::Member;
         if !answer.reason.is_empty() {
             outcome.blocked = Some(answer.waiting_for);
@@ -63,12 +64,13 @@ impl Actor<'_> {
         } else {
             self.delete(pod, uid).await?;
         }
-        self.record_event("Restarting", "Evict", &format!("{pod} is made from the new template")).await;
+        self.record_event("Restarting", "Evict", &format!("{pod} is recreated from the new template")).await;
         Ok(())
     }
 
-    /// Asks for the grant of a node, or renews it: every pass that goes on under it asks again, so that it does not run
-    /// out while the eviction is refused or the drain takes its time. False: not granted; the outcome says why.
+    /// Requests or renews the disruption grant of a node. Every reconcile under the grant renews the grant, so that a
+    /// refused eviction or a long drain does not outlast the grant. Returns false if the grant is denied; the outcome
+    /// names the obstacle.
     async fn acquire_grant(
         &self,
         members: &Members,
@@ -76,7 +78,7 @@ impl Actor<'_> {
         pod: &str,
         outcome: &mut Outcome,
     ) -> Result<bool, Error> {
-        let doing = format!("asking to take {pod} away");
+        let doing = format!("requesting the disruption grant for {pod}");
         let answer = members.acquire(node_id, HOLDER, GRANT_TTL).await.map_err(Error::node(doing))?;
         if !answer.granted {
             outcome.waiting = Some(format!("the disruption grant: {}", answer.denied_by));
@@ -85,7 +87,7 @@ impl Actor<'_> {
         Ok(answer.granted)
     }
 
-    /// By eviction, so that the disruption budget counts. `Some`: not now, and why.
+    /// Evicts a pod, so that the disruption budget counts. Returns the reason if Kubernetes refuses for now.
     async fn evict(&self, pod: &str, uid: &str) -> Result<Option<String>, Error> {
         let pods: Api<Pod> = Api::namespaced(self.ctx.client.clone(), self.target().namespace());
         let params = EvictParams { delete_options: Some(delete_only(uid)), ..EvictParams::default() };
@@ -107,7 +109,7 @@ impl Actor<'_> {
     }
 }
 
-/// Hands the leaders of a node over, again and again until none is left or their time is up.
+/// Moves the leaders off a node, repeatedly until no leader is left or the time is over.
 async fn move_leaders(members: &Members, node_id: u64, pod: &str) -> Result<(), Error> {
     let until = Instant::now() + LEADERS_WITHIN;
     loop {
@@ -120,7 +122,7 @@ async fn move_leaders(members: &Members, node_id: u64, pod: &str) -> Result<(), 
     }
 }
 
-/// What the plan says while Kubernetes refuses an eviction.
+/// Describes the wait for an eviction refused by Kubernetes, for `status.plan`.
 fn refused_eviction(pod: &str, has_grant: bool, words: &str) -> String {
     let grant = if has_grant { "; its disruption grant is renewed meanwhile" } else { "" };
     format!("the eviction of {pod}, which Kubernetes refuses: {words}{grant}")

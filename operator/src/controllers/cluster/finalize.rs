@@ -1,5 +1,5 @@
-//! A Cluster has our finalizer while it has EventStores: their cleanup needs its nodes. Its volumes and its identity stay
-//! in any case.
+//! Finalizer of Clusters and EventStores. A Cluster has the finalizer while EventStores name the Cluster: their cleanup
+//! needs the nodes. Volumes and identity of the Cluster stay in any case.
 
 use super::observation::Wish;
 use crate::{context::Context, error::Error, owned::Owned, resources::labels::FINALIZER};
@@ -11,19 +11,20 @@ use kube::{
 use serde_json::json;
 use taffrail_crds::EventStore;
 
-/// What a pass does first, as far as the finalizer of a Cluster decides it.
+/// First decision of a reconcile, derived from the finalizer of the Cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FinalizerDecision {
-    /// It is being deleted and others hold it: nothing.
+    /// Do nothing: the Cluster is being deleted and held by foreign finalizers only.
     Ignore,
-    /// Nothing needs its nodes any more: let it go.
+    /// Remove the finalizer: the Cluster is being deleted and nothing needs the nodes any more.
     Release,
-    /// Go on. The finalizer is to be there or not; `None`: it is left as it is.
+    /// Continue. The finalizer is set (`Some(true)`), removed (`Some(false)`) or left unchanged (`None`).
     Continue(Option<bool>),
 }
 
-/// Decides. A paused Cluster is left as it is, a deletion is held as long as the pause lasts: but not against the end of
-/// its namespace. Kubernetes takes everything in it whatever we do, and a finalizer would only leave the namespace hanging.
+/// Decides about the finalizer of a Cluster. A pause leaves the finalizer unchanged and holds a deletion, but not
+/// against the end of the namespace: Kubernetes deletes everything in the namespace anyway, and a finalizer would only
+/// leave the namespace hanging.
 pub(super) fn decide(wish: &Wish, held: bool, has_stores: bool, namespace_terminating: bool) -> FinalizerDecision {
     match (wish.deleting, wish.paused) {
         (true, _) if !held => FinalizerDecision::Ignore,
@@ -35,7 +36,7 @@ pub(super) fn decide(wish: &Wish, held: bool, has_stores: bool, namespace_termin
     }
 }
 
-/// Whether any EventStore names this Cluster, by a live list.
+/// Returns whether any EventStore names this Cluster, according to a live list.
 pub(super) async fn has_stores(ctx: &Context, namespace: &str, cluster: &str) -> Result<bool, Error> {
     let stores: Api<EventStore> = Api::namespaced(ctx.client.clone(), namespace);
     let named = ListParams::default().fields(&format!("spec.clusterRef.name={cluster}")).limit(1);
@@ -43,12 +44,12 @@ pub(super) async fn has_stores(ctx: &Context, namespace: &str, cluster: &str) ->
     Ok(!found.items.is_empty())
 }
 
-/// Whether the object has our finalizer.
+/// Returns whether the object has the finalizer of the operator.
 pub(crate) fn has_finalizer<K: Owned>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// Sets or removes our finalizer on exactly the version that was read.
+/// Sets or removes the finalizer of the operator, on exactly the version of the object that was read.
 pub(crate) async fn set_finalizer<K: Owned>(ctx: &Context, object: &K, wanted: bool) -> Result<(), Error> {
     if has_finalizer(object) == wanted {
         return Ok(());
@@ -68,18 +69,19 @@ pub(crate) async fn set_finalizer<K: Owned>(ctx: &Context, object: &K, wanted: b
             ctx.metrics.object_written(&kind);
             Ok(())
         }
-        // Gone: then nothing holds it any more.
+        // The object is gone, and the finalizer with it.
         Err(kube::Error::Api(status)) if !wanted && status.is_not_found() => Ok(()),
         Err(error) => Err(Error::api(format!("changing the finalizers of {kind} {name}"))(error)),
     }
 }
 
-/// Whether the namespace is going away, and all in it.
+/// Returns whether the namespace is gone or being deleted.
 pub(crate) async fn namespace_terminating(ctx: &Context, namespace: &str) -> Result<bool, Error> {
     let namespaces: Api<Namespace> = Api::all(ctx.client.clone());
     match namespaces.get_metadata_opt(namespace).await {
         Ok(found) => Ok(found.is_none_or(|found| found.metadata.deletion_timestamp.is_some())),
-        // An operator of a few namespaces may not read them; then the cleanup goes its ordinary way.
+        // An operator restricted to a few namespaces may lack this permission; the cleanup then takes
+        // its normal course.
         Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(false),
         Err(error) => Err(Error::api("reading the namespace")(error)),
     }
@@ -106,7 +108,7 @@ mod tests {
     fn a_pause_does_not_hold_up_the_end_of_the_namespace() {
         for has_stores in [true, false] {
             assert_eq!(decide(&wish(true, true), true, has_stores, true), FinalizerDecision::Release);
-            // The namespace controller deletes the object in its turn; until then it is left alone.
+            // The namespace controller deletes the object later; until then the object is left alone.
             assert_eq!(decide(&wish(false, true), true, has_stores, true), FinalizerDecision::Continue(None));
         }
     }

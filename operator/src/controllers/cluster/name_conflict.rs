@@ -1,6 +1,6 @@
-//! Whether the names of a Cluster's objects are free: looked at before the first of them is made, so that a name which
-//! something else has leaves nothing half done. It costs nothing once the objects are there: only what the caches do not
-//! show as ours is read, and of that the metadata only.
+//! Check for name conflicts of a Cluster's objects, before the first object is created, so that a conflict leaves
+//! nothing half done. Existing objects cost nothing: only objects not owned according to the caches are read, and
+//! only their metadata.
 
 use super::{act::Actor, plan::Plan};
 use crate::{
@@ -21,7 +21,7 @@ use k8s_openapi::api::{
 use kube::api::Api;
 
 impl Actor<'_> {
-    /// The objects that have a name which this plan needs and that are not ours, always in the same order.
+    /// Returns the foreign objects with names needed by this plan, always in the same order.
     pub(super) async fn name_conflicts(&self, plan: &Plan) -> Result<Vec<NameConflict>, Error> {
         let target = self.target();
         let (name, namespace) = (target.name(), target.namespace());
@@ -52,7 +52,8 @@ impl Actor<'_> {
 
         let found = futures::future::try_join_all(probes).await?;
         let mut conflicts: Vec<NameConflict> = found.into_iter().flatten().collect();
-        // The identity outlives the Cluster and has no owner: it is ours by what it holds, and was read in this pass.
+        // The identity outlives the Cluster and has no owner. Its content decides about the ownership, as read
+        // in this reconcile.
         let stranger = self.input.identity.as_ref().filter(|map| identity::parse(map).is_none());
         conflicts.extend(stranger.map(NameConflict::of::<ConfigMap>));
         Ok(conflicts)
@@ -68,7 +69,7 @@ impl Actor<'_> {
             return Ok(None);
         }
         let api: Api<K> = Api::namespaced(self.ctx.client.clone(), owner.namespace);
-        let doing = || format!("looking whether the name of {} {name} is free", K::kind(&()));
+        let doing = || format!("checking the name of {} {name} for a conflict", K::kind(&()));
         let live = api.get_metadata_opt(&name).await.map_err(|error| Error::api(doing())(error))?;
         Ok(live.filter(|found| !is_owned(found, owner.uid)).map(|found| NameConflict::of::<K>(&found)))
     }

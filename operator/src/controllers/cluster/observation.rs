@@ -1,4 +1,4 @@
-//! What a pass saw of a Cluster: plain data, so that the planner is a function of it.
+//! Observation of a Cluster: plain data, the input of the planner.
 
 use super::node_view;
 use crate::resources::{identity::Identity, names};
@@ -10,128 +10,127 @@ use taffrail_proto::{
     v1::NodeState,
 };
 
-/// What is asked for.
+/// Desired state of a Cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
     /// Name of the Cluster.
     pub(crate) name: String,
     /// Number of nodes.
     pub(crate) replicas: i32,
-    /// Observe only.
+    /// `spec.paused` is set: observe only.
     pub(crate) paused: bool,
     /// The Cluster is being deleted.
     pub(crate) deleting: bool,
 }
 
 impl Wish {
-    /// The pod of an ordinal.
+    /// Returns the pod name of an ordinal.
     pub(crate) fn pod(&self, ordinal: i32) -> String {
         names::pod(&self.name, ordinal)
     }
 }
 
-/// Everything that a pass saw.
+/// Observation of a reconcile.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
-    /// Where the identity of the data is recorded.
+    /// Record of the cluster id.
     pub(crate) recorded: Recorded,
-    /// The StatefulSet, if there is one.
+    /// StatefulSet of the Cluster, if present.
     pub(crate) set: Option<SetObservation>,
-    /// The pods by ordinal.
+    /// Node pods by ordinal.
     pub(crate) pods: BTreeMap<i32, PodObservation>,
-    /// Why Kubernetes creates no pods, where it says so.
+    /// Reason of Kubernetes for creating no pods, if reported.
     pub(crate) creation: Option<PodProblem>,
-    /// The cluster as the coordinator sees it, read in this pass; none when no member answers.
+    /// View of the cluster by the coordinator, read in this reconcile; `None` when no member answers.
     pub(crate) view: Option<ClusterView>,
-    /// Why there is no view.
+    /// Error of the failed read of the view.
     pub(crate) view_error: Option<String>,
-    /// The EventStores of this Cluster.
+    /// EventStores of this Cluster.
     pub(crate) stores: Vec<StoreObservation>,
 }
 
-/// Where the identity of the data is recorded.
+/// Record of the cluster id, by place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Recorded {
-    /// Nowhere: nothing was ever formed here.
+    /// No record: nothing was ever formed.
     #[default]
     Nowhere,
-    /// In the identity ConfigMap, as it should be.
+    /// Record in the identity ConfigMap, the normal place.
     Identity(Identity),
-    /// Only in annotations of StatefulSet and volumes: the ConfigMap is lost.
+    /// Record only in annotations of the StatefulSet and of volume claims: the ConfigMap is lost.
     Annotations(String),
-    /// Several identities (`ForeignVolumes`), or a ConfigMap of that name that is not ours (`NameTaken`).
+    /// Contradicting records (`ForeignVolumes`), or a foreign ConfigMap with the name of the identity (`NameTaken`).
     Conflict(Reason, String),
 }
 
-/// The StatefulSet.
+/// Observed state of the StatefulSet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SetObservation {
-    /// Pods that it is told to have.
+    /// Number of pods in the spec.
     pub(crate) replicas: i32,
-    /// Revision of its current template, once Kubernetes has computed it for the newest generation.
+    /// Revision of the current template, once Kubernetes has computed the revision for the newest generation.
     pub(crate) revision: Option<String>,
 }
 
-/// A pod.
+/// Observed state of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodObservation {
-    /// Name.
     pub(crate) name: String,
     /// UID, so that only this very pod is ever deleted.
     pub(crate) uid: String,
-    /// Admin address, once it has an IP.
+    /// Admin address, once the pod has an IP.
     pub(crate) address: Option<String>,
-    /// Revision of the template that it was made from.
+    /// Revision of the template of this pod.
     pub(crate) revision: String,
-    /// Ready as Kubernetes sees it.
+    /// Readiness according to Kubernetes.
     pub(crate) ready: bool,
     /// The process runs.
     pub(crate) running: bool,
-    /// Being deleted.
+    /// The pod is being deleted.
     pub(crate) terminating: bool,
-    /// When the process started.
+    /// Start time of the process.
     pub(crate) started: Option<Timestamp>,
-    /// When the pod was made.
+    /// Creation time of the pod.
     pub(crate) created: Timestamp,
-    /// What keeps it from running, in the words of Kubernetes.
+    /// Obstacle to running, in the words of Kubernetes.
     pub(crate) problem: Option<PodProblem>,
-    /// What the node said.
+    /// Answer of the node.
     pub(crate) node: NodeObservation,
 }
 
-/// What a node said in this pass.
+/// Answer of a node in this reconcile.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum NodeObservation {
-    /// It did not answer, and why.
+    /// No answer, with the cause.
     Silent(String),
-    /// Its status.
+    /// Status reported by the node.
     Status(Box<NodeStatus>),
 }
 
 impl Eq for NodeObservation {}
 
-/// Something that keeps a pod from running.
+/// Obstacle to the running of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodProblem {
-    /// Reason of the condition.
+    /// Reason for the condition.
     pub(crate) reason: Reason,
-    /// What it is about, and the words of Kubernetes, with a remedy.
+    /// Affected object, words of Kubernetes, and a remedy.
     pub(crate) message: String,
 }
 
-/// An EventStore of the Cluster.
+/// Observed EventStore of the Cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoreObservation {
     /// UID of the object.
     pub(crate) uid: String,
-    /// Its name.
+    /// Name of the object.
     pub(crate) name: String,
-    /// Voters asked for.
+    /// Desired number of voters.
     pub(crate) replicas: i32,
 }
 
 impl PodObservation {
-    /// What the node said, if it said anything.
+    /// Returns the status of the node, if the node answered.
     pub(crate) fn node_status(&self) -> Option<&NodeStatus> {
         match &self.node {
             NodeObservation::Status(status) => Some(status),
@@ -139,7 +138,8 @@ impl PodObservation {
         }
     }
 
-    /// The node has never held data of any cluster. Before its data directory is open it shows no disk, and says nothing.
+    /// Returns whether the node never held data of any cluster. Before the node has opened its data directory, the
+    /// status shows no disk id and proves nothing.
     pub(crate) fn is_blank(&self) -> bool {
         self.node_status().is_some_and(|node| {
             let says_so = node.lifecycle() == Lifecycle::Blank && node.blank && node.cluster_id.is_empty();
@@ -147,31 +147,31 @@ impl PodObservation {
         })
     }
 
-    /// The cluster that the node's disk belongs to.
+    /// Returns the cluster id on the disk of the node.
     pub(crate) fn cluster_id(&self) -> Option<&str> {
         self.node_status().map(|node| node.cluster_id.as_str()).filter(|id| !id.is_empty())
     }
 }
 
 impl Observation {
-    /// Nodes of the catalogue that are of the cluster now, draining ones included.
+    /// Returns the current nodes of the catalogue, draining nodes included.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeView> {
         let all = self.view.iter().flat_map(|view| &view.nodes);
         all.filter(|node| matches!(node_view::state(node), NodeState::Member | NodeState::Draining))
     }
 
-    /// The node of the catalogue whose disk this pod has.
+    /// Returns the node of the catalogue with the disk of this pod.
     pub(crate) fn node_of(&self, pod: &PodObservation) -> Option<&NodeView> {
         let disk = pod.node_status().map(|node| node.disk_id.as_str())?;
         self.nodes().find(|node| node.node.as_ref().is_some_and(|n| n.disk_id == disk))
     }
 
-    /// Nodes of the catalogue under this pod name.
+    /// Returns the nodes of the catalogue with this pod name.
     pub(crate) fn nodes_named<'a>(&'a self, pod: &'a str) -> impl Iterator<Item = &'a NodeView> {
         self.nodes().filter(move |node| node.node.as_ref().is_some_and(|n| n.name == pod))
     }
 
-    /// The pod name of a node.
+    /// Returns the pod name of a node.
     pub(crate) fn name_of(&self, node_id: u64) -> Option<&str> {
         let nodes = self.view.iter().flat_map(|view| &view.nodes).filter_map(|node| node.node.as_ref());
         nodes.into_iter().find(|node| node.node_id == node_id).map(|node| node.name.as_str())

@@ -1,5 +1,5 @@
-//! Reads: the StatefulSet, the pods and the identity from the API server, the rest from caches, and what the nodes say
-//! about themselves. Reads only; a node that does not answer is an observation, not an error.
+//! Reads of a Cluster's reconcile: StatefulSet, pods and identity from the API server, other objects from caches, and
+//! the status of each node from the node itself. A node without an answer is an observation, not an error.
 
 use super::{
     observation::{
@@ -32,7 +32,7 @@ use std::{
 use taffrail_crds::{Cluster, Reason};
 use taffrail_proto::admin::Lifecycle;
 
-/// What was read: what the planner sees, and the objects that the writes are compared with.
+/// Everything read by a reconcile: the observation for the planner, and the objects to compare with the writes.
 pub(super) struct ReconcileInput {
     pub(super) observation: Observation,
     pub(super) set: Option<StatefulSet>,
@@ -144,8 +144,9 @@ async fn observe_pods(
     observations
 }
 
-/// The labels alone make no pod ours: one that another controller has is left alone. A pod without any is one that lost
-/// its StatefulSet, and the next one of that name takes it over.
+/// Returns whether the pod belongs to the StatefulSet. Labels alone do not suffice: a pod of a different controller
+/// is left alone. A pod without a controller has lost its StatefulSet, and the next StatefulSet of the same name
+/// adopts the pod.
 fn is_of_set(pod: &Pod, cluster: &str) -> bool {
     let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
     let controller = owners.iter().find(|owner| owner.controller == Some(true));
@@ -181,7 +182,8 @@ fn observe_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> PodObservati
     }
 }
 
-/// Members of the recorded cluster that answered: any of them answers for all.
+/// Returns the addresses of the members of the recorded cluster that answered; any member answers for
+/// the whole cluster.
 fn members(pods: &BTreeMap<i32, PodObservation>, recorded: &Recorded) -> Vec<String> {
     let Recorded::Identity(identity) = recorded else {
         return Vec::new();
@@ -191,7 +193,7 @@ fn members(pods: &BTreeMap<i32, PodObservation>, recorded: &Recorded) -> Vec<Str
             .is_some_and(|node| node.lifecycle() == Lifecycle::Member && node.cluster_id == identity.cluster_id)
     };
     let mut members: Vec<&PodObservation> = pods.values().filter(member).collect();
-    // The one that leads answers without a hop; a pod that is stopping is asked last.
+    // The coordinator answers without a hop and comes first; a stopping pod comes last.
     members.sort_by_key(|pod| {
         let leads = pod.node_status().is_some_and(|node| node.coordinator != 0 && node.coordinator == node.node_id);
         (pod.terminating, !leads, pod.name.clone())
@@ -199,7 +201,7 @@ fn members(pods: &BTreeMap<i32, PodObservation>, recorded: &Recorded) -> Vec<Str
     members.into_iter().filter_map(|pod| pod.address.clone()).collect()
 }
 
-/// Where the identity of a Cluster is recorded, all of it read live: for decisions that cannot be taken back.
+/// Reads the record of a Cluster's identity, entirely live, for irreversible decisions.
 pub(crate) async fn recorded_live(ctx: &Context, cluster: &Cluster) -> Result<Recorded, Error> {
     let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
     let uid = cluster.uid().unwrap_or_default();
@@ -214,7 +216,7 @@ pub(crate) async fn recorded_live(ctx: &Context, cluster: &Cluster) -> Result<Re
     Ok(recorded(&name, map.as_ref(), set.filter(|set| is_owned(set, &uid)).as_ref(), &claims))
 }
 
-/// The ConfigMap is the record. Where it is lost, the annotations of StatefulSet and claims are.
+/// Determines the record of the cluster id: the ConfigMap, else the annotations of StatefulSet and claims.
 fn recorded(
     cluster: &str,
     map: Option<&ConfigMap>,
@@ -242,14 +244,15 @@ fn recorded(
             Reason::ForeignVolumes,
             format!(
                 "volumes of this name are annotated with more than one cluster ({one}, {other}, ...) and the ConfigMap \
-                 {} that would tell which is right is gone; restore it, or remove the volumes that do not belong here",
+                 {} with the right cluster id is missing; restore the ConfigMap, or remove the volumes of the other \
+                 clusters",
                 names::identity(cluster)
             ),
         ),
     }
 }
 
-/// Kubernetes says in events of the StatefulSet why it creates no pods.
+/// Returns the newest reason of Kubernetes for creating no pods, from the events of the StatefulSet.
 async fn why_no_pods(ctx: &Context, namespace: &str, set: &StatefulSet) -> Result<Option<PodProblem>, Error> {
     let events: Api<Event> = Api::namespaced(ctx.client.clone(), namespace);
     let uid = set.uid().unwrap_or_default();

@@ -1,13 +1,13 @@
-//! What keeps a pod from running, in Kubernetes' own words, with a remedy. Pure: objects in, sentence out.
+//! Obstacles to the running of a pod, in the words of Kubernetes and with a remedy. Pure: objects in, sentence out.
 
 use super::observation::PodProblem;
 use k8s_openapi::api::core::v1::{ContainerState, PersistentVolumeClaim, Pod};
 use taffrail_crds::Reason;
 
-/// A process that ended this often and is not ready is in a loop; one or two restarts happen.
+/// Restarts, without readiness, that count as a crash loop; fewer restarts happen.
 const RESTARTS_MIN: i32 = 3;
 
-/// The first thing that keeps this pod from running.
+/// Returns the first obstacle to the running of this pod.
 pub(super) fn of_pod(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<PodProblem> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     unscheduled(pod, claim, name).or_else(|| container(pod, name))
@@ -40,9 +40,9 @@ fn unscheduled(pod: &Pod, claim: Option<&PersistentVolumeClaim>, name: &str) -> 
                 return Some(PodProblem {
                     reason: Reason::VolumePending,
                     message: format!(
-                        "claim {claim_name} of StorageClass {class} is pending: {words}; see that the class exists and \
-                         can provide the volume, or delete the Cluster and this claim and create it anew with another \
-                         spec.storage.storageClassName"
+                        "claim {claim_name} of StorageClass {class} is pending: {words}; check that the class exists \
+                         and can provide the volume, or delete the Cluster and this claim and create the Cluster \
+                         again with another spec.storage.storageClassName"
                     ),
                 });
             }
@@ -67,7 +67,7 @@ fn container(pod: &Pod, name: &str) -> Option<PodProblem> {
         message: format!("{name}: {reason}: {said}; see the log of the pod"),
     };
     let Some(waiting) = &state.waiting else {
-        // Between two back-offs it runs for a moment, or has just ended: still the same trouble.
+        // Between two backoffs the process runs for a moment, or has just ended: still the same problem.
         let again = status.restart_count >= RESTARTS_MIN && !status.ready;
         let last = last_words(Some(state)).or_else(|| last_words(status.last_state.as_ref()));
         return last.filter(|_| again).map(|said| crashing("CrashLoopBackOff", said));
@@ -88,12 +88,12 @@ fn container(pod: &Pod, name: &str) -> Option<PodProblem> {
             let last = last_words(status.last_state.as_ref());
             Some(crashing(reason, last.unwrap_or_else(|| words.to_owned())))
         }
-        // ContainerCreating and PodInitializing are ordinary.
+        // ContainerCreating and PodInitializing are normal.
         _ => None,
     }
 }
 
-/// The termination message of the last run; the node writes its fatal error there, as one line.
+/// Returns the termination message of the last run; the node writes a fatal error into this message, as a single line.
 fn last_words(state: Option<&ContainerState>) -> Option<String> {
     let ended = state?.terminated.as_ref()?;
     let message = ended.message.as_deref().map(str::trim).filter(|text| !text.is_empty());

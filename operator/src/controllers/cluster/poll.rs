@@ -1,20 +1,21 @@
-//! Asks all nodes at once, and goes on with what answered: one that hangs is not waited for by the others.
+//! Concurrent poll of all nodes: a node that hangs does not hold up the answers of the other nodes.
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use std::{collections::BTreeMap, future::Future, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
-/// No node is waited for longer.
+/// Maximum wait for any node.
 const ALL_WITHIN: Duration = Duration::from_secs(2);
-/// Once most have answered, the others have this long: so much slower than its peers is no machine that is merely busy.
+/// Maximum wait for the remaining nodes once most nodes have answered: a node so much slower than its peers is
+/// not merely busy.
 const OTHERS_WITHIN: Duration = Duration::from_millis(750);
 
-/// What each of these says. Those that are missing from the answer have not answered in time.
+/// Returns the answer to each question. A missing answer did not come in time.
 pub(super) async fn all<T, Fut>(questions: impl IntoIterator<Item = (i32, Fut)>) -> BTreeMap<i32, T>
 where
     Fut: Future<Output = T>,
 {
-    // As many as there are pods, of which a Cluster has at most 99.
+    // As many futures as pods, and a Cluster has at most 99 pods.
     let mut asking: FuturesUnordered<_> =
         questions.into_iter().map(|(ordinal, question)| async move { (ordinal, question.await) }).collect();
     let asked = asking.len();

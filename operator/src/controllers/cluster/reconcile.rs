@@ -1,4 +1,4 @@
-//! One reconcile: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`] within a deadline.
+//! Reconcile of a Cluster: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`] within a deadline.
 
 use super::{
     act::{Actor, Outcome},
@@ -24,18 +24,19 @@ use kube::{ResourceExt, runtime::controller::Action};
 use std::{sync::Arc, time::Duration};
 use taffrail_crds::{Cluster, ClusterStatus};
 
-/// While something is waited for that may not trigger: a pod's events, a coordinator's second thought.
+/// Recheck interval while the awaited change may have no trigger, such as a pod's events or a new decision
+/// of the coordinator.
 const UNSETTLED: Duration = Duration::from_secs(15);
 
-/// Reconciles one Cluster.
+/// Reconciles a Cluster within the deadline.
 ///
 /// # Errors
-/// A read or a write failed, or the reconcile exceeded its deadline; the status says so already.
+/// A read or a write failed, or the reconcile exceeded its deadline; the status already reports the failure.
 pub(crate) async fn reconcile(cluster: Arc<Guarded<Cluster>>, ctx: Arc<Context>) -> Result<Action, Error> {
     reconcile_frame::run(&cluster, &ctx).await
 }
 
-/// When to try again after a failure.
+/// Schedules the retry after a failure.
 pub(crate) fn error_policy(cluster: Arc<Guarded<Cluster>>, error: &Error, ctx: Arc<Context>) -> Action {
     reconcile_frame::retry_after(&cluster, error, &ctx)
 }
@@ -68,7 +69,7 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
     };
     progress.at("deciding about the finalizer");
     match finalizer(ctx, cluster, &namespace, &wish).await? {
-        // Others hold it; its objects go with it.
+        // Held by foreign finalizers; the objects of the Cluster are deleted with the Cluster.
         FinalizerDecision::Ignore => return Ok(REQUEUE),
         FinalizerDecision::Release => {
             progress.at("removing the finalizer");
@@ -95,7 +96,7 @@ async fn work(ctx: &Context, cluster: &Cluster, progress: &Progress) -> Result<D
     let outcome = if wish.paused { Outcome::default() } else { actor.act(&plan).await };
     let waiter = Waiter::cluster(&namespace, &wish.name);
     if let Some(Error::NameConflict { conflicts }) = &outcome.error {
-        // Where it cannot be watched, the backoff of the failed pass looks again.
+        // Without a watch, the backoff of the failed reconcile retries.
         let _watched = ctx.conflict_watches.watch(&waiter, &cluster.uid().unwrap_or_default(), conflicts);
     } else {
         ctx.conflict_watches.forget(&waiter);
@@ -115,15 +116,15 @@ async fn finalizer(ctx: &Context, cluster: &Cluster, namespace: &str, wish: &Wis
     let held = finalize::has_finalizer(cluster);
     let known = !ctx.caches.stores_of(namespace, &wish.name).is_empty();
     let leaving = wish.deleting && held;
-    // Letting go rests on a live list, also while nothing is deleted yet: a cache that is behind would take the nodes from
-    // a store that needs them.
+    // A release relies on a live list, even before any deletion: a cache that is behind would take the nodes from a
+    // store in need of them.
     let has_stores = known || (held && !wish.paused && finalize::has_stores(ctx, namespace, &wish.name).await?);
     let terminating = leaving && finalize::namespace_terminating(ctx, namespace).await?;
     Ok(finalize::decide(wish, held, has_stores, terminating))
 }
 
 fn requeue_after(wish: &Wish, plan: &Plan, outcome: &Outcome) -> Duration {
-    // A deletion that is held waits for the end of a namespace, too, and no watch tells of that.
+    // A held deletion also waits for the end of a namespace, and no watch reports the end.
     let settled = plan.steps.is_empty() && plan.changing.is_none() && !wish.deleting;
     let longest = if settled { REQUEUE.mul_f64(0.8 + 0.4 * clock::random_fraction()) } else { UNSETTLED };
     [plan.recheck, outcome.recheck].into_iter().flatten().fold(longest, Duration::min)

@@ -1,4 +1,4 @@
-//! What a pass reports: a pure function of what was seen, decided and done. Every list is sorted and no text counts
+//! Status of a Cluster: a pure function of observation, plan and outcome. Every list is sorted and no text counts
 //! seconds, so that nothing is written when nothing changes.
 
 use super::{
@@ -25,7 +25,7 @@ use taffrail_proto::{
 
 const RETAINED_MAX: usize = 20;
 
-/// The status after a pass that got as far as acting.
+/// Returns the status after a reconcile has acted.
 pub(super) fn status(
     wish: &Wish,
     generation: Option<i64>,
@@ -66,7 +66,8 @@ pub(super) fn status(
     }
 }
 
-/// The status after a pass that ended before its report: what was known stays, but nothing is called good any more.
+/// Returns the status after a reconcile without a report of its own: known facts stay, but no condition is
+/// reported as good.
 pub(super) fn unobserved(
     generation: Option<i64>,
     paused: bool,
@@ -144,7 +145,7 @@ fn retained(view: &ClusterView) -> Option<RetainedStores> {
 
 fn steps(old: &ClusterStatus, plan: &Plan, outcome: &Outcome, now: Timestamp) -> Vec<PlanStep> {
     let steps = plan.steps.iter().map(|planned| {
-        // What the node or the API server answered is newer than what the plan knew.
+        // An answer of the node or of the API server is newer than the plan.
         let answered = match planned.step {
             Step::RestartPod | Step::ReplaceNode => outcome.waiting.as_deref(),
             Step::DrainNode => outcome.blocked.as_deref().or(outcome.waiting.as_deref()),
@@ -173,7 +174,7 @@ fn findings(wish: &Wish, observation: &Observation, plan: &Plan, outcome: &Outco
         all.push(is_paused());
     }
     if wish.deleting && wish.paused {
-        let message = "the deletion is held while spec.paused is set; set it to false and it goes on";
+        let message = "the deletion is held while spec.paused is set; set it to false to continue";
         all.push(Finding::yes(T::Stalled, Reason::Paused, message));
     } else if wish.deleting {
         let names: Vec<&str> = observation.stores.iter().map(|store| store.name.as_str()).collect();
@@ -182,7 +183,7 @@ fn findings(wish: &Wish, observation: &Observation, plan: &Plan, outcome: &Outco
     } else if let Some((reason, message)) = stalled {
         all.push(Finding::yes(T::Stalled, reason, message));
     } else if let Some((reason, message)) = plan.changing.clone() {
-        // What blocks the change says more than the change.
+        // The obstacle to a change says more than the change.
         let (reason, message) = match &blocked {
             Some(blocked) => (blocked.reason, blocked.message.clone()),
             None => (reason, message),
@@ -196,7 +197,8 @@ fn findings(wish: &Wish, observation: &Observation, plan: &Plan, outcome: &Outco
     all
 }
 
-/// What an error of a write changes: one that stays is the first thing to name, unless clients are served all the same.
+/// Returns the findings for a failed write. A permanent error also becomes the reason of Ready, unless clients
+/// are still served.
 fn failure(error: &Error, said: &[Finding]) -> Vec<Finding> {
     let message = error.to_string();
     let mut all = vec![error_finding(error, message.clone())];
@@ -224,7 +226,7 @@ fn degraded(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option
         };
         return Some(Finding::yes(T::Degraded, blocked.map_or(Reason::PodsNotReady, |b| b.reason), message));
     }
-    // One that is merely silent in this pass is told by its disk no more, but its name still stands in the catalogue.
+    // A pod without an answer in this reconcile has no known disk, but its name may still be in the catalogue.
     let is_known = |pod: &PodObservation| {
         observation.node_of(pod).is_some()
             || (pod.node_status().is_none() && observation.nodes_named(&pod.name).next().is_some())
@@ -254,7 +256,7 @@ fn health(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option<&
         let (reason, message) = match (&plan.stalled, blocked) {
             (Some((reason, message)), _) => (*reason, message.clone()),
             (None, Some(blocked)) => (blocked.reason, blocked.message.clone()),
-            (None, None) => (Reason::NoQuorum, format!("the nodes give no view of the cluster: {why}")),
+            (None, None) => (Reason::NoQuorum, format!("no node sent a view of the cluster: {why}")),
         };
         return vec![
             Finding::no(T::Ready, reason, message),
@@ -281,7 +283,8 @@ fn health(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option<&
     all
 }
 
-/// Below three nodes there is no majority without each of them, and no disruption budget that could hold a drain up.
+/// Message of a Ready Cluster. Below three nodes every node is needed for a majority, and no disruption budget can hold
+/// up a drain.
 const fn served(replicas: i32) -> &'static str {
     if replicas < 3 {
         "clients are served; with fewer than three nodes, draining or restarting one interrupts writes"
@@ -290,7 +293,7 @@ const fn served(replicas: i32) -> &'static str {
     }
 }
 
-/// The first pod that does not run, and why.
+/// Returns the first pod that does not run, with the obstacle.
 fn first_problem(wish: &Wish, observation: &Observation, size: i32) -> Option<PodProblem> {
     (0..size).find_map(|ordinal| match observation.pods.get(&ordinal) {
         None => observation.creation.clone(),

@@ -1,4 +1,4 @@
-//! Carries a plan out: the Service, the declaration, and at the end the closing.
+//! Carries out a plan: declares the store, writes the Service, and closes the store of a deleted object.
 
 use super::plan::{Next, store_to_close};
 use crate::{
@@ -14,25 +14,26 @@ use kube::ResourceExt;
 use taffrail_crds::EventStore;
 use taffrail_proto::admin::{CloseMode, CloseStoreRequest, DeclareResult, StoreDeclaration};
 
-/// An object declares one store; more than one is left only by an adoption that was broken off.
+/// Maximum number of stores closed by a reconcile. An object declares a single store; more stores are left only by
+/// an aborted adoption.
 const CLOSED_AT_ONCE: usize = 4;
-/// What a deletion waits for while there is nobody to ask.
+/// Phrase for a deletion that waits while no node can be asked.
 pub(super) const NO_ANSWER: &str = "the nodes of the Cluster to answer";
 
-/// What came of a plan.
+/// Result of carrying out a plan.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// The first error.
     pub(super) error: Option<Error>,
-    /// What already has the name of our Service. The store is served all the same.
+    /// Object that already has the name of our Service. The store is served all the same.
     pub(super) name_conflict: Option<NameConflict>,
-    /// What the coordinator said to the declaration.
+    /// Answer of the coordinator to the declaration.
     pub(super) declared: Option<DeclareResult>,
 }
 
 pub(super) async fn act(ctx: &Context, store: &EventStore, next: Next, progress: &Progress) -> Outcome {
     let mut outcome = Outcome::default();
-    // The store first: a Service is of no use without it, and clients wait for the store.
+    // The store comes first: a Service is of no use without the store, and clients wait for the store.
     if next == Next::Declare {
         progress.at("declaring the store to the nodes");
         match declare(ctx, store).await {
@@ -76,8 +77,9 @@ async fn declare(ctx: &Context, store: &EventStore) -> Result<DeclareResult, Err
     ctx.cluster_views.declare(&namespace, cluster, declaration).await.map_err(Error::node(doing))
 }
 
-/// Closes what an object that is being deleted has declared. `None`: a view that was taken after all of this names no
-/// store of it any more, so the object may go. The coordinator takes a new look for each view it is asked for here.
+/// Closes the stores declared by an object that is being deleted. `None`: a view taken after the last close names no
+/// store of the object any more, so the object may go. The coordinator examines the stores again for each view requested
+/// by this function.
 pub(super) async fn close(
     ctx: &Context,
     store: &EventStore,
@@ -93,7 +95,7 @@ pub(super) async fn close(
         let view = members.view().await.map_err(Error::node(doing.clone()))?;
         let of = view.status.as_ref().map(|status| status.cluster_id.as_str());
         if of.is_none() || of != cluster_id {
-            // An address went over to another Cluster's pod; the right ones are being found.
+            // The address now belongs to a pod of another Cluster; the right addresses are not known yet.
             return Ok(Some(NO_ANSWER.to_owned()));
         }
         let Some(id) = store_to_close(&view, &uid, mode).map(|store| store.id.clone()) else {

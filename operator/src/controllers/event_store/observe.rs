@@ -1,5 +1,5 @@
-//! Reads: the Cluster from its cache, the store from the last view of the nodes. Nothing that is decided by [`observe`]
-//! takes anything away; what does, rests on [`read_cluster`].
+//! Reads of a reconcile: the Cluster from the cache, the store from the last view of the nodes. No decision based on
+//! [`observe`] takes anything away; irreversible decisions rely on [`read_cluster`].
 
 use super::plan::{ClusterObservation, Observation};
 use crate::{
@@ -40,25 +40,25 @@ pub(super) fn observe(ctx: &Context, store: &EventStore) -> Observation {
     }
 }
 
-/// Whether the Cluster of this store is paused, by its cache. One that does not parse is not touched either way.
+/// Returns whether the Cluster of this store is paused, according to the cache. An unparsable Cluster is not
+/// touched either way.
 pub(super) fn is_paused(ctx: &Context, store: &EventStore) -> bool {
     let namespace = store.namespace().unwrap_or_default();
     let found = cached(&ctx.caches.clusters, &namespace, store.spec.cluster_ref.name.as_str());
     found.is_some_and(|cluster| cluster.0.as_ref().is_ok_and(|cluster| cluster.spec.paused))
 }
 
-/// What the API server says of the Cluster now, for a decision that cannot be taken back.
+/// Current state of the Cluster in the API server, for an irreversible decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LiveCluster {
-    /// The Cluster.
     pub(super) cluster: ClusterObservation,
-    /// It is paused.
+    /// `spec.paused` is set.
     pub(super) paused: bool,
-    /// The identity of its data: an answer of any other cluster counts for nothing.
+    /// Cluster id of the data: an answer of any other cluster is ignored.
     pub(super) cluster_id: Option<String>,
 }
 
-/// Reads it.
+/// Reads the Cluster and its recorded identity live.
 pub(super) async fn read_cluster(ctx: &Context, store: &EventStore) -> Result<LiveCluster, Error> {
     let (namespace, name) = (store.namespace().unwrap_or_default(), store.spec.cluster_ref.name.as_str());
     let clusters: Api<Guarded<Cluster>> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -67,23 +67,23 @@ pub(super) async fn read_cluster(ctx: &Context, store: &EventStore) -> Result<Li
     let Some(found) = found else { return Ok(unknown(ClusterObservation::Missing)) };
     let Ok(found) = found.0 else { return Ok(unknown(ClusterObservation::Unreachable)) };
     let recorded = recorded_live(ctx, &found).await?;
-    // A status may have been emptied, a store may be known only to the nodes: any trace of the store counts.
+    // The status may have been emptied, and a store may be known only to the nodes: any trace of the store counts.
     let traced = store.status.as_ref().is_some_and(|status| status.store_id.is_some())
         || ctx.cluster_views.observation(&namespace, name).is_some();
     let (cluster, cluster_id) = match recorded {
         Recorded::Nowhere => (ClusterObservation::Unformed, None),
         Recorded::Identity(identity) if !identity.formed && !traced => (ClusterObservation::Unformed, None),
         Recorded::Identity(identity) => (ClusterObservation::Known, Some(identity.cluster_id)),
-        // Until it is settled which nodes these are, none of them is asked.
+        // No node is asked until the identity of the nodes is settled.
         Recorded::Annotations(_) | Recorded::Conflict(..) => (ClusterObservation::Unreachable, None),
     };
     Ok(LiveCluster { cluster, paused: found.spec.paused, cluster_id })
 }
 
-/// The store of this object, in whatever state it is.
+/// Returns the store declared by the object with this UID, in any state.
 pub(super) fn declared_by<'a>(view: &'a ClusterView, uid: &str) -> Option<&'a StoreView> {
     let ours = view.stores.iter().filter(|view| view.declared_by == uid && view.store.is_some());
-    // Should there be an older one of the same object, the one that lives counts.
+    // If the object also declared an older store, the live store counts.
     ours.max_by_key(|view| {
         view.store.as_ref().is_some_and(|store| matches!(store.state(), StoreState::Creating | StoreState::Active))
     })

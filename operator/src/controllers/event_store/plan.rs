@@ -1,4 +1,4 @@
-//! From what is asked for and what was seen to what is done next. Pure.
+//! Planner of an EventStore: a pure function from the desired state and the observation to the next action.
 
 use std::collections::BTreeMap;
 use taffrail_crds::event_store::DeletionPolicy;
@@ -7,70 +7,68 @@ use taffrail_proto::{
     v1::{Store, StoreState},
 };
 
-/// What is asked for.
+/// Desired state of an EventStore.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
-    /// Voters.
+    /// Number of voters.
     pub(crate) replicas: u32,
-    /// Identity of a retained store to take over.
+    /// Id of a retained store to take over.
     pub(crate) store_id: Option<String>,
-    /// What becomes of the events.
+    /// Fate of the events after the deletion of the object.
     pub(crate) policy: DeletionPolicy,
-    /// The object has our finalizer.
+    /// The object has the finalizer of the operator.
     pub(crate) has_finalizer: bool,
-    /// The Cluster is paused, and its stores with it: observe only.
+    /// The Cluster is paused, and so are its stores: observe only.
     pub(crate) paused: bool,
 }
 
-/// What is known of the Cluster.
+/// State of the Cluster, as far as known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClusterObservation {
-    /// It does not exist.
+    /// The Cluster does not exist.
     Missing,
-    /// It has not been formed yet.
+    /// The Cluster is not formed yet.
     Unformed,
-    /// None of its members answers now.
+    /// No member of the Cluster answers now.
     Unreachable,
-    /// Its view is current.
+    /// The view of the Cluster is current.
     Known,
 }
 
-/// What a pass saw.
+/// Observation of a reconcile.
 #[derive(Clone, Debug)]
 pub(crate) struct Observation {
-    /// The Cluster.
     pub(crate) cluster: ClusterObservation,
     /// Pod names by node id.
     pub(crate) nodes: BTreeMap<u64, String>,
-    /// The store that this object declared.
+    /// Store declared by this object.
     pub(crate) store: Option<StoreView>,
 }
 
-/// What to do about the store.
+/// Next action for the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// There is no Cluster.
+    /// Do nothing: the Cluster does not exist.
     NoCluster,
-    /// The Cluster cannot be asked now.
+    /// Wait: the Cluster is not formed or does not answer.
     Wait,
-    /// State that the store exists, and how.
+    /// Declare the store and its properties to the nodes.
     Declare,
-    /// It exists as asked for; the coordinator does the rest.
+    /// Do nothing: the store exists as desired, and the coordinator does the rest.
     Nothing,
 }
 
-/// The decision of a pass over an object that stays.
+/// Decision of a reconcile for an object that is not being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The object shall have our finalizer: only where its deletion must act.
+    /// The object needs the finalizer: only if its deletion must act.
     pub(crate) needs_finalizer: bool,
-    /// What to do about the store.
     pub(crate) next: Next,
-    /// Nothing of it is done; the status says what would be.
+    /// No action is carried out; the status shows the plan.
     pub(crate) paused: bool,
 }
 
-/// Decides for an object that stays.
+/// Decides for an object that is not being deleted.
 pub(crate) fn plan(wish: &Wish, observation: &Observation) -> Plan {
     let next = match observation.cluster {
         ClusterObservation::Missing => Next::NoCluster,
@@ -88,24 +86,25 @@ pub(crate) fn plan(wish: &Wish, observation: &Observation) -> Plan {
     Plan { needs_finalizer: wish.policy == DeletionPolicy::Delete, next, paused: wish.paused }
 }
 
-/// What an object that is being deleted waits for.
+/// Next action for an object that is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cleanup {
-    /// The Cluster is paused: the deletion waits, whatever there is to do.
+    /// The Cluster is paused: the deletion waits, regardless of the remaining work.
     Held,
-    /// Nothing is left to do: let it go.
+    /// Nothing is left to do: remove the finalizer.
     Release,
-    /// The nodes must be asked first.
+    /// The nodes must close the store first.
     Ask(CloseMode),
     /// The nodes cannot be asked now.
     Wait,
 }
 
-/// Decides for an object that is being deleted and that we hold. What is known of the Cluster must have been read live: a
-/// release cannot be taken back.
+/// Decides for an object that is being deleted and has the finalizer. `cluster` must have been read live: a
+/// release is irreversible.
 pub(crate) fn cleanup(wish: &Wish, cluster: ClusterObservation, namespace_terminating: bool) -> Cleanup {
     match cluster {
-        // Before the pause: a finalizer keeps nothing in a namespace that ends, it only leaves it hanging.
+        // Checked before the pause: in a terminating namespace a finalizer keeps nothing and only leaves
+        // the namespace hanging.
         _ if namespace_terminating => Cleanup::Release,
         _ if wish.paused => Cleanup::Held,
         ClusterObservation::Missing | ClusterObservation::Unformed => Cleanup::Release,
@@ -117,8 +116,8 @@ pub(crate) fn cleanup(wish: &Wish, cluster: ClusterObservation, namespace_termin
     }
 }
 
-/// The store that is still to be closed before an object of this UID may go, in a view that was taken just now. Under
-/// Delete every store that the object ever declared goes; under Retain those that live are closed.
+/// Returns the next store to close before the object with this UID may go, from a fresh view. Under Delete, every store
+/// ever declared by the object is deleted; under Retain, the live stores are closed.
 pub(crate) fn store_to_close<'a>(view: &'a ClusterView, uid: &str, mode: CloseMode) -> Option<&'a Store> {
     let ours = view.stores.iter().filter(|view| view.declared_by == uid).filter_map(|view| view.store.as_ref());
     let mut open = ours.filter(|store| match mode {

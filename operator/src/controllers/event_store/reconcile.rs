@@ -1,4 +1,5 @@
-//! One reconcile: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`] within a deadline.
+//! Reconcile of an EventStore: read, decide, act, report. [`reconcile_frame`] calls [`Reconciled::work`]
+//! within a deadline.
 
 use super::{
     act::{self, Outcome},
@@ -23,20 +24,20 @@ use kube::{ResourceExt, runtime::controller::Action};
 use std::{sync::Arc, time::Duration};
 use taffrail_crds::{EventStore, EventStoreStatus, Step, event_store::DeletionPolicy};
 
-/// While the coordinator refuses, or the nodes do not answer.
+/// Retry interval while the coordinator refuses or the nodes do not answer.
 const REFUSED: Duration = Duration::from_secs(30);
-/// While a store is being closed.
+/// Recheck interval while a store is being closed.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// Reconciles one EventStore.
+/// Reconciles an EventStore within the deadline.
 ///
 /// # Errors
-/// A read or a write failed, or the reconcile exceeded its deadline; the status says so already.
+/// A read or a write failed, or the reconcile exceeded its deadline; the status already reports the failure.
 pub(crate) async fn reconcile(store: Arc<Guarded<EventStore>>, ctx: Arc<Context>) -> Result<Action, Error> {
     reconcile_frame::run(&store, &ctx).await
 }
 
-/// When to try again after a failure.
+/// Schedules the retry after a failure.
 pub(crate) fn error_policy(store: Arc<Guarded<EventStore>>, error: &Error, ctx: Arc<Context>) -> Action {
     reconcile_frame::retry_after(&store, error, &ctx)
 }
@@ -72,14 +73,14 @@ impl Reconciled for EventStore {
     }
 }
 
-/// Returns when to look again.
+/// Reconciles an object that is not being deleted. Returns the delay before the next reconcile.
 async fn keep(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
     let observation = observe::observe(ctx, store);
     let plan = plan(wish, &observation);
     let outcome = if plan.paused {
         Outcome::default()
     } else {
-        // Before anything is declared, so that no deletion can slip between.
+        // Before the declaration, so that no deletion can slip in between.
         progress.at("changing the finalizers");
         finalize::set_finalizer(ctx, store, plan.needs_finalizer).await?;
         act::act(ctx, store, plan.next, progress).await
@@ -111,10 +112,10 @@ fn requeue_after(plan: Plan, refused: bool) -> Duration {
     if refused || plan.next != Next::Nothing { REFUSED } else { jittered }
 }
 
-/// The end of an object that is held. Everything that may release it is read live, here and now.
+/// Reconciles an object that is being deleted. Every fact that may release the object is read live.
 async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Progress) -> Result<Duration, Error> {
     if !wish.has_finalizer {
-        // Its data is retained by the pass of the Cluster, which the deletion triggers.
+        // The reconcile of the Cluster, triggered by the deletion, retains the data.
         return Ok(REQUEUE);
     }
     let namespace = store.namespace().unwrap_or_default();
@@ -132,7 +133,7 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
         }
     };
     let Some(waiting) = waiting else {
-        // On exactly the version that was read at the start: a policy that changed meanwhile is a conflict.
+        // The patch names the version read at the start: a policy changed in the meantime causes a conflict.
         progress.at("removing the finalizer");
         finalize::set_finalizer(ctx, store, false).await?;
         return Ok(REQUEUE);
@@ -145,7 +146,8 @@ async fn remove(ctx: &Context, store: &EventStore, mut wish: Wish, progress: &Pr
     Ok(CLOSING)
 }
 
-/// A deletion under a pause: nothing but a status of what is observed. The end of the pause triggers a pass.
+/// Holds a deletion during a pause: only the observed state is written, as a status. The end of the pause
+/// triggers a reconcile.
 async fn hold_deletion(ctx: &Context, store: &EventStore, wish: &Wish, progress: &Progress) -> Result<Duration, Error> {
     let observation = observe::observe(ctx, store);
     let plan = plan(wish, &observation);

@@ -1,4 +1,4 @@
-//! What a pass reports: a pure function of what was seen, decided and done.
+//! Status of an EventStore: a pure function of observation, plan and outcome.
 
 use super::{
     act::Outcome,
@@ -33,7 +33,8 @@ pub(super) fn status(
     assemble(store, observation, plan, outcome, cluster_domain, steps, findings(store, observation, plan, outcome), now)
 }
 
-/// The status of an object whose deletion waits for the end of a pause: the store goes on, and is shown as it is.
+/// Returns the status of an object whose deletion waits for the end of a pause: the store stays in service and is
+/// shown as observed.
 pub(super) fn deletion_held(
     store: &EventStore,
     observation: &Observation,
@@ -52,7 +53,7 @@ pub(super) fn deletion_held(
     assemble(store, observation, plan, &outcome, cluster_domain, steps, findings, now)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one pass, each of its own type")]
+#[expect(clippy::too_many_arguments, reason = "the parts of a reconcile, each of its own type")]
 fn assemble(
     store: &EventStore,
     observation: &Observation,
@@ -69,7 +70,7 @@ fn assemble(
     let known = view.and_then(|view| view.store.as_ref());
     let declared = outcome.declared.as_ref().filter(|result| result.reason.is_empty()).map(|result| &result.store_id);
     let id = known.map(|store| &store.id).or(declared);
-    // Under a pause no Service is written, so whether the store has one of its own is as it was.
+    // During a pause no Service is written, so the endpoint stays as before.
     let endpoint = if plan.paused { old.endpoint.clone() } else { Some(endpoint(store, outcome, cluster_domain)) };
     EventStoreStatus {
         observed_generation: generation,
@@ -88,7 +89,7 @@ fn assemble(
     }
 }
 
-/// The status of an object that is being deleted and waits.
+/// Returns the status of an object whose deletion is in progress.
 pub(super) fn deleting(store: &EventStore, step: Step, waiting_for: &str, now: Timestamp) -> EventStoreStatus {
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
@@ -105,7 +106,8 @@ pub(super) fn deleting(store: &EventStore, step: Step, waiting_for: &str, now: T
     }
 }
 
-/// The status after a pass that ended before its report: what was known stays, but nothing is called good any more.
+/// Returns the status after a reconcile that ended before its report: known facts stay, but no condition is
+/// reported as good.
 pub(super) fn unobserved(store: &EventStore, error: &Error, now: Timestamp) -> EventStoreStatus {
     let old = store.status.clone().unwrap_or_default();
     let generation = store.metadata.generation;
@@ -121,7 +123,8 @@ pub(super) fn unobserved(store: &EventStore, error: &Error, now: Timestamp) -> E
     }
 }
 
-/// Sorted and without duplicates: while a node is replaced, old and new have the same pod name.
+/// Returns pod names, sorted and without duplicates: during a replacement the old and the new node have the
+/// same pod name.
 fn pods(observation: &Observation, store: &Store, voters: bool) -> Vec<String> {
     let members = store.members.iter().filter(|member| member.voter == voters);
     let mut pods: Vec<String> = members.filter_map(|member| name_of(observation, member.node_id)).collect();
@@ -211,7 +214,7 @@ fn findings(store: &EventStore, observation: &Observation, plan: Plan, outcome: 
     all
 }
 
-/// What a pause changes of what is said: nothing is being created, and a Service that is not ours is still there.
+/// Returns the findings changed by a pause: no store is being created, and a foreign Service still has the name.
 fn paused(store: &EventStore, observation: &Observation, plan: Plan) -> Vec<Finding> {
     let remedy = unpause(store);
     let mut all = vec![Finding::yes(T::Paused, Reason::Paused, format!("nothing is changed until {remedy}"))];
@@ -235,7 +238,7 @@ fn paused(store: &EventStore, observation: &Observation, plan: Plan) -> Vec<Find
 fn unreachable(cluster: &str, observation: ClusterObservation) -> Vec<Finding> {
     match observation {
         ClusterObservation::Unreachable => {
-            let message = format!("no member of Cluster {cluster} answers; see its conditions");
+            let message = format!("no member of Cluster {cluster} answers; see the conditions of the Cluster");
             vec![
                 Finding::unknown(T::Ready, Reason::NodeUnreachable, message.clone()),
                 Finding::unknown(T::QuorumAvailable, Reason::NodeUnreachable, message.clone()),
@@ -243,7 +246,7 @@ fn unreachable(cluster: &str, observation: ClusterObservation) -> Vec<Finding> {
             ]
         }
         ClusterObservation::Missing | ClusterObservation::Unformed | ClusterObservation::Known => {
-            let message = format!("Cluster {cluster} is not formed yet; see its conditions");
+            let message = format!("Cluster {cluster} is not formed yet; see the conditions of the Cluster");
             vec![
                 Finding::no(T::Ready, Reason::ClusterNotReady, message.clone()),
                 Finding::yes(T::Reconciling, Reason::ClusterNotReady, message),
@@ -252,7 +255,7 @@ fn unreachable(cluster: &str, observation: ClusterObservation) -> Vec<Finding> {
     }
 }
 
-/// What the coordinator answered, as conditions. The store that exists goes on being served.
+/// Converts the refusal of the coordinator into conditions. An existing store stays in service.
 fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
     let reason = Reason::named(&refused.reason).unwrap_or(Reason::InvalidSpec);
     let message = format!("{}. {}", refused.message, reason.remedy());
@@ -260,7 +263,7 @@ fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
     if !exists {
         all.push(Finding::no(T::Ready, reason, message.clone()));
     }
-    // The store of a former object of this name is about to be closed; that goes on by itself.
+    // The store of a former object with this name is about to be closed, so the refusal resolves itself.
     let stalled = reason != Reason::NameTaken;
     all.push(Finding::yes(if stalled { T::Stalled } else { T::Reconciling }, reason, message));
     all
@@ -314,7 +317,7 @@ fn error_finding(error: &Error) -> Finding {
     Finding::yes(type_, error.reason(), error.to_string())
 }
 
-/// What a pause waits for.
+/// Returns the event that ends a pause, as a phrase.
 fn unpause(store: &EventStore) -> String {
     format!("spec.paused of Cluster {} is set to false", store.spec.cluster_ref.name.as_str())
 }

@@ -1,4 +1,4 @@
-//! Whole passes against an API server in memory: what is written on which path.
+//! Complete reconciles against an in-memory API server: the writes on each path.
 
 use super::*;
 use crate::fake_api::FakeApi;
@@ -52,7 +52,7 @@ fn guarded<K>(object: K) -> Guarded<K> {
     kube::core::DeserializeGuard(Ok(object))
 }
 
-/// Status and reason of a condition that the status has for its generation.
+/// Returns status and reason of a condition, and checks that the status covers the current generation.
 fn condition(object: &Value, type_: &str) -> (String, String) {
     assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"], "{object}");
     let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -72,7 +72,7 @@ async fn a_paused_cluster_gets_its_status_and_no_other_write() {
     let api = FakeApi::start().await;
     api.put("clusters", &main);
     let ctx = api.context(&[&main], &[&orders]);
-    run(&guarded(main), &ctx).await.expect("a pass");
+    run(&guarded(main), &ctx).await.expect("a reconcile");
     assert_eq!(api.writes(), ["PATCH clusters/main/status"]);
     let stored = api.get("clusters/main");
     assert_eq!(condition(&stored, "Paused"), is("True", "Paused"));
@@ -90,7 +90,7 @@ async fn the_deletion_of_a_paused_cluster_is_held_and_says_so() {
         let orders = store(held(), false);
         let stores: &[&EventStore] = if has_stores { &[&orders] } else { &[] };
         let ctx = api.context(&[&main], stores);
-        run(&guarded(main), &ctx).await.expect("a pass");
+        run(&guarded(main), &ctx).await.expect("a reconcile");
         assert_eq!(api.writes(), ["PATCH clusters/main/status"]);
         let stored = api.get("clusters/main");
         assert_eq!(stored["metadata"]["finalizers"], held());
@@ -105,7 +105,7 @@ async fn a_store_of_a_paused_cluster_gets_its_status_and_no_other_write() {
     let api = FakeApi::start().await;
     api.put("eventstores", &orders);
     let ctx = api.context(&[&main], &[&orders]);
-    run(&guarded(orders), &ctx).await.expect("a pass");
+    run(&guarded(orders), &ctx).await.expect("a reconcile");
     assert_eq!(api.writes(), ["PATCH eventstores/orders/status"]);
     let stored = api.get("eventstores/orders");
     assert_eq!(condition(&stored, "Paused"), is("True", "Paused"));
@@ -119,9 +119,9 @@ async fn the_deletion_of_a_store_is_held_while_its_cluster_is_paused() {
     let api = FakeApi::start().await;
     api.put("clusters", &main);
     api.put("eventstores", &orders);
-    // The cache does not know of the pause yet, nor of the Cluster at all.
+    // The cache knows neither the pause nor the Cluster.
     let ctx = api.context(&[], &[&orders]);
-    run(&guarded(orders), &ctx).await.expect("a pass");
+    run(&guarded(orders), &ctx).await.expect("a reconcile");
     assert_eq!(api.writes(), ["PATCH eventstores/orders/status"]);
     let stored = api.get("eventstores/orders");
     assert_eq!(stored["metadata"]["finalizers"], held());
@@ -140,9 +140,9 @@ async fn a_store_is_not_released_because_a_cache_has_no_cluster() {
     api.put("clusters", &main);
     api.put("configmaps", &identity);
     api.put("eventstores", &orders);
-    // Neither does the status of the Cluster say that it was formed: somebody emptied it.
+    // The status of the Cluster does not show that the Cluster was formed either: somebody emptied the status.
     let ctx = api.context(&[], &[&orders]);
-    run(&guarded(orders), &ctx).await.expect("a pass");
+    run(&guarded(orders), &ctx).await.expect("a reconcile");
     assert_eq!(api.writes(), ["PATCH eventstores/orders/status"]);
     assert_eq!(api.get("eventstores/orders")["metadata"]["finalizers"], held());
 }
@@ -157,7 +157,7 @@ async fn a_store_whose_cluster_is_gone_or_was_never_formed_is_released() {
             api.put("clusters", &cluster(false, json!([]), false));
         }
         let ctx = api.context(&[], &[&orders]);
-        run(&guarded(orders), &ctx).await.expect("a pass");
+        run(&guarded(orders), &ctx).await.expect("a reconcile");
         assert_eq!(api.writes(), ["PATCH eventstores/orders"]);
         assert_eq!(api.get("eventstores/orders")["metadata"]["finalizers"], json!([]));
     }
@@ -170,7 +170,7 @@ async fn a_cluster_is_not_released_because_a_cache_has_no_store_of_it() {
     api.put("clusters", &main);
     api.put("eventstores", &store(held(), false));
     let ctx = api.context(&[&main], &[]);
-    // Whatever else it does, the finalizer stays.
+    // The finalizer stays, regardless of the result of the reconcile.
     let _done = run(&guarded(main), &ctx).await;
     assert_eq!(api.get("clusters/main")["metadata"]["finalizers"], held());
 }
@@ -219,7 +219,7 @@ async fn an_object_that_does_not_parse_keeps_the_rest_of_its_status() {
     let ctx = api.context(&[], &[]);
     let guarded: Guarded<Cluster> = serde_json::from_value(raw.clone()).expect("a guard takes anything");
     assert!(guarded.0.is_err());
-    run(&guarded, &ctx).await.expect("a pass");
+    run(&guarded, &ctx).await.expect("a reconcile");
     let stored = api.get("clusters/main");
     assert_eq!(stored["status"]["members"], raw["status"]["members"]);
     assert_eq!(stored["status"]["ready"], "3/3");

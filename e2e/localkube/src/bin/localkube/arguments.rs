@@ -1,4 +1,4 @@
-//! The command line of `localkube`.
+//! Command line arguments of `localkube`.
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use taffrail_localkube::{
     network::{Ipv4Range, Slot},
 };
 
-/// The end of `localkube --help`.
+/// Text printed at the end of `localkube --help`.
 const EXAMPLES: &str = "\
 Examples:
   localkube up                                  start a cluster of three nodes
@@ -25,10 +25,10 @@ Examples:
 #[derive(Parser)]
 #[command(name = "localkube", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Which cluster on this machine
+    /// Name of the cluster on this machine
     #[arg(long, global = true, env = "LOCALKUBE_NAME", default_value = Config::DEFAULT_NAME)]
     pub(crate) name: InstanceName,
-    /// Directory, on a disk, below which each cluster keeps all of its files
+    /// Parent directory, on a disk, of the state directories of all clusters
     #[arg(long, global = true, env = "LOCALKUBE_STATE_ROOT", default_value = Config::DEFAULT_STATE_ROOT)]
     pub(crate) state_root: PathBuf,
     #[command(subcommand)]
@@ -37,80 +37,80 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Action {
-    /// Start the cluster, or find it running and healthy
+    /// Start the cluster; succeed at once if it is running and healthy
     Up(UpArguments),
-    /// End the cluster and remove all of it; does nothing if there is none
+    /// End the cluster and remove all its files; do nothing if there is none
     Down,
-    /// Show what runs, what is stopped and what is cut; exit code 1 if anything is wrong
+    /// Show running and stopped components and active cuts; exit code 1 if there is a problem
     Status {
-        /// Print JSON
+        /// Print the status as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Bring the images of a docker or OCI archive to every node
+    /// Load the images of a docker or OCI archive into every node
     LoadImage {
-        /// The archive, a tar file
+        /// Path of the archive, a tar file
         archive: PathBuf,
     },
-    /// Cut the pods of two nodes from each other, established connections too
+    /// Drop all packets between the pods of two nodes, established connections included
     Partition(PartitionArguments),
-    /// End the cuts between two nodes, or all
+    /// Remove the cuts between two nodes, or all cuts
     Heal {
-        /// One node
+        /// First of the two nodes
         #[arg(requires = "other")]
         node: Option<NodeId>,
-        /// The other node
+        /// Second of the two nodes
         other: Option<NodeId>,
     },
-    /// Take the power from a node; its disk stays
+    /// Power off a node; its disk is kept
     StopNode {
-        /// The node
+        /// Node to power off
         node: NodeId,
     },
-    /// Start a stopped node
+    /// Power on a stopped node
     StartNode {
-        /// The node
+        /// Node to power on
         node: NodeId,
     },
     /// Stop the API server
     PauseApi,
     /// Start the API server again and wait until it is ready
     ResumeApi,
-    /// Empty the volumes whose claims were deleted and offer them again
+    /// Empty the volumes whose claims were deleted and make them available again
     RecycleVolumes,
     /// Empty the directory behind a persistent volume
     WipeVolume {
-        /// The name of the PersistentVolume
+        /// Name of the PersistentVolume
         volume: String,
     },
-    /// Add a volume of class local-limited that really ends at its size
+    /// Add a volume of class local-limited with an enforced capacity
     AddLimitedVolume {
-        /// The node
+        /// Node that gets the volume
         node: NodeId,
-        /// Its size
+        /// Capacity in MiB
         mebibytes: u32,
     },
     /// Print the path of the kubeconfig
     Kubeconfig,
-    /// Print the process number by which nsenter finds the cluster's namespaces
+    /// Print the process id to pass to nsenter for entering the cluster's namespaces
     Pid,
-    /// The first process of the namespaces; only `up` runs it
+    /// First process of the namespaces; run by `up` only
     #[command(hide = true)]
     InsideInit { state: PathBuf },
-    /// The supervisor; only the first process runs it
+    /// Supervisor; run by the first process only
     #[command(hide = true)]
     InsideSupervise { state: PathBuf },
 }
 
 #[derive(Args)]
 pub(crate) struct UpArguments {
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = Config::DEFAULT_NODES.number(), value_parser = clap::value_parser!(u8).range(1..=i64::from(NodeId::MAX)))]
     pub(crate) nodes: u8,
-    /// How many volumes each node offers
+    /// Number of volumes on each node
     #[arg(long, default_value_t = Config::DEFAULT_VOLUMES)]
     pub(crate) volumes: u8,
-    /// Which of the 16 address slots; the first free one if not given
+    /// Number of the address slot, 0 to 15; the first free slot if not given
     #[arg(long, conflicts_with_all = ["link", "pods", "services"])]
     pub(crate) slot: Option<Slot>,
     /// Address range of host, API server and nodes, /27 or larger
@@ -122,7 +122,7 @@ pub(crate) struct UpArguments {
     /// Address range of Services, /24 or larger
     #[arg(long, requires_all = ["link", "pods"])]
     pub(crate) services: Option<Ipv4Range>,
-    /// Directory of the Kubernetes programs, as scripts/k8s-tools.sh prints it
+    /// Directory of the Kubernetes programs, as printed by scripts/k8s-tools.sh
     #[arg(long, env = "LOCALKUBE_PROGRAMS")]
     pub(crate) programs: Option<PathBuf>,
     /// Directory of the CNI plugins
@@ -132,11 +132,11 @@ pub(crate) struct UpArguments {
 
 #[derive(Args)]
 pub(crate) struct PartitionArguments {
-    /// One node
+    /// First of the two nodes
     pub(crate) node: NodeId,
-    /// The other node
+    /// Second of the two nodes
     pub(crate) other: NodeId,
-    /// Only packets from the first to the second
+    /// Drop only the packets from the first node to the second
     #[arg(long)]
     pub(crate) one_way: bool,
     /// Also cut the first node's kubelet and pods from the API server

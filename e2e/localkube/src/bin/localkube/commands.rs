@@ -1,4 +1,4 @@
-//! The commands of `localkube`, each a call of the library.
+//! The commands of `localkube`: each calls the library.
 
 use crate::{
     arguments::{Action, Arguments, PartitionArguments, UpArguments},

@@ -1,4 +1,4 @@
-//! `localkube`: starts, breaks and ends a real Kubernetes on this machine.
+//! `localkube`: starts and ends a real Kubernetes on this machine and injects faults.
 
 mod arguments;
 mod commands;

@@ -49,7 +49,7 @@ fn nodes_get_ids_by_disk_and_keep_them() {
     assert_eq!(run(&mut c, 1, Kind::Register(registration(4))), CatalogueOutcome::Node(NodeId::new(4)));
     let version = c.version;
     run(&mut c, 1, Kind::Register(registration(4)));
-    assert_eq!(c.version, version, "nothing changed");
+    assert_eq!(c.version, version, "a repeated registration changes nothing");
 }
 
 #[test]
@@ -254,7 +254,7 @@ mod random {
         ]
     }
 
-    /// The rows of which the values differ.
+    /// Returns the rows with different values, counters excluded.
     fn changed(a: &Catalogue, b: &Catalogue) -> Rows {
         let mut rows = Rows::new();
         let nodes = a.nodes.keys().chain(b.nodes.keys()).filter(|id| a.nodes.get(id) != b.nodes.get(id));
@@ -284,14 +284,14 @@ mod random {
         prop_assert!(replacing <= 1);
         for name in ["s0", "s1", "s2"] {
             let named = c.stores.values().filter(|s| s.name.name() == name && s.state == StoreState::Active).count();
-            prop_assert!(named <= 1, "one name, two stores");
+            prop_assert!(named <= 1, "two active stores have the same name");
         }
         Ok(())
     }
 
     proptest! {
-        /// Any commands in any order: refusals change nothing, what changes is touched, ids rise, and a second replica
-        /// of the log comes to the same.
+        /// Any commands in any order: refusals change no row, all changed rows are reported, ids never decrease, and a
+        /// second replica of the log reaches the same state.
         #[test]
         fn any_log_leaves_a_sound_catalogue(kinds in prop::collection::vec((0u64..30, kind()), 1..120)) {
             let (mut c, mut twin) = (cluster(3), cluster(3));

@@ -1,4 +1,4 @@
-//! Drains, one test a rule.
+//! Drains, one test per rule.
 
 use super::toy::Toy;
 use crate::{
@@ -25,7 +25,7 @@ fn a_drain_moves_everything_and_the_node_leaves() {
         assert_eq!(toy.voters(store).len(), 3);
     }
     assert!(!toy.groups[&GroupId::SYSTEM].hosts.values().any(|n| *n == node));
-    assert!(toy.c.groups.values().all(|g| g.replicas.values().all(|r| r.node != node)), "its data is gone");
+    assert!(toy.c.groups.values().all(|g| g.replicas.values().all(|r| r.node != node)), "the node's data is gone");
 }
 
 #[test]
@@ -69,14 +69,14 @@ fn a_blocked_drain_costs_the_system_group_no_voter() {
 
 #[test]
 fn the_drain_of_a_dead_node_ends_without_it() {
-    // Three of four nodes, then one of three: the dead node's replica is replaced, or not needed any more.
+    // Three replicas on four nodes: the dead node's replica is replaced. One replica on three nodes: no replacement.
     for (nodes, replicas) in [(4, 3), (3, 1)] {
         let mut toy = Toy::with_store(nodes, 3);
         toy.declare("a", replicas);
         let node = toy.drain_a_voter_that_is_down();
         assert_eq!(toy.voters("a").len() as u64, u64::from(replicas));
         assert!(!toy.voters("a").contains(&node.get()), "the store does not wait");
-        assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "it may only be starting again");
+        assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "the node may be restarting");
         toy.be_silent();
         toy.settle();
         assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: true });
@@ -121,5 +121,5 @@ fn the_only_copy_on_a_dead_node_keeps_its_drain_open() {
     let node = toy.drain_a_voter_that_is_down();
     toy.be_silent();
     toy.settle();
-    assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "data is never given up");
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "the planner never gives up the only copy");
 }

@@ -1,4 +1,4 @@
-//! Fences of replicas whose state differs from the majority's, one test a rule.
+//! Fences of replicas whose state differs from the majority's, one test per rule.
 
 use super::toy::Toy;
 use crate::{
@@ -19,7 +19,7 @@ fn a_divergent_replica_is_fenced_and_counts_for_nothing() {
     assert!(guard(&toy.c, &o, toy.groups[&group].hosts[&leader]).is_err());
 }
 
-/// A store of three replicas, all caught up, one of which is divergent; on so many nodes.
+/// Creates a store with three caught-up replicas on a cluster of `nodes` nodes, and makes a follower divergent.
 fn store_with_divergent_replica(nodes: u64) -> (Toy, GroupId, ReplicaId) {
     let mut toy = Toy::new(nodes);
     toy.declare("a", 3);
@@ -40,12 +40,12 @@ fn a_fenced_replica_is_replaced_where_there_is_room_and_goes_afterwards() {
     let version = toy.groups[&group].version;
     assert!(toy.pass() > 0 && toy.fenced.contains(&(group, divergent)));
     while toy.voters("a").contains(&old.get()) {
-        assert!(toy.pass() > 0 || !toy.is_quiet(), "nobody takes its place");
+        assert!(toy.pass() > 0 || !toy.is_quiet(), "the fenced replica is never replaced");
         let (kept, voters) = (!toy.deleted.contains(&(group, divergent)), toy.groups[&group].configs[0].len());
-        assert!(kept && voters == 3, "its data goes last, and the number of voters does not fall");
+        assert!(kept && voters == 3, "the fenced data is removed last, and the number of voters does not fall");
     }
     toy.settle();
-    assert_eq!(toy.groups[&group].version, version + 2, "it learns, then one change");
+    assert_eq!(toy.groups[&group].version, version + 2, "one change adds the learner, one changes the voters");
     assert!(toy.deleted.contains(&(group, divergent)) && !toy.c.groups[&group].replicas.contains_key(&divergent));
 }
 
@@ -57,7 +57,7 @@ fn a_fenced_replica_is_replaced_on_its_own_node_if_there_is_no_other() {
     assert!(toy.waiting(WaitReason::ReplicaInconsistent).unwrap().sentence.contains("fenced"));
     toy.settle();
     assert_eq!(toy.voters("a").into_iter().collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]));
-    assert!(toy.c.groups[&group].on(old).is_some_and(|new| new != divergent), "a new lifetime, a new id");
+    assert!(toy.c.groups[&group].on(old).is_some_and(|new| new != divergent), "the new replica has a new id");
     assert!(toy.last.close(group, toy.c.groups[&group].on(old).unwrap()));
 }
 
@@ -77,7 +77,7 @@ fn nobody_else_is_fenced_until_the_first_one_is_replaced() {
         let voters = &toy.groups[&group].configs[0];
         both = both.max(toy.fenced.iter().filter(|(_, r)| voters.contains(r)).count());
     }
-    assert_eq!((both, toy.fenced.len()), (1, 2), "one after the other, and both");
+    assert_eq!((both, toy.fenced.len()), (1, 2), "both replicas are fenced, one after the other");
     assert!(toy.is_quiet() && divergent.iter().all(|r| toy.deleted.contains(&(group, *r))));
 }
 
@@ -114,8 +114,8 @@ fn two_of_three_voters_are_needed_to_call_the_third_divergent() {
     for _ in 0..10 {
         toy.pass();
     }
-    assert!(toy.fenced.is_empty(), "one against one");
-    // A replica that is no voter agrees with the leader: two against one, and yet not two of the three that vote.
+    assert!(toy.fenced.is_empty(), "one replica against one is no majority");
+    // A learner that agrees with the leader does not help: two replicas agree, but not two of the three voters.
     let mut o = toy.observe();
     let fourth = ReplicaId::new(divergent.get() + 1_000);
     let (node, report) =
@@ -144,7 +144,7 @@ fn nobody_is_fenced_while_another_node_may_be_taken_away() {
     let sentences: Vec<String> = plan(&toy.c, &o).waiting.into_iter().map(|w| w.sentence).collect();
     assert!(sentences.iter().any(|s| s.contains("is not fenced while o may take")), "{sentences:?}");
     toy.run(Kind::ReleaseGrant { node: other, holder: "o".into() });
-    // The divergent one's own node is out already, and would never count as caught up.
+    // The divergent replica does not count as caught up, so a grant for its own node does not delay the fence.
     assert_eq!(toy.run(grant(node)), CatalogueOutcome::Done);
     toy.settle();
     assert!(toy.fenced.contains(&(group, divergent)) && toy.voters("a").len() == 3);
@@ -158,7 +158,7 @@ fn only_voters_that_run_and_are_caught_up_call_another_one_divergent() {
     let node = m.hosts[&other];
     let mut o = toy.observe();
     assert_eq!(plan(&toy.c, &o).fences.len(), 1);
-    // It says what it had, and that it has stopped.
+    // The replica still reports a digest, but no longer runs.
     o.nodes.get_mut(&node).unwrap().replicas.get_mut(&(group, other)).unwrap().stopped = Some("gone".into());
     o.close_since_us.clear();
     o.settle(&ClusterObservation::default());
@@ -209,7 +209,7 @@ fn a_fenced_replica_is_replaced_while_another_nodes_drain_is_blocked() {
     toy.run(Kind::Drain(drained));
     for _ in 0..60 {
         toy.pass();
-        assert_eq!(toy.groups[&group].configs[0].len(), 3, "the voters never fall");
+        assert_eq!(toy.groups[&group].configs[0].len(), 3, "the number of voters never falls");
     }
     assert!(
         toy.deleted.contains(&(group, divergent)) && toy.c.groups[&group].on(node).is_some_and(|new| new != divergent)
@@ -224,7 +224,7 @@ fn the_replacement_of_a_fenced_replica_goes_on_under_another_coordinator_while_i
     let (mut toy, group, divergent) = store_with_divergent_replica(4);
     let old = toy.groups[&group].hosts[&divergent];
     while toy.groups[&group].hosts.len() < 4 {
-        assert!(toy.pass() > 0 || !toy.is_quiet(), "nobody begins to learn");
+        assert!(toy.pass() > 0 || !toy.is_quiet(), "no learner is added");
     }
     let new = toy.groups[&group]
         .hosts

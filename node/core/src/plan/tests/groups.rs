@@ -1,4 +1,4 @@
-//! Growth, shrinking and forming of groups, one test a rule.
+//! Growth, shrinking and forming of groups, one test per rule.
 
 use super::toy::{Carry, Toy};
 use crate::{
@@ -29,8 +29,8 @@ fn a_store_grows_and_shrinks_in_one_change_each() {
     toy.declare("a", 1);
     toy.settle();
     assert_eq!(toy.voters("a").len(), 1);
-    assert_eq!(toy.c.groups[&group].replicas.len(), 1, "what no longer votes is gone");
-    assert_eq!(toy.groups[&group].version, before + 1, "three to one is one change");
+    assert_eq!(toy.c.groups[&group].replicas.len(), 1, "replicas without a vote are gone");
+    assert_eq!(toy.groups[&group].version, before + 1, "a single change shrinks three voters to one");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn without_a_majority_nothing_is_touched() {
 
 #[test]
 fn a_group_that_cannot_be_formed_names_the_node_that_is_to_form_it() {
-    for (replicas, in_its_place) in [(3, "; another one does it in its place"), (1, "")] {
+    for (replicas, in_its_place) in [(3, "; another node takes over"), (1, "")] {
         let mut toy = Toy::new(3);
         toy.declare("a", replicas);
         let node = toy.initializer("a");
@@ -130,7 +130,7 @@ fn a_replica_that_its_node_removed_by_mistake_is_replaced_on_the_spot() {
     toy.deleted.insert((group, lost));
     for _ in 0..40 {
         toy.pass();
-        assert_eq!(toy.groups[&group].configs[0].len(), 3, "the voters never fall");
+        assert_eq!(toy.groups[&group].configs[0].len(), 3, "the number of voters never falls");
     }
     toy.settle();
     assert!(!toy.groups[&group].hosts.contains_key(&lost));
@@ -145,7 +145,7 @@ fn leaders_are_spread_and_then_left_alone() {
         toy.declare(&format!("s{i}"), 3);
     }
     toy.settle();
-    // Node 3 takes all of them, as after a roll.
+    // All leaders are on node 3, as after a roll.
     for group in toy.c.groups.keys().copied().collect::<Vec<_>>() {
         let m = toy.groups.get_mut(&group).unwrap();
         m.leader = *m.hosts.iter().find(|(_, n)| n.get() == 3).unwrap().0;
@@ -154,7 +154,7 @@ fn leaders_are_spread_and_then_left_alone() {
     let grant = Kind::AcquireGrant { node: NodeId::new(1), holder: "o".into(), ttl_us: 60_000_000 };
     assert_eq!(toy.run(grant), CatalogueOutcome::Done);
     for _ in 0..10 {
-        assert_eq!(toy.pass(), 0, "not while a node is out");
+        assert_eq!(toy.pass(), 0, "leaders move while the disruption grant is held");
     }
     toy.run(Kind::ReleaseGrant { node: NodeId::new(1), holder: "o".into() });
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! The disruption guard, one test a rule.
+//! Disruption guard, one test per rule.
 
 use super::toy::{Toy, registration};
 use crate::{
@@ -17,7 +17,7 @@ fn the_guard_counts_caught_up_voters_only() {
     let o = toy.observe();
     let blocked = guard(&toy.c, &o, NodeId::new(1)).unwrap_err();
     assert!(blocked.sentence.contains("caught-up"), "{}", blocked.sentence);
-    assert!(guard(&toy.c, &o, NodeId::new(2)).is_ok(), "the node that is out already may go");
+    assert!(guard(&toy.c, &o, NodeId::new(2)).is_ok(), "the node that is already down is not protected");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn two_nodes_are_let_go_one_at_a_time() {
     toy.down.insert(NodeId::new(2));
     toy.pass();
     let o = toy.observe();
-    assert!(guard(&toy.c, &o, NodeId::new(1)).is_err(), "the other one is out");
+    assert!(guard(&toy.c, &o, NodeId::new(1)).is_err(), "the other node is already down");
 }
 
 #[test]

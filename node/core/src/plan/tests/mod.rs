@@ -1,4 +1,4 @@
-//! Tests of the planner: tables of observations, one test a rule on a toy cluster, and random disturbances.
+//! Tests of the planner: tables of observations, one test per rule on a toy cluster, and random disturbances.
 
 mod drain;
 mod fences;

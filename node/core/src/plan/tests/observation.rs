@@ -1,4 +1,4 @@
-//! Replicas that are close, caught up, or differ from the majority.
+//! Detection of replicas that are close, caught up or divergent.
 
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Replica, ReplicaState, Store, StoreState},
@@ -18,7 +18,8 @@ fn replica(n: u64) -> ReplicaId {
     ReplicaId::new(1000 + n)
 }
 
-/// Replicas 1, 2, ... on nodes 1, 2, ...: how far each matches, and where the leader, replica 1, has committed.
+/// Creates an observation of a group with replicas 1, 2, ... on nodes 1, 2, ... and their `matched` indexes. Replica 1
+/// leads and has committed up to `committed`.
 fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
     let mut o = ClusterObservation { now_us, ..ClusterObservation::default() };
     let mut seen = GroupObservation {
@@ -40,7 +41,7 @@ fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
     o
 }
 
-/// The group as `look` sees it.
+/// Creates the catalogue that belongs to the observations of `look`.
 fn catalogue(replicas: u64) -> Catalogue {
     let (store, partition) = (StoreId::new(Uuid::from_u128(1)), PartitionId::new(1));
     let place = |n| (replica(n), Replica { node: NodeId::new(n), state: ReplicaState::Active });
@@ -73,17 +74,17 @@ fn caught_up_is_close_without_a_break() {
     let mut silent = all(step);
     silent.nodes.get_mut(&NodeId::new(2)).unwrap().reachable = false;
     let o = settled([all(0), silent, all(2 * step)]);
-    assert!(o.close(GROUP, replica(2)) && !o.caught_up(GROUP, replica(2)), "the break starts it anew");
+    assert!(o.close(GROUP, replica(2)) && !o.caught_up(GROUP, replica(2)), "the break restarts the timer");
 }
 
 #[test]
 fn a_replica_may_lag_by_what_is_in_flight_but_not_stand_still() {
-    // A million entries a second: what matters is when an entry was committed, not how many came since.
+    // A million entries per second: only the age of the missing entries counts, not their number.
     let looks = (0..8).map(|i| look(i * CLOSE_US, i * 250_000, &[i * 250_000, i.saturating_sub(1) * 250_000, 1]));
     let o = settled(looks);
     assert!(o.caught_up(GROUP, replica(2)));
     assert!(!o.close(GROUP, replica(3)));
-    // Ten entries in all are few, and yet a replica that lacks one of them for long is not close.
+    // The log has only ten entries, but a replica that lacks one entry for a long time is not close.
     let o = settled((0..8).map(|i| look(i * CLOSE_US, 10, &[10, 10, 9])));
     assert!(o.caught_up(GROUP, replica(2)));
     assert!(!o.close(GROUP, replica(3)));
@@ -91,7 +92,7 @@ fn a_replica_may_lag_by_what_is_in_flight_but_not_stand_still() {
 
 #[test]
 fn looks_in_quick_succession_do_not_sharpen_the_measure() {
-    // Ten looks within a millisecond: the replica lacks the last entries only.
+    // Ten observations within a millisecond: the replica lacks only the latest entries.
     let early = (0..3).map(|i| look(i * CLOSE_US, 100 * i, &[100 * i, 100 * i]));
     let burst = (0..10).map(|i| look(2 * CLOSE_US + 100 * i, 210 + i, &[210 + i, 200]));
     assert!(settled(early.chain(burst)).close(GROUP, replica(2)));
@@ -104,8 +105,8 @@ fn a_replica_that_does_not_run_is_not_close() {
     o.nodes.get_mut(&NodeId::new(3)).unwrap().replicas.clear();
     let o = settled([o]);
     assert!(o.close(GROUP, replica(1)));
-    assert!(!o.close(GROUP, replica(2)), "it has stopped");
-    assert!(!o.close(GROUP, replica(3)), "its node does not name it");
+    assert!(!o.close(GROUP, replica(2)), "the replica has stopped");
+    assert!(!o.close(GROUP, replica(3)), "the node does not report the replica");
 }
 
 #[test]
@@ -134,7 +135,7 @@ fn nobody_is_fenced_without_a_majority_or_at_another_index() {
     let two = settled([two]);
     let split = plan(&catalogue(2), &two);
     assert!(split.fences.is_empty() && two.close(GROUP, replica(2)));
-    assert!(split.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent), "but it is said");
+    assert!(split.waiting.iter().any(|w| w.reason == WaitReason::ReplicaInconsistent), "divergence is reported");
     let mut behind = look(0, 100, &[100, 100, 99]);
     report(&mut behind, 3).digest = Digest([2; 32]);
     let plan = plan(&catalogue(3), &settled([behind]));

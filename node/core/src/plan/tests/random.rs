@@ -1,4 +1,4 @@
-//! Random disturbances: the plan converges whatever happens, and wherever the coordinator dies.
+//! Random disturbances: the plan converges after any sequence of disturbances and after any crash of the coordinator.
 
 use super::toy::{Carry, Toy, registration};
 use crate::{
@@ -22,21 +22,21 @@ enum Disturb {
     Join,
     Down(u64),
     Up,
-    /// Whoever is down has been so for long.
+    /// All nodes that are down become silent.
     Silence,
     /// The node never comes back.
     Lose(u64),
-    /// A node removes a replica that it should have kept.
+    /// A node removes a replica by mistake.
     Forget(u8, u64),
-    /// The data of a replica becomes another one than the group's.
+    /// A replica becomes divergent.
     Spoil(u8, u64),
-    /// The operator may take the node away for a while.
+    /// The operator acquires the disruption grant for the node.
     Grant(u64),
-    /// Nobody writes for a while, or somebody does again: only replicas at one index can be compared.
+    /// Writes stop or resume. Without writes, replicas reach the same index and can be compared.
     Write(bool),
-    /// The coordinator dies after so many actions.
+    /// A pass in which the coordinator crashes after the given number of actions.
     Pass(usize),
-    /// And inside every change of the voters.
+    /// Like [`Disturb::Pass`], and every change of the voters stops in the joint state.
     PassHalf(usize),
 }
 
@@ -88,7 +88,7 @@ impl Story {
                     toy.declare_or_adopt(&name, replicas, Some(id));
                 }
             }
-            // As an operator would: never the last node.
+            // Like the operator, never drains the last node.
             Disturb::Drain(n) if toy.c.members().count() > 1 => drop(toy.run(Kind::Drain(NodeId::new(n)))),
             Disturb::Drain(_) => {}
             Disturb::Cancel(n) => drop(toy.run(Kind::CancelDrain(NodeId::new(n)))),
@@ -124,7 +124,7 @@ impl Story {
         }
     }
 
-    /// A disk is lost at a moment when the cluster can bear it; everything else is data loss, which no plan undoes.
+    /// Loses a disk, but only if the cluster can tolerate the loss. No plan can undo the loss of data.
     fn lose(&mut self, node: NodeId) {
         let toy = &mut self.toy;
         let o = toy.observe();
@@ -154,8 +154,8 @@ impl Story {
         }
     }
 
-    /// One that is divergent already is one too many: two of three that are wrong are in the majority, whatever they
-    /// have.
+    /// Makes a replica divergent, unless the group already has a divergent replica: two divergent replicas of three
+    /// would be the majority.
     fn spoil(&mut self, store: u8, node: NodeId) {
         let Some(key) = self.spare(store, node) else { return };
         let divergent_too = |(group, replica): &&(GroupId, ReplicaId)| {
@@ -166,7 +166,7 @@ impl Story {
         }
     }
 
-    /// A replica that its group can do without.
+    /// Returns the replica of a store on a node if the group can tolerate its loss.
     fn spare(&mut self, store: u8, node: NodeId) -> Option<(GroupId, ReplicaId)> {
         let toy = &mut self.toy;
         let group = toy.c.stores[&toy.find(&format!("s{store}"))?].group;
@@ -177,18 +177,18 @@ impl Story {
         (spare && formed && guard(&toy.c, &o, node).is_ok()).then_some((group, replica))
     }
 
-    /// The operator replaces what was lost, one node after the other.
+    /// Restarts all nodes that are not lost, and replaces lost nodes one after the other, like the operator.
     fn repair(&mut self) {
         self.toy.down = self.toy.lost.clone();
         self.toy.writing = true;
         self.toy.settle();
-        // Level-triggered, as the operator: what was refused because another replacement ran is asked for again.
+        // Like the level-triggered operator, retries replacements that were refused because of another replacement.
         for _ in 0..=self.toy.lost.len() {
             for old in self.toy.lost.clone() {
                 self.replace(old);
             }
         }
-        // Now nobody writes, so everyone can be compared with everyone, and what was fenced a while ago counts no more.
+        // Without writes all replicas reach the same index and can be compared; an hour later all fences are permitted.
         self.toy.writing = false;
         self.toy.now_us += FENCE_AGAIN_US;
         self.toy.settle();
@@ -201,7 +201,7 @@ impl Story {
         }
         self.toy.run(Kind::Replace { old, new: None });
         self.toy.settle();
-        // Where nobody can take its vote it waits, until the pod comes back with a new disk.
+        // Without a free node the replacement waits until the pod comes back with a new disk.
         if !removed(&self.toy) {
             self.toy.run(Kind::Register(registration(self.next_disk)));
             self.next_disk += 1;
@@ -215,8 +215,8 @@ impl Story {
         let all_fit = c.stores.values().all(|s| s.replicas as usize <= members);
         let gone = |n: &NodeId| matches!(c.nodes[n].state, NodeState::Removed { .. });
         if !self.toy.lost.iter().all(gone) {
-            // A store that was declared when a majority of its disks was lost already cannot form, and nobody can prove
-            // that nothing was written there: it waits for a person, and so do its nodes.
+            // A store that was declared after the loss of a majority of its disks cannot form. Nothing proves that the
+            // lost disks are empty, so the store and its nodes wait for a person.
             let unborn = c.groups.values().any(|g| match &g.phase {
                 GroupPhase::Creating { initial, .. } => {
                     let lost = |r: &ReplicaId| g.replicas.get(r).is_some_and(|r| self.toy.lost.contains(&r.node));
@@ -239,13 +239,13 @@ impl Story {
             let divergent = divergent_members(&self.toy, store.group);
             prop_assert!(
                 divergent * 2 >= seen.hosts.len() || divergent == 0,
-                "a divergent replica of store {} is still there",
+                "store {} still has a divergent replica",
                 id
             );
         }
         if all_fit {
             let staying = c.nodes.values().all(|n| matches!(n.state, NodeState::Member | NodeState::Removed { .. }));
-            prop_assert!(staying, "a node that is to leave is still here: {:?}", c.nodes);
+            prop_assert!(staying, "a departing node has not left: {:?}", c.nodes);
             let system = &self.toy.groups[&GroupId::SYSTEM];
             prop_assert_eq!(system.configs[0].len(), system_voters(members));
             prop_assert_eq!(system.hosts.len(), members);
@@ -254,7 +254,7 @@ impl Story {
     }
 }
 
-/// Members of a group whose data is not the group's.
+/// Counts the divergent members of a group.
 fn divergent_members(toy: &Toy, group: GroupId) -> usize {
     toy.groups[&group].hosts.keys().filter(|r| toy.divergent.contains(&(group, **r))).count()
 }
@@ -273,7 +273,7 @@ fn tell(steps: impl IntoIterator<Item = Disturb>) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Every step is allowed, and in the end everything is as declared and nothing more is to be done.
+    /// Every step passes the checks of the toy cluster, and the cluster settles in its declared state.
     #[test]
     fn it_converges_whatever_happens(steps in prop::collection::vec(disturb(), 1..80)) {
         tell(steps)?;

@@ -1,4 +1,4 @@
-//! Removal of stores, one test a rule.
+//! Removal of stores, one test per rule.
 
 use super::toy::Toy;
 use crate::{
@@ -15,7 +15,7 @@ fn removal_goes_on_when_nodes_die_in_the_middle() {
     for _ in 0..20 {
         toy.pass();
     }
-    assert!(toy.c.stores.contains_key(&id), "one node has not said that its data is gone");
+    assert!(toy.c.stores.contains_key(&id), "a node has not confirmed the removal of its data");
     toy.down.clear();
     toy.settle();
     assert!(toy.c.stores.is_empty() && toy.c.groups.is_empty());

@@ -1,4 +1,4 @@
-//! Replacements of lost nodes, one test a rule.
+//! Replacements of lost nodes, one test per rule.
 
 use super::toy::{Toy, registration};
 use crate::{
@@ -63,7 +63,7 @@ fn a_replacement_without_a_successor_keeps_the_voters_of_the_system_group() {
         toy.pass();
         assert_eq!(toy.groups[&GroupId::SYSTEM].configs[0].len(), 3);
     }
-    assert_eq!(toy.c.nodes[&NodeId::new(2)].state, NodeState::Replacing { by: None }, "it waits for a node to come");
+    assert_eq!(toy.c.nodes[&NodeId::new(2)].state, NodeState::Replacing { by: None }, "waits for a new node");
     toy.run(Kind::Register(registration(4)));
     for _ in 0..50 {
         toy.pass();

@@ -1,4 +1,4 @@
-//! The status of stores and nodes.
+//! Status of stores and nodes.
 
 use super::toy::Toy;
 use crate::{

@@ -1,6 +1,7 @@
-//! A toy cluster that carries out the plan, one action at a time. Its nodes hear of the catalogue late, its replicas
-//! need time to catch up, a change of membership may stop half way, and every step is checked against what must never
-//! happen.
+//! Toy cluster that carries out plans, one action at a time, and checks safety properties at every step.
+//!
+//! Nodes receive the catalogue with a delay, replicas need time to catch up, and a membership change may stop in the
+//! joint state.
 
 use crate::{
     catalogue::{
@@ -19,7 +20,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// A group as its members know it.
+/// State of a group: membership, leader and replication progress.
 #[derive(Clone, Debug)]
 pub(super) struct Members {
     pub(super) configs: Vec<BTreeSet<ReplicaId>>,
@@ -37,7 +38,7 @@ impl Members {
     }
 }
 
-/// How far a membership change gets before its coordinator dies.
+/// Progress of a membership change before the coordinator crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carry {
     Whole,
@@ -49,10 +50,11 @@ pub(super) struct Toy {
     pub(super) groups: BTreeMap<GroupId, Members>,
     heard: BTreeMap<NodeId, Catalogue>,
     pub(super) deleted: BTreeSet<(GroupId, ReplicaId)>,
-    /// Nodes that do not answer now, and those that never will again.
+    /// Nodes that do not answer now.
     pub(super) down: BTreeSet<NodeId>,
+    /// Nodes that never answer again.
     pub(super) lost: BTreeSet<NodeId>,
-    /// Replicas that run but get nothing, and those whose data is not the group's.
+    /// Replicas that run but receive no entries.
     pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) divergent: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
@@ -94,7 +96,7 @@ impl Toy {
         toy
     }
 
-    /// A cluster of `nodes` nodes with a settled store `a`.
+    /// Creates a cluster of `nodes` nodes with a settled store `a`.
     pub(super) fn with_store(nodes: u64, replicas: u32) -> Self {
         let mut toy = Self::new(nodes);
         toy.declare("a", replicas);
@@ -139,20 +141,20 @@ impl Toy {
         self.c.stores[&self.find(name).unwrap()].group
     }
 
-    /// Nodes of the voters of a store.
+    /// Returns the nodes of the voters of a store.
     pub(super) fn voters(&self, name: &str) -> Vec<u64> {
         let m = &self.groups[&self.group(name)];
         m.configs[0].iter().map(|r| m.hosts[r].get()).collect()
     }
 
-    /// The node that is to form a store's group.
+    /// Returns the node of the replica that initialises a store's group.
     pub(super) fn initializer(&self, store: &str) -> NodeId {
         let group = &self.c.groups[&self.group(store)];
         let GroupPhase::Creating { initializer, .. } = &group.phase else { panic!("the group is formed already") };
         group.replicas[initializer].node
     }
 
-    /// The first entry of the plan that waits for this reason.
+    /// Returns the first deviation of the present plan with a given reason.
     pub(super) fn waiting(&mut self, reason: WaitReason) -> Option<Waiting> {
         let o = self.observe();
         plan(&self.c, &o).waiting.into_iter().find(|w| w.reason == reason)
@@ -171,8 +173,8 @@ impl Toy {
         })
     }
 
-    /// Whoever the system group still replicates to hears of the catalogue, every other time; then it does as it heard:
-    /// initialises groups, removes what leaves.
+    /// Delivers the catalogue to all running members of the system group, every second call, and lets all running nodes
+    /// act on their last catalogue: initialise groups and remove leaving replicas.
     fn nodes_act(&mut self) {
         self.tick += 1;
         let members: Vec<NodeId> = self.groups[&GroupId::SYSTEM].hosts.values().copied().collect();
@@ -187,7 +189,7 @@ impl Toy {
                     if group.replicas[replica].state == ReplicaState::Leaving {
                         self.deleted.insert((*id, *replica));
                     }
-                    // Another one does it in its place if it is away.
+                    // Another initial voter initialises the group while the initializer is down.
                     let away = |r: &ReplicaId| group.replicas.get(r).is_none_or(|r| self.down.contains(&r.node));
                     if let GroupPhase::Creating { initial, initializer } = &group.phase
                         && (initializer == replica || (away(initializer) && initial.contains(replica)))
@@ -204,7 +206,7 @@ impl Toy {
         self.groups.retain(|id, _| *id == GroupId::SYSTEM || self.c.groups.contains_key(id));
     }
 
-    /// Time passes in the groups: somebody leads, entries are written, replicas catch up.
+    /// Lets groups make progress: a leader is elected, entries are committed, and replicas catch up.
     fn groups_act(&mut self) {
         let ids: Vec<GroupId> = self.groups.keys().copied().filter(|g| self.majority(*g)).collect();
         for id in ids {
@@ -222,7 +224,7 @@ impl Toy {
             m.committed += u64::from(self.writing) * 3;
             for replica in up {
                 let matched = m.matched.entry(replica).or_insert(0);
-                // A new replica gets its first entry, then everything.
+                // A new replica receives a single entry first, and all entries in the next call.
                 *matched = if *matched == 0 { 1 } else { before.max(*matched) };
             }
             m.matched.insert(m.leader, m.committed);
@@ -281,10 +283,10 @@ impl Toy {
         self.fenced.iter().filter(here).copied().collect()
     }
 
-    /// Whoever is left without the fenced one, and without the node that may be taken away, is a majority of one mind.
+    /// Fences a replica, and checks that a correct majority remains without the replica and without the granted node.
     fn fence(&mut self, fence: &Fence) {
         let key = (fence.group, fence.replica);
-        assert!(self.divergent.contains(&key), "{fence:?} is as the others are");
+        assert!(self.divergent.contains(&key), "{fence:?} is not divergent");
         assert_ne!(fence.digest, fence.majority);
         assert_ne!(fence.group, GroupId::SYSTEM);
         assert!(self.fenced.insert(key), "{fence:?} is fenced already");
@@ -304,7 +306,7 @@ impl Toy {
             Action::Transfer { group, leader, to, .. } => {
                 assert!(self.last.caught_up(group, to), "a transfer to a replica that is behind");
                 let m = self.groups.get_mut(&group).unwrap();
-                assert_ne!(to, leader, "a transfer to oneself");
+                assert_ne!(to, leader, "a transfer to the present leader");
                 assert!(m.configs.iter().all(|c| c.contains(&to)), "a transfer to a non-voter");
                 m.leader = to;
             }
@@ -328,20 +330,20 @@ impl Toy {
         let (close, caught_up) =
             (|r: &&ReplicaId| self.last.close(group, **r), |r: &ReplicaId| self.last.caught_up(group, *r));
         let mut m = self.groups[&group].clone();
-        assert_eq!(expected, Some((1, 1, m.version)), "decided from another membership");
+        assert_eq!(expected, Some((1, 1, m.version)), "the change was decided from another membership");
         assert!(
             group == GroupId::SYSTEM || learners.keys().all(|r| known.contains(r)),
-            "a replica that the catalogue does not name"
+            "a learner that the catalogue does not name"
         );
         m.hosts.extend(learners);
-        assert!(voters.iter().all(|v| m.hosts.contains_key(v)), "a voter that does not learn");
+        assert!(voters.iter().all(|v| m.hosts.contains_key(v)), "a new voter that was no learner");
         let old = m.configs[0].clone();
         let joint = m.configs.len() > 1;
         if joint {
             assert_eq!(Some(&voters), m.configs.last(), "a change of the voters inside a change of the voters");
         } else if old != voters {
             assert!(voters.iter().filter(|v| !old.contains(v)).all(caught_up), "a new voter is not caught up");
-            assert!(voters.iter().filter(close).count() * 2 > voters.len(), "no caught-up majority afterwards");
+            assert!(voters.iter().filter(close).count() * 2 > voters.len(), "no majority of the new voters is close");
             assert!(voters.len() >= old.len().min(enough), "{} voters of group {group}, {enough} wanted", voters.len());
         }
         m.version += 1;
@@ -362,7 +364,8 @@ impl Toy {
         }
     }
 
-    /// One pass of the coordinator; after `actions` actions it is gone. Changes of the voters get as far as `carry`.
+    /// Runs a pass of a coordinator that crashes after `actions` actions. `carry` limits changes of the voters. Returns
+    /// the number of planned actions and fences.
     pub(super) fn pass_until(&mut self, actions: usize, carry: Carry) -> usize {
         self.now_us += CAUGHT_UP_US / 2;
         self.nodes_act();
@@ -372,7 +375,7 @@ impl Toy {
             return 0;
         }
         let plan = plan(&self.c, &o);
-        assert_eq!(plan, crate::plan::plan(&self.c, &o), "planning is pure");
+        assert_eq!(plan, crate::plan::plan(&self.c, &o), "the planner is not pure");
         let mut moving = BTreeSet::new();
         for action in &plan.actions {
             if let Action::ChangeMembership { group, .. } | Action::Transfer { group, .. } = action {
@@ -417,7 +420,7 @@ impl Toy {
         }
     }
 
-    /// Time in which whoever is down becomes silent.
+    /// Advances the time until all nodes that are down are silent.
     pub(super) fn be_silent(&mut self) {
         self.observe();
         self.now_us += SILENT_US;
@@ -434,14 +437,14 @@ impl Toy {
         panic!("does not settle: {:#?}\n{:#?}", plan(&self.c, &o), self.c);
     }
 
-    /// Everyone has applied everything that was written.
+    /// Runs passes until all replicas have applied all entries.
     pub(super) fn quiet_down(&mut self) {
         for _ in 0..6 {
             self.pass();
         }
     }
 
-    /// Nothing to do now, nor later.
+    /// True if several consecutive passes plan nothing.
     pub(super) fn is_quiet(&mut self) -> bool {
         (0..6).all(|_| self.pass() == 0)
     }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use std::{collections::BTreeMap, convert::Infallible};
 use uuid::Uuid;
 
-/// The partition's rows in maps.
+/// Rows of a partition, in memory.
 #[derive(Clone, Default, PartialEq, Debug)]
 struct Rows {
     streams: BTreeMap<StreamName, StreamRow>,
@@ -119,7 +119,7 @@ fn a_retry_gets_the_first_answer_at_any_age_for_exact_revisions() {
     assert_eq!(Appended { repeated: false, ..again }, first);
     let again = s.append("a", exact(1), &[3], 7).unwrap();
     assert_eq!(Appended { repeated: false, ..again }, second);
-    assert!(s.append("a", NONE, &[1], 7).is_err(), "a part of the batch is another batch");
+    assert!(s.append("a", NONE, &[1], 7).is_err(), "a part of a batch is not a repeat");
     assert!(s.append("a", exact(1), &[9], 7).is_err());
 }
 
@@ -134,7 +134,7 @@ fn a_retry_of_any_is_recognised_within_the_window_only() {
     assert!(s.append("a", EXISTS, &[1, 2], 1_000 + window).unwrap().repeated);
     let reused = s.append("a", ANY, &[1, 3], 1_000 + window).unwrap_err();
     assert!(matches!(reused, Rejected::IdReused { .. }));
-    assert!(!s.append("a", ANY, &[1, 2], 1_001 + window).unwrap().repeated, "older rows count as absent");
+    assert!(!s.append("a", ANY, &[1, 2], 1_001 + window).unwrap().repeated, "expired rows count as absent");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_retry_in_a_closed_store_still_gets_the_first_answer() {
     assert_eq!(s.append("a", exact(0), &[3], 1), Err(Rejected::Closed));
 }
 
-/// The bucket's length does not follow from the window: rows written before the change are found after it.
+/// The length of a bucket does not depend on the window, so rows written before the change are found after the change.
 #[test]
 fn a_retry_is_recognised_across_a_change_of_the_window() {
     for (before, after) in [(1, 4), (4, 1), (1, 40), (40, 1)] {
@@ -260,7 +260,7 @@ fn digests_are_a_contract() {
     assert_eq!(s.meta.digest.to_string(), include_str!("golden_digest.txt").trim());
 }
 
-/// What a store must answer, said in another way: all accepted batches in a list, searched from its end.
+/// Reference model of a store: a list of all accepted batches, searched from the end.
 #[derive(Default)]
 struct Model {
     accepted: Vec<(String, Vec<EventId>, Appended)>,
@@ -338,11 +338,11 @@ impl Model {
     }
 }
 
-/// One step of a random log. Times are minutes, so that windows of minutes matter.
+/// A step of a random log. Times are in the range of minutes, like the windows.
 #[derive(Clone, Debug)]
 enum Step {
     Append(Stamped),
-    /// An earlier append of the log again, perhaps under another expectation.
+    /// Repeats an earlier append of the log, possibly with another expected revision.
     Retry {
         which: prop::sample::Index,
         expected: Option<ExpectedRevision>,
@@ -380,7 +380,7 @@ fn any_append() -> impl Strategy<Value = Stamped> {
 }
 
 proptest! {
-    /// Random appends, retries and settings: every outcome is the model's.
+    /// Random appends, retries and settings: every outcome equals the outcome of the model.
     #[test]
     fn outcomes_are_those_of_the_model(steps in prop::collection::vec(any_step(), 1..120)) {
         let (mut s, mut model, mut sent) = (Store::default(), Model::new(), Vec::<Stamped>::new());
@@ -408,7 +408,7 @@ proptest! {
         prop_assert_eq!(s.meta.repeat_floor, model.floor);
     }
 
-    /// However the log is cut into entries, rows, outcomes and digests are the same.
+    /// Rows, outcomes and digests do not depend on the division of the appends into log entries.
     #[test]
     fn the_same_log_gives_the_same_state(log in prop::collection::vec(any_append(), 1..60), cut in 1usize..7) {
         let (mut one, mut many) = (Store::default(), Store::default());
@@ -419,7 +419,7 @@ proptest! {
         prop_assert_eq!(&one.rows, &many.rows);
     }
 
-    /// Revisions have no gaps, positions rise by one, and a batch is whole or absent.
+    /// Revisions and positions have no gaps, and every batch is stored whole or not at all.
     #[test]
     fn accepted_batches_are_whole_and_gapless(log in prop::collection::vec(any_append(), 1..60)) {
         let mut s = Store::default();

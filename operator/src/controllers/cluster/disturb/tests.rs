@@ -1,4 +1,4 @@
-//! Restart and drain against a coordinator and an API server in memory: what is asked for, in which order.
+//! Restart and drain against an in-memory coordinator and an in-memory API server: the requests and their order.
 
 use super::*;
 use crate::{
@@ -22,12 +22,12 @@ use taffrail_proto::admin::{
 use tokio::task::JoinSet;
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
 
-/// A coordinator that grants or not, and remembers what it was asked.
+/// Coordinator that grants or denies, and records all requests.
 #[derive(Clone, Default)]
 struct Coordinator {
     asked: Arc<Mutex<Vec<String>>>,
     denies: bool,
-    /// Leaders that are left after each call to move them.
+    /// Numbers of remaining leaders, answered to successive calls from the last element on.
     leaders: Arc<Mutex<Vec<u32>>>,
 }
 
@@ -40,7 +40,7 @@ impl Coordinator {
         std::mem::take(&mut self.asked.lock().expect("asked"))
     }
 
-    /// Serves on a port of its own until the set is dropped.
+    /// Serves on a separate port until the set is dropped.
     #[expect(clippy::disallowed_methods, reason = "the set of the test owns this task")]
     async fn serve(&self, tasks: &mut JoinSet<()>) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -53,7 +53,7 @@ impl Coordinator {
     }
 }
 
-/// In the form that `async_trait` writes, because it does not look into macros.
+/// Expands to the form written by `async_trait`, because `async_trait` does not look into macros.
 macro_rules! not_asked {
     ($($method:ident($request:ident) -> $response:ty;)*) => {
         $(fn $method<'a, 'b>(
@@ -115,7 +115,7 @@ impl Admin for Coordinator {
     }
 }
 
-/// Carries one action out.
+/// Carries out a single action.
 async fn carry_out(api: &FakeApi, coordinator: &Coordinator, action: Action) -> Outcome {
     let mut tasks = JoinSet::new();
     let address = coordinator.serve(&mut tasks).await;

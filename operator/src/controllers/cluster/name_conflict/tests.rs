@@ -1,4 +1,4 @@
-//! Whole passes over a Cluster while one of its names is something else's.
+//! Complete reconciles of a Cluster while another object uses a needed name.
 
 use crate::{controllers::cluster::reconcile, error::Error, fake_api::FakeApi};
 use kube::core::DeserializeGuard;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use taffrail_crds::Cluster;
 
-/// Every object of a Cluster `main` of three nodes: plural, kind, name.
+/// All objects of a Cluster `main` of three nodes: plural, kind, name.
 const ALL: [(&str, &str, &str); 10] = [
     ("statefulsets", "StatefulSet", "main"),
     ("services", "Service", "main-clients"),
@@ -28,7 +28,7 @@ fn cluster() -> Cluster {
     serde_json::from_value(cluster).expect("a Cluster")
 }
 
-/// Another's object, as its owner's UID says; `None`: nobody's.
+/// Foreign object with an owner of this UID; `None`: without an owner.
 fn object(name: &str, owner: Option<&str>) -> Value {
     let owners: Vec<Value> = owner
         .iter()
@@ -97,7 +97,7 @@ async fn objects_of_ours_that_no_cache_shows_yet_take_no_name() {
     let names = api.names();
     for (plural, kind, name) in ALL {
         let is_there = names.contains(&format!("{plural}/{name}"));
-        // The identity waits for the nodes' reports.
+        // The identity waits for the reports of the nodes.
         assert_eq!(is_there, name != "main-identity", "{kind} {name}: {names:?}");
     }
     let again = reconcile_main(&api).await;

@@ -1,107 +1,79 @@
-//! [`Action`]: one thing that a plan tells the operator to do.
+//! [`Action`]: a single operation of a plan.
 
-/// One thing to do.
+/// Single operation of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Write the identity; `None` mints a new id.
+    /// Record the identity; without `cluster_id` a new id is created.
     Record {
-        /// The id to write again, where it is known.
+        /// Known id to record again.
         cluster_id: Option<String>,
         /// The Cluster was formed already.
         formed: bool,
-        /// Pods that the StatefulSet is to have.
+        /// Number of pods that the StatefulSet should have.
         nodes: i32,
     },
-    /// Write down that the Cluster was formed.
+    /// Record the formation of the Cluster.
     MarkFormed {
-        /// Pods that the StatefulSet is to have.
+        /// Number of pods that the StatefulSet should have.
         nodes: i32,
     },
-    /// Write down how many pods the StatefulSet is to have.
+    /// Record the number of pods that the StatefulSet should have.
     RecordNodes(i32),
-    /// Make a blank node the first of the cluster.
-    Bootstrap {
-        /// Its pod.
-        pod: String,
-        /// Its admin address.
-        address: String,
-        /// Its disk.
-        disk_id: String,
-    },
-    /// Tell a blank node which cluster it belongs to.
-    Join {
-        /// Its pod.
-        pod: String,
-        /// Its admin address.
-        address: String,
-        /// Its disk.
-        disk_id: String,
-    },
-    /// Close a store whose EventStore is gone, keeping its data.
+    /// Make a blank node the first node of the cluster.
+    Bootstrap { pod: String, address: String, disk_id: String },
+    /// Assign a blank node to the cluster.
+    Join { pod: String, address: String, disk_id: String },
+    /// Retain a store without an EventStore: close the store and keep its data.
     Retain {
-        /// The store.
         store_id: String,
-        /// Name of the EventStore that is gone.
+        /// Name of the deleted EventStore.
         name: String,
-        /// UID of that object.
+        /// UID of the deleted EventStore.
         declared_by: String,
     },
-    /// Move everything off a node.
+    /// Drain a node: move everything off the node.
     Drain {
-        /// The node.
         node_id: u64,
-        /// Its pod.
         pod: String,
-        /// Ask for the right to take the node, or renew it, and drain only with it.
+        /// Request or renew the disruption grant, and drain only under the grant.
         needs_grant: bool,
     },
-    /// Take a drain back.
-    CancelDrain {
-        /// The node.
-        node_id: u64,
-        /// Its pod.
-        pod: String,
-    },
-    /// Put a new node in the place of a lost one.
+    /// Cancel the drain of a node.
+    CancelDrain { node_id: u64, pod: String },
+    /// Replace a lost node by a new node.
     Replace {
-        /// The lost node.
+        /// Id of the lost node.
         old: u64,
-        /// The new one.
+        /// Id of the new node.
         new: u64,
-        /// Their pod.
+        /// Pod of both nodes.
         pod: String,
     },
-    /// Ask for the right to take a pod, or renew it, and with it move its leaders and evict it.
+    /// Restart a pod: request or renew the disruption grant, move the leaders off, evict the pod.
     Restart {
-        /// The node; none if it is not a member, so that nothing depends on it.
+        /// Id of the node; `None` if the node is not a member, so that nothing depends on the pod.
         node_id: Option<u64>,
-        /// Its pod.
         pod: String,
-        /// UID of that pod.
+        /// UID of the pod.
         uid: String,
-        /// Whether the pod is ready. One that is not is deleted, because the eviction API refuses it at budget 0.
+        /// Readiness of the pod. An unready pod is deleted, because the eviction API refuses the eviction at a
+        /// budget of 0.
         ready: bool,
-        /// Groups of several voters that it leads: they are moved first.
+        /// Number of led groups with several voters; their leaders are moved first.
         leads: u32,
     },
     /// Delete a pod whose process does not run.
     DeleteBroken {
-        /// The pod.
         pod: String,
-        /// UID of that pod.
+        /// UID of the pod.
         uid: String,
     },
-    /// Give the right to take a node back.
-    Release {
-        /// The node.
-        node_id: u64,
-        /// Its pod.
-        pod: String,
-    },
+    /// Release the disruption grant of a node.
+    Release { node_id: u64, pod: String },
 }
 
 impl Action {
-    /// Whether it takes a node, or part of its work, away.
+    /// Returns whether the action takes away a node or a part of its work.
     pub(crate) fn disturbs(&self) -> bool {
         match self {
             Self::Drain { .. } | Self::Replace { .. } | Self::Restart { .. } | Self::DeleteBroken { .. } => true,

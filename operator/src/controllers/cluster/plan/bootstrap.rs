@@ -1,5 +1,5 @@
-//! Forming a Cluster, once: only when every expected pod has reported its marker and all are blank. Volumes that carry
-//! the recorded identity are adopted; anything else stops.
+//! Formation of a Cluster, exactly once: only after every expected pod has reported and all disks are blank. Volumes
+//! with the recorded identity are adopted; volumes with any other identity stop the formation.
 
 use super::{
     action::Action,
@@ -12,7 +12,8 @@ use crate::{
 };
 use taffrail_crds::{Reason, Step};
 
-/// Whether a disk already carries the recorded identity: then the Cluster was formed, though nobody wrote it down.
+/// Returns whether a disk already carries the recorded identity: the Cluster was then formed, although the record does
+/// not say so.
 pub(super) fn is_formed(identity: &Identity, observation: &Observation) -> bool {
     observation.pods.values().any(|pod| pod.cluster_id() == Some(identity.cluster_id.as_str()))
 }
@@ -49,7 +50,7 @@ pub(super) fn plan(wish: &Wish, observation: &Observation, recorded: &Recorded) 
     }
     let carries = |pod: &PodObservation| pod.cluster_id().is_some();
     match recorded {
-        // The ConfigMap is lost: it is written again from the annotations.
+        // The ConfigMap is lost and is written again from the annotations.
         Recorded::Annotations(id) => {
             let formed = observation.pods.values().any(carries);
             if formed || every_blank(wish, observation).is_some() {
@@ -67,7 +68,7 @@ pub(super) fn plan(wish: &Wish, observation: &Observation, recorded: &Recorded) 
                 plan.actions.push(Action::MarkFormed { nodes: wish.replicas });
             }
         }
-        // Only written down here. The next pass, which sees it recorded, annotates the volumes and bootstraps.
+        // Only the record is written. The next reconcile observes the record, annotates the volumes and bootstraps.
         Recorded::Nowhere => {
             if every_blank(wish, observation).is_some() {
                 plan.actions.push(Action::Record { cluster_id: None, formed: false, nodes: wish.replicas });
@@ -76,27 +77,28 @@ pub(super) fn plan(wish: &Wish, observation: &Observation, recorded: &Recorded) 
         Recorded::Conflict(..) => {}
     }
     describe_steps(&mut plan, wish, observation);
-    // A Cluster whose first template cannot run is repaired by correcting it, as one that was formed long ago.
+    // A Cluster whose first template cannot run is repaired by a corrected template, like a Cluster formed long ago.
     roll::delete_broken(&mut plan, observation);
     plan
 }
 
-/// As many pods as there may be anything on: what is wished, what the set has, what still exists.
+/// Number of ordinals that may hold anything: the maximum of the desired size, the size of the StatefulSet and
+/// the existing pods.
 fn extent(wish: &Wish, observation: &Observation) -> i32 {
     let set = observation.set.as_ref().map_or(0, |set| set.replicas);
     let existing = observation.pods.keys().max().map_or(0, |ordinal| ordinal + 1);
     wish.replicas.max(set).max(existing)
 }
 
-/// Nothing is drained while the record is lost, so nothing that may hold data is taken away: the set shrinks only when
-/// every pod there is has said that it is blank.
+/// Size of the StatefulSet before the formation. Nothing is drained while the record is lost, so no potential data is
+/// taken away: the set shrinks only after every existing pod has reported a blank disk.
 fn size(wish: &Wish, observation: &Observation) -> i32 {
     let set = observation.set.as_ref().map_or(0, |set| set.replicas);
     if every_blank(wish, observation).is_some() { wish.replicas } else { wish.replicas.max(set) }
 }
 
-/// The first pod, if every pod that may hold anything has reported and all are blank. Pods beyond the wish count too: a
-/// Cluster must never be formed beside members that are merely silent.
+/// Returns the first pod, if every pod that may hold anything has reported a blank disk. Pods beyond the desired size
+/// count as well: a Cluster must never be formed beside members that are merely silent.
 fn every_blank<'a>(wish: &Wish, observation: &'a Observation) -> Option<&'a PodObservation> {
     let expected = |ordinal| observation.pods.get(&ordinal).filter(|pod| pod.is_blank() && !pod.terminating);
     let all = (0..extent(wish, observation)).all(|ordinal| expected(ordinal).is_some());

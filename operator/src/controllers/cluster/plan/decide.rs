@@ -1,13 +1,13 @@
-//! The planner's entry: chooses between forming a Cluster, changing one that was formed, and a pause.
+//! Entry of the planner: chooses between forming a Cluster, changing a formed Cluster, and a pause.
 
 use super::{bootstrap, decision::Plan, formed};
 use crate::controllers::cluster::observation::{Observation, Recorded, Wish};
 use k8s_openapi::jiff::Timestamp;
 
-/// What every step of a paused Cluster waits for.
+/// Phrase for the wait of every step of a paused Cluster.
 const PAUSED: &str = "spec.paused to be set to false";
 
-/// Decides.
+/// Decides about a Cluster, formed or not, paused or not.
 pub(crate) fn plan(wish: &Wish, observation: &Observation, now: Timestamp) -> Plan {
     let mut plan = match &observation.recorded {
         Recorded::Identity(identity) if identity.formed || bootstrap::is_formed(identity, observation) => {
@@ -23,7 +23,7 @@ pub(crate) fn plan(wish: &Wish, observation: &Observation, now: Timestamp) -> Pl
     plan
 }
 
-/// Nothing is done and nothing is changing; the plan still shows what would be done.
+/// Clears all actions and changes; the steps still show the plan.
 fn pause(plan: &mut Plan, observation: &Observation) {
     plan.actions.clear();
     plan.shrinks = false;

@@ -4,42 +4,42 @@ use super::action::Action;
 use std::time::Duration;
 use taffrail_crds::{Reason, Step};
 
-/// Pods that do not answer yet are asked again soon: their process tells nobody that its port is open.
+/// Recheck interval for silent pods, kept short because no trigger announces an open port of the process.
 pub(super) const SILENT_POD_RECHECK: Duration = Duration::from_millis(500);
 
-/// A line of `status.plan`.
+/// Line of `status.plan`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Planned {
-    /// What will be done.
+    /// Kind of the step.
     pub(crate) step: Step,
-    /// To what.
+    /// Name of the affected object.
     pub(crate) target: String,
-    /// What it waits for.
+    /// Awaited event as a phrase, if the step waits.
     pub(crate) waiting_for: Option<String>,
 }
 
-/// The decision of a pass.
+/// Decision of a reconcile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// Pods that the StatefulSet is to have after this pass.
+    /// Number of pods of the StatefulSet after this reconcile.
     pub(crate) size: i32,
-    /// Pods that are recorded as wanted: nodes above this never join.
+    /// Recorded number of pods; nodes beyond this number never join.
     pub(crate) nodes: i32,
-    /// The StatefulSet shrinks: only from exactly the state that was seen.
+    /// The StatefulSet shrinks, and only from exactly the observed version.
     pub(crate) shrinks: bool,
-    /// What to do, in order.
+    /// Actions to carry out, in order.
     pub(crate) actions: Vec<Action>,
-    /// What `status.plan` says.
+    /// Lines of `status.plan`.
     pub(crate) steps: Vec<Planned>,
-    /// Nothing moves until a person acts.
+    /// Reason and message of a standstill until a person acts.
     pub(crate) stalled: Option<(Reason, String)>,
-    /// Fewer nodes than asked for, beyond pods that are not ready.
+    /// Reason and message of missing nodes, beyond pods that are not ready.
     pub(crate) degraded: Option<(Reason, String)>,
-    /// What is being changed.
+    /// Reason and message of the current change.
     pub(crate) changing: Option<(Reason, String)>,
     /// The Cluster has been formed.
     pub(crate) formed: bool,
-    /// Look again after this long, whatever happens.
+    /// Maximum delay before the next reconcile.
     pub(crate) recheck: Option<Duration>,
 }
 
@@ -52,7 +52,7 @@ impl Plan {
         self.recheck = Some(self.recheck.map_or(after, |before| before.min(after)));
     }
 
-    /// Whether a step of this pass disturbs a node already.
+    /// Returns whether this reconcile already disturbs a node.
     pub(super) fn is_disturbing(&self) -> bool {
         self.shrinks || self.actions.iter().any(Action::disturbs)
     }

@@ -1,4 +1,4 @@
-//! Decides for a Cluster that has been formed: joins, retained stores, replacements, scaling, rollout, in this order.
+//! Planner of a formed Cluster: joins, retained stores, replacements, scaling, rollout, in this order.
 
 use super::{
     action::Action,
@@ -13,12 +13,12 @@ use k8s_openapi::jiff::Timestamp;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
 
-/// Decides for a Cluster that has been formed.
+/// Decides about a formed Cluster.
 pub(super) fn plan(wish: &Wish, observation: &Observation, identity: &Identity, now: Timestamp) -> Plan {
     let running = observation.set.as_ref().map(|set| set.replicas);
     let nodes = identity.nodes.or(running).unwrap_or(wish.replicas);
     let mut plan = Plan {
-        // More pods than recorded (somebody scaled the StatefulSet) go one by one, as any others.
+        // Pods beyond the record (somebody scaled the StatefulSet) are removed individually, like any other pods.
         size: nodes.max(running.unwrap_or(nodes)),
         nodes,
         formed: true,
@@ -61,13 +61,13 @@ pub(super) fn plan(wish: &Wish, observation: &Observation, identity: &Identity, 
     plan
 }
 
-/// A node that carries data of another cluster.
+/// Describes the first pod with data of another cluster.
 fn foreign(observation: &Observation, cluster_id: &str) -> Option<String> {
     observation.pods.values().find_map(|pod| {
         let other = pod.cluster_id().filter(|id| *id != cluster_id)?;
         Some(format!(
-            "the volume of pod {} belongs to cluster {other}, this Cluster is {cluster_id}; give the pod its own \
-             volume (delete its claim and the pod), nothing is overwritten",
+            "the volume of pod {} belongs to cluster {other}, but this Cluster is {cluster_id}; give the pod its own \
+             volume (delete its claim and the pod); nothing is overwritten",
             pod.name
         ))
     })
@@ -110,8 +110,8 @@ fn wait_for_reports(plan: &mut Plan, observation: &Observation, size: i32, wish:
     }
 }
 
-/// A blank node never learns its cluster from a peer; the operator tells it. Pods that are about to be taken away are
-/// left blank.
+/// Joins blank nodes. A blank node never learns its cluster from a peer, only from the operator. Pods about to be
+/// removed stay blank.
 fn join_blank(plan: &mut Plan, observation: &Observation, size: i32) {
     for (_, pod) in observation.pods.range(..size) {
         if let (true, false, Some(address), Some(node)) =
@@ -127,7 +127,8 @@ fn join_blank(plan: &mut Plan, observation: &Observation, size: i32) {
     }
 }
 
-/// Stores whose declaring object is gone are closed and kept, never deleted. The object is read once more before that.
+/// Retains stores whose declaring object is gone: such a store is closed and kept, never deleted. The object is read
+/// once more before the close.
 fn retain_orphans(plan: &mut Plan, observation: &Observation) {
     for view in observation.view.iter().flat_map(|view| &view.stores) {
         let Some(store) = &view.store else { continue };

@@ -1,20 +1,23 @@
-//! The one right to take a node away for a while, granted by the coordinator. It is asked for, and renewed, with each step
-//! that needs it, and given back as soon as no step does: a right that is merely kept would hold up everything else.
+//! Disruption grant: the coordinator's permission to take away a single node for a while. Every dependent step requests
+//! or renews the grant, and the grant is released as soon as no step depends on it: a grant that is merely kept would
+//! hold up everything else.
 
 use super::{action::Action, decision::Plan};
 use crate::controllers::cluster::{node_view, observation::Observation};
 use std::time::Duration;
 use taffrail_proto::admin::Grant;
 
-/// Name under which disruptions are granted. It outlives the process, so that a restarted operator goes on with the
+/// Holder of the grants of the operator. The name outlives the process, so that a restarted operator continues the
 /// grant of its predecessor.
 pub(crate) const HOLDER: &str = "taffrail-operator";
 
-/// How long a disruption may last before others may begin one; a log of any length must be replayed within it.
+/// Lifetime of a grant, after which another disruption may begin; a log of any length must be replayed
+/// within this time.
 pub(crate) const GRANT_TTL: Duration = Duration::from_secs(600);
 
-/// Gives back what no step of this pass goes on under: the pod is back and caught up, the step was called off, or the
-/// drained pod is gone. A pod that is away keeps its grant until it is back or the time runs out.
+/// Releases a grant unused by this reconcile once its disruption is over: the pod is back and caught up, the
+/// step was cancelled, or the drained pod is gone. The grant of an absent pod is kept until the pod is back or
+/// the grant expires.
 pub(super) fn give_back(plan: &mut Plan, observation: &Observation) {
     let Some(node_id) = held_node(observation) else { return };
     let used = plan.actions.iter().any(|action| match action {
@@ -36,7 +39,7 @@ pub(super) fn give_back(plan: &mut Plan, observation: &Observation) {
             let pod = observation.pods.values().find(|pod| pod.name == node_view::name(node));
             node.caught_up && pod.is_some_and(|pod| pod.ready && !pod.terminating)
         }
-        // Drained and removed: over once its pod has gone with the StatefulSet.
+        // Drained and removed: over once the pod has gone with the StatefulSet.
         None => !plan.shrinks && observation.pods.range(plan.size..).next().is_none(),
     };
     if over && !used {
@@ -44,19 +47,19 @@ pub(super) fn give_back(plan: &mut Plan, observation: &Observation) {
     }
 }
 
-/// The node that we hold the grant for.
+/// Returns the node of the operator's own grant.
 pub(super) fn held_node(observation: &Observation) -> Option<u64> {
     grants(observation).find(|grant| grant.holder == HOLDER).map(|grant| grant.node_id)
 }
 
-/// What a step on `node_id` waits for, if another node, or another holder, has the grant.
+/// Returns the wait of a step on `node_id` while another node, or another holder, has the grant.
 pub(super) fn held_elsewhere(observation: &Observation, node_id: Option<u64>) -> Option<String> {
     let other = grants(observation).find(|grant| grant.holder != HOLDER || Some(grant.node_id) != node_id)?;
     Some(format!("the disruption of {} to end", name(observation, other.node_id)))
 }
 
-/// What the removal of a pod waits for whose node has left the catalogue. The grant that it was drained under is ours and
-/// names no member any more; any other one is somebody's disruption.
+/// Returns the wait before the removal of a pod whose node has left the catalogue. The grant of the drain belongs to
+/// the operator and names no member any more; any other grant is a foreign disruption.
 pub(super) fn blocks_removal(observation: &Observation) -> Option<String> {
     let other = grants(observation).find(|grant| grant.holder != HOLDER || is_member(observation, grant.node_id))?;
     Some(format!("the disruption of {} to end", name(observation, other.node_id)))
@@ -70,7 +73,7 @@ fn name(observation: &Observation, node_id: u64) -> String {
     observation.name_of(node_id).map_or_else(|| format!("node {node_id}"), str::to_owned)
 }
 
-/// The grants that live.
+/// Returns the current grants of the view.
 fn grants(observation: &Observation) -> impl Iterator<Item = &Grant> {
     observation.view.iter().flat_map(|view| &view.grants)
 }

@@ -1,7 +1,7 @@
-//! From what is asked for and what was observed to what is done next. A pure function: no I/O, no clock of its own, no
-//! memory. Every step follows from what is observed, so a crash between any two steps resumes.
+//! Planner of a Cluster: a pure function from the desired state and the observation to the next actions, without I/O,
+//! clock or memory. Every step follows from the observation, so a crash between any two steps resumes.
 //!
-//! At most one step of a reconcile may disturb a node ([`Action::disturbs`]).
+//! At most one action of a reconcile may disturb a node ([`Action::disturbs`]).
 
 mod action;
 mod bootstrap;

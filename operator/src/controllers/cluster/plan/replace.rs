@@ -1,5 +1,9 @@
-//! A lost disk is replaced, never subtracted. By itself only if the pod of that name has reported another disk for a
-//! minute, every group of the old node keeps a caught-up majority without it, and no other replacement runs.
+//! Replacement of a lost disk; a lost disk is never just subtracted. The operator starts a replacement only under all
+//! of these conditions:
+//!
+//! - the pod of the same name has reported another disk for a minute;
+//! - every group of the old node keeps a caught-up majority without the old node;
+//! - no other replacement runs.
 
 use super::{action::Action, decision::Plan};
 use crate::controllers::cluster::{
@@ -11,7 +15,8 @@ use std::time::Duration;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::{admin::NodeView, v1::NodeState};
 
-/// How long the pod must have reported the other disk. A process keeps its disk for life, so this is since its start.
+/// Minimum time since the first report of the other disk. A process keeps its disk for life, so the time counts from
+/// the start of the process.
 const REPORTED_FOR: Duration = Duration::from_secs(60);
 
 pub(super) fn plan(plan: &mut Plan, wish: &Wish, observation: &Observation, now: Timestamp) {
@@ -26,7 +31,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish, observation: &Observation, now:
     }
 }
 
-/// The pod stays, but its disk was drained or replaced: a scale-down was reverted after its end.
+/// Returns whether the disk of a remaining pod was drained or replaced: a scale-down was reverted after its end.
 fn is_removed(observation: &Observation, pod: &PodObservation) -> bool {
     let Some(disk) = pod.node_status().map(|node| node.disk_id.as_str()) else {
         return false;
@@ -38,8 +43,8 @@ fn is_removed(observation: &Observation, pod: &PodObservation) -> bool {
     })
 }
 
-/// At its start a node whose disk was removed retires it and joins as a new one. One that runs on is started again; it
-/// is in no group, so nothing depends on it. A fresh process gets the time to do it by itself.
+/// Restarts a pod whose disk was removed. At its start, the node retires the disk and joins as a new node. The running
+/// node is in no group, so nothing depends on the pod. A fresh process gets the time to retire the disk by itself.
 fn start_again(plan: &mut Plan, pod: &PodObservation, now: Timestamp) {
     let waiting = if let Some(wait) = remaining(pod, now) {
         plan.recheck_in(wait);
@@ -60,7 +65,7 @@ fn start_again(plan: &mut Plan, pod: &PodObservation, now: Timestamp) {
     plan.step(Step::AddNode, pod.name.clone(), waiting);
 }
 
-/// Nodes of the catalogue that had this pod's name, on a disk that the pod does not have any more.
+/// Returns unreachable nodes of the catalogue with the name of this pod and a disk that the pod no longer has.
 fn lost_nodes<'a>(observation: &'a Observation, pod: &'a PodObservation) -> impl Iterator<Item = &'a NodeView> {
     let disk = pod.node_status().map(|node| node.disk_id.as_str());
     let other = move |node: &&NodeView| {

@@ -1,5 +1,5 @@
-//! A changed template reaches the pods one at a time: broken pods first and at once, then, each under a disruption
-//! grant, the node with the fewest leaders. The next one goes only when the last one is back and caught up.
+//! Rollout of a changed template, a pod at a time: broken pods first and at once, then, each under a disruption grant,
+//! the node with the fewest leaders. The next pod follows only when the last pod is back and caught up.
 
 use super::{action::Action, decision::Plan, grant};
 use crate::controllers::cluster::{
@@ -11,7 +11,7 @@ use std::time::Duration;
 use taffrail_crds::{Reason, Step};
 use taffrail_proto::v1::StoreState;
 
-/// A restarted pod that is not back after this long has halted the rollout.
+/// Time limit for the return of a restarted pod; beyond the limit the rollout halts.
 const BACK_WITHIN: Duration = Duration::from_secs(300);
 
 pub(super) fn plan(plan: &mut Plan, observation: &Observation, now: Timestamp) {
@@ -24,7 +24,8 @@ pub(super) fn plan(plan: &mut Plan, observation: &Observation, now: Timestamp) {
         describe_steps(plan, &waiting, Some("a restarted pod did not come back"));
         return;
     }
-    // Not ready ones first: they serve least. Then by leaders, the busiest last, and from the top down.
+    // Pods that are not ready come first, because such pods serve least. Then by number of leaders, the busiest last,
+    // and from the top down.
     waiting.sort_by_key(|pod| (pod.ready, leaders(observation, pod), std::cmp::Reverse(pod.name.clone())));
     let next = match grant::held_node(observation)
         .and_then(|node_id| waiting.iter().find(|pod| observation.node_of(pod).map(node_view::id) == Some(node_id)))
@@ -47,19 +48,19 @@ pub(super) fn plan(plan: &mut Plan, observation: &Observation, now: Timestamp) {
         });
     }
     plan.changing.get_or_insert_with(|| {
-        (Reason::Rolling, format!("{} pods have an older template, {} is next", waiting.len(), next.name))
+        (Reason::Rolling, format!("{} pods have an older template; {} is next", waiting.len(), next.name))
     });
     describe_steps(plan, &waiting, blocked.as_deref());
 }
 
-/// A pod of an old template whose process does not run is replaced at once and without a grant: so a cluster that lost
-/// its quorum to a bad image can be repaired.
+/// Deletes a pod of an old template whose process does not run, at once and without a grant, so that a cluster without
+/// a quorum because of a bad image can be repaired.
 pub(super) fn delete_broken(plan: &mut Plan, observation: &Observation) {
     let broken = outdated(observation).find(|pod| !pod.running && !pod.terminating);
     if let Some(pod) = broken.filter(|_| !plan.is_disturbing()) {
         plan.actions.push(Action::DeleteBroken { pod: pod.name.clone(), uid: pod.uid.clone() });
         plan.step(Step::RestartPod, pod.name.clone(), None);
-        plan.changing = Some((Reason::Rolling, format!("{} does not run and is made anew", pod.name)));
+        plan.changing = Some((Reason::Rolling, format!("{} does not run and is recreated", pod.name)));
     }
 }
 
@@ -74,7 +75,8 @@ fn describe_steps(plan: &mut Plan, waiting: &[&PodObservation], first_waits_for:
     }
 }
 
-/// A pod of the new template that does not come back, while others still have the old one.
+/// Returns the reason for a halt: a pod of the new template does not come back, while other pods still have
+/// the old template.
 fn halted(observation: &Observation, now: Timestamp) -> Option<(Reason, String)> {
     let current = revision(observation)?;
     let renewed = observation.pods.values().filter(|pod| pod.revision == current && !pod.ready && !pod.terminating);
@@ -85,11 +87,11 @@ fn halted(observation: &Observation, now: Timestamp) -> Option<(Reason, String)>
             None if age > BACK_WITHIN => format!("{} is not ready after {} s", pod.name, BACK_WITHIN.as_secs()),
             None => return None,
         };
-        Some((Reason::RolloutHalted, format!("{why}; correct the spec, this pod is then replaced first")))
+        Some((Reason::RolloutHalted, format!("{why}; correct the spec; this pod is then replaced first")))
     })
 }
 
-/// Why no other pod may go now: some other pod is away, not ready or behind.
+/// Returns the obstacle to a restart: some other pod is away, not ready or behind.
 fn unsettled(observation: &Observation, next: &PodObservation) -> Option<String> {
     if next.terminating {
         return Some(format!("{} is stopping", next.name));
@@ -118,7 +120,8 @@ fn leaders(observation: &Observation, pod: &PodObservation) -> u32 {
     observation.node_of(pod).and_then(|node| node.node.as_ref()).map_or(0, |node| node.leaders)
 }
 
-/// Groups led from this node that another voter could lead. A store of one voter has nobody to hand over to.
+/// Returns the number of groups led by this node that another voter could lead. A store of a single voter has
+/// no other candidate.
 fn leads(observation: &Observation, node_id: u64) -> u32 {
     let Some(view) = &observation.view else { return 0 };
     let stores = view.stores.iter().filter_map(|view| view.store.as_ref()).filter(|store| {

@@ -1,6 +1,9 @@
-//! One pod at a time, in both directions. Up: the StatefulSet first, then the node joins. Down: the node is drained and
-//! proven to be in no group, then the StatefulSet follows, and only if every store fits on what remains. All of it under
-//! the disruption grant of that node, taken before the drain: once a node is out of the catalogue, none can be had for it.
+//! Scaling in both directions, a pod at a time:
+//!
+//! - Up: the StatefulSet grows first, then the node joins.
+//! - Down: the node is drained and proven to be in no group, then the StatefulSet shrinks, and only if every store fits
+//!   on the remaining nodes. The whole removal happens under the disruption grant of the node, taken before the drain:
+//!   no grant is available for a node outside the catalogue.
 
 use super::{action::Action, decision::Plan, grant};
 use crate::{
@@ -31,7 +34,7 @@ pub(super) fn plan(plan: &mut Plan, wish: &Wish, observation: &Observation) {
     }
 }
 
-/// A reverted `replicas` takes the drain back.
+/// Cancels drains after `replicas` was reverted.
 fn cancel_drains(plan: &mut Plan, wish: &Wish, observation: &Observation) {
     for node in observation.nodes() {
         let wanted = ordinal(wish, node).is_some_and(|ordinal| ordinal < wish.replicas);
@@ -69,7 +72,7 @@ fn down(plan: &mut Plan, wish: &Wish, observation: &Observation, top: i32) {
     }
     plan.changing
         .get_or_insert_with(|| (Reason::ScalingDown, format!("from {top} to {} nodes, {pod} is next", wish.replicas)));
-    // Ghosts first: a node that has no pod any more but is still in the catalogue.
+    // Ghosts first: nodes of the catalogue without a pod.
     if let Some(node) = ghosts(wish, observation, top).chain(observation.nodes_named(&pod)).next() {
         match missing(wish, observation, last.min(plan.nodes)) {
             Some(missing) => {
@@ -80,7 +83,7 @@ fn down(plan: &mut Plan, wish: &Wish, observation: &Observation, top: i32) {
         }
         return;
     }
-    // The proof: the catalogue has no such node any more, and no group names one that it had.
+    // The proof: the catalogue no longer lists the node, and no group names a former node of this pod.
     let named = observation.view.iter().flat_map(|view| &view.nodes).find(|node| {
         node_view::name(node) == pod && !node.named_by_groups.is_empty() && node_view::state(node) != NodeState::Removed
     });
@@ -105,13 +108,13 @@ fn down(plan: &mut Plan, wish: &Wish, observation: &Observation, top: i32) {
     }
 }
 
-/// A pod that stays and is not a member: what is to be drained may be needed to bring it back.
+/// Returns a remaining pod that is not a member: the node to be drained may be needed to bring the pod back.
 fn missing(wish: &Wish, observation: &Observation, below: i32) -> Option<String> {
     let is_member = |ordinal| observation.pods.get(&ordinal).is_some_and(|pod| observation.node_of(pod).is_some());
     (0..below).find(|ordinal| !is_member(*ordinal)).map(|ordinal| wish.pod(ordinal))
 }
 
-/// Members that have no ordinal below `size`: what is left of a pod that went away while its node was joining.
+/// Returns members without an ordinal below `size`: leftovers of a pod removed while its node was joining.
 fn ghosts<'a>(wish: &'a Wish, observation: &'a Observation, size: i32) -> impl Iterator<Item = &'a NodeView> {
     observation.nodes().filter(move |node| ordinal(wish, node).is_some_and(|ordinal| ordinal >= size))
 }
@@ -122,7 +125,7 @@ fn ordinal(wish: &Wish, node: &NodeView) -> Option<i32> {
 
 fn drain(plan: &mut Plan, observation: &Observation, node: &NodeView) {
     let pod = node_view::name(node).to_owned();
-    // A replacement of this very node, or another node being drained, comes first.
+    // Another node being drained, or a disruption of another node, comes first.
     let other = observation
         .nodes()
         .find(|n| node_view::state(n) == NodeState::Draining && node_view::id(n) != node_view::id(node));
@@ -131,8 +134,9 @@ fn drain(plan: &mut Plan, observation: &Observation, node: &NodeView) {
         None => grant::held_elsewhere(observation, Some(node_view::id(node))),
     };
     if held_up.is_none() && !plan.is_disturbing() {
-        // Where a group cannot do without the node (there are only two, or another is behind), no grant is to be had and
-        // the drain is the remedy: it takes nothing before the copies are whole elsewhere. The grant follows when they are.
+        // A group may be unable to do without the node (a Cluster of two nodes, or another replica behind). No grant is
+        // available then, and the drain is the remedy: a drain takes nothing before the copies elsewhere are complete.
+        // The grant follows once the copies are complete.
         let needs_grant = node.disruption_blocked_by.is_empty();
         plan.actions.push(Action::Drain { node_id: node_view::id(node), pod: pod.clone(), needs_grant });
     }
@@ -140,7 +144,8 @@ fn drain(plan: &mut Plan, observation: &Observation, node: &NodeView) {
     plan.step(Step::DrainNode, pod, waiting);
 }
 
-/// Stores that would not fit, retained ones included: they are closed, but they hold their replicas.
+/// Describes the stores that would not fit on the desired number of nodes. Retained stores count, because a closed
+/// store still holds its replicas.
 fn blocked(wish: &Wish, observation: &Observation) -> Option<String> {
     let wanted = u32::try_from(wish.replicas).unwrap_or(0);
     let mut names: Vec<String> = Vec::new();
@@ -151,7 +156,7 @@ fn blocked(wish: &Wish, observation: &Observation) -> Option<String> {
             names.push(format!("{} ({} replicas{retained})", store.name, store.replicas));
         }
     }
-    // A store that was just asked for may not be declared yet.
+    // A new store may not be declared yet.
     for store in observation.stores.iter().filter(|store| store.replicas > wish.replicas) {
         if !names.iter().any(|name| name.split(' ').next() == Some(store.name.as_str())) {
             names.push(format!("{} ({} replicas)", store.name, store.replicas));
@@ -165,7 +170,8 @@ fn blocked(wish: &Wish, observation: &Observation) -> Option<String> {
     names.truncate(NAMED_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Some(format!(
-        "{} would not fit on {} nodes; lower spec.replicas of these stores, or raise that of the Cluster again",
+        "{} would not fit on {} nodes; lower spec.replicas of these stores, or raise spec.replicas of the \
+         Cluster again",
         names.join(", ") + &more,
         wish.replicas
     ))

@@ -1,4 +1,4 @@
-//! Pods that do not run, and the problem that is reported for each.
+//! Pods that do not run, and the problem reported for each pod.
 
 use super::*;
 use serde_json::json;

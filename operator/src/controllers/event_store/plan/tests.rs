@@ -1,4 +1,4 @@
-//! Tables of decisions about an EventStore.
+//! Decision tables for an EventStore.
 
 use super::*;
 
@@ -51,7 +51,7 @@ fn a_pause_holds_every_deletion_but_that_of_the_namespace() {
         let paused = Wish { paused: true, ..wish(policy) };
         for cluster in [ClusterObservation::Unformed, ClusterObservation::Unreachable, ClusterObservation::Known] {
             assert_eq!(cleanup(&paused, cluster, false), Cleanup::Held);
-            // The namespace ends whatever we do.
+            // The namespace ends in any case.
             assert_eq!(cleanup(&paused, cluster, true), Cleanup::Release);
         }
         let known = observation(ClusterObservation::Known, None);

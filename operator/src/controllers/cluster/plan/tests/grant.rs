@@ -1,4 +1,4 @@
-//! The one disruption grant: asked for, renewed, given back.
+//! Disruption grant: requested, renewed, released.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn a_grant_is_kept_while_its_pod_is_away_and_not_while_no_step_needs_it() {
     view(&mut behind).nodes[1].caught_up = false;
     assert_eq!(released(&plan(&wish(3), &behind, at(1))), None);
 
-    // Granted, but another pod became unready before this one was taken: it is asked for again later.
+    // Granted, but another pod became unready before the restart: the grant is requested again later.
     let mut waiting = rest(3);
     outdated(&mut waiting, &[1]);
     view(&mut waiting).grants = ours(2);
@@ -66,7 +66,7 @@ fn a_scale_down_asks_for_the_grant_and_waits_for_that_of_another() {
         let step = waiting.steps.iter().find(|step| step.step == Step::DrainNode).expect("a step");
         assert!(step.waiting_for.as_deref().is_some_and(|why| why.contains("the disruption of")), "{step:?}");
     }
-    // Where no grant is to be had without the drain, it goes without.
+    // Where no grant is available without the drain, the drain goes ahead without a grant.
     let mut two = rest(2);
     for node in &mut view(&mut two).nodes {
         node.disruption_blocked_by = "the system group would keep 1 caught-up of 2 voters".to_owned();
@@ -77,7 +77,7 @@ fn a_scale_down_asks_for_the_grant_and_waits_for_that_of_another() {
 
 #[test]
 fn a_drained_pod_is_taken_only_while_no_other_node_is_out_and_its_grant_is_given_back_then() {
-    // Drained: the catalogue does not show it any more, and its grant is the only trace.
+    // Drained: the catalogue no longer lists the node, and the grant is the only trace.
     let mut observation = rest(3);
     view(&mut observation).nodes.pop();
     for (grants, shrinks) in [(vec![], true), (ours(3), true), (ours(1), false), (theirs(1), false), (theirs(3), false)]
@@ -87,7 +87,7 @@ fn a_drained_pod_is_taken_only_while_no_other_node_is_out_and_its_grant_is_given
         assert_eq!(removal.shrinks, shrinks, "{grants:?}");
         assert_ne!(released(&removal), Some(3), "{grants:?}");
     }
-    // The set has shrunk, its pod is still stopping; then it is gone.
+    // The set has shrunk and the pod is still stopping; then the pod is gone.
     view(&mut observation).grants = ours(3);
     observation.recorded = identity(true, 2);
     observation.set.as_mut().expect("a set").replicas = 2;

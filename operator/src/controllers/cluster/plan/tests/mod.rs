@@ -1,4 +1,4 @@
-//! Tables for single decisions, and a small world with random faults for what must hold in every one of them.
+//! Tables for single decisions, and a small simulated world with random faults for the invariants of every decision.
 
 mod bootstrap;
 mod grant;

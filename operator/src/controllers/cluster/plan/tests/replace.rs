@@ -1,8 +1,8 @@
-//! Nodes that lost their volume.
+//! Replacement of nodes that lost their volume.
 
 use super::*;
 
-/// `main-1` came up with an empty volume: a new node beside the old one of the same name.
+/// Observation of `main-1` with an empty volume: a new node beside the old node of the same name.
 fn emptied() -> Observation {
     let mut observation = rest(3);
     let mut lost = node(1, NodeState::Member);

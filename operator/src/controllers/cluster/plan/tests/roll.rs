@@ -1,4 +1,4 @@
-//! A changed template on its way to the pods.
+//! Rollout of a changed template.
 
 use super::*;
 

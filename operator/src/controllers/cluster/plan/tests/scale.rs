@@ -1,4 +1,4 @@
-//! Growing and shrinking.
+//! Growing and shrinking a Cluster.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn shrinking_drains_proves_and_only_then_removes() {
     let draining = plan(&wish(2), &observation, at(1000));
     assert_eq!((draining.size, draining.shrinks), (3, false));
     assert_eq!(draining.actions, [Action::Drain { node_id: 3, pod: "main-2".to_owned(), needs_grant: true }]);
-    // Drained, but a group still names it: not yet.
+    // Drained, but a group still names the node: no removal yet.
     view(&mut observation).nodes[2] = node(2, NodeState::Drained);
     assert_eq!(plan(&wish(2), &observation, at(1000)).size, 3);
     view(&mut observation).nodes[2].named_by_groups.clear();
@@ -72,7 +72,7 @@ fn a_stateful_set_that_somebody_scaled_is_put_right() {
         assert_eq!((put_right.size, put_right.shrinks), (size, size < replicas), "{replicas}");
         assert!(put_right.actions.is_empty(), "the record stays: {put_right:?}");
     }
-    // Unless a node has joined meanwhile: then it is drained first. And without a view nothing is taken away.
+    // If a node has joined meanwhile, the node is drained first. Without a view nothing is taken away.
     let mut joined = rest(4);
     joined.recorded = identity(true, 3);
     let drained = plan(&wish(3), &joined, at(1000));

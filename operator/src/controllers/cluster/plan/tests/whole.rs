@@ -1,4 +1,4 @@
-//! What holds for a plan as a whole.
+//! Invariants of a plan as a whole.
 
 use super::*;
 

@@ -1,8 +1,8 @@
-//! A Cluster that does what it is told, and breaks at random.
+//! Simulated Cluster that carries out every plan, and breaks at random.
 
 use super::*;
 
-/// Numbers from a seed; the seed is all that is needed to repeat a run.
+/// Random numbers from a seed; the seed alone repeats a run.
 struct SeededRandom(u64);
 
 impl SeededRandom {
@@ -18,15 +18,15 @@ impl SeededRandom {
 struct World {
     wish: i32,
     observation: Observation,
-    /// What each volume carries; volumes stay when pods go.
+    /// Disk id and cluster id on each volume; volumes stay when pods go.
     disks: BTreeMap<i32, (String, String)>,
     next_node: u64,
     next_disk: u64,
     formed: u32,
     now: i64,
-    /// When the grant runs out.
+    /// Expiry time of the grant.
     granted_until: i64,
-    /// What was done, for a failure to show.
+    /// Actions and faults so far, for the message of a failure.
     history: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ impl World {
         &mut self.observation.view.get_or_insert_with(ClusterView::default).nodes
     }
 
-    /// Kubernetes: as many pods as the StatefulSet says, on their volumes.
+    /// Plays Kubernetes: as many pods as the StatefulSet demands, on their volumes.
     fn kubernetes(&mut self) {
         let replicas = self.observation.set.as_ref().map_or(0, |set| set.replicas);
         let revision = self.observation.set.as_ref().and_then(|set| set.revision.clone()).unwrap_or_default();
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// The nodes: whoever knows the cluster registers; a drained volume comes back blank.
+    /// Plays the nodes: a node with a cluster id registers; a drained volume comes back blank.
     fn nodes(&mut self) {
         let gone: Vec<String> = self
             .observation
@@ -145,7 +145,7 @@ impl World {
 
     fn check(&self, plan: &Plan) {
         let disturbing = plan.actions.iter().filter(|action| action.disturbs()).count() + usize::from(plan.shrinks);
-        assert!(disturbing <= 1, "two disturbances in one pass: {plan:?}");
+        assert!(disturbing <= 1, "two disturbances in one reconcile: {plan:?}");
         let members: Vec<u64> = self.observation.nodes().map(node_view::id).collect();
         let grants = self.observation.view.iter().flat_map(|view| &view.grants).map(|grant| grant.node_id);
         let out: Vec<u64> = grants.filter(|id| members.contains(id)).collect();
@@ -160,7 +160,7 @@ impl World {
             assert_eq!(named, 0, "a pod was taken whose node is a member: {plan:?}");
         }
         for action in &plan.actions {
-            // One that is in no group is no disruption.
+            // The restart of a pod whose node is in no group is no disruption.
             if let Action::Restart { node_id: Some(_), pod, .. } = action {
                 let others_away =
                     self.observation.pods.values().filter(|p| p.name != *pod && (!p.ready || p.terminating)).count();
@@ -248,8 +248,8 @@ impl World {
         match kind {
             0 => self.wish = i32::try_from(1 + random.below(5)).expect("small"),
             1 => drop(self.observation.pods.remove(&ordinal)),
-            // A drained volume that returns is retired by its node: a blank disk again. And one may be wiped, though
-            // never so many that the majority goes.
+            // A drained volume that returns is retired by its node: a blank disk again. A volume may also be wiped, but
+            // never so many volumes that the majority is lost.
             2 if self.formed > 0
                 && self.observation.pods.values().all(|pod| pod.ready)
                 && self.observation.pods.len() >= 3 =>
