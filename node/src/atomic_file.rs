@@ -24,10 +24,10 @@ impl Error {
     }
 }
 
-/// Writes `bytes` to `name.new`, syncs that file, renames it to `name` and syncs the directory.
+/// Writes `bytes` to `name.new`, syncs the file, renames the file to `name` and syncs the directory.
 ///
 /// # Errors
-/// When one of the steps fails.
+/// When a step fails.
 pub(crate) fn write(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Error> {
     let (aside, path) = (dir.join(format!("{name}.new")), dir.join(name));
     let mut file = File::create(&aside).map_err(Error::at(&aside))?;

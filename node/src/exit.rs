@@ -1,4 +1,4 @@
-//! Exit codes of the process, and the line that it writes to the termination log.
+//! Exit codes of the process, and the line in the termination log.
 
 use std::{fs::OpenOptions, io::Write};
 
@@ -8,7 +8,7 @@ use std::{fs::OpenOptions, io::Write};
 pub enum Code {
     /// A requested stop.
     Done = 0,
-    /// A failure without a code of its own.
+    /// Every other failure.
     Failed = 1,
     /// The configuration has errors.
     Config = 64,
@@ -22,10 +22,10 @@ pub enum Code {
     Retired = 75,
 }
 
-/// File from which Kubernetes reads the termination message of a container.
+/// File of the termination message of a container, read by Kubernetes.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// Logs a fatal error and writes it as one line to the termination log.
+/// Logs a fatal error, and writes the error as a single line to the termination log.
 pub fn last_words(code: Code, error: &str) {
     let line = error.replace('\n', "; ");
     tracing::error!(code = code as u8, error = %line, "fatal");

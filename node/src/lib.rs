@@ -1,7 +1,7 @@
 //! The server crate: assembles raft, storage and gateway into one node, and runs the node as a process.
 //!
-//! The binary calls [`serve::serve`]. A node starts in this order, and a failure at any step ends the process with an
-//! [`exit::Code`]:
+//! The binary calls [`serve::serve`]. A node starts in the order below. A failure at any step ends the process
+//! with an exit code from [`exit::Code`].
 //!
 //! 1. [`config`]: reads and checks all settings. Nothing else is opened before this step has succeeded.
 //! 2. [`logging`]: installs the subscriber of the log.

@@ -1,5 +1,5 @@
 //! The log: JSON lines for machines, text for a terminal. Spans carry node, request id and store; a line about a group
-//! carries its term.
+//! carries the term.
 
 use crate::config::{Config, LogFormat, log_filter};
 use std::io::IsTerminal;
@@ -25,7 +25,7 @@ pub fn install(config: &Config) {
     }
 }
 
-/// One object per line, with all enclosing spans: the innermost span alone would not name the node.
+/// Writes one object per line, with all enclosing spans: the innermost span alone would not name the node.
 fn json<S, W>(writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,

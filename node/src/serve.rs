@@ -10,9 +10,9 @@ use std::{process::ExitCode, time::Duration};
 use taffrail_runtime as rt;
 use tokio::{runtime::Runtime, time::Instant};
 
-/// Serves until a signal or a fatal error. The duration is the time that is left for tasks and blocking work to end.
+/// Serves until a signal or a fatal error. The duration is the time limit for the end of tasks and blocking work.
 pub fn serve(runtime: &Runtime, args: &ServeArgs) -> (ExitCode, Duration) {
-    // Not `vars()`, which panics on any variable that is not UTF-8.
+    // Not `vars()`: a variable in another encoding than UTF-8 would panic.
     let config = match Config::load(args, std::env::vars_os()) {
         Ok(config) => config,
         Err(problems) => {

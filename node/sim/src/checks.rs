@@ -26,10 +26,10 @@ use tokio::time::Instant;
 
 /// Milliseconds for the voters to agree after the last fault.
 const CALM_MS: u64 = 20_000;
-/// Events of one page; small, so that reads span pages.
+/// Events of a page; small, to make reads span pages.
 const PAGE_EVENTS: usize = 64;
 
-/// Replicas of the final members, if all of them run.
+/// Replicas of the final members; `None` unless all run.
 fn members(world: &World, hosts: &Hosts) -> Option<Vec<Arc<Hosted>>> {
     let roster = lock(&world.invariants).roster.clone();
     let running = |(replica, node)| hosts.get(node)?.replica().filter(|r| r.replica_id() == replica);
@@ -71,7 +71,7 @@ pub async fn converge(world: &Arc<World>, hosts: &Arc<Hosts>) {
     world.fail(format!("the members {roster:?} do not agree after the calm: {last}"));
 }
 
-/// Checks that a new append succeeds, whichever node receives it first.
+/// Checks that a new append succeeds, for every node as the first receiver.
 pub async fn accept(world: &Arc<World>, hosts: &Arc<Hosts>) {
     for first in (1..=NODES).map(NodeId::new) {
         let deadline = Instant::now() + world.ms(CALM_MS);
@@ -79,7 +79,7 @@ pub async fn accept(world: &Arc<World>, hosts: &Arc<Hosts>) {
         let append = probe(world);
         loop {
             if Instant::now() >= deadline {
-                world.fail(format!("no append goes through after the calm, beginning at n{first}"));
+                world.fail(format!("no append succeeds after the calm, starting at n{first}"));
                 break;
             }
             match send(world, hosts, to, append.clone()).await {
@@ -114,7 +114,7 @@ fn probe(world: &World) -> Append {
 /// Compares the content of all members with each other and with the answers to clients.
 pub fn content(world: &World, hosts: &Hosts) {
     let Some(members) = members(world, hosts) else {
-        return world.fail("a member does not run at the end");
+        return world.fail("a replica of a member does not run at the end");
     };
     let mut first: Option<Vec<RecordedEvent>> = None;
     for member in members {
@@ -171,17 +171,17 @@ fn ordered(events: &[RecordedEvent]) -> Result<(), String> {
         }
         *revision += 1;
         if !ids.insert(event.event.id) {
-            return Err(format!("event {} is there twice", event.event.id));
+            return Err(format!("event {} is stored twice", event.event.id));
         }
         if event.recorded_at_us < time {
-            return Err(format!("the time falls at position {}", event.position));
+            return Err(format!("recorded time goes back at position {}", event.position));
         }
         time = event.recorded_at_us;
     }
     Ok(())
 }
 
-/// Checks that every acknowledged event is at its acknowledged position, and that no refused event is stored.
+/// Checks that every acknowledged event is at the acknowledged position, and no refused event is stored.
 fn complete(events: &[RecordedEvent], invariants: &Invariants) -> Result<(), String> {
     let at: BTreeMap<EventId, &RecordedEvent> = events.iter().map(|e| (e.event.id, e)).collect();
     for told in &invariants.acknowledged {
@@ -190,7 +190,7 @@ fn complete(events: &[RecordedEvent], invariants: &Invariants) -> Result<(), Str
             let position = Position::new(told.answer.first_position.get() + n);
             let event = at.get(id).ok_or_else(|| format!("acknowledged event {id} is lost"))?;
             if event.stream != told.stream || Some(event.revision) != revision || Some(event.position) != position {
-                return Err(format!("event {id} is not where it was acknowledged: {:?}", told.answer));
+                return Err(format!("event {id} is not stored as acknowledged: {:?}", told.answer));
             }
         }
     }
@@ -198,7 +198,7 @@ fn complete(events: &[RecordedEvent], invariants: &Invariants) -> Result<(), Str
         .refused
         .iter()
         .find(|id| at.contains_key(id))
-        .map_or(Ok(()), |id| Err(format!("refused event {id} is there")))
+        .map_or(Ok(()), |id| Err(format!("refused event {id} is stored")))
 }
 
 /// Checks that reading each stream returns the same events as reading the whole store.
@@ -210,19 +210,19 @@ fn streams(member: &Hosted, events: &[RecordedEvent]) -> Result<(), String> {
     for (stream, expected) in of {
         let page = reader.read_stream(stream, None, Direction::Forward, bounds).map_err(|e| e.to_string())?;
         if !page.events.iter().eq(expected) {
-            return Err(format!("r{replica}: stream {stream} is another one than in the store's order"));
+            return Err(format!("r{replica}: stream {stream} differs from the same stream in the order of the store"));
         }
     }
     Ok(())
 }
 
-/// Checks that every remaining replica is a member.
+/// Fails the run when a node still has a replica of a former member.
 pub fn nothing_left_behind(world: &World, hosts: &Hosts) {
     let roster = lock(&world.invariants).roster.clone();
     for host in &hosts.0 {
         for replica in host.log_disk.kept() {
             if roster.get(&replica) != Some(&host.node) {
-                world.fail(format!("r{replica} is still on n{} and is no member", host.node));
+                world.fail(format!("r{replica} is still on n{} but is not a member", host.node));
             }
         }
     }

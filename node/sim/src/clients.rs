@@ -1,8 +1,8 @@
-//! Clients of a run.
+//! Simulated clients of a run, with three tasks:
 //!
-//! - They append to streams of their own with exact revisions, and to shared streams with any revision.
-//! - They follow leader hints, and repeat appends of unknown outcome through another node.
-//! - They read, and check that all earlier acknowledged events are visible.
+//! - append to a stream per client with exact revisions, and to shared streams with any revision;
+//! - follow leader hints, and repeat appends of unknown outcome through another node;
+//! - read, and check that all earlier acknowledged events are visible.
 
 use crate::{
     host::{Host, Hosts},
@@ -23,22 +23,22 @@ use taffrail_core::{
 use taffrail_store_api::{AppendError, StoreReplica};
 use tokio::{sync::watch, time::Instant};
 
-/// Attempts for one append, after which its outcome stays unknown.
+/// Attempts of an append; afterwards the outcome stays unknown.
 const TRIES_MAX: u32 = 8;
 
-/// Outcome of one attempt of an append.
+/// Outcome of an attempt of an append.
 pub enum Answer {
-    /// Stored.
+    /// Stored; the answer of the node.
     Stored(Appended),
     /// Refused by the rules of the store.
     Refused(Rejected),
-    /// Not proposed; names a node that may accept the append.
+    /// Not proposed; the node is a hint for the next attempt.
     NotProposed(Option<NodeId>),
     /// Unknown: stored or not.
     Unknown,
 }
 
-/// Sends one append to a node and waits for its answer.
+/// Sends an append to a node and waits for the answer.
 pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Append) -> Answer {
     let deadline = Instant::now() + Hosts::patience(world);
     let silence = async {
@@ -52,7 +52,7 @@ pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Ap
     else {
         return Answer::NotProposed(None);
     };
-    // The node works for its client no longer than the client waits.
+    // The node works on the append no longer than the client waits.
     let served = scope.spawn(async move { hosted.store.append(append, deadline).await }).await;
     let answer = match served {
         Err(_) => Answer::Unknown,
@@ -83,7 +83,7 @@ fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
     let held = hosts.majority_has(id, &invariants);
     drop(invariants);
     if !held {
-        world.fail(format!("entry {id} is acknowledged, and no majority of disks has it"));
+        world.fail(format!("entry {id} is acknowledged, but no majority of disks has it"));
     }
 }
 
@@ -94,7 +94,7 @@ enum End {
     Unknown,
 }
 
-/// Knowledge of a client about the end of its own stream.
+/// Knowledge of a client about the end of the client's own stream.
 #[derive(Clone, Copy)]
 enum Tail {
     Known(Option<Revision>),
@@ -103,7 +103,7 @@ enum Tail {
     Unknown,
 }
 
-/// One client.
+/// A client with a stream of its own and a current target node.
 pub struct Client {
     world: Arc<World>,
     hosts: Arc<Hosts>,
@@ -117,7 +117,7 @@ fn stream(name: &str) -> StreamName {
 }
 
 impl Client {
-    /// A client; its own stream is empty.
+    /// Creates a client. The client's own stream is empty.
     #[must_use]
     pub fn new(world: Arc<World>, hosts: Arc<Hosts>, name: u64) -> Self {
         let target = NodeId::new(1 + world.below(crate::world::NODES));
@@ -177,7 +177,10 @@ impl Client {
             End::Unknown => Tail::Unknown,
             End::Refused(why) => {
                 if !doubtful {
-                    self.world.fail(format!("client {} knows the end of its stream, and is refused: {why}", self.name));
+                    self.world.fail(format!(
+                        "an append of client {} at the known end of the client's stream is refused: {why}",
+                        self.name
+                    ));
                 }
                 lock(&self.world.invariants).refused.extend(append.events.iter().map(|e| e.id));
                 Tail::Unknown
@@ -196,7 +199,7 @@ impl Client {
         }
     }
 
-    /// Repeats an append until its outcome is known or the attempts are used up.
+    /// Repeats an append until the outcome is known or the attempts are used up.
     async fn settle(&mut self, mut append: Append) -> End {
         for n in 0..TRIES_MAX {
             trace!(self.world, "client {} tries {} at n{} ({n})", self.name, append.events[0].id, self.target);
@@ -240,12 +243,12 @@ impl Client {
             Answer::Refused(why) => why.to_string(),
             Answer::NotProposed(_) | Answer::Unknown => return,
         };
-        self.world.fail(format!("an append that was answered {first:?} is answered {why} when it is repeated"));
+        self.world.fail(format!("a repeated append is answered {why}, the first answer was {first:?}"));
     }
 }
 
-/// A linearizable read of the end of a stream, or of the store only. `None` when no replica could answer. Every event that
-/// was acknowledged before the read must be visible.
+/// Reads the end of a stream, or of the store only, linearizably. `None` when no replica could answer. Every event
+/// acknowledged before the read must be visible.
 pub async fn read(
     world: &Arc<World>,
     hosts: &Arc<Hosts>,
@@ -270,11 +273,11 @@ pub async fn read(
             world.count("reads");
             if totals.last_position < floor {
                 let end = totals.last_position;
-                world.fail(format!("n{at} answers a read up to {end}, up to {floor} was acknowledged before it began"));
+                world.fail(format!("n{at} answers a read up to {end}, but {floor} was acknowledged before the read"));
             }
             Some(tail)
         }
-        // A replica that is installing a snapshot reports that; any other error would be damage.
+        // A replica that installs a snapshot refuses reads; any other error would be damage.
         (Err(e), _) | (_, Err(e)) => {
             if !matches!(e, taffrail_store_api::ReadError::NotServing(_)) {
                 world.fail(format!("n{at} cannot read: {e}"));

@@ -1,5 +1,5 @@
-//! [`SimLogDisk`]: the log disk of a node. Writes wait in a queue until a sync of random duration applies them. A crash keeps a
-//! random prefix of the queue; synced writes always survive.
+//! [`SimLogDisk`]: the log disk of a node. Writes wait in a queue until a sync of random duration. A crash keeps a random
+//! prefix of the queue; synced writes always survive.
 
 use crate::{lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use bytes::Bytes;
@@ -21,10 +21,10 @@ use tokio::{
     time::Instant,
 };
 
-/// Writes that may wait.
+/// Capacity of the queue of writes.
 const QUEUE_MAX: usize = 256;
 
-/// Synced log of one replica.
+/// Synced log of a replica.
 #[derive(Default)]
 struct Log {
     state: Option<ReplicaState>,
@@ -56,7 +56,7 @@ struct Queued {
     done: Option<Done>,
 }
 
-/// The synced logs, which survive a crash, and the queue of writes that are not synced.
+/// The synced logs, which survive a crash, and the queue of unsynced writes.
 pub struct SimLogDisk {
     node: NodeId,
     world: Arc<World>,
@@ -89,7 +89,7 @@ impl SimLogDisk {
         *lock(&self.slow_until) = until;
     }
 
-    /// Replicas that were created here and not removed, fenced replicas included.
+    /// Replicas created on this disk and not removed, fenced replicas included.
     #[must_use]
     pub fn kept(&self) -> Vec<ReplicaId> {
         let logs = lock(&self.logs);
@@ -105,7 +105,7 @@ impl SimLogDisk {
         })
     }
 
-    /// Power loss: a part of the writes that are not synced is lost.
+    /// Cuts the power: a random part of the unsynced writes is lost.
     pub fn crash(&self) {
         let queue = std::mem::take(&mut *lock(&self.queue));
         let kept = usize::try_from(self.world.below(queue.len() as u64 + 1)).unwrap_or(0);
@@ -124,7 +124,7 @@ impl SimLogDisk {
         if let LogOp::Purge(upto) = op {
             let next = lock(&self.world.invariants).persisted_next(key.replica);
             if upto.index >= next {
-                let why = format!("r{} purged up to {upto}, its state would restart at {next}", key.replica);
+                let why = format!("r{} purged up to {upto}, but the state would restart at {next}", key.replica);
                 self.world.fail(why);
             }
         }
@@ -179,7 +179,7 @@ impl SimLogDisk {
     }
 }
 
-/// True for an append that is followed by another append.
+/// Returns the place of the first queued append, provided that another append follows.
 fn overtaken(queue: &VecDeque<Queued>) -> Option<usize> {
     let mut appends = queue.iter().enumerate().filter(|(_, q)| matches!(q.op, LogOp::Append(_))).map(|(n, _)| n);
     let first = appends.next();

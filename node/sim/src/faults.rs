@@ -1,5 +1,5 @@
-//! Faults of a run: crashes of one node and of all nodes, cuts of one direction and of both, message loss and delay, slow
-//! disks, and leadership transfers.
+//! Faults of a run: crashes of single nodes and of all nodes, network cuts in a single direction or both, message loss and
+//! delay, slow disks, and leadership transfers.
 
 use crate::{
     host::Hosts,
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use taffrail_core::ids::NodeId;
 use tokio::{sync::mpsc, time::Instant};
 
-/// Causes faults until the time is over. Disks request crashes at moments that are likely to find a defect.
+/// Causes faults until the time is over. Disks request crashes at moments with a high chance to find a defect.
 pub async fn run(world: Arc<World>, hosts: Arc<Hosts>, until: Instant, mut crash_now: mpsc::Receiver<NodeId>) {
     loop {
         let pause = world.random_ms(50, 1200);
@@ -72,7 +72,7 @@ fn fault(world: &Arc<World>, hosts: &Arc<Hosts>) {
     }
 }
 
-/// Which direction of a node's links is cut.
+/// Direction of a network cut, seen from the isolated node.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Both,
@@ -105,7 +105,7 @@ fn heal_later(world: &Arc<World>, node: NodeId) {
     });
 }
 
-/// Crashes a node and restarts it, either at once or after an election timeout.
+/// Crashes a node. The restart follows at once or after an election timeout.
 fn crash(world: &Arc<World>, hosts: &Arc<Hosts>, node: NodeId) {
     let Some(host) = hosts.get(node).filter(|h| h.running().is_some()) else { return };
     host.crash();

@@ -1,5 +1,5 @@
-//! [`Host`]: a node with disks that survive a crash, and the tasks that run between two crashes. The host creates and removes
-//! its replica in the same steps as a real node.
+//! [`Host`]: a node with crash-safe disks, and the tasks between two crashes. The host creates and removes the replica in
+//! the same steps as a real node.
 
 use crate::{
     disk::SimLogDisk,
@@ -44,10 +44,10 @@ use tokio::{
 
 /// Wall clock at the start of every run.
 const EPOCH_US: u64 = 1_800_000_000_000_000;
-/// Yields to the tasks of a crashed node, so that they are dropped before its disk is opened again.
+/// Yields to the tasks of a crashed node, so that all tasks are dropped before the disk is opened again.
 const DROP_TURNS_MAX: u32 = 10_000;
 
-/// Wall clock of a node: a start of its own plus simulated time.
+/// Wall clock of a node: a start value per node plus simulated time.
 struct SimClock {
     zero: Instant,
     at_zero_us: u64,
@@ -61,9 +61,9 @@ impl Clock for SimClock {
 
 /// A running replica.
 pub struct Hosted {
-    /// Its consensus group.
+    /// Consensus of the replica.
     pub group: Arc<Group>,
-    /// Its store, as a gateway uses it.
+    /// The replica behind the interface of the gateway.
     pub store: Arc<Replica>,
 }
 
@@ -88,13 +88,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// The replica that runs here.
+    /// The running replica.
     #[must_use]
     pub fn replica(&self) -> Option<Arc<Hosted>> {
         lock(&self.hosted).clone()
     }
 
-    /// The state database, once it is open.
+    /// The state database; `None` until opened.
     #[must_use]
     pub fn db(&self) -> Option<Arc<StateDb>> {
         lock(&self.db).clone()
@@ -131,19 +131,19 @@ impl Host {
         }))
     }
 
-    /// The running node; none while it is down.
+    /// The running node; `None` while down.
     #[must_use]
     pub fn running(&self) -> Option<Arc<Running>> {
         lock(&self.running).clone()
     }
 
-    /// The replica that currently runs on this node.
+    /// The running replica of this node.
     #[must_use]
     pub fn replica(&self) -> Option<Arc<Hosted>> {
         self.running()?.replica()
     }
 
-    /// Starts the node if it is down.
+    /// Starts the node; no effect on a running node.
     pub fn start(self: &Arc<Self>) {
         if self.running().is_some() {
             return;
@@ -175,7 +175,7 @@ impl Host {
         });
     }
 
-    /// Crashes the node between two steps of its tasks; writes that are not synced are lost.
+    /// Crashes the node between two steps of its tasks; unsynced writes are lost.
     pub fn crash(&self) {
         let Some(running) = lock(&self.running).take() else { return };
         trace!(self.world, "crash n{}", self.node);
@@ -190,7 +190,8 @@ impl Host {
         }
     }
 
-    /// Opens the state database, once that of the previous start is closed; else its memory would survive the crash.
+    /// Opens the state database after the database of the previous start is closed. Otherwise content of memory would
+    /// survive the crash.
     async fn open_db(&self) -> io::Result<Arc<StateDb>> {
         let last = lock(&self.last_db).clone();
         for _ in 0..DROP_TURNS_MAX {
@@ -200,7 +201,7 @@ impl Host {
             }
             yield_now().await;
         }
-        Err(io::Error::other("something still holds the database of the last life"))
+        Err(io::Error::other("the database of the previous start is still open"))
     }
 
     async fn run(self: &Arc<Self>, running: Arc<Running>) -> io::Result<()> {
@@ -237,7 +238,7 @@ impl Host {
         }
     }
 
-    /// Lets the running node create a replica, or open it again.
+    /// Lets the running node create a replica, or open an existing replica.
     pub fn make(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
         let (this, running) = (Arc::clone(self), self.running()?);
         let scope = Arc::clone(&running.scope);
@@ -255,8 +256,12 @@ impl Host {
         let key = LogKey { group: GROUP, replica };
         let known = home.disk.replicas().await?.into_iter().find(|(k, _)| *k == key);
         match known {
-            Some((_, ReplicaState::Deleted)) => return Err(io::Error::other("removed for ever")),
-            Some((_, ReplicaState::Fenced(_))) => return Err(io::Error::other("fenced for ever")),
+            Some((_, ReplicaState::Deleted)) => {
+                return Err(io::Error::other("the replica was removed and must not be created again"));
+            }
+            Some((_, ReplicaState::Fenced(_))) => {
+                return Err(io::Error::other("the replica is fenced and must not be opened again"));
+            }
             Some((_, ReplicaState::Live(_))) => {}
             None => write_synced(&*home.disk, key, LogOp::Created(PARTITION)).await?,
         }
@@ -275,7 +280,7 @@ impl Host {
         Ok(())
     }
 
-    /// Lets the running node fence a replica: writes a synced mark, then stops the replica and keeps its data.
+    /// Lets the running node fence a replica: writes a synced mark, then stops the replica. The data stays.
     pub fn fence(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
         let (this, running) = (Arc::clone(self), self.running()?);
         let scope = Arc::clone(&running.scope);
@@ -294,7 +299,7 @@ impl Host {
         let hosted = hosted.ok_or_else(|| io::Error::other("the replica does not run yet"))?;
         let Status { applied: index, digest, .. } = hosted.group.status();
         if index == 0 {
-            // A replica cannot diverge before it has applied an entry, and a group may never form without its first member.
+            // A replica cannot diverge before the first applied entry, and a group may never form without the first member.
             return Err(io::Error::other("the replica has applied nothing yet"));
         }
         let mark = FenceMark { partition: PARTITION, index, digest, majority: Digest::default() };
@@ -305,7 +310,7 @@ impl Host {
         Ok(())
     }
 
-    /// Lets the running node remove a replica: writes a synced tombstone, then deletes its rows.
+    /// Lets the running node remove a replica: writes a synced tombstone, then deletes the rows.
     pub fn remove(self: &Arc<Self>, replica: ReplicaId) -> Option<JoinHandle<io::Result<()>>> {
         let (this, running) = (Arc::clone(self), self.running()?);
         let scope = Arc::clone(&running.scope);
@@ -337,7 +342,7 @@ pub fn first_members() -> BTreeMap<ReplicaId, NodeId> {
     (1..=crate::world::VOTERS).map(|n| (ReplicaId::new(n), NodeId::new(n))).collect()
 }
 
-/// Traces the view of a replica, counts elections, and reports a group that stops without a request.
+/// Traces the view of a replica, counts elections, and reports an unrequested stop of a group.
 async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
     let (replica, mut changes) = (group.key().replica, group.watch());
     let mut last = String::new();
@@ -355,7 +360,7 @@ async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
         }
     }
     if !group.stopping().is_cancelled() {
-        world.fail(format!("n{node} r{replica}: consensus has ended by itself"));
+        world.fail(format!("n{node} r{replica}: consensus has ended without a stop"));
     }
 }
 
@@ -369,14 +374,14 @@ impl Hosts {
         self.0.iter().find(|h| h.node == node)
     }
 
-    /// The replica that leads the latest term, with its host.
+    /// The leader of the latest term, with the host.
     #[must_use]
     pub fn leader(&self) -> Option<(Arc<Host>, Arc<Hosted>)> {
         let hosted = self.0.iter().filter_map(|h| Some((Arc::clone(h), h.replica()?)));
         hosted.filter(|(_, r)| r.group.leads()).max_by_key(|(_, r)| r.group.status().term)
     }
 
-    /// True when a majority has synced the entry, so that it would survive a crash of all nodes.
+    /// True when a majority has synced the entry: the entry would survive a crash of all nodes.
     #[must_use]
     pub fn majority_has(&self, id: LogId, invariants: &Invariants) -> bool {
         let has = |host: &&Arc<Host>| {
@@ -391,7 +396,7 @@ impl Hosts {
         self.0.iter().for_each(|h| h.crash());
     }
 
-    /// Time for which a client waits for an answer.
+    /// Time limit of a client for an answer.
     #[must_use]
     pub fn patience(world: &World) -> Duration {
         world.ms(1500)

@@ -1,16 +1,17 @@
-//! A deterministic simulator: the replicas of one store group in one process, on one thread, under virtual time.
+//! A deterministic simulator: the replicas of a store group in a single process and thread, under virtual time.
 //!
-//! The code under test is that of the node: consensus, log storage, state machine on RocksDB, codecs, peer service. The
-//! environment is simulated: network, log disk, time, and crashes of processes. One seed decides everything.
+//! The code under test is the code of the node: consensus, log storage, state machine on RocksDB, codecs, peer service. The
+//! environment is simulated: network, log disk, time, and crashes of processes. The seed decides the whole run.
 //!
-//! - [`run`]: one seed, from start to verdict. [`seed_range`]: many seeds. [`options`], [`planted_defect`]: variations.
-//! - [`world`]: randomness, time, trace and verdict of one run. [`trace`](mod@trace), [`panic_capture`]: its parts.
+//! - [`run`]: a single seed, from start to verdict. [`seed_range`]: many seeds. [`options`], [`planted_defect`]: variations.
+//! - [`world`]: randomness, time, trace and verdict of a run. [`trace`](mod@trace), [`panic_capture`]: parts of the world.
 //! - [`network`], [`transport`]: frames between nodes. [`disk`]: the log disk. [`machine`]: the state machine, observed.
-//! - [`host`]: a node that crashes and restarts. [`peer_handler`]: its answers to peers.
+//! - [`host`]: a node that crashes and restarts. [`peer_handler`]: answers to peers.
 //! - [`clients`]: appends and reads. [`faults`]: crashes, cuts, slow disks. [`membership`]: moves of replicas between nodes.
 //! - [`invariants`]: conditions at every moment. [`checks`]: conditions at the end.
 //!
-//! Not simulated: files and fsync, TCP and TLS, threads, RocksDB's background work. Tests with real processes cover those.
+//! Not simulated: files and fsync, TCP and TLS, threads, RocksDB's background work. These parts are covered by tests
+//! with real processes.
 
 #[cfg(not(tokio_unstable))]
 compile_error!("build with --cfg tokio_unstable: without it tokio's own random source cannot be seeded");

@@ -1,5 +1,5 @@
 //! [`Watched`]: the state machine of the node with checks. Applied entries, flushes and installed snapshots are compared with
-//! those of the other replicas.
+//! the entries and digests of the other replicas.
 
 use crate::{disk::SimLogDisk, lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use prost::Message;
@@ -17,12 +17,12 @@ use taffrail_raft::{
 use taffrail_storage::store::store_machine::StoreMachine;
 use taffrail_store_api::Applied;
 
-/// The replica of the planted defect, one of the first members.
+/// The defective replica of [`PlantedDefect::OneAppliesDifferently`], a first member.
 const ODD: ReplicaId = ReplicaId::new(2);
 /// The defective replica skips commands at multiples of this index.
 const PASSED_OVER: u64 = 16;
 
-/// A state machine that reports to [`crate::invariants`].
+/// A state machine with reports to [`crate::invariants`].
 pub struct Watched {
     inner: StoreMachine,
     replica: ReplicaId,
@@ -43,7 +43,7 @@ impl Watched {
     /// Wraps the state machine of a replica.
     ///
     /// # Errors
-    /// When its storage fails.
+    /// When the storage fails.
     pub fn new(
         inner: StoreMachine,
         replica: ReplicaId,
@@ -72,7 +72,7 @@ impl Watched {
         self.world.require(same);
     }
 
-    /// The entry that a replica with the planted defect applies instead.
+    /// The entries as the defective replica applies them; `None` for every other replica.
     fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
         if self.world.options.plant != Some(PlantedDefect::OneAppliesDifferently) || self.replica != ODD {
             return Ok(None);

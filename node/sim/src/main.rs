@@ -1,4 +1,4 @@
-//! `taffrail-sim`: runs a range of seeds, one line a seed, and names those that failed.
+//! `taffrail-sim`: runs a range of seeds, prints a line per seed, and lists the failed seeds.
 
 use clap::{Parser, ValueEnum};
 use std::process::ExitCode;
@@ -8,38 +8,38 @@ use taffrail_sim::{
     seed_range::run_seeds,
 };
 
-// As in the node: consensus sets rings aside that stay untouched, and other allocators fill them.
+// As in the node: openraft allocates ring buffers in advance, and other allocators fill untouched buffers.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Simulates store groups under faults. One seed decides everything; a failing one fails again.
+/// Simulates store groups under faults. The seed decides the whole run; a failing seed fails again.
 #[derive(Parser)]
 struct Args {
-    /// First seed.
+    /// First seed of the range.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many seeds.
+    /// Number of seeds.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// Threads.
+    /// Number of threads.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Prints every event (with one thread).
+    /// Prints every event; runs on a single thread.
     #[arg(long)]
     trace: bool,
-    /// Multiplies all times, so that events come apart that are closer than the clock's steps.
+    /// Multiplies all times, so that events closer than a millisecond, the step of timers, get different times.
     #[arg(long, default_value = "1", num_args = 0..=1, default_missing_value = "16")]
     stretch: u32,
     /// Simulated seconds of faults, before stretching.
     #[arg(long, default_value_t = Options::default().fault_seconds)]
     fault_seconds: u32,
-    /// Plants a defect in the surroundings, which the checks must find.
+    /// Plants a defect in the simulated environment; the checks must find the defect.
     #[arg(long)]
     plant: Option<PlantedDefect>,
-    /// Which replicas make the first membership.
+    /// The replicas that write the first membership.
     #[arg(long, default_value = "one")]
     formers: Formers,
-    /// Fences replicas that are to move.
+    /// Fences some replicas before a move.
     #[arg(long)]
     fences: bool,
 }
@@ -74,7 +74,7 @@ fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "taffrail-sim".into())
 }
 
-/// The arguments that make the same run again.
+/// The arguments for the same run.
 fn varied(options: &Options) -> String {
     let (usual, mut out) = (Options::default(), String::new());
     if options.stretch != usual.stretch {

@@ -1,9 +1,9 @@
-//! Moves replicas between nodes in the steps of a coordinator. Each step starts from the observed state and is repeated
-//! until it is done:
+//! Moves replicas between nodes in the steps of a coordinator. Each step starts from the observed state, and is
+//! repeated until the step is done:
 //!
 //! 1. Create a replica on the spare node.
-//! 2. Add the replica as a learner, and wait until it has caught up.
-//! 3. Swap the replica for an old voter in one joint change.
+//! 2. Add the replica as a learner, and wait until the learner has caught up.
+//! 3. Swap the replica for an old voter in a joint change.
 //! 4. Remove the old replica under a tombstone.
 
 use crate::{
@@ -20,10 +20,10 @@ use taffrail_core::ids::{NodeId, ReplicaId};
 use taffrail_raft::status::Status;
 use tokio::time::Instant;
 
-/// Entries that a learner may lack when it becomes a voter.
+/// Largest lag of a new voter, in entries.
 const LAG_MAX: u64 = 20;
 
-/// One move.
+/// A move of a replica: the new replica takes the place of the old replica.
 #[derive(Clone, Copy, Debug)]
 struct Move {
     new: (ReplicaId, NodeId),
@@ -68,7 +68,7 @@ async fn make(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: 
     }
 }
 
-/// Fences a replica; the group continues without it until the new replica votes.
+/// Fences a replica; the group continues with the other voters until the new replica votes.
 async fn fence(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node: NodeId) {
     loop {
         let fencing = hosts.get(node).and_then(|h| h.fence(replica));
@@ -82,7 +82,7 @@ async fn fence(world: &Arc<World>, hosts: &Arc<Hosts>, replica: ReplicaId, node:
     }
 }
 
-/// From a random member to the spare node.
+/// Plans a move from a random member to the spare node.
 fn plan(world: &World, new: ReplicaId) -> Option<Move> {
     let roster = lock(&world.invariants).roster.clone();
     let taken: BTreeSet<NodeId> = roster.values().copied().collect();
@@ -116,7 +116,7 @@ async fn carry_out(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) {
     }
 }
 
-/// Observes the group and makes at most one change; true when a committed membership has the new replica instead of the old.
+/// Observes the group and makes at most one change; true when the committed membership has the new replica and not the old.
 async fn step(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) -> bool {
     let (new, old) = (planned.new.0.get(), planned.old.0.get());
     let Some((host, leader)) = hosts.leader() else { return false };

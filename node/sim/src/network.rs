@@ -1,4 +1,4 @@
-//! [`Network`]: which nodes can be reached, and the faults on the way: cuts per direction, loss and delay.
+//! [`Network`]: reachable nodes, and network faults: cuts per direction, loss and delay.
 
 use crate::lock::lock;
 use std::{
@@ -12,9 +12,9 @@ use taffrail_runtime::Scope;
 /// Access to a running node.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// Tasks of the node: its answers run in this scope and end with it.
+    /// Tasks of the node; answers run and end in this scope.
     pub scope: Arc<Scope>,
-    /// The peer service as every node serves it.
+    /// The peer service of the node.
     pub service: Arc<Service>,
     /// Counts the starts of the node.
     pub life: u64,
@@ -29,7 +29,7 @@ struct Links {
     frames: u64,
 }
 
-/// Endpoints of the running nodes, and the faults between them.
+/// Endpoints of the running nodes, and the network faults.
 #[derive(Default)]
 pub struct Network {
     links: Mutex<Links>,
@@ -46,7 +46,7 @@ impl Network {
         lock(&self.links).endpoints.remove(&node);
     }
 
-    /// Cuts the direction from one node to another.
+    /// Cuts the direction from a node to another node.
     pub fn cut(&self, from: NodeId, to: NodeId) {
         lock(&self.links).cut.insert((from, to));
     }
@@ -67,7 +67,7 @@ impl Network {
         (links.loss_permille, links.slow_permille) = (loss_permille, slow_permille);
     }
 
-    /// The endpoint of `to`, when it runs and the direction is not cut.
+    /// The endpoint of `to`, when the node runs and the direction is not cut.
     pub(crate) fn endpoint(&self, from: NodeId, to: NodeId) -> Option<Endpoint> {
         let links = lock(&self.links);
         if links.cut.contains(&(from, to)) { None } else { links.endpoints.get(&to).cloned() }
@@ -80,7 +80,7 @@ impl Network {
         links.frames
     }
 
-    /// Frames in a thousand that are lost, and that are slow.
+    /// Lost and slow frames, each per thousand.
     pub(crate) fn loss_and_slowness(&self) -> (u64, u64) {
         let links = lock(&self.links);
         (links.loss_permille, links.slow_permille)

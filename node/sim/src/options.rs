@@ -1,22 +1,22 @@
-//! [`Options`]: the variations of a run besides its seed.
+//! [`Options`]: parameters of a run besides the seed.
 
 use crate::planted_defect::PlantedDefect;
 use clap::ValueEnum;
 use taffrail_core::ids::ReplicaId;
 
-/// Which of the first replicas make the first membership, at each of their starts.
+/// The first replicas that write the first membership, at each of their starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Formers {
-    /// The first, as where nobody is lost.
+    /// The first replica, as in a group without losses.
     One,
-    /// All, as where each takes the others for lost.
+    /// All replicas, as if each replica considers the other replicas lost.
     All,
-    /// All but the first, as where that one is lost before it could.
+    /// All replicas except the first, as if the first replica is lost before the write.
     Others,
 }
 
 impl Formers {
-    /// Whether one of the first replicas does it.
+    /// True for a replica that writes the first membership.
     #[must_use]
     pub fn include(self, replica: ReplicaId) -> bool {
         match self {
@@ -27,21 +27,21 @@ impl Formers {
     }
 }
 
-/// Variations of a run besides its seed.
+/// Parameters of a run besides the seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Prints every event of the run.
     pub trace: bool,
-    /// All times are multiplied by it. Timers have steps of a millisecond, so events that are closer than that fall
-    /// together; stretched they come apart, and orders appear that are otherwise never seen.
+    /// Factor of all times. Timers have steps of a millisecond, so events within a millisecond coincide; stretched events get
+    /// different times, and new orders of events appear.
     pub stretch: u32,
     /// Simulated seconds of faults, before stretching.
     pub fault_seconds: u32,
-    /// A defect of the surroundings that the checks must find.
+    /// A defect of the simulated environment, for the checks to find.
     pub plant: Option<PlantedDefect>,
-    /// Who forms the group.
+    /// Replicas that write the first membership.
     pub formers: Formers,
-    /// Now and then a replica that is to move is fenced first, as one that is odd.
+    /// Fences some replicas before a move, like divergent replicas.
     pub fences: bool,
 }
 

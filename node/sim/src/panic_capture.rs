@@ -1,5 +1,5 @@
-//! Captures panics, so that a panic anywhere in a run fails its seed. All runs share the panic hook of the process; each
-//! run has a thread of its own, which keeps the panics of its run.
+//! Captures panics, so that a panic anywhere in a run fails the seed. All runs share the panic hook of the process; each run
+//! has a separate thread, and the panics are kept per thread.
 
 use std::{cell::RefCell, panic, sync::Once};
 
@@ -7,7 +7,7 @@ thread_local! {
     static SEEN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// Captures the panics of this thread, instead of printing them, until [`take`].
+/// Captures the panics of this thread until [`take`], instead of printing.
 pub fn start() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -23,7 +23,7 @@ pub fn start() {
     SEEN.with_borrow_mut(|seen| *seen = Some(Vec::new()));
 }
 
-/// The captured panics; ends the capture.
+/// Ends the capture and returns the captured panics.
 #[must_use]
 pub fn take() -> Vec<String> {
     SEEN.with_borrow_mut(Option::take).unwrap_or_default()

@@ -17,7 +17,7 @@ use taffrail_raft::peer::{
 use taffrail_storage::store::catch_up::{self, Wanted};
 use tokio::sync::mpsc;
 
-/// Answers for one life of a node.
+/// Answers frames between a start and the next crash of a node.
 pub struct SimPeerHandler {
     node: NodeId,
     cluster: ClusterId,
@@ -25,7 +25,7 @@ pub struct SimPeerHandler {
 }
 
 impl SimPeerHandler {
-    /// SimPeerHandler for a running node.
+    /// Creates the handler of a running node.
     #[must_use]
     pub fn new(node: NodeId, cluster: ClusterId, running: &Arc<Running>) -> Self {
         Self { node, cluster, running: Arc::downgrade(running) }

@@ -1,20 +1,20 @@
-//! [`PlantedDefect`]: defects of the simulated environment, which prove that the checks can fail.
+//! [`PlantedDefect`]: defects of the simulated environment, to prove that the checks can fail.
 
 use clap::ValueEnum;
 
-/// A defect that a run plants on request.
+/// A defect planted on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PlantedDefect {
-    /// The log disk reports entries as synced as soon as they are queued.
+    /// The log disk reports queued entries as synced.
     AckBeforeSync,
-    /// The log disk reports votes as synced as soon as they are queued.
+    /// The log disk reports queued votes as synced.
     VoteBeforeSync,
-    /// The log disk keeps a hole: at a crash one unsynced write is lost and a later one is kept.
+    /// The log disk keeps a hole: a crash loses an unsynced write and keeps a later write.
     ReorderedWrites,
-    /// The network answers an append of a follower with success without having delivered it.
+    /// The network answers an append to a follower with success without delivery.
     ForgedAnswer,
     /// Clients repeat an append of unknown outcome under new event ids of the same meaning.
     FreshIdsOnRetry,
-    /// One replica passes over now and then what the others apply.
+    /// A single replica skips some commands.
     OneAppliesDifferently,
 }

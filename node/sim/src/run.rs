@@ -1,4 +1,4 @@
-//! [`run`]: one seed, from its faults through the calm to the verdict.
+//! [`run`]: a single seed, from the faults through the calm to the verdict.
 
 use crate::{
     checks,
@@ -19,19 +19,19 @@ use tokio::{
     time::Instant,
 };
 
-/// Clients that append.
+/// Number of appending clients.
 const CLIENTS: u64 = 5;
-/// Clients that only read.
+/// Number of clients without appends.
 const READERS: u64 = 2;
-/// Crash requests of disks that may wait.
+/// Capacity of the queue of crash requests.
 const WISHES_MAX: usize = 4;
-/// Milliseconds between the last fault and the end of the last restart and cut that it caused.
+/// Milliseconds between the last fault and the end of the resulting restarts and cuts.
 const SETTLE_MS: u64 = 3200;
 
 /// Result of a seed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The seed.
+    /// Seed of the run.
     pub seed: u64,
     /// Hash of the trace.
     pub hash: String,
@@ -41,12 +41,12 @@ pub struct Report {
     pub acknowledged: usize,
     /// Counts by kind of event.
     pub counts: BTreeMap<&'static str, u64>,
-    /// Failed checks.
+    /// Texts of the failed checks.
     pub failures: Vec<String>,
 }
 
 impl Report {
-    /// The count of one kind of event.
+    /// The count of a kind of event.
     #[must_use]
     pub fn count(&self, what: &str) -> u64 {
         self.counts.get(what).copied().unwrap_or(0)
@@ -65,7 +65,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs a seed on a runtime of its own.
+/// Runs a seed on a new runtime.
 ///
 /// # Panics
 /// When the operating system cannot create a runtime.

@@ -1,4 +1,4 @@
-//! [`run_seeds`]: runs many seeds on one or more threads. Each run has a runtime of its own, so the number of threads does
+//! [`run_seeds`]: runs many seeds on one or more threads. Each run has a separate runtime, so the number of threads does
 //! not affect the results.
 
 use crate::{
@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-#[expect(clippy::disallowed_methods, reason = "threads around whole simulations, none inside of one")]
+#[expect(clippy::disallowed_methods, reason = "threads around whole simulations, not inside a simulation")]
 /// Runs seeds `from..from + seeds` on `jobs` threads and gives the reports to `each` in the order of the seeds.
 pub fn run_seeds(from: u64, seeds: u64, jobs: usize, options: Options, mut each: impl FnMut(&Report)) {
     let next = AtomicU64::new(from);

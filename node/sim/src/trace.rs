@@ -30,7 +30,7 @@ impl Trace {
         }
     }
 
-    /// Events so far, and what they hash to.
+    /// Number of events so far, and the hash of the events.
     #[must_use]
     pub fn sum(&self) -> (u64, String) {
         let mut hash = self.hasher.finalize().to_hex().to_string();

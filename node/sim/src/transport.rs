@@ -1,5 +1,5 @@
-//! [`SimTransport`]: carries frames between nodes. Frames are encoded, delayed, lost and repeated, each direction by itself;
-//! a node that is down refuses connections.
+//! [`SimTransport`]: carries frames between nodes. Frames are encoded, delayed, lost and repeated, each direction
+//! separately; a stopped node refuses connections.
 
 use crate::{lock::lock, network::Endpoint, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use bytes::Bytes;
@@ -17,15 +17,15 @@ use taffrail_raft::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-/// Chunks of state that wait for their receiver.
+/// Capacity of the queue of state chunks.
 const CHUNKS_MAX: usize = 4;
 
-/// The transport of one node.
+/// The transport of a node.
 #[derive(Clone)]
 pub struct SimTransport {
     /// World of the run.
     pub world: Arc<World>,
-    /// Node that sends.
+    /// The sending node.
     pub node: NodeId,
 }
 
@@ -46,7 +46,7 @@ impl SimTransport {
     }
 }
 
-/// One frame on its way.
+/// A frame in transit.
 struct Letter {
     from: NodeId,
     to: NodeId,
@@ -54,7 +54,7 @@ struct Letter {
     bytes: Bytes,
 }
 
-/// Has an endpoint answer a frame. `None` when the node ends meanwhile or does not answer.
+/// Delivers a frame to an endpoint and returns the answer. `None` when the node ends meanwhile or does not answer.
 async fn serve(endpoint: &Endpoint, bytes: Bytes) -> Option<Bytes> {
     let service = Arc::clone(&endpoint.service);
     let answered = endpoint.scope.spawn(async move {
@@ -65,7 +65,7 @@ async fn serve(endpoint: &Endpoint, bytes: Bytes) -> Option<Bytes> {
     answered.await.ok().flatten()
 }
 
-/// A granted vote that leaves a node must be one that the node still knows after a crash.
+/// Checks that a granted vote is synced before the answer leaves the node.
 fn check_vote(world: &World, asked: Bytes, reply: &Bytes) -> Result<(), String> {
     let decoded = Frame::decode(asked).ok().zip(Frame::decode(reply.clone()).ok());
     let Some((asked, reply)) =
@@ -80,7 +80,7 @@ fn check_vote(world: &World, asked: Bytes, reply: &Bytes) -> Result<(), String> 
     }
 }
 
-/// Brings a frame there and its answer back. What is lost stays silent for `ttl`; a crash of the target breaks the call.
+/// Delivers a frame and returns the answer. A loss is silent for `ttl`; a crash of the target breaks the call.
 async fn carry(world: Arc<World>, letter: Letter, ttl: Duration, answer: oneshot::Sender<Bytes>) {
     let Letter { from, to, number, bytes } = letter;
     let Some(delay) = world.travel() else {
@@ -108,11 +108,11 @@ async fn carry(world: Arc<World>, letter: Letter, ttl: Duration, answer: oneshot
         return tokio::time::sleep(ttl).await;
     }
     trace!(world, "answer #{number} {:08x}", short(&reply));
-    // a caller that gave up needs no answer
+    // The caller may have given up.
     drop(answer.send(reply));
 }
 
-/// The same frame arrives once more, later; nobody waits for the answer.
+/// Delivers the same frame again, later, without a receiver of the answer.
 async fn repeat(world: Arc<World>, letter: Letter) {
     world.pause(0, 400).await;
     if let Some(endpoint) = world.network.endpoint(letter.from, letter.to) {
@@ -196,13 +196,13 @@ fn lost() -> CallError {
     CallError::NoAnswer("the connection broke".into())
 }
 
-/// What a follower answers that took all entries.
+/// The answer of a follower after a successful append.
 fn forged_success() -> Bytes {
     let kind = Some(pb::append_response::Kind::Success(pb::Blank {}));
     pb::AppendResponse { kind }.encode_to_vec().into()
 }
 
-/// Carries chunks of a state from node to node, in order, until the connection or an end of it is lost.
+/// Carries chunks of a state from node to node, in order, until the connection or one of the two nodes is lost.
 struct Pump {
     world: Arc<World>,
     from: NodeId,
@@ -237,7 +237,7 @@ impl Pump {
         }
     }
 
-    /// One way there; false when the connection is lost meanwhile.
+    /// Waits for the travel time of a chunk; false when the connection is lost meanwhile.
     async fn carry(&self) -> bool {
         let Some(delay) = self.world.travel() else { return false };
         tokio::time::sleep(delay).await;

@@ -1,7 +1,7 @@
-//! [`World`]: randomness, time, trace, network and verdict of one run.
+//! [`World`]: randomness, time, trace, network and verdict of a run.
 //!
-//! The simulated environment draws all random numbers from the world, in the order of events. The nodes draw from scopes whose
-//! seeds come from the world.
+//! The simulated environment draws all random numbers from the world, in the order of events. The nodes draw from scopes
+//! with seeds from the world.
 #![allow(clippy::disallowed_methods, reason = "tasks of the environment belong to no node and must outlive its crash")]
 
 use crate::{invariants::Invariants, lock::lock, network::Network, options::Options, trace::Trace};
@@ -17,24 +17,24 @@ use taffrail_core::ids::{ClusterId, EventId, GroupId, PartitionId};
 use taffrail_raft::tuning::Tuning;
 use tokio::time::Instant;
 
-/// The one group of a run.
+/// The only group of a run.
 pub const GROUP: GroupId = GroupId::new(1);
-/// Its partition.
+/// The partition of [`GROUP`].
 pub const PARTITION: PartitionId = PartitionId::new(1);
-/// Nodes of a run; one of them is spare at any time.
+/// Nodes of a run, including a spare node at any time.
 pub const NODES: u64 = 4;
 /// Voters of the group.
 pub const VOTERS: u64 = 3;
 
-/// State of one run.
+/// State of a run.
 pub struct World {
     /// Options of the run.
     pub options: Options,
     /// Times and bounds of consensus in this run.
     pub tuning: Tuning,
-    /// The cluster.
+    /// Id of the cluster.
     pub cluster: ClusterId,
-    /// The network.
+    /// Endpoints and network faults.
     pub network: Network,
     /// Invariants, checked while the run goes on.
     pub invariants: Mutex<Invariants>,
@@ -52,7 +52,7 @@ macro_rules! trace {
 }
 
 impl World {
-    /// A world from its seed. Small purge thresholds make followers fall behind the log, so that state is caught up on.
+    /// Creates the world of a seed. Small purge thresholds make followers fall behind the log, and cause catch-ups.
     #[must_use]
     pub fn new(seed: u64, options: Options) -> Arc<Self> {
         let mut random = SmallRng::seed_from_u64(seed);
@@ -123,12 +123,12 @@ impl World {
         Duration::from_micros(self.between(from * 1000, to * 1000)) * self.options.stretch
     }
 
-    /// Waits for a random time, as [`World::random_ms`] draws it.
+    /// Waits for a random time from [`World::random_ms`].
     pub async fn pause(&self, from_ms: u64, to_ms: u64) {
         tokio::time::sleep(self.random_ms(from_ms, to_ms)).await;
     }
 
-    /// A task that belongs to no node.
+    /// Spawns a task of the environment, independent of nodes.
     pub fn spawn<F>(&self, future: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -143,7 +143,7 @@ impl World {
         lock(&self.trace).add(micros, event);
     }
 
-    /// Records a failure; the run continues to its end.
+    /// Records a failure; the run continues to the end.
     pub fn fail(&self, why: impl Into<String>) {
         let why = why.into();
         trace!(self, "FAIL {why}");
@@ -162,13 +162,13 @@ impl World {
         *lock(&self.counts).entry(what).or_default() += 1;
     }
 
-    /// How often something was counted.
+    /// The count of a kind of event.
     #[must_use]
     pub fn counted(&self, what: &'static str) -> u64 {
         lock(&self.counts).get(what).copied().unwrap_or(0)
     }
 
-    /// All counts.
+    /// All counts by kind of event.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         lock(&self.counts).clone()

@@ -5,7 +5,7 @@ use taffrail_sim::{options::Options, planted_defect::PlantedDefect, run::run};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The failures of the first seed that finds the plant.
+/// The failures of the first seed that finds the planted defect.
 fn found(plant: PlantedDefect, seeds: u64) -> Vec<String> {
     let options = Options { plant: Some(plant), ..Options::default() };
     let found = (0..seeds).map(|seed| run(seed, options).failures).find(|failures| !failures.is_empty());

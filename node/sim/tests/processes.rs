@@ -25,7 +25,7 @@ fn every_event_of_a_run_is_the_same_in_two_processes() {
     let args = ["--from", "70008", "--seeds", "1", "--fault-seconds", "4", "--trace"];
     let (one, other) = (sim(&args), sim(&args));
     assert!(one.stdout.len() > 100_000, "a trace has thousands of lines");
-    // not by assert_eq: it would print both
+    // Not `assert_eq!`, which would print both traces.
     assert!(one.stdout == other.stdout, "two traces of one seed differ");
 }
 

@@ -1,4 +1,4 @@
-//! Seeds hold, and the faults that they are about did happen.
+//! Seeds pass all checks, and the expected faults occur.
 
 use std::{collections::BTreeMap, thread};
 use taffrail_sim::{
@@ -6,11 +6,11 @@ use taffrail_sim::{
     seed_range::run_seeds,
 };
 
-// As in the node: consensus sets rings aside that stay untouched, and other allocators fill them.
+// As in the node: openraft allocates ring buffers in advance, and other allocators fill untouched buffers.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Runs seeds on all cores; panics with what a person needs to run a failing one again. Returns all counts.
+/// Runs seeds on all cores and returns all counts; panics with the commands that repeat the failing seeds.
 fn hold(from: u64, seeds: u64, options: Options) -> BTreeMap<&'static str, u64> {
     let jobs = thread::available_parallelism().map_or(1, usize::from);
     let (mut failed, mut counts, mut hashes) = (Vec::new(), BTreeMap::new(), Vec::new());
@@ -56,21 +56,22 @@ fn two_hundred_seeds_hold_and_meet_every_fault() {
     }
 }
 
-/// Seeds that failed once, with the length that they failed at.
+/// Runs seeds that once failed, each with the length of the failing run.
 #[test]
 fn found_seeds_hold() {
-    // A state that was caught up on may be newer than the snapshot that asked for it; a snapshot built next must not name
-    // more than consensus has applied, or the log is purged beyond its end.
+    // A fetched state may be newer than the requested snapshot. The next built snapshot must not name a later entry than
+    // consensus has applied, or the log is purged beyond the last entry.
     for seed in [26, 107, 109, 299] {
         hold(seed, 1, Options { fault_seconds: 12, ..Options::default() });
     }
-    // A follower told a new leader that the catch-up was done which the old leader had begun, and it had refused.
+    // A follower reported the catch-up of the old leader, which the follower had refused, as done to the new leader.
     hold(70591, 1, Options { fault_seconds: 8, ..Options::default() });
-    // The source of a catch-up is removed in the middle of it, and the next leader still has the log.
+    // The source of a catch-up is removed during the catch-up, and the next leader still has the log.
     hold(1144, 1, Options { fault_seconds: 10, ..Options::default() });
 }
 
-/// Whoever makes the first membership, and however many do so at once, before or after a group was formed without them.
+/// Groups pass all checks when other replicas than the first, or several replicas at once, write the first membership,
+/// before or after the group is formed.
 #[test]
 fn groups_hold_whoever_forms_them() {
     for formers in [Formers::All, Formers::Others] {
@@ -78,7 +79,8 @@ fn groups_hold_whoever_forms_them() {
     }
 }
 
-/// A fenced replica stays fenced through every crash, also one that comes between its mark and its end, and the others go on.
+/// A fenced replica stays fenced through every crash, also through a crash between the fence mark and the stop of the
+/// replica, and the other replicas continue.
 #[test]
 fn groups_hold_that_have_lost_a_replica_to_a_fence() {
     let counts = hold(4000, 40, Options { fences: true, ..Options::default() });

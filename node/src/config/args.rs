@@ -26,7 +26,7 @@ pub struct ServeArgs {
     /// Address for metrics and probes (overrides `listen.http`).
     #[arg(long, value_name = "HOST:PORT")]
     pub listen_http: Option<String>,
-    /// Check the configuration, print what is in force, and end.
+    /// Check the configuration, print the effective values, and exit.
     #[arg(long)]
     pub check: bool,
 }

@@ -1,4 +1,4 @@
-//! Parses and checks all values, once, into the frozen [`Config`]. Bounds and choices are those of [`super::keys::KEYS`].
+//! Parses and checks all values, once, into the frozen [`Config`]. [`super::keys::KEYS`] holds the bounds and choices.
 
 use super::{Config, Discovery, LogFormat, log_filter, values::Values};
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -37,7 +37,7 @@ pub(super) fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
         append_timeout: millis(v, "gateway.append_timeout_ms"),
         event_bytes_max,
         batch_bytes_max,
-        // Twice, so that the largest append fits with its encoding on the wire.
+        // Twice the largest append: room for the encoding on the wire.
         inflow_bytes_max: (memory_bytes / 8).max(batch_bytes_max * 2),
         state_memory_bytes: memory_bytes / 5 * 2,
         raft: tuning(v),

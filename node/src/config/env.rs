@@ -3,8 +3,8 @@
 use super::values::{Values, shown};
 use std::{collections::BTreeMap, ffi::OsString};
 
-/// False for variables with the prefix `TAFFRAIL_` that belong to the client commands, the operator or tests, and for the
-/// variables that Kubernetes sets for each Service.
+/// True for a variable with the prefix `TAFFRAIL_`, except the variables of the client commands, of the operator and of
+/// tests, and the variables of Kubernetes for each Service.
 pub(super) fn is_setting(name: &str) -> bool {
     const OTHERS: &[&str] =
         &["ENDPOINT", "STORE", "CACHE", "OUTPUT", "TIMEOUT", "E2E", "FIX", "FAILPOINT", "FAILPOINT_FILE"];
@@ -17,16 +17,16 @@ pub(super) fn is_setting(name: &str) -> bool {
     !(OTHERS.contains(&rest) || rest.starts_with("OPERATOR_") || link)
 }
 
-/// Variables in which the pod template passes address and name of the pod.
+/// Variables from the pod template with address and name of the pod.
 const OWN_POD: [&str; 2] = ["POD_IP", "POD_NAME"];
 
-/// The key that a variable sets.
+/// Returns the key of a variable: `raft.heartbeat_ms` for `TAFFRAIL_RAFT_HEARTBEAT_MS`.
 pub(super) fn key_of(variable: &str) -> String {
     variable.trim_start_matches("TAFFRAIL_").to_lowercase().replacen('_', ".", 1)
 }
 
 impl Values {
-    /// The variables that are UTF-8. A setting that is not UTF-8 is a problem; other variables are ignored.
+    /// Returns all UTF-8 variables. A setting in another encoding is a problem; other variables are ignored.
     pub(super) fn environment(&mut self, env: impl Iterator<Item = (OsString, OsString)>) -> BTreeMap<String, String> {
         let mut strings = BTreeMap::new();
         for (name, value) in env {

@@ -1,4 +1,4 @@
-//! Settings from the file. A value of another type than that of its key is an error, even when its string would parse.
+//! Settings from the file. The type of a value must be the type of the key, even when the string would parse.
 
 use super::{
     key::{Key, Type},
@@ -44,7 +44,7 @@ impl Values {
     }
 }
 
-/// The value as a string; none when its type is not that of the key.
+/// Returns the value as a string; `None` when value and key differ in type.
 fn string_of(key: &Key, value: &Value) -> Option<String> {
     match key.of {
         Type::String | Type::Choice(_) => value.as_str().map(ToOwned::to_owned),
@@ -56,7 +56,7 @@ fn string_of(key: &Key, value: &Value) -> Option<String> {
     }
 }
 
-/// Type and value, as error texts name them.
+/// Describes type and value for an error text.
 fn found(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the string {}", shown(text)),

@@ -1,33 +1,33 @@
-//! One setting as data: [`Key`] holds its name, type, bounds, default and documentation.
+//! Settings as data: a [`Key`] holds name, type, bounds, default and documentation of a setting.
 //!
-//! `check` reads the bounds, choices and requirements from here, and `reference_page` prints them, so each of them is
-//! written down once.
+//! `check` applies the bounds, choices and requirements, and `reference_page` prints the same data: no
+//! bound is written twice.
 
 use std::fmt;
 
-/// One setting.
+/// A setting: name, type, default, and documentation for the reference page.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
     /// Name as `section.key`.
     pub name: &'static str,
-    /// Type of the value, with the values that are allowed.
+    /// Type of the value, with the allowed values.
     pub of: Type,
     /// Value in force when no source sets the key.
     pub default: DefaultValue,
-    /// Whether an empty value is an error.
+    /// Rule for an empty value.
     pub presence: Presence,
-    /// What the setting controls.
+    /// Meaning of the setting, one sentence.
     pub doc: &'static str,
-    /// Reason for the setting, its default or its bounds; empty when `doc` needs none.
+    /// Reason for the setting, the default or the bounds; empty when `doc` suffices.
     pub why: &'static str,
 }
 
 /// Type of a value in the file. In the environment and in flags every value is a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// Any string.
+    /// A string without further restriction.
     String,
-    /// One of these strings.
+    /// A string from this list.
     Choice(&'static [&'static str]),
     /// An integer within bounds.
     Integer(Integer),
@@ -49,26 +49,26 @@ pub struct Integer {
 /// Smallest allowed value of an integer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Min {
-    /// This number.
+    /// A constant, independent of other keys.
     Fixed(u64),
     /// So many times the value of another key.
     Times(u64, &'static str),
-    /// One more than the value of another key.
+    /// The value of another key plus 1.
     Above(&'static str),
 }
 
 /// Value in force when no source sets a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {
-    /// None.
+    /// No default value.
     Absent,
     /// This value, as a string.
     Value(&'static str),
-    /// A value that the node finds at its start; the text says where.
+    /// A value determined at the start of the node; the text names the source.
     Found(&'static str),
 }
 
-/// Whether an empty value is an error.
+/// Rule for an empty value of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// Empty is allowed.
@@ -84,12 +84,12 @@ impl Key {
         Self { name, of, default: DefaultValue::Absent, presence: Presence::Optional, doc, why: "" }
     }
 
-    /// A string without a default that may be absent.
+    /// An optional string without a default.
     pub(super) const fn string(name: &'static str, doc: &'static str) -> Self {
         Self::new(name, Type::String, doc)
     }
 
-    /// One of `choices`.
+    /// A string out of `choices`.
     pub(super) const fn choice(name: &'static str, choices: &'static [&'static str], doc: &'static str) -> Self {
         Self::new(name, Type::Choice(choices), doc)
     }
@@ -99,7 +99,7 @@ impl Key {
         Self::new(name, Type::Integer(Integer { unit, min, max }), doc)
     }
 
-    /// A list of strings without a default that may be absent.
+    /// An optional list of strings without a default.
     pub(super) const fn list(name: &'static str, doc: &'static str) -> Self {
         Self::new(name, Type::StringList, doc)
     }
@@ -124,7 +124,7 @@ impl Key {
         Self { why, ..self }
     }
 
-    /// The default as a string; empty where the key has none, or where the node finds the value at its start.
+    /// The default as a string; empty for [`DefaultValue::Absent`] and [`DefaultValue::Found`].
     #[must_use]
     pub fn default_value(&self) -> &'static str {
         match self.default {
@@ -135,7 +135,7 @@ impl Key {
 }
 
 impl Type {
-    /// The type with its article, as error texts name it.
+    /// The type with an article, for error texts.
     pub(super) fn with_article(self) -> &'static str {
         match self {
             Self::String | Self::Choice(_) => "a string",
@@ -167,7 +167,7 @@ impl fmt::Display for Integer {
     }
 }
 
-/// The choices of a key as a person lists them: `a, b or c`.
+/// Joins the choices of a key for a sentence: `a, b or c`.
 pub(super) fn listed(choices: &[&str]) -> String {
     match choices {
         [] => String::new(),

@@ -1,4 +1,4 @@
-//! [`Config::load`]: collects the values of all sources as strings, then parses and checks them in one pass.
+//! [`Config::load`]: collects the values of all sources as strings, then parses and checks all values together.
 
 use super::{
     Config,
@@ -12,10 +12,10 @@ use std::ffi::OsString;
 pub use super::values::Problem;
 
 impl Config {
-    /// Builds the configuration from defaults, file, environment and flags, each overriding the source before it.
+    /// Builds the configuration from defaults, file, environment and flags; later sources override earlier sources.
     ///
     /// # Errors
-    /// All problems found. The file of `--config` is the only file that was opened; no port was.
+    /// All problems found. No port and no file except the file of `--config` was opened.
     pub fn load(args: &ServeArgs, env: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, Vec<Problem>> {
         let mut v = Values::default();
         let env = v.environment(env);
@@ -48,7 +48,7 @@ impl Config {
     }
 }
 
-/// The values of `--single`, below those of file, environment and other flags.
+/// Sets the values of `--single`. File, environment and other flags override these values.
 fn preset_single(v: &mut Values) {
     for (name, value) in [
         ("node.cluster", "single"),

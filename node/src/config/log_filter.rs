@@ -6,9 +6,9 @@ use tracing_subscriber::{
     filter::{Directive, ParseError},
 };
 
-/// A part of `log.filter` that does not parse as a directive.
+/// An invalid directive in `log.filter`.
 #[derive(Debug, thiserror::Error)]
-#[error("{text:?} is no directive, which is TARGET=LEVEL, LEVEL or TARGET, for example openraft=debug: {source}")]
+#[error("{text:?} is no directive (TARGET=LEVEL, LEVEL or TARGET; for example openraft=debug): {source}")]
 pub(crate) struct BadDirective {
     text: String,
     #[source]
@@ -19,8 +19,8 @@ pub(crate) struct BadDirective {
 ///
 /// - The node's own crates log at `level`.
 /// - Libraries log at INFO at most, because their DEBUG lines would hide the node's own.
-/// - openraft logs at WARN at most, because its INFO lines report each state change of each group.
-/// - `directives` override these three, each for the target that it names.
+/// - openraft logs at WARN at most, because the INFO lines of openraft report each state change of each group.
+/// - `directives` override these three levels, each directive for the target in the directive.
 ///
 /// # Errors
 /// The first part of `directives` that does not parse.
@@ -28,7 +28,7 @@ pub(crate) fn filter(level: LevelFilter, directives: &str) -> Result<EnvFilter, 
     let built = [
         level.min(LevelFilter::INFO).to_string(),
         format!("openraft={}", level.min(LevelFilter::WARN)),
-        // A target is a prefix: this one covers all crates of the node.
+        // A target is a prefix: `taffrail` covers all crates of the node.
         format!("taffrail={level}"),
     ];
     let given = directives.split(',').map(str::trim).filter(|text| !text.is_empty());

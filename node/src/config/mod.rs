@@ -26,7 +26,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use taffrail_raft::tuning::Tuning;
 use tracing::level_filters::LevelFilter;
 
-/// How peers are found.
+/// Source of the addresses of peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Discovery {
     /// From the EndpointSlices of a headless Service.
@@ -73,7 +73,7 @@ pub struct Config {
     pub listen_http: SocketAddr,
     /// Address announced to peers, `host:port`.
     pub advertise: String,
-    /// How peers are found.
+    /// Source of the addresses of peers.
     pub discovery: Discovery,
     /// DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,

@@ -1,11 +1,11 @@
-//! The error text for a key that does not exist, with the key that was probably meant.
+//! The error text for an unknown key, with the most similar known key.
 
 use super::keys::KEYS;
 
-/// Largest edit distance between an unknown key and the key that is suggested for it.
+/// Largest edit distance between an unknown key and a suggestion.
 const EDITS_MAX: usize = 3;
 
-/// The rule that an unknown key breaks.
+/// Returns the text of the problem for an unknown key.
 pub(super) fn unknown(name: &str) -> String {
     let close = KEYS.iter().map(|k| (strsim::levenshtein(name, k.name), k.name)).min();
     match close.filter(|(edits, _)| *edits <= EDITS_MAX) {

@@ -114,7 +114,7 @@ fn sizes_are_bounded_by_the_limits_that_the_schema_of_cluster_has_too() {
     assert_eq!(sized(event, batch + 1).unwrap_err(), ["limits.batch_bytes_max"]);
 }
 
-/// Both bounds of each integer, and its default, are accepted; the next numbers beyond the bounds are not.
+/// Both bounds and the default of each integer are accepted; the next numbers beyond the bounds are not.
 #[test]
 fn the_bounds_in_the_table_of_keys_are_those_that_are_checked() {
     for key in KEYS {

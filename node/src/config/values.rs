@@ -1,4 +1,4 @@
-//! Values by key as strings, the origin of each, and the problems found in them.
+//! Values by key as strings, with origins and problems.
 
 use super::{
     key::{Integer, Min, Presence, Type, listed},
@@ -6,14 +6,14 @@ use super::{
 };
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
-/// One thing wrong with the configuration.
+/// An error in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The key, `section.key`.
     pub key: String,
-    /// Where its value came from.
+    /// Source of the value: a file, a variable, a flag or `default`.
     pub origin: String,
-    /// The rule it breaks.
+    /// The violated rule, with the value.
     pub rule: String,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Characters of a value that a problem quotes: the termination log has room for few lines.
+/// Characters of a quoted value; longer values are cut, because the termination log is small.
 const SHOWN_MAX: usize = 80;
 
 /// Quotes a value for a problem, cut to [`SHOWN_MAX`].
@@ -34,11 +34,11 @@ pub(super) fn shown(value: &str) -> String {
     }
 }
 
-/// Values by key, each with its origin, and the problems found so far.
+/// Values by key with their origins, and the problems found so far.
 #[derive(Default)]
 pub(super) struct Values {
     values: BTreeMap<&'static str, (String, String)>,
-    /// Integers that were checked already: the bounds of other keys refer to them.
+    /// Checked integers, to which the bounds of other keys refer.
     integers: BTreeMap<&'static str, u64>,
     pub(super) problems: Vec<Problem>,
 }
@@ -53,17 +53,17 @@ impl Values {
     }
 
     pub(super) fn problem(&mut self, key: &str, origin: &str, rule: impl Into<String>) {
-        // One line each, whatever a parser says: the termination log and `kubectl` show lines.
+        // Parsers return texts of several lines; the termination log and `kubectl` show single lines.
         let rule = rule.into().split_whitespace().collect::<Vec<_>>().join(" ");
         self.problems.push(Problem { key: key.to_owned(), origin: origin.to_owned(), rule });
     }
 
-    /// The value of a string that may be absent.
+    /// The value of an optional string; `None` when empty.
     pub(super) fn optional(&self, name: &str) -> Option<String> {
         Some(self.get(name).0).filter(|v| !v.is_empty())
     }
 
-    /// The value of a string; a problem when the value is empty and the table of keys requires it.
+    /// The value of a string. An empty value of a required key is a problem.
     pub(super) fn string(&mut self, name: &str) -> String {
         let (value, origin) = self.get(name);
         // A value of the wrong type was recorded already; the key is not missing too.
@@ -78,7 +78,7 @@ impl Values {
         self.string(name).split(',').map(str::trim).filter(|s| !s.is_empty()).map(ToOwned::to_owned).collect()
     }
 
-    /// Records that the value of a choice is none of its choices.
+    /// Records an invalid value of a choice.
     pub(super) fn not_a_choice(&mut self, name: &str, remedy: &str) {
         let (value, origin) = self.get(name);
         let choices = match keys::find(name).map(|k| k.of) {
@@ -111,7 +111,7 @@ impl Values {
 
     fn within(&mut self, name: &str, min: u64, max: u64) -> u64 {
         let (value, origin) = self.get(name);
-        // Wider than any bound, so that a value out of bounds is reported as such, whatever its sign.
+        // Wider than any bound, so that negative and very large values are reported as out of bounds.
         let Ok(wide) = value.parse::<i128>() else {
             self.problem(name, &origin, format!("must be an integer, is {}", shown(&value)));
             return min;
@@ -141,7 +141,7 @@ impl Values {
         }
     }
 
-    /// The value of a key and its origin.
+    /// The value and the origin of a key; the default when no source sets the key.
     pub(super) fn get(&self, name: &str) -> (String, String) {
         self.values.get(name).cloned().unwrap_or_else(|| {
             let default = keys::find(name).map_or("", |k| k.default_value());

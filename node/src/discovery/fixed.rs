@@ -4,7 +4,7 @@ use super::Candidates;
 use std::collections::BTreeSet;
 use tokio::sync::watch;
 
-/// Candidates that never change. The watch ends when the sender is dropped.
+/// Returns candidates without changes. The watch ends when the sender is dropped.
 #[must_use]
 pub(crate) fn candidates(addresses: &[String]) -> (watch::Sender<BTreeSet<String>>, Candidates) {
     watch::channel(addresses.iter().cloned().collect())

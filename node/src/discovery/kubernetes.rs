@@ -24,19 +24,19 @@ const RETRY_CLIENT: Duration = Duration::from_secs(5);
 /// Duration of one watch call. Also bounds (plus a margin of the library) the time until a dead connection is noticed; the
 /// library's default is almost five minutes.
 const WATCH_SECONDS: u32 = 60;
-/// Longer than a watch without events. Ends list calls whose answer never arrives, which no other timeout covers.
+/// Longer than a watch without events. The only timeout of a list call whose answer never arrives.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The Service to watch, and what its addresses are used for.
+/// The Service to watch, and the use of the found addresses.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Namespace of the Service.
     pub(crate) namespace: String,
     /// Name of the headless Service of the peers.
     pub(crate) service: String,
-    /// Port on which peers listen.
+    /// Port of the peers.
     pub(crate) port: u16,
-    /// Directory that keeps the last table.
+    /// Directory of the remembered table.
     pub(crate) data_dir: PathBuf,
 }
 
@@ -99,7 +99,7 @@ async fn client() -> Result<Client, String> {
 }
 
 /// Merges slices and address families into one address per pod. The condition `ready` is ignored, because the Service
-/// publishes pods that are not ready; a pod counts until it is terminating and no longer serving.
+/// publishes unready pods as well; a pod counts unless terminating and no longer serving.
 fn addresses<'a>(slices: impl Iterator<Item = &'a EndpointSlice>, port: u16) -> BTreeSet<String> {
     let mut by_pod: BTreeMap<String, String> = BTreeMap::new();
     for slice in slices {

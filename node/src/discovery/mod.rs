@@ -1,6 +1,6 @@
-//! Addresses at which peers may be. A candidate is a hint; the handshake of a connection proves who the peer is.
+//! Possible addresses of peers. A candidate is a hint; the handshake of a connection proves who the peer is.
 //!
-//! - `source`: starts the source that the configuration names: `kubernetes` (EndpointSlices of a Service) or `fixed` (a list).
+//! - `source`: starts the configured source: `kubernetes` (EndpointSlices of a Service) or `fixed` (a list).
 //! - `remembered`: keeps the last table of `kubernetes` for a start without the API server.
 
 pub(crate) mod fixed;
@@ -11,5 +11,5 @@ pub(crate) mod source;
 use std::collections::BTreeSet;
 use tokio::sync::watch;
 
-/// Addresses (`host:port`) at which peers may be, updated as pods come and go.
+/// Possible addresses (`host:port`) of peers, updated as pods come and go.
 pub(crate) type Candidates = watch::Receiver<BTreeSet<String>>;

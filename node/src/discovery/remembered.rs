@@ -25,7 +25,7 @@ pub(crate) fn load(data_dir: &Path) -> BTreeSet<String> {
             BTreeSet::new()
         }
         Err(error) => {
-            tracing::warn!(%error, "the remembered peer table does not parse; ignored");
+            tracing::warn!(%error, "the remembered peer table is not valid JSON of this format; ignored");
             BTreeSet::new()
         }
     }

@@ -1,4 +1,4 @@
-//! Starts the source of candidates that `discovery.kind` names.
+//! Starts the source of candidates for `discovery.kind`.
 
 use super::{Candidates, fixed, kubernetes};
 use crate::config::{Config, Discovery};
@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Candidates from the configured source, until `stop`. A fixed list also needs its sender: the caller keeps it, since the
-/// watch ends when it is dropped.
+/// Starts the configured source, until `stop`. Returns the candidates, and for a fixed list also the sender: the watch
+/// ends when the caller drops the sender.
 #[must_use]
 pub(crate) fn start(
     config: &Config,

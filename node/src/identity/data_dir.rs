@@ -150,8 +150,7 @@ impl DataDir {
         self.save()
     }
 
-    /// Records cluster and node id of the first node of a new cluster, before any other step of the
-    /// bootstrap.
+    /// Records cluster and node id of the first node of a new cluster. Precedes every other step of the bootstrap.
     ///
     /// # Errors
     /// [`Error::OtherCluster`], or when the marker cannot be written.

@@ -1,37 +1,38 @@
-//! [`Error`]: why a data directory cannot be used.
+//! [`Error`]: reasons against the use of a data directory.
 
 use super::marker::FORMAT;
 use crate::atomic_file;
 use std::path::PathBuf;
 use taffrail_core::ids::ClusterId;
 
-/// Why a data directory cannot be used.
+/// Reason against the use of a data directory.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory or a file in it cannot be created, read or written.
+    /// The directory or a file inside cannot be created, read or written.
     #[error("data directory {0}")]
     Io(#[from] atomic_file::Error),
     /// The path names something other than a directory.
-    #[error("data directory {}: is not a directory; give the path of one, or of none yet", path.display())]
+    #[error("data directory {}: is not a directory; give the path of an existing or a new directory", path.display())]
     NotADirectory {
-        /// The path.
+        /// Path from the configuration.
         path: PathBuf,
     },
     /// The directory holds files of another program.
     #[error(
-        "data directory {}: holds {found:?} and no taffrail marker, so it is not this node's; give an empty directory",
+        "data directory {}: holds {found:?} and no taffrail marker, so another program owns the directory; \
+         give an empty directory",
         path.display()
     )]
     Foreign {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// A file that no node writes.
+        /// Name of a file of another program.
         found: String,
     },
-    /// The marker has a format that this version does not know.
-    #[error("{}: format {found}, this version knows {FORMAT}; start the version that wrote it", path.display())]
+    /// The marker has a format unknown to this version.
+    #[error("{}: format {found}, this version knows {FORMAT}; start the version that wrote the marker", path.display())]
     Format {
-        /// The marker.
+        /// Path of the marker file.
         path: PathBuf,
         /// Format of the marker.
         found: u32,
@@ -39,15 +40,15 @@ pub enum Error {
     /// The marker is damaged.
     #[error("{}: damaged ({why}); this disk must be replaced, not repaired by hand", path.display())]
     Damaged {
-        /// The marker.
+        /// Path of the marker file.
         path: PathBuf,
-        /// The check that failed.
+        /// The failed check.
         why: String,
     },
     /// Another process uses the directory.
     #[error("data directory {}: another process uses it; two nodes cannot share a directory", path.display())]
     Locked {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
     },
     /// The disk belongs to another cluster.

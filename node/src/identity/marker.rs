@@ -1,4 +1,4 @@
-//! [`Marker`]: the content of the marker file, with its encoding.
+//! [`Marker`]: content and encoding of the marker file.
 //!
 //! The file is JSON: the format version, a checksum, and the marker as a nested value.
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use uuid::Uuid;
 
-/// The version of the file that this code reads and writes.
+/// Version of the file format, for reading and writing.
 pub(super) const FORMAT: u32 = 1;
-/// Start nonces that the marker keeps.
+/// Start nonces in the marker; older nonces are dropped.
 const NONCES_MAX: usize = 1024;
 
 /// Progress of this node in bootstrapping its cluster.
@@ -33,9 +33,9 @@ pub(super) struct Marker {
     pub(super) cluster_id: Option<Uuid>,
     pub(super) disk_id: Uuid,
     pub(super) node_id: Option<u64>,
-    /// The node whose data is being moved away. Only this field tells that `state` and `log` belong to another node: a blank
-    /// node has both directories before it has a node id. Absent outside of a retirement, so that other markers keep their
-    /// bytes.
+    /// The node whose data is being moved away. Only this field shows whether `state` and `log` belong to another node: a
+    /// blank node has both directories before the node id is allocated. Absent outside of a retirement, so that the bytes
+    /// of other markers do not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retiring: Option<u64>,
     pub(super) bootstrap: Bootstrap,
@@ -77,7 +77,7 @@ impl Marker {
         serde_json::to_vec_pretty(&Envelope { format: FORMAT, crc32c, marker: value })
     }
 
-    /// Decodes the file at `path`, which errors name.
+    /// Decodes the content of the file at `path`; errors name the path.
     pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
         let damaged = |why: String| Error::Damaged { path: path.to_owned(), why };
         let envelope: Envelope = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;

@@ -1,7 +1,14 @@
-//! Identity of a node on its disk: which cluster, which disk, which node.
+//! Identity of a node on disk: cluster id, disk id and node id.
 //!
-//! The identity is one marker file in the data directory, written aside, synced and renamed, with a checksum and a format
-//! version. A directory is refused when it is not a node's, has another format, is damaged, or is used by another process.
+//! The identity is a marker file in the data directory, written aside, synced and renamed, with a checksum and a format
+//! version. These directories are refused:
+//!
+//! - a directory with files of another program;
+//! - a directory with an unknown format;
+//! - a damaged directory;
+//! - a directory in use by another process.
+//!
+//! Ids and nonces:
 //!
 //! - The disk id is minted at the first start and never changes, except by a retirement.
 //! - The node id is allocated by the cluster.

@@ -1,4 +1,4 @@
-//! Retirement: the data of a node is moved aside, and its disk becomes a blank one.
+//! Retirement: the data of a node is moved aside, and the disk becomes blank.
 
 use super::{
     Bootstrap, DataDir, Error,

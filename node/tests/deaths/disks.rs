@@ -24,7 +24,7 @@ use tokio::sync::watch;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Disks {
     /// Name of each node that ever existed, and whether it was removed. The number of removals is left out: a drained node may
-    /// register as a new one before its process is stopped.
+    /// register as a new node before the process is stopped.
     nodes: BTreeSet<(String, bool)>,
     /// Replicas that the catalogue names.
     named: usize,
@@ -71,7 +71,7 @@ async fn open(data: &Path, node: NodeId) -> Disk {
     Disk { node, catalogue, replicas, partitions, groups }
 }
 
-/// Opens every disk and compares it with the catalogue, and the catalogues with each other.
+/// Opens every disk, compares the disk with the catalogue, and compares the catalogues with each other.
 pub(crate) async fn inspect(cluster: &Cluster) -> Disks {
     let mut disks = BTreeMap::new();
     for slot in &cluster.slots {
@@ -91,12 +91,12 @@ pub(crate) async fn inspect(cluster: &Cluster) -> Disks {
             .flat_map(|(group, g)| g.replicas.iter().filter(move |(_, r)| here(r)).map(|(r, _)| (*group, *r)))
             .map(|(group, replica)| LogKey { group, replica })
             .collect();
-        assert_eq!(live, named, "{name}: what lives on the disk is not what the catalogue names there");
+        assert_eq!(live, named, "{name}: the live replicas on the disk differ from the catalogue");
         let groups: BTreeSet<GroupId> = live.iter().map(|key| key.group).collect();
         let others: Vec<_> = disk.groups.iter().filter(|g| **g != GroupId::SYSTEM && !groups.contains(g)).collect();
-        assert!(others.is_empty(), "{name}: rows of groups that do not live here: {others:?}");
+        assert!(others.is_empty(), "{name}: rows of groups without a live replica: {others:?}");
         let partitions: BTreeSet<PartitionId> = groups.iter().map(|group| newest.groups[group].partition).collect();
-        assert_eq!(disk.partitions, partitions, "{name}: rows of stores that do not live here");
+        assert_eq!(disk.partitions, partitions, "{name}: rows of stores without a live replica");
         holds.insert(name.clone(), (live.len(), disk.partitions.len()));
     }
     let removed = |node: &taffrail_core::catalogue::Node| matches!(node.state, NodeState::Removed { .. });
@@ -150,7 +150,7 @@ fn ids_are_new(newest: &Catalogue, cluster: &Cluster, disks: &BTreeMap<String, D
         for (key, _) in disk.replicas.iter().filter(|(key, _)| key.group != GroupId::SYSTEM) {
             let other = on.insert(key.replica.get(), (key.group, disk.node));
             assert!(other.is_none(), "replica {} is on two disks", key.replica);
-            assert!(key.replica.get() < newest.next_replica, "replica {} was never given out", key.replica);
+            assert!(key.replica.get() < newest.next_replica, "replica id {} was never allocated", key.replica);
         }
     }
     for (replica, node) in cluster.seen.replicas() {
@@ -162,11 +162,13 @@ fn ids_are_new(newest: &Catalogue, cluster: &Cluster, disks: &BTreeMap<String, D
         let state = disk.replicas.iter().find(|(key, _)| key.replica.get() == replica).map(|(_, state)| *state);
         match state {
             Some(ReplicaState::Live(_)) => {
-                assert!(named, "replica {replica} lives on node {node}, and nobody names it")
+                assert!(named, "replica {replica} lives on node {node}, but the catalogue does not name it")
             }
             Some(ReplicaState::Fenced(mark)) => panic!("replica {replica} on node {node} is fenced: {mark:?}"),
-            Some(ReplicaState::Deleted) => assert!(!named, "replica {replica} is named, and removed from node {node}"),
-            None => panic!("replica {replica} was seen on node {node}, and its disk does not know it"),
+            Some(ReplicaState::Deleted) => {
+                assert!(!named, "replica {replica} is in the catalogue, but removed from node {node}")
+            }
+            None => panic!("replica {replica} was observed on node {node}, but the disk does not know the replica"),
         }
     }
 }

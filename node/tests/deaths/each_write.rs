@@ -46,7 +46,7 @@ async fn a_coordinator_that_dies_at_any_write_leads_to_the_same_end() {
 
 async fn all() {
     let calm = script::run("calm", &[const { None }; PHASES.len()]).await;
-    assert!(calm.died.iter().all(|died| !died), "somebody died without a fault");
+    assert!(calm.died.iter().all(|died| !died), "a process died without a planned death");
     for (phase, reached) in PHASES.iter().zip(&calm.reached) {
         println!("{phase:?}: {reached}");
     }
@@ -62,23 +62,27 @@ fn at_first(point: &str) -> Option<Fault> {
     Some(Fault { point: point.to_owned(), n: 1 })
 }
 
-/// Checks that each kind of command and of membership change has a fault point; a kind without one would not be covered.
+/// Checks that each kind of command and of membership change has a fault point; a kind without a fault point would not be
+/// covered by any run.
 fn every_write_has_a_point(calm: &Done) {
     let times = |point: &str| calm.reached.iter().map(|reached| reached.of(point)).sum::<u64>();
     for kind in Kind::NAMES {
         let (before, after) = (times(&format!("catalogue-{kind}-write")), times(&format!("catalogue-{kind}-written")));
         let needed = !NOT_NEEDED.contains(kind);
-        assert!(needed == (before > 0) && needed == (after > 0), "{kind}: written {before} times, {after} times done");
+        assert!(
+            needed == (before > 0) && needed == (after > 0),
+            "{kind}: {before} arrivals before the write, {after} after"
+        );
     }
     for change in CHANGES {
         for point in [format!("membership-{change}-write"), format!("membership-{change}-written")] {
-            assert!(times(&point) > 0, "{point}: never come to");
+            assert!(times(&point) > 0, "{point}: never reached");
         }
     }
     for point in ["membership-uniform-written", "coordinator-change", "coordinator-changed"] {
-        assert!(times(point) > 0, "{point}: never come to");
+        assert!(times(point) > 0, "{point}: never reached");
     }
     for point in calm.reached.iter().flat_map(Reached::points) {
-        assert!(!point.contains("-same-"), "{point}: a change that changes nothing was written");
+        assert!(!point.contains("-same-"), "{point}: a change without effect was written");
     }
 }

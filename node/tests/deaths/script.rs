@@ -17,19 +17,19 @@ use std::collections::BTreeMap;
 pub(crate) enum Phase {
     /// Three nodes become one cluster.
     Bootstrap,
-    /// A store with three replicas and a store with one are created.
+    /// Two stores are created, with three replicas and with a single replica.
     Create,
-    /// A fourth node joins; the small store grows to three replicas, one of them on the new node.
+    /// A fourth node joins; the small store grows to three replicas, including a replica on the new node.
     Grow,
-    /// The fourth node is drained and removed; the small store gets one replica again.
+    /// The fourth node is drained and removed; the small store shrinks to a single replica.
     Shrink,
-    /// A node restarts with an empty disk and replaces its former self, once no other node is down under a grant.
+    /// A node restarts with an empty disk and replaces its former node id, once no other node is down under a grant.
     Replace,
     /// The small store is removed with its data.
     Remove,
 }
 
-/// All of them, in order.
+/// All phases, in order.
 pub(crate) const PHASES: [Phase; 6] =
     [Phase::Bootstrap, Phase::Create, Phase::Grow, Phase::Shrink, Phase::Replace, Phase::Remove];
 
@@ -186,7 +186,7 @@ impl Life {
         std::fs::remove_dir_all(lost.data()).unwrap();
         lost.start();
         let new = self.cluster.join(LOST).await;
-        assert_ne!(old, new, "an empty disk got the id of another one");
+        assert_ne!(old, new, "an empty disk got the node id of another disk");
         self.cluster.replacement_is_held_up(old, new).await;
         self.cluster.release(other).await;
         self.cluster.replace(old, new).await;

@@ -1,5 +1,5 @@
-//! Distributes deaths over runs. A run has one death per phase; a death that a phase does not reach, because of the death in an
-//! earlier phase, is repeated in another run.
+//! Distributes deaths over runs. A run has one death per phase; a death is repeated in another run when the phase does
+//! not reach the fault point because of the death in an earlier phase.
 
 use super::script::{self, Done, Faults, PHASES};
 use crate::harness::points::{Fault, Reached};
@@ -24,7 +24,7 @@ pub(crate) async fn some_writes<const N: usize>(calm: Rc<Done>, choice: [Faults;
         runs.spawn_local(async move {
             let label = format!("choice-{n}");
             for ((phase, died), fault) in PHASES.iter().zip(one(&label, &calm, &faults).await.died).zip(&faults) {
-                assert!(died, "{label}: nobody died in {phase:?}: {fault:?}");
+                assert!(died, "{label}: no process died in {phase:?}: {fault:?}");
             }
         });
     }
@@ -119,6 +119,6 @@ pub(crate) async fn every_write(calm: Rc<Done>) {
     println!("{deaths} deaths of {wanted} writes in {} runs; not come to again: {:?}", sweep.runs, sweep.missed);
     assert!(sweep.missed.is_empty() && deaths == wanted, "missed {:?}", sweep.missed);
     for point in calm.reached.iter().flat_map(Reached::points) {
-        assert!(sweep.deaths.contains_key(point), "{point}: nobody died there");
+        assert!(sweep.deaths.contains_key(point), "{point}: no process died at this fault point");
     }
 }

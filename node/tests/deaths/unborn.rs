@@ -36,13 +36,13 @@ async fn lost_before_it_forms() {
     cluster.points.arm(None);
     cluster.declare(&[STORE]).await;
     let waits = format!("node {old}, which forms the group, does not answer");
-    until("the group to wait for the node that is to form it", async || {
+    until("the group to wait for the node that forms the group", async || {
         let stores = cluster.view().await.stores;
         if stores.iter().any(|s| s.waiting_for.starts_with(&waits)) { Ok(()) } else { Err(format!("{stores:?}")) }
     })
     .await;
-    assert_eq!(cluster.points.reached().of("membership-first-written"), 0, "it is formed already");
-    until("another one to form the group", async || {
+    assert_eq!(cluster.points.reached().of("membership-first-written"), 0, "the group is formed already");
+    until("another replica to form the group", async || {
         let stores = cluster.view().await.stores;
         let led = |s: &taffrail_proto::admin::StoreView| s.quorum && s.store.as_ref().is_some_and(|s| s.leader != 0);
         if stores.iter().any(led) { Ok(()) } else { Err(format!("{stores:?}")) }

@@ -18,8 +18,8 @@ pub(crate) async fn replicas(data: &Path) -> Vec<(LogKey, ReplicaState)> {
     replicas
 }
 
-/// Changes the digest of the only store's replica, as if it had applied another entry. Returns the digests before and after,
-/// as read back.
+/// Changes the digest of the only store's replica, as if the replica had applied another entry. Returns the digests before
+/// and after, as read back.
 pub(crate) async fn spoil(data: &Path) -> (Digest, Digest) {
     let live = replicas(data).await.into_iter().find_map(|(key, state)| match state {
         ReplicaState::Live(partition) if key.group != GroupId::SYSTEM => Some(partition),

@@ -56,25 +56,25 @@ async fn story() {
     cluster.settle(&WANTED).await;
     let now = members(&mut cluster).await;
     let others = |of: &BTreeMap<u64, u64>| of.clone().into_iter().filter(|(n, _)| *n != victim).collect::<Vec<_>>();
-    assert_eq!(others(&now), others(&old), "a replica that was as the group is was replaced");
+    assert_eq!(others(&now), others(&old), "a replica without divergence was replaced");
     let said = cluster.slots[odd].said();
-    assert!(said.contains("the replica is fenced") && said.contains("ReplicaInconsistent"), "nobody was fenced");
+    assert!(said.contains("the replica is fenced") && said.contains("ReplicaInconsistent"), "no replica was fenced");
     assert!(cluster.slots.iter().any(|slot| slot.said().contains("a replica was fenced")));
     let fences: usize = cluster.slots.iter().map(|slot| slot.said().matches("the replica is fenced").count()).sum();
-    assert_eq!(fences, 1, "one replica was fenced, once");
+    assert_eq!(fences, 1, "exactly one replica is fenced, once");
 
     writer.goes_on().await;
     writer.finish(&ports).await;
     equal_digests(&ports).await;
     let metrics = scrape(cluster.slots[odd].ports.http).await;
-    assert!(metrics.contains("taffrail_replicas_fenced 0"), "what was fenced is gone");
+    assert!(metrics.contains("taffrail_replicas_fenced 0"), "the fenced replica is gone");
     assert_eq!(cluster.deaths(), 0);
     for slot in &mut cluster.slots {
         slot.stop(true).await;
     }
     let states = disk::replicas(&cluster.slots[odd].data()).await;
     let state = |replica| states.iter().find(|(key, _)| key.replica == ReplicaId::new(replica)).map(|(_, s)| *s);
-    assert_eq!(state(old[&victim]), Some(ReplicaState::Deleted), "the fenced one has its tombstone");
+    assert_eq!(state(old[&victim]), Some(ReplicaState::Deleted), "the fenced replica has a tombstone");
     assert!(matches!(state(new), Some(ReplicaState::Live(_))));
 }
 

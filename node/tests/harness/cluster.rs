@@ -55,7 +55,7 @@ impl Seen {
             }
         }
         let names: BTreeSet<&String> = self.stores.values().collect();
-        assert_eq!(names.len(), self.stores.len(), "a store was made twice: {:?}", self.stores);
+        assert_eq!(names.len(), self.stores.len(), "a store was created twice: {:?}", self.stores);
     }
     pub(crate) fn nodes(&self) -> impl Iterator<Item = u64> {
         self.nodes.keys().copied()
@@ -72,7 +72,7 @@ fn same<K: Ord + std::fmt::Debug + Clone, V: PartialEq + std::fmt::Debug + Clone
     is: V,
 ) {
     let was = known.entry(id.clone()).or_insert_with(|| is.clone());
-    assert_eq!(*was, is, "id {id:?} was used again");
+    assert_eq!(*was, is, "id {id:?} was reused");
 }
 
 /// Nodes, fault points and observed ids of one test.
@@ -98,7 +98,7 @@ impl Cluster {
         self.slots.iter().map(Slot::deaths).sum()
     }
 
-    /// Calls one node until it answers.
+    /// Calls a node until the node answers.
     pub(crate) async fn ask_one<T>(
         &self,
         slot: usize,
@@ -108,7 +108,7 @@ impl Cluster {
         until(what, async || self.try_one(&self.slots[slot], &call).await).await
     }
 
-    /// Calls the nodes in turn until one answers.
+    /// Calls the nodes in turn until a node answers.
     async fn ask<T>(
         &self,
         what: &str,
@@ -203,7 +203,7 @@ impl Cluster {
         .await;
     }
 
-    /// Acquires the disruption grant for a node, repeating the call until it is granted.
+    /// Acquires the disruption grant for a node, repeating the call until the grant is given.
     pub(crate) async fn acquire(&self, node_id: u64) {
         let request = admin::AcquireDisruptionRequest { node_id, holder: HOLDER.into(), ttl_ms: GRANT_MS };
         until("the disruption grant", async || {
@@ -247,7 +247,7 @@ impl Cluster {
         }
     }
 
-    /// Replaces a lost node until it is done.
+    /// Replaces a lost node, repeating the call until the replacement is done.
     pub(crate) async fn replace(&self, old: u64, new: u64) {
         until("the replacement", async || {
             let answer = self.ask_to_replace(old, new).await;
@@ -274,7 +274,7 @@ impl Cluster {
         self.ask("a replacement", call).await
     }
 
-    /// Deletes a store with its data, repeating the call until no node holds it.
+    /// Deletes a store with its data, repeating the call until no node holds data of the store.
     pub(crate) async fn remove(&mut self, name: &str) {
         let view = self.view().await;
         let store = view.stores.iter().filter_map(|s| s.store.as_ref()).find(|s| s.name == name).unwrap();

@@ -1,4 +1,4 @@
-//! [`Writer`]: appends to one stream without end, each time with the last acknowledged revision as the expected one.
+//! [`Writer`]: appends to a stream without end; the expected revision is always the last acknowledged revision.
 
 use crate::common::{PATIENCE, until};
 use std::{
@@ -72,7 +72,7 @@ impl Writer {
             .await;
             assert!(found.iter().enumerate().all(|(n, e)| e.revision == n as u64), "{}: a gap", self.store);
             let found: Vec<String> = found.into_iter().map(|e| e.id).collect();
-            assert_eq!(found, told, "{}: stored is not what was acknowledged", self.store);
+            assert_eq!(found, told, "{}: stored events differ from acknowledged events", self.store);
         }
     }
 }
@@ -90,12 +90,16 @@ async fn write(clients: Vec<Client>, stop: Arc<AtomicBool>, acknowledged: Arc<At
             let client = &clients[turn % clients.len()];
             match client.append_retrying(STREAM, expected, batch.clone(), TRY).await {
                 Ok(answer) => Ok(answer),
-                Err(error @ Error::Rejected(_)) => panic!("nobody else writes, and yet: {error}"),
+                Err(error @ Error::Rejected(_)) => panic!("the only writer of the stream was rejected: {error}"),
                 Err(error) => Err(error.to_string()),
             }
         })
         .await;
-        assert_eq!(answer.first_revision, told.len() as u64, "a revision that was told before");
+        assert_eq!(
+            answer.first_revision,
+            told.len() as u64,
+            "the revision does not follow the last acknowledged revision"
+        );
         told.extend(batch.into_iter().map(|event| event.id));
         assert_eq!(answer.last_revision + 1, told.len() as u64);
         expected = Expected::Exact(answer.last_revision);

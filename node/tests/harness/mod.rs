@@ -1,7 +1,7 @@
 //! A cluster of processes under test.
 //!
 //! - `process`: one node, restarted by a supervisor. `points`: the file that counts fault points and names the next death.
-//! - `cluster`: the calls of an operator, repeated until they are answered. `events`: a writer that checks what it reads.
+//! - `cluster`: the calls of an operator, repeated until answered. `events`: a writer with a check of the stored events.
 
 pub(crate) mod cluster;
 pub(crate) mod events;

@@ -1,10 +1,10 @@
 //! [`Points`]: the file in which all processes of a run count their writes to the log.
 //!
-//! - `catalogue-KIND-write`, `catalogue-KIND-written`: before and after a command for the catalogue, whoever wants it.
+//! - `catalogue-KIND-write`, `catalogue-KIND-written`: before and after a command for the catalogue, of any origin.
 //! - `membership-CHANGE-write`, `membership-CHANGE-written`: before and after a change of a group's membership, at the
 //!   group's leader. A change of voters is two writes; between them lies `membership-joint-written`.
-//! - `coordinator-change`, `coordinator-changed`: before and after the coordinator's request for such a change, or for
-//!   another leader, wherever the group's leader is.
+//! - `coordinator-change`, `coordinator-changed`: before and after the coordinator's request for a membership change
+//!   or another leader, on any node.
 
 use std::{
     collections::BTreeMap,

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Pause before a restart, as the kubelet makes one.
+/// Pause before a restart, like the back-off of the kubelet.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// Exit code of a node whose data was retired.
 pub(crate) const RETIRED: i32 = 75;
@@ -103,7 +103,7 @@ impl Slot {
         let deaths = ends.iter().filter(|end| end.signal() == Some(SIGABRT)).count();
         let said = self.said();
         let told = said.matches("fault point reached").count();
-        assert!(told >= deaths, "{} died {deaths} times and said so {told} times: {}", self.name, self.tail());
+        assert!(told >= deaths, "{} died {deaths} times and logged {told} deaths: {}", self.name, self.tail());
         assert!(!said.contains("panicked"), "{}: {}", self.name, self.tail());
         deaths
     }
@@ -149,6 +149,10 @@ async fn end(mut child: Child, in_order: bool) {
         Some(pid) if in_order => rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap(),
         _ => child.start_kill().unwrap(),
     }
-    let ended = tokio::time::timeout(PATIENCE, child.wait()).await.expect("a node that is told to stop stops").unwrap();
-    assert!(!in_order || ended.success() || ended.code() == Some(RETIRED), "told to stop, a node ended with {ended}");
+    let ended =
+        tokio::time::timeout(PATIENCE, child.wait()).await.expect("a node stops after SIGTERM or SIGKILL").unwrap();
+    assert!(
+        !in_order || ended.success() || ended.code() == Some(RETIRED),
+        "after SIGTERM, the node ended with {ended}"
+    );
 }

@@ -58,7 +58,7 @@ async fn unharmed(node: &mut Node, good: &str, events: u64) {
     let client = node.client();
     let streams = client.list_streams(v1::ListRequest::default()).await.unwrap().streams;
     let found: Vec<(String, u64)> = streams.into_iter().map(|s| (s.stream, s.events)).collect();
-    assert_eq!(found, [(good.to_owned(), events)], "a refused append left something");
+    assert_eq!(found, [(good.to_owned(), events)], "a refused append changed the store");
     let answer = client.append(good, taffrail_client::Expected::Exact(events - 1), vec![event(1)]).await.unwrap();
     assert_eq!(answer.first_revision, events);
 }
@@ -215,7 +215,7 @@ async fn bad_reads_name_field_and_rule() {
         field_is(what, &status, field, rule);
     }
     let missing = v1::ReadRequest { selector: stream("none"), ..v1::ReadRequest::default() };
-    let status = streams.read(missing).await.expect_err("a stream that is not there");
+    let status = streams.read(missing).await.expect_err("a read of a missing stream was accepted");
     is("missing stream", &status, Code::NotFound, "STREAM_NOT_FOUND", &[("stream", "none")]);
     let token = v1::ListRequest { page_token: "\u{1}".into(), ..v1::ListRequest::default() };
     field_is("page token", &streams.list(token).await.unwrap_err(), "page_token", "control characters");

@@ -1,4 +1,4 @@
-//! Deadlines: an expired deadline has a reason of its own, and the answer under a short deadline is true afterwards.
+//! Deadlines: an expired deadline has a specific reason, and answers under a short deadline remain true afterwards.
 
 use super::node::Node;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -68,12 +68,12 @@ async fn what_is_said_after_a_short_deadline_is_true() {
     };
     println!("{} stored, {} past their deadline, {} unknown", stored.len(), absent.len(), unknown.len());
     assert!(!absent.is_empty(), "no deadline passed");
-    assert!(stored.iter().all(|id| found.contains(id)), "an acknowledged event is not there");
-    assert!(absent.iter().all(|id| !found.contains(id)), "an append that was not proposed is there");
+    assert!(stored.iter().all(|id| found.contains(id)), "an acknowledged event is not stored");
+    assert!(absent.iter().all(|id| !found.contains(id)), "an append that was not proposed is stored");
     let mut once = found.clone();
     once.sort_unstable();
     once.dedup();
-    assert_eq!(once.len(), found.len(), "an event is there twice");
+    assert_eq!(once.len(), found.len(), "an event is stored twice");
     node.alive();
     node.kill().await;
 }

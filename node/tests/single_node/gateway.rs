@@ -87,7 +87,7 @@ async fn a_client_that_outwaits_its_deadline_hears_the_reason_from_the_node() {
     let mut watch = cluster.watch(limited(v1::ClusterStatusRequest {}, "500m")).await.unwrap().into_inner();
     let status = loop {
         match watch.message().await {
-            Ok(message) => assert!(message.is_some(), "the stream ended without a word"),
+            Ok(message) => assert!(message.is_some(), "the stream ended without a status"),
             Err(status) => break status,
         }
     };
@@ -120,7 +120,7 @@ async fn a_bare_name_that_two_namespaces_have_is_refused_by_address() {
     let mut bare = at("orders").await;
     declare("default").await;
     node.serves("default/orders").await;
-    bare.append(append("good")).await.expect("one store has the name");
+    bare.append(append("good")).await.expect("the only store with this name was not found");
     declare("team-b").await;
     node.serves("team-b/orders").await;
     let status =
@@ -131,10 +131,14 @@ async fn a_bare_name_that_two_namespaces_have_is_refused_by_address() {
         .await;
     says("bare", &status, Code::InvalidArgument, "STORE_AMBIGUOUS");
     assert_eq!(status.get_details_error_info().unwrap().metadata["candidates"], "default/orders,team-b/orders");
-    at("orders.team-b.svc").await.append(append("other")).await.expect("the namespace is named");
+    at("orders.team-b.svc")
+        .await
+        .append(append("other"))
+        .await
+        .expect("the store in the named namespace was not found");
     let streams = node.client().with_store("team-b/orders").unwrap().list_streams(v1::ListRequest::default()).await;
     let names: Vec<String> = streams.unwrap().streams.into_iter().map(|s| s.stream).collect();
-    assert_eq!(names, ["other"], "nothing went to a guessed store");
+    assert_eq!(names, ["other"], "an append went to a guessed store");
     node.alive();
     node.kill().await;
 }

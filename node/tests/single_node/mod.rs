@@ -1,6 +1,6 @@
 //! Tests of one node process.
 //!
-//! - `restart`: acknowledged events after `kill -9`. `starts`, `stops`: how a process refuses to start and how it ends.
+//! - `restart`: acknowledged events after `kill -9`. `starts`: refused starts. `stops`: the end of a process.
 //! - `calls`, `deadlines`, `gateway`: refused calls and their reasons.
 //! - `node`: starts, awaits and kills the process. `raw`: calls whose message is arbitrary bytes.
 

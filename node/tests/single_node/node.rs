@@ -171,7 +171,7 @@ impl Refused {
     pub(crate) async fn of(mut command: Command) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let output = tokio::time::timeout(PATIENCE, command.output()).await;
-        let output = output.expect("a start that must be refused goes on").unwrap();
+        let output = output.expect("a start was not refused").unwrap();
         Self { status: output.status, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 const WRITERS: usize = 4;
 const ROUNDS: usize = 5;
-/// Batches acknowledged in a round before it is cut short.
+/// Acknowledged batches in a round before the node is killed.
 const BATCHES: usize = 60;
 
 fn event(n: usize) -> v1::NewEvent {
@@ -56,7 +56,7 @@ async fn after_kill_9_everything_acknowledged_is_there_and_revisions_go_on() {
     assert!(stored.iter().enumerate().all(|(n, e)| e.revision == n as u64 && e.stream == "orders-1"));
     let next = client.append("orders-1", expected, vec![event(10)]).await.unwrap();
     assert_eq!(next.first_revision, 10);
-    assert!(next.first_position > stored[9].position, "positions went back");
+    assert!(next.first_position > stored[9].position, "positions went backwards");
     node.kill().await;
 }
 
@@ -118,7 +118,7 @@ async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubl
         cut += told.iter().filter(|told| told.lock().unwrap().open.is_some()).count();
     }
     // The fault must have happened: at least one kill must hit a batch in flight.
-    assert!(cut > 0, "no kill met a batch on its way");
+    assert!(cut > 0, "no kill hit a batch in flight");
 
     let node = Node::start(&data).await;
     let client = node.client();
@@ -134,11 +134,14 @@ async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubl
         }
         let events = client.read_stream(&stream, 0).await.unwrap();
         let found: BTreeMap<String, u64> = events.iter().map(|e| (e.id.clone(), e.revision)).collect();
-        assert_eq!(found.len(), events.len(), "{stream}: an event is there twice");
-        assert_eq!(found, told.stored, "{stream}: stored is not what was acknowledged");
+        assert_eq!(found.len(), events.len(), "{stream}: an event is stored twice");
+        assert_eq!(found, told.stored, "{stream}: stored events differ from acknowledged events");
         for batch in &told.batches {
             let places: Vec<u64> = batch.iter().map(|id| found[id]).collect();
-            assert!(places.windows(2).all(|two| two[1] == two[0] + 1), "{stream}: a batch is not whole: {places:?}");
+            assert!(
+                places.windows(2).all(|two| two[1] == two[0] + 1),
+                "{stream}: a batch is not contiguous: {places:?}"
+            );
         }
     }
     node.kill().await;

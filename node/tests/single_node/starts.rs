@@ -61,7 +61,7 @@ async fn a_strangers_directory_is_refused_and_left_as_it_is() {
     let before = files(&data);
     refused(&data, &["data directory", "no taffrail marker", "give an empty directory"]).await;
     assert_eq!(files(&data), before);
-    assert_eq!(fs::read_dir(&data).unwrap().count(), 2, "something was made beside the stranger's files");
+    assert_eq!(fs::read_dir(&data).unwrap().count(), 2, "a file was created beside the files of the other program");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +76,7 @@ async fn a_newer_a_damaged_and_a_lost_marker_are_refused_and_left_as_they_are() 
     let mut other: serde_json::Value = serde_json::from_str(&good).unwrap();
     other["marker"]["node_id"] = 7.into();
     let cases = [
-        (newer.to_string(), ["taffrail.json", "format 99", "start the version that wrote it"]),
+        (newer.to_string(), ["taffrail.json", "format 99", "start the version that wrote the marker"]),
         (other.to_string(), ["taffrail.json", "checksum", "must be replaced"]),
         (good[..good.len() / 2].to_owned(), ["taffrail.json", "damaged", "must be replaced"]),
     ];
@@ -159,7 +159,7 @@ async fn a_bad_configuration_is_refused_before_anything_is_opened() {
         fs::write(&file, [head.as_bytes(), body].concat()).unwrap();
         let words: Vec<&str> = words.iter().copied().chain([path.as_str()]).collect();
         Refused::serve([OsStr::new("--config"), file.as_os_str()]).await.says(CONFIG, &words);
-        assert!(!data.exists(), "the directory was made before the configuration was checked");
+        assert!(!data.exists(), "the directory was created before the configuration was checked");
     }
     let nowhere = dir.path().join("nowhere.toml");
     Refused::serve([OsStr::new("--config"), nowhere.as_os_str()]).await.says(CONFIG, &["--config", "nowhere.toml"]);
@@ -209,7 +209,7 @@ mount --rbind "$dir/dev" /dev
 exec "$@"
 "#;
 
-/// A serve in mounts of its own, as in a container; `None` where this user may not make them.
+/// Starts a node in a separate mount namespace, as in a container; `None` where this user may not create mount namespaces.
 async fn contained(dir: &Path, args: &[String]) -> Option<(Refused, String)> {
     let unshare = || {
         let mut command = clean(Command::new("unshare"));

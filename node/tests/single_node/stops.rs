@@ -41,9 +41,9 @@ async fn a_client_that_reads_no_more_does_not_hold_up_the_end_beyond_the_grace_p
     }
     let (status, took, said) = node.terminate().await;
     assert_eq!(status.code(), Some(0), "{status}: {said}");
-    assert!(said.contains("calls did not end in time"), "nothing hung: {said}");
-    assert!(said.contains("a server did not end in time"), "nothing hung at the peers' port: {said}");
-    assert!(took < GRACE, "it took {took:?}: {said}");
+    assert!(said.contains("calls did not end in time"), "no call hung: {said}");
+    assert!(said.contains("a server did not end in time"), "no call hung on the peer port: {said}");
+    assert!(took < GRACE, "the stop took {took:?}: {said}");
     drop(hung);
     let node = Node::start(&data).await;
     assert_eq!(node.client().read_stream("large", 0).await.unwrap().len(), EVENTS);

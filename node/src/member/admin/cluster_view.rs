@@ -1,4 +1,4 @@
-//! The cluster as the coordinator observes it.
+//! [`ClusterView`]: the coordinator's observation of the cluster.
 
 use crate::member::member::Member;
 use futures::Stream;
@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-/// Time for a coordinator pass, after which the call fails.
+/// Time limit for a coordinator pass.
 const PASS_MAX: Duration = Duration::from_secs(3);
 
 /// A stream of views.
 pub(super) type Views = Pin<Box<dyn Stream<Item = Result<ClusterView, Status>> + Send>>;
 
-/// The view of a pass that began after this call.
+/// Waits for a new pass of the coordinator and returns the view of this pass.
 pub(super) async fn fresh(member: &Arc<Member>) -> Result<ClusterView, Status> {
     let mut passes = member.passes.subscribe();
     let (begun, _) = *passes.borrow();
@@ -25,11 +25,15 @@ pub(super) async fn fresh(member: &Arc<Member>) -> Result<ClusterView, Status> {
     match tokio::time::timeout(PASS_MAX, published).await {
         Ok(Ok(_)) => {}
         Ok(Err(_)) => return Err(Status::unavailable("this node is stopping")),
-        Err(_) => return Err(Status::unavailable("this node could not confirm that it coordinates; retry")),
+        Err(_) => {
+            return Err(Status::unavailable(
+                "this node could not confirm in time that this node is the coordinator; retry",
+            ));
+        }
     }
     let view = member.view.subscribe();
     let now = view.borrow().clone();
-    now.map(|v| with_time_left(member, &v)).ok_or_else(|| Status::unavailable("this node does not coordinate"))
+    now.map(|v| with_time_left(member, &v)).ok_or_else(|| Status::unavailable("this node is not the coordinator"))
 }
 
 /// The current view and each changed view, until another node coordinates.
@@ -64,12 +68,12 @@ pub(super) fn watch(member: Arc<Member>) -> Views {
     Box::pin(ReceiverStream::new(rx))
 }
 
-/// The view of one node; none for a node that was removed or never existed.
+/// Returns the view of a node; `None` for a removed or unknown node.
 pub(super) fn of_node(view: &ClusterView, id: NodeId) -> Option<&NodeView> {
     view.nodes.iter().find(|n| n.node.as_ref().is_some_and(|n| n.node_id == id.get()))
 }
 
-/// The view with the remaining time of grants. The published view omits this time, because it changes continuously.
+/// The view with the remaining time of grants. The published view omits the time, which changes continuously.
 fn with_time_left(member: &Member, view: &ClusterView) -> ClusterView {
     let mut view = view.clone();
     set_time_left(&mut view, &member.applied(), rt::now_us());

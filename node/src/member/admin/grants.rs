@@ -15,18 +15,18 @@ const HOLDER_BYTES_MAX: usize = 128;
 const TTL_MS_MIN: u64 = 1_000;
 const TTL_MS_MAX: u64 = 3_600_000;
 
-/// Checks the name of a holder. The name of replacements is reserved, because the planner releases grants under it.
+/// Checks the name of a holder. The name of replacements is reserved, because the planner releases grants under this name.
 fn may_hold(holder: &str) -> Result<(), Status> {
     if holder.is_empty() || holder.len() > HOLDER_BYTES_MAX {
         return Err(Status::invalid_argument("holder: must be 1 to 128 bytes"));
     }
     if holder == REPLACEMENT {
-        return Err(Status::invalid_argument("holder: this name is kept for replacements"));
+        return Err(Status::invalid_argument("holder: this name is reserved for replacements; use another name"));
     }
     Ok(())
 }
 
-/// Grants one node to one holder, unless another grant is live or a group would lose its quorum.
+/// Grants a node to a holder, unless another grant is live or a group would lose the quorum.
 pub(super) async fn acquire(
     member: &Arc<Member>,
     request: pb::AcquireDisruptionRequest,
@@ -63,8 +63,8 @@ pub(super) async fn release(
     Ok(pb::ReleaseDisruptionResponse { released: true })
 }
 
-/// Acquires the grant for a replacement. A live grant for the lost node counts, because the operator acquires one before each
-/// step on a node. The inner error names the other node that holds the grant.
+/// Acquires the grant for a replacement. A live grant for the lost node counts, because the operator acquires a grant before
+/// each step on a node. The inner error names the node and the holder of another live grant.
 pub(super) async fn for_replacement(member: &Member, lost: NodeId) -> Result<Result<(), Refused>, Status> {
     let kind = Kind::AcquireGrant { node: lost, holder: REPLACEMENT.to_owned(), ttl_us: REPLACEMENT_TTL_US };
     match propose(member, kind).await? {

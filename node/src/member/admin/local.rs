@@ -1,5 +1,5 @@
-//! RPCs about this node (`Status`, `Bootstrap`, `Join`). Each node answers them itself in every state of its lifecycle; they
-//! are never forwarded.
+//! RPCs about this node (`Status`, `Bootstrap`, `Join`). These RPCs are never forwarded: the node answers in
+//! every state of the lifecycle.
 
 use super::{Service, parse::uuid, propose::TIMEOUT};
 use crate::member::{lifecycle::LifecycleRequest, readiness::Readiness};
@@ -20,7 +20,7 @@ impl Service {
     pub(super) async fn join_cluster(&self, request: pb::JoinRequest) -> Result<pb::JoinResponse, Status> {
         self.check_disk(&request.disk_id)?;
         let cluster = ClusterId::new(uuid("cluster_id", &request.cluster_id)?);
-        // A node that already joins this cluster reads no requests, and needs none.
+        // The lifecycle reads no requests while the node joins this cluster.
         if self.disk.borrow().cluster == Some(cluster) {
             return Ok(pb::JoinResponse {});
         }
@@ -36,7 +36,7 @@ impl Service {
             Ok(())
         } else {
             Err(Status::failed_precondition(
-                "disk_id: this node has another disk; read its Status for the current disk_id",
+                "disk_id: this node has another disk; Status of this node returns the current disk_id",
             ))
         }
     }

@@ -1,4 +1,4 @@
-//! RPCs that remove nodes: drain, cancel a drain, replace a lost node.
+//! RPCs for the removal of nodes: drain, cancel a drain, replace a lost node.
 
 use super::{
     cluster_view, grants,
@@ -15,7 +15,7 @@ use taffrail_core::{
 use taffrail_proto::admin::{self as pb, ClusterView};
 use tonic::Status;
 
-/// Moves all replicas off a node. The operator repeats the call until it is done.
+/// Moves all replicas off a node. The operator repeats the call until the drain is done.
 pub(super) async fn drain(
     member: &Arc<Member>,
     request: pb::DrainNodeRequest,
@@ -53,7 +53,7 @@ pub(super) async fn cancel_drain(
     Ok(pb::CancelDrainResponse {})
 }
 
-/// Replaces a lost node under the disruption grant. The operator repeats the call until it is done.
+/// Replaces a lost node under the disruption grant. The operator repeats the call until the replacement is done.
 pub(super) async fn replace(
     member: &Arc<Member>,
     request: pb::ReplaceNodeRequest,
@@ -81,7 +81,7 @@ pub(super) async fn replace(
     Ok(pb::ReplaceNodeResponse { done: gone(&member.applied(), old), waiting_for })
 }
 
-/// True for a node that is being replaced or was removed.
+/// True for a node in replacement and for a removed node.
 fn given_up(c: &Catalogue, id: NodeId) -> bool {
     gone(c, id) || c.nodes.get(&id).is_some_and(|n| matches!(n.state, NodeState::Replacing { .. }))
 }
@@ -90,16 +90,16 @@ fn gone(c: &Catalogue, id: NodeId) -> bool {
     c.nodes.get(&id).is_none_or(|n| matches!(n.state, NodeState::Removed { .. }))
 }
 
-/// The reason for which a node must not be replaced: a group would lose its quorum without this node.
+/// Returns the reason why a node must not be replaced: a group would lose the quorum without the node.
 fn needed(view: &ClusterView, id: NodeId) -> Option<String> {
     let blocked =
         cluster_view::of_node(view, id).map(|n| n.disruption_blocked_by.clone()).filter(|why| !why.is_empty());
-    let half = || half_of_the_system(view, id).then(|| "it is one of two voters of the system group".to_owned());
+    let half = || half_of_the_system(view, id).then(|| "the node is one of two voters of the system group".to_owned());
     blocked.or_else(half)
 }
 
-/// The system group has two voters and this node is one of them. It may be away for a while, since no arrangement could do
-/// better, but it is not given up: with it the group would lose its majority for good.
+/// True for a voter of a system group with two voters. Such a node may be away for a while, since no arrangement of two
+/// voters avoids this, but must not be replaced: the group would lose the majority for good.
 fn half_of_the_system(view: &ClusterView, id: NodeId) -> bool {
     let voters = || view.nodes.iter().filter_map(|n| n.node.as_ref()).filter(|n| n.system_voter);
     voters().count() == 2 && voters().any(|n| n.node_id == id.get())

@@ -16,8 +16,8 @@ pub(super) async fn propose(member: &Member, kind: Kind) -> Result<CatalogueOutc
     Ok(outcome)
 }
 
-/// Like [`propose`], but writes nothing when the catalogue already has the requested state. For calls that the operator
-/// repeats until they are done.
+/// Like [`propose`], but writes nothing when the catalogue already has the requested state. Suits calls
+/// repeated by the operator.
 pub(super) async fn propose_if_needed(member: &Member, kind: Kind) -> Result<CatalogueOutcome, Status> {
     let outcome = member.propose_if_needed(kind, Instant::now() + TIMEOUT).await.map_err(status)?;
     member.look.notify_one();
@@ -36,7 +36,7 @@ pub(super) fn refused(why: &Refused) -> Status {
     Status::failed_precondition(why.to_string())
 }
 
-/// The reason of a refusal, as conditions use it.
+/// The reason of a refusal, a word for conditions.
 pub(super) fn reason(why: &Refused) -> &'static str {
     match why {
         Refused::NotEnoughNodes { .. } => "NotEnoughNodes",

@@ -29,14 +29,14 @@ use tonic::{Request, Response, Status, transport::Channel};
 /// Interval between two searches for a coordinator.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The admin service of one port.
+/// The admin service of a port.
 #[derive(Clone)]
 pub struct Service {
     /// Caller of the port: a call from a peer was forwarded already and is not forwarded again.
     pub origin: Origin,
     /// Pod or host name.
     pub name: String,
-    /// The member, once this node is one.
+    /// The member; `None` before this node belongs to a cluster.
     pub member: watch::Receiver<Option<Arc<Member>>>,
     /// Readiness of the node.
     pub readiness: watch::Receiver<Readiness>,
@@ -44,7 +44,7 @@ pub struct Service {
     pub disk: watch::Receiver<DiskStatus>,
     /// Requests to the lifecycle of the node.
     pub requests: mpsc::Sender<LifecycleRequest>,
-    /// Connections to peers that have proven their identity.
+    /// Connections to peers with proven identity.
     pub table: Table,
 }
 
@@ -55,7 +55,7 @@ enum Coordinator {
 }
 
 impl Service {
-    /// Waits for a coordinator that this node can reach.
+    /// Waits for a reachable coordinator.
     async fn coordinator(&self) -> Result<Coordinator, Status> {
         let member = self.member.borrow().clone();
         let member = member.ok_or_else(|| Status::unavailable("this node is not a member of a cluster yet"))?;
@@ -79,7 +79,7 @@ impl Service {
     }
 }
 
-/// Evaluates to the local member when this node coordinates; otherwise forwards the call and returns its answer.
+/// Evaluates to the local member when this node coordinates; otherwise forwards the call and returns the answer.
 macro_rules! local_or_forward {
     ($self:ident, $request:ident, $method:ident) => {
         match $self.coordinator().await? {

@@ -1,4 +1,4 @@
-//! RPCs that declare and close stores.
+//! RPCs for the declaration and the end of stores.
 
 use super::{
     parse::uuid,
@@ -16,11 +16,11 @@ use taffrail_proto::admin as pb;
 use taffrail_runtime as rt;
 use tonic::Status;
 
-/// Declarations of one call that are proposed concurrently.
+/// Concurrent proposals of a call.
 const CONCURRENCY: usize = 32;
 
-/// Creates each store as declared, or returns the reason for which it is refused. A refused declaration does not affect the
-/// others.
+/// Creates each store as declared, or returns the reason of the refusal. A refusal does not affect the other
+/// stores of the call.
 pub(super) async fn declare(
     member: &Member,
     request: pb::DeclareStoresRequest,
@@ -30,7 +30,7 @@ pub(super) async fn declare(
     Ok(pb::DeclareStoresResponse { results: results.try_collect().await? })
 }
 
-/// A valid declaration with the head of its result, or the result of an invalid one.
+/// A valid declaration with the head of the result, or the result of an invalid declaration.
 type Parsed = Result<(pb::DeclareResult, Declaration), pb::DeclareResult>;
 
 fn parse(declarations: Vec<pb::StoreDeclaration>) -> Vec<Parsed> {
@@ -78,7 +78,7 @@ async fn declare_one(member: &Member, parsed: Parsed) -> Result<pb::DeclareResul
     Ok(result)
 }
 
-/// Stops serving a store and, under DELETE, removes its data. The operator repeats the call until it is done.
+/// Stops serving a store and, under DELETE, removes the data of the store. The operator repeats the call until done.
 pub(super) async fn close(member: &Member, request: pb::CloseStoreRequest) -> Result<pb::CloseStoreResponse, Status> {
     let mode = match request.mode() {
         pb::CloseMode::Retain => Mode::Retain,

@@ -1,10 +1,10 @@
 //! The process of a node: start, serve, stop.
 //!
-//! - `process`: [`run`], which builds the parts of a node in order and stops them in order.
+//! - `process`: [`run`] builds, runs and stops the parts of a node.
 //! - `databases`: opens the state database and the log.
-//! - `servers`: the four listeners and the servers on them.
+//! - `servers`: the four listeners and their servers.
 //! - `signals`: SIGTERM and SIGINT.
-//! - `stop`: the steps of stopping that precede and follow the end of the servers.
+//! - `stop`: the steps of a stop, before and after the end of the servers.
 
 mod databases;
 mod process;

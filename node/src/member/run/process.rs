@@ -1,4 +1,4 @@
-//! [`run`]: builds the parts of a node in order, serves, and stops them in order.
+//! [`run`]: builds the parts of a node in order, serves, and stops all parts in order.
 
 use super::{
     databases,
@@ -38,12 +38,12 @@ use taffrail_storage::store::state_db::StateDb;
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
-/// Requests to the lifecycle that may wait.
+/// Capacity of the queue of requests to the lifecycle.
 const REQUESTS_MAX: usize = 16;
 
 /// Result of a run.
 pub struct Ended {
-    /// `Ok` after a requested stop, else why the node could not start or had to end.
+    /// `Ok` after a requested stop, else the reason why the node could not start or had to end.
     pub how: Result<(), End>,
     /// Bounds the end of the process.
     pub deadline: Deadline,
@@ -59,7 +59,7 @@ pub async fn run(config: Config) -> Ended {
 
 async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), End> {
     logging::show(&config);
-    // Before all slow steps: a signal that arrives while the databases are opened must not be lost.
+    // Before all slow steps: a signal during the opening of the databases must not be lost.
     let mut signals = Signals::install()?;
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(failed)?);

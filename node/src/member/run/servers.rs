@@ -1,4 +1,4 @@
-//! The four listeners of a node, and the servers on them.
+//! The four listeners of a node and their servers.
 
 use crate::member::readiness::Readiness;
 use crate::{
@@ -49,7 +49,7 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, End> {
     TcpListener::bind(address).await.map_err(failed)
 }
 
-/// Values that the services of all ports use.
+/// State of the services of all ports.
 pub(super) struct Services {
     pub(super) gateway: Shared,
     pub(super) admin: admin::Service,
@@ -63,13 +63,13 @@ pub(super) struct Services {
 
 /// The running servers.
 pub(super) struct Servers {
-    /// Port 2113; ends before the others, because calls in progress may use them.
+    /// Port 2113; ends before the other servers, because calls in progress may use the other servers.
     pub(super) clients: JoinHandle<()>,
     /// Peers, admin and HTTP.
     pub(super) others: Vec<JoinHandle<()>>,
 }
 
-/// Starts all servers: the one for clients runs until `stop_clients`, the others until `stop_all`.
+/// Starts all servers: the server for clients runs until `stop_clients`, the other servers until `stop_all`.
 pub(super) fn start(
     listeners: Listeners,
     services: Services,
@@ -94,8 +94,8 @@ pub(super) fn start(
 /// Serves `routes` until `stop`, then waits for the calls in progress.
 fn serve(listener: TcpListener, routes: Routes, inflow_bytes_max: usize, stop: CancellationToken) -> JoinHandle<()> {
     rt::spawn(async move {
-        // The server's own setting applies only to sockets that the server binds. Without TCP_NODELAY an answer waits up
-        // to 40 ms for the acknowledgement of the packet before it.
+        // tonic's setting of TCP_NODELAY applies only to sockets bound by tonic. Without TCP_NODELAY an answer waits up
+        // to 40 ms for the acknowledgement of the previous packet.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let server = gateway::server::server(inflow_bytes_max).add_routes(routes);
         let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
@@ -105,7 +105,7 @@ fn serve(listener: TcpListener, routes: Routes, inflow_bytes_max: usize, stop: C
     })
 }
 
-/// Port 2114: frames of peers, and client calls that a peer has forwarded.
+/// Returns the services of port 2114: frames of peers, and client calls forwarded by a peer.
 fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<PeerHandler>) -> Routes {
     let mut routes = RoutesBuilder::default();
     let peer = PeerServer::new(PeerService::new(handler))

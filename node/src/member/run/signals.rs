@@ -1,4 +1,4 @@
-//! [`Signals`]: SIGTERM and SIGINT, which end a node.
+//! [`Signals`]: SIGTERM and SIGINT end a node.
 
 use crate::{exit::Code, member::lifecycle::End};
 use std::io;
@@ -11,8 +11,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers. The first process of a container has no default action for signals: a signal that arrives
-    /// before this call is lost, and the kubelet kills the pod at the end of its grace period.
+    /// Installs the handlers. The first process of a container has no default action for signals: a signal before
+    /// this call is lost, and the kubelet kills the pod at the end of the grace period.
     pub(super) fn install() -> Result<Self, End> {
         let failed = |e: io::Error| End { code: Code::Failed, why: e.to_string() };
         Ok(Self {

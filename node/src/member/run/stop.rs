@@ -17,7 +17,7 @@ use taffrail_runtime as rt;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Tokens that are cancelled one after the other.
+/// Tokens in the order of their cancellation.
 #[derive(Clone, Default)]
 pub(super) struct StopTokens {
     /// First: ends the streams of reads and subscriptions.
@@ -47,7 +47,7 @@ pub(super) async fn wait(
         () = signals.next() => {}
     }
     let deadline = Deadline::after(config.grace);
-    tracing::info!("stopping: not ready, leaderships are handed over");
+    tracing::info!("stopping: the node is not ready and hands over leaderships");
     readiness.send_replace(Readiness::ShuttingDown);
     let hand_over = async {
         let member = member.borrow().clone();
@@ -58,9 +58,9 @@ pub(super) async fn wait(
     let hand_over = tokio::time::timeout_at(deadline.of(Phase::HandOver), hand_over);
     tokio::select! {
         biased;
-        () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
+        () = signals.next() => tracing::warn!("second signal: the rest of this phase is skipped"),
         (handed, ()) = async { tokio::join!(hand_over, tokio::time::sleep(config.drain_delay)) } => if handed.is_err() {
-            tracing::warn!("leaderships were not handed over in time; they go by election");
+            tracing::warn!("leaderships were not handed over in time; the groups elect new leaders");
         },
     }
     (Ok(()), deadline)
@@ -74,7 +74,7 @@ pub(super) async fn end_servers(servers: Servers, stop: &StopTokens, signals: &m
     // Calls in progress may have been forwarded: links and the peer port stay until these calls have ended.
     tokio::select! {
         biased;
-        () = signals.next() => tracing::warn!("a second signal: skipping ahead"),
+        () = signals.next() => tracing::warn!("second signal: the rest of this phase is skipped"),
         ended = tokio::time::timeout_at(deadline.of(Phase::Calls), &mut clients) => if ended.is_err() {
             tracing::warn!("calls did not end in time");
         },
@@ -97,9 +97,11 @@ pub(super) async fn close(member: &watch::Receiver<Option<Arc<Member>>>, log: Ar
         let db = Arc::clone(&member.parts.db);
         match tokio::time::timeout_at(deadline.of(Phase::Flush), rt::blocking(move || db.flush())).await {
             Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
-            Ok(Err(error)) => tracing::error!(%error, "state was not flushed; the log will rebuild it"),
-            Err(_) => tracing::warn!("state was not flushed in time; the log will rebuild it"),
+            Ok(Ok(Err(error))) => {
+                tracing::error!(%error, "state was not flushed; the next start applies the log again")
+            }
+            Ok(Err(error)) => tracing::error!(%error, "state was not flushed; the next start applies the log again"),
+            Err(_) => tracing::warn!("state was not flushed in time; the next start applies the log again"),
         }
     }
     if tokio::time::timeout_at(deadline.of(Phase::Log), rt::blocking(move || log.close())).await.is_err() {
