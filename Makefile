@@ -139,6 +139,7 @@ bench: deps ## the hot paths against references, release profile, about 5 minute
 .PHONY: integration
 integration: ## all tests that need no Kubernetes, 200 simulated seeds included
 	@$(CARGO) test --workspace --lib --bins --tests
+	@$(CARGO) test --workspace --doc
 
 .PHONY: e2e
 e2e: tools build ## from helm install to a stable store and a quiet minute, on a real Kubernetes
