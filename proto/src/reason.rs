@@ -7,7 +7,7 @@ pub const DOMAIN: &str = "taffrail.io";
 
 macro_rules! reasons {
     ($($variant:ident = $text:literal, $code:ident, $meaning:literal, $remedy:literal;)*) => {
-        /// Reason of an error. The wire names are stable, and clients may depend on the names. [`reference`] writes
+        /// Reason of an error. The wire names are stable, and clients may depend on the names. [`reference()`] writes
         /// docs/ERRORS.md from this table.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Reason {
