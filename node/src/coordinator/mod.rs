@@ -3,7 +3,7 @@
 //! The coordinator is level-triggered. A pass polls the nodes ([`observe`]), plans ([`taffrail_core::plan`], pure),
 //! publishes the observation ([`view`]), and fences divergent replicas while the planned actions run ([`act`]).
 //!
-//! Three timers survive a pass: since when each replica has been caught up with the leader of its group, since when
+//! Three timers survive a pass: since when each replica has been close to the leader of its group, since when
 //! each node has been silent, and which replicas were fenced within the hour. A new coordinator starts from zero.
 
 pub mod act;

@@ -106,7 +106,7 @@ pub async fn change_membership(group: &Group, change: &pb::ChangeMembership) -> 
 /// Transfers the leadership of `group` to the replica `to`, after the checks that openraft leaves to the caller.
 ///
 /// # Errors
-/// This replica does not lead, or `to` is this replica, is not a voter, or lags behind the committed index.
+/// This replica does not lead, or `to` is this replica, is not a voter, or lacks more than the last committed entry.
 pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
     let status = group.status();
     if !status.leads {
@@ -117,7 +117,10 @@ pub async fn hand_over(group: &Group, to: ReplicaId) -> Result<(), Refusal> {
     if !can_take_over(group.key().replica, Candidate { replica: to, voter, matched }, status.committed) {
         return Err(refusal(
             RefusalKind::Rejected,
-            format!("replica {to} cannot take over the leadership: only another voter with all committed entries can"),
+            format!(
+                "replica {to} cannot take over the leadership: only another voter that lacks at most the last \
+                 committed entry can"
+            ),
         ));
     }
     group.transfer_leader(to).await.map_err(|e| refusal(RefusalKind::Unavailable, e.to_string()))

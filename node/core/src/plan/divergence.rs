@@ -71,7 +71,8 @@ fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<Str
     }
     o.fenced_lately(fence.group, *node).then(|| {
         format!(
-            "replica {replica} on node {node} is not fenced: another replica on the node was fenced within the hour"
+            "replica {replica} on node {node} is not fenced: an earlier replica of the group was fenced on the node \
+             within the hour"
         )
     })
 }

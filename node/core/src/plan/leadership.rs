@@ -90,7 +90,7 @@ pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
             .filter(|v| *v != observed.leader)
             .filter_map(|v| observed.hosts.get(&v).and_then(|n| load.get(n)).map(|n| (*n, v)))
             .min();
-        // A difference of two counts as even, because a move would only reverse smaller differences.
+        // A difference of one or two counts as even: a move would only reverse a difference of one.
         if let Some((to_load, to)) = best
             && to_load + 2 < from
         {
