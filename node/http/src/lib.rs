@@ -24,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Maximum number of open connections.
 const CONNECTIONS_MAX: usize = 64;
-/// Time limit from the accept of a connection to the end of the headers of a request.
+/// Time limit for the headers of a request, counted from the accept of the connection or from the end of the previous
+/// response. An idle connection therefore ends after this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Lifetime of a connection. A client that sends a request and does not read the response would keep the rendered page
 /// in memory for ever.

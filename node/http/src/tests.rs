@@ -1,6 +1,9 @@
 use super::*;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::Instant,
+};
 
 struct Fake {
     ready: AtomicBool,
@@ -51,6 +54,7 @@ async fn each_path_has_its_answer() {
 #[tokio::test]
 async fn slow_clients_do_not_starve_a_probe() {
     let (address, _probes, _stop) = started().await;
+    let begun = Instant::now();
     let mut slow = Vec::new();
     for _ in 0..CONNECTIONS_MAX {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -62,6 +66,7 @@ async fn slow_clients_do_not_starve_a_probe() {
     let mut rest = Vec::new();
     drop(slow[0].read_to_end(&mut rest).await);
     assert_eq!(rest, b"");
+    assert!(begun.elapsed() < HEADER_TIMEOUT, "a timeout instead of the limit ended the slow connection");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn bad_appends_name_field_and_rule_and_leave_nothing() {
         ("no stream", request("", vec![event(1)]), "stream", "must not be empty"),
         ("long stream", request(&"s".repeat(513), vec![event(1)]), "stream", "at most 512 bytes, is 513"),
         ("control character", request("a\u{7}b", vec![event(1)]), "stream", "control characters"),
-        ("system stream", request("$all", vec![event(1)]), "stream", "belong to the store"),
+        ("system stream", request("$all", vec![event(1)]), "stream", "reserved for the store"),
         ("many events", request("bad", (0..16_385).map(|_| event(0)).collect()), "events", "at most 16384 events"),
         ("same id twice", request("bad", vec![repeated.clone(), repeated]), "events.id", "twice"),
         ("no id", bad(|e| e.id.clear()), "events.id", "must be a UUID"),
@@ -202,7 +202,7 @@ async fn bad_reads_name_field_and_rule() {
     let stream = |name: &str| Some(v1::Selector { kind: Some(v1::selector::Kind::Stream(name.to_owned())) });
     let all = || Some(v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) });
     let cases = [
-        ("no selector", None, None, "selector", "must name"),
+        ("no selector", None, None, "selector", "must be a stream or `all`"),
         ("long stream", stream(&"s".repeat(513)), None, "stream", "at most 512"),
         ("position of a stream", stream("good"), Some(Start::FromPosition(1)), "from_position", "revisions"),
         ("revision of all", all(), Some(Start::FromRevision(1)), "from_revision", "positions"),
