@@ -16,7 +16,7 @@ ARCHIVE := $(TAFFRAIL_CACHE)/taffrail-image.tar
 STEPS := export TAFFRAIL_STEPS=$$(mktemp) && . scripts/step.sh && trap 'step_table; rm -f "$$TAFFRAIL_STEPS"' EXIT
 
 .PHONY: help
-help: ## one line per target
+help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: deps
@@ -24,7 +24,7 @@ deps: ## install missing Debian packages (root)
 	@scripts/deps.sh
 
 .PHONY: fresh-root
-fresh-root: ## prove `deps` on a minimal Debian 12 made by debootstrap (root): 4 minutes
+fresh-root: ## test `deps` on a minimal Debian 12 made by debootstrap (root): 4 minutes
 	@scripts/fresh-root.sh
 
 .PHONY: tools
@@ -36,32 +36,32 @@ prometheus: ## build Prometheus with its Kubernetes discovery once into the cach
 	@scripts/prometheus.sh >/dev/null
 
 .PHONY: build
-build: ## the binaries, for tests and the local Kubernetes: 12 minutes from nothing
+build: ## build the debug binaries, for tests and the local Kubernetes: 12 minutes from nothing
 	@$(CARGO) build --workspace --bins
 
-# only what `up` starts: the simulator and the generators can wait
+# the binaries that `up` starts, without the simulator and the generators
 .PHONY: up-binaries
 up-binaries:
 	@. scripts/step.sh; step "binaries" "12 min, 2 s when nothing changed" $(CARGO) build --workspace --bin taffrail --bin taffrail-operator --bin localkube
 
 .PHONY: up
-up: ## the main job: Kubernetes, operator, Cluster, store, first events; 30 minutes on a fresh machine, then one (CLUSTER=local|kind|k3d|existing)
+up: ## start Kubernetes, operator, Cluster and store, and append the first events: 30 minutes on a fresh machine, then 1 (CLUSTER=local|kind|k3d|existing)
 	@scripts/up.sh $(IMAGE) $(ARCHIVE)
 
 .PHONY: down
-down: ## remove what `up` made; caches and other clusters stay
+down: ## remove the cluster of `up`; caches and other clusters stay
 	@scripts/down.sh
 
 .PHONY: env
-env: ## print export lines for eval "$$(make -s env)"
+env: ## print export lines for the shell: eval "$(make -s env)"
 	@scripts/env.sh $(K8S_BIN)
 
 .PHONY: single
-single: ## one node without Kubernetes in the foreground; its data stay in the cache; 20 minutes from nothing
+single: ## run one node without Kubernetes in the foreground; the data stay in the cache: 20 minutes from nothing
 	@scripts/single.sh
 
 .PHONY: images
-images: deps ## release binaries as one image, 20 minutes from nothing: make images IMAGE=NAME:TAG, writes taffrail-image.tar
+images: deps ## pack the release binaries into an image, taffrail-image.tar: make images IMAGE=NAME:TAG, 20 minutes from nothing
 	@$(CARGO) build --release -p taffrail-node -p taffrail-operator --bins
 	@scripts/image.sh $(CARGO_TARGET_DIR)/release $(CURDIR)/taffrail-image.tar $(IMAGE)
 
@@ -70,12 +70,12 @@ crds: ## write the CRDs, their chart templates and the table of conditions again
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
 
 .PHONY: charts
-charts: tools ## the charts as packages: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
+charts: tools ## package the charts: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
 	@helm dependency build charts/taffrail >/dev/null
 	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps tools lint docs build ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing: 5 minutes from nothing
+check: deps tools lint docs build ## check formats, lints, docs, generated files, charts, scripts, paths and licences, without edits: 5 minutes from nothing
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh
@@ -90,15 +90,15 @@ check: deps tools lint docs build ## formats, lints, docs, drift, charts, script
 	@scripts/notices.py --check
 
 .PHONY: lint
-lint: deps ## clippy over everything, tests included; a warning is an error
+lint: deps ## run clippy on all code including tests; a warning is an error
 	@$(CARGO) clippy -q --workspace --all-targets --features taffrail-localkube/e2e,taffrail-scenarios/e2e,taffrail-benches/bench -- -D warnings
 
 .PHONY: docs
-docs: deps ## the documentation of all code builds and every link in it leads somewhere
+docs: deps ## build the documentation of all code; a broken link is an error
 	@$(CARGO) doc -q --workspace --no-deps --lib --document-private-items
 
 .PHONY: fix
-fix: ## formats, and rewrites all generated files but the wire contract
+fix: ## format the sources, and write all generated files except the wire contract again
 	@$(CARGO) fmt --all
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
 	@TAFFRAIL_FIX=1 $(CARGO) test -q --workspace --lib reference_page
@@ -108,56 +108,56 @@ fix: ## formats, and rewrites all generated files but the wire contract
 contract: ## record additions to the wire contract; a removal stays an error
 	@TAFFRAIL_FIX=1 $(CARGO) test -q --workspace --test contract
 
-# make test-one T=name: the tests whose names contain it, in every crate; F="--features ..." for those of a feature
+# make test-one T=name; F="--features ..." adds the tests of a feature
 T ?=
 F ?=
 .PHONY: test-one
-test-one: ## the tests whose names contain T, in every crate: make test-one T=name
-	@[ -n "$(T)" ] || { echo "test-one: say which: make test-one T=name" >&2; exit 2; }
+test-one: ## run the tests of all crates whose names contain T: make test-one T=name
+	@[ -n "$(T)" ] || { echo "test-one: T is not set; run: make test-one T=NAME" >&2; exit 2; }
 	@$(CARGO) test --workspace $(F) "$(T)"
 
 .PHONY: unit
-unit: ## tests beside the code, property tests, golden files
+unit: ## run the tests beside the code: unit tests, property tests, golden files
 	@$(CARGO) test --workspace --lib --bins
 
 SEEDS ?= 1000
 FROM ?= 70000
 .PHONY: sim
-sim: ## simulated faults, one seed decides everything: make sim FROM=70000 SEEDS=1000
+sim: ## run the simulator with a range of seeds: make sim FROM=70000 SEEDS=1000
 	@$(CARGO) build -q --workspace --bin taffrail-sim
 	@$(CARGO_TARGET_DIR)/debug/taffrail-sim --from $(FROM) --seeds $(SEEDS) --jobs $$(nproc)
 
 .PHONY: fault-points
-fault-points: ## a process dies before and after each write to the log, one after the other
+fault-points: ## end a process before and after each command of the catalogue and each membership change: 6 minutes
 	@TAFFRAIL_ALL_FAULT_POINTS=1 $(CARGO) test --workspace --test fault_points -- --nocapture
 
 .PHONY: bench
-bench: deps ## the hot paths against references, release profile, about 5 minutes: make bench BENCH_SECONDS=1 BENCH_ROUNDS=5
+bench: deps ## measure the hot paths against minimal baselines, release profile: make bench BENCH_SECONDS=1 BENCH_ROUNDS=5, 5 minutes
 	@$(CARGO) build --release -p taffrail-node -p taffrail-benches --features taffrail-benches/bench --bin taffrail --bin hot-paths
 	@$(CARGO_TARGET_DIR)/release/hot-paths
 
 .PHONY: integration
-integration: ## all tests that need no Kubernetes, 200 simulated seeds included
+integration: ## run all tests that need no Kubernetes, including 200 simulated seeds
 	@$(CARGO) test --workspace --lib --bins --tests
 	@$(CARGO) test --workspace --doc
 
 .PHONY: e2e
-e2e: tools build ## from helm install to a stable store and a quiet minute, on a real Kubernetes
+e2e: tools build ## test helm install, a stable store and a minute without writes, on a real Kubernetes
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
 	@TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-scenarios/e2e --test cluster -- --test-threads=1 from_helm
 
 .PHONY: e2e-long
-e2e-long: tools prometheus build ## the local Kubernetes itself, and every scenario on it, faults included
+e2e-long: tools prometheus build ## test the local Kubernetes and run all scenarios, including faults
 	@scripts/image.sh $(CARGO_TARGET_DIR)/debug $(ARCHIVE) $(IMAGE) >/dev/null
 	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-localkube/e2e,taffrail-scenarios/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: ## what CI runs: check, every test that needs no Kubernetes, and the main job on a real Kubernetes; 30 minutes after the first `up`, then 12 (e2e-long has the rest)
+test: ## run check, integration and e2e, as CI does: 30 minutes after the first `up`, then 12
 	@$(STEPS); \
 	step "check" "5 min" $(MAKE) --no-print-directory check; \
 	step "integration" "20 min after the first up, then 5" $(MAKE) --no-print-directory integration; \
 	step "e2e" "4 min" $(MAKE) --no-print-directory e2e
 
 .PHONY: clean-cache
-clean-cache: ## remove what was built once for all checkouts
+clean-cache: ## remove the cache that all checkouts share
 	@rm -rf $(TAFFRAIL_CACHE)

@@ -1,4 +1,4 @@
-// Prometheus, whose 3.16.0 is v0.316.0 as a module, for the scenario in e2e/tests/metrics.rs. A module of its own: the
+// Prometheus, whose 3.16.0 is v0.316.0 as a module, for the scenario in e2e/scenarios/tests/metrics.rs. A module of its own: the
 // local Kubernetes, dear to build, is not built again when this changes. scripts/prometheus.sh builds it.
 module taffrail.dev/e2e/tools/prometheus
 

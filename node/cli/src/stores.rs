@@ -9,7 +9,7 @@ use taffrail_client::v1;
 pub enum Command {
     /// List the stores of the cluster.
     List {
-        /// Include retained stores, whose declaration is gone and whose data is kept.
+        /// Include retained stores, whose EventStore was deleted and whose events are kept.
         #[arg(long)]
         retained: bool,
     },

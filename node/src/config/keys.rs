@@ -110,7 +110,7 @@ pub const KEYS: &[Key] = &[
         MS,
         Min::Above("shutdown.drain_delay_ms"),
         3_600_000,
-        "Time for the whole stop; the process ends after it, whatever is still running.",
+        "Time for the whole stop; after this time the process ends, even with calls in progress.",
     )
     .default("110000")
     .why("Must be shorter than the grace period of the pod, or the kubelet kills the process first."),

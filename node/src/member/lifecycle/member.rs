@@ -118,7 +118,7 @@ impl Serving {
         match response.answer() {
             Answer::Member if response.node_id != member.node().get() => {
                 tracing::error!(
-                    told = response.node_id, is = %member.node(),
+                    cluster_node_id = response.node_id, node_id = %member.node(),
                     "the cluster knows this disk under another node id"
                 );
                 None
