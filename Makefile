@@ -75,7 +75,9 @@ charts: tools ## the charts as packages: taffrail-VERSION.tgz, taffrail-crds-VER
 	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps tools lint docs build ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing: 5 minutes from nothing
+check: deps ## formats, lints, docs, drift, charts, scripts, named paths and licences, without editing: 5 minutes from nothing
+# not as prerequisites: with -j, these builds would start before `deps` has installed the compiler
+	@$(MAKE) --no-print-directory tools lint docs build
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh
