@@ -75,7 +75,9 @@ charts: tools ## package the charts: taffrail-VERSION.tgz, taffrail-crds-VERSION
 	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps tools lint docs build ## check formats, lints, docs, generated files, charts, scripts, paths and licences, without edits: 5 minutes from nothing
+check: deps ## check formats, lints, docs, generated files, charts, scripts, pages, walls and licences, without edits: 5 minutes from nothing
+# not as prerequisites: with -j, these builds would start before `deps` has installed the compiler
+	@$(MAKE) --no-print-directory tools lint docs build
 	@$(CARGO) fmt --all -- --check
 	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
 	@charts/check.sh

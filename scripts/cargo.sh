@@ -16,13 +16,24 @@ esac
 root=$(cd "$here/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ]; then
-  if [ -d "$target" ]; then
-    metadata=$(cargo metadata --no-deps --format-version 1 --manifest-path "$root/Cargo.toml")
-    mapfile -t ours < <(jq -r '.packages[] | "--package", .name' <<<"$metadata")
-    cargo clean -q --manifest-path "$root/Cargo.toml" "${ours[@]}"
-  fi
-  # Also recorded for a new directory; otherwise the second call would discard the first build of the same checkout.
+  existed=""
+  if [ -d "$target" ]; then existed=1; fi
   mkdir -p "$target"
-  echo "$root" >"$target/.checkout"
+  # Parallel calls (make -j) must not discard what the first call has started to build.
+  exec 9>"$target/.checkout.lock"
+  flock 9
+  if [ "$(cat "$target/.checkout" 2>/dev/null)" != "$root" ]; then
+    if [ -n "$existed" ]; then
+      metadata=$(cargo metadata --no-deps --format-version 1 --manifest-path "$root/Cargo.toml")
+      ours=$(jq -r '.packages[] | "--package", .name' <<<"$metadata")
+      # Without a package, `cargo clean` would discard the dependencies as well.
+      [ -n "$ours" ] || { echo "cargo.sh: cargo metadata lists no package of $root" >&2; exit 1; }
+      mapfile -t ours <<<"$ours"
+      cargo clean -q --manifest-path "$root/Cargo.toml" "${ours[@]}"
+    fi
+    # Also recorded for a new directory; otherwise the second call would discard the first build of the same checkout.
+    echo "$root" >"$target/.checkout"
+  fi
+  exec 9>&-
 fi
 exec cargo "$@"

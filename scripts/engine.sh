@@ -47,20 +47,30 @@ in_engine() {
   KUBECONFIG=$engine_kubeconfig "$tool" "$@"
 }
 
-engine_has_cluster() {
+# engine_clusters TOOL ENGINE: prints the names of all clusters of the tool, one per line.
+engine_clusters() {
   case $1 in
-    kind) in_engine "$@" get clusters 2>/dev/null | grep -qx "$engine_cluster" ;;
-    k3d) in_engine "$@" cluster list --no-headers 2>/dev/null | awk '{ print $1 }' | grep -qx "$engine_cluster" ;;
+    kind) in_engine "$@" get clusters ;;
+    k3d) in_engine "$@" cluster list --no-headers | awk '{ print $1 }' ;;
   esac
 }
 
 # engine_up TOOL ENGINE: creates or reuses the cluster, and writes the kubeconfig.
 engine_up() {
+  local clusters
   mkdir -p "$engine_state"
-  if engine_has_cluster "$@"; then
+  # A failed list is an error and not an empty list: otherwise the file `made` would claim a cluster of somebody else, and
+  # `make down` would remove that cluster.
+  clusters=$(engine_clusters "$@") || { echo "up: $1 cannot list its clusters on $2; see the output above" >&2; return 1; }
+  if grep -qx "$engine_cluster" <<<"$clusters"; then
     echo "up: the cluster $engine_cluster exists already and is reused" >&2
     if [ "$1" = k3d ]; then in_engine "$@" cluster start "$engine_cluster"; fi
   else
+    # The file `made` has room for a single cluster.
+    if [ -e "$engine_state/made" ] && [ "$(cat "$engine_state/made")" != "$*" ]; then
+      echo "up: an earlier 'make up' created the cluster $engine_cluster with $(cat "$engine_state/made"); run 'make down' first" >&2
+      return 1
+    fi
     # Recorded before the creation, so that `make down` also removes a partly created cluster.
     echo "$*" >"$engine_state/made"
     case $1 in
@@ -78,12 +88,14 @@ TEXT
         --kubeconfig-update-default=false --kubeconfig-switch-context=false ;;
     esac
   fi
+  # The kubeconfig contains a private key.
+  rm -f "$engine_kubeconfig.new"
+  (umask 077 && : >"$engine_kubeconfig.new")
   case $1 in
     kind) in_engine "$@" get kubeconfig --name "$engine_cluster" ;;
     k3d) in_engine "$@" kubeconfig get "$engine_cluster" ;;
   esac >"$engine_kubeconfig.new"
   mv "$engine_kubeconfig.new" "$engine_kubeconfig"
-  chmod 600 "$engine_kubeconfig"
 }
 
 # engine_load TOOL ENGINE IMAGE: copies an image of the engine to the nodes of the cluster.

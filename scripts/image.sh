@@ -16,7 +16,7 @@ root="$cache/image-root-$(dpkg --print-architecture)-$(. /etc/os-release; echo "
 # Any change of this script causes a rebuild of the root file system.
 recipe=$(sha256sum scripts/image.sh)
 if [ "$(cat "$root.recipe" 2>/dev/null)" != "$recipe" ]; then
-  rm -rf "$root"; mkdir -p "$root" "$cache/debs"
+  rm -rf "$root" "$root.recipe"; mkdir -p "$root" "$cache/debs"
   chmod 755 "$root"
   # shellcheck disable=SC2086 # one word per package
   (cd "$cache/debs" && rm -f ./*.deb && apt-get download -q $packages >/dev/null 2>&1) ||
@@ -45,7 +45,13 @@ if [ "$(cat "$root.recipe" 2>/dev/null)" != "$recipe" ]; then
 fi
 storage=(--root "$cache/buildah" --runroot "$cache/buildah-run" --storage-driver vfs)
 strip_dir=$(mktemp -d)
-trap 'rm -rf "$strip_dir"' EXIT
+container=""
+# A container that was not committed, for example because the disk is full, would stay in the cache for ever.
+clean_up() {
+  rm -rf "$strip_dir"
+  [ -z "$container" ] || buildah "${storage[@]}" rm "$container" >/dev/null 2>&1 || true
+}
+trap clean_up EXIT
 for b in taffrail taffrail-operator; do strip -o "$strip_dir/$b" "$bin/$b"; done
 mkdir "$strip_dir/doc"
 scripts/notices.py "$strip_dir/doc/THIRD-PARTY.txt"

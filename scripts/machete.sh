@@ -11,7 +11,7 @@ root=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}/cargo-machete-$
 install() {
   local log=$root/install.log
   # Without optimisation: the check of this workspace takes seconds either way, and compiling takes half the time.
-  if ! env -u RUSTFLAGS CARGO_TARGET_DIR="$root/target" cargo install --quiet --locked --debug --root "$root" \
+  if ! env -u RUSTFLAGS -u MAKEFLAGS -u MFLAGS -u MAKELEVEL CARGO_TARGET_DIR="$root/target" cargo install --quiet --locked --debug --root "$root" \
     --version "$version" cargo-machete >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     echo "machete: cannot install cargo-machete $version; the lines above are the end of $log" >&2

@@ -80,13 +80,16 @@ sources() {
 }
 
 prepare() {
-  local rocksdb
+  local rocksdb lz4 zstd
+  type -P jq >/dev/null || fail "jq is not installed; run scripts/deps.sh"
   rm -rf "$work"
   mkdir -p "$work"
   cargo metadata --locked --format-version 1 >"$work/metadata.json" 2>"$work/metadata.log" ||
     { tail -n 15 "$work/metadata.log" >&2; fail "cargo metadata failed; the lines above are its output"; }
   rocksdb=$(sources librocksdb-sys)
-  flags "$rocksdb" "$(sources lz4-sys)" "$(sources zstd-sys)" >"$work/flags"
+  lz4=$(sources lz4-sys)
+  zstd=$(sources zstd-sys)
+  flags "$rocksdb" "$lz4" "$zstd" >"$work/flags"
   units "$rocksdb" "$work"
   local unit
   for unit in "$work"/*.cc; do

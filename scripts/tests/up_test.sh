@@ -186,6 +186,30 @@ never '^kubectl|^helm|^kind load'
 run scripts/down.sh
 engine_ran <<<"kind delete cluster --name taffrail $own"
 
+begin "the clusters cannot be listed" docker kind helm kubectl
+echo taffrail >>"$FAKE/clusters"
+echo '^get clusters' >"$FAKE/fails-kind"
+up
+fails
+says "kind cannot list its clusters on docker"
+never '^kind create|^kubectl|^helm'
+rm "$FAKE/fails-kind"
+run scripts/down.sh
+succeeds
+engine_ran </dev/null
+user_untouched
+
+begin "a cluster of another tool" docker kind k3d helm kubectl
+cluster=k3d up
+succeeds
+echo other >"$FAKE/clusters"
+cluster=kind up
+fails
+says "created the cluster taffrail with k3d docker; run 'make down' first"
+never '^kind create'
+run scripts/down.sh
+engine_ran <<<"k3d cluster delete taffrail $own"
+
 begin "an engine that does not answer, kind wanted" docker podman kind helm kubectl
 echo '^info' | tee "$FAKE/fails-docker" >"$FAKE/fails-podman"
 cluster=kind up
