@@ -30,11 +30,10 @@ import sys
 
 # Upper bounds of the figures. A change may lower a bound, but never raise a bound.
 CEILINGS = {
-    "rust": {"vague": 4.0, "what": 3.0, "short": 2.0, "see": 0},
-    # None: reported without a bound.
-    "proto": {"vague": None, "what": None},
-    "yaml": {"vague": None, "what": None},
-    "markdown": {"vague": None, "what": None},
+    "rust": {"vague": 1.5, "what": 0.1, "short": 0.2, "see": 0},
+    "proto": {"vague": 1.6, "what": 0.1},
+    "yaml": {"vague": 3.0, "what": 5.0},
+    "markdown": {"vague": 2.0, "what": 0.4},
 }
 
 VAGUE = frozenset("it its they them that those what one which whoever others here there".split())
