@@ -8,6 +8,7 @@ export TAFFRAIL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/taffrail
 export CARGO_TARGET_DIR ?= $(TAFFRAIL_CACHE)/target
 K8S_BIN := $(TAFFRAIL_CACHE)/k8s-1.36.3/bin
 export PATH := $(K8S_BIN):$(CARGO_TARGET_DIR)/debug:$(HOME)/.cargo/bin:/usr/local/go/bin:/usr/sbin:/sbin:$(PATH)
+# Always with --workspace: a crate alone has fewer features, and all its dependencies would be compiled again.
 CARGO := scripts/cargo.sh
 LOCALKUBE := $(CARGO_TARGET_DIR)/debug/localkube
 IMAGE ?= docker.io/local/taffrail:dev
@@ -67,7 +68,8 @@ images: deps ## pack the release binaries into an image, taffrail-image.tar: mak
 
 .PHONY: crds
 crds: ## write the CRDs, their chart templates and the table of conditions again
-	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
+	@$(CARGO) build -q --workspace --bin crdgen
+	@$(CARGO_TARGET_DIR)/debug/crdgen write .
 
 .PHONY: charts
 charts: tools ## package the charts: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
@@ -79,7 +81,7 @@ check: deps ## check formats, lints, docs, generated files, charts, scripts, pag
 # not as prerequisites: with -j, these builds would start before `deps` has installed the compiler
 	@$(MAKE) --no-print-directory tools lint docs build
 	@$(CARGO) fmt --all -- --check
-	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- check .
+	@$(CARGO_TARGET_DIR)/debug/crdgen check .
 	@charts/check.sh
 	@shellcheck -x scripts/*.sh scripts/tests/*.sh charts/*.sh .ci/run
 	@scripts/tests/up_test.sh
@@ -102,7 +104,8 @@ docs: deps ## build the documentation of all code; a broken link is an error
 .PHONY: fix
 fix: ## format the sources, and write all generated files except the wire contract again
 	@$(CARGO) fmt --all
-	@$(CARGO) run -q -p taffrail-crds --bin crdgen -- write .
+	@$(CARGO) build -q --workspace --bin crdgen
+	@$(CARGO_TARGET_DIR)/debug/crdgen write .
 	@TAFFRAIL_FIX=1 $(CARGO) test -q --workspace --lib reference_page
 	@TAFFRAIL_FIX=1 $(CARGO) test -q --workspace --test render
 
