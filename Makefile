@@ -72,7 +72,8 @@ crds: ## write the CRDs, their chart templates and the table of conditions again
 	@$(CARGO_TARGET_DIR)/debug/crdgen write .
 
 .PHONY: charts
-charts: tools ## package the charts: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
+charts: ## package the charts: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
+	@scripts/k8s-tools.sh helm >/dev/null
 	@helm dependency build charts/taffrail >/dev/null
 	@helm package charts/taffrail-crds charts/taffrail
 
