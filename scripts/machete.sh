@@ -23,7 +23,7 @@ install() {
 mkdir -p "$root"
 exec 9>"$root/lock"
 flock 9
-[ -x "$root/bin/cargo-machete" ] || step "cargo-machete $version, once" "2 min on two cores" install
+[ -x "$root/bin/cargo-machete" ] || step "cargo-machete $version, once" "1 min on two cores" install
 # The tool prints its findings on standard output, and a remark about false positives after them.
 findings=$("$root/bin/cargo-machete" --skip-target-dir . 2>&1) || {
   echo "$findings" >&2
