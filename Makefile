@@ -46,7 +46,7 @@ up-binaries:
 	@. scripts/step.sh; step "binaries" "12 min, 2 s when nothing changed" $(CARGO) build --workspace --bin taffrail --bin taffrail-operator --bin localkube
 
 .PHONY: up
-up: ## start Kubernetes, operator, Cluster and store, and append the first events: 30 minutes on a fresh machine, then 1 (CLUSTER=local|kind|k3d|existing)
+up: ## start Kubernetes, operator, Cluster and store, and append the first events: 30 to 40 minutes on a fresh machine, then 1 (CLUSTER=local|kind|k3d|existing)
 	@scripts/up.sh $(IMAGE) $(ARCHIVE)
 
 .PHONY: down
