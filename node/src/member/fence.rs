@@ -122,5 +122,4 @@ pub(super) fn say_all(member: &Member) {
 }
 
 #[cfg(test)]
-#[path = "fence_tests.rs"]
 mod tests;
