@@ -4,11 +4,9 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test panics at the first failed check")]
 
-#[path = "bad_input/classes.rs"]
 mod classes;
-#[path = "bad_input/names.rs"]
 mod names;
-#[path = "../../../crds/tests/table/mod.rs"]
+#[path = "../../../../crds/tests/table/mod.rs"]
 mod table;
 
 use anyhow::ensure;
