@@ -88,6 +88,11 @@ impl Marker {
         if crc32c::crc32c(text.as_bytes()) != envelope.crc32c {
             return Err(damaged("checksum does not match".into()));
         }
-        serde_json::from_value(envelope.marker).map_err(|e| damaged(e.to_string()))
+        let marker: Self = serde_json::from_value(envelope.marker).map_err(|e| damaged(e.to_string()))?;
+        // One write sets both fields. Without the cluster id, the node could not repeat the bootstrap.
+        if marker.bootstrap == Bootstrap::Begun && marker.cluster_id.is_none() {
+            return Err(damaged("a bootstrap is begun, but the cluster id is missing".into()));
+        }
+        Ok(marker)
     }
 }

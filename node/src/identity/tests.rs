@@ -1,6 +1,7 @@
 use super::{
-    DataDir, Error,
+    Bootstrap, DataDir, Error,
     data_dir::{MARKER, RETIRED},
+    marker::Marker,
 };
 use std::{fs, path::Path};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
@@ -53,6 +54,16 @@ fn a_damaged_or_newer_marker_is_refused() {
     assert!(matches!(open(dir.path()), Err(Error::Format { found: 9, .. })));
     fs::write(&path, &good[..good.len() / 2]).unwrap();
     assert!(matches!(open(dir.path()), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn a_bootstrap_without_a_cluster_id_is_damage() {
+    let mut marker = Marker::blank(Uuid::from_u128(7));
+    marker.bootstrap = Bootstrap::Begun;
+    let refused = Marker::decode(Path::new(MARKER), &marker.encode().unwrap());
+    assert!(matches!(refused, Err(Error::Damaged { why, .. }) if why.contains("cluster id")));
+    marker.cluster_id = Some(Uuid::from_u128(1));
+    assert_eq!(Marker::decode(Path::new(MARKER), &marker.encode().unwrap()).unwrap(), marker);
 }
 
 #[test]
