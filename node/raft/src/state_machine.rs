@@ -3,7 +3,7 @@
 //! - Only flushed state is called a snapshot, because openraft purges the log up to a snapshot.
 //! - Another replica's state is installed inside `install_snapshot`, so no entry is applied meanwhile. The installed
 //!   state may be newer than the log id of the snapshot; entries up to the applied index are skipped.
-//! - No snapshot names a log id above the applied log id that openraft knows ([`Told`]): openraft would purge its log
+//! - No snapshot names a log id above the applied log id that openraft knows ([`KnownToOpenraft`]): openraft would purge its log
 //!   beyond the last entry.
 
 use super::{
@@ -36,12 +36,12 @@ pub(super) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 pub(super) type Snapshot = SnapshotOf<TypeConfig, CatchUpFrom>;
 
 /// Applied log id of this replica as known to openraft, and the membership as of this log id.
-type Told = (Option<LogId>, StoredMembership);
+type KnownToOpenraft = (Option<LogId>, StoredMembership);
 
 /// The state machine of a replica, driven by openraft. Cheap to clone: all clones share the state.
 #[derive(Clone)]
 pub(super) struct StateMachine {
-    told: Arc<Mutex<Told>>,
+    known_to_openraft: Arc<Mutex<KnownToOpenraft>>,
     machine: SharedMachine,
     progress: Arc<watch::Sender<Applied>>,
     digests: Digests,
@@ -56,28 +56,28 @@ impl StateMachine {
         progress: Arc<watch::Sender<Applied>>,
         digests: Digests,
     ) -> Self {
-        let told = Arc::new(Mutex::new(machine.lock().applied()));
+        let known_to_openraft = Arc::new(Mutex::new(machine.lock().applied()));
         let fetch = SnapshotFetch {
             machine: machine.clone(),
             context,
             progress: Arc::clone(&progress),
             digests: digests.clone(),
         };
-        Self { told, machine, progress, digests, fetch }
+        Self { known_to_openraft, machine, progress, digests, fetch }
     }
 
     async fn apply_slice(&self, slice: Vec<(Entry, Option<ApplyResponder<TypeConfig>>)>) -> io::Result<()> {
         let (mut entries, mut responders) = (Vec::with_capacity(slice.len()), Vec::with_capacity(slice.len()));
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut known_to_openraft = self.known_to_openraft.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut changes = Vec::new();
         for (entry, responder) in slice {
-            told.0 = Some(entry.log_id);
+            known_to_openraft.0 = Some(entry.log_id);
             if let Payload::Membership(m) = &entry.payload {
                 // Only the leader has a responder for the entry, because the leader proposed the entry.
                 if responder.is_some() {
-                    changes.push(Change::between(told.1.membership(), m));
+                    changes.push(Change::between(known_to_openraft.1.membership(), m));
                 }
-                told.1 = StoredMembership::new(Some(entry.log_id), m.clone());
+                known_to_openraft.1 = StoredMembership::new(Some(entry.log_id), m.clone());
             }
             entries.push(entry);
             responders.push(responder);
@@ -105,7 +105,7 @@ impl StateMachine {
                 "the state machine returned a number of replies that differs from the number of entries",
             ));
         }
-        self.tell(told);
+        self.set_known(known_to_openraft);
         digests.into_iter().for_each(|(index, digest)| self.digests.put(index, digest));
         self.progress.send_replace(progress);
         // The joint configuration is applied at this point, and the uniform configuration is not written before
@@ -121,8 +121,8 @@ impl StateMachine {
         Ok(())
     }
 
-    fn tell(&self, told: Told) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    fn set_known(&self, known_to_openraft: KnownToOpenraft) {
+        *self.known_to_openraft.lock().unwrap_or_else(PoisonError::into_inner) = known_to_openraft;
     }
 
     async fn applied(&self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -131,9 +131,9 @@ impl StateMachine {
 
     /// Returns the flushed state, or the applied state known to openraft if the flushed state is newer.
     async fn persisted(&self) -> io::Result<SnapshotMeta> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known_to_openraft = self.known_to_openraft.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let flushed = self.machine.with(|m| m.persisted()).await?;
-        let (last_log_id, last_membership) = if flushed.0 > told.0 { told } else { flushed };
+        let (last_log_id, last_membership) = if flushed.0 > known_to_openraft.0 { known_to_openraft } else { flushed };
         Ok(SnapshotMeta { last_log_id, last_membership })
     }
 
@@ -179,7 +179,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.fetch.fetch_up_to(meta, &from).await?;
         // The new state must survive a crash before openraft drops the replaced part of the log.
         self.machine.with(|m| m.flush()).await?;
-        self.tell((meta.last_log_id, meta.last_membership.clone()));
+        self.set_known((meta.last_log_id, meta.last_membership.clone()));
         Ok(())
     }
 

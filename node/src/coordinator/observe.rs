@@ -19,11 +19,11 @@ use taffrail_runtime as rt;
 /// Time limit for the report of a node.
 const POLL_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// Reports by node. A node without an answer is absent.
-pub type Polled = BTreeMap<NodeId, NodeReport>;
+/// Reports of nodes by node id. A node without an answer is absent.
+pub type NodeReports = BTreeMap<NodeId, NodeReport>;
 
 /// Polls all nodes of the catalogue at the same time, except removed nodes.
-pub async fn poll(member: &Arc<Member>) -> Polled {
+pub async fn poll(member: &Arc<Member>) -> NodeReports {
     let catalogue = member.applied();
     let nodes = catalogue.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
     let polls = nodes.map(|(id, _)| poll_one(Arc::clone(member), *id));
@@ -47,7 +47,7 @@ async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeRepo
 
 /// Converts the reports to the observation for the planner.
 #[must_use]
-pub fn observed(member: &Member, catalogue: &Catalogue, polled: &Polled) -> ClusterObservation {
+pub fn observed(member: &Member, catalogue: &Catalogue, polled: &NodeReports) -> ClusterObservation {
     let mut observed =
         ClusterObservation { now_us: rt::now_us(), coordinator: member.node(), ..ClusterObservation::default() };
     for id in catalogue.nodes.keys() {

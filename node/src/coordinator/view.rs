@@ -1,6 +1,6 @@
 //! The coordinator's view: the observation and the plan as messages for the operator and the command line.
 
-use super::observe::Polled;
+use super::observe::NodeReports;
 use crate::member::member::Member;
 use std::sync::Arc;
 use taffrail_core::{
@@ -24,7 +24,13 @@ pub fn settling(catalogue: &Catalogue, observed: &ClusterObservation) -> bool {
 }
 
 /// Publishes the view, and wakes the watchers of the member if the view differs from the previous view.
-pub fn publish(member: &Member, catalogue: &Catalogue, observed: &ClusterObservation, plan: &Plan, polled: &Polled) {
+pub fn publish(
+    member: &Member,
+    catalogue: &Catalogue,
+    observed: &ClusterObservation,
+    plan: &Plan,
+    polled: &NodeReports,
+) {
     let new = Arc::new(cluster(member, catalogue, observed, plan, polled));
     let changed = member.view.send_if_modified(|old| {
         let differs = old.as_ref().is_none_or(|o| **o != *new);
@@ -36,7 +42,13 @@ pub fn publish(member: &Member, catalogue: &Catalogue, observed: &ClusterObserva
     }
 }
 
-fn cluster(member: &Member, c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &Polled) -> admin::ClusterView {
+fn cluster(
+    member: &Member,
+    c: &Catalogue,
+    o: &ClusterObservation,
+    plan: &Plan,
+    polled: &NodeReports,
+) -> admin::ClusterView {
     let nodes: Vec<admin::NodeView> = c
         .nodes
         .keys()
@@ -107,7 +119,7 @@ pub fn store_state(c: &Catalogue, id: StoreId) -> v1::StoreState {
     }
 }
 
-fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &Polled, id: NodeId) -> admin::NodeView {
+fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports, id: NodeId) -> admin::NodeView {
     let record = &c.nodes[&id];
     let seen = status::node(c, o, plan, id);
     let system = o.groups.get(&GroupId::SYSTEM);

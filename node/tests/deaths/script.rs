@@ -1,4 +1,4 @@
-//! The life of one cluster, phase by phase, and its end.
+//! The script of one cluster, phase by phase, and its end.
 
 use super::disks::{self, Disks};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
-/// A part of a cluster's life.
+/// A part of a cluster's script.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Phase {
     /// Three nodes become one cluster.
@@ -78,28 +78,29 @@ pub(crate) async fn run(label: &str, faults: &Faults) -> Done {
     let dir =
         tempfile::Builder::new().prefix(&format!("fault-points-{label}-")).tempdir_in(env!("CARGO_TARGET_TMPDIR"));
     let root = Root(Some(dir.unwrap()));
-    let mut life = Life { cluster: Cluster::new(root.0.as_ref().unwrap().path(), &NAMES), orders: None, notes: None };
+    let mut script =
+        Script { cluster: Cluster::new(root.0.as_ref().unwrap().path(), &NAMES), orders: None, notes: None };
     let mut reached: [Reached; PHASES.len()] = Default::default();
     let mut died = [false; PHASES.len()];
     for (n, (phase, fault)) in PHASES.into_iter().zip(faults).enumerate() {
-        let before = life.cluster.deaths();
-        life.cluster.points.arm(fault.as_ref());
-        life.pass(phase).await;
-        reached[n] = life.cluster.points.reached();
-        died[n] = life.died(fault.as_ref(), &reached[n], before).await;
-        life.writes_go_on().await;
+        let before = script.cluster.deaths();
+        script.cluster.points.arm(fault.as_ref());
+        script.pass(phase).await;
+        reached[n] = script.cluster.points.reached();
+        died[n] = script.died(fault.as_ref(), &reached[n], before).await;
+        script.writes_go_on().await;
     }
-    let end = life.end().await;
+    let end = script.end().await;
     Done { reached, died, end }
 }
 
-struct Life {
+struct Script {
     cluster: Cluster,
     orders: Option<Writer>,
     notes: Option<Writer>,
 }
 
-impl Life {
+impl Script {
     /// Ports of the nodes that stay, and of the node that is lost and replaced.
     fn ports(&self) -> Vec<u16> {
         self.cluster.slots[..EXTRA].iter().map(|slot| slot.ports.clients).collect()

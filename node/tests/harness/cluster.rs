@@ -35,13 +35,13 @@ pub(crate) struct Wanted<'a> {
 
 /// All ids ever seen, with the objects that they named.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct KnownIds {
     nodes: BTreeMap<u64, String>,
     stores: BTreeMap<String, String>,
     replicas: BTreeMap<u64, (String, u64)>,
 }
 
-impl Seen {
+impl KnownIds {
     fn look(&mut self, view: &admin::ClusterView) {
         for node in view.nodes.iter().filter_map(|n| n.node.as_ref()) {
             same(&mut self.nodes, node.node_id, node.disk_id.clone());
@@ -80,7 +80,7 @@ pub(crate) struct Cluster {
     pub(crate) id: Uuid,
     pub(crate) slots: Vec<Slot>,
     pub(crate) points: Points,
-    pub(crate) seen: Seen,
+    pub(crate) seen: KnownIds,
 }
 
 impl Cluster {
@@ -90,7 +90,7 @@ impl Cluster {
         let ports = Ports::free(names.len());
         let slot = |(name, own): (&&str, &Ports)| Slot::new(root, name, *own, &ports, points.path());
         let slots = names.iter().zip(&ports).map(slot).collect();
-        Self { id: taffrail_client::new_id(), slots, points, seen: Seen::default() }
+        Self { id: taffrail_client::new_id(), slots, points, seen: KnownIds::default() }
     }
 
     /// Deaths at fault points.

@@ -62,30 +62,36 @@ async fn after_kill_9_everything_acknowledged_is_there_and_revisions_go_on() {
 
 /// Answers to one writer, by event id.
 #[derive(Default)]
-struct Told {
+struct Answers {
     stored: BTreeMap<String, u64>,
     /// Sent without an answer: stored once as a whole, or not at all.
     open: Option<Vec<v1::NewEvent>>,
     batches: Vec<Vec<String>>,
 }
 
-async fn write(client: Client, stream: String, told: Arc<Mutex<Told>>, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>) {
+async fn write(
+    client: Client,
+    stream: String,
+    answers: Arc<Mutex<Answers>>,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+) {
     let mut n = 0;
     while !stop.load(Ordering::Relaxed) {
-        let open = told.lock().unwrap().open.take();
+        let open = answers.lock().unwrap().open.take();
         let batch = open.unwrap_or_else(|| (0..=n % 3).map(event).collect());
         n += 1;
         match client.append(&stream, Expected::Any, batch.clone()).await {
             Ok(answer) => {
-                let mut told = told.lock().unwrap();
+                let mut answers = answers.lock().unwrap();
                 let revisions = answer.first_revision..=answer.last_revision;
-                told.batches.push(batch.iter().map(|e| e.id.clone()).collect());
-                told.stored.extend(batch.into_iter().map(|e| e.id).zip(revisions));
+                answers.batches.push(batch.iter().map(|e| e.id.clone()).collect());
+                answers.stored.extend(batch.into_iter().map(|e| e.id).zip(revisions));
                 done.fetch_add(1, Ordering::Relaxed);
             }
             Err(Error::OutcomeUnknown { .. } | Error::Unavailable { .. }) => {
                 // The next round repeats the batch with the same ids.
-                told.lock().unwrap().open = Some(batch);
+                answers.lock().unwrap().open = Some(batch);
                 return;
             }
             Err(error) => panic!("{stream}: {error:?}"),
@@ -97,15 +103,15 @@ async fn write(client: Client, stream: String, told: Arc<Mutex<Told>>, stop: Arc
 async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubled() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let told: Vec<Arc<Mutex<Told>>> = (0..WRITERS).map(|_| Arc::default()).collect();
+    let answers: Vec<Arc<Mutex<Answers>>> = (0..WRITERS).map(|_| Arc::default()).collect();
     let mut cut = 0;
     for round in 0..ROUNDS {
         let node = Node::start(&data).await;
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut writers = JoinSet::new();
-        for (n, told) in told.iter().enumerate() {
+        for (n, answers) in answers.iter().enumerate() {
             let stream = format!("load-{n}");
-            writers.spawn(write(node.client(), stream, Arc::clone(told), Arc::clone(&stop), Arc::clone(&done)));
+            writers.spawn(write(node.client(), stream, Arc::clone(answers), Arc::clone(&stop), Arc::clone(&done)));
         }
         until("appends to be acknowledged", async || match done.load(Ordering::Relaxed) {
             n if n >= BATCHES => Ok(()),
@@ -115,28 +121,28 @@ async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubl
         node.kill().await;
         stop.store(true, Ordering::Relaxed);
         writers.join_all().await;
-        cut += told.iter().filter(|told| told.lock().unwrap().open.is_some()).count();
+        cut += answers.iter().filter(|answers| answers.lock().unwrap().open.is_some()).count();
     }
     // The fault must have happened: at least one kill must hit a batch in flight.
     assert!(cut > 0, "no kill hit a batch in flight");
 
     let node = Node::start(&data).await;
     let client = node.client();
-    for (n, told) in told.iter().enumerate() {
+    for (n, answers) in answers.iter().enumerate() {
         let stream = format!("load-{n}");
-        let mut told = std::mem::take(&mut *told.lock().unwrap());
-        if let Some(batch) = told.open.take() {
+        let mut answers = std::mem::take(&mut *answers.lock().unwrap());
+        if let Some(batch) = answers.open.take() {
             // The same ids again: stored exactly once, whatever the first attempt did.
             let policy = RetryPolicy::default();
             let answer = client.append_retrying(&stream, Expected::Any, batch.clone(), policy).await.unwrap();
-            told.batches.push(batch.iter().map(|e| e.id.clone()).collect());
-            told.stored.extend(batch.into_iter().map(|e| e.id).zip(answer.first_revision..=answer.last_revision));
+            answers.batches.push(batch.iter().map(|e| e.id.clone()).collect());
+            answers.stored.extend(batch.into_iter().map(|e| e.id).zip(answer.first_revision..=answer.last_revision));
         }
         let events = client.read_stream(&stream, 0).await.unwrap();
         let found: BTreeMap<String, u64> = events.iter().map(|e| (e.id.clone(), e.revision)).collect();
         assert_eq!(found.len(), events.len(), "{stream}: an event is stored twice");
-        assert_eq!(found, told.stored, "{stream}: stored events differ from acknowledged events");
-        for batch in &told.batches {
+        assert_eq!(found, answers.stored, "{stream}: stored events differ from acknowledged events");
+        for batch in &answers.batches {
             let places: Vec<u64> = batch.iter().map(|id| found[id]).collect();
             assert!(
                 places.windows(2).all(|two| two[1] == two[0] + 1),
