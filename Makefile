@@ -37,16 +37,16 @@ prometheus: ## build Prometheus with its Kubernetes discovery once into the cach
 	@scripts/prometheus.sh >/dev/null
 
 .PHONY: build
-build: ## build the debug binaries, for tests and the local Kubernetes: 12 minutes from nothing
+build: ## build the debug binaries, for tests and the local Kubernetes: 20 minutes from nothing
 	@$(CARGO) build --workspace --bins
 
 # the binaries that `up` starts, without the simulator and the generators
 .PHONY: up-binaries
 up-binaries:
-	@. scripts/step.sh; step "binaries" "12 min, 2 s when nothing changed" $(CARGO) build --workspace --bin taffrail --bin taffrail-operator --bin localkube
+	@. scripts/step.sh; step "binaries" "21 min with RocksDB, 2 s when nothing changed" $(CARGO) build --workspace --bin taffrail --bin taffrail-operator --bin localkube
 
 .PHONY: up
-up: ## start Kubernetes, operator, Cluster and store, and append the first events: 30 to 40 minutes on a fresh machine, then 1 (CLUSTER=local|kind|k3d|existing)
+up: ## start Kubernetes, operator, Cluster and store, and append the first events: 22 minutes on a fresh machine, then seconds (CLUSTER=local|kind|k3d|existing)
 	@scripts/up.sh $(IMAGE) $(ARCHIVE)
 
 .PHONY: down
@@ -78,7 +78,7 @@ charts: ## package the charts: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
 	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps ## check formats, lints, docs, generated files, charts, scripts, pages, walls and licences, without edits: 5 minutes from nothing
+check: deps ## check formats, lints, docs, generated files, charts, scripts, pages, walls and licences, without edits: 4 minutes after the first `up`
 # not as prerequisites: with -j, these builds would start before `deps` has installed the compiler
 	@$(MAKE) --no-print-directory tools lint docs build
 	@$(CARGO) fmt --all -- --check
@@ -158,10 +158,10 @@ e2e-long: tools prometheus build ## test the local Kubernetes and run all scenar
 	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-localkube/e2e,taffrail-scenarios/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: ## run check, integration and e2e, as CI does: 30 minutes after the first `up`, then 12
+test: ## run check, integration and e2e, as CI does: 16 minutes after the first `up`, then 8
 	@$(STEPS); \
-	step "check" "5 min" $(MAKE) --no-print-directory check; \
-	step "integration" "20 min after the first up, then 5" $(MAKE) --no-print-directory integration; \
+	step "check" "4 min" $(MAKE) --no-print-directory check; \
+	step "integration" "10 min after the first up, then 4" $(MAKE) --no-print-directory integration; \
 	step "e2e" "4 min" $(MAKE) --no-print-directory e2e
 
 .PHONY: clean-cache

@@ -38,7 +38,7 @@ case $cluster in
     step "Debian packages" "1 min, 1 s when installed" scripts/deps.sh
     # Built in parallel, because on two cores one build uses the time in which the other build links. make stops both builds if
     # either fails.
-    step "Kubernetes and the binaries" "28 min, 5 s when nothing changed" \
+    step "Kubernetes and the binaries" "21 min, 2 s when nothing changed" \
       make --no-print-directory -j2 tools up-binaries
     step "local Kubernetes of three nodes" "10 s" "$kube" up >/dev/null
     KUBECONFIG=$("$kube" kubeconfig)
