@@ -71,6 +71,8 @@ use_curl() {
   unshare --net sh -c 'ip link set lo up && busybox httpd -p 127.0.0.1:8080 -h page && curl -sSf http://127.0.0.1:8080/' | grep -qx served
 }
 use_jq() { [ "$(jq -r '.a[1]' <<<'{"a": [1, "two"]}')" = two ]; }
+# Debian's own interpreter, with the modules of the checks in scripts/*.py.
+use_python3() { [ "$(/usr/bin/python3 -c 'import json, tomllib; print(json.dumps(tomllib.loads("a = [1, 2]")["a"]))')" = "[1, 2]" ]; }
 use_flock() { flock -n lock sh -c '! flock -n lock true'; }
 use_unshare() { [ "$(unshare --net sh -c 'ls /sys/class/net >/dev/null; ip -o link | wc -l')" = 1 ]; }
 use_nsenter() {
