@@ -113,13 +113,17 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     }
 }
 
-/// True if a voter of the group is fenced or not recorded as active.
+/// True if a voter of the group is fenced, belongs to a node that is being replaced, or is not recorded as active.
 ///
 /// The voter is then lost, or its replacement votes already and the catalogue has not recorded the vote yet.
 fn lacks_a_voter(g: &GroupView) -> bool {
     let runs = |replica| {
         let r = g.record.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
-        r.is_some_and(|r| !g.fenced(*replica, r))
+    let replaced = |n: NodeId| {
+        let state = g.catalogue.nodes.get(&n).map(|n| n.state);
+        matches!(state, Some(NodeState::Replacing { .. } | NodeState::Removed { .. }) | None)
+    };
+        r.is_some_and(|r| !g.fenced(*replica, r) && !replaced(r.node))
     };
     !g.observed.voters().iter().all(runs)
 }

@@ -97,7 +97,8 @@ impl<'a> SystemGroup<'a> {
     /// Selects the voters, best [`VoterRank`] first and by lowest id within a rank.
     ///
     /// Voting members keep their vote. A departing node with remaining data keeps the vote unless a reachable member
-    /// can vote instead, because a blocked drain must not cost the group a voter.
+    /// can vote instead, because a blocked drain must not cost the group a voter. A departing node that answers goes
+    /// before a departing node that does not answer.
     fn wanted_voters(&self) -> BTreeSet<ReplicaId> {
         let voters = self.observed.voters();
         let mut ranked: Vec<(VoterRank, NodeId)> = self
@@ -106,7 +107,8 @@ impl<'a> SystemGroup<'a> {
             .filter(|n| self.members.contains(n) || voters.contains(&replica(**n)))
             .map(|n| {
                 let rank = match (voters.contains(&replica(*n)), self.cluster.reachable(*n)) {
-                    _ if !self.members.contains(n) => VoterRank::LeavingVoter,
+                    (_, true) if !self.members.contains(n) => VoterRank::LeavingVoter,
+                    (_, false) if !self.members.contains(n) => VoterRank::LostVoter,
                     (true, _) if replica(*n) == self.observed.leader => VoterRank::Leader,
                     (true, true) => VoterRank::ReachableVoter,
                     (true, false) => VoterRank::UnreachableVoter,
@@ -157,22 +159,32 @@ enum VoterRank {
     ReachableVoter,
     UnreachableVoter,
     ReachableLearner,
-    /// Votes, is no longer in state [`NodeState::Member`], and cannot leave yet.
+    /// Votes, answers, is no longer in state [`NodeState::Member`], and cannot leave yet.
     LeavingVoter,
+    /// Like [`VoterRank::LeavingVoter`], and does not answer.
+    LostVoter,
     UnreachableLearner,
 }
 
 /// Returns the nodes to remove from the membership now.
 ///
-/// A drained node stays until the last data is gone, because the node must learn from the catalogue, the state of this
-/// group, which replicas to remove.
+/// - A drained node stays until the last data is gone, because the node must learn from the catalogue, the state of
+///   this group, which replicas to remove.
+/// - A lost voter stays until the members can fill all votes that the group keeps. A replacement never reduces the
+///   number of voters, but a drain does, so votes of nodes that leave by a drain are not kept.
 fn leaving(c: &Catalogue, o: &ClusterObservation, observed: &GroupObservation, members: usize) -> BTreeSet<NodeId> {
+    let drained = |id: NodeId| holds_nothing(c, id) || given_up(c, o, id);
     let voters = observed.voters();
+    let keeps_vote = |id: NodeId, state: NodeState| match state {
+        NodeState::Member | NodeState::Replacing { .. } => true,
+        NodeState::Draining => !drained(id),
+        NodeState::Removed { .. } => false,
+    };
+    let votes = c.nodes.iter().filter(|(id, n)| voters.contains(&replica(**id)) && keeps_vote(**id, n.state)).count();
     let leaves = |id: NodeId, state: NodeState| match state {
         NodeState::Member => false,
-        NodeState::Draining => holds_nothing(c, id) || given_up(c, o, id),
-        // The number of voters never falls in a replacement: a lost voter stays until enough members can vote instead.
-        NodeState::Replacing { .. } => unnamed(c, id) && (!voters.contains(&replica(id)) || members >= voters.len()),
+        NodeState::Draining => drained(id),
+        NodeState::Replacing { .. } => unnamed(c, id) && (!voters.contains(&replica(id)) || members >= votes),
         NodeState::Removed { .. } => true,
     };
     c.nodes.iter().filter(|(id, n)| leaves(**id, n.state)).map(|(id, _)| *id).collect()

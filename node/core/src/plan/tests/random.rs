@@ -296,6 +296,14 @@ fn a_node_that_joins_while_another_begins_to_learn_is_not_forgotten() {
 fn ids_of_removed_stores_are_never_given_again() {
     let mut story = Story::new();
     assert!(matches!(story.toy.declare("s0", 3), CatalogueOutcome::Store(_)));
+#[test]
+fn a_lost_voter_leaves_when_drains_take_the_other_votes() {
+    use Disturb::{Drain, Join, Lose};
+    tell([Lose(1), Drain(2), Drain(3)]).unwrap();
+    tell([Join, Lose(1), Drain(2), Drain(3)]).unwrap();
+    tell([Join, Join, Drain(2), Lose(1), Drain(3), Drain(4)]).unwrap();
+}
+
     let gone = story.toy.find("s0").unwrap();
     story.happen(Disturb::Remove(0));
     story.repair();

@@ -3,7 +3,7 @@
 use super::toy::{Toy, registration};
 use crate::{
     catalogue::{GroupPhase, Kind, NodeState},
-    ids::{GroupId, NodeId},
+    ids::{GroupId, NodeId, ReplicaId},
 };
 
 #[test]
@@ -70,4 +70,40 @@ fn a_replacement_without_a_successor_keeps_the_voters_of_the_system_group() {
         assert_eq!(toy.groups[&GroupId::SYSTEM].configs[0].len(), 3);
     }
     assert_eq!(toy.c.nodes[&NodeId::new(2)].state, NodeState::Removed { forced: true });
+}
+
+#[test]
+fn a_replacement_beside_drains_ends_with_the_first_new_node() {
+    let mut toy = Toy::new(3);
+    let lost = NodeId::new(1);
+    toy.down.insert(lost);
+    toy.run(Kind::Replace { old: lost, new: None });
+    for drained in [2, 3] {
+        toy.run(Kind::Drain(NodeId::new(drained)));
+    }
+    toy.settle();
+    assert_eq!(toy.c.nodes[&lost].state, NodeState::Replacing { by: None }, "no node can vote instead");
+    toy.run(Kind::Register(registration(4)));
+    toy.settle();
+    assert_eq!(toy.c.nodes[&lost].state, NodeState::Removed { forced: true });
+    let system = &toy.groups[&GroupId::SYSTEM];
+    assert_eq!(system.hosts.values().copied().collect::<Vec<_>>(), [NodeId::new(4)]);
+}
+
+#[test]
+fn a_node_whose_drain_is_blocked_votes_in_place_of_a_lost_node() {
+    let mut toy = Toy::with_store(4, 3);
+    let (lost, drained) = (NodeId::new(1), NodeId::new(2));
+    assert!(toy.groups[&GroupId::SYSTEM].configs[0].contains(&ReplicaId::new(lost.get())), "the lost node votes");
+    toy.down.insert(lost);
+    toy.run(Kind::Drain(drained));
+    toy.run(Kind::Replace { old: lost, new: None });
+    for _ in 0..60 {
+        toy.pass();
+        assert_eq!(toy.groups[&GroupId::SYSTEM].configs[0].len(), 3, "the number of voters never falls");
+    }
+    let voters: Vec<u64> = toy.groups[&GroupId::SYSTEM].configs[0].iter().map(|r| r.get()).collect();
+    assert_eq!(voters, [2, 3, 4], "every voter answers");
+    assert_eq!(toy.c.nodes[&drained].state, NodeState::Draining, "the store needs the node");
+    assert_eq!(toy.c.nodes[&lost].state, NodeState::Removed { forced: true });
 }
