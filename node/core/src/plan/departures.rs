@@ -17,7 +17,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     // The catalogue accepts a single replacement at a time.
     let mut replacing = c.nodes.values().any(|n| matches!(n.state, NodeState::Replacing { .. }));
     for (id, node) in &c.nodes {
-        let named = observed.hosts.values().any(|n| n == id) || observed.joint();
+        let named = observed.hosts.values().any(|n| n == id) || observed.changing();
         match node.state {
             NodeState::Draining if holds_nothing(c, *id) && !named => plan.propose(Kind::Drained(*id)),
             NodeState::Draining if given_up(c, o, *id) && !named && !replacing => {

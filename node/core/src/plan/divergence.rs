@@ -93,7 +93,7 @@ fn permitted(
 ) -> Vec<Fence> {
     let Some(record) = c.groups.get(&group) else { return Vec::new() };
     let removing = c.stores.get(&record.store).is_none_or(|s| s.state == StoreState::Removing);
-    if removing || observed.joint() || !observed.quorum {
+    if removing || observed.changing() || !observed.quorum {
         return Vec::new();
     }
     let voters = observed.voters();

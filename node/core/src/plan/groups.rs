@@ -36,7 +36,9 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
         plan.wait(Some(group.store), None, WaitReason::NoQuorum, "no majority of the voters answers".into());
         return;
     }
-    if group.phase != GroupPhase::Formed {
+    // A leader alone proves nothing: if its disk is lost before the first membership is committed, another replica must
+    // still be able to form the group.
+    if group.phase != GroupPhase::Formed && observed.membership_committed() {
         plan.propose(Kind::GroupFormed(id));
     }
     if retire_tombstoned(o, id, group, plan) {
@@ -117,12 +119,12 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
 ///
 /// The voter is then lost, or its replacement votes already and the catalogue has not recorded the vote yet.
 fn lacks_a_voter(g: &GroupView) -> bool {
-    let runs = |replica| {
-        let r = g.record.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
     let replaced = |n: NodeId| {
         let state = g.catalogue.nodes.get(&n).map(|n| n.state);
         matches!(state, Some(NodeState::Replacing { .. } | NodeState::Removed { .. }) | None)
     };
+    let runs = |replica| {
+        let r = g.record.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
         r.is_some_and(|r| !g.fenced(*replica, r) && !replaced(r.node))
     };
     !g.observed.voters().iter().all(runs)

@@ -43,7 +43,7 @@ pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, nod
         if !observed.quorum {
             return Err(blocked("has no majority that answers"));
         }
-        if observed.joint() {
+        if observed.changing() {
             return Err(blocked("is changing its voters"));
         }
         let voters = observed.voters();

@@ -81,7 +81,7 @@ pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     }
     for (id, observed) in c.groups.keys().filter_map(|id| o.groups.get(id).map(|observed| (*id, observed))) {
         let Some(from) = load.get(&observed.leader_node).copied() else { continue };
-        if observed.joint() || !observed.voters().iter().all(|v| o.caught_up(id, *v)) {
+        if observed.changing() || !observed.voters().iter().all(|v| o.caught_up(id, *v)) {
             continue;
         }
         let best = observed

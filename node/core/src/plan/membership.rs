@@ -10,6 +10,9 @@ use crate::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Sentence for a group whose latest membership may still be replaced by the membership before.
+const UNCOMMITTED: &str = "the latest change of the membership is not committed yet";
+
 /// Plans the next step towards voters on exactly the nodes of `target`.
 pub(super) fn approach(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) {
     if g.observed.joint() {
@@ -56,10 +59,13 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
 
 /// Retires a fenced replica whose own node must take the replacement, because no other node is available.
 ///
-/// Retiring removes the fenced data, so a majority of the voters must be close to the leader first. The majority does
-/// not include the fenced replica, because a fenced replica does not run and is never close.
+/// Retiring removes the fenced data, so the membership must be committed, and a majority of the voters must be close to
+/// the leader first. The majority does not include the fenced replica, because a fenced replica does not run and is
+/// never close.
 fn retire_fenced(g: &GroupView, replica: ReplicaId, node: NodeId, plan: &mut Plan) {
-    if g.majority_close(&g.observed.voters()) {
+    if !g.observed.membership_committed() {
+        g.wait(plan, WaitReason::Changing, UNCOMMITTED);
+    } else if g.majority_close(&g.observed.voters()) {
         plan.propose(Kind::RetireReplica { group: g.id, replica });
     } else {
         let sentence = format!("too few replicas are caught up to remove the fenced replica on node {node}");
@@ -67,8 +73,11 @@ fn retire_fenced(g: &GroupView, replica: ReplicaId, node: NodeId, plan: &mut Pla
     }
 }
 
-/// Records in the catalogue that joining replicas have become voters.
+/// Records in the catalogue that joining replicas have become voters, once the membership is committed.
 fn record_voters(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
+    if !g.observed.membership_committed() {
+        return;
+    }
     let voters = g.observed.voters();
     for replica in wanted.iter().filter(|r| voters.contains(r)) {
         if g.record.replicas.get(replica).is_some_and(|r| r.state == ReplicaState::Joining) {
@@ -77,8 +86,13 @@ fn record_voters(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
     }
 }
 
-/// Removes all replicas except the `wanted` voters: first from the membership, then from the catalogue.
+/// Removes all replicas except the `wanted` voters: first from the membership, then, once the membership is committed,
+/// from the catalogue. The nodes then remove the data, and data under an uncommitted membership may still be needed.
 fn retire(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
+    if !g.observed.membership_committed() {
+        g.wait(plan, WaitReason::Changing, UNCOMMITTED);
+        return;
+    }
     if !g.observed.learners().is_empty() {
         plan.actions.push(g.change(wanted.clone(), BTreeMap::new()));
         g.wait(plan, WaitReason::Changing, "replicas that no longer vote leave the group");

@@ -54,7 +54,7 @@ pub struct GroupObservation {
     pub leader_node: NodeId,
     /// Term of the leader.
     pub term: u64,
-    /// Log id of the latest membership entry.
+    /// Log id of the effective membership entry: the latest entry in the leader's log, committed or not.
     pub membership: Option<LogPoint>,
     /// One set of voters, or two (old, new) while the membership is joint.
     pub configs: Vec<BTreeSet<ReplicaId>>,
@@ -77,6 +77,19 @@ impl GroupObservation {
     /// True if the membership is joint: a change of the voters has begun and is not finished.
     pub(super) fn joint(&self) -> bool {
         self.configs.len() > 1
+    }
+    /// True if the membership is committed. Until then, a new leader may restore the membership before, so a replica
+    /// that the membership does not name may still be needed.
+    ///
+    /// The first membership has index 0 and is committed together with the first entry of the first leader, because a
+    /// leader commits only entries of its own term. A committed index of 0 also stands for nothing committed.
+    pub(super) fn membership_committed(&self) -> bool {
+        self.membership.is_some_and(|(_, _, index)| self.committed >= index.max(1))
+    }
+    /// True while a change of the membership is in progress: the membership is joint or not committed. No replica may
+    /// be removed, and no node taken down or forgotten, on the strength of such a membership.
+    pub(super) fn changing(&self) -> bool {
+        self.joint() || !self.membership_committed()
     }
     /// Members without a vote.
     pub(super) fn learners(&self) -> BTreeSet<ReplicaId> {

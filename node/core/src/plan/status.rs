@@ -1,7 +1,7 @@
 //! Status of stores and nodes, for the operator and the command line.
 
 use super::{
-    action::Plan, departures::unnamed, guard::guard, observation::ClusterObservation, wait_reason::WaitReason,
+    action::Plan, departures::unnamed, guard::guard, observation::{ClusterObservation, GroupObservation}, wait_reason::WaitReason,
 };
 use crate::{
     catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
@@ -19,7 +19,8 @@ pub struct StoreStatus {
     pub members: Vec<MemberStatus>,
     /// True if a leader is known and a majority of the voters answers the leader.
     pub quorum: bool,
-    /// True if the group has the declared number of voters, all close to the leader, and no change is in progress.
+    /// True if the group has the declared number of voters, all close to the leader, under a committed membership, and
+    /// no change is in progress.
     pub fully_replicated: bool,
     /// Cause of the wait, as a sentence; empty if the store is in the declared state.
     pub waiting_for: String,
@@ -54,7 +55,7 @@ pub fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) ->
     let full = voters.clone().count() == store.replicas as usize && voters.all(|m| m.caught_up);
     let changing = group.replicas.values().any(|r| r.state != ReplicaState::Active)
         || group.phase != GroupPhase::Formed
-        || observed.is_none_or(|s| s.joint());
+        || observed.is_none_or(|s| s.changing());
     let settled = full && !changing;
     let quorum = observed.is_some_and(|s| s.quorum);
     let active = store.state == StoreState::Active;
@@ -104,11 +105,21 @@ pub struct NodeStatus {
     pub leaders: u32,
 }
 
+/// True if the membership before the latest may name the node: the latest membership is not committed, and the catalogue
+/// still has the node as a part of the group.
+fn may_name(c: &Catalogue, group: GroupId, observed: &GroupObservation, node: NodeId) -> bool {
+    let part = || match c.groups.get(&group) {
+        Some(record) => record.replicas.values().any(|r| r.node == node),
+        None => group == GroupId::SYSTEM && c.present().any(|n| n == node),
+    };
+    !observed.membership_committed() && part()
+}
+
 /// Returns the status of a node.
 #[must_use]
 pub fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: NodeId) -> NodeStatus {
     let mut named_by: Vec<GroupId> =
-        o.groups.iter().filter(|(_, s)| s.hosts.values().any(|n| *n == id)).map(|(g, _)| *g).collect();
+        o.groups.iter().filter(|(g, s)| s.hosts.values().any(|n| *n == id) || may_name(c, **g, s, id)).map(|(g, _)| *g).collect();
     if !unnamed(c, id) {
         let recorded = c.groups.iter().filter(|(_, g)| g.nodes().any(|n| n == id)).map(|(g, _)| *g);
         named_by.extend(recorded);

@@ -4,7 +4,7 @@ use super::toy::Toy;
 use crate::{
     catalogue::{CloseMode, Kind, NodeState, ReplicaState},
     ids::{GroupId, NodeId},
-    plan::WaitReason,
+    plan::{Action, WaitReason, plan},
 };
 
 #[test]
@@ -122,4 +122,20 @@ fn the_only_copy_on_a_dead_node_keeps_its_drain_open() {
     toy.be_silent();
     toy.settle();
     assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "the planner never gives up the only copy");
+}
+
+#[test]
+fn a_drained_node_is_not_forgotten_before_the_system_group_has_committed_its_removal() {
+    let mut toy = Toy::new(4);
+    toy.slow = true;
+    let node = NodeId::new(4);
+    toy.run(Kind::Drain(node));
+    while toy.groups[&GroupId::SYSTEM].hosts.values().any(|n| *n == node) {
+        assert!(toy.pass() > 0, "the drained node stays in the system group");
+    }
+    assert!(!toy.groups[&GroupId::SYSTEM].membership_committed());
+    let o = toy.observe();
+    assert!(!plan(&toy.c, &o).actions.contains(&Action::Propose(Kind::Drained(node))));
+    toy.settle();
+    assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });
 }

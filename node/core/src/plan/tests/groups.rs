@@ -2,9 +2,9 @@
 
 use super::toy::{Carry, Toy};
 use crate::{
-    catalogue::{CatalogueOutcome, Kind, ReplicaState},
+    catalogue::{CatalogueOutcome, GroupPhase, Kind, ReplicaState},
     ids::{GroupId, NodeId},
-    plan::{Action, WaitReason, guard::guard, plan},
+    plan::{Action, ClusterObservation, WaitReason, guard::guard, plan},
 };
 
 #[test]
@@ -53,6 +53,47 @@ fn a_change_that_was_left_half_done_is_finished() {
         toy.settle();
         assert_eq!(toy.voters("a").len(), to as usize, "{from} to {to}");
     }
+}
+
+#[test]
+fn no_replica_is_retired_under_a_membership_that_is_not_committed() {
+    let mut toy = Toy::with_store(3, 3);
+    toy.slow = true;
+    toy.declare("a", 1);
+    let group = toy.group("a");
+    while toy.groups[&group].configs[0].len() > 1 {
+        assert!(toy.pass() > 0, "the store does not shrink");
+    }
+    assert!(!toy.groups[&group].membership_committed(), "the change is committed at once");
+    let o = toy.observe();
+    let planned = plan(&toy.c, &o);
+    assert!(planned.actions.is_empty(), "{:?}", planned.actions);
+    assert!(planned.waiting.iter().any(|w| w.reason == WaitReason::Changing && w.sentence.contains("not committed")));
+    // The leader is lost with the only log that has the change, so the three voters before are in force again.
+    let leader = toy.groups[&group].hosts[&toy.groups[&group].leader];
+    toy.down.insert(leader);
+    toy.slow = false;
+    toy.pass();
+    assert_eq!(toy.groups[&group].configs[0].len(), 3, "the loss of the leader does not undo the change");
+    toy.down.clear();
+    toy.settle();
+    assert_eq!(toy.c.groups[&group].replicas.len(), 1);
+}
+
+#[test]
+fn a_group_is_formed_once_its_first_membership_is_committed() {
+    let mut toy = Toy::new(3);
+    toy.declare("a", 3);
+    let group = toy.group("a");
+    while !toy.groups.contains_key(&group) {
+        toy.pass_until(0, Carry::Whole);
+    }
+    let mut o = toy.observe();
+    let formed = |o: &ClusterObservation| plan(&toy.c, o).actions.contains(&Action::Propose(Kind::GroupFormed(group)));
+    assert!(toy.c.groups[&group].phase != GroupPhase::Formed && formed(&o));
+    // The leader has appended the membership and its own first entry, and no other replica has the entries yet.
+    o.groups.get_mut(&group).unwrap().committed = 0;
+    assert!(!formed(&o), "another replica could no longer form the group");
 }
 
 #[test]

@@ -6,10 +6,12 @@ use crate::{
     names::StoreName,
     plan::{
         ClusterObservation, Fence, GroupObservation, NodeObservation, ReplicaObservation, WaitReason,
+        guard::guard,
         observation::{CAUGHT_UP_US, CLOSE_US},
-        plan,
+        plan, status,
     },
 };
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 const GROUP: GroupId = GroupId::new(7);
@@ -25,6 +27,7 @@ fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
     let mut seen = GroupObservation {
         leader: replica(1),
         leader_node: NodeId::new(1),
+        membership: Some((1, 1, 1)),
         committed,
         quorum: true,
         ..GroupObservation::default()
@@ -140,4 +143,50 @@ fn nobody_is_fenced_without_a_majority_or_at_another_index() {
     report(&mut behind, 3).digest = Digest([2; 32]);
     let plan = plan(&catalogue(3), &settled([behind]));
     assert!(plan.fences.is_empty() && plan.waiting.iter().all(|w| w.reason != WaitReason::ReplicaInconsistent));
+}
+
+#[test]
+fn nothing_is_taken_down_or_called_whole_under_a_membership_that_is_not_committed() {
+    let step = CAUGHT_UP_US;
+    let c = catalogue(3);
+    let store = *c.stores.keys().next().unwrap();
+    let judged = |membership: u64| {
+        let mut o = settled([look(0, 100, &[100, 100, 100]), look(step, 100, &[100, 100, 100])]);
+        // The system group itself allows the disruption.
+        let system = GroupObservation { hosts: BTreeMap::new(), configs: vec![BTreeSet::new()], ..o.groups[&GROUP].clone() };
+        o.groups.insert(GroupId::SYSTEM, system);
+        o.groups.get_mut(&GROUP).unwrap().membership = Some((1, 1, membership));
+        let planned = plan(&c, &o);
+        let whole = status::store(&c, &o, &planned, store).unwrap().fully_replicated;
+        (guard(&c, &o, NodeId::new(2)).is_ok(), whole)
+    };
+    assert_eq!(judged(100), (true, true));
+    assert_eq!(judged(101), (false, false));
+}
+
+#[test]
+fn no_replica_is_fenced_under_a_membership_that_is_not_committed() {
+    let mut o = look(0, 100, &[100, 100, 100]);
+    report(&mut o, 3).digest = Digest([2; 32]);
+    let o = settled([o]);
+    assert_eq!(plan(&catalogue(3), &o).fences.len(), 1);
+    let mut changing = o;
+    changing.groups.get_mut(&GROUP).unwrap().membership = Some((1, 1, 101));
+    assert!(plan(&catalogue(3), &changing).fences.is_empty());
+}
+
+#[test]
+fn a_node_is_named_by_the_membership_before_until_the_latest_is_committed() {
+    let c = catalogue(3);
+    let mut o = settled([look(0, 100, &[100, 100, 100])]);
+    let seen = o.groups.get_mut(&GROUP).unwrap();
+    seen.hosts.remove(&replica(3));
+    seen.configs = vec![[replica(1), replica(2)].into()];
+    seen.membership = Some((1, 1, 101));
+    let mut leaving = c;
+    leaving.groups.get_mut(&GROUP).unwrap().replicas.get_mut(&replica(3)).unwrap().state = ReplicaState::Leaving;
+    let named = |o: &ClusterObservation| status::node(&leaving, o, &plan(&leaving, o), NodeId::new(3)).named_by;
+    assert_eq!(named(&o), [GROUP]);
+    o.groups.get_mut(&GROUP).unwrap().committed = 101;
+    assert_eq!(named(&o), []);
 }

@@ -34,6 +34,8 @@ enum Disturb {
     Grant(u64),
     /// Writes stop or resume. Without writes, replicas reach the same index and can be compared.
     Write(bool),
+    /// Leaders need a further pass to commit a membership, or commit at once.
+    Slow(bool),
     /// A pass in which the coordinator crashes after the given number of actions.
     Pass(usize),
     /// Like [`Disturb::Pass`], and every change of the voters stops in the joint state.
@@ -58,6 +60,7 @@ fn disturb() -> impl Strategy<Value = Disturb> {
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Spoil(s, n)),
         1 => (1u64..8).prop_map(Disturb::Grant),
         1 => any::<bool>().prop_map(Disturb::Write),
+        1 => any::<bool>().prop_map(Disturb::Slow),
         6 => (0usize..8).prop_map(Disturb::Pass),
         3 => (1usize..4).prop_map(Disturb::PassHalf),
     ]
@@ -106,6 +109,7 @@ impl Story {
             Disturb::Spoil(s, n) => self.spoil(s, NodeId::new(n)),
             Disturb::Grant(n) => self.grant(NodeId::new(n)),
             Disturb::Write(writing) => toy.writing = writing,
+            Disturb::Slow(slow) => toy.slow = slow,
             Disturb::Pass(n) => drop(toy.pass_until(n, Carry::Whole)),
             Disturb::PassHalf(n) => drop(toy.pass_until(n, Carry::ToTheJointState)),
         }
@@ -293,10 +297,6 @@ fn a_node_that_joins_while_another_begins_to_learn_is_not_forgotten() {
 }
 
 #[test]
-fn ids_of_removed_stores_are_never_given_again() {
-    let mut story = Story::new();
-    assert!(matches!(story.toy.declare("s0", 3), CatalogueOutcome::Store(_)));
-#[test]
 fn a_lost_voter_leaves_when_drains_take_the_other_votes() {
     use Disturb::{Drain, Join, Lose};
     tell([Lose(1), Drain(2), Drain(3)]).unwrap();
@@ -304,6 +304,10 @@ fn a_lost_voter_leaves_when_drains_take_the_other_votes() {
     tell([Join, Join, Drain(2), Lose(1), Drain(3), Drain(4)]).unwrap();
 }
 
+#[test]
+fn ids_of_removed_stores_are_never_given_again() {
+    let mut story = Story::new();
+    assert!(matches!(story.toy.declare("s0", 3), CatalogueOutcome::Store(_)));
     let gone = story.toy.find("s0").unwrap();
     story.happen(Disturb::Remove(0));
     story.repair();

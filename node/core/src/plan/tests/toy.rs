@@ -26,15 +26,61 @@ pub(super) struct Members {
     pub(super) configs: Vec<BTreeSet<ReplicaId>>,
     pub(super) hosts: BTreeMap<ReplicaId, NodeId>,
     pub(super) leader: ReplicaId,
+    /// Number of membership changes so far.
     pub(super) version: u64,
-    committed: u64,
+    /// Log index of the membership.
+    at: u64,
+    /// The membership before, while only the leader has the entry of the latest membership.
+    before: Option<Box<Before>>,
+    pub(super) committed: u64,
     matched: BTreeMap<ReplicaId, u64>,
+}
+
+/// A committed membership that a new leader restores if the leader is lost before the latest membership is committed.
+#[derive(Clone, Debug)]
+struct Before {
+    configs: Vec<BTreeSet<ReplicaId>>,
+    hosts: BTreeMap<ReplicaId, NodeId>,
+    at: u64,
+    /// True once the leader has had time to commit the latest membership.
+    due: bool,
 }
 
 impl Members {
     fn new(voters: BTreeSet<ReplicaId>, hosts: BTreeMap<ReplicaId, NodeId>, leader: ReplicaId) -> Self {
         let matched = hosts.keys().map(|r| (*r, 10)).collect();
-        Self { configs: vec![voters], hosts, leader, version: 1, committed: 10, matched }
+        Self { configs: vec![voters], hosts, leader, version: 1, at: 0, before: None, committed: 10, matched }
+    }
+
+    /// Appends a membership to the leader's log.
+    fn append(&mut self, configs: Vec<BTreeSet<ReplicaId>>, hosts: BTreeMap<ReplicaId, NodeId>) {
+        let (configs, hosts) = (std::mem::replace(&mut self.configs, configs), std::mem::replace(&mut self.hosts, hosts));
+        let before = Before { configs, hosts, at: self.at, due: false };
+        self.before.get_or_insert_with(|| Box::new(before));
+        self.at = self.committed.max(self.at) + 1;
+    }
+
+    /// Commits the latest membership.
+    fn commit(&mut self) {
+        self.before = None;
+        self.committed = self.committed.max(self.at);
+        self.matched.retain(|r, _| self.hosts.contains_key(r));
+    }
+
+    /// Restores the membership before the latest, because the only log with the latest is lost.
+    fn roll_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            (self.configs, self.hosts, self.at) = (before.configs, before.hosts, before.at);
+        }
+    }
+
+    /// Returns the committed membership: voters and hosts.
+    pub(super) fn in_force(&self) -> (&[BTreeSet<ReplicaId>], &BTreeMap<ReplicaId, NodeId>) {
+        self.before.as_ref().map_or((&self.configs, &self.hosts), |b| (&b.configs, &b.hosts))
+    }
+
+    pub(super) fn membership_committed(&self) -> bool {
+        self.before.is_none()
     }
 }
 
@@ -59,6 +105,8 @@ pub(super) struct Toy {
     pub(super) divergent: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) writing: bool,
+    /// True if leaders need a further pass to commit a membership.
+    pub(super) slow: bool,
     ids: BTreeMap<ReplicaId, (GroupId, NodeId)>,
     tick: u64,
     pub(super) now_us: u64,
@@ -79,6 +127,7 @@ impl Toy {
             divergent: BTreeSet::new(),
             fenced: BTreeSet::new(),
             writing: true,
+            slow: false,
             ids: BTreeMap::new(),
             tick: 0,
             now_us: 1,
@@ -208,9 +257,21 @@ impl Toy {
 
     /// Lets groups make progress: a leader is elected, entries are committed, and replicas catch up.
     fn groups_act(&mut self) {
+        for (id, m) in &mut self.groups {
+            let (down, key) = (&self.down, (*id, m.leader));
+            let lost = m.hosts.get(&m.leader).is_none_or(|n| down.contains(n));
+            if lost || self.deleted.contains(&key) || self.fenced.contains(&key) {
+                m.roll_back();
+            }
+        }
         let ids: Vec<GroupId> = self.groups.keys().copied().filter(|g| self.majority(*g)).collect();
         for id in ids {
             let mut m = self.groups[&id].clone();
+            match &mut m.before {
+                Some(before) if self.slow && !before.due => before.due = true,
+                Some(_) => m.commit(),
+                None => {}
+            }
             let alive = |r: &ReplicaId| self.alive(id, *r, m.hosts[r]) && !self.stalled.contains(&(id, *r));
             let votes = |r: &ReplicaId| m.configs.iter().flatten().any(|v| v == r);
             if !votes(&m.leader) || !alive(&m.leader) {
@@ -221,7 +282,8 @@ impl Toy {
             }
             let before = m.committed;
             let up: Vec<ReplicaId> = m.hosts.keys().copied().filter(alive).collect();
-            m.committed += u64::from(self.writing) * 3;
+            // Later entries wait for the membership.
+            m.committed += u64::from(self.writing && m.before.is_none()) * 3;
             for replica in up {
                 let matched = m.matched.entry(replica).or_insert(0);
                 // A new replica receives a single entry first, and all entries in the next call.
@@ -258,7 +320,7 @@ impl Toy {
                     leader: m.leader,
                     leader_node: m.hosts[&m.leader],
                     term: 1,
-                    membership: Some((1, 1, m.version)),
+                    membership: Some((1, 1, m.at)),
                     configs: m.configs.clone(),
                     hosts: m.hosts.clone(),
                     matched: m.matched.clone(),
@@ -309,6 +371,7 @@ impl Toy {
                 assert_ne!(to, leader, "a transfer to the present leader");
                 assert!(m.configs.iter().all(|c| c.contains(&to)), "a transfer to a non-voter");
                 m.leader = to;
+                m.commit();
             }
             Action::ChangeMembership { group, expected, voters, learners, .. } => {
                 self.change(group, expected, voters, &learners, carry);
@@ -330,13 +393,17 @@ impl Toy {
         let (close, caught_up) =
             (|r: &&ReplicaId| self.last.close(group, **r), |r: &ReplicaId| self.last.caught_up(group, *r));
         let mut m = self.groups[&group].clone();
-        assert_eq!(expected, Some((1, 1, m.version)), "the change was decided from another membership");
+        assert_eq!(expected, Some((1, 1, m.at)), "the change was decided from another membership");
+        if m.before.is_some() {
+            return; // The leader refuses a change while another change is not committed.
+        }
         assert!(
             group == GroupId::SYSTEM || learners.keys().all(|r| known.contains(r)),
             "a learner that the catalogue does not name"
         );
-        m.hosts.extend(learners);
-        assert!(voters.iter().all(|v| m.hosts.contains_key(v)), "a new voter that was no learner");
+        let mut hosts = m.hosts.clone();
+        hosts.extend(learners);
+        assert!(voters.iter().all(|v| hosts.contains_key(v)), "a new voter that was no learner");
         let old = m.configs[0].clone();
         let joint = m.configs.len() > 1;
         if joint {
@@ -348,11 +415,18 @@ impl Toy {
         }
         m.version += 1;
         if carry == Carry::ToTheJointState && !joint && old != voters {
-            m.configs = vec![old, voters];
+            m.append(vec![old, voters], hosts);
         } else {
-            m.hosts.retain(|r, _| joint || voters.contains(r) || learners.contains_key(r));
-            m.matched.retain(|r, _| m.hosts.contains_key(r));
-            m.configs = vec![voters];
+            if !joint && old != voters {
+                // The leader appends the second membership of the change after the first is committed.
+                m.append(vec![old, voters.clone()], hosts.clone());
+                m.commit();
+            }
+            hosts.retain(|r, _| joint || voters.contains(r) || learners.contains_key(r));
+            m.append(vec![voters], hosts);
+        }
+        if !self.slow {
+            m.commit();
         }
         self.groups.insert(group, m);
     }
@@ -411,6 +485,11 @@ impl Toy {
             *id != GroupId::SYSTEM && store.is_none_or(|s| s.state == StoreState::Removing)
         };
         for (id, m) in self.groups.iter().filter(|(id, _)| !removing(id)) {
+            let kept = |r: &&ReplicaId| !self.deleted.contains(&(*id, **r));
+            for voters in m.in_force().0 {
+                let left = voters.iter().filter(kept).count();
+                assert!(left * 2 > voters.len(), "{left} of {} voters of group {id} still have data", voters.len());
+            }
             let mut nodes = BTreeSet::new();
             for (replica, node) in m.hosts.iter().filter(|(r, _)| !self.deleted.contains(&(*id, **r))) {
                 assert!(nodes.insert(*node), "two replicas of group {id} on node {node}");
