@@ -94,6 +94,11 @@ fn retire(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
         return;
     }
     if !g.observed.learners().is_empty() {
+        if let Some(node) = restarting(g, wanted) {
+            let sentence = format!("a replica without a vote stays until node {node} answers again or counts as lost");
+            g.wait(plan, WaitReason::CatchingUp, sentence);
+            return;
+        }
         plan.actions.push(g.change(wanted.clone(), BTreeMap::new()));
         g.wait(plan, WaitReason::Changing, "replicas that no longer vote leave the group");
         return;
@@ -103,6 +108,13 @@ fn retire(g: &GroupView, wanted: &BTreeSet<ReplicaId>, plan: &mut Plan) {
             plan.propose(Kind::RetireReplica { group: g.id, replica: *replica });
         }
     }
+}
+
+/// Returns the first node of the `wanted` replicas that may restart. A learner beside the wanted voters must not leave
+/// meanwhile: if the node is lost, the learner takes the vote, and another learner would have to copy the store again.
+fn restarting(g: &GroupView, wanted: &BTreeSet<ReplicaId>) -> Option<NodeId> {
+    let nodes = wanted.iter().filter_map(|r| g.observed.hosts.get(r));
+    nodes.copied().find(|n| g.cluster.may_restart(g.catalogue, *n))
 }
 
 /// Makes learners of the wanted replicas without a vote. Once all of these are learners, plans the change of voters.

@@ -191,6 +191,13 @@ impl ClusterObservation {
         since.is_some_and(|s| self.now_us.saturating_sub(*s) >= SILENT_US)
     }
 
+    /// True if the node does not answer and may merely restart: the silence is shorter than [`SILENT_US`], or a live
+    /// disruption grant allows the node to be down.
+    pub(super) fn may_restart(&self, catalogue: &Catalogue, node: NodeId) -> bool {
+        let granted = || catalogue.live_grant(self.now_us).is_some_and(|g| g.node == node);
+        !self.reachable(node) && (!self.silent(node) || granted())
+    }
+
     /// True if the node answers and has a tombstone for the replica.
     pub(super) fn tombstoned(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.reachable && n.deleted.contains(&(group, replica)))

@@ -10,15 +10,19 @@ use std::collections::BTreeSet;
 /// Preference of a node as the place of a voter, best first.
 ///
 /// - If a group has too many voters, unreachable voters lose their vote first, and the leader loses its vote last.
-/// - A reachable learner comes before an unreachable voter. A learner beside the full number of voters replaces a voter
-///   that was fenced or lost. A new coordinator does not know the reason while the voter's node is unreachable, and
-///   must continue the replacement instead of reverting to the old voter.
+/// - A voter that does not answer keeps its place for as long as the node may merely restart
+///   ([`ClusterObservation::may_restart`](super::observation::ClusterObservation::may_restart)). One missed poll must not
+///   cost a copy of the whole store.
+/// - A reachable learner comes before a lost voter. A learner beside the full number of voters replaces a voter that was
+///   fenced or lost. A new coordinator does not know the reason while the voter's node is unreachable, and must continue
+///   the replacement after the time of a restart instead of reverting to the old voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Leader,
     ReachableVoter,
+    RestartingVoter,
     ReachableLearner,
-    UnreachableVoter,
+    LostVoter,
     /// Has no replica, and is the named successor of a lost node that has a replica.
     Successor,
     /// Has no replica.
@@ -58,7 +62,8 @@ fn nodes_with_replica(g: &GroupView, stays: &dyn Fn(NodeId) -> bool) -> Vec<(Ran
             (true, true) if *replica == g.observed.leader => Rank::Leader,
             (true, true) => Rank::ReachableVoter,
             (false, true) => Rank::ReachableLearner,
-            (true, false) => Rank::UnreachableVoter,
+            (true, false) if g.cluster.may_restart(g.catalogue, r.node) => Rank::RestartingVoter,
+            (true, false) => Rank::LostVoter,
             (false, false) => Rank::UnreachableLearner,
         };
         (rank, r.node)

@@ -2,8 +2,9 @@
 
 use super::toy::{Toy, registration};
 use crate::{
-    catalogue::{GroupPhase, Kind, NodeState},
+    catalogue::{CatalogueOutcome, GroupPhase, Kind, NodeState},
     ids::{GroupId, NodeId, ReplicaId},
+    plan::WaitReason,
 };
 
 #[test]
@@ -106,4 +107,52 @@ fn a_node_whose_drain_is_blocked_votes_in_place_of_a_lost_node() {
     assert_eq!(voters, [2, 3, 4], "every voter answers");
     assert_eq!(toy.c.nodes[&drained].state, NodeState::Draining, "the store needs the node");
     assert_eq!(toy.c.nodes[&lost].state, NodeState::Removed { forced: true });
+}
+
+/// Creates a store with three voters and a learner left behind, and takes the node of a follower down.
+fn store_with_a_left_over_learner() -> (Toy, NodeId, NodeId) {
+    let mut toy = Toy::with_store(4, 3);
+    let free = NodeId::new((1..=4).find(|n| !toy.voters("a").contains(n)).unwrap());
+    toy.add_learner("a", free);
+    let m = &toy.groups[&toy.group("a")];
+    let away = m.configs[0].iter().find(|r| **r != m.leader).map(|r| m.hosts[r]).unwrap();
+    toy.down.insert(away);
+    (toy, away, free)
+}
+
+#[test]
+fn a_learner_left_behind_does_not_take_the_vote_of_a_voter_that_restarts() {
+    let (mut toy, away, free) = store_with_a_left_over_learner();
+    let group = toy.group("a");
+    let version = toy.groups[&group].version;
+    for _ in 0..20 {
+        toy.pass();
+    }
+    assert!(toy.groups[&group].version == version && toy.voters("a").contains(&away.get()));
+    let waits = toy.waiting(WaitReason::CatchingUp).unwrap().sentence;
+    assert!(waits.contains(&format!("until node {away} answers")), "{waits}");
+    toy.down.clear();
+    toy.settle();
+    assert!(toy.voters("a").contains(&away.get()) && toy.c.groups[&group].nodes().all(|n| n != free));
+}
+
+#[test]
+fn a_learner_left_behind_takes_the_vote_of_a_voter_that_has_been_silent_for_a_minute() {
+    let (mut toy, away, free) = store_with_a_left_over_learner();
+    toy.be_silent();
+    toy.settle();
+    assert!(!toy.voters("a").contains(&away.get()) && toy.voters("a").contains(&free.get()));
+}
+
+#[test]
+fn a_node_with_the_disruption_grant_may_restart_for_longer_than_a_minute() {
+    let (mut toy, away, free) = store_with_a_left_over_learner();
+    let grant = Kind::AcquireGrant { node: away, holder: "o".into(), ttl_us: 600_000_000 };
+    assert_eq!(toy.run(grant), CatalogueOutcome::Done);
+    toy.be_silent();
+    toy.settle();
+    assert!(toy.voters("a").contains(&away.get()));
+    toy.run(Kind::ReleaseGrant { node: away, holder: "o".into() });
+    toy.settle();
+    assert!(toy.voters("a").contains(&free.get()), "the grant is over");
 }

@@ -153,6 +153,18 @@ impl Toy {
         toy
     }
 
+    /// Adds a caught-up learner on a node to a store, as an earlier change leaves behind that was given up half-way.
+    pub(super) fn add_learner(&mut self, name: &str, node: NodeId) -> ReplicaId {
+        let group = self.group(name);
+        let CatalogueOutcome::Replica(replica) = self.run(Kind::AddReplica { group, node }) else {
+            panic!("node {node} takes no replica")
+        };
+        let m = self.groups.get_mut(&group).unwrap();
+        m.hosts.insert(replica, node);
+        m.matched.insert(replica, m.committed);
+        replica
+    }
+
     /// Takes the node of the last voter of store `a` down, drains the node and settles.
     pub(super) fn drain_a_voter_that_is_down(&mut self) -> NodeId {
         let node = NodeId::new(*self.voters("a").last().unwrap());
