@@ -4,8 +4,8 @@ use super::member::Member;
 use crate::coordinator::view;
 use std::sync::Arc;
 use taffrail_core::{
-    catalogue::{Catalogue, NodeState, Store, StoreState},
-    ids::{ClusterId, NodeId, StoreId},
+    catalogue::{Catalogue, GroupPhase, NodeState, Store, StoreState},
+    ids::{ClusterId, GroupId, NodeId, StoreId},
     names::StoreName,
 };
 use taffrail_metrics::{Metrics, StateSample, StoreSample};
@@ -116,6 +116,12 @@ fn sample(store: String, group: &taffrail_raft::group::Group, totals: taffrail_s
     }
 }
 
+/// True if the catalogue records the group as formed. Until then the store may still get another group, so no replica
+/// may acknowledge an append; the call is retried.
+fn is_formed(c: &Catalogue, group: GroupId) -> bool {
+    c.groups.get(&group).is_some_and(|g| g.phase == GroupPhase::Formed)
+}
+
 /// Returns at most three names of active stores similar to `name`: first the same name in other namespaces, then names
 /// with the longest common prefix.
 fn nearest(c: &Catalogue, name: &StoreName) -> Vec<StoreName> {
@@ -159,13 +165,12 @@ impl Node for GatewayAdapter {
     fn route_write(&self, store: &StoreRef) -> Route {
         let Some(member) = self.now() else { return Route::Remote(Vec::new()) };
         let Some(running) = member.running(store.group) else { return Route::Remote(store.nodes.clone()) };
-        if running.group.leads() {
-            return Route::Local(running.replica);
-        }
-        match running.group.leader().filter(|l| l.node != member.node()) {
+        let remote = running.group.leader().filter(|l| l.node != member.node());
+        match remote.filter(|_| !running.group.leads()) {
             Some(leader) => Route::Remote(vec![leader.node]),
-            // No leader is known: the local replica reports this at once, and the call is retried.
-            None => Route::Local(running.replica),
+            // Also without a known leader: the local replica reports this at once, and the call is retried.
+            None if is_formed(&member.applied(), store.group) => Route::Local(running.replica),
+            None => Route::Remote(Vec::new()),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     outcome::{CatalogueOutcome, Refused, Touched},
 };
 use crate::ids::{GroupId, NodeId, PartitionId, ReplicaId, StoreId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// First replica id of store groups. The system group uses the node ids, which are smaller, as replica ids.
 const FIRST_STORE_REPLICA: u64 = 1_000_000;
@@ -55,6 +55,7 @@ fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
         Kind::Register(registration) => register(c, registration, touched),
         Kind::Declare(declaration) => declare(c, declaration, touched),
         Kind::GroupFormed(group) => formed(c, *group, touched),
+        Kind::FormAgain { group, nodes } => form_again(c, *group, nodes, touched),
         Kind::AddReplica { group, node } => add_replica(c, *group, *node, touched),
         Kind::ReplicaActive { group, replica } => set_replica(c, *group, *replica, ReplicaState::Active, touched),
         Kind::RetireReplica { group, replica } => set_replica(c, *group, *replica, ReplicaState::Leaving, touched),
@@ -177,23 +178,7 @@ fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
         return Err(Refused::StoreNotFound(d.minted));
     }
     let nodes: Vec<NodeId> = c.by_load().into_iter().take(d.replicas as usize).collect();
-    let group = GroupId::new(c.next_group);
-    let partition = PartitionId::new(c.next_partition);
-    c.next_group += 1;
-    c.next_partition += 1;
-    let mut replicas = std::collections::BTreeMap::new();
-    for node in nodes {
-        replicas.insert(ReplicaId::new(c.next_replica), Replica { node, state: ReplicaState::Active });
-        c.next_replica += 1;
-    }
-    let initial: BTreeSet<ReplicaId> = replicas.keys().copied().collect();
-    // Chosen in rotation, so that the leaders of many new groups are spread over the nodes.
-    let turn = usize::try_from(group.get() % u64::from(d.replicas)).unwrap_or(0);
-    let initializer = *initial.iter().nth(turn).ok_or(Refused::InvalidReplicas(d.replicas))?;
-    c.groups.insert(
-        group,
-        Group { store: d.minted, partition, phase: GroupPhase::Creating { initial, initializer }, replicas },
-    );
+    let (partition, group) = create_group(c, d.minted, &nodes)?;
     c.stores.insert(
         d.minted,
         Store {
@@ -207,6 +192,48 @@ fn create(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     );
     touched.extend([Touched::Group(group), Touched::Store(d.minted)]);
     Ok(CatalogueOutcome::Store(d.minted))
+}
+
+/// Creates a group for a store, with a new partition and a new replica on each of `nodes`.
+fn create_group(c: &mut Catalogue, store: StoreId, nodes: &[NodeId]) -> Result<(PartitionId, GroupId), Refused> {
+    let (partition, group) = (PartitionId::new(c.next_partition), GroupId::new(c.next_group));
+    let place = |(id, node): (u64, &NodeId)| (ReplicaId::new(id), Replica { node: *node, state: ReplicaState::Active });
+    let replicas: BTreeMap<ReplicaId, Replica> = (c.next_replica..).zip(nodes).map(place).collect();
+    let initial: BTreeSet<ReplicaId> = replicas.keys().copied().collect();
+    let many = initial.len() as u64;
+    // Chosen in rotation, so that the leaders of many new groups are spread over the nodes.
+    let turn = group.get().checked_rem(many).and_then(|turn| usize::try_from(turn).ok()).unwrap_or(0);
+    let initializer = *initial.iter().nth(turn).ok_or(Refused::InvalidReplicas(0))?;
+    c.next_group += 1;
+    c.next_partition += 1;
+    c.next_replica += many;
+    let phase = GroupPhase::Creating { initial, initializer };
+    c.groups.insert(group, Group { store, partition, phase, replicas });
+    Ok((partition, group))
+}
+
+/// Gives the store of a group that was never formed a new partition and group.
+///
+/// Nothing acknowledged is lost: a replica accepts appends only after its node has applied the command that records the
+/// group as formed, and the command is refused for the old group from now on.
+fn form_again(c: &mut Catalogue, old: GroupId, nodes: &BTreeSet<NodeId>, touched: &mut Rows) -> Answer {
+    let record = c.groups.get(&old).filter(|g| g.phase != GroupPhase::Formed).ok_or(Refused::BadReplica(old))?;
+    let id = record.store;
+    let store = c.stores.get(&id).filter(|s| s.state != StoreState::Removing);
+    let store = store.cloned().ok_or(Refused::StoreRemoving(id))?;
+    if let Some(node) = nodes.iter().find(|n| c.nodes.get(n).is_none_or(|n| n.state != NodeState::Member)) {
+        return Err(Refused::BadNode(*node));
+    }
+    let have = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
+    if have != store.replicas {
+        return Err(Refused::NotEnoughNodes { wanted: store.replicas, have });
+    }
+    let nodes: Vec<NodeId> = nodes.iter().copied().collect();
+    let (partition, group) = create_group(c, id, &nodes)?;
+    c.groups.remove(&old);
+    c.stores.insert(id, Store { partition, group, ..store });
+    touched.extend([Touched::Group(old), Touched::Group(group), Touched::Store(id)]);
+    Ok(CatalogueOutcome::Store(id))
 }
 
 fn check_replicas(c: &Catalogue, replicas: u32) -> Result<(), Refused> {

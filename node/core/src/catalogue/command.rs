@@ -4,6 +4,7 @@ use crate::{
     ids::{ClusterId, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
 };
+use std::collections::BTreeSet;
 
 /// Number of the newest rules known to this version.
 pub const RULES: u32 = 1;
@@ -77,6 +78,14 @@ pub enum Kind {
     Declare(Declaration),
     /// Records that a group has had its first leader.
     GroupFormed(GroupId),
+    /// Gives the store of a group that was never formed a new partition and group, with new replicas. Refused once the
+    /// group has been formed. The nodes of the old group remove their replicas, which hold nothing acknowledged.
+    FormAgain {
+        /// Group that was never formed.
+        group: GroupId,
+        /// Nodes of the new replicas: as many members as the store declares replicas.
+        nodes: BTreeSet<NodeId>,
+    },
     /// Adds a joining replica to a group.
     AddReplica {
         /// Group to extend.

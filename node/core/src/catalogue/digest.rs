@@ -120,6 +120,11 @@ impl Canonical {
                 self.node(17, *node);
                 self.text(holder);
             }
+            Kind::FormAgain { group, nodes } => {
+                self.tag(18).number(group.get());
+                self.number(nodes.len() as u64);
+                nodes.iter().for_each(|node| self.number(node.get()));
+            }
         }
     }
 

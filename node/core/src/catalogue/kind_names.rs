@@ -25,6 +25,7 @@ kinds! {
     Self::Register(_) => "register",
     Self::Declare(_) => "declare",
     Self::GroupFormed(_) => "group-formed",
+    Self::FormAgain { .. } => "form-again",
     Self::AddReplica { .. } => "add-replica",
     Self::ReplicaActive { .. } => "replica-active",
     Self::RetireReplica { .. } => "retire-replica",

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Kind, NodeState, Replica, ReplicaState, StoreState},
-    ids::{GroupId, NodeId},
+    ids::{GroupId, NodeId, ReplicaId},
 };
+use std::collections::BTreeSet;
 
 /// Plans the next step of one store group.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) {
@@ -30,6 +31,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
     }
     let Some(observed) = o.groups.get(&id) else {
         plan.wait(Some(group.store), None, WaitReason::NoLeader, leaderless(o, group));
+        form_again(c, o, id, group, store.replicas as usize, plan);
         return;
     };
     if !observed.quorum {
@@ -73,6 +75,36 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
         None if silent.is_empty() => "the group has no leader".to_owned(),
         None => format!("the group has no leader; no answer from node {}", silent.join(", ")),
     }
+}
+
+/// Plans a new group for a store whose group was never formed and can no longer be formed, because too few of the
+/// initial voters are left.
+///
+/// The catalogue proves that the old group has acknowledged nothing: a node accepts appends only after it has applied
+/// the record that the group is formed. An initial voter that is lost too early for the proof merely waits.
+fn form_again(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, replicas: usize, plan: &mut Plan) {
+    let GroupPhase::Creating { initial, .. } = &group.phase else { return };
+    let left = initial.iter().filter(|r| group.replicas.get(r).is_some_and(|x| may_form(c, o, id, **r, x))).count();
+    if left * 2 > initial.len() {
+        return;
+    }
+    let free = c.by_load().into_iter().filter(|n| o.reachable(*n));
+    let nodes: BTreeSet<NodeId> = free.take(replicas).collect();
+    if nodes.len() == replicas {
+        plan.propose(Kind::FormAgain { group: id, nodes });
+    }
+}
+
+/// True if the replica may still take part in forming its group: the node answers and has the replica, or may restart.
+fn may_form(c: &Catalogue, o: &ClusterObservation, id: GroupId, replica: ReplicaId, r: &Replica) -> bool {
+    if r.state == ReplicaState::Leaving || o.tombstoned(id, replica, r.node) || o.fenced(id, replica, r.node) {
+        return false;
+    }
+    let given_up = matches!(
+        c.nodes.get(&r.node).map(|n| n.state),
+        Some(NodeState::Replacing { .. } | NodeState::Removed { .. }) | None
+    );
+    o.reachable(r.node) || (o.may_restart(c, r.node) && !given_up)
 }
 
 /// Retires replicas that a node has removed for good although the catalogue has not retired the replica; returns true

@@ -1,7 +1,11 @@
 //! Status of stores and nodes, for the operator and the command line.
 
 use super::{
-    action::Plan, departures::unnamed, guard::guard, observation::{ClusterObservation, GroupObservation}, wait_reason::WaitReason,
+    action::Plan,
+    departures::unnamed,
+    guard::guard,
+    observation::{ClusterObservation, GroupObservation},
+    wait_reason::WaitReason,
 };
 use crate::{
     catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
@@ -118,8 +122,12 @@ fn may_name(c: &Catalogue, group: GroupId, observed: &GroupObservation, node: No
 /// Returns the status of a node.
 #[must_use]
 pub fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: NodeId) -> NodeStatus {
-    let mut named_by: Vec<GroupId> =
-        o.groups.iter().filter(|(g, s)| s.hosts.values().any(|n| *n == id) || may_name(c, **g, s, id)).map(|(g, _)| *g).collect();
+    let mut named_by: Vec<GroupId> = o
+        .groups
+        .iter()
+        .filter(|(g, s)| s.hosts.values().any(|n| *n == id) || may_name(c, **g, s, id))
+        .map(|(g, _)| *g)
+        .collect();
     if !unnamed(c, id) {
         let recorded = c.groups.iter().filter(|(_, g)| g.nodes().any(|n| n == id)).map(|(g, _)| *g);
         named_by.extend(recorded);

@@ -102,6 +102,9 @@ pub fn encode_command(command: &Command) -> Bytes {
         Kind::ReleaseGrant { node, holder } => {
             K::ReleaseGrant(pb::GrantOf { node: node.get(), holder: holder.clone(), ttl_us: 0 })
         }
+        Kind::FormAgain { group, nodes } => {
+            K::FormAgain(pb::FormAgain { group: group.get(), nodes: nodes.iter().map(|n| n.get()).collect() })
+        }
     };
     pb::CatalogueCommand { rules: command.rules, stamp_us: command.stamp_us, kind: Some(kind) }.encode_to_vec().into()
 }
@@ -142,6 +145,9 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         K::Replaced(n) => Kind::Replaced(NodeId::new(n)),
         K::AcquireGrant(g) => Kind::AcquireGrant { node: NodeId::new(g.node), holder: g.holder, ttl_us: g.ttl_us },
         K::ReleaseGrant(g) => Kind::ReleaseGrant { node: NodeId::new(g.node), holder: g.holder },
+        K::FormAgain(f) => {
+            Kind::FormAgain { group: GroupId::new(f.group), nodes: f.nodes.into_iter().map(NodeId::new).collect() }
+        }
     };
     Ok(Command { rules: command.rules, stamp_us: command.stamp_us, kind })
 }

@@ -151,6 +151,39 @@ fn a_node_leaves_only_when_no_group_names_it() {
 }
 
 #[test]
+fn a_store_is_formed_again_under_new_ids_only_if_it_was_never_formed() {
+    let mut c = cluster(3);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));
+    let old = c.stores[&store(10)].clone();
+    let lost = c.groups[&old.group].nodes().next().unwrap();
+    run(&mut c, 1, Kind::Replace { old: lost, new: None });
+    let again =
+        |nodes: &[u64]| Kind::FormAgain { group: old.group, nodes: nodes.iter().map(|n| NodeId::new(*n)).collect() };
+    assert_eq!(run(&mut c, 1, again(&[lost.get()])), CatalogueOutcome::Refused(Refused::BadNode(lost)));
+    let few = Refused::NotEnoughNodes { wanted: 1, have: 2 };
+    assert_eq!(run(&mut c, 1, again(&[2, 3])), CatalogueOutcome::Refused(few), "as many as declared");
+    let mut formed = c.clone();
+    run(&mut formed, 1, Kind::GroupFormed(old.group));
+    let refused = CatalogueOutcome::Refused(Refused::BadReplica(old.group));
+    assert_eq!(run(&mut formed, 1, again(&[3])), refused, "a formed group may have acknowledged appends");
+
+    let replicas: Vec<ReplicaId> = c.groups[&old.group].replicas.keys().copied().collect();
+    assert_eq!(run(&mut c, 1, again(&[3])), CatalogueOutcome::Store(store(10)));
+    let new = &c.stores[&store(10)];
+    assert!(new.group > old.group && new.partition > old.partition && !c.groups.contains_key(&old.group));
+    let group = &c.groups[&new.group];
+    assert_eq!(group.nodes().collect::<Vec<_>>(), [NodeId::new(3)]);
+    assert!(group.replicas.keys().all(|r| !replicas.contains(r)), "replica ids are never reused");
+    assert!(matches!(&group.phase, GroupPhase::Creating { initial, .. } if initial.len() == 1));
+    assert_eq!(
+        run(&mut c, 1, Kind::GroupFormed(old.group)),
+        refused,
+        "the old group can no longer be recorded as formed"
+    );
+    assert_eq!(run(&mut c, 1, Kind::Replaced(lost)), CatalogueOutcome::Done, "no group names the lost node");
+}
+
+#[test]
 fn one_replacement_at_a_time() {
     let mut c = cluster(4);
     assert_eq!(
@@ -238,6 +271,8 @@ mod random {
                     ..declaration(&format!("s{n}"), replicas, minted, "u")
                 })),
             1 => group.clone().prop_map(|g| Kind::GroupFormed(GroupId::new(g))),
+            2 => (group.clone(), prop::collection::btree_set(node.clone(), 1..4))
+                .prop_map(|(g, nodes)| Kind::FormAgain { group: GroupId::new(g), nodes }),
             2 => (group, node.clone()).prop_map(|(g, node)| Kind::AddReplica { group: GroupId::new(g), node }),
             1 => of.clone().prop_map(|(group, replica)| Kind::ReplicaActive { group, replica }),
             2 => of.clone().prop_map(|(group, replica)| Kind::RetireReplica { group, replica }),

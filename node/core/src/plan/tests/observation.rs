@@ -153,7 +153,8 @@ fn nothing_is_taken_down_or_called_whole_under_a_membership_that_is_not_committe
     let judged = |membership: u64| {
         let mut o = settled([look(0, 100, &[100, 100, 100]), look(step, 100, &[100, 100, 100])]);
         // The system group itself allows the disruption.
-        let system = GroupObservation { hosts: BTreeMap::new(), configs: vec![BTreeSet::new()], ..o.groups[&GROUP].clone() };
+        let system =
+            GroupObservation { hosts: BTreeMap::new(), configs: vec![BTreeSet::new()], ..o.groups[&GROUP].clone() };
         o.groups.insert(GroupId::SYSTEM, system);
         o.groups.get_mut(&GROUP).unwrap().membership = Some((1, 1, membership));
         let planned = plan(&c, &o);

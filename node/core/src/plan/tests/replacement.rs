@@ -156,3 +156,63 @@ fn a_node_with_the_disruption_grant_may_restart_for_longer_than_a_minute() {
     toy.settle();
     assert!(toy.voters("a").contains(&free.get()), "the grant is over");
 }
+
+#[test]
+fn a_store_of_one_replica_whose_node_is_lost_before_it_formed_is_formed_elsewhere() {
+    let mut toy = Toy::new(3);
+    toy.declare("a", 1);
+    let (lost, group) = (toy.initializer("a"), toy.group("a"));
+    toy.down.insert(lost);
+    toy.lost.insert(lost);
+    toy.settle();
+    assert_eq!(toy.group("a"), group, "the node may restart");
+    toy.run(Kind::Register(registration(4)));
+    toy.run(Kind::Replace { old: lost, new: None });
+    toy.settle();
+    assert_ne!(toy.group("a"), group);
+    assert!(toy.voters("a").len() == 1 && !toy.voters("a").contains(&lost.get()));
+    assert_eq!(toy.c.groups[&toy.group("a")].phase, GroupPhase::Formed);
+    assert_eq!(toy.c.nodes[&lost].state, NodeState::Removed { forced: true }, "the store does not hold the lost node");
+}
+
+#[test]
+fn a_store_is_formed_elsewhere_after_a_minute_even_if_its_node_returns_later() {
+    let mut toy = Toy::new(3);
+    toy.declare("a", 1);
+    let (away, group) = (toy.initializer("a"), toy.group("a"));
+    toy.down.insert(away);
+    toy.be_silent();
+    toy.settle();
+    assert_ne!(toy.group("a"), group);
+    toy.down.clear();
+    toy.settle();
+    assert!(!toy.groups.contains_key(&group) && toy.voters("a").len() == 1);
+}
+
+#[test]
+fn a_store_that_was_formed_is_never_formed_again() {
+    let mut toy = Toy::with_store(3, 1);
+    let group = toy.group("a");
+    let lost = NodeId::new(toy.voters("a")[0]);
+    toy.down.insert(lost);
+    toy.be_silent();
+    toy.settle();
+    toy.run(Kind::Replace { old: lost, new: None });
+    toy.settle();
+    assert_eq!((toy.group("a"), toy.c.nodes[&lost].state), (group, NodeState::Replacing { by: None }));
+}
+
+#[test]
+fn a_store_that_lost_most_of_its_nodes_before_it_formed_is_formed_elsewhere() {
+    let mut toy = Toy::new(5);
+    toy.declare("a", 3);
+    let group = toy.group("a");
+    let nodes: Vec<NodeId> = toy.c.groups[&group].nodes().take(2).collect();
+    toy.down.insert(nodes[0]);
+    toy.down.insert(nodes[1]);
+    assert!(toy.majority(GroupId::SYSTEM), "the cluster itself goes on");
+    toy.be_silent();
+    toy.settle();
+    assert_ne!(toy.group("a"), group);
+    assert!(toy.voters("a").len() == 3 && nodes.iter().all(|n| !toy.voters("a").contains(&n.get())));
+}

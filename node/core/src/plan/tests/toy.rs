@@ -54,7 +54,8 @@ impl Members {
 
     /// Appends a membership to the leader's log.
     fn append(&mut self, configs: Vec<BTreeSet<ReplicaId>>, hosts: BTreeMap<ReplicaId, NodeId>) {
-        let (configs, hosts) = (std::mem::replace(&mut self.configs, configs), std::mem::replace(&mut self.hosts, hosts));
+        let (configs, hosts) =
+            (std::mem::replace(&mut self.configs, configs), std::mem::replace(&mut self.hosts, hosts));
         let before = Before { configs, hosts, at: self.at, due: false };
         self.before.get_or_insert_with(|| Box::new(before));
         self.at = self.committed.max(self.at) + 1;

@@ -49,6 +49,7 @@ fn kinds() -> Vec<Kind> {
         Kind::Replaced(node),
         Kind::AcquireGrant { node, holder: "operator".into(), ttl_us: 60_000_000 },
         Kind::ReleaseGrant { node, holder: "operator".into() },
+        Kind::FormAgain { group, nodes: [node, NodeId::new(4), NodeId::new(5)].into() },
     ];
     for kind in &all {
         match kind {
@@ -68,7 +69,8 @@ fn kinds() -> Vec<Kind> {
             | Kind::Replace { .. }
             | Kind::Replaced(_)
             | Kind::AcquireGrant { .. }
-            | Kind::ReleaseGrant { .. } => {}
+            | Kind::ReleaseGrant { .. }
+            | Kind::FormAgain { .. } => {}
         }
     }
     all
