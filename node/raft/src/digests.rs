@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use taffrail_core::ids::Digest;
+use taffrail_core::{ids::Digest, plan::Lineage};
 
 /// Number of applied batches whose digests are kept. At one write per millisecond, fewer batches are applied between a
 /// report and a claim about the report.
@@ -22,6 +22,7 @@ const MARKS_TOLD: usize = 2;
 struct Kept {
     pauses: VecDeque<(u64, Digest)>,
     marks: VecDeque<(u64, Digest)>,
+    copied_from: Option<Lineage>,
 }
 
 impl Kept {
@@ -44,11 +45,11 @@ impl Kept {
 pub struct Digests(Arc<Mutex<Kept>>);
 
 impl Digests {
-    /// Starts with the digest of the opened replica.
+    /// Starts with the digest and the origin of the opened replica.
     #[must_use]
-    pub fn new(index: u64, digest: Digest) -> Self {
+    pub fn new(index: u64, digest: Digest, copied_from: Option<Lineage>) -> Self {
         let this = Self::default();
-        this.put(index, digest);
+        this.begin_anew(index, digest, copied_from);
         this
     }
 
@@ -62,9 +63,9 @@ impl Digests {
     }
 
     /// Drops all digests and starts with the digest of a state installed from another replica.
-    pub(crate) fn begin_anew(&self, index: u64, digest: Digest) {
+    pub(crate) fn begin_anew(&self, index: u64, digest: Digest, copied_from: Option<Lineage>) {
         let mut kept = self.lock();
-        *kept = Kept::default();
+        *kept = Kept { copied_from, ..Kept::default() };
         kept.put(index, digest);
     }
 
@@ -72,6 +73,12 @@ impl Digests {
     #[must_use]
     pub fn last(&self) -> (u64, Digest) {
         self.lock().pauses.back().copied().unwrap_or_default()
+    }
+
+    /// Returns the replica from which the digests are inherited, or `None` when this replica applied the whole log.
+    #[must_use]
+    pub fn copied_from(&self) -> Option<Lineage> {
+        self.lock().copied_from
     }
 
     /// Returns the newest marks in ascending order of index.
@@ -94,10 +101,11 @@ impl Digests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use taffrail_core::ids::ReplicaId;
 
     #[test]
     fn the_last_ones_are_known_and_no_more() {
-        let digests = Digests::new(0, Digest([7; 32]));
+        let digests = Digests::new(0, Digest([7; 32]), None);
         let of = |n: u64| Digest([u8::try_from(n % 251).unwrap_or_default(); 32]);
         let end = 2 * KEPT as u64 + 7;
         (1..=end).for_each(|n| digests.put(n, of(n)));
@@ -117,7 +125,9 @@ mod tests {
         assert_eq!((digests.at(oldest), digests.at(oldest - MARK_EVERY)), (Some(of(oldest)), None));
         let before = newest - MARK_EVERY;
         assert_eq!(digests.marks(), [(before, of(before)), (newest, of(newest))]);
-        digests.begin_anew(newest + 20, of(1));
+        let from = Lineage { source: ReplicaId::new(7), index: newest + 20 };
+        digests.begin_anew(newest + 20, of(1), Some(from));
+        assert_eq!(digests.copied_from(), Some(from));
         assert_eq!((digests.last(), digests.marks()), ((newest + 20, of(1)), Vec::new()));
         assert_eq!((digests.at(newest), digests.at(newest + 9)), (None, None));
     }

@@ -96,7 +96,7 @@ impl Group {
     pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> io::Result<Arc<Self>> {
         let log = LogStorage::open(Arc::clone(&home.disk), key).await?;
         let (progress_tx, progress) = watch::channel(machine.progress());
-        let digests = Digests::new(machine.progress().index, machine.digest());
+        let digests = Digests::new(machine.progress().index, machine.digest(), machine.copied_from());
         let (source, source_rx) = watch::channel(None);
         let stop = CancellationToken::new();
         let machine = SharedMachine::new(machine, Arc::clone(&home.on_fatal));
@@ -216,6 +216,7 @@ impl Group {
             applied,
             digest,
             marks: self.digests.marks(),
+            copied_from: self.digests.copied_from(),
             membership: (*m.membership_config).clone(),
             matched: m.replication.iter().flatten().map(|(id, matched)| (*id, index(matched))).collect(),
             quorum_acked_ago: m.last_quorum_acked.map(|at| (*at).elapsed()),

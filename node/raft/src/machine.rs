@@ -1,7 +1,7 @@
 //! [`Machine`]: the replicated state of a group, as seen by consensus.
 
 use super::types::{Entry, LogId, Reply, StoredMembership};
-use taffrail_core::ids::Digest;
+use taffrail_core::{ids::Digest, plan::Lineage};
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_store_api::Applied;
 
@@ -56,6 +56,10 @@ pub trait Machine: Send + 'static {
     fn progress(&self) -> Applied;
     /// Returns the running digest of all outcomes as of [`applied`](Self::applied).
     fn digest(&self) -> Digest;
+    /// Returns the origin of the state, or `None` when this replica applied the whole log.
+    fn copied_from(&self) -> Option<Lineage> {
+        None
+    }
     /// Returns the extent of this replica's events, for a request to a source.
     fn catch_up_point(&self) -> CatchUpPoint;
     /// Begins an install of another replica's state. The machine serves nothing until the install ends.

@@ -7,9 +7,14 @@ use super::{
     types::{LogId, SnapshotMeta, StoredMembership},
 };
 use crate::peer::{CallError, PeerTransport};
+use bytes::Bytes;
+use prost::Message;
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use taffrail_core::ids::{ClusterId, NodeId, ReplicaId};
-use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
+use taffrail_proto::{
+    peer::{CatchUpChunk, CatchUpRequest},
+    storage::{CopiedFrom, GroupMeta},
+};
 use taffrail_store_api::Applied;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -95,9 +100,10 @@ impl SnapshotFetch {
 
     /// Publishes the new state to readers and returns its applied log id.
     async fn publish(&self) -> io::Result<Option<LogId>> {
-        let (applied, progress, digest) = self.machine.with(|m| Ok((m.applied().0, m.progress(), m.digest()))).await?;
+        let state = self.machine.with(|m| Ok((m.applied().0, m.progress(), m.digest(), m.copied_from())));
+        let (applied, progress, digest, copied_from) = state.await?;
         // Without the reset, a divergence claim about the replaced state would fence the repaired replica.
-        self.digests.begin_anew(progress.index, digest);
+        self.digests.begin_anew(progress.index, digest, copied_from);
         self.progress.send_replace(progress);
         Ok(applied)
     }
@@ -116,7 +122,7 @@ impl SnapshotFetch {
         };
         let mut chunks = self.context.transport.catch_up(from.node, request).await?;
         self.machine.with(|m| m.begin_install()).await?;
-        let taken = self.take(&mut chunks).await;
+        let taken = self.take(from.replica, &mut chunks).await;
         if let Err(FetchError::Peer(_) | FetchError::Broken(_)) = taken {
             self.machine.with(|m| m.abort_install()).await?;
         }
@@ -124,10 +130,17 @@ impl SnapshotFetch {
     }
 
     /// Installs chunks until the last chunk has made the new state current.
-    async fn take(&self, chunks: &mut mpsc::Receiver<Result<CatchUpChunk, CallError>>) -> Result<(), FetchError> {
+    async fn take(
+        &self,
+        from: ReplicaId,
+        chunks: &mut mpsc::Receiver<Result<CatchUpChunk, CallError>>,
+    ) -> Result<(), FetchError> {
         while let Some(chunk) = chunks.recv().await {
-            let chunk = chunk?;
+            let mut chunk = chunk?;
             let last = !chunk.group_meta.is_empty();
+            if last {
+                chunk.group_meta = with_origin(chunk.group_meta, from);
+            }
             self.machine
                 .with(move |m| {
                     m.install(chunk)?;
@@ -168,6 +181,18 @@ impl SnapshotFetch {
     }
 }
 
+/// Adds the sender of a state to the row of the group, so that the origin becomes durable together with the state. Fields
+/// of an encoded message that are appended to the message replace the fields before. A row that does not decode is left
+/// to the state machine, which refuses the row.
+fn with_origin(row: Bytes, from: ReplicaId) -> Bytes {
+    let Ok(meta) = GroupMeta::decode(row.clone()) else { return row };
+    let index = meta.applied.map_or(0, |applied| applied.index);
+    let copied_from = Some(CopiedFrom { replica: from.get(), index });
+    let mut row = row.to_vec();
+    row.extend(GroupMeta { copied_from, ..GroupMeta::default() }.encode_to_vec());
+    row.into()
+}
+
 fn stopping() -> io::Error {
     io::Error::new(io::ErrorKind::Interrupted, "the catch-up ended: the replica is stopping")
 }
@@ -194,5 +219,27 @@ impl FetchError {
         } else {
             Self::Local(e)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_of_an_installed_state_names_its_sender_and_keeps_every_other_field() {
+        let applied = taffrail_proto::storage::LogId { term: 2, leader: 3, index: 41 };
+        let earlier = CopiedFrom { replica: 5, index: 7 };
+        let theirs =
+            GroupMeta { format: 1, applied: Some(applied), generation: 4, copied_from: Some(earlier), ..GroupMeta::default() };
+        let mut row = theirs.encode_to_vec();
+        // A field of a later version: number 100, the value 1.
+        row.extend([0xa0, 0x06, 0x01]);
+        let kept = with_origin(row.clone().into(), ReplicaId::new(9));
+        assert!(kept.starts_with(&row), "unknown fields are kept");
+        let origin = CopiedFrom { replica: 9, index: 41 };
+        assert_eq!(GroupMeta::decode(kept).unwrap(), GroupMeta { copied_from: Some(origin), ..theirs });
+        let broken = Bytes::from_static(b"\xff");
+        assert_eq!(with_origin(broken.clone(), ReplicaId::new(9)), broken, "the state machine refuses the row");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::types::StoredMembership;
 use std::{collections::BTreeMap, time::Duration};
-use taffrail_core::ids::Digest;
+use taffrail_core::{ids::Digest, plan::Lineage};
 use taffrail_store_api::LeaderHint;
 
 /// Failure of a proposal.
@@ -58,6 +58,8 @@ pub struct Status {
     pub digest: Digest,
     /// Digests at the newest mark indexes, which are the same on every replica.
     pub marks: Vec<(u64, Digest)>,
+    /// Origin of the state; `None` for a replica that applied the whole log itself.
+    pub copied_from: Option<Lineage>,
     /// Effective membership, and the log id of the entry that set the membership.
     pub membership: StoredMembership,
     /// Last matching log index of each replica; only on the leader.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{ClusterObservation, GroupObservation, NodeObservation, ReplicaObservation},
+    plan::{ClusterObservation, GroupObservation, Lineage, NodeObservation, ReplicaObservation},
 };
 use taffrail_proto::{
     peer::{FrameKind, NodeReport, ReplicaReport as WireReport},
@@ -89,6 +89,7 @@ fn replica(r: &WireReport) -> ReplicaObservation {
         digest: r.digest.as_ref().try_into().map(Digest).unwrap_or_default(),
         // A mark whose digest does not decode is skipped.
         marks: r.marks.iter().filter_map(|m| Some((m.index, Digest(m.digest.as_ref().try_into().ok()?)))).collect(),
+        copied_from: r.copied_from.map(|from| Lineage { source: ReplicaId::new(from.replica), index: from.index }),
         stopped: (!r.stopped.is_empty()).then(|| r.stopped.clone()),
     }
 }

@@ -14,7 +14,9 @@ use taffrail_core::{
     plan::{Candidate, can_take_over},
 };
 use taffrail_proto::{
-    peer::{Divergence, FencedReplica, Mark, Matched, NodeReport, Refusal, RefusalKind, ReplicaKey, ReplicaReport},
+    peer::{
+        Divergence, FencedReplica, Lineage, Mark, Matched, NodeReport, Refusal, RefusalKind, ReplicaKey, ReplicaReport,
+    },
     storage as pb,
 };
 use taffrail_raft::{
@@ -72,6 +74,7 @@ fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
         applied: s.applied,
         digest: s.digest.0.to_vec().into(),
         marks: s.marks.iter().map(|(index, d)| Mark { index: *index, digest: d.0.to_vec().into() }).collect(),
+        copied_from: s.copied_from.map(|from| Lineage { replica: from.source.get(), index: from.index }),
         stopped: s.stopped.unwrap_or_default(),
         membership: if s.leads {
             raft_codec::stored_membership_to(&s.membership).encode_to_vec().into()

@@ -95,6 +95,12 @@ impl Handler for PeerHandler {
             if group == GroupId::SYSTEM {
                 return Ok(catalogue_machine::send(db));
             }
+            // The receiver would be one more witness for a state that may be wrong.
+            if member.applied().groups.get(&group).is_some_and(|g| g.contradicted) {
+                let why =
+                    format!("group {group}: replicas contradict each other; no state is sent until a majority agrees");
+                return Err(refusal(RefusalKind::Unavailable, why));
+            }
             let running = member.running(group);
             let running = running.filter(|r| r.group.key().replica.get() == request.to_replica);
             let running = running.ok_or_else(|| {

@@ -2,7 +2,7 @@
 //! machine, because the applied state must depend only on the entries.
 
 use prometheus::Histogram;
-use taffrail_core::ids::Digest;
+use taffrail_core::{ids::Digest, plan::Lineage};
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_raft::{
     machine::{CatchUpPoint, Machine, MachineError},
@@ -45,6 +45,9 @@ impl<M: Machine> Machine for Timed<M> {
     }
     fn digest(&self) -> Digest {
         self.machine.digest()
+    }
+    fn copied_from(&self) -> Option<Lineage> {
+        self.machine.copied_from()
     }
     fn catch_up_point(&self) -> CatchUpPoint {
         self.machine.catch_up_point()

@@ -56,6 +56,7 @@ fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
         Kind::Declare(declaration) => declare(c, declaration, touched),
         Kind::GroupFormed(group) => formed(c, *group, touched),
         Kind::FormAgain { group, nodes } => form_again(c, *group, nodes, touched),
+        Kind::Contradicted { group, contradicted } => set_contradicted(c, *group, *contradicted, touched),
         Kind::AddReplica { group, node } => add_replica(c, *group, *node, touched),
         Kind::ReplicaActive { group, replica } => set_replica(c, *group, *replica, ReplicaState::Active, touched),
         Kind::RetireReplica { group, replica } => set_replica(c, *group, *replica, ReplicaState::Leaving, touched),
@@ -208,7 +209,7 @@ fn create_group(c: &mut Catalogue, store: StoreId, nodes: &[NodeId]) -> Result<(
     c.next_partition += 1;
     c.next_replica += many;
     let phase = GroupPhase::Creating { initial, initializer };
-    c.groups.insert(group, Group { store, partition, phase, replicas });
+    c.groups.insert(group, Group { store, partition, phase, contradicted: false, replicas });
     Ok((partition, group))
 }
 
@@ -248,6 +249,15 @@ fn formed(c: &mut Catalogue, group: GroupId, touched: &mut Rows) -> Answer {
     let g = c.groups.get_mut(&group).ok_or(Refused::BadReplica(group))?;
     if g.phase != GroupPhase::Formed {
         g.phase = GroupPhase::Formed;
+        touched.insert(Touched::Group(group));
+    }
+    Ok(CatalogueOutcome::Done)
+}
+
+fn set_contradicted(c: &mut Catalogue, group: GroupId, contradicted: bool, touched: &mut Rows) -> Answer {
+    let g = c.groups.get_mut(&group).ok_or(Refused::BadReplica(group))?;
+    if g.contradicted != contradicted {
+        g.contradicted = contradicted;
         touched.insert(Touched::Group(group));
     }
     Ok(CatalogueOutcome::Done)

@@ -86,6 +86,13 @@ pub enum Kind {
         /// Nodes of the new replicas: as many members as the store declares replicas.
         nodes: BTreeSet<NodeId>,
     },
+    /// Records whether replicas of a group contradict each other after applying the same log.
+    Contradicted {
+        /// Id of the group.
+        group: GroupId,
+        /// True from the first contradiction until no replica contradicts another.
+        contradicted: bool,
+    },
     /// Adds a joining replica to a group.
     AddReplica {
         /// Group to extend.

@@ -125,6 +125,10 @@ impl Canonical {
                 self.number(nodes.len() as u64);
                 nodes.iter().for_each(|node| self.number(node.get()));
             }
+            Kind::Contradicted { group, contradicted } => {
+                self.tag(19).number(group.get());
+                self.bare((*contradicted).into());
+            }
         }
     }
 

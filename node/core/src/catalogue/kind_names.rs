@@ -26,6 +26,7 @@ kinds! {
     Self::Declare(_) => "declare",
     Self::GroupFormed(_) => "group-formed",
     Self::FormAgain { .. } => "form-again",
+    Self::Contradicted { .. } => "contradicted",
     Self::AddReplica { .. } => "add-replica",
     Self::ReplicaActive { .. } => "replica-active",
     Self::RetireReplica { .. } => "retire-replica",

@@ -115,6 +115,8 @@ pub struct Group {
     pub partition: PartitionId,
     /// Phase in the life of the group.
     pub phase: GroupPhase,
+    /// True while replicas contradict each other after applying the same log. No replica gives its state to another then.
+    pub contradicted: bool,
     /// Replicas of the group, including leaving replicas.
     pub replicas: BTreeMap<ReplicaId, Replica>,
 }

@@ -8,20 +8,23 @@ use super::{
     action::{Fence, Plan},
     observation::{ClusterObservation, GroupObservation},
     wait_reason::WaitReason,
+    witnesses::{Votes, independent, reported},
 };
 use crate::{
-    catalogue::{Catalogue, ReplicaState, StoreState},
+    catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState, StoreState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Digests of a group at the same index, each with the reporting replicas.
-type Votes = BTreeMap<[u8; 32], BTreeSet<ReplicaId>>;
+/// Time for which replicas must contradict each other before the catalogue records the contradiction, microseconds. A
+/// majority that reports at another index in one poll reports at the same index in one of the next polls.
+const RECORD_AFTER_US: u64 = 2_000_000;
 
 /// Reports divergent replicas, and plans at most one fence per group. Without a majority no replica is fenced.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let divergent = divergent(o);
     for (group, observed) in &o.groups {
+        record(c, o, *group, observed, plan);
         let store = c.groups.get(group).map(|g| g.store);
         for replica in divergent.get(group).into_iter().flatten() {
             let Some(node) = host(o, *group, *replica) else { continue };
@@ -30,7 +33,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
             );
             plan.wait(store, Some(node), WaitReason::ReplicaInconsistent, sentence);
         }
-        let votes = votes(o, *group);
+        let votes = contradictions(o, *group);
         if !divergent.contains_key(group) && !votes.is_empty() {
             let sentence = "replicas reached different states after applying the same log, and no majority agrees; \
                             keep all volumes";
@@ -79,7 +82,8 @@ fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<Str
 
 /// Returns the permitted fences of a group.
 ///
-/// - The fenced replica contradicts a majority of all voters, not merely of the voters that answered.
+/// - The fenced replica contradicts a majority of all voters, not merely of the voters that answered. Voters that copied
+///   their state from each other count once.
 /// - All replicas of the majority run and are close to the leader, so the group keeps all data and a quorum when the
 ///   replica is fenced.
 /// - At most one voter and one learner are fenced at a time.
@@ -105,7 +109,9 @@ fn permitted(
         leaves || observed.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))
     };
     let (voter_out, learner_out) = (voters.iter().any(out), observed.learners().iter().any(out));
-    let whole = |who: &BTreeSet<ReplicaId>| who.intersection(&voters).filter(|r| o.close(group, **r)).count();
+    let whole = |who: &BTreeSet<ReplicaId>| {
+        independent(o, group, who.intersection(&voters).filter(|r| o.close(group, **r)))
+    };
     let mut fences = Vec::new();
     for (index, votes) in votes {
         let most = votes.iter().find(|(_, who)| whole(who) * 2 > voters.len());
@@ -124,14 +130,64 @@ fn permitted(
     fences
 }
 
-/// Returns the replicas of each group whose digest contradicts more than half of the replicas at the same index.
+/// Records in the catalogue that replicas of a group contradict each other, and later that they no longer do. While the
+/// record stands, no replica of the group is copied: the copy might be of the divergent replica.
+///
+/// The record is taken back once no replica contradicts another, and either a majority of the voters agrees or every
+/// voter reports. Voters that a person or a fence has given up do not count.
+fn record(c: &Catalogue, o: &ClusterObservation, group: GroupId, observed: &GroupObservation, plan: &mut Plan) {
+    let Some(record) = c.groups.get(&group) else { return };
+    let since = o.contradicted_since_us.get(&group);
+    let contradicted = since.is_some_and(|since| o.now_us.saturating_sub(*since) >= RECORD_AFTER_US);
+    if contradicted && !record.contradicted {
+        plan.propose(Kind::Contradicted { group, contradicted: true });
+    }
+    if !record.contradicted || since.is_some() {
+        return;
+    }
+    let agrees = || reported(o, group).values().flat_map(BTreeMap::values).any(|who| o.has_majority(group, who));
+    let reports = |replica: &ReplicaId| match record.replicas.get(replica) {
+        Some(r) => given_up(c, o, group, *replica, r) || o.runs(r.node, group, *replica),
+        None => true,
+    };
+    if agrees() || observed.voters().iter().all(reports) {
+        plan.propose(Kind::Contradicted { group, contradicted: false });
+    }
+}
+
+/// True if nobody counts on the replica any more: the replica is fenced or leaves, or its node is replaced or removed.
+fn given_up(c: &Catalogue, o: &ClusterObservation, group: GroupId, replica: ReplicaId, r: &Replica) -> bool {
+    let lost = match c.nodes.get(&r.node).map(|n| n.state) {
+        Some(NodeState::Member | NodeState::Draining) => false,
+        Some(NodeState::Replacing { .. } | NodeState::Removed { .. }) | None => true,
+    };
+    lost || r.state == ReplicaState::Leaving || o.fenced(group, replica, r.node)
+}
+
+/// True if no replica of the group may be copied or replaced: replicas contradict each other, and no majority decides
+/// which of them are right, or the catalogue has recorded a contradiction that is not resolved yet.
+pub(super) fn frozen(o: &ClusterObservation, group: GroupId, record: &Group) -> bool {
+    if record.contradicted {
+        return true;
+    }
+    let votes = contradictions(o, group);
+    !votes.is_empty() && !votes.values().flat_map(BTreeMap::values).any(|who| o.has_majority(group, who))
+}
+
+/// True if two replicas of the group reached different states after applying the same log.
+pub(super) fn contradicted(o: &ClusterObservation, group: GroupId) -> bool {
+    !contradictions(o, group).is_empty()
+}
+
+/// Returns the replicas of each group whose digest contradicts more than half of the independent witnesses at the same
+/// index.
 pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     let mut divergent: BTreeMap<GroupId, BTreeSet<ReplicaId>> = BTreeMap::new();
     for group in o.groups.keys() {
-        for votes in votes(o, *group).values() {
-            let all: usize = votes.values().map(BTreeSet::len).sum();
+        for votes in contradictions(o, *group).values() {
+            let all: usize = votes.values().map(|who| independent(o, *group, who)).sum();
             // Without a majority the correct state is unknown, and no replica counts as divergent.
-            if let Some(most) = votes.values().find(|v| v.len() * 2 > all) {
+            if let Some(most) = votes.values().find(|who| independent(o, *group, *who) * 2 > all) {
                 divergent.entry(*group).or_default().extend(votes.values().filter(|v| *v != most).flatten());
             }
         }
@@ -140,23 +196,8 @@ pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<Re
 }
 
 /// Returns the indexes at which replicas of a group disagree, each with the reported digests.
-///
-/// A replica reports the digest at the applied index, and digests at recent indexes that all replicas have in common
-/// ([`ReplicaObservation::marks`](super::ReplicaObservation::marks)). Digests of the same index are comparable even if
-/// the replicas reached the index at different times.
-fn votes(o: &ClusterObservation, group: GroupId) -> BTreeMap<u64, Votes> {
-    let mut by_index: BTreeMap<u64, Votes> = BTreeMap::new();
-    for node in o.nodes.values().filter(|n| n.reachable) {
-        let range = (group, ReplicaId::new(0))..=(group, ReplicaId::new(u64::MAX));
-        for ((_, replica), report) in node.replicas.range(range) {
-            let now = (report.applied, report.digest);
-            // An empty digest is no evidence: the replica has applied no command yet.
-            let said = report.marks.iter().copied().chain([now]).filter(|(i, d)| *i > 0 && *d != Digest::default());
-            for (index, digest) in said {
-                by_index.entry(index).or_default().entry(digest.0).or_default().insert(*replica);
-            }
-        }
-    }
+fn contradictions(o: &ClusterObservation, group: GroupId) -> BTreeMap<u64, Votes> {
+    let mut by_index = reported(o, group);
     by_index.retain(|_, votes| votes.len() > 1);
     by_index
 }

@@ -2,6 +2,7 @@
 
 use super::{
     action::Plan,
+    divergence::frozen,
     group_view::{GroupView, fenced},
     membership::{approach, finish_joint},
     observation::ClusterObservation,
@@ -43,10 +44,16 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
     if group.phase != GroupPhase::Formed && observed.membership_committed() {
         plan.propose(Kind::GroupFormed(id));
     }
+    let view = GroupView { catalogue: c, cluster: o, id, record: group, observed };
+    if frozen(o, id, group) {
+        let sentence = "replicas contradict each other; no replica is copied, moved or removed until a majority agrees";
+        view.wait(plan, WaitReason::ReplicaInconsistent, sentence);
+        finish_joint(&view, plan);
+        return;
+    }
     if retire_tombstoned(o, id, group, plan) {
         return;
     }
-    let view = GroupView { catalogue: c, cluster: o, id, record: group, observed };
     reach_target(&view, store.replicas, plan);
 }
 

@@ -24,11 +24,12 @@ mod settle;
 pub mod status;
 mod system;
 mod wait_reason;
+mod witnesses;
 
 pub use action::{Action, Fence, Plan, Waiting};
 pub use leadership::{Candidate, best_candidate, can_take_over};
 pub use observation::{
-    ClusterObservation, CommitMark, GroupObservation, LogPoint, NodeObservation, ReplicaObservation,
+    ClusterObservation, CommitMark, GroupObservation, Lineage, LogPoint, NodeObservation, ReplicaObservation,
 };
 pub use planner::plan;
 pub use wait_reason::WaitReason;

@@ -26,6 +26,15 @@ pub(super) const CLOSE_US: u64 = 250_000;
 /// Silence after which the drain of a node continues without the node, microseconds; longer than a restart takes.
 pub(super) const SILENT_US: u64 = 60_000_000;
 
+/// Origin of a replica's state: the latest install of another replica's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// Replica whose state was installed.
+    pub source: ReplicaId,
+    /// Index of the last log entry applied to the installed state.
+    pub index: u64,
+}
+
 /// State of a replica, as reported by the replica's node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaObservation {
@@ -41,6 +50,8 @@ pub struct ReplicaObservation {
     pub digest: Digest,
     /// Digests at recent common indexes, with the indexes. All replicas of a group record digests at the same indexes.
     pub marks: Vec<(u64, Digest)>,
+    /// Origin of the state; `None` for a replica that applied the whole log itself.
+    pub copied_from: Option<Lineage>,
     /// Reason why the replica no longer runs; `None` while the replica runs.
     pub stopped: Option<String>,
 }
@@ -159,6 +170,11 @@ pub struct ClusterObservation {
     /// Time of this coordinator's first observation of a fenced replica, by group and node; kept for an hour. Unknown
     /// to a new coordinator.
     pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
+    /// Groups whose replicas contradict each other, each with the start of the unbroken time of the contradiction.
+    pub contradicted_since_us: BTreeMap<GroupId, u64>,
+    /// Confirmed lineages: these replicas have agreed with a majority of independent voters since the install, and count
+    /// as independent witnesses. Unknown to a new coordinator.
+    pub confirmed: BTreeMap<(GroupId, ReplicaId), Lineage>,
 }
 
 impl ClusterObservation {

@@ -1,10 +1,11 @@
-//! Timers of observations. Three timers survive a pass: close to the leader since, silent since, and fenced within the
-//! hour. A new coordinator starts all timers from zero.
+//! Timers of observations. Four timers survive a pass: close to the leader since, silent since, contradicted since, and
+//! fenced within the hour. Confirmed lineages survive as well. A new coordinator starts from zero.
 
 use super::{
-    divergence::divergent,
+    divergence::{contradicted, divergent},
     observation::{ClusterObservation, CommitMark},
 };
+use crate::ids::GroupId;
 
 /// Time after a fence during which no other replica of the same group is fenced on the same node, microseconds.
 pub(super) const FENCE_AGAIN_US: u64 = 3_600_000_000;
@@ -14,6 +15,8 @@ impl ClusterObservation {
     pub fn settle(&mut self, previous: &Self) {
         self.settle_silence(previous);
         self.settle_fences(previous);
+        self.settle_lineages(previous);
+        self.settle_contradictions(previous);
         self.settle_closeness(previous);
     }
 
@@ -37,6 +40,12 @@ impl ClusterObservation {
                 self.fenced_since_us.entry((*group, *node)).or_insert(now);
             }
         }
+    }
+
+    fn settle_contradictions(&mut self, previous: &Self) {
+        let since = |group: &GroupId| previous.contradicted_since_us.get(group).copied().unwrap_or(self.now_us);
+        let groups = self.groups.keys().filter(|group| contradicted(self, **group));
+        self.contradicted_since_us = groups.map(|group| (*group, since(group))).collect();
     }
 
     fn settle_closeness(&mut self, previous: &Self) {

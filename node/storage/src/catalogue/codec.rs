@@ -105,6 +105,9 @@ pub fn encode_command(command: &Command) -> Bytes {
         Kind::FormAgain { group, nodes } => {
             K::FormAgain(pb::FormAgain { group: group.get(), nodes: nodes.iter().map(|n| n.get()).collect() })
         }
+        Kind::Contradicted { group, contradicted } => {
+            K::Contradicted(pb::Contradicted { group: group.get(), contradicted: *contradicted })
+        }
     };
     pb::CatalogueCommand { rules: command.rules, stamp_us: command.stamp_us, kind: Some(kind) }.encode_to_vec().into()
 }
@@ -423,6 +426,7 @@ fn group_to(id: GroupId, g: &Group) -> pb::GroupRow {
         initial,
         initializer,
         replicas: g.replicas.iter().map(replica).collect(),
+        contradicted: g.contradicted,
     }
 }
 
@@ -447,7 +451,8 @@ fn group_from(value: &[u8]) -> Result<(GroupId, Group), Error> {
         };
         replicas.insert(ReplicaId::new(r.replica), Replica { node: NodeId::new(r.node), state });
     }
-    let group = Group { store: store(WHAT, &row.store)?, partition: PartitionId::new(row.partition), phase, replicas };
+    let (store, partition) = (store(WHAT, &row.store)?, PartitionId::new(row.partition));
+    let group = Group { store, partition, phase, contradicted: row.contradicted, replicas };
     Ok((GroupId::new(row.id), group))
 }
 

@@ -2,6 +2,7 @@
 
 use super::{codec, error::Error};
 use prost::Message;
+use taffrail_core::{ids::ReplicaId, plan::Lineage};
 use taffrail_proto::storage as pb;
 use taffrail_raft::{
     codec as raft_codec,
@@ -19,6 +20,8 @@ pub struct GroupState {
     pub generation: u8,
     /// Generation of the install in progress; 0 without an install.
     pub installing: u8,
+    /// Origin of the state; `None` for a replica that applied the whole log itself.
+    pub copied_from: Option<Lineage>,
 }
 
 impl GroupState {
@@ -40,6 +43,7 @@ impl GroupState {
                 .map_or_else(|| Ok(StoredMembership::default()), raft_codec::stored_membership_from)?,
             generation: generation(meta.generation)?.max(1),
             installing: generation(meta.installing)?,
+            copied_from: meta.copied_from.map(|c| Lineage { source: ReplicaId::new(c.replica), index: c.index }),
         })
     }
 
@@ -52,6 +56,7 @@ impl GroupState {
             membership: Some(raft_codec::stored_membership_to(&self.membership)),
             generation: self.generation.into(),
             installing: self.installing.into(),
+            copied_from: self.copied_from.map(|c| pb::CopiedFrom { replica: c.source.get(), index: c.index }),
         }
         .encode_to_vec()
     }

@@ -15,6 +15,7 @@ use super::{
 use std::sync::Arc;
 use taffrail_core::{
     ids::{Digest, GroupId, PartitionId},
+    plan::Lineage,
     stream,
 };
 use taffrail_proto::peer::CatchUpChunk;
@@ -138,6 +139,10 @@ impl Machine for StoreMachine {
 
     fn digest(&self) -> Digest {
         self.applied.meta.digest
+    }
+
+    fn copied_from(&self) -> Option<Lineage> {
+        self.applied.state.copied_from
     }
 
     fn catch_up_point(&self) -> CatchUpPoint {

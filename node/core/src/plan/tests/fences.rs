@@ -4,7 +4,7 @@ use super::toy::Toy;
 use crate::{
     catalogue::{CatalogueOutcome, Kind, NodeState, ReplicaState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{Action, ClusterObservation, WaitReason, guard::guard, plan, settle::FENCE_AGAIN_US},
+    plan::{Action, ClusterObservation, Lineage, WaitReason, guard::guard, plan, settle::FENCE_AGAIN_US},
 };
 use std::collections::BTreeSet;
 
@@ -239,4 +239,93 @@ fn the_replacement_of_a_fenced_replica_goes_on_under_another_coordinator_while_i
     toy.be_silent();
     toy.settle();
     assert!(toy.voters("a").contains(&new.get()) && !toy.voters("a").contains(&old.get()));
+}
+
+/// Creates a store whose leader is divergent, like the follower that copied the leader's state. Returns the follower that
+/// is right.
+fn store_with_a_copy_of_a_divergent_leader() -> (Toy, GroupId, ReplicaId) {
+    let (mut toy, group, copy) = store_with_divergent_replica(4);
+    let m = &toy.groups[&group];
+    let source = m.leader;
+    let right = *m.configs[0].iter().find(|r| **r != source && **r != copy).unwrap();
+    toy.divergent.insert((group, source));
+    toy.copied.insert((group, copy), Lineage { source, index: 5 });
+    (toy, group, right)
+}
+
+#[test]
+fn a_divergent_leader_and_its_copy_do_not_outvote_the_replica_that_is_right() {
+    let (mut toy, group, right) = store_with_a_copy_of_a_divergent_leader();
+    let before = toy.c.groups[&group].replicas.clone();
+    for _ in 0..40 {
+        toy.pass();
+        assert!(toy.fenced.is_empty() && toy.c.groups[&group].replicas == before);
+    }
+    let sentence = toy.waiting(WaitReason::ReplicaInconsistent).unwrap().sentence;
+    assert!(sentence.contains("no replica is copied, moved or removed"), "{sentence}");
+    assert!(toy.c.groups[&group].contradicted, "no node gives the state away");
+    // A person gives the node of a replica up. The two that are left agree, so the store is whole again.
+    let given_up = toy.groups[&group].hosts[&right];
+    toy.copying = true;
+    toy.down.insert(given_up);
+    toy.run(Kind::Replace { old: given_up, new: None });
+    toy.settle();
+    assert!(!toy.c.groups[&group].contradicted && !toy.voters("a").contains(&given_up.get()));
+    assert_eq!(toy.voters("a").len(), 3);
+}
+
+#[test]
+fn a_copy_that_has_agreed_with_a_majority_since_is_a_witness_of_its_own() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(4);
+    let m = &toy.groups[&group];
+    let copy = *m.configs[0].iter().find(|r| **r != m.leader && **r != divergent).unwrap();
+    let lineage = Lineage { source: m.leader, index: 5 };
+    toy.copied.insert((group, copy), lineage);
+    let mut unconfirmed = toy.observe();
+    assert_eq!(plan(&toy.c, &unconfirmed).fences, [], "source and copy are a single witness");
+    toy.divergent.clear();
+    toy.pass();
+    toy.divergent.insert((group, divergent));
+    assert_eq!(toy.observe().confirmed.get(&(group, copy)), Some(&lineage));
+    unconfirmed = toy.observe();
+    assert_eq!(plan(&toy.c, &unconfirmed).fences.len(), 1);
+    // Another install makes the digests inherited again.
+    toy.copied.insert((group, copy), Lineage { index: 6, ..lineage });
+    let again = toy.observe();
+    assert!(again.confirmed.is_empty() && plan(&toy.c, &again).fences.is_empty());
+}
+
+#[test]
+fn no_replica_is_replaced_while_two_contradict_each_other_and_the_third_is_away() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(4);
+    let m = &toy.groups[&group];
+    let third = *m.configs[0].iter().find(|r| **r != m.leader && **r != divergent).unwrap();
+    let away = m.hosts[&third];
+    toy.down.insert(away);
+    toy.run(Kind::Replace { old: away, new: None });
+    let before = (toy.groups[&group].version, toy.c.groups[&group].replicas.clone());
+    for _ in 0..40 {
+        toy.pass();
+        assert_eq!((toy.groups[&group].version, toy.c.groups[&group].replicas.clone()), before);
+    }
+    assert!(toy.c.groups[&group].contradicted && toy.fenced.is_empty());
+    toy.down.clear();
+    toy.settle();
+    assert!(toy.fenced.contains(&(group, divergent)), "the third replica decides");
+    let record = &toy.c.groups[&group];
+    assert!(!record.contradicted && record.nodes().all(|n| n != away) && toy.voters("a").len() == 3);
+}
+
+#[test]
+fn a_contradiction_is_not_forgotten_because_a_replica_is_away() {
+    let (mut toy, group, right) = store_with_a_copy_of_a_divergent_leader();
+    for _ in 0..10 {
+        toy.pass();
+    }
+    assert!(toy.c.groups[&group].contradicted);
+    toy.down.insert(toy.groups[&group].hosts[&right]);
+    for _ in 0..20 {
+        toy.pass();
+    }
+    assert!(toy.c.groups[&group].contradicted, "the replica that is away may be right");
 }

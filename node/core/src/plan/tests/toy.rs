@@ -11,7 +11,7 @@ use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
     plan::{
-        Action, ClusterObservation, Fence, GroupObservation, LogPoint, NodeObservation, ReplicaObservation, WaitReason,
+        Action, ClusterObservation, Fence, GroupObservation, Lineage, LogPoint, NodeObservation, ReplicaObservation, WaitReason,
         Waiting,
         observation::{CAUGHT_UP_US, SILENT_US},
         plan,
@@ -105,6 +105,10 @@ pub(super) struct Toy {
     pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) divergent: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
+    /// Replicas that installed the state of another replica.
+    pub(super) copied: BTreeMap<(GroupId, ReplicaId), Lineage>,
+    /// True if a new replica installs the state of the leader, right or not.
+    pub(super) copying: bool,
     pub(super) writing: bool,
     /// True if leaders need a further pass to commit a membership.
     pub(super) slow: bool,
@@ -127,6 +131,8 @@ impl Toy {
             stalled: BTreeSet::new(),
             divergent: BTreeSet::new(),
             fenced: BTreeSet::new(),
+            copied: BTreeMap::new(),
+            copying: false,
             writing: true,
             slow: false,
             ids: BTreeMap::new(),
@@ -298,6 +304,12 @@ impl Toy {
             // Later entries wait for the membership.
             m.committed += u64::from(self.writing && m.before.is_none()) * 3;
             for replica in up {
+                if self.copying && m.matched.get(&replica).is_none_or(|matched| *matched == 0) {
+                    self.copied.insert((id, replica), Lineage { source: m.leader, index: before });
+                    if self.divergent.contains(&(id, m.leader)) {
+                        self.divergent.insert((id, replica));
+                    }
+                }
                 let matched = m.matched.entry(replica).or_insert(0);
                 // A new replica receives a single entry first, and all entries in the next call.
                 *matched = if *matched == 0 { 1 } else { before.max(*matched) };
@@ -319,7 +331,9 @@ impl Toy {
                 let applied = m.matched.get(replica).copied().unwrap_or(0);
                 let mut digest = [u8::try_from(applied % 251).unwrap() + 1; 32];
                 digest[0] = u8::from(self.divergent.contains(&(*id, *replica)));
-                let report = ReplicaObservation { applied, digest: Digest(digest), ..ReplicaObservation::default() };
+                let copied_from = self.copied.get(&(*id, *replica)).copied();
+                let digest = Digest(digest);
+                let report = ReplicaObservation { applied, digest, copied_from, ..ReplicaObservation::default() };
                 if let Some(seen) = o.nodes.get_mut(node) {
                     seen.replicas.insert((*id, *replica), report);
                 }

@@ -50,6 +50,8 @@ fn kinds() -> Vec<Kind> {
         Kind::AcquireGrant { node, holder: "operator".into(), ttl_us: 60_000_000 },
         Kind::ReleaseGrant { node, holder: "operator".into() },
         Kind::FormAgain { group, nodes: [node, NodeId::new(4), NodeId::new(5)].into() },
+        Kind::Contradicted { group, contradicted: true },
+        Kind::Contradicted { group, contradicted: false },
     ];
     for kind in &all {
         match kind {
@@ -70,7 +72,8 @@ fn kinds() -> Vec<Kind> {
             | Kind::Replaced(_)
             | Kind::AcquireGrant { .. }
             | Kind::ReleaseGrant { .. }
-            | Kind::FormAgain { .. } => {}
+            | Kind::FormAgain { .. }
+            | Kind::Contradicted { .. } => {}
         }
     }
     all

@@ -4,6 +4,7 @@ use super::harness::*;
 use crate::store::{
     catch_up::{self, Wanted},
     state_db::StateDb,
+    store_machine::StoreMachine,
 };
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
@@ -15,7 +16,10 @@ use std::{
     },
     time::Duration,
 };
-use taffrail_core::ids::{ClusterId, Digest, NodeId, ReplicaId};
+use taffrail_core::{
+    ids::{ClusterId, Digest, NodeId, ReplicaId},
+    plan::Lineage,
+};
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
 use taffrail_raft::{
     digests::Digests,
@@ -87,7 +91,8 @@ async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another
     let told = Arc::clone(&fatal);
     let machine = SharedMachine::new(Box::new(own.machine), Arc::new(move |_| told.store(true, Ordering::SeqCst)));
     let progress = Arc::new(watch::channel(taffrail_store_api::Applied::default()).0);
-    let fetch = SnapshotFetch { machine: machine.clone(), context, progress, digests: Digests::default() };
+    let digests = Digests::default();
+    let fetch = SnapshotFetch { machine: machine.clone(), context, progress, digests: digests.clone() };
 
     let hosts: BTreeMap<u64, Host> = (1..=3).map(|r| (r, Host(NodeId::new(r)))).collect();
     let voters = Membership::new(vec![(1..=3).collect()], hosts).unwrap();
@@ -101,4 +106,12 @@ async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another
     assert!(!fatal.load(Ordering::SeqCst), "this replica's own storage did not fail");
     let (applied, digest) = machine.with(|m| Ok((m.applied(), m.digest()))).await.unwrap();
     assert_eq!((applied, digest), (newer.machine.applied(), newer.machine.digest()));
+    // The digest is inherited, also after a restart and further entries.
+    let lineage = Lineage { source: ReplicaId::new(3), index: newer.machine.progress().index };
+    assert_eq!(digests.copied_from(), Some(lineage));
+    drop((fetch, machine));
+    let mut reopened = StoreMachine::open(Arc::clone(&own.db), GROUP, PARTITION).unwrap();
+    assert_eq!(reopened.copied_from(), Some(lineage));
+    reopened.apply(&log(30, 61)[60..]).unwrap();
+    assert_eq!(reopened.copied_from(), Some(lineage));
 }
