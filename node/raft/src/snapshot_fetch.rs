@@ -230,8 +230,13 @@ mod tests {
     fn the_row_of_an_installed_state_names_its_sender_and_keeps_every_other_field() {
         let applied = taffrail_proto::storage::LogId { term: 2, leader: 3, index: 41 };
         let earlier = CopiedFrom { replica: 5, index: 7 };
-        let theirs =
-            GroupMeta { format: 1, applied: Some(applied), generation: 4, copied_from: Some(earlier), ..GroupMeta::default() };
+        let theirs = GroupMeta {
+            format: 1,
+            applied: Some(applied),
+            generation: 4,
+            copied_from: Some(earlier),
+            ..GroupMeta::default()
+        };
         let mut row = theirs.encode_to_vec();
         // A field of a later version: number 100, the value 1.
         row.extend([0xa0, 0x06, 0x01]);

@@ -1,10 +1,15 @@
-//! Execution of a plan: proposals to the catalogue in order, and at the same time fences and changes of groups.
+//! Execution of plans: fences and changes of groups, one for each group at a time, and proposals to the catalogue in
+//! order. No pass waits for an action, so a slow node delays neither observations nor decisions about other groups.
 
 use crate::member::{fence, member::Member, operations};
 use prost::Message;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use taffrail_core::{
-    catalogue::CatalogueOutcome,
+    catalogue::{CatalogueOutcome, Kind},
     ids::{GroupId, NodeId, ReplicaId},
     plan::{Action, Candidate, Fence, LogPoint, best_candidate},
 };
@@ -13,67 +18,228 @@ use taffrail_proto::{
     storage as pb,
 };
 use taffrail_raft::{log::LogKey, peer::Request};
-use taffrail_runtime::failpoint;
-use tokio::time::Instant;
+use taffrail_runtime::{self as rt, failpoint};
+use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Time limit for a proposal to the catalogue.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time limit for the answer of a leader on another node to a membership change or a leadership transfer.
+/// Time limit for the answer of a leader to a membership change or a leadership transfer.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit for all fences of a pass together. A node completes a fence after the limit too, and the next pass
-/// observes the result.
-pub const FENCE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Maximum number of fences, membership changes and leadership transfers in progress at the same time.
+/// Time limit for a fence. A node completes a fence after the limit too, and a later pass observes the result.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of fences, membership changes and leadership transfers carried out at the same time.
 const PARALLEL_MAX: usize = 16;
+/// Maximum number of these for a single node, so that a node that does not answer cannot delay the other nodes.
+const PARALLEL_NODE_MAX: usize = 4;
+/// Maximum number of groups with an action in progress or in the queue. Further groups wait for a later pass.
+const GROUPS_MAX: usize = 1_024;
+/// Longest time in the queue. A later pass plans an older action again, from a newer observation.
+const QUEUE_MAX: Duration = Duration::from_secs(10);
 
-/// Carries out the fences and actions of a pass. After a proposal without an answer, the remaining proposals are
-/// dropped. The next pass plans again from a new observation.
-pub async fn carry_out(member: &Arc<Member>, fences: Vec<Fence>, actions: Vec<Action>) {
-    let (mut proposals, mut others) = (Vec::new(), Vec::new());
-    for action in actions {
-        match action {
-            Action::Propose(kind) => proposals.push(kind),
-            other @ (Action::ChangeMembership { .. } | Action::Transfer { .. }) => others.push(other),
+/// The actions in progress and in the queue, owned by the coordinator's task, which must call [`Actions::end`] before
+/// the task ends.
+pub struct Actions {
+    subjects: Arc<Mutex<Subjects>>,
+    /// Last group that was started. The next pass begins behind this group, so that every group gets its turn.
+    last: GroupId,
+    slots: Arc<Semaphore>,
+    node_slots: BTreeMap<NodeId, Arc<Semaphore>>,
+    tasks: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+/// Subjects with an action in progress or in the queue; each has at most one.
+#[derive(Default)]
+struct Subjects {
+    groups: BTreeSet<GroupId>,
+    catalogue: bool,
+}
+
+/// Subject of an action: a group, or the catalogue for proposals.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Catalogue,
+    Group(GroupId),
+}
+
+impl Subjects {
+    /// Adds a subject; returns false if the subject has an action already, or if too many groups have one.
+    fn take(&mut self, subject: Subject) -> bool {
+        match subject {
+            Subject::Catalogue => !std::mem::replace(&mut self.catalogue, true),
+            Subject::Group(group) => self.groups.len() < GROUPS_MAX && self.groups.insert(group),
         }
     }
-    let proposing = async {
-        for kind in proposals {
-            match member.propose_here(kind.clone(), Instant::now() + PROPOSE_TIMEOUT).await {
-                Ok(CatalogueOutcome::Refused(why)) => {
-                    tracing::debug!(?kind, %why, "the catalogue refused a planned command")
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(?kind, %error, "a planned command was not recorded");
-                    return;
+
+    fn give_back(&mut self, subject: Subject) {
+        match subject {
+            Subject::Catalogue => self.catalogue = false,
+            Subject::Group(group) => drop(self.groups.remove(&group)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.groups.is_empty() && !self.catalogue
+    }
+}
+
+/// A taken subject, given back also if the action is cancelled.
+struct Taken {
+    subjects: Arc<Mutex<Subjects>>,
+    subject: Subject,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        lock(&self.subjects).give_back(self.subject);
+    }
+}
+
+fn lock(subjects: &Mutex<Subjects>) -> MutexGuard<'_, Subjects> {
+    subjects.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self {
+            subjects: Arc::default(),
+            last: GroupId::SYSTEM,
+            slots: Arc::new(Semaphore::new(PARALLEL_MAX)),
+            node_slots: BTreeMap::new(),
+            tasks: Vec::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+impl Actions {
+    /// Starts the fences and actions of a pass and returns at once. A fence comes before another action of its group.
+    /// The end of the last action wakes the coordinator for another pass.
+    pub fn start(&mut self, member: &Arc<Member>, fences: Vec<Fence>, actions: Vec<Action>) {
+        self.tasks.retain(|task| !task.is_finished());
+        for fence in self.in_turn(fences, |fence| fence.group) {
+            let (group, node) = (fence.group, fence.node);
+            self.start_one(member, group, node, fence_in_time(Arc::clone(member), fence));
+        }
+        let (mut proposals, mut changes) = (Vec::new(), Vec::new());
+        for action in actions {
+            match action {
+                Action::Propose(kind) => proposals.push(kind),
+                Action::ChangeMembership { group, leader_node, .. } | Action::Transfer { group, leader_node, .. } => {
+                    changes.push((group, leader_node, action));
                 }
             }
         }
-    };
-    let slots = Arc::new(tokio::sync::Semaphore::new(PARALLEL_MAX));
-    let fencing = fence_all(member, fences, &slots);
-    let acting =
-        futures::future::join_all(others.into_iter().map(|a| act_in_turn(Arc::clone(member), a, Arc::clone(&slots))));
-    // The fences are polled first, so fences take the first slots.
-    tokio::join!(fencing, proposing, acting);
+        for (group, node, action) in self.in_turn(changes, |(group, ..)| *group) {
+            if self.start_one(member, group, node, act_in_time(Arc::clone(member), action)) {
+                self.last = group;
+            }
+        }
+        if !proposals.is_empty() {
+            self.spawn(member, Subject::Catalogue, propose_all(Arc::clone(member), proposals));
+        }
+    }
+
+    /// Orders actions by group, beginning behind the last group that was started.
+    fn in_turn<T>(&self, mut items: Vec<T>, group: impl Fn(&T) -> GroupId) -> Vec<T> {
+        items.sort_by_key(|item| (group(item) <= self.last, group(item)));
+        items
+    }
+
+    /// Runs the action of a group as a task, once the node and the coordinator have a free slot. Returns false if the
+    /// group has an action already.
+    fn start_one(
+        &mut self,
+        member: &Arc<Member>,
+        group: GroupId,
+        node: NodeId,
+        action: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
+        let of_node = self.node_slots.entry(node).or_insert_with(|| Arc::new(Semaphore::new(PARALLEL_NODE_MAX)));
+        let (of_node, slots) = (Arc::clone(of_node), Arc::clone(&self.slots));
+        self.spawn(member, Subject::Group(group), async move {
+            let both = async { (of_node.acquire().await, slots.acquire().await) };
+            if let Ok((Ok(_of_node), Ok(_slot))) = tokio::time::timeout(QUEUE_MAX, both).await {
+                action.await;
+            }
+        })
+    }
+
+    fn spawn(
+        &mut self,
+        member: &Arc<Member>,
+        subject: Subject,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
+        if !lock(&self.subjects).take(subject) {
+            return false;
+        }
+        let taken = Taken { subjects: Arc::clone(&self.subjects), subject };
+        let (member, stop, subjects) = (Arc::clone(member), self.stop.clone(), Arc::clone(&self.subjects));
+        self.tasks.push(rt::spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+            drop(taken);
+            if lock(&subjects).is_empty() {
+                member.look.notify_one();
+            }
+        }));
+        true
+    }
+
+    /// True while proposals to the catalogue are in progress. A pass before the end of the last proposal is not needed.
+    #[must_use]
+    pub fn proposing(&self) -> bool {
+        lock(&self.subjects).catalogue
+    }
+
+    /// True while any action is in progress.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        !lock(&self.subjects).is_empty()
+    }
+
+    /// Cancels all actions and waits for the end of their tasks. A cancelled request may still be carried out by its node.
+    pub async fn end(&mut self) {
+        self.stop.cancel();
+        for task in self.tasks.drain(..) {
+            if let Err(error) = task.await {
+                tracing::warn!(%error, "an action of the coordinator did not end");
+            }
+        }
+        self.stop = CancellationToken::new();
+    }
 }
 
-/// Asks the nodes of divergent replicas to fence the replicas. After a refusal or a timeout, the next pass asks again.
-async fn fence_all(member: &Arc<Member>, fences: Vec<Fence>, slots: &tokio::sync::Semaphore) {
-    let until = Instant::now() + FENCE_TIMEOUT;
-    let asked = fences.into_iter().map(|fence| async move {
-        let Fence { group, replica, node, index, .. } = fence;
-        let asking = async {
-            let _slot = slots.acquire().await.map_err(|e| e.to_string())?;
-            fence_one(member, &fence).await
-        };
-        let answer = tokio::time::timeout_at(until, asking).await;
-        match answer.unwrap_or_else(|_| Err("the node did not answer in time".into())) {
-            Ok(()) => tracing::warn!(%group, %replica, %node, index, reason = fence::REASON, "a replica was fenced"),
-            Err(why) => tracing::debug!(%group, %replica, %node, index, %why, "a replica is not fenced yet"),
+/// Proposes commands in order. After a proposal without an answer, the remaining proposals are dropped, and the next pass
+/// plans again from a new observation.
+async fn propose_all(member: Arc<Member>, proposals: Vec<Kind>) {
+    for kind in proposals {
+        match member.propose_here(kind.clone(), Instant::now() + PROPOSE_TIMEOUT).await {
+            Ok(CatalogueOutcome::Refused(why)) => {
+                tracing::debug!(?kind, %why, "the catalogue refused a planned command");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(?kind, %error, "a planned command was not recorded");
+                return;
+            }
         }
-    });
-    futures::future::join_all(asked).await;
+    }
+}
+
+/// Asks the node of a divergent replica to fence the replica. After a refusal or a timeout, a later pass asks again.
+async fn fence_in_time(member: Arc<Member>, fence: Fence) {
+    let Fence { group, replica, node, index, .. } = fence;
+    let answer = tokio::time::timeout(FENCE_TIMEOUT, fence_one(&member, &fence)).await;
+    match answer.unwrap_or_else(|_| Err("the node did not answer in time".into())) {
+        Ok(()) => tracing::warn!(%group, %replica, %node, index, reason = fence::REASON, "a replica was fenced"),
+        Err(why) => tracing::debug!(%group, %replica, %node, index, %why, "a replica is not fenced yet"),
+    }
 }
 
 async fn fence_one(member: &Arc<Member>, fence: &Fence) -> Result<(), String> {
@@ -87,11 +253,11 @@ async fn fence_one(member: &Arc<Member>, fence: &Fence) -> Result<(), String> {
     send(member, FrameKind::Fence, group, node, replica, ask.encode_to_vec(), FENCE_TIMEOUT).await
 }
 
-async fn act_in_turn(member: Arc<Member>, action: Action, slots: Arc<tokio::sync::Semaphore>) {
-    let Ok(_slot) = slots.acquire().await else { return };
+async fn act_in_time(member: Arc<Member>, action: Action) {
     let what = format!("{action:?}");
     failpoint::reach("coordinator-change");
-    if let Err(why) = act(&member, action).await {
+    let answer = tokio::time::timeout(CHANGE_TIMEOUT, act(&member, action)).await;
+    if let Err(why) = answer.unwrap_or_else(|_| Err("the leader did not answer in time".into())) {
         tracing::debug!(%what, %why, "a planned change was not carried out");
     }
     failpoint::reach("coordinator-changed");
@@ -198,3 +364,6 @@ async fn hand_on(member: &Arc<Member>, group: GroupId, seen: &taffrail_core::pla
     let transfer = Action::Transfer { group, leader_node: seen.leader_node, leader: seen.leader, to };
     act(member, transfer).await.is_ok()
 }
+
+#[cfg(test)]
+mod tests;

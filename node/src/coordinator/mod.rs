@@ -1,16 +1,19 @@
 //! The coordinator: the task on the leader of the system group that drives every group towards the catalogue.
 //!
 //! The coordinator is level-triggered. A pass polls the nodes ([`observe`]), plans ([`taffrail_core::plan`], pure),
-//! publishes the observation ([`view`]), and fences divergent replicas while the planned actions run ([`act`]).
+//! publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass does not
+//! wait for.
 //!
-//! Three timers survive a pass: since when each replica has been close to the leader of its group, since when
-//! each node has been silent, and which replicas were fenced within the hour. A new coordinator starts from zero.
+//! Four timers survive a pass: since when each replica has been close to the leader of its group, since when each node
+//! has been silent, since when replicas contradict each other, and which replicas were fenced within the hour. The actions
+//! in progress and the confirmed origins of copies survive as well. A new coordinator starts from zero.
 
 pub mod act;
 pub mod observe;
 pub mod view;
 
 use crate::member::member::Member;
+use act::Actions;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::plan::{self, ClusterObservation};
 
@@ -24,31 +27,34 @@ pub async fn run(member: Arc<Member>) {
     let mut catalogue = member.catalogue.clone();
     let mut leadership = member.system.watch();
     let mut previous: Option<ClusterObservation> = None;
+    let mut actions = Actions::default();
     loop {
         let mut pause = QUIET;
         if member.system.leads() {
-            let (observed, busy) = pass(&member, previous.take().unwrap_or_default()).await;
+            let (observed, busy) = pass(&member, previous.take().unwrap_or_default(), &mut actions).await;
             previous = Some(observed);
-            if busy {
+            if busy || actions.busy() {
                 pause = BUSY;
             }
         } else {
             previous = None;
+            actions.end().await;
             member.view.send_if_modified(|view| view.take().is_some());
         }
         tokio::select! {
             biased;
-            () = member.parts.stop.cancelled() => return,
-            changed = catalogue.changed() => if changed.is_err() { return },
-            alive = member.system.changed(&mut leadership), if !member.system.leads() => if !alive { return },
+            () = member.parts.stop.cancelled() => break,
+            changed = catalogue.changed(), if !actions.proposing() => if changed.is_err() { break },
+            alive = member.system.changed(&mut leadership), if !member.system.leads() => if !alive { break },
             () = member.look.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
+    actions.end().await;
 }
 
 /// Runs a pass. Returns the observation, and whether the next pass should follow soon.
-async fn pass(member: &Arc<Member>, previous: ClusterObservation) -> (ClusterObservation, bool) {
+async fn pass(member: &Arc<Member>, previous: ClusterObservation, actions: &mut Actions) -> (ClusterObservation, bool) {
     member.passes.send_modify(|(begun, _)| *begun += 1);
     // Only a leader confirmed by a majority may make decisions.
     if member.system.lead_read_index().await.is_err() {
@@ -65,6 +71,6 @@ async fn pass(member: &Arc<Member>, previous: ClusterObservation) -> (ClusterObs
         || !plan.actions.is_empty()
         || !plan.waiting.is_empty()
         || view::settling(&catalogue, &observed);
-    act::carry_out(member, plan.fences, plan.actions).await;
+    actions.start(member, plan.fences, plan.actions);
     (observed, busy)
 }

@@ -325,3 +325,30 @@ async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1:
         applied_index: totals.applied_index,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::test_node::with_a_store;
+    use std::time::Duration;
+    use taffrail_core::catalogue::Kind;
+
+    #[tokio::test]
+    async fn an_append_waits_until_the_group_is_recorded_as_formed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, key) = with_a_store(dir.path()).await;
+        let mut applied = node.member.running(key.group).unwrap().group.progress();
+        applied.wait_for(|applied| applied.index > 0).await.unwrap();
+        assert!(node.member.running(key.group).unwrap().group.leads());
+        let adapter = GatewayAdapter::new(watch::channel(Some(Arc::clone(&node.member))).1, Table::default());
+        let name = StoreName::new("default", "orders").unwrap();
+        let store = adapter.resolve(&name, Instant::now() + Duration::from_secs(60)).await.unwrap();
+        assert!(matches!(adapter.route_write(&store), Route::Remote(nodes) if nodes.is_empty()));
+        node.propose(Kind::GroupFormed(key.group)).await;
+        assert!(matches!(adapter.route_write(&store), Route::Local(_)));
+        drop(adapter);
+        // Ends the task of the adapter, which holds the member.
+        node.member.changed();
+        node.end().await;
+    }
+}

@@ -26,4 +26,6 @@ pub mod ready;
 pub mod replicas;
 pub mod run;
 pub mod stop_replicas;
+#[cfg(test)]
+pub(crate) mod test_node;
 pub mod timed_machine;

@@ -270,6 +270,7 @@ async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterRe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::test_node::with_a_store;
 
     #[tokio::test]
     async fn a_state_that_is_being_sent_ends_with_its_replica() {
@@ -282,5 +283,24 @@ mod tests {
         // The source would keep sending for ever.
         assert!(passed_on.recv().await.is_none());
         source.closed().await;
+    }
+
+    #[tokio::test]
+    async fn no_state_is_sent_while_replicas_contradict_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, key) = with_a_store(dir.path()).await;
+        let request = CatchUpRequest {
+            group: key.group.get(),
+            to_replica: key.replica.get(),
+            digest: Bytes::from_static(&[0; 32]),
+            ..CatchUpRequest::default()
+        };
+        let mut asked = async |contradicted| {
+            node.propose(Kind::Contradicted { group: key.group, contradicted }).await;
+            node.handler().catch_up(request.clone()).await.err().map(|no| no.kind())
+        };
+        assert_eq!(asked(true).await, Some(RefusalKind::Unavailable));
+        assert_eq!(asked(false).await, None);
+        node.end().await;
     }
 }

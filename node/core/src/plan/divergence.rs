@@ -109,9 +109,8 @@ fn permitted(
         leaves || observed.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))
     };
     let (voter_out, learner_out) = (voters.iter().any(out), observed.learners().iter().any(out));
-    let whole = |who: &BTreeSet<ReplicaId>| {
-        independent(o, group, who.intersection(&voters).filter(|r| o.close(group, **r)))
-    };
+    let whole =
+        |who: &BTreeSet<ReplicaId>| independent(o, group, who.intersection(&voters).filter(|r| o.close(group, **r)));
     let mut fences = Vec::new();
     for (index, votes) in votes {
         let most = votes.iter().find(|(_, who)| whole(who) * 2 > voters.len());
@@ -179,8 +178,8 @@ pub(super) fn contradicted(o: &ClusterObservation, group: GroupId) -> bool {
     !contradictions(o, group).is_empty()
 }
 
-/// Returns the replicas of each group whose digest contradicts more than half of the independent witnesses at the same
-/// index.
+/// Returns the replicas of each group whose digest contradicts more than half of the independent witnesses of the same
+/// index, or an empty set without such a majority.
 pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     let mut divergent: BTreeMap<GroupId, BTreeSet<ReplicaId>> = BTreeMap::new();
     for group in o.groups.keys() {

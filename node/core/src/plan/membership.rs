@@ -60,8 +60,7 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
 /// Retires a fenced replica whose own node must take the replacement, because no other node is available.
 ///
 /// Retiring removes the fenced data, so the membership must be committed, and a majority of the voters must be close to
-/// the leader first. The majority does not include the fenced replica, because a fenced replica does not run and is
-/// never close.
+/// the leader first. The majority does not include the fenced replica: a replica that does not run is never close.
 fn retire_fenced(g: &GroupView, replica: ReplicaId, node: NodeId, plan: &mut Plan) {
     if !g.observed.membership_committed() {
         g.wait(plan, WaitReason::Changing, UNCOMMITTED);

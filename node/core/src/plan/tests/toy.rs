@@ -11,8 +11,8 @@ use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
     plan::{
-        Action, ClusterObservation, Fence, GroupObservation, Lineage, LogPoint, NodeObservation, ReplicaObservation, WaitReason,
-        Waiting,
+        Action, ClusterObservation, Fence, GroupObservation, Lineage, LogPoint, NodeObservation, ReplicaObservation,
+        WaitReason, Waiting,
         observation::{CAUGHT_UP_US, SILENT_US},
         plan,
     },
