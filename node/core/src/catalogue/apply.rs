@@ -312,7 +312,7 @@ fn drop_replica(c: &mut Catalogue, group: GroupId, replica: ReplicaId, touched: 
 
 fn close(c: &mut Catalogue, id: StoreId, mode: CloseMode, declared_by: &str, touched: &mut Rows) -> Answer {
     let clock = c.clock_us;
-    let Some(store) = c.stores.get_mut(&id) else { return Ok(CatalogueOutcome::Done) };
+    let Some(store) = c.stores.get(&id) else { return Ok(CatalogueOutcome::Done) };
     // The check also protects retained data: an object with the same name must not be able to remove the data.
     if !declared_by.is_empty() && store.declared_by != declared_by {
         return Err(Refused::NameTaken { by: store.declared_by.clone() });
@@ -323,15 +323,16 @@ fn close(c: &mut Catalogue, id: StoreId, mode: CloseMode, declared_by: &str, tou
         (CloseMode::Retain, now @ (StoreState::Retained { .. } | StoreState::Removing))
         | (CloseMode::Delete, now @ StoreState::Removing) => now,
     };
+    let group = store.group;
     if state != store.state {
-        store.state = state;
+        c.stores.set_state(id, state);
         touched.insert(Touched::Store(id));
     }
     if state == StoreState::Removing
-        && let Some(group) = c.groups.get_mut(&store.group)
+        && let Some(record) = c.groups.get_mut(&group)
     {
-        group.replicas.values_mut().for_each(|r| r.state = ReplicaState::Leaving);
-        touched.insert(Touched::Group(store.group));
+        record.replicas.values_mut().for_each(|r| r.state = ReplicaState::Leaving);
+        touched.insert(Touched::Group(group));
     }
     Ok(CatalogueOutcome::Done)
 }
@@ -343,7 +344,7 @@ fn store_gone(c: &mut Catalogue, id: StoreId, touched: &mut Rows) -> Answer {
     if store.state != StoreState::Removing || !empty {
         return Err(Refused::BadReplica(group));
     }
-    c.stores.remove(&id);
+    c.stores.remove(id);
     c.groups.remove(&group);
     c.removed_stores.insert(id);
     touched.extend([Touched::Store(id), Touched::Group(group), Touched::RemovedStore(id)]);

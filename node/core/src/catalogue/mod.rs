@@ -10,6 +10,8 @@ mod digest;
 mod kind_names;
 mod model;
 mod outcome;
+mod sharded_map;
+mod stores;
 
 pub use apply::{ApplyError, apply};
 pub use command::{CloseMode, Command, Declaration, Kind, RULES, RULES_IN_FORCE, Registration};
@@ -17,3 +19,5 @@ pub use model::{
     Catalogue, Grant, Group, GroupPhase, Node, NodeState, Replica, ReplicaState, Store, StoreState, system_voters,
 };
 pub use outcome::{CatalogueOutcome, Refused, Touched};
+pub use sharded_map::{ShardKey, ShardedMap};
+pub use stores::Stores;

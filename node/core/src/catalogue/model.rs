@@ -1,5 +1,6 @@
 //! Rows of the catalogue: nodes, stores, groups and the disruption grant.
 
+use super::{sharded_map::ShardedMap, stores::Stores};
 use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
@@ -165,11 +166,11 @@ pub struct Catalogue {
     /// All nodes, including removed nodes.
     pub nodes: BTreeMap<NodeId, Node>,
     /// All stores, including retained stores and stores being removed.
-    pub stores: BTreeMap<StoreId, Store>,
+    pub stores: Stores,
     /// Ids of stores whose data is gone from every node. No new store ever gets such an id.
     pub removed_stores: BTreeSet<StoreId>,
     /// All groups except the system group.
-    pub groups: BTreeMap<GroupId, Group>,
+    pub groups: ShardedMap<GroupId, Group>,
     /// Latest disruption grant, possibly expired; see [`Catalogue::live_grant`].
     pub grant: Option<Grant>,
 }
@@ -205,14 +206,7 @@ impl Catalogue {
     /// Returns the store with a given name. An active store, or a store being removed, goes before a retained store.
     #[must_use]
     pub fn store_named(&self, name: &StoreName) -> Option<(StoreId, &Store)> {
-        let mut found: Option<(StoreId, &Store)> = None;
-        for (id, store) in self.stores.iter().filter(|(_, s)| s.name == *name) {
-            let retained = matches!(store.state, StoreState::Retained { .. });
-            if found.is_none() || !retained {
-                found = Some((*id, store));
-            }
-        }
-        found
+        self.stores.named(name)
     }
 
     /// Returns the full names of all active stores with the short name `name`, sorted, from any namespace.
@@ -221,12 +215,9 @@ impl Catalogue {
     /// does not keep a short name ambiguous.
     #[must_use]
     pub fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
-        let active = |s: &&Store| match s.state {
-            StoreState::Active => s.name.name() == name,
-            StoreState::Retained { .. } | StoreState::Removing => false,
-        };
-        let found: BTreeSet<StoreName> = self.stores.values().filter(active).map(|s| s.name.clone()).collect();
-        found.into_iter().collect()
+        let found = self.stores.with_short_name(name).filter(|s| s.state == StoreState::Active);
+        let names: BTreeSet<StoreName> = found.map(|s| s.name.clone()).collect();
+        names.into_iter().collect()
     }
 
     /// Returns the nodes that accept new replicas, fewest replicas first; among equals, lowest id first.

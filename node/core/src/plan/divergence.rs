@@ -179,7 +179,7 @@ pub(super) fn contradicted(o: &ClusterObservation, group: GroupId) -> bool {
 }
 
 /// Returns the replicas of each group whose digest contradicts more than half of the independent witnesses of the same
-/// index, or an empty set without such a majority.
+/// index. Groups without such replicas are absent.
 pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     let mut divergent: BTreeMap<GroupId, BTreeSet<ReplicaId>> = BTreeMap::new();
     for group in o.groups.keys() {

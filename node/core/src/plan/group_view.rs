@@ -16,6 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct GroupView<'a> {
     pub(super) catalogue: &'a Catalogue,
     pub(super) cluster: &'a ClusterObservation,
+    /// Members by number of replicas, fewest first.
+    pub(super) by_load: &'a [NodeId],
     pub(super) id: GroupId,
     pub(super) record: &'a Group,
     pub(super) observed: &'a GroupObservation,

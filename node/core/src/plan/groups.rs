@@ -15,8 +15,23 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
+/// Input of the rules that all groups of a pass have in common.
+pub(super) struct Pass<'a> {
+    catalogue: &'a Catalogue,
+    cluster: &'a ClusterObservation,
+    /// Members by number of replicas, computed once because the count needs all groups.
+    by_load: Vec<NodeId>,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(catalogue: &'a Catalogue, cluster: &'a ClusterObservation) -> Self {
+        Self { catalogue, cluster, by_load: catalogue.by_load() }
+    }
+}
+
 /// Plans the next step of one store group.
-pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) {
+pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
+    let (c, o) = (pass.catalogue, pass.cluster);
     drop_leaving(c, o, id, group, plan);
     let Some(store) = c.stores.get(&group.store) else { return };
     if store.state == StoreState::Removing {
@@ -32,7 +47,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
     }
     let Some(observed) = o.groups.get(&id) else {
         plan.wait(Some(group.store), None, WaitReason::NoLeader, leaderless(o, group));
-        form_again(c, o, id, group, store.replicas as usize, plan);
+        form_again(pass, id, group, store.replicas as usize, plan);
         return;
     };
     if !observed.quorum {
@@ -44,7 +59,7 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &G
     if group.phase != GroupPhase::Formed && observed.membership_committed() {
         plan.propose(Kind::GroupFormed(id));
     }
-    let view = GroupView { catalogue: c, cluster: o, id, record: group, observed };
+    let view = GroupView { catalogue: c, cluster: o, by_load: &pass.by_load, id, record: group, observed };
     if frozen(o, id, group) {
         let sentence = "replicas contradict each other; no replica is copied, moved or removed until a majority agrees";
         view.wait(plan, WaitReason::ReplicaInconsistent, sentence);
@@ -89,13 +104,14 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
 ///
 /// The catalogue proves that the old group has acknowledged nothing: a node accepts appends only after it has applied
 /// the record that the group is formed. An initial voter that is lost too early for the proof merely waits.
-fn form_again(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, replicas: usize, plan: &mut Plan) {
+fn form_again(pass: &Pass, id: GroupId, group: &Group, replicas: usize, plan: &mut Plan) {
+    let (c, o) = (pass.catalogue, pass.cluster);
     let GroupPhase::Creating { initial, .. } = &group.phase else { return };
     let left = initial.iter().filter(|r| group.replicas.get(r).is_some_and(|x| may_form(c, o, id, **r, x))).count();
     if left * 2 > initial.len() {
         return;
     }
-    let free = c.by_load().into_iter().filter(|n| o.reachable(*n));
+    let free = pass.by_load.iter().copied().filter(|n| o.reachable(*n));
     let nodes: BTreeSet<NodeId> = free.take(replicas).collect();
     if nodes.len() == replicas {
         plan.propose(Kind::FormAgain { group: id, nodes });

@@ -88,5 +88,5 @@ fn nodes_without_replica(g: &GroupView, taken: &BTreeSet<NodeId>) -> Vec<(Rank, 
             Rank::Free
         }
     };
-    g.catalogue.by_load().into_iter().filter(|n| !taken.contains(n)).map(|n| (rank(n), n)).collect()
+    g.by_load.iter().copied().filter(|n| !taken.contains(n)).map(|n| (rank(n), n)).collect()
 }

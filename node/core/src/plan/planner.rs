@@ -16,8 +16,9 @@ use crate::catalogue::Catalogue;
 pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
     let mut plan = Plan::default();
     system::plan(catalogue, observation, &mut plan);
+    let pass = groups::Pass::new(catalogue, observation);
     for (id, group) in &catalogue.groups {
-        groups::plan(catalogue, observation, *id, group, &mut plan);
+        groups::plan(&pass, *id, group, &mut plan);
     }
     groups::forget_removed_stores(catalogue, &mut plan);
     departures::plan(catalogue, observation, &mut plan);

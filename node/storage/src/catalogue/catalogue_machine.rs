@@ -37,7 +37,7 @@ impl From<codec::Error> for MachineError {
 pub struct CatalogueMachine {
     db: Arc<StateDb>,
     state: GroupState,
-    catalogue: Catalogue,
+    catalogue: Arc<Catalogue>,
     published: Arc<watch::Sender<Arc<Catalogue>>>,
     incoming: Option<Vec<(u8, Vec<u8>, Bytes)>>,
 }
@@ -65,8 +65,8 @@ impl CatalogueMachine {
     pub fn open(db: Arc<StateDb>, published: Arc<watch::Sender<Arc<Catalogue>>>) -> Result<Self, MachineError> {
         let row = db.get(Family::Meta, &schema::group_meta(GroupId::SYSTEM)).map_err(StoreError::from)?;
         let state = GroupState::decode(row.as_deref())?;
-        let catalogue = load(&db)?;
-        published.send_replace(Arc::new(catalogue.clone()));
+        let catalogue = Arc::new(load(&db)?);
+        published.send_replace(Arc::clone(&catalogue));
         Ok(Self { db, state, catalogue, published, incoming: None })
     }
 
@@ -99,8 +99,8 @@ impl CatalogueMachine {
         batch.put(Family::Meta, schema::group_meta(GroupId::SYSTEM), state.encode());
         self.db.write(batch).map_err(StoreError::from)?;
         self.db.flush().map_err(StoreError::from)?;
-        (self.state, self.catalogue) = (state, catalogue);
-        self.published.send_replace(Arc::new(self.catalogue.clone()));
+        (self.state, self.catalogue) = (state, Arc::new(catalogue));
+        self.published.send_replace(Arc::clone(&self.catalogue));
         Ok(())
     }
 }
@@ -150,7 +150,7 @@ impl Machine for CatalogueMachine {
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
-        let (mut catalogue, mut state) = (self.catalogue.clone(), self.state.clone());
+        let (mut catalogue, mut state) = (Catalogue::clone(&self.catalogue), self.state.clone());
         let (mut replies, mut touched) = (Vec::with_capacity(entries.len()), std::collections::BTreeSet::new());
         for entry in entries {
             // openraft does not check the index: if the log was purged beyond the surviving state, entries would be
@@ -179,9 +179,10 @@ impl Machine for CatalogueMachine {
         Self::stage(&mut batch, codec::rows(&catalogue, &touched));
         batch.put(Family::Meta, schema::group_meta(GroupId::SYSTEM), state.encode());
         self.db.write(batch).map_err(StoreError::from)?;
-        (self.catalogue, self.state) = (catalogue, state);
+        self.state = state;
         if !touched.is_empty() {
-            self.published.send_replace(Arc::new(self.catalogue.clone()));
+            self.catalogue = Arc::new(catalogue);
+            self.published.send_replace(Arc::clone(&self.catalogue));
         }
         Ok(replies)
     }

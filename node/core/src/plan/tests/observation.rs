@@ -54,7 +54,11 @@ fn catalogue(replicas: u64) -> Catalogue {
     let (state, declared_by) = (StoreState::Active, String::new());
     let record =
         Store { name, replicas: u32::try_from(replicas).unwrap(), state, partition, group: GROUP, declared_by };
-    Catalogue { groups: [(GROUP, group)].into(), stores: [(store, record)].into(), ..Catalogue::default() }
+    Catalogue {
+        groups: [(GROUP, group)].into_iter().collect(),
+        stores: [(store, record)].into_iter().collect(),
+        ..Catalogue::default()
+    }
 }
 
 fn report(o: &mut ClusterObservation, n: u64) -> &mut ReplicaObservation {
