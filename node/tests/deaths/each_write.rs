@@ -16,7 +16,7 @@ use taffrail_core::catalogue::Kind;
 use tokio::task::LocalSet;
 
 /// Kinds of commands that no phase uses.
-const NOT_NEEDED: [&str; 1] = ["cancel-drain"];
+const NOT_NEEDED: [&str; 3] = ["cancel-drain", "form-again", "contradicted"];
 /// Kinds of membership changes, each with a write of its own.
 const CHANGES: [&str; 4] = ["first", "learners", "joint", "removal"];
 /// Fault points that `make test` covers, by phase: requests of the operator, steps of the plan, and membership changes.
