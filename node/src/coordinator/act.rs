@@ -19,7 +19,11 @@ use taffrail_proto::{
 };
 use taffrail_raft::{log::LogKey, peer::Request};
 use taffrail_runtime::{self as rt, failpoint};
-use tokio::{sync::Semaphore, task::JoinHandle, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Time limit for a proposal to the catalogue.
@@ -46,6 +50,8 @@ pub struct Actions {
     slots: Arc<Semaphore>,
     node_slots: BTreeMap<NodeId, Arc<Semaphore>>,
     tasks: Vec<JoinHandle<()>>,
+    /// Notified at the end of each action.
+    ended: Arc<Notify>,
     stop: CancellationToken,
 }
 
@@ -108,6 +114,7 @@ impl Default for Actions {
             slots: Arc::new(Semaphore::new(PARALLEL_MAX)),
             node_slots: BTreeMap::new(),
             tasks: Vec::new(),
+            ended: Arc::default(),
             stop: CancellationToken::new(),
         }
     }
@@ -177,6 +184,7 @@ impl Actions {
         }
         let taken = Taken { subjects: Arc::clone(&self.subjects), subject };
         let (member, stop, subjects) = (Arc::clone(member), self.stop.clone(), Arc::clone(&self.subjects));
+        let ended = Arc::clone(&self.ended);
         self.tasks.push(rt::spawn(async move {
             tokio::select! {
                 biased;
@@ -184,6 +192,7 @@ impl Actions {
                 () = work => {}
             }
             drop(taken);
+            ended.notify_one();
             if lock(&subjects).is_empty() {
                 member.look.notify_one();
             }
@@ -201,6 +210,18 @@ impl Actions {
     #[must_use]
     pub fn busy(&self) -> bool {
         !lock(&self.subjects).is_empty()
+    }
+
+    /// Waits until no action is in progress, at most for `patience`. Actions are usually short, and an observation after
+    /// their end is worth more than an earlier one.
+    pub async fn idle(&self, patience: Duration) {
+        let idle = async {
+            while self.busy() {
+                self.ended.notified().await;
+            }
+        };
+        // After the time limit, the next pass runs beside the actions.
+        let _in_time = tokio::time::timeout(patience, idle).await;
     }
 
     /// Cancels all actions and waits for the end of their tasks. A cancelled request may still be carried out by its node.

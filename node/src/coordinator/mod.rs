@@ -33,6 +33,7 @@ pub async fn run(member: Arc<Member>) {
         if member.system.leads() {
             let (observed, busy) = pass(&member, previous.take().unwrap_or_default(), &mut actions).await;
             previous = Some(observed);
+            actions.idle(BUSY).await;
             if busy || actions.busy() {
                 pause = BUSY;
             }
