@@ -89,7 +89,10 @@ fn replica(r: &WireReport) -> ReplicaObservation {
         digest: r.digest.as_ref().try_into().map(Digest).unwrap_or_default(),
         // A mark whose digest does not decode is skipped.
         marks: r.marks.iter().filter_map(|m| Some((m.index, Digest(m.digest.as_ref().try_into().ok()?)))).collect(),
-        copied_from: r.copied_from.map(|from| Lineage { source: ReplicaId::new(from.replica), index: from.index }),
+        copied_from: r
+            .copied_from
+            .as_ref()
+            .map(|from| Lineage { source: ReplicaId::new(from.replica), index: from.index }),
         stopped: (!r.stopped.is_empty()).then(|| r.stopped.clone()),
     }
 }

@@ -96,7 +96,7 @@ impl Handler for PeerHandler {
                 return Ok(catalogue_machine::send(db));
             }
             // The receiver would be one more witness for a state that may be wrong.
-            if member.applied().groups.get(&group).is_some_and(|g| g.contradicted) {
+            if member.applied().groups.get(&group).is_some_and(|g| g.contradicted.is_some()) {
                 let why =
                     format!("group {group}: replicas contradict each other; no state is sent until a majority agrees");
                 return Err(refusal(RefusalKind::Unavailable, why));
@@ -295,12 +295,12 @@ mod tests {
             digest: Bytes::from_static(&[0; 32]),
             ..CatchUpRequest::default()
         };
-        let mut asked = async |contradicted| {
-            node.propose(Kind::Contradicted { group: key.group, contradicted }).await;
+        let asked = async |index| {
+            node.propose(Kind::Contradicted { group: key.group, index }).await;
             node.handler().catch_up(request.clone()).await.err().map(|no| no.kind())
         };
-        assert_eq!(asked(true).await, Some(RefusalKind::Unavailable));
-        assert_eq!(asked(false).await, None);
+        assert_eq!(asked(Some(5)).await, Some(RefusalKind::Unavailable));
+        assert_eq!(asked(None).await, None);
         node.end().await;
     }
 }

@@ -224,7 +224,7 @@ mod tests {
         Record {
             store: StoreId::new(Uuid::from_u128(1)),
             partition: PartitionId::new(1),
-            contradicted: false,
+            contradicted: None,
             replicas: initial.iter().map(named).collect(),
             phase: GroupPhase::Creating { initial, initializer: id(initializer) },
         }

@@ -56,7 +56,7 @@ fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
         Kind::Declare(declaration) => declare(c, declaration, touched),
         Kind::GroupFormed(group) => formed(c, *group, touched),
         Kind::FormAgain { group, nodes } => form_again(c, *group, nodes, touched),
-        Kind::Contradicted { group, contradicted } => set_contradicted(c, *group, *contradicted, touched),
+        Kind::Contradicted { group, index } => set_contradicted(c, *group, *index, touched),
         Kind::AddReplica { group, node } => add_replica(c, *group, *node, touched),
         Kind::ReplicaActive { group, replica } => set_replica(c, *group, *replica, ReplicaState::Active, touched),
         Kind::RetireReplica { group, replica } => set_replica(c, *group, *replica, ReplicaState::Leaving, touched),
@@ -209,7 +209,7 @@ fn create_group(c: &mut Catalogue, store: StoreId, nodes: &[NodeId]) -> Result<(
     c.next_partition += 1;
     c.next_replica += many;
     let phase = GroupPhase::Creating { initial, initializer };
-    c.groups.insert(group, Group { store, partition, phase, contradicted: false, replicas });
+    c.groups.insert(group, Group { store, partition, phase, contradicted: None, replicas });
     Ok((partition, group))
 }
 
@@ -254,10 +254,11 @@ fn formed(c: &mut Catalogue, group: GroupId, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Done)
 }
 
-fn set_contradicted(c: &mut Catalogue, group: GroupId, contradicted: bool, touched: &mut Rows) -> Answer {
+fn set_contradicted(c: &mut Catalogue, group: GroupId, index: Option<u64>, touched: &mut Rows) -> Answer {
     let g = c.groups.get_mut(&group).ok_or(Refused::BadReplica(group))?;
-    if g.contradicted != contradicted {
-        g.contradicted = contradicted;
+    let index = index.filter(|index| *index > 0);
+    if g.contradicted != index {
+        g.contradicted = index;
         touched.insert(Touched::Group(group));
     }
     Ok(CatalogueOutcome::Done)

@@ -90,8 +90,8 @@ pub enum Kind {
     Contradicted {
         /// Id of the group.
         group: GroupId,
-        /// True from the first contradiction until no replica contradicts another.
-        contradicted: bool,
+        /// Lowest index of the contradiction; `None` once a majority agrees.
+        index: Option<u64>,
     },
     /// Adds a joining replica to a group.
     AddReplica {

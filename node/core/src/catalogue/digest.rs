@@ -125,9 +125,10 @@ impl Canonical {
                 self.number(nodes.len() as u64);
                 nodes.iter().for_each(|node| self.number(node.get()));
             }
-            Kind::Contradicted { group, contradicted } => {
+            Kind::Contradicted { group, index } => {
                 self.tag(19).number(group.get());
-                self.bare((*contradicted).into());
+                // The first entry of a group changes no state, so 0 stands for `None`.
+                self.number(index.unwrap_or(0));
             }
         }
     }

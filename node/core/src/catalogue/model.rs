@@ -116,8 +116,9 @@ pub struct Group {
     pub partition: PartitionId,
     /// Phase in the life of the group.
     pub phase: GroupPhase,
-    /// True while replicas contradict each other after applying the same log. No replica gives its state to another then.
-    pub contradicted: bool,
+    /// Log index at which replicas contradict each other while no majority agrees; `None` without a contradiction. No
+    /// replica sends its state to another replica meanwhile.
+    pub contradicted: Option<u64>,
     /// Replicas of the group, including leaving replicas.
     pub replicas: BTreeMap<ReplicaId, Replica>,
 }

@@ -52,7 +52,7 @@ type Shard<K, V> = Arc<BTreeMap<K, V>>;
 type Entries<'a, K, V> = fn(&'a Shard<K, V>) -> btree_map::Iter<'a, K, V>;
 
 /// Iterator over the entries of a [`ShardedMap`] in the order of the keys.
-pub type Iter<'a, K, V> =
+pub(super) type Iter<'a, K, V> =
     FlatMap<btree_map::Values<'a, u64, Shard<K, V>>, btree_map::Iter<'a, K, V>, Entries<'a, K, V>>;
 
 impl<K: Ord, V> Default for ShardedMap<K, V> {

@@ -129,29 +129,38 @@ fn permitted(
     fences
 }
 
-/// Records in the catalogue that replicas of a group contradict each other, and later that they no longer do. While the
-/// record stands, no replica of the group is copied: the copy might be of the divergent replica.
-///
-/// The record is taken back once no replica contradicts another, and either a majority of the voters agrees or every
-/// voter reports. Voters that a person or a fence has given up do not count.
+/// Records in the catalogue that replicas of a group contradict each other without a majority, and later that the
+/// contradiction is resolved. While the record stands, no replica of the group is copied: the copy might be of the
+/// divergent replica.
 fn record(c: &Catalogue, o: &ClusterObservation, group: GroupId, observed: &GroupObservation, plan: &mut Plan) {
     let Some(record) = c.groups.get(&group) else { return };
-    let since = o.contradicted_since_us.get(&group);
-    let contradicted = since.is_some_and(|since| o.now_us.saturating_sub(*since) >= RECORD_AFTER_US);
-    if contradicted && !record.contradicted {
-        plan.propose(Kind::Contradicted { group, contradicted: true });
+    match (record.contradicted, o.contradictions.get(&group)) {
+        (Some(index), _) => {
+            if o.decided(group, index) || all_agree(c, o, group, observed, record, index) {
+                plan.propose(Kind::Contradicted { group, index: None });
+            }
+        }
+        (None, Some(seen)) if o.now_us.saturating_sub(seen.since_us) >= RECORD_AFTER_US => {
+            plan.propose(Kind::Contradicted { group, index: Some(seen.index) });
+        }
+        (None, _) => {}
     }
-    if !record.contradicted || since.is_some() {
-        return;
-    }
-    let agrees = || reported(o, group).values().flat_map(BTreeMap::values).any(|who| o.has_majority(group, who));
-    let reports = |replica: &ReplicaId| match record.replicas.get(replica) {
-        Some(r) => given_up(c, o, group, *replica, r) || o.runs(r.node, group, *replica),
-        None => true,
-    };
-    if agrees() || observed.voters().iter().all(reports) {
-        plan.propose(Kind::Contradicted { group, contradicted: false });
-    }
+}
+
+/// True if all voters agree at an index from `index` on. Voters that a person or a fence has given up do not count.
+fn all_agree(
+    c: &Catalogue,
+    o: &ClusterObservation,
+    group: GroupId,
+    observed: &GroupObservation,
+    record: &Group,
+    index: u64,
+) -> bool {
+    let counts =
+        |replica: &ReplicaId| record.replicas.get(replica).is_some_and(|r| !given_up(c, o, group, *replica, r));
+    let voters: BTreeSet<ReplicaId> = observed.voters().into_iter().filter(counts).collect();
+    let agree = |votes: &Votes| votes.len() == 1 && votes.values().all(|who| who.is_superset(&voters));
+    !voters.is_empty() && reported(o, group).range(index..).any(|(_, votes)| agree(votes))
 }
 
 /// True if nobody counts on the replica any more: the replica is fenced or leaves, or its node is replaced or removed.
@@ -164,31 +173,31 @@ fn given_up(c: &Catalogue, o: &ClusterObservation, group: GroupId, replica: Repl
 }
 
 /// True if no replica of the group may be copied or replaced: replicas contradict each other, and no majority decides
-/// which of them are right, or the catalogue has recorded a contradiction that is not resolved yet.
+/// which of them are right.
 pub(super) fn frozen(o: &ClusterObservation, group: GroupId, record: &Group) -> bool {
-    if record.contradicted {
-        return true;
-    }
-    let votes = contradictions(o, group);
-    !votes.is_empty() && !votes.values().flat_map(BTreeMap::values).any(|who| o.has_majority(group, who))
+    record.contradicted.is_some() || o.contradictions.contains_key(&group)
 }
 
-/// True if two replicas of the group reached different states after applying the same log.
-pub(super) fn contradicted(o: &ClusterObservation, group: GroupId) -> bool {
-    !contradictions(o, group).is_empty()
+/// Returns the lowest index at which replicas of the group disagree.
+pub(super) fn first_contradiction(o: &ClusterObservation, group: GroupId) -> Option<u64> {
+    contradictions(o, group).keys().next().copied()
 }
 
 /// Returns the replicas of each group whose digest contradicts more than half of the independent witnesses of the same
 /// index. Groups without such replicas are absent.
 pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
-    let mut divergent: BTreeMap<GroupId, BTreeSet<ReplicaId>> = BTreeMap::new();
-    for group in o.groups.keys() {
-        for votes in contradictions(o, *group).values() {
-            let all: usize = votes.values().map(|who| independent(o, *group, who)).sum();
-            // Without a majority the correct state is unknown, and no replica counts as divergent.
-            if let Some(most) = votes.values().find(|who| independent(o, *group, *who) * 2 > all) {
-                divergent.entry(*group).or_default().extend(votes.values().filter(|v| *v != most).flatten());
-            }
+    let of = |group: &GroupId| (*group, divergent_in(o, *group));
+    o.groups.keys().map(of).filter(|(_, replicas)| !replicas.is_empty()).collect()
+}
+
+/// Returns the divergent replicas of a group, see [`divergent`].
+pub(super) fn divergent_in(o: &ClusterObservation, group: GroupId) -> BTreeSet<ReplicaId> {
+    let mut divergent = BTreeSet::new();
+    for votes in contradictions(o, group).values() {
+        let all: usize = votes.values().map(|who| independent(o, group, who)).sum();
+        // Without a majority the correct state is unknown, and no replica counts as divergent.
+        if let Some(most) = votes.values().find(|who| independent(o, group, *who) * 2 > all) {
+            divergent.extend(votes.values().filter(|v| *v != most).flatten());
         }
     }
     divergent

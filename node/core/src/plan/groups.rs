@@ -63,7 +63,6 @@ pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
     if frozen(o, id, group) {
         let sentence = "replicas contradict each other; no replica is copied, moved or removed until a majority agrees";
         view.wait(plan, WaitReason::ReplicaInconsistent, sentence);
-        finish_joint(&view, plan);
         return;
     }
     if retire_tombstoned(o, id, group, plan) {

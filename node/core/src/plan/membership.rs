@@ -3,7 +3,7 @@
 //! A new replica is added to the catalogue, becomes a learner, catches up and becomes a voter. A surplus replica loses
 //! the vote, leaves the membership and is retired from the catalogue.
 
-use super::{action::Action, action::Plan, group_view::GroupView, leadership::successor, wait_reason::WaitReason};
+use super::{action::Action, action::Plan, divergence::divergent_in, group_view::GroupView, leadership::successor, wait_reason::WaitReason};
 use crate::{
     catalogue::{Kind, ReplicaState},
     ids::{NodeId, ReplicaId},
@@ -31,10 +31,14 @@ pub(super) fn approach(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan
 }
 
 /// Finishes a membership change that an earlier leader left joint. The newer voters win, because all newer voters are
-/// replicas of the catalogue.
+/// replicas of the catalogue. The older voters win only if the newer voters have no majority that is right, and the
+/// older voters have: a divergent majority would fence the replicas that are right.
 pub(super) fn finish_joint(g: &GroupView, plan: &mut Plan) {
-    let Some(last) = g.observed.configs.last().filter(|_| g.observed.joint()) else { return };
-    plan.actions.push(g.change(last.clone(), BTreeMap::new()));
+    let [older, newer] = g.observed.configs.as_slice() else { return };
+    let divergent = divergent_in(g.cluster, g.id);
+    let right = |voters: &BTreeSet<ReplicaId>| voters.difference(&divergent).count() * 2 > voters.len();
+    let voters = if right(older) && !right(newer) { older } else { newer };
+    plan.actions.push(g.change(voters.clone(), BTreeMap::new()));
     g.wait(plan, WaitReason::Changing, "a change of the voters is being finished");
 }
 

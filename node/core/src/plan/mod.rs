@@ -29,7 +29,8 @@ mod witnesses;
 pub use action::{Action, Fence, Plan, Waiting};
 pub use leadership::{Candidate, best_candidate, can_take_over};
 pub use observation::{
-    ClusterObservation, CommitMark, GroupObservation, Lineage, LogPoint, NodeObservation, ReplicaObservation,
+    ClusterObservation, CommitMark, Contradiction, GroupObservation, Lineage, LogPoint, NodeObservation,
+    ReplicaObservation,
 };
 pub use planner::plan;
 pub use wait_reason::WaitReason;

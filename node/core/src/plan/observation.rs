@@ -150,6 +150,18 @@ pub struct NodeObservation {
     pub fenced: BTreeSet<(GroupId, ReplicaId)>,
 }
 
+/// Contradiction between replicas that reached different states after applying the same log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Lowest index at which replicas were seen to disagree.
+    pub index: u64,
+    /// Time of the first observation of the contradiction.
+    pub since_us: u64,
+    /// Time of the last observation of the contradiction. Replicas are comparable only at indexes that they have in
+    /// common, so an observation without the contradiction proves nothing.
+    pub seen_us: u64,
+}
+
 /// Observed state of the whole cluster; the input of the planner beside the catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterObservation {
@@ -170,8 +182,8 @@ pub struct ClusterObservation {
     /// Time of this coordinator's first observation of a fenced replica, by group and node; kept for an hour. Unknown
     /// to a new coordinator.
     pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
-    /// Groups whose replicas contradict each other, each with the start of the unbroken time of the contradiction.
-    pub contradicted_since_us: BTreeMap<GroupId, u64>,
+    /// Groups whose replicas contradict each other while no majority decides which of them are right.
+    pub contradictions: BTreeMap<GroupId, Contradiction>,
     /// Confirmed lineages: these replicas have agreed with a majority of independent voters since the install, and count
     /// as independent witnesses. Unknown to a new coordinator.
     pub confirmed: BTreeMap<(GroupId, ReplicaId), Lineage>,

@@ -2,13 +2,17 @@
 //! fenced within the hour. Confirmed lineages survive as well. A new coordinator starts from zero.
 
 use super::{
-    divergence::{contradicted, divergent},
-    observation::{ClusterObservation, CommitMark},
+    divergence::{divergent, first_contradiction},
+    observation::{ClusterObservation, CommitMark, Contradiction},
 };
 use crate::ids::GroupId;
+use std::collections::BTreeSet;
 
 /// Time after a fence during which no other replica of the same group is fenced on the same node, microseconds.
 pub(super) const FENCE_AGAIN_US: u64 = 3_600_000_000;
+/// Time after the last observation of a contradiction until the contradiction is forgotten, microseconds. A busy group
+/// passes several indexes that all replicas compare in this time.
+const CONTRADICTION_US: u64 = 10_000_000;
 
 impl ClusterObservation {
     /// Carries the running timers over from the previous observation.
@@ -43,9 +47,22 @@ impl ClusterObservation {
     }
 
     fn settle_contradictions(&mut self, previous: &Self) {
-        let since = |group: &GroupId| previous.contradicted_since_us.get(group).copied().unwrap_or(self.now_us);
-        let groups = self.groups.keys().filter(|group| contradicted(self, **group));
-        self.contradicted_since_us = groups.map(|group| (*group, since(group))).collect();
+        let now_us = self.now_us;
+        let recent = |c: &&Contradiction| now_us.saturating_sub(c.seen_us) < CONTRADICTION_US;
+        let groups: BTreeSet<GroupId> = self.groups.keys().chain(previous.contradictions.keys()).copied().collect();
+        for group in groups {
+            let before = previous.contradictions.get(&group).filter(recent).copied();
+            let seen = first_contradiction(self, group);
+            let since_us = before.map_or(now_us, |c| c.since_us);
+            let contradiction = match (seen, before) {
+                (None, before) => before,
+                (Some(index), None) => Some(Contradiction { index, since_us, seen_us: now_us }),
+                (Some(index), Some(c)) => Some(Contradiction { index: index.min(c.index), since_us, seen_us: now_us }),
+            };
+            if let Some(c) = contradiction.filter(|c| !self.decided(group, c.index)) {
+                self.contradictions.insert(group, c);
+            }
+        }
     }
 
     fn settle_closeness(&mut self, previous: &Self) {

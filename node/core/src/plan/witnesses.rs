@@ -66,19 +66,25 @@ impl ClusterObservation {
     /// Carries confirmed lineages over from the previous observation, and confirms the lineages of replicas that agree
     /// with a majority of independent voters.
     pub(super) fn settle_lineages(&mut self, previous: &Self) {
-        let copies = self.nodes.values().filter(|n| n.reachable).flat_map(|n| &n.replicas);
-        let copies: BTreeMap<_, _> = copies.filter_map(|(key, r)| r.copied_from.map(|from| (*key, from))).collect();
-        let kept = previous.confirmed.iter().filter(|(key, from)| copies.get(key).is_none_or(|now| now == *from));
+        let reports = self.nodes.values().filter(|n| n.reachable).flat_map(|n| &n.replicas);
+        let copies: BTreeMap<_, _> = reports.filter_map(|(key, r)| r.copied_from.map(|from| (*key, from))).collect();
+        let kept = previous.confirmed.iter().filter(|(key, from)| copies.get(*key).is_none_or(|now| now == *from));
         self.confirmed = kept.map(|(key, from)| (*key, *from)).collect();
         let groups: BTreeSet<GroupId> = copies.keys().map(|(group, _)| *group).collect();
         for group in groups {
-            let agreeing: Vec<ReplicaId> = reported(self, group)
-                .values()
-                .flat_map(|votes| votes.values().filter(|who| self.has_majority(group, who)).flatten().copied())
-                .collect();
-            let confirmed = agreeing.into_iter().map(|replica| (group, replica));
-            self.confirmed.extend(confirmed.filter_map(|key| copies.get(&key).map(|from| (key, *from))));
+            for replicas in reported(self, group).values().flat_map(BTreeMap::values) {
+                if self.has_majority(group, replicas) {
+                    let keys = replicas.iter().map(|replica| (group, *replica));
+                    self.confirmed.extend(keys.filter_map(|key| copies.get(&key).map(|from| (key, *from))));
+                }
+            }
         }
+    }
+
+    /// True if a majority of independent voters agrees at an index from `index` on.
+    pub(super) fn decided(&self, group: GroupId, index: u64) -> bool {
+        let votes = reported(self, group);
+        votes.range(index..).flat_map(|(_, votes)| votes.values()).any(|who| self.has_majority(group, who))
     }
 
     /// True if the voters among `who` are more than half of all voters of the group, counted as independent witnesses.

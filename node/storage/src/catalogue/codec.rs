@@ -105,8 +105,8 @@ pub fn encode_command(command: &Command) -> Bytes {
         Kind::FormAgain { group, nodes } => {
             K::FormAgain(pb::FormAgain { group: group.get(), nodes: nodes.iter().map(|n| n.get()).collect() })
         }
-        Kind::Contradicted { group, contradicted } => {
-            K::Contradicted(pb::Contradicted { group: group.get(), contradicted: *contradicted })
+        Kind::Contradicted { group, index } => {
+            K::Contradicted(pb::Contradicted { group: group.get(), index: index.unwrap_or(0) })
         }
     };
     pb::CatalogueCommand { rules: command.rules, stamp_us: command.stamp_us, kind: Some(kind) }.encode_to_vec().into()
@@ -150,6 +150,9 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         K::ReleaseGrant(g) => Kind::ReleaseGrant { node: NodeId::new(g.node), holder: g.holder },
         K::FormAgain(f) => {
             Kind::FormAgain { group: GroupId::new(f.group), nodes: f.nodes.into_iter().map(NodeId::new).collect() }
+        }
+        K::Contradicted(m) => {
+            Kind::Contradicted { group: GroupId::new(m.group), index: (m.index != 0).then_some(m.index) }
         }
     };
     Ok(Command { rules: command.rules, stamp_us: command.stamp_us, kind })
@@ -426,7 +429,7 @@ fn group_to(id: GroupId, g: &Group) -> pb::GroupRow {
         initial,
         initializer,
         replicas: g.replicas.iter().map(replica).collect(),
-        contradicted: g.contradicted,
+        contradicted: g.contradicted.unwrap_or(0),
     }
 }
 
@@ -452,7 +455,8 @@ fn group_from(value: &[u8]) -> Result<(GroupId, Group), Error> {
         replicas.insert(ReplicaId::new(r.replica), Replica { node: NodeId::new(r.node), state });
     }
     let (store, partition) = (store(WHAT, &row.store)?, PartitionId::new(row.partition));
-    let group = Group { store, partition, phase, contradicted: row.contradicted, replicas };
+    let contradicted = (row.contradicted != 0).then_some(row.contradicted);
+    let group = Group { store, partition, phase, contradicted, replicas };
     Ok((GroupId::new(row.id), group))
 }
 

@@ -271,8 +271,8 @@ mod random {
                     ..declaration(&format!("s{n}"), replicas, minted, "u")
                 })),
             1 => group.clone().prop_map(|g| Kind::GroupFormed(GroupId::new(g))),
-            1 => (group.clone(), any::<bool>())
-                .prop_map(|(g, contradicted)| Kind::Contradicted { group: GroupId::new(g), contradicted }),
+            1 => (group.clone(), prop::option::of(0u64..3))
+                .prop_map(|(g, index)| Kind::Contradicted { group: GroupId::new(g), index }),
             2 => (group.clone(), prop::collection::btree_set(node.clone(), 1..4))
                 .prop_map(|(g, nodes)| Kind::FormAgain { group: GroupId::new(g), nodes }),
             2 => (group, node.clone()).prop_map(|(g, node)| Kind::AddReplica { group: GroupId::new(g), node }),

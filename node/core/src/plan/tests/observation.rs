@@ -48,7 +48,7 @@ fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
 fn catalogue(replicas: u64) -> Catalogue {
     let (store, partition) = (StoreId::new(Uuid::from_u128(1)), PartitionId::new(1));
     let place = |n| (replica(n), Replica { node: NodeId::new(n), state: ReplicaState::Active });
-    let (phase, contradicted) = (GroupPhase::Formed, false);
+    let (phase, contradicted) = (GroupPhase::Formed, None);
     let group = Group { store, partition, phase, contradicted, replicas: (1..=replicas).map(place).collect() };
     let name = StoreName::new("default", "orders").unwrap();
     let (state, declared_by) = (StoreState::Active, String::new());

@@ -128,7 +128,8 @@ impl Story {
         }
     }
 
-    /// Loses a disk, but only if the cluster can tolerate the loss. No plan can undo the loss of data.
+    /// Loses a disk, but only if the cluster can tolerate the loss. No plan can undo the loss of data, and without the lost
+    /// replica nothing decides which of two replicas is divergent.
     fn lose(&mut self, node: NodeId) {
         let toy = &mut self.toy;
         let o = toy.observe();
@@ -137,6 +138,7 @@ impl Story {
             && guard(&toy.c, &o, node).is_ok()
             && toy.c.groups.values().filter(|g| g.nodes().any(|n| n == node)).all(|g| {
                 g.phase == GroupPhase::Formed
+                    && divergent_members(toy, group_id(&toy.c, g.store)) == 0
                     && o.groups.get(&group_id(&toy.c, g.store)).is_some_and(|s| s.voters().len() > 2)
             });
         if bearable {
@@ -153,7 +155,7 @@ impl Story {
     }
 
     fn forget(&mut self, store: u8, node: NodeId) {
-        if let Some(key) = self.spare(store, node) {
+        if let Some(key) = self.spare(store, node).filter(|(group, _)| divergent_members(&self.toy, *group) == 0) {
             self.toy.deleted.insert(key);
         }
     }
@@ -189,14 +191,16 @@ impl Story {
         // A lost node does not answer for longer than any restart takes.
         self.toy.be_silent();
         self.toy.settle();
+        // Without writes all replicas reach the same index and can be compared; an hour later all fences are permitted.
+        self.toy.writing = false;
+        self.toy.now_us += FENCE_AGAIN_US;
+        self.toy.settle();
         // Like the level-triggered operator, retries replacements that were refused because of another replacement.
         for _ in 0..=self.toy.lost.len() {
             for old in self.toy.lost.clone() {
                 self.replace(old);
             }
         }
-        // Without writes all replicas reach the same index and can be compared; an hour later all fences are permitted.
-        self.toy.writing = false;
         self.toy.now_us += FENCE_AGAIN_US;
         self.toy.settle();
     }
@@ -268,8 +272,13 @@ fn tell(steps: impl IntoIterator<Item = Disturb>) -> Result<(), TestCaseError> {
     story.is_as_declared()
 }
 
+/// Number of cases: 400, or `PROPTEST_CASES`.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     /// Every step passes the checks of the toy cluster, and the cluster settles in its declared state.
     #[test]

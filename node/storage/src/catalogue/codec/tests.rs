@@ -50,8 +50,8 @@ fn kinds() -> Vec<Kind> {
         Kind::AcquireGrant { node, holder: "operator".into(), ttl_us: 60_000_000 },
         Kind::ReleaseGrant { node, holder: "operator".into() },
         Kind::FormAgain { group, nodes: [node, NodeId::new(4), NodeId::new(5)].into() },
-        Kind::Contradicted { group, contradicted: true },
-        Kind::Contradicted { group, contradicted: false },
+        Kind::Contradicted { group, index: Some(256) },
+        Kind::Contradicted { group, index: None },
     ];
     for kind in &all {
         match kind {
@@ -208,6 +208,13 @@ fn bytes_are_those_of_the_golden_file() {
     c.digest = Digest([7; 32]);
     for (kind, id, value) in all_rows(&c) {
         text += &format!("row {kind} {} {}\n", hex(&id), hex(&value.unwrap()));
+    }
+    let group = GroupId::new(1);
+    c.groups.get_mut(&group).unwrap().contradicted = Some(256);
+    for (kind, id, value) in rows(&c, &[Touched::Group(group)].into()) {
+        let value = value.unwrap();
+        assert_eq!(group_from(&value).unwrap(), (group, c.groups[&group].clone()));
+        text += &format!("row {kind} {} {}\n", hex(&id), hex(&value));
     }
     crate::golden::check("src/catalogue/codec/golden.txt", &text);
 }
