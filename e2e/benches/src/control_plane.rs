@@ -63,7 +63,8 @@ fn name(n: u64) -> Result<StoreName> {
 
 fn declare(n: u64, replicas: u32) -> Result<Kind> {
     // The ids of stores are random, so the order of ids is not the order of names.
-    let minted = StoreId::new(Uuid::from_u128(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | u128::from(n)));
+    let random = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let minted = StoreId::new(Uuid::from_u128((u128::from(random) << 64) | u128::from(n)));
     Ok(Kind::Declare(Declaration { name: name(n)?, replicas, adopt: None, minted, declared_by: "uid".into() }))
 }
 

@@ -3,7 +3,10 @@
 //! A new replica is added to the catalogue, becomes a learner, catches up and becomes a voter. A surplus replica loses
 //! the vote, leaves the membership and is retired from the catalogue.
 
-use super::{action::Action, action::Plan, divergence::divergent_in, group_view::GroupView, leadership::successor, wait_reason::WaitReason};
+use super::{
+    action::Action, action::Plan, divergence::divergent_in, group_view::GroupView, leadership::successor,
+    wait_reason::WaitReason,
+};
 use crate::{
     catalogue::{Kind, ReplicaState},
     ids::{NodeId, ReplicaId},

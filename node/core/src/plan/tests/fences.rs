@@ -248,7 +248,8 @@ fn a_change_to_a_divergent_voter_alone_is_taken_back() {
     let old = toy.groups[&group].configs[0].clone();
     toy.groups.get_mut(&group).unwrap().configs.push([divergent].into());
     let o = toy.observe();
-    let back = |a: &Action| matches!(a, Action::ChangeMembership { group: g, voters, .. } if *g == group && *voters == old);
+    let back =
+        |a: &Action| matches!(a, Action::ChangeMembership { group: g, voters, .. } if *g == group && *voters == old);
     assert!(plan(&toy.c, &o).actions.iter().any(back));
     toy.settle();
     assert!(toy.fenced.iter().all(|key| *key == (group, divergent)) && toy.voters("a").len() == 1);
