@@ -224,11 +224,14 @@ impl Story {
         let c = &self.toy.c;
         // A change of the number of replicas can leave a divergent voter without a majority of others. Nothing decides
         // which of the replicas is right, so the store and its nodes wait for a person.
-        let undecided = |store: StoreId| self.toy.groups.get(&group_id(c, store)).is_some_and(|m| {
-            let voters: BTreeSet<ReplicaId> = m.configs.iter().flatten().copied().collect();
-            let divergent = voters.iter().filter(|r| self.toy.divergent.contains(&(group_id(c, store), **r))).count();
-            divergent > 0 && divergent * 2 >= voters.len()
-        });
+        let undecided = |store: StoreId| {
+            self.toy.groups.get(&group_id(c, store)).is_some_and(|m| {
+                let voters: BTreeSet<ReplicaId> = m.configs.iter().flatten().copied().collect();
+                let divergent =
+                    voters.iter().filter(|r| self.toy.divergent.contains(&(group_id(c, store), **r))).count();
+                divergent > 0 && divergent * 2 >= voters.len()
+            })
+        };
         if c.stores.keys().any(|store| undecided(*store)) {
             return Ok(());
         }
