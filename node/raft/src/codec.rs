@@ -2,7 +2,9 @@
 //! of openraft's own encodings.
 
 use super::types::{Command, Entry, Host, LeaderId, LogId, Membership, Payload, StoredMembership, TypeConfig, Vote};
+use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::ids::NodeId;
 use taffrail_proto::storage as pb;
@@ -113,6 +115,15 @@ pub fn entry_from(entry: pb::Entry) -> Result<Entry, CodecError> {
         pb::entry::Payload::Membership(m) => Payload::Membership(membership_from(&m)?),
     };
     Ok(Entry { log_id, payload })
+}
+
+/// Decodes only the log id of an encoded entry.
+///
+/// # Errors
+/// When the entry does not decode or has no log id.
+pub(crate) fn entry_log_id(encoded: Bytes) -> Result<LogId, CodecError> {
+    let entry = pb::Entry::decode(encoded).map_err(|e| CodecError { what: "Entry", why: e.to_string() })?;
+    entry.log_id.as_ref().map(log_id_from).ok_or_else(|| missing("Entry", "log_id"))
 }
 
 /// Encodes an append request.

@@ -13,7 +13,7 @@ use taffrail_core::ids::{NodeId, ReplicaId};
 use taffrail_proto::storage as pb;
 use taffrail_raft::{
     codec,
-    log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
+    log::{Done, EntryInfo, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
     types::{LogId, Vote},
 };
 use tokio::{
@@ -254,7 +254,8 @@ impl LogDisk for SimLogDisk {
             let why = format!("entry {index} where {next} must follow");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
-        let entries = log.entries.iter().map(|(index, bytes)| (*index, bytes.clone())).collect();
+        let entries = log.entries.values().map(EntryInfo::of).collect::<Result<_, _>>();
+        let entries = entries.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         Ok(Recovered { vote: log.vote, purged: log.purged, entries })
     }
 

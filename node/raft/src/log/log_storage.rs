@@ -2,159 +2,127 @@
 //! entries are in memory; older payloads are read from disk. An entry is reported as flushed only after the disk
 //! has synced the entry.
 
-use super::{LogDisk, LogKey, LogOp, Recovered, write_synced};
+use super::{
+    LogDisk, LogKey, LogOp, ReadError,
+    log_index::{LogIndex, Lookup, Version},
+    write_synced,
+};
 use crate::{
     codec,
     types::{Entry, LogId, Payload, TypeConfig, Vote},
 };
 use bytes::Bytes;
+use futures::{Stream, TryStreamExt, stream};
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
 use prost::Message;
 use std::{
-    collections::VecDeque,
     fmt, io,
-    ops::{Bound, RangeBounds},
+    ops::{Bound, RangeBounds, RangeInclusive},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use taffrail_proto::storage as pb;
 
-/// Payload bytes of a replica in memory; older entries are read from disk.
-const CACHE_BYTES_MAX: usize = 8 << 20;
 /// Payload bytes of a single read (an append request or an apply batch). A larger entry is read alone.
 const READ_BYTES_MAX: usize = 1 << 20;
-
-/// A log entry: the log id always, the payload only while the entry is recent.
-struct Slot {
-    log_id: LogId,
-    bytes: usize,
-    entry: Option<Entry>,
-}
-
-#[derive(Default)]
-struct State {
-    vote: Option<Vote>,
-    purged: Option<LogId>,
-    /// Index of `slots[0]`: the index after `purged`.
-    first: u64,
-    slots: VecDeque<Slot>,
-    cached_bytes: usize,
-    /// `slots[..cold]` have no payload in memory.
-    cold: usize,
-}
-
-impl State {
-    fn end(&self) -> u64 {
-        self.first + self.slots.len() as u64
-    }
-    fn slot(&self, index: u64) -> Option<&Slot> {
-        usize::try_from(index.checked_sub(self.first)?).ok().and_then(|i| self.slots.get(i))
-    }
-    fn push(&mut self, entry: Entry, bytes: usize) {
-        self.slots.push_back(Slot { log_id: entry.log_id, bytes, entry: Some(entry) });
-        self.cached_bytes += bytes;
-        while self.cached_bytes > CACHE_BYTES_MAX && self.cold + 1 < self.slots.len() {
-            let slot = &mut self.slots[self.cold];
-            slot.entry = None;
-            self.cached_bytes -= slot.bytes;
-            self.cold += 1;
-        }
-    }
-    fn truncate(&mut self, from: u64) {
-        while self.end() > from {
-            let Some(slot) = self.slots.pop_back() else { break };
-            if slot.entry.is_some() {
-                self.cached_bytes -= slot.bytes;
-            }
-        }
-        self.cold = self.cold.min(self.slots.len());
-    }
-    fn purge(&mut self, upto: LogId) {
-        while self.first <= upto.index {
-            let Some(slot) = self.slots.pop_front() else { break };
-            if slot.entry.is_some() {
-                self.cached_bytes -= slot.bytes;
-            }
-            self.cold = self.cold.saturating_sub(1);
-            self.first += 1;
-        }
-        self.first = upto.index + 1;
-        self.purged = Some(upto);
-    }
-    fn last(&self) -> Option<LogId> {
-        self.slots.back().map(|s| s.log_id).or(self.purged)
-    }
-}
 
 /// The log of a replica. Cheap to clone: all clones share the state.
 #[derive(Clone)]
 pub struct LogStorage {
     key: LogKey,
     disk: Arc<dyn LogDisk>,
-    state: Arc<Mutex<State>>,
+    index: Arc<Mutex<LogIndex>>,
+}
+
+/// Sizes of a replica's log, in encoded bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBytes {
+    /// Size of all entries.
+    pub total: u64,
+    /// Size of the payloads in memory.
+    pub cached: usize,
+    /// Size of all entries recovered at open or appended since; never falls.
+    pub grown: u64,
+}
+
+fn locked(index: &Mutex<LogIndex>) -> MutexGuard<'_, LogIndex> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LogStorage {
-    /// Reads back the log of the replica `key` from `disk`.
+    /// Reads back the ids of the log of the replica `key` from `disk`. Payloads stay on disk until they are read.
     ///
     /// # Errors
     /// When the disk fails or an entry does not decode.
     pub async fn open(disk: Arc<dyn LogDisk>, key: LogKey) -> io::Result<Self> {
-        let Recovered { vote, purged, entries } = disk.recover(key).await?;
-        let mut state = State { vote, purged, first: purged.map_or(0, |p| p.index + 1), ..State::default() };
-        for (_, bytes) in entries {
-            let size = bytes.len();
-            state.push(decode(key, bytes)?, size);
-        }
-        Ok(Self { key, disk, state: Arc::new(Mutex::new(state)) })
+        let recovered = disk.recover(key).await?;
+        Ok(Self { key, disk, index: Arc::new(Mutex::new(LogIndex::new(recovered))) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LogIndex> {
+        locked(&self.index)
     }
 
     /// Returns the index of the first entry after the purged entries, and the index after the last entry.
     #[must_use]
     pub fn bounds(&self) -> (u64, u64) {
-        let state = self.lock();
-        (state.first, state.end())
+        let index = self.lock();
+        (index.first(), index.end())
     }
 
-    /// Returns consecutive entries of `from..to` within `bytes_max`, but at least the first; nothing if
-    /// `from` is purged.
+    /// Returns the sizes of the log.
+    #[must_use]
+    pub fn bytes(&self) -> LogBytes {
+        let index = self.lock();
+        LogBytes { total: index.total_bytes(), cached: index.cached_bytes(), grown: index.grown_bytes() }
+    }
+
+    /// Returns the last index that a purge may remove so that at least `keep_bytes` of entries remain, or `None` when
+    /// the whole log is smaller.
+    #[must_use]
+    pub fn purge_bound(&self, keep_bytes: u64) -> Option<u64> {
+        let index = self.lock();
+        let mut kept = 0;
+        for info in index.infos_from(index.first()).rev() {
+            if kept >= keep_bytes {
+                return Some(info.log_id.index);
+            }
+            kept += info.bytes as u64;
+        }
+        None
+    }
+
+    /// Returns consecutive entries of `from..to` within `bytes_max`, but at least the first; nothing if the log does
+    /// not contain `from`, because the entry is purged, truncated or not appended yet.
     async fn entries(&self, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let (mut out, missing) = {
-            let state = self.lock();
-            let to = to.min(state.end());
-            if from < state.first || from >= to {
-                return Ok(Vec::new());
-            }
-            let (mut out, mut bytes, mut missing) = (Vec::new(), 0, None);
-            for index in from..to {
-                let Some(slot) = state.slot(index) else { break };
-                bytes += slot.bytes;
-                if !out.is_empty() && bytes > bytes_max {
-                    break;
+        loop {
+            let found = self.lock().lookup(from, to, bytes_max);
+            match found {
+                Lookup::Cached(entries) => return Ok(entries),
+                Lookup::OnDisk { to, version } => {
+                    if let Some(entries) = self.read(from, to, bytes_max, version).await? {
+                        return Ok(entries);
+                    }
                 }
-                let Some(entry) = &slot.entry else {
-                    missing = Some((index, to));
-                    break;
-                };
-                out.push(entry.clone());
-            }
-            (out, missing)
-        };
-        // The first payload is not in memory: return the entries on disk. The caller repeats the call for the rest.
-        if let Some((index, to)) = missing
-            && out.is_empty()
-        {
-            for (_, bytes) in self.disk.read(self.key, index, to, bytes_max).await? {
-                out.push(decode(self.key, bytes)?);
             }
         }
-        Ok(out)
+    }
+
+    /// Reads entries from disk. Returns `None` when a purge or a truncation has changed the log meanwhile: the bytes on
+    /// disk then prove nothing, and the caller repeats the lookup.
+    async fn read(&self, from: u64, to: u64, bytes_max: usize, version: Version) -> io::Result<Option<Vec<Entry>>> {
+        let mut entries = Vec::new();
+        for (_, bytes) in self.disk.read(self.key, from, to, bytes_max).await? {
+            entries.push(decode(self.key, bytes)?);
+        }
+        let index = self.lock();
+        if index.version() != version {
+            return Ok(None);
+        }
+        index.check(self.key, from, &entries)?;
+        Ok(Some(entries))
     }
 }
 
@@ -164,32 +132,68 @@ fn decode(key: LogKey, bytes: Bytes) -> io::Result<Entry> {
     codec::entry_from(entry).map_err(|e| fail(e.to_string()))
 }
 
+/// Returns the first index of a range and the index after the last.
+fn half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(i) => *i,
+        Bound::Excluded(i) => i + 1,
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(i) => i + 1,
+        Bound::Excluded(i) => *i,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
+}
+
 impl RaftLogReader<TypeConfig> for LogStorage {
+    /// Reads all entries of the range at once. openraft calls this function only while a replica starts, with ranges of
+    /// at most 64 entries.
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend>(
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let mut from = match range.start_bound() {
-            Bound::Included(i) => *i,
-            Bound::Excluded(i) => i + 1,
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(i) => i + 1,
-            Bound::Excluded(i) => *i,
-            Bound::Unbounded => u64::MAX,
-        };
-        let (first, end) = self.bounds();
-        from = from.max(first);
-        let to = to.min(end);
+        let (mut from, to) = half_open(&range);
         let mut out = Vec::new();
-        while from < to {
+        loop {
+            let (first, end) = self.bounds();
+            if from < first {
+                // The part before is purged, and an answer without a gap starts after the purged part.
+                from = first;
+                out.clear();
+            }
+            if from >= to.min(end) {
+                return Ok(out);
+            }
             let part = self.entries(from, to, usize::MAX).await?;
-            let Some(last) = part.last() else { break };
-            from = last.log_id.index + 1;
+            from = part.last().map_or(from, |last| last.log_id.index + 1);
             out.extend(part);
         }
-        Ok(out)
+    }
+
+    /// Reads committed entries for the state machine in pieces of at most [`READ_BYTES_MAX`]: after a crash, the range
+    /// spans everything since the last flush of the state, which may be larger than the memory.
+    ///
+    /// The stream pauses between two pieces, so that a consumer of ready entries gets no more than one piece at a time.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend,
+    {
+        let (from, to) = half_open(&range);
+        let pieces = stream::try_unfold((self.clone(), from), move |(log, next)| async move {
+            if next >= to {
+                return Ok::<_, io::Error>(None);
+            }
+            if next > from {
+                tokio::task::yield_now().await;
+            }
+            let piece = log.entries(next, to, READ_BYTES_MAX).await?;
+            let last = piece.last().ok_or(ReadError::Missing { key: log.key, index: next })?;
+            let next = last.log_id.index + 1;
+            Ok(Some((stream::iter(piece.into_iter().map(Ok::<_, io::Error>)), (log, next))))
+        });
+        pieces.try_flatten()
     }
 
     /// Reads entries for replication, which does not check the first index of the answer.
@@ -216,14 +220,27 @@ impl RaftLogReader<TypeConfig> for LogStorage {
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
         Ok(self.lock().vote)
     }
+
+    /// Returns the last log id of each leader in the range, from memory. The default implementation reads payloads.
+    async fn get_key_log_ids(&mut self, range: RangeInclusive<LogId>) -> Result<Vec<LogId>, io::Error> {
+        let index = self.lock();
+        let mut out: Vec<LogId> = Vec::new();
+        for info in index.infos_from(range.start().index).take_while(|e| e.log_id <= *range.end()) {
+            match out.last_mut() {
+                Some(last) if last.leader_id == info.log_id.leader_id => *last = info.log_id,
+                _ => out.push(info.log_id),
+            }
+        }
+        Ok(out)
+    }
 }
 
 impl RaftLogStorage<TypeConfig> for LogStorage {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        let state = self.lock();
-        Ok(LogState { last_purged_log_id: state.purged, last_log_id: state.last() })
+        let index = self.lock();
+        Ok(LogState { last_purged_log_id: index.purged(), last_log_id: index.last() })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -241,11 +258,11 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let encoded = {
-            let mut state = self.lock();
+        let (encoded, end, version) = {
+            let mut index = self.lock();
             let mut encoded = Vec::new();
             for entry in entries {
-                let expected = state.end();
+                let expected = index.end();
                 if entry.log_id.index != expected {
                     let why = format!(
                         "append to the log of group {}: entry {} was given where {expected} must follow",
@@ -255,18 +272,32 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
                 }
                 let bytes = Bytes::from(codec::entry_to(&entry).encode_to_vec());
                 encoded.push((entry.log_id.index, bytes.clone()));
-                state.push(entry, bytes.len());
+                index.push(entry, bytes.len());
             }
-            encoded
+            (encoded, index.end(), index.version())
         };
-        self.disk.submit(self.key, LogOp::Append(encoded), Box::new(move |r| callback.io_completed(r))).await;
+        let index = Arc::clone(&self.index);
+        let done = move |result: io::Result<()>| {
+            if result.is_ok() {
+                locked(&index).set_synced(end, version);
+            }
+            callback.io_completed(result);
+        };
+        self.disk.submit(self.key, LogOp::Append(encoded), Box::new(done)).await;
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let from = last.map_or(0, |l| l.index + 1);
-        self.lock().truncate(from);
-        write_synced(&*self.disk, self.key, LogOp::Truncate(from)).await
+        let version = {
+            let mut index = self.lock();
+            index.truncate(from);
+            index.version()
+        };
+        write_synced(&*self.disk, self.key, LogOp::Truncate(from)).await?;
+        // Writes are carried out in order, so the appends before the truncation are synced as well.
+        self.lock().set_synced(from, version);
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
@@ -285,40 +316,4 @@ pub fn payload_len(entry: &Entry) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{log::rocksdb_log::RocksdbLog, types::LeaderId};
-    use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
-
-    fn id(index: u64) -> LogId {
-        LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }
-    }
-
-    #[tokio::test]
-    async fn what_was_purged_is_answered_with_a_hole_or_an_error_and_never_with_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
-        let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };
-        let bytes = |index| {
-            let entry = Entry { log_id: id(index), payload: Payload::Blank };
-            (index, Bytes::from(codec::entry_to(&entry).encode_to_vec()))
-        };
-        for op in [LogOp::Created(PartitionId::new(1)), LogOp::Append((0..=10).map(bytes).collect())] {
-            write_synced(&*disk, key, op).await.unwrap();
-        }
-        let mut log = LogStorage::open(Arc::clone(&disk) as Arc<dyn LogDisk>, key).await.unwrap();
-        log.purge(id(6)).await.unwrap();
-        for (start, end, answer) in
-            [(7, 9, vec![7, 8]), (3, 9, vec![7, 8]), (3, 7, vec![7]), (2, 5, vec![7]), (11, 12, vec![])]
-        {
-            let entries = log.limited_get_log_entries(start, end).await.unwrap();
-            let indexes: Vec<u64> = entries.iter().map(|e| e.log_id.index).collect();
-            assert_eq!(indexes, answer, "{start}..{end}");
-            let before = start.checked_sub(1).map(id);
-            let refused = codec::check_consecutive(before.as_ref(), &entries).is_err();
-            assert_eq!(refused, start < 7, "an append with a gap is refused before it is sent");
-        }
-        log.purge(id(10)).await.unwrap();
-        assert_eq!(log.limited_get_log_entries(3, 5).await.unwrap_err().kind(), io::ErrorKind::NotFound);
-    }
-}
+mod tests;

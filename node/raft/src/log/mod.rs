@@ -2,12 +2,16 @@
 //!
 //! [`LogDisk`] is the port to stable storage: [`RocksdbLog`](rocksdb_log::RocksdbLog) writes to RocksDB with synced
 //! writes, and the simulator models a disk with loss of unsynced writes. [`LogStorage`](log_storage::LogStorage) is
-//! openraft's view of a single replica's log, with recent entries in memory.
+//! openraft's view of a single replica's log, with recent entries in memory (`log_index`).
 
+mod log_index;
 pub mod log_storage;
 pub mod rocksdb_log;
 
-use super::types::{LogId, Vote};
+use super::{
+    codec::{self, CodecError},
+    types::{LogId, Vote},
+};
 use bytes::Bytes;
 use std::io;
 use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
@@ -43,15 +47,69 @@ pub enum LogOp {
 /// Callback of a write; called once, when the write is on stable storage or has failed.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// The log of a replica as read back at open.
+/// Log id and encoded size of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryInfo {
+    /// Log id of the entry.
+    pub log_id: LogId,
+    /// Encoded size of the entry, bytes.
+    pub bytes: usize,
+}
+
+impl EntryInfo {
+    /// Reads the log id of an encoded entry.
+    ///
+    /// # Errors
+    /// When the entry does not decode.
+    pub fn of(encoded: &Bytes) -> Result<Self, CodecError> {
+        Ok(Self { log_id: codec::entry_log_id(encoded.clone())?, bytes: encoded.len() })
+    }
+}
+
+/// The log of a replica as read back at open. Payloads stay on disk, because a log may be larger than the memory.
 #[derive(Clone, Debug, Default)]
 pub struct Recovered {
     /// The last synced vote.
     pub vote: Option<Vote>,
     /// The last purged log id.
     pub purged: Option<LogId>,
-    /// The entries after `purged`: index and bytes, consecutive.
-    pub entries: Vec<(u64, Bytes)>,
+    /// The entries after `purged`, consecutive.
+    pub entries: Vec<EntryInfo>,
+}
+
+/// Failure to read an entry that is in the log. The log on disk is damaged, so the replica must stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The entry was synced, and the disk does not have the entry.
+    #[error("log of group {}, replica {}: entry {index} is missing on disk", .key.group, .key.replica)]
+    Missing {
+        /// Log of the entry.
+        key: LogKey,
+        /// Index of the missing entry.
+        index: u64,
+    },
+    /// The disk has another entry at this index.
+    #[error(
+        "log of group {}, replica {}: the entry on disk at {index} has the log id {found}, expected {expected:?}",
+        .key.group,
+        .key.replica
+    )]
+    Other {
+        /// Log of the entry.
+        key: LogKey,
+        /// Index of the expected entry.
+        index: u64,
+        /// Log id on disk.
+        found: LogId,
+        /// Log id that was written; `None` beyond the end of the log.
+        expected: Option<LogId>,
+    },
+}
+
+impl From<ReadError> for io::Error {
+    fn from(e: ReadError) -> Self {
+        Self::new(io::ErrorKind::InvalidData, e)
+    }
 }
 
 /// Proof of a divergence: the replica reached a different state than the majority of the group's voters after applying
@@ -86,6 +144,7 @@ pub enum ReplicaState {
 /// - Carry out writes in the order of submission.
 /// - Call `done` only after the write is on stable storage or has failed.
 /// - Never retry a failed write: report the failure, so that the node ends.
+/// - Answer a read of a synced entry with this entry. A missing entry is damage, which the caller reports.
 #[async_trait::async_trait]
 pub trait LogDisk: Send + Sync + 'static {
     /// Queues a write. Waits only while the queue is full; `done` is called after the sync.
@@ -95,7 +154,8 @@ pub trait LogDisk: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails.
     async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>>;
-    /// Reads back the log of a replica when the replica opens.
+    /// Reads back vote, purged log id and the ids of all entries of a replica when the replica opens. Holds no more than
+    /// one payload in memory at a time.
     ///
     /// # Errors
     /// When the disk fails or a record does not decode.

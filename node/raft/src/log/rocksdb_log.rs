@@ -4,7 +4,7 @@
 //!
 //! Keys (big-endian): kind, group u64, replica u64 [, index u64]. The private enum `Kind` lists the kinds.
 
-use super::{Done, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
+use super::{Done, EntryInfo, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
 use crate::{codec, types::LogId};
 use bytes::Bytes;
 use prost::Message;
@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Maximum number of queued writes.
 const QUEUE_MAX: usize = 16_384;
+/// Read-ahead of a scan over a whole log.
+const SCAN_READAHEAD_BYTES: usize = 2 << 20;
 
 /// First byte of every key.
 #[derive(Clone, Copy)]
@@ -228,16 +230,30 @@ fn recover(db: &DB, of: LogKey) -> io::Result<Recovered> {
         Some(v) => Some(codec::log_id_from(&pb::LogId::decode(&*v).map_err(|e| corrupt("purged", e))?)),
         None => None,
     };
-    let entries = entries(db, of, 0, u64::MAX, usize::MAX)?;
-    for (next, (index, _)) in (purged.map_or(0, |p| p.index + 1)..).zip(&entries) {
-        if *index != next {
-            return Err(corrupt(
-                "entries",
-                format!("group {}: entry {index} is stored where {next} must follow", of.group),
-            ));
-        }
-    }
+    let entries = entry_infos(db, of, purged.map_or(0, |p| p.index + 1))?;
     Ok(Recovered { vote, purged, entries })
+}
+
+/// Reads the ids of all entries of a log, payload by payload, and checks that the entries follow one another from
+/// `first` on.
+fn entry_infos(db: &DB, of: LogKey, first: u64) -> io::Result<Vec<EntryInfo>> {
+    let mut options = ReadOptions::default();
+    options.set_iterate_upper_bound(entry_key(of, u64::MAX).to_vec());
+    options.fill_cache(false);
+    options.set_readahead_size(SCAN_READAHEAD_BYTES);
+    let start = entry_key(of, 0);
+    let mut out = Vec::new();
+    for (next, row) in (first..).zip(db.iterator_opt(IteratorMode::From(&start, Direction::Forward), options)) {
+        let (k, v) = row.map_err(failed)?;
+        let index = u64_at(&k, 17)?;
+        let info = EntryInfo::of(&Bytes::from(v.into_vec())).map_err(|e| corrupt("entry", e))?;
+        if index != next || info.log_id.index != next {
+            let why = format!("group {}: entry {index} is stored where {next} must follow", of.group);
+            return Err(corrupt("entries", why));
+        }
+        out.push(info);
+    }
+    Ok(out)
 }
 
 fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
