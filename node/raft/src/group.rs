@@ -109,7 +109,13 @@ impl Group {
             source: source_rx,
         };
         let state = StateMachine::new(machine.clone(), context, Arc::new(progress_tx), digests.clone());
-        let network = Network { transport: Arc::clone(&home.transport), group: key.group, from: key.replica };
+        let network = Network {
+            transport: Arc::clone(&home.transport),
+            group: key.group,
+            from: key.replica,
+            // A follower that is silent for longer than an election timeout gets the entries again.
+            append_base: home.tuning.election_max,
+        };
         let raft = Raft::new(key.replica.get(), config(&home.tuning, key)?, network, log.clone(), state)
             .await
             .map_err(|e| io::Error::other(e.to_string()))?;

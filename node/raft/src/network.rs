@@ -24,6 +24,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::{peer::FrameKind, storage as pb};
 
+/// Slowest link on which an append still arrives in time, bytes per second.
+const APPEND_RATE_MIN: u64 = 1 << 20;
 /// Pause between two progress requests from the sender of a snapshot to the receiver.
 const CATCH_UP_POLL: Duration = Duration::from_millis(50);
 
@@ -36,6 +38,16 @@ pub(super) struct Network {
     pub(super) group: GroupId,
     /// The sending replica.
     pub(super) from: ReplicaId,
+    /// Time limit of an append, apart from the time of the transfer.
+    pub(super) append_base: Duration,
+}
+
+/// Returns the time limit of an append with entries: the base and the time of the transfer at [`APPEND_RATE_MIN`].
+///
+/// openraft's own limit is the heartbeat interval whatever the size, and openraft itself does not enforce the limit. A large
+/// entry would miss it on every link, and would be sent again without end, while heartbeats keep the leader in office.
+fn append_limit(base: Duration, bytes: usize) -> Duration {
+    base + Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / APPEND_RATE_MIN)
 }
 
 /// A connection to another replica.
@@ -98,7 +110,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         codec::check_consecutive(rpc.prev_log_id.as_ref(), &rpc.entries).map_err(unreachable)?;
         let payload = codec::append_to(&rpc).encode_to_vec();
-        let answer = self.call(FrameKind::Append, payload, option.hard_ttl()).await.map_err(|e| rpc_error(&e))?;
+        let heartbeat = rpc.entries.is_empty();
+        let limit = if heartbeat { option.hard_ttl() } else { append_limit(self.network.append_base, payload.len()) };
+        let answer = self.call(FrameKind::Append, payload, limit).await.map_err(|e| rpc_error(&e))?;
         let answer = pb::AppendResponse::decode(answer).map_err(unreachable)?;
         Ok(codec::append_response_from(answer).map_err(unreachable)?)
     }
@@ -169,5 +183,17 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         .encode_to_vec();
         self.call(FrameKind::TransferLeader, payload, option.hard_ttl()).await.map_err(|e| rpc_error(&e))?;
         Ok(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_an_append_grows_with_its_size() {
+        let base = Duration::from_millis(900);
+        assert_eq!(append_limit(base, 0), base);
+        assert_eq!(append_limit(base, 16 << 20), base + Duration::from_secs(16));
     }
 }

@@ -73,7 +73,8 @@ impl Group {
             | FrameKind::Propose
             | FrameKind::HandOver
             | FrameKind::Admin
-            | FrameKind::Fence) => {
+            | FrameKind::Fence
+            | FrameKind::Piece) => {
                 Err(bad_frame(format!("a frame of kind {} is meant for a node, not for a replica", kind.as_str_name())))
             }
         }

@@ -210,7 +210,9 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
                 }
             }
         }
-        FrameKind::Unspecified | FrameKind::Admin => Err(refusal(RefusalKind::BadFrame, "unknown kind of frame")),
+        FrameKind::Unspecified | FrameKind::Admin | FrameKind::Piece => {
+            Err(refusal(RefusalKind::BadFrame, "unknown kind of frame"))
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! [`GrpcTransport`]: the transport over tonic. One task per address keeps a connection, verifies the peer by a
 //! handshake every second, and drops the connection when the handshake fails. Only verified connections carry frames.
+//! Large requests travel in [`pieces`](super::pieces), so that no frame keeps a heartbeat waiting.
 
 use super::{
     CallError, PeerTransport, Request,
     dispatch::Handler,
+    pieces,
     server::check_identity,
     table::{Link, Table},
 };
@@ -104,11 +106,14 @@ async fn send(channel: Channel, frame: Frame, ttl: Duration) -> Result<Bytes, Ca
 impl PeerTransport for GrpcTransport {
     fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
         let this = self.clone();
-        async move {
-            let channel = this.table.channel(to).ok_or(CallError::Unreachable(to))?;
-            let frame = this.frame(to, request, ttl)?;
-            send(channel, frame, ttl).await
-        }
+        pieces::call(request, ttl, move |request, ttl| {
+            let this = this.clone();
+            async move {
+                let channel = this.table.channel(to).ok_or(CallError::Unreachable(to))?;
+                let frame = this.frame(to, request, ttl)?;
+                send(channel, frame, ttl).await
+            }
+        })
         .boxed()
     }
 

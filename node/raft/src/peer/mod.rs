@@ -3,10 +3,12 @@
 //! - [`PeerTransport`] sends requests. [`grpc`] is the implementation over tonic; the simulator
 //!   has another implementation.
 //! - [`server`] receives frames, checks the sender, and passes each frame to a [`Handler`](dispatch::Handler).
+//! - [`pieces`] cuts large requests into small frames, and joins the frames at the receiver.
 //! - [`table`] holds the verified connections.
 
 pub mod dispatch;
 pub mod grpc;
+pub mod pieces;
 pub mod server;
 pub mod table;
 

@@ -1,9 +1,10 @@
-//! The peer service on port 2114: verifies the caller, checks that a frame is meant for this node, and passes the frame
-//! to the [`Handler`].
+//! The peer service on port 2114: verifies the caller, checks that a frame is meant for this node, joins the pieces of a
+//! large request, and passes the request to the [`Handler`].
 
 use super::{
     Request,
     dispatch::{Handler, refusal},
+    pieces::Assembly,
 };
 use futures::Stream;
 use std::{pin::Pin, sync::Arc};
@@ -21,13 +22,27 @@ pub const PROTOCOL: u32 = 1;
 /// The gRPC service for frames, handshakes and state streams.
 pub struct Service {
     handler: Arc<dyn Handler>,
+    assembly: Assembly,
 }
 
 impl Service {
     /// Makes a service with `handler` as receiver of requests.
     #[must_use]
     pub fn new(handler: Arc<dyn Handler>) -> Self {
-        Self { handler }
+        Self { handler, assembly: Assembly::default() }
+    }
+
+    /// Answers a request. A piece of a request gets an empty answer, and the last piece the answer to the request.
+    async fn handle(&self, from: NodeId, request: Request) -> Result<bytes::Bytes, Refusal> {
+        let request = if request.kind == FrameKind::Piece {
+            match self.assembly.take(from, &request)? {
+                Some(whole) => whole,
+                None => return Ok(bytes::Bytes::new()),
+            }
+        } else {
+            request
+        };
+        self.handler.handle(from, request).await
     }
 }
 
@@ -112,7 +127,7 @@ impl Peer for Service {
             to_replica: ReplicaId::new(frame.to_replica),
             payload: frame.payload.clone(),
         };
-        let (payload, no) = match self.handler.handle(NodeId::new(frame.from_node), request).await {
+        let (payload, no) = match self.handle(NodeId::new(frame.from_node), request).await {
             Ok(payload) => (payload, None),
             Err(no) => (bytes::Bytes::new(), Some(no)),
         };
