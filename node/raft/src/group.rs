@@ -16,7 +16,7 @@ use super::{
     tuning::{Tuning, config},
     types::{Command, Host, LogId, Reply, TypeConfig},
 };
-use crate::peer::PeerTransport;
+use crate::peer::{PeerTransport, pieces::REQUEST_BYTES_MAX};
 use bytes::Bytes;
 use openraft::{
     ServerState,
@@ -35,6 +35,9 @@ use taffrail_runtime as rt;
 use taffrail_store_api::{Applied, LeaderHint};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+/// Largest command of an entry, bytes: an append request with this entry alone fits the largest request between nodes.
+pub const COMMAND_BYTES_MAX: usize = REQUEST_BYTES_MAX - (64 << 10);
 
 /// A running replica of a group; shared through [`Arc`].
 ///
@@ -163,11 +166,27 @@ impl Group {
     /// [`ProposeError::Unknown`] when the command may have been proposed. With every other error the command
     /// was not proposed.
     pub async fn propose(&self, command: Bytes, deadline: Instant) -> Result<Reply, ProposeError> {
-        match tokio::time::timeout_at(deadline, self.raft.client_write(Command(command))).await {
+        match tokio::time::timeout_at(deadline, self.propose_and_wait(command)).await {
             Err(_) => Err(ProposeError::Unknown("the deadline passed after the proposal")),
-            Ok(Ok(answer)) => Ok(answer.data),
-            Ok(Err(e)) => Err(self.propose_error(e)),
+            Ok(reply) => reply,
         }
+    }
+
+    /// Proposes a command like [`propose`](Self::propose), and waits as long as the outcome is open. The wait is bounded
+    /// only by the leadership and the life of this replica.
+    ///
+    /// # Errors
+    /// The same errors as [`propose`](Self::propose), and [`ProposeError::Refused`] for a command above
+    /// [`COMMAND_BYTES_MAX`].
+    pub async fn propose_and_wait(&self, command: Bytes) -> Result<Reply, ProposeError> {
+        if command.len() > COMMAND_BYTES_MAX {
+            let bytes = command.len();
+            return Err(ProposeError::Refused(format!(
+                "the command has {bytes} bytes, at most {COMMAND_BYTES_MAX} fit an entry"
+            )));
+        }
+        let answer = self.raft.client_write(Command(command)).await.map_err(|e| self.propose_error(e))?;
+        Ok(answer.data)
     }
 
     pub(super) fn propose_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {

@@ -5,6 +5,7 @@ use super::{codec, reader::Reader, state_db::StateDb};
 use std::{sync::Arc, time::Duration};
 use taffrail_core::{
     append::{Append, Appended, Outcome},
+    event::NewEvent,
     ids::PartitionId,
     stream::{Command, Kind, RULES, Stamped},
 };
@@ -22,8 +23,18 @@ use tokio::{
 
 /// Maximum number of queued appends.
 const QUEUE_MAX: usize = 1024;
-/// Payload bytes combined into one entry; a larger append gets a separate entry.
+/// Encoded bytes combined into one entry; a larger append gets a separate entry.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// Bound of the encoded bytes around the appends of an entry: rules number, kind and lengths.
+const COMMAND_OVERHEAD: usize = 32;
+/// Bound of the encoded bytes around the events of an append, apart from the name of the stream: expectation, stamp and
+/// lengths.
+const APPEND_OVERHEAD: usize = 48;
+/// Bound of the encoded bytes of a field's tag and length.
+const FIELD_OVERHEAD: usize = 6;
+/// Bound of the encoded bytes of an event without variable fields: the id, and a tag and length for the event, its id,
+/// type, content type, data, metadata, correlation id and causation id.
+const EVENT_OVERHEAD: usize = 16 + 8 * FIELD_OVERHEAD;
 /// Maximum number of appends in one entry.
 const ENTRY_APPENDS_MAX: usize = 256;
 /// Longest wait of an append for room in the queue. The wait suffices for a burst. A queue that stays full for longer
@@ -64,24 +75,30 @@ impl Replica {
 
 /// Combines queued appends into entries. More appends are queued while entries are in flight, so entries grow
 /// with the load.
+///
+/// An entry keeps its place in flight until consensus has answered, also when all callers have given up: the payload is
+/// in memory until then. At most [`IN_FLIGHT_MAX`] entries of the store are therefore in memory unsynced.
 async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
     let stop = group.stopping();
     let slots = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT_MAX));
+    let mut left_over = None;
     loop {
-        let first = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            first = queue.recv() => first,
+        let first = match left_over.take() {
+            Some(first) => Some(first),
+            None => tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                first = queue.recv() => first,
+            },
         };
         let Some(first) = first else { return };
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let mut bytes: usize = size(&first);
-        let mut batch = vec![first];
-        while batch.len() < ENTRY_APPENDS_MAX && bytes < ENTRY_BYTES_MAX {
-            let Ok(next) = queue.try_recv() else { break };
-            bytes += size(&next);
-            batch.push(next);
-        }
+        let slot = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+        };
+        let Ok(slot) = slot else { return };
+        let batch = combine(first, &mut queue, &mut left_over);
         let group = Arc::clone(&group);
         rt::spawn(async move {
             propose_entry(&group, batch).await;
@@ -90,29 +107,54 @@ async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
     }
 }
 
-fn size(w: &Waiting) -> usize {
-    w.append.events.iter().map(taffrail_core::event::NewEvent::size).sum()
+/// Takes appends from the queue for the entry of `first`, as many as fit. The first append that does not fit is left
+/// over for the next entry.
+fn combine(first: Waiting, queue: &mut mpsc::Receiver<Waiting>, left_over: &mut Option<Waiting>) -> Vec<Waiting> {
+    let mut bytes = COMMAND_OVERHEAD + encoded_len_max(&first.append);
+    let mut batch = vec![first];
+    while batch.len() < ENTRY_APPENDS_MAX && bytes < ENTRY_BYTES_MAX {
+        let Ok(next) = queue.try_recv() else { break };
+        bytes += encoded_len_max(&next.append);
+        if bytes > ENTRY_BYTES_MAX {
+            *left_over = Some(next);
+            break;
+        }
+        batch.push(next);
+    }
+    batch
+}
+
+/// Returns a bound of the encoded size of an append in a command, close to the size. Tags, types and ids count: in an
+/// append of many small events they outweigh the data.
+fn encoded_len_max(append: &Append) -> usize {
+    let event = |e: &NewEvent| {
+        let fields = [e.event_type.as_str(), &e.content_type, &e.correlation_id, &e.causation_id];
+        let strings: usize = fields.iter().map(|field| field.len()).sum();
+        let tags: usize = e.tags.iter().map(|tag| tag.len() + FIELD_OVERHEAD).sum();
+        EVENT_OVERHEAD + e.size() + strings + tags
+    };
+    APPEND_OVERHEAD + append.stream.as_str().len() + append.events.iter().map(event).sum::<usize>()
 }
 
 async fn propose_entry(group: &Group, batch: Vec<Waiting>) {
     let now = Instant::now();
     let stamp_us = rt::now_us();
-    let (mut appends, mut waiting, mut deadline) = (Vec::new(), Vec::new(), now);
+    let (mut appends, mut waiting) = (Vec::new(), Vec::new());
     for w in batch {
         if w.deadline <= now {
             drop(w.answer.send(Err(AppendError::DeadlineBeforeProposal)));
             continue;
         }
-        deadline = deadline.max(w.deadline);
         appends.push(Stamped { append: w.append, stamp_us });
-        waiting.push((w.deadline, w.answer));
+        waiting.push(w.answer);
     }
     if appends.is_empty() {
         return;
     }
     let rules = rules(RULES, group.progress().borrow().rules);
     let command = codec::encode_command(&Command { rules, kind: Kind::Appends(appends) });
-    let outcomes = match group.propose(command, deadline).await {
+    // No deadline: every caller has its own, and the entry occupies memory until consensus answers.
+    let outcomes = match group.propose_and_wait(command).await {
         Ok(Reply::Appends(outcomes)) if outcomes.len() == waiting.len() => outcomes,
         Ok(reply) => {
             tracing::error!(%reply, "the state machine gave an unexpected reply to appends");
@@ -124,7 +166,7 @@ async fn propose_entry(group: &Group, batch: Vec<Waiting>) {
             return answer_all(waiting, || AppendError::NotServing(why.clone()));
         }
     };
-    for ((_, answer), outcome) in waiting.into_iter().zip(outcomes) {
+    for (answer, outcome) in waiting.into_iter().zip(outcomes) {
         let outcome: Outcome = outcome;
         // A failed send means that the caller no longer waits; the outcome is then dropped.
         drop(answer.send(outcome.map_err(AppendError::from)));
@@ -147,11 +189,8 @@ async fn enqueue(queue: &mpsc::Sender<Waiting>, waiting: Waiting) -> Result<(), 
     }
 }
 
-fn answer_all(
-    waiting: Vec<(Instant, oneshot::Sender<Result<Appended, AppendError>>)>,
-    error: impl Fn() -> AppendError,
-) {
-    for (_, answer) in waiting {
+fn answer_all(waiting: Vec<oneshot::Sender<Result<Appended, AppendError>>>, error: impl Fn() -> AppendError) {
+    for answer in waiting {
         drop(answer.send(Err(error())));
     }
 }
@@ -201,7 +240,12 @@ impl StoreReplica for Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_core::{append::ExpectedRevision, names::StreamName};
+    use taffrail_core::{
+        append::ExpectedRevision,
+        ids::{EventId, Revision},
+        limits::{BATCH_EVENTS_MAX, SHORT_TEXT_BYTES_MAX, TAGS_MAX},
+        names::{EventType, StreamName},
+    };
 
     fn waiting(deadline: Instant) -> Waiting {
         let append =
@@ -218,6 +262,87 @@ mod tests {
         assert!(matches!(refused, Ok(Err(AppendError::Overloaded))), "{refused:?}");
         drop(rx);
         assert!(matches!(enqueue(&queue, waiting(deadline)).await, Err(AppendError::NotServing(_))));
+    }
+
+    fn event(data: usize, tags: usize) -> NewEvent {
+        let text = |c: char| String::from(c).repeat(SHORT_TEXT_BYTES_MAX);
+        NewEvent {
+            id: EventId::from_slice(&[7; 16]).unwrap(),
+            event_type: EventType::new("OrderPlaced").unwrap(),
+            content_type: text('a'),
+            data: vec![1; data].into(),
+            metadata: vec![2; data / 2].into(),
+            tags: vec![text('t'); tags],
+            correlation_id: text('c'),
+            causation_id: text('d'),
+        }
+    }
+
+    fn append(events: Vec<NewEvent>) -> Append {
+        let expected = ExpectedRevision::Exact(Revision::new(1 << 40).unwrap());
+        Append { stream: StreamName::new("orders").unwrap(), expected, events }
+    }
+
+    fn encoded_len(appends: Vec<Append>) -> usize {
+        let stamp_us = 1 << 60;
+        let appends = appends.into_iter().map(|append| Stamped { append, stamp_us }).collect();
+        codec::encode_command(&Command { rules: u32::MAX, kind: Kind::Appends(appends) }).len()
+    }
+
+    #[test]
+    fn the_counted_size_of_an_append_covers_its_encoding_closely() {
+        let many = vec![event(0, TAGS_MAX); BATCH_EVENTS_MAX];
+        let bare = NewEvent {
+            content_type: String::new(),
+            correlation_id: String::new(),
+            causation_id: String::new(),
+            ..event(0, 0)
+        };
+        for events in [vec![bare], vec![event(0, 0)], vec![event(1 << 22, 3); 3], many] {
+            let append = append(events);
+            let (counted, n) = (COMMAND_OVERHEAD + encoded_len_max(&append), append.events.len());
+            let encoded = encoded_len(vec![append]);
+            assert!(counted >= encoded, "{counted} < {encoded}");
+            let slack = COMMAND_OVERHEAD + APPEND_OVERHEAD + n * (EVENT_OVERHEAD + TAGS_MAX * FIELD_OVERHEAD);
+            assert!(counted - encoded <= slack, "{counted} is far above {encoded}");
+        }
+    }
+
+    /// The entries that queued appends are combined into.
+    fn entries(appends: Vec<Append>) -> Vec<Vec<Append>> {
+        let (tx, mut queue) = mpsc::channel(QUEUE_MAX);
+        let deadline = Instant::now();
+        for append in appends {
+            assert!(tx.try_send(Waiting { append, ..waiting(deadline) }).is_ok());
+        }
+        let (mut out, mut left_over) = (Vec::new(), None);
+        while let Some(first) = left_over.take().or_else(|| queue.try_recv().ok()) {
+            let batch = combine(first, &mut queue, &mut left_over);
+            out.push(batch.into_iter().map(|w| w.append).collect());
+        }
+        out
+    }
+
+    #[test]
+    fn an_entry_is_bounded_by_encoded_bytes_and_keeps_the_order() {
+        // 2 KiB of tags and no data in each append.
+        let small = || append(vec![event(0, TAGS_MAX)]);
+        let combined = entries((0..QUEUE_MAX).map(|_| small()).collect());
+        assert_eq!(combined.iter().map(Vec::len).sum::<usize>(), QUEUE_MAX);
+        assert!(combined.iter().all(|entry| entry.len() <= ENTRY_APPENDS_MAX));
+
+        let tagged = || append(vec![event(0, TAGS_MAX); 64]);
+        let combined = entries((0..40).map(|_| tagged()).collect());
+        assert!(combined.len() > 5, "uncounted, all 40 appends would share an entry");
+        for entry in &combined {
+            assert!(encoded_len(entry.clone()) <= ENTRY_BYTES_MAX);
+        }
+
+        let large = append(vec![event(4 << 20, 0); 4]);
+        let combined = entries(vec![small(), large.clone(), small(), small()]);
+        let sizes: Vec<usize> = combined.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [1, 1, 2], "a large append shares its entry with no other");
+        assert!(combined[1][0] == large);
     }
 
     #[test]
