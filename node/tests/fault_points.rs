@@ -2,6 +2,7 @@
 //!
 //! - `deaths`: a process dies before or after a write to the log, and the cluster reaches the same end.
 //! - `fence`: a replica whose data differs from its group is found, fenced and replaced.
+//! - `slow_link`: appends that take seconds on the links between the nodes commit.
 //! - `harness`: processes with a supervisor, fault points, a writer, and the calls of an operator.
 
 #![allow(
@@ -15,3 +16,4 @@ mod common;
 mod deaths;
 mod fence;
 mod harness;
+mod slow_link;
