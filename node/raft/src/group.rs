@@ -71,7 +71,16 @@ pub struct Group {
     pub(super) source: watch::Sender<Option<CatchUpFrom>>,
     pub(super) install_requests: InstallRequests,
     pub(super) tuning: Tuning,
-    last_purge_look: Mutex<u64>,
+    last_purge: Mutex<PurgeMark>,
+}
+
+/// End and size of the log when applied state was last flushed for a purge.
+#[derive(Clone, Copy, Debug, Default)]
+struct PurgeMark {
+    /// Index after the last entry.
+    end: u64,
+    /// Encoded size of all entries so far, purged ones included, in bytes.
+    grown_bytes: u64,
 }
 
 /// Services and settings of a node, shared by all replicas of the node.
@@ -138,7 +147,7 @@ impl Group {
             source,
             install_requests: InstallRequests::default(),
             tuning: home.tuning.clone(),
-            last_purge_look: Mutex::new(0),
+            last_purge: Mutex::default(),
         }))
     }
 
@@ -268,20 +277,43 @@ impl Group {
     }
 
     /// Flushes applied state and lets openraft purge the log below the flushed state, once `purge_after_entries` more
-    /// entries are in the log.
+    /// entries or `purge_after_bytes` more bytes are in the log. Purges flushed entries beyond `keep_bytes`.
+    ///
+    /// The node calls this function periodically. Each call only starts its next step, so the log shrinks a few calls
+    /// after the flush was due.
     pub async fn purge_if_due(&self) {
-        let (first, end) = self.log.bounds();
+        if self.flush_is_due()
+            && let Err(e) = self.raft.trigger().snapshot().await
         {
-            let mut last = self.last_purge_look.lock().unwrap_or_else(PoisonError::into_inner);
-            let since = end.saturating_sub((*last).max(first));
-            if since < self.tuning.purge_after_entries {
-                return;
-            }
-            *last = end;
-        }
-        if let Err(e) = self.raft.trigger().snapshot().await {
             tracing::debug!(group = %self.key.group, error = %e, "the purge of the log did not start");
         }
+        if let Some(upto) = self.purgeable_by_bytes()
+            && let Err(e) = self.raft.trigger().purge_log(upto).await
+        {
+            tracing::debug!(group = %self.key.group, error = %e, "the purge of the log by size did not start");
+        }
+    }
+
+    fn flush_is_due(&self) -> bool {
+        let ((first, end), grown_bytes) = (self.log.bounds(), self.log.bytes().grown);
+        let mut last = self.last_purge.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = end.saturating_sub(last.end.max(first));
+        let bytes = grown_bytes.saturating_sub(last.grown_bytes);
+        if entries < self.tuning.purge_after_entries && bytes < self.tuning.purge_after_bytes {
+            return false;
+        }
+        *last = PurgeMark { end, grown_bytes };
+        true
+    }
+
+    /// Returns the last flushed entry that need not be kept, or `None` when the log keeps no entry beyond `keep_bytes`.
+    ///
+    /// openraft itself counts only entries, so a log of large entries would keep `keep_entries` of them.
+    fn purgeable_by_bytes(&self) -> Option<u64> {
+        let bound = self.log.purge_bound(self.tuning.keep_bytes)?;
+        let flushed = self.raft.metrics().borrow_watched().snapshot.map(|id| id.index)?;
+        let upto = bound.min(flushed);
+        (upto >= self.log.bounds().0).then_some(upto)
     }
 
     /// Makes all applied entries survive a crash.
@@ -312,3 +344,6 @@ impl Group {
         self.key.group
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,12 @@ pub struct Tuning {
     pub purge_after_entries: u64,
     /// Number of entries that remain in the log after a purge, for lagging followers.
     pub keep_entries: u64,
+    /// Encoded size of new entries, in bytes, after which applied state is flushed and the log purged, whatever the number
+    /// of entries. Bounds the log on disk and the entries that a restart applies again.
+    pub purge_after_bytes: u64,
+    /// Encoded size of the entries, in bytes, that remain in the log after a purge. Fewer than `keep_entries` entries
+    /// remain if they are larger.
+    pub keep_bytes: u64,
 }
 
 impl Default for Tuning {
@@ -27,6 +33,9 @@ impl Default for Tuning {
             election_max: Duration::from_millis(900),
             purge_after_entries: 20_000,
             keep_entries: 5_000,
+            // Both default numbers of entries at 13 KiB per entry. Smaller entries are purged by number.
+            purge_after_bytes: 256 << 20,
+            keep_bytes: 64 << 20,
         }
     }
 }

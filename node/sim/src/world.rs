@@ -64,6 +64,7 @@ impl World {
             election_max: ms(draw(600, 1000)),
             purge_after_entries: draw(10, 120),
             keep_entries: draw(2, 60),
+            ..Tuning::default()
         };
         let cluster = u128::from(seed).to_be_bytes();
         Arc::new(Self {

@@ -84,6 +84,9 @@ impl LogStorage {
     #[must_use]
     pub fn purge_bound(&self, keep_bytes: u64) -> Option<u64> {
         let index = self.lock();
+        if index.total_bytes() <= keep_bytes {
+            return None;
+        }
         let mut kept = 0;
         for info in index.infos_from(index.first()).rev() {
             if kept >= keep_bytes {

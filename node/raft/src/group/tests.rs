@@ -1,0 +1,158 @@
+use super::*;
+use crate::{
+    log::rocksdb_log::RocksdbLog,
+    machine::{CatchUpPoint, MachineError},
+    peer::{CallError, Request},
+    types::{Entry, StoredMembership},
+};
+use futures::{FutureExt, future::BoxFuture};
+use std::{collections::BTreeMap, time::Duration};
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+const KIB: u64 = 1 << 10;
+
+/// A machine that keeps only the applied log id, and loses what is not flushed.
+#[derive(Default)]
+struct Position {
+    applied: (Option<LogId>, StoredMembership),
+    flushed: (Option<LogId>, StoredMembership),
+}
+
+impl Machine for Position {
+    fn applied(&self) -> (Option<LogId>, StoredMembership) {
+        self.applied.clone()
+    }
+    fn persisted(&self) -> Result<(Option<LogId>, StoredMembership), MachineError> {
+        Ok(self.flushed.clone())
+    }
+    fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
+        for entry in entries {
+            self.applied.0 = Some(entry.log_id);
+            if let crate::types::Payload::Membership(m) = &entry.payload {
+                self.applied.1 = StoredMembership::new(Some(entry.log_id), m.clone());
+            }
+        }
+        Ok(vec![Reply::None; entries.len()])
+    }
+    fn flush(&mut self) -> Result<(), MachineError> {
+        self.flushed = self.applied.clone();
+        Ok(())
+    }
+    fn progress(&self) -> Applied {
+        Applied { index: self.applied.0.map_or(0, |id| id.index), ..Applied::default() }
+    }
+    fn digest(&self) -> Digest {
+        Digest::default()
+    }
+    fn catch_up_point(&self) -> CatchUpPoint {
+        CatchUpPoint::default()
+    }
+    fn begin_install(&mut self) -> Result<(), MachineError> {
+        Ok(())
+    }
+    fn install(&mut self, _: CatchUpChunk) -> Result<(), MachineError> {
+        Ok(())
+    }
+    fn finish_install(&mut self) -> Result<(), MachineError> {
+        Ok(())
+    }
+    fn abort_install(&mut self) -> Result<(), MachineError> {
+        Ok(())
+    }
+}
+
+/// The transport of a node without peers.
+struct NoPeers;
+
+impl PeerTransport for NoPeers {
+    fn call(&self, to: NodeId, _: Request, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        std::future::ready(Err(CallError::Unreachable(to))).boxed()
+    }
+    fn catch_up(
+        &self,
+        to: NodeId,
+        _: CatchUpRequest,
+    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
+        std::future::ready(Err(CallError::Unreachable(to))).boxed()
+    }
+}
+
+/// Starts the only replica of a group, and waits until the replica leads.
+async fn leader(disk: &Arc<RocksdbLog>, tuning: Tuning) -> Arc<Group> {
+    let home = Home {
+        cluster: ClusterId::new(Uuid::from_u128(1)),
+        node: NodeId::new(1),
+        disk: Arc::clone(disk) as Arc<dyn LogDisk>,
+        transport: Arc::new(NoPeers),
+        tuning,
+        on_fatal: Arc::new(|e| panic!("{e}")),
+    };
+    let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };
+    let group = Group::start(&home, key, Box::new(Position::default())).await.unwrap();
+    group.initialize(&BTreeMap::from([(key.replica, home.node)])).await.unwrap();
+    wait(&group, async || group.leads()).await;
+    group
+}
+
+/// Waits until `done` returns true; asks again after each change of the replica's metrics.
+async fn wait(group: &Group, mut done: impl AsyncFnMut() -> bool) {
+    let mut watch = group.watch();
+    while !done().await {
+        assert!(group.changed(&mut watch).await, "the replica stopped");
+    }
+}
+
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+#[tokio::test]
+async fn large_entries_are_purged_by_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+    let tuning = Tuning { purge_after_bytes: 1024 * KIB, keep_bytes: 512 * KIB, ..Tuning::default() };
+    let group = leader(&disk, tuning).await;
+    let command = Bytes::from(vec![7; 64 << 10]);
+    for _ in 0..8 {
+        group.propose(command.clone(), later()).await.unwrap();
+    }
+    group.purge_if_due().await;
+    assert_eq!(group.log.bounds().0, 0, "half a MiB is not enough for a flush");
+    for _ in 0..32 {
+        group.propose(command.clone(), later()).await.unwrap();
+    }
+    wait(&group, async || {
+        group.purge_if_due().await;
+        group.log.bytes().total < (512 + 2 * 64) * KIB
+    })
+    .await;
+    let ((first, end), bytes) = (group.log.bounds(), group.log.bytes());
+    assert!(first > 0 && end - first >= 8, "the log keeps half a MiB: {first}..{end}");
+    assert!(bytes.total >= 512 * KIB && bytes.grown >= 40 * 64 * KIB, "{bytes:?}");
+    group.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_no_request_between_nodes_holds_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+    let group = leader(&disk, Tuning::default()).await;
+    let command = |bytes| Bytes::from(vec![7; bytes]);
+    let refused = group.propose(command(COMMAND_BYTES_MAX + 1), later()).await;
+    assert!(matches!(refused, Err(ProposeError::Refused(_))), "{refused:?}");
+    group.propose(command(COMMAND_BYTES_MAX), later()).await.unwrap();
+    // An append request with the largest command fits.
+    let end = group.log.bounds().1;
+    let largest = openraft::RaftLogReader::try_get_log_entries(&mut group.log.clone(), end - 1..end).await.unwrap();
+    let request = openraft::raft::AppendEntriesRequest::<TypeConfig> {
+        vote: crate::types::Vote::new_committed(u64::MAX, u64::MAX),
+        prev_log_id: Some(largest[0].log_id),
+        entries: largest,
+        leader_commit: None,
+    };
+    let encoded = prost::Message::encoded_len(&crate::codec::append_to(&request));
+    assert!(encoded > COMMAND_BYTES_MAX && encoded <= REQUEST_BYTES_MAX, "{encoded}");
+    group.stop().await;
+}
