@@ -321,7 +321,7 @@ impl Group {
     /// # Errors
     /// When storage fails.
     pub async fn flush(&self) -> io::Result<()> {
-        self.machine.with(|m| m.flush()).await
+        self.machine.flush().await
     }
 
     /// Stops the replica and keeps its data.

@@ -28,6 +28,9 @@ pub struct CatchUpPoint {
     pub digest: Digest,
 }
 
+/// A flush that runs without its machine, on a thread that may block.
+pub type DetachedFlush = Box<dyn FnOnce() -> Result<(), MachineError> + Send>;
+
 /// A state machine whose data and applied log id change in one write.
 ///
 /// [`SharedMachine`](crate::shared_machine::SharedMachine) makes one call at a time, away from the runtime's threads,
@@ -52,6 +55,11 @@ pub trait Machine: Send + 'static {
     /// # Errors
     /// Every error is fatal for the node.
     fn flush(&mut self) -> Result<(), MachineError>;
+    /// Returns a function with the effect of [`flush`](Self::flush) that needs no access to the machine, so that entries
+    /// are applied during the flush; `None` if only [`flush`](Self::flush) itself can make state durable.
+    fn detached_flush(&self) -> Option<DetachedFlush> {
+        None
+    }
     /// Returns the progress of the applied state, for waiting readers.
     fn progress(&self) -> Applied;
     /// Returns the running digest of all outcomes as of [`applied`](Self::applied).

@@ -37,18 +37,38 @@ impl SharedMachine {
         T: Send + 'static,
         F: FnOnce(&mut dyn Machine) -> Result<T, MachineError> + Send + 'static,
     {
+        self.blocking(move |this| work(&mut **this.lock())).await
+    }
+
+    /// Makes all entries applied before the call survive a crash. Entries are applied during the flush if the machine
+    /// allows a flush without access to the machine.
+    ///
+    /// # Errors
+    /// Returns the same errors as [`with`](Self::with).
+    pub async fn flush(&self) -> io::Result<()> {
+        self.blocking(|this| {
+            let detached = this.lock().detached_flush();
+            detached.map_or_else(|| this.lock().flush(), |flush| flush())
+        })
+        .await
+    }
+
+    async fn blocking<T, F>(&self, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T, MachineError> + Send + 'static,
+    {
         let this = self.clone();
-        rt::blocking(move || work(&mut **this.lock()))
-            .await
-            .map_err(|e| io::Error::new(io::ErrorKind::Interrupted, e))?
-            .map_err(|e| {
+        rt::blocking(move || work(&this)).await.map_err(|e| io::Error::new(io::ErrorKind::Interrupted, e))?.map_err(
+            |e| {
                 let failed = matches!(e, MachineError::Storage(_));
                 let e = machine_error(e);
                 if failed {
                     (self.on_fatal)(&e);
                 }
                 e
-            })
+            },
+        )
     }
 }
 

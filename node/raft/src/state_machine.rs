@@ -146,7 +146,7 @@ impl StateMachine {
 impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     type SnapshotData = CatchUpFrom;
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        self.machine.with(|m| m.flush()).await?;
+        self.machine.flush().await?;
         Ok(self.snapshot(self.persisted().await?))
     }
 }

@@ -5,7 +5,7 @@ use prometheus::Histogram;
 use taffrail_core::{ids::Digest, plan::Lineage};
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_raft::{
-    machine::{CatchUpPoint, Machine, MachineError},
+    machine::{CatchUpPoint, DetachedFlush, Machine, MachineError},
     types::{Entry, LogId, Reply, StoredMembership},
 };
 use taffrail_store_api::Applied;
@@ -39,6 +39,9 @@ impl<M: Machine> Machine for Timed<M> {
     }
     fn flush(&mut self) -> Result<(), MachineError> {
         self.machine.flush()
+    }
+    fn detached_flush(&self) -> Option<DetachedFlush> {
+        self.machine.detached_flush()
     }
     fn progress(&self) -> Applied {
         self.machine.progress()

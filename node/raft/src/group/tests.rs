@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     log::rocksdb_log::RocksdbLog,
-    machine::{CatchUpPoint, MachineError},
+    machine::{CatchUpPoint, DetachedFlush, MachineError},
     peer::{CallError, Request},
     types::{Entry, StoredMembership},
 };
@@ -18,6 +18,14 @@ const KIB: u64 = 1 << 10;
 struct Position {
     applied: (Option<LogId>, StoredMembership),
     flushed: (Option<LogId>, StoredMembership),
+    slow_flush: Option<Arc<SlowFlush>>,
+}
+
+/// A flush that lasts until an entry is applied.
+struct SlowFlush {
+    begun: tokio::sync::Semaphore,
+    applied: Mutex<std::sync::mpsc::Receiver<()>>,
+    on_apply: std::sync::mpsc::SyncSender<()>,
 }
 
 impl Machine for Position {
@@ -30,6 +38,9 @@ impl Machine for Position {
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
         for entry in entries {
             self.applied.0 = Some(entry.log_id);
+            if let Some(slow) = &self.slow_flush {
+                slow.on_apply.send(()).unwrap();
+            }
             if let crate::types::Payload::Membership(m) = &entry.payload {
                 self.applied.1 = StoredMembership::new(Some(entry.log_id), m.clone());
             }
@@ -39,6 +50,14 @@ impl Machine for Position {
     fn flush(&mut self) -> Result<(), MachineError> {
         self.flushed = self.applied.clone();
         Ok(())
+    }
+    fn detached_flush(&self) -> Option<DetachedFlush> {
+        let slow = Arc::clone(self.slow_flush.as_ref()?);
+        Some(Box::new(move || {
+            slow.begun.add_permits(1);
+            let applied = slow.applied.lock().unwrap().recv_timeout(Duration::from_secs(20));
+            applied.map_err(|_| MachineError::Storage("nothing was applied during the flush".into()))
+        }))
     }
     fn progress(&self) -> Applied {
         Applied { index: self.applied.0.map_or(0, |id| id.index), ..Applied::default() }
@@ -132,6 +151,24 @@ async fn large_entries_are_purged_by_bytes() {
     assert!(first > 0 && end - first >= 8, "the log keeps half a MiB: {first}..{end}");
     assert!(bytes.total >= 512 * KIB && bytes.grown >= 40 * 64 * KIB, "{bytes:?}");
     group.stop().await;
+}
+
+#[tokio::test]
+async fn entries_are_applied_during_a_flush() {
+    let (on_apply, applied) = std::sync::mpsc::sync_channel(8);
+    let slow = SlowFlush { begun: tokio::sync::Semaphore::new(0), applied: Mutex::new(applied), on_apply };
+    let slow = Arc::new(slow);
+    let position = Position { slow_flush: Some(Arc::clone(&slow)), ..Position::default() };
+    let machine = SharedMachine::new(Box::new(position), Arc::new(|e| panic!("{e}")));
+    let apply = async {
+        slow.begun.acquire().await.unwrap().forget();
+        let log_id = LogId { leader_id: crate::types::LeaderId { term: 1, node_id: 1 }, index: 1 };
+        let entry = Entry { log_id, payload: crate::types::Payload::Blank };
+        machine.with(move |m| m.apply(&[entry])).await
+    };
+    let (flushed, applied) = tokio::join!(machine.flush(), apply);
+    flushed.unwrap();
+    assert_eq!(applied.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use taffrail_core::{
 };
 use taffrail_proto::peer::{CatchUpChunk, Row};
 use taffrail_raft::{
-    machine::{CatchUpPoint, Machine, MachineError},
+    machine::{CatchUpPoint, DetachedFlush, Machine, MachineError},
     types::{Entry, LogId, Payload, Reply, StoredMembership},
 };
 use taffrail_store_api::Applied;
@@ -189,6 +189,11 @@ impl Machine for CatalogueMachine {
 
     fn flush(&mut self) -> Result<(), MachineError> {
         Ok(self.db.flush().map_err(StoreError::from)?)
+    }
+
+    fn detached_flush(&self) -> Option<DetachedFlush> {
+        let db = Arc::clone(&self.db);
+        Some(Box::new(move || Ok(db.flush().map_err(StoreError::from)?)))
     }
 
     fn progress(&self) -> Applied {

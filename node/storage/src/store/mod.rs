@@ -4,7 +4,7 @@
 //!
 //! | concept | modules |
 //! |---|---|
-//! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), [`schema`] (every key), [`codec`] (every value) |
+//! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), `shared_flush`, [`schema`] (every key), [`codec`] (every value) |
 //! | apply | [`store_machine`], `applied_state`, [`group_state`], `staged_batch` |
 //! | read | [`reader`] |
 //! | catch-up | [`catch_up`] (source), `snapshot_install` (receiver), [`chunk_error`] |
@@ -20,6 +20,7 @@ pub mod group_state;
 pub mod reader;
 pub mod replica;
 pub mod schema;
+mod shared_flush;
 mod snapshot_install;
 mod staged_batch;
 pub mod state_db;

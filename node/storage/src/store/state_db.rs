@@ -1,7 +1,7 @@
 //! [`StateDb`]: the state database, in RocksDB without a write-ahead log. Only flushed writes survive a crash. A flush
 //! is atomic over all column families, so data and applied log ids never disagree.
 
-use super::schema::Family;
+use super::{schema::Family, shared_flush::SharedFlush};
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
@@ -73,6 +73,7 @@ pub enum Medium {
 pub struct StateDb {
     db: Db,
     no_wal: WriteOptions,
+    flush: SharedFlush,
 }
 
 impl StateDb {
@@ -117,7 +118,7 @@ impl StateDb {
         let db = Db::open_cf_descriptors(&options, path, families).map_err(unreadable)?;
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
-        Ok(Self { db, no_wal })
+        Ok(Self { db, no_wal, flush: SharedFlush::default() })
     }
 
     fn family(&self, family: Family) -> Result<Arc<BoundColumnFamily<'_>>, Error> {
@@ -158,11 +159,15 @@ impl StateDb {
         self.db.write_opt(out, &self.no_wal).map_err(failed)
     }
 
-    /// Makes all earlier writes survive a crash.
+    /// Makes all earlier writes of all groups survive a crash. Concurrent calls share a flush.
     ///
     /// # Errors
     /// When RocksDB fails. Later results must not be trusted.
     pub fn flush(&self) -> Result<(), Error> {
+        self.flush.run(|| self.flush_families())
+    }
+
+    fn flush_families(&self) -> Result<(), Error> {
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let families = Family::ALL.into_iter().map(|f| self.family(f)).collect::<Result<Vec<_>, _>>()?;

@@ -21,7 +21,7 @@ use taffrail_core::{
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_raft::{
     log::log_storage::payload_len,
-    machine::{CatchUpPoint, Machine, MachineError},
+    machine::{CatchUpPoint, DetachedFlush, Machine, MachineError},
     types::{Entry, LogId, Payload, Reply, StoredMembership},
 };
 use taffrail_store_api::{Applied, StoreTotals};
@@ -127,6 +127,11 @@ impl Machine for StoreMachine {
 
     fn flush(&mut self) -> Result<(), MachineError> {
         Ok(self.applied.db.flush().map_err(Error::from)?)
+    }
+
+    fn detached_flush(&self) -> Option<DetachedFlush> {
+        let db = Arc::clone(&self.applied.db);
+        Some(Box::new(move || Ok(db.flush().map_err(Error::from)?)))
     }
 
     fn progress(&self) -> Applied {
