@@ -2,8 +2,10 @@
 //!
 //! [`LogDisk`] is the port to stable storage: [`RocksdbLog`](rocksdb_log::RocksdbLog) writes to RocksDB with synced
 //! writes, and the simulator models a disk with loss of unsynced writes. [`LogStorage`](log_storage::LogStorage) is
-//! openraft's view of a single replica's log, with recent entries in memory (`log_index`).
+//! openraft's view of a single replica's log, with recent entries in memory (`log_index`). [`floor`] guards a log against
+//! the loss of synced writes.
 
+pub mod floor;
 mod log_index;
 pub mod log_storage;
 pub mod rocksdb_log;

@@ -1,10 +1,13 @@
 //! [`RocksdbLog`]: stores the logs of all groups in a RocksDB database with the write-ahead log on. A writer thread
 //! combines all queued writes into a batch and syncs each batch. A failed sync is never retried: the failure is
-//! reported, and the process must end.
+//! reported, and the process must end. A database that ends before its [`Floor`] is refused.
 //!
 //! Keys (big-endian): kind, group u64, replica u64 [, index u64]. The private enum `Kind` lists the kinds.
 
-use super::{Done, EntryInfo, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState};
+use super::{
+    Done, EntryInfo, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState,
+    floor::{Floor, FloorError, FloorFile, FloorWriter},
+};
 use crate::{codec, types::LogId};
 use bytes::Bytes;
 use prost::Message;
@@ -90,7 +93,8 @@ impl RocksdbLog {
     /// Opens or creates the database in `path` and starts the writer thread.
     ///
     /// # Errors
-    /// When RocksDB cannot open the database or the operating system refuses the thread.
+    /// When RocksDB cannot open the database or the operating system refuses a thread; with a
+    /// [`FloorError`] when synced writes are missing.
     pub fn open(path: &Path, on_fatal: OnFatal, on_sync: OnSync) -> io::Result<Self> {
         let mut options = Options::default();
         options.create_if_missing(true);
@@ -99,9 +103,15 @@ impl RocksdbLog {
         options.set_max_total_wal_size(256 << 20);
         options.set_keep_log_file_num(4);
         let db = Arc::new(DB::open(&options, path).map_err(failed)?);
+        // RocksDB's recovery writes the recovered records to a synced file, so all of them count as synced.
+        let (file, end) = (FloorFile::open(path)?, end_of(&db));
+        if end < file.floor() {
+            return Err(FloorError::Below { end, floor: file.floor() }.into());
+        }
+        let floor = FloorWriter::start(file, end, Arc::clone(&on_fatal))?;
         let (queue, rx) = mpsc::channel(QUEUE_MAX);
         let writer_db = Arc::clone(&db);
-        let writer = rt::thread("log-writer", move || write_loop(&writer_db, rx, &on_fatal, &on_sync))?;
+        let writer = rt::thread("log-writer", move || write_loop(&writer_db, rx, &floor, &on_fatal, &on_sync))?;
         Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
     }
 
@@ -120,7 +130,12 @@ impl RocksdbLog {
     }
 }
 
-fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, on_fatal: &OnFatal, on_sync: &OnSync) {
+/// Returns the place of the last write: RocksDB numbers all writes, and the numbers never fall.
+fn end_of(db: &DB) -> Floor {
+    Floor { segment: 0, batch: db.latest_sequence_number() }
+}
+
+fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, floor: &FloorWriter, on_fatal: &OnFatal, on_sync: &OnSync) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
     let mut ends = false;
@@ -145,6 +160,7 @@ fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, on_fatal: &OnFatal, on_sy
         match db.write_opt(batch, &synced) {
             Ok(()) => {
                 on_sync(start.elapsed().as_secs_f64());
+                floor.raise(end_of(db));
                 done.into_iter().for_each(|d| d(Ok(())));
             }
             Err(e) => {
@@ -337,6 +353,58 @@ mod tests {
         assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Deleted)]);
         assert!(log.read(key, 0, 9, usize::MAX).await.unwrap().is_empty());
         rt::blocking(move || log.close()).await.unwrap();
+    }
+
+    /// Writes `count` entries, each in a record of its own, and returns the write-ahead log.
+    async fn filled(dir: &Path, count: u64) -> std::path::PathBuf {
+        let log = RocksdbLog::open(dir, Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+        for index in 0..count {
+            let entry = (index, Bytes::from(vec![7; 1024]));
+            write_synced(&log, key, LogOp::Append(vec![entry])).await.unwrap();
+        }
+        rt::blocking(move || log.close()).await.unwrap();
+        let wal = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "log");
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(wal).max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_log_that_has_lost_synced_records_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = filled(dir.path(), 100).await;
+        let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {}));
+        let mut bytes = std::fs::read(&wal).unwrap();
+        let middle = bytes.len() / 2;
+        assert!(middle > 40 * 1024, "the records are in this file");
+        bytes[middle] ^= 0xff;
+        std::fs::write(&wal, bytes).unwrap();
+        for _ in 0..2 {
+            let refused = open().err().expect("a log without half of its records");
+            let typed = refused.get_ref().and_then(|e| e.downcast_ref::<FloorError>());
+            assert!(matches!(typed, Some(FloorError::Below { .. })), "{refused}");
+        }
+        // RocksDB itself opens the database, without a word about the lost records.
+        let found = DB::open(&Options::default(), dir.path()).unwrap().latest_sequence_number();
+        assert!((40..60).contains(&found), "{found} of 100 records are left");
+    }
+
+    #[tokio::test]
+    async fn a_torn_record_above_the_floor_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(filled(dir.path(), 10).await);
+        let floor = std::fs::read(dir.path().join("FLOOR")).unwrap();
+        let wal = filled(dir.path(), 10).await;
+        // As after a crash: the last write was not synced, so the floor does not cover the write.
+        std::fs::write(dir.path().join("FLOOR"), floor).unwrap();
+        let bytes = std::fs::read(&wal).unwrap();
+        std::fs::write(&wal, &bytes[..bytes.len() - 100]).unwrap();
+        let log = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        assert_eq!(end_of(&log.db).batch, 19);
+        rt::blocking(move || log.close()).await.unwrap();
+        let again = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+        assert_eq!(end_of(&again.db).batch, 19);
+        rt::blocking(move || again.close()).await.unwrap();
     }
 
     #[tokio::test]
