@@ -58,12 +58,8 @@ async fn story() {
     // One follower has all bytes by now; the other gets them as well.
     until("both followers to get the append", async || {
         let more: Vec<u64> = proxies.iter().zip(&carried).map(|(p, before)| p.carried() - before).collect();
-        let followers = more.iter().enumerate().filter(|(slot, _)| *slot != leader);
-        if followers.clone().all(|(_, bytes)| *bytes >= EVENTS as u64 * MIB) {
-            Ok(())
-        } else {
-            Err(format!("{more:?}"))
-        }
+        let all = more.iter().enumerate().all(|(slot, bytes)| slot == leader || *bytes >= EVENTS as u64 * MIB);
+        if all { Ok(()) } else { Err(format!("{more:?}")) }
     })
     .await;
     cluster.settle(&WANTED).await;

@@ -175,7 +175,7 @@ impl RaftLogReader<TypeConfig> for LogStorage {
         }
     }
 
-    /// Reads committed entries for the state machine in pieces of at most [`READ_BYTES_MAX`]: after a crash, the range
+    /// Reads committed entries for the state machine in pieces of at most 1 MiB: after a crash, the range
     /// spans everything since the last flush of the state, which may be larger than the memory.
     ///
     /// The stream pauses between two pieces, so that a consumer of ready entries gets no more than one piece at a time.

@@ -1,4 +1,4 @@
-//! Cuts large requests into pieces at the sender ([`call`]), and joins the pieces at the receiver ([`Assembly`]).
+//! Cuts large requests into pieces at the sender ([`call`]), and joins the pieces at the receiver (`Assembly`).
 //!
 //! All requests between two nodes share a connection, and a frame leaves the connection only after the frames before. A
 //! sender has one piece of a request in flight, so a heartbeat waits for a few pieces and never for a whole request of
