@@ -6,4 +6,5 @@ mod codec;
 mod harness;
 mod older_source;
 mod reader;
+mod replica;
 mod store_machine;
