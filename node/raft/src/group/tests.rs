@@ -11,6 +11,8 @@ use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+mod slow_link;
+
 const KIB: u64 = 1 << 10;
 
 /// A machine that keeps only the applied log id, and loses what is not flushed.
