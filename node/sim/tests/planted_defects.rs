@@ -44,5 +44,6 @@ fn a_replica_that_applies_something_else_is_found() {
 
 #[test]
 fn a_retry_under_new_ids_is_found() {
-    assert_says(&found(PlantedDefect::FreshIdsOnRetry, 10), "is refused");
+    // Either an append at the known end is refused, or a refused event is stored: the seed decides.
+    assert_says(&found(PlantedDefect::FreshIdsOnRetry, 10), "refused");
 }

@@ -117,11 +117,12 @@ async fn leader(disk: &Arc<RocksdbLog>, tuning: Tuning) -> Arc<Group> {
     group
 }
 
-/// Waits until `done` returns true; asks again after each change of the replica's metrics.
+/// Waits at most a minute until `done` returns true; asks again after each change of the replica's metrics.
 async fn wait(group: &Group, mut done: impl AsyncFnMut() -> bool) {
     let mut watch = group.watch();
     while !done().await {
-        assert!(group.changed(&mut watch).await, "the replica stopped");
+        let changed = tokio::time::timeout_at(later(), group.changed(&mut watch)).await;
+        assert!(changed.expect("nothing changes any more"), "the replica stopped");
     }
 }
 
