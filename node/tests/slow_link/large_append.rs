@@ -67,8 +67,11 @@ async fn story() {
     assert_eq!((led, in_term), (leader, term), "the transfer cost the leader its office");
     for slot in &cluster.slots {
         let client = client(slot.ports.clients, STORE).with_timeout(Duration::from_secs(60));
-        let store = client.store(STORE).await.unwrap();
-        assert_eq!(store.events, EVENTS as u64, "{}", slot.name);
+        until("the append to be applied", async || {
+            let store = client.store(STORE).await.map_err(|e| e.to_string())?;
+            if store.events == EVENTS as u64 { Ok(()) } else { Err(format!("{}: {store:?}", slot.name)) }
+        })
+        .await;
     }
     assert_eq!(cluster.deaths(), 0);
     for slot in &mut cluster.slots {
