@@ -1,0 +1,111 @@
+use super::*;
+use crate::log::write_synced;
+
+fn mark() -> FenceMark {
+    let (digest, majority) = (Digest([0xaa; 32]), Digest([0xbb; 32]));
+    FenceMark { partition: PartitionId::new(0x0102), index: 0x0304, digest, majority }
+}
+
+/// Existing disks contain these bytes, so they must stay readable.
+#[test]
+fn the_bytes_of_a_fence_mark_are_these() {
+    let mut golden = vec![3, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4];
+    golden.extend_from_slice(&[0xaa; 32]);
+    golden.extend_from_slice(&[0xbb; 32]);
+    assert_eq!(encode_mark(&mark()), golden);
+    assert_eq!(decode_mark(&golden).unwrap(), mark());
+    assert!(decode_mark(&golden[..golden.len() - 1]).is_err());
+    golden.push(9);
+    assert_eq!(decode_mark(&golden).unwrap(), mark(), "fields of a later version are skipped");
+}
+
+#[tokio::test]
+async fn a_fence_outlives_the_process_keeps_the_log_and_ends_with_the_tombstone() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+    let log = open();
+    write_synced(&log, key, LogOp::Created(mark().partition)).await.unwrap();
+    write_synced(&log, key, LogOp::Append(vec![(1, Bytes::from_static(b"entry"))])).await.unwrap();
+    write_synced(&log, key, LogOp::Fenced(mark())).await.unwrap();
+    rt::blocking(move || log.close()).await.unwrap();
+    let log = open();
+    assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Fenced(mark()))]);
+    assert_eq!(log.read(key, 0, 9, usize::MAX).await.unwrap().len(), 1);
+    write_synced(&log, key, LogOp::Deleted).await.unwrap();
+    assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Deleted)]);
+    assert!(log.read(key, 0, 9, usize::MAX).await.unwrap().is_empty());
+    rt::blocking(move || log.close()).await.unwrap();
+}
+
+/// Writes `count` entries, each in a record of its own, and returns the write-ahead log.
+async fn filled(dir: &Path, count: u64) -> std::path::PathBuf {
+    let log = RocksdbLog::open(dir, Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+    for index in 0..count {
+        let entry = (index, Bytes::from(vec![7; 1024]));
+        write_synced(&log, key, LogOp::Append(vec![entry])).await.unwrap();
+    }
+    rt::blocking(move || log.close()).await.unwrap();
+    let wal = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "log");
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(wal).max_by_key(|path| path.metadata().unwrap().len()).unwrap()
+}
+
+#[tokio::test]
+async fn a_log_that_has_lost_synced_records_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let wal = filled(dir.path(), 100).await;
+    let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {}));
+    let mut bytes = std::fs::read(&wal).unwrap();
+    let middle = bytes.len() / 2;
+    assert!(middle > 40 * 1024, "the records are in this file");
+    bytes[middle] ^= 0xff;
+    std::fs::write(&wal, bytes).unwrap();
+    for _ in 0..2 {
+        let refused = open().err().expect("a log without half of its records");
+        let typed = refused.get_ref().and_then(|e| e.downcast_ref::<FloorError>());
+        assert!(matches!(typed, Some(FloorError::Below { .. })), "{refused}");
+    }
+    // RocksDB itself opens the database, without a word about the lost records.
+    let found = DB::open(&Options::default(), dir.path()).unwrap().latest_sequence_number();
+    assert!((40..60).contains(&found), "{found} of 100 records are left");
+}
+
+#[tokio::test]
+async fn a_torn_record_above_the_floor_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(filled(dir.path(), 10).await);
+    let floor = std::fs::read(dir.path().join("FLOOR")).unwrap();
+    let wal = filled(dir.path(), 10).await;
+    // As after a crash: the last write was not synced, so the floor does not cover the write.
+    std::fs::write(dir.path().join("FLOOR"), floor).unwrap();
+    let bytes = std::fs::read(&wal).unwrap();
+    std::fs::write(&wal, &bytes[..bytes.len() - 100]).unwrap();
+    let log = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    assert_eq!(end_of(&log.db).batch, 19);
+    rt::blocking(move || log.close()).await.unwrap();
+    let again = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    assert_eq!(end_of(&again.db).batch, 19);
+    rt::blocking(move || again.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_log_has_what_was_submitted_before_and_refuses_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let log = Arc::new(open());
+    let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
+    let created = || LogOp::Created(PartitionId::new(1));
+    for replica in 0..100 {
+        log.submit(key(replica), created(), Box::new(|done| done.unwrap())).await;
+    }
+    // Other handles outlive the close, because tasks in their last steps still own handles.
+    let other = Arc::clone(&log);
+    rt::blocking(move || log.close()).await.unwrap();
+    let late = write_synced(&*other, key(100), created()).await.unwrap_err();
+    assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
+    drop(other);
+    let found = open().replicas().await.unwrap();
+    assert_eq!(found.len(), 100);
+}
