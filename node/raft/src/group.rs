@@ -3,6 +3,7 @@
 //! More methods of [`Group`] are in `read_index`, `membership_change` and `peer_rpc`.
 
 use super::{
+    catch_up_limits::CatchUpLimits,
     digests::Digests,
     install_requests::InstallRequests,
     log::{LogDisk, LogKey, log_storage::LogStorage, rocksdb_log::OnFatal},
@@ -11,6 +12,7 @@ use super::{
     network::Network,
     shared_machine::SharedMachine,
     snapshot_fetch::{CatchUpFrom, ReplicaContext},
+    start_check::{self, StartError},
     state_machine::{Raft, StateMachine},
     status::{ProposeError, Status},
     tuning::{Tuning, config},
@@ -96,6 +98,8 @@ pub struct Home {
     pub transport: Arc<dyn PeerTransport>,
     /// Times and bounds of consensus.
     pub tuning: Tuning,
+    /// Bounds on the transfers of state.
+    pub catch_ups: Arc<CatchUpLimits>,
     /// Called when the state database can no longer be written.
     pub on_fatal: OnFatal,
 }
@@ -104,9 +108,14 @@ impl Group {
     /// Opens the log of a replica and starts the replica.
     ///
     /// # Errors
-    /// When log and state do not match, or when the disk fails.
-    pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> io::Result<Arc<Self>> {
-        let log = LogStorage::open(Arc::clone(&home.disk), key).await?;
+    /// [`StartError::MustRefill`] when the log cannot continue the state: the caller fetches the state of another
+    /// replica with [`refill`](crate::refill::refill) first. [`StartError::Failed`] when the disk fails or the log does
+    /// not decode.
+    pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> Result<Arc<Self>, StartError> {
+        let mut log = LogStorage::open(Arc::clone(&home.disk), key).await?;
+        start_check::can_start(&*machine, &log)?;
+        let applied = machine.applied();
+        start_check::cut_conflicts(&mut log, applied.0).await?;
         let (progress_tx, progress) = watch::channel(machine.progress());
         let digests = Digests::new(machine.progress().index, machine.digest(), machine.copied_from());
         let (source, source_rx) = watch::channel(None);
@@ -118,9 +127,10 @@ impl Group {
             node: home.node,
             transport: Arc::clone(&home.transport),
             stop: stop.clone(),
+            limits: Arc::clone(&home.catch_ups),
             source: source_rx,
         };
-        let state = StateMachine::new(machine.clone(), context, Arc::new(progress_tx), digests.clone());
+        let state = StateMachine::new(machine.clone(), applied, context, Arc::new(progress_tx), digests.clone());
         let network = Network {
             transport: Arc::clone(&home.transport),
             group: key.group,
@@ -128,9 +138,14 @@ impl Group {
             // A follower that is silent for longer than an election timeout gets the entries again.
             append_base: home.tuning.election_max,
         };
-        let raft = Raft::new(key.replica.get(), config(&home.tuning, key)?, network, log.clone(), state)
-            .await
-            .map_err(|e| io::Error::other(e.to_string()))?;
+        let config = config(&home.tuning, key)?;
+        let raft = match Raft::new(key.replica.get(), config, network, log.clone(), state).await {
+            Ok(raft) => raft,
+            Err(e) => {
+                drop(machine.close().await);
+                return Err(io::Error::other(e.to_string()).into());
+            }
+        };
         let ended = Arc::new(AtomicBool::new(false));
         rt::spawn(follow(MetricsWatch(raft.metrics()), source.clone(), key, stop.clone(), Arc::clone(&ended)));
         Ok(Arc::new(Self {
@@ -324,12 +339,16 @@ impl Group {
         self.machine.flush().await
     }
 
-    /// Stops the replica and keeps its data.
+    /// Stops the replica and keeps its data. After the return, no task of the replica writes to the log or to the state
+    /// database. A caller may drop the future and call again.
     pub async fn stop(&self) {
         self.stop.cancel();
         if self.raft.shutdown().await.is_err() {
             tracing::warn!(group = %self.key.group, "the consensus task had ended before the replica was stopped");
         }
+        // openraft's shutdown waits for the consensus task only. The task of the state machine still applies the queued
+        // entries, and so it does after a panic of the consensus task.
+        drop(self.machine.close().await);
     }
 
     /// Returns the node of the replica.

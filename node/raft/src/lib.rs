@@ -13,7 +13,9 @@
 //! |---|---|
 //! | a running replica | [`group`] ([`Group`](group::Group)), `read_index`, `membership_change`, [`status`], [`tuning`] |
 //! | calls of other replicas | `peer_rpc`, `install_requests`; outgoing: `network` |
-//! | the replicated state | [`machine`] (the trait), [`shared_machine`], [`snapshot_fetch`], `state_machine` (for openraft) |
+//! | the replicated state | [`machine`] (the trait), [`shared_machine`], `state_machine` (for openraft) |
+//! | transfers of state | [`catch_up_limits`], [`snapshot_fetch`] |
+//! | before the start | [`start_check`], [`refill`] |
 //! | the log | [`log`] (`LogDisk`, its RocksDB implementation, openraft's view) |
 //! | node to node | [`peer`] |
 //! | types and their bytes | [`types`], [`codec`] |
@@ -25,6 +27,7 @@
 //! - only flushed state is called a snapshot (`state_machine`);
 //! - pre-vote is implemented instead of granted by default (`network`).
 
+pub mod catch_up_limits;
 pub mod codec;
 pub mod digests;
 pub mod group;
@@ -38,9 +41,11 @@ mod network;
 pub mod peer;
 mod peer_rpc;
 mod read_index;
+pub mod refill;
 mod runtime;
 pub mod shared_machine;
 pub mod snapshot_fetch;
+pub mod start_check;
 mod state_machine;
 pub mod status;
 pub mod tuning;

@@ -17,6 +17,9 @@ pub enum MachineError {
     /// RocksDB failed to read or write.
     #[error("storage: {0}")]
     Storage(String),
+    /// The replica has stopped, or an earlier call panicked. The state database was not touched.
+    #[error("the state machine is closed: the replica has stopped, or an earlier call panicked")]
+    Closed,
 }
 
 /// Extent of a receiving replica's events; the source of a catch-up computes from the extent which events to send.
@@ -70,7 +73,10 @@ pub trait Machine: Send + 'static {
     }
     /// Returns the extent of this replica's events, for a request to a source.
     fn catch_up_point(&self) -> CatchUpPoint;
-    /// Begins an install of another replica's state. The machine serves nothing until the install ends.
+    /// Returns true when the state was deleted for an install that has not finished. Consensus must not start on such a
+    /// state: the log may no longer hold the entries that lead to the state. A failed install leaves the value true.
+    fn must_refill(&self) -> bool;
+    /// Begins an install of another replica's state. The machine applies and serves nothing until an install finishes.
     ///
     /// # Errors
     /// When storage fails.
@@ -85,7 +91,8 @@ pub trait Machine: Send + 'static {
     /// # Errors
     /// When storage fails or the last chunk is missing.
     fn finish_install(&mut self) -> Result<(), MachineError>;
-    /// Ends the install and deletes the received rows.
+    /// Ends the install and deletes the received rows. The machine serves nothing until the next install finishes or the
+    /// machine opens again.
     ///
     /// # Errors
     /// When storage fails.

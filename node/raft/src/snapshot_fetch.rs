@@ -1,6 +1,7 @@
 //! [`SnapshotFetch`]: installs the state of another replica of the group, chunk by chunk.
 
 use super::{
+    catch_up_limits::{CatchUpLimits, STEP_MAX},
     digests::Digests,
     log::LogKey,
     shared_machine::SharedMachine,
@@ -10,7 +11,7 @@ use crate::peer::{CallError, PeerTransport};
 use bytes::Bytes;
 use prost::Message;
 use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
-use taffrail_core::ids::{ClusterId, NodeId, ReplicaId};
+use taffrail_core::ids::{ClusterId, GroupId, NodeId, ReplicaId};
 use taffrail_proto::{
     peer::{CatchUpChunk, CatchUpRequest},
     storage::{CopiedFrom, GroupMeta},
@@ -47,6 +48,8 @@ pub struct ReplicaContext {
     pub transport: Arc<dyn PeerTransport>,
     /// Ends every wait of the replica.
     pub stop: CancellationToken,
+    /// Bounds of the node on the transfers of state.
+    pub limits: Arc<CatchUpLimits>,
     /// Replica to fetch state from: the current leader, or the last replica that began a catch-up.
     pub source: watch::Receiver<Option<CatchUpFrom>>,
 }
@@ -109,7 +112,10 @@ impl SnapshotFetch {
     }
 
     /// Attempts once to install the state of `from`.
-    async fn fetch(&self, from: &CatchUpFrom) -> Result<(), FetchError> {
+    pub(super) async fn fetch(&self, from: &CatchUpFrom) -> Result<(), FetchError> {
+        // The catalogue is small, and the node needs the catalogue while stores wait for their turns.
+        let system = self.context.key.group == GroupId::SYSTEM;
+        let _permit = if system { None } else { self.context.limits.install().await };
         let point = self.machine.with(|m| Ok(m.catch_up_point())).await?;
         let request = CatchUpRequest {
             group: self.context.key.group.get(),
@@ -120,7 +126,8 @@ impl SnapshotFetch {
             cluster_id: self.context.cluster.to_bytes().to_vec().into(),
             to_node: from.node.get(),
         };
-        let mut chunks = self.context.transport.catch_up(from.node, request).await?;
+        let opened = self.context.transport.catch_up(from.node, request);
+        let mut chunks = tokio::time::timeout(STEP_MAX, opened).await.map_err(|_| late())??;
         self.machine.with(|m| m.begin_install()).await?;
         let taken = self.take(from.replica, &mut chunks).await;
         if let Err(FetchError::Peer(_) | FetchError::Broken(_)) = taken {
@@ -135,7 +142,7 @@ impl SnapshotFetch {
         from: ReplicaId,
         chunks: &mut mpsc::Receiver<Result<CatchUpChunk, CallError>>,
     ) -> Result<(), FetchError> {
-        while let Some(chunk) = chunks.recv().await {
+        while let Some(chunk) = tokio::time::timeout(STEP_MAX, chunks.recv()).await.map_err(|_| late())? {
             let mut chunk = chunk?;
             let last = !chunk.group_meta.is_empty();
             if last {
@@ -193,13 +200,17 @@ fn with_origin(row: Bytes, from: ReplicaId) -> Bytes {
     row.into()
 }
 
-fn stopping() -> io::Error {
+pub(super) fn stopping() -> io::Error {
     io::Error::new(io::ErrorKind::Interrupted, "the catch-up ended: the replica is stopping")
+}
+
+fn late() -> CallError {
+    CallError::NoAnswer(format!("the source sent nothing for {STEP_MAX:?}"))
 }
 
 /// Failure of one attempt to fetch state.
 #[derive(Debug, thiserror::Error)]
-enum FetchError {
+pub(super) enum FetchError {
     /// This replica's own storage failed, or the replica is stopping.
     #[error(transparent)]
     Local(#[from] io::Error),

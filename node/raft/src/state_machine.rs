@@ -36,7 +36,7 @@ pub(super) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 pub(super) type Snapshot = SnapshotOf<TypeConfig, CatchUpFrom>;
 
 /// Applied log id of this replica as known to openraft, and the membership as of this log id.
-type KnownToOpenraft = (Option<LogId>, StoredMembership);
+pub(super) type KnownToOpenraft = (Option<LogId>, StoredMembership);
 
 /// The state machine of a replica, driven by openraft. Cheap to clone: all clones share the state.
 #[derive(Clone)]
@@ -49,14 +49,15 @@ pub(super) struct StateMachine {
 }
 
 impl StateMachine {
-    /// Wraps the machine of the replica that `context` names.
+    /// Wraps the machine of the replica that `context` names. `applied` is the applied state of the machine.
     pub(super) fn new(
         machine: SharedMachine,
+        applied: KnownToOpenraft,
         context: ReplicaContext,
         progress: Arc<watch::Sender<Applied>>,
         digests: Digests,
     ) -> Self {
-        let known_to_openraft = Arc::new(Mutex::new(machine.lock().applied()));
+        let known_to_openraft = Arc::new(Mutex::new(applied));
         let fetch = SnapshotFetch {
             machine: machine.clone(),
             context,

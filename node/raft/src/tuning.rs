@@ -23,6 +23,8 @@ pub struct Tuning {
     /// Encoded size of the entries, in bytes, that remain in the log after a purge. Fewer than `keep_entries` entries
     /// remain if they are larger.
     pub keep_bytes: u64,
+    /// Bytes per second that the node sends to replicas that catch up, all transfers together.
+    pub catch_up_bytes_per_second: u64,
 }
 
 impl Default for Tuning {
@@ -36,6 +38,7 @@ impl Default for Tuning {
             // Both default numbers of entries at 13 KiB per entry. Smaller entries are purged by number.
             purge_after_bytes: 256 << 20,
             keep_bytes: 64 << 20,
+            catch_up_bytes_per_second: 64 << 20,
         }
     }
 }

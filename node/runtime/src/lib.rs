@@ -174,16 +174,6 @@ pub fn is_inline() -> bool {
     SCOPE.try_with(|s| s.blocking == Blocking::Inline).unwrap_or(false)
 }
 
-/// Runs blocking work without a waiting caller; the work reports through its own channels. In a simulation the work
-/// runs on the calling thread.
-pub fn blocking_detached<F: FnOnce() + Send + 'static>(work: F) {
-    if is_inline() {
-        work();
-    } else {
-        drop(tokio::task::spawn_blocking(work));
-    }
-}
-
 /// Starts a named thread for work with the lifetime of the node, such as the log writer.
 ///
 /// # Errors

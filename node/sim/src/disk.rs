@@ -45,7 +45,9 @@ impl Log {
                 self.purged = Some(*upto);
             }
             LogOp::Fenced(mark) => self.state = Some(ReplicaState::Fenced(*mark)),
-            LogOp::Deleted => *self = Self { state: Some(ReplicaState::Deleted), ..Self::default() },
+            LogOp::Deleted(tombstone) => {
+                *self = Self { state: Some(ReplicaState::Deleted(*tombstone)), ..Self::default() }
+            }
         }
     }
 }
@@ -165,7 +167,7 @@ impl SimLogDisk {
         let permille = match op {
             LogOp::Vote(_) => 60,
             LogOp::Append(_) | LogOp::Truncate(_) | LogOp::Purge(_) => 1,
-            LogOp::Created(_) | LogOp::Fenced(_) | LogOp::Deleted => 20,
+            LogOp::Created(_) | LogOp::Fenced(_) | LogOp::Deleted(_) => 20,
         };
         self.wish_crash(permille);
     }
@@ -203,7 +205,7 @@ fn describe(op: &LogOp) -> String {
         LogOp::Truncate(from) => format!("truncate {from}"),
         LogOp::Purge(upto) => format!("purge {upto}"),
         LogOp::Fenced(mark) => format!("fenced at {}", mark.index),
-        LogOp::Deleted => "deleted".into(),
+        LogOp::Deleted(tombstone) => format!("deleted, cleared {}", tombstone.cleared),
     }
 }
 

@@ -22,8 +22,9 @@ use std::{
 };
 use taffrail_core::ids::{Digest, NodeId, ReplicaId};
 use taffrail_raft::{
+    catch_up_limits::CatchUpLimits,
     group::{Group, Home},
-    log::{FenceMark, LogDisk, LogKey, LogOp, ReplicaState, write_synced},
+    log::{FenceMark, LogDisk, LogKey, LogOp, ReplicaState, Tombstone, write_synced},
     peer::server::Service,
     status::Status,
     types::LogId,
@@ -92,6 +93,12 @@ impl Running {
     #[must_use]
     pub fn replica(&self) -> Option<Arc<Hosted>> {
         lock(&self.hosted).clone()
+    }
+
+    /// Services and settings of the node; `None` until the start.
+    #[must_use]
+    pub fn home(&self) -> Option<Home> {
+        lock(&self.home).clone()
     }
 
     /// The state database; `None` until opened.
@@ -215,6 +222,7 @@ impl Host {
             disk: Arc::clone(&self.log_disk) as Arc<dyn LogDisk>,
             transport: Arc::new(SimTransport { world: Arc::clone(&world), node }),
             tuning: self.world.tuning.clone(),
+            catch_ups: CatchUpLimits::new(self.world.tuning.catch_up_bytes_per_second),
             on_fatal: Arc::new(move |e| world.fail(format!("n{node}: the state cannot be written: {e}"))),
         };
         *lock(&running.home) = Some(home);
@@ -256,7 +264,7 @@ impl Host {
         let key = LogKey { group: GROUP, replica };
         let known = home.disk.replicas().await?.into_iter().find(|(k, _)| *k == key);
         match known {
-            Some((_, ReplicaState::Deleted)) => {
+            Some((_, ReplicaState::Deleted(_))) => {
                 return Err(io::Error::other("the replica was removed and must not be created again"));
             }
             Some((_, ReplicaState::Fenced(_))) => {
@@ -326,10 +334,11 @@ impl Host {
             hosted.group.stop().await;
         }
         let key = LogKey { group: GROUP, replica };
-        if home.disk.replicas().await?.contains(&(key, ReplicaState::Deleted)) {
+        let tombstone = Tombstone { partition: PARTITION, cleared: false };
+        if home.disk.replicas().await?.contains(&(key, ReplicaState::Deleted(tombstone))) {
             return Ok(());
         }
-        write_synced(&*home.disk, key, LogOp::Deleted).await?;
+        write_synced(&*home.disk, key, LogOp::Deleted(tombstone)).await?;
         delete_group(&db, GROUP, PARTITION).map_err(io::Error::other)?;
         trace!(self.world, "removed n{} r{replica}", self.node);
         Ok(())

@@ -140,6 +140,10 @@ impl Machine for Watched {
         self.inner.catch_up_point()
     }
 
+    fn must_refill(&self) -> bool {
+        self.inner.must_refill()
+    }
+
     fn begin_install(&mut self) -> Result<(), MachineError> {
         trace!(self.world, "install r{} begins at {:?}", self.replica, self.inner.catch_up_point().next_position);
         self.world.count("catch-ups begun");

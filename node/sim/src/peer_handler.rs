@@ -59,7 +59,9 @@ impl Handler for SimPeerHandler {
             let digest = request.digest.as_ref().try_into().map(Digest);
             let digest = digest.map_err(|_| refusal(RefusalKind::BadFrame, "a digest has 32 bytes"))?;
             let next_position = request.next_position;
-            Ok(catch_up::send(db, Wanted { group: GROUP, partition: PARTITION, next_position, digest }))
+            let home = running.home().ok_or_else(|| no_such(wanted))?;
+            let wanted = Wanted { group: GROUP, partition: PARTITION, next_position, digest };
+            catch_up::send(db, wanted, &home.catch_ups)
         }
         .boxed()
     }

@@ -76,6 +76,7 @@ fn tuning(v: &mut Values) -> Tuning {
         election_max: millis(v, "raft.election_max_ms"),
         purge_after_entries: v.integer("raft.purge_after_entries"),
         keep_entries: v.integer("raft.keep_entries"),
+        catch_up_bytes_per_second: v.integer("raft.catch_up_bytes_per_second"),
         ..Tuning::default()
     }
 }

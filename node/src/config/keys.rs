@@ -97,6 +97,15 @@ pub const KEYS: &[Key] = &[
     .default("5000")
     .why("A follower that lags by more needs a copy of the state."),
     Key::integer(
+        "raft.catch_up_bytes_per_second",
+        BYTES,
+        Min::Fixed(4 << 20),
+        1 << 40,
+        "Bytes per second that this node sends to replicas that catch up, all copies of state together.",
+    )
+    .default("67108864")
+    .why("The default leaves half of a gigabit link to appends."),
+    Key::integer(
         "shutdown.drain_delay_ms",
         MS,
         Min::Fixed(0),

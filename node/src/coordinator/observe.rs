@@ -73,6 +73,7 @@ fn node(report: Option<&NodeReport>) -> NodeObservation {
         replicas: report.replicas.iter().map(|r| (key(r.group, r.replica), replica(r))).collect(),
         deleted: report.deleted.iter().map(|k| key(k.group, k.replica)).collect(),
         fenced: report.fenced.iter().map(|f| key(f.group, f.replica)).collect(),
+        broken: report.broken.iter().map(|b| key(b.group, b.replica)).collect(),
     }
 }
 

@@ -3,7 +3,8 @@
 
 use super::{
     deadline::{Deadline, Phase},
-    stop_replicas,
+    recovery::Recovery,
+    removal, stop_replicas,
     timed_machine::Timed,
 };
 use std::{
@@ -73,6 +74,8 @@ pub struct Member {
     running: Mutex<BTreeMap<GroupId, Running>>,
     deleted: Mutex<BTreeSet<(GroupId, ReplicaId)>>,
     fenced: Mutex<BTreeMap<LogKey, FenceMark>>,
+    /// Replicas on this node that failed to start or stopped by themselves.
+    pub recovery: Recovery,
     /// Held while a replica on this node is created, fenced or removed. The lock prevents the creation of a replica
     /// during the fence of the same replica.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
@@ -101,9 +104,10 @@ impl Member {
         let key = LogKey { group: GroupId::SYSTEM, replica: ReplicaId::new(parts.home.node.get()) };
         let (mut deleted, mut fenced) = (BTreeSet::new(), BTreeMap::new());
         let mut known = false;
+        removal::complete(&*parts.home.disk, &parts.db).await?;
         for (found, state) in parts.home.disk.replicas().await? {
             match state {
-                ReplicaState::Deleted => drop(deleted.insert((found.group, found.replica))),
+                ReplicaState::Deleted(_) => drop(deleted.insert((found.group, found.replica))),
                 ReplicaState::Fenced(mark) => drop(fenced.insert(found, mark)),
                 ReplicaState::Live(_) => known |= found == key,
             }
@@ -120,6 +124,7 @@ impl Member {
             running: Mutex::default(),
             deleted: Mutex::new(deleted),
             fenced: Mutex::new(fenced),
+            recovery: Recovery::default(),
             turn: Arc::default(),
             view: watch::channel(None).0,
             look: Notify::new(),
@@ -213,7 +218,9 @@ impl Member {
     /// Stops all replicas, the system replica last; the data stays. Returns the replicas that did not stop in time.
     pub async fn stop_replicas(&self, deadline: Deadline) -> Vec<LogKey> {
         let running: Vec<Arc<Group>> = self.all_not_ended().into_iter().map(|r| r.group).collect();
-        let mut left = stop_replicas::replicas(&running, deadline.of(Phase::Replicas)).await;
+        let until = deadline.of(Phase::Replicas);
+        let mut left = stop_replicas::replicas(&running, until).await;
+        left.extend(self.recovery.end_refills(until).await);
         left.extend(stop_replicas::replicas(std::slice::from_ref(&self.system), deadline.of(Phase::System)).await);
         left
     }

@@ -4,9 +4,9 @@
 //!   stop share. [`lifecycle`]: the states from a blank disk to a member.
 //! - [`member`]: the running member with the system replica and the store replicas. [`propose`]: commands for the
 //!   catalogue. [`operations`]: operations that coordinator and peers call.
-//! - [`replicas`]: creates and removes replicas according to the catalogue. [`fence`]: stops a divergent replica
-//!   for good. [`stop_replicas`]: stops replicas within a time limit. [`timed_machine`]: measures the apply times
-//!   of state machines.
+//! - [`replicas`]: creates and removes replicas according to the catalogue. [`recovery`]: pauses between the starts of a
+//!   failing replica, and refills. `removal`: deletes the data of a replica, and completes the deletion after a crash. [`fence`]: stops a divergent replica for good. [`stop_replicas`]: stops
+//!   replicas within a time limit. [`timed_machine`]: measures the apply times of state machines.
 //! - [`admin`]: the admin service for the operator. [`peer_handler`]: answers frames of peers. [`gateway_adapter`]:
 //!   implements the port of the gateway.
 //! - [`readiness`]: the readiness as shown to probes. [`ready`]: the start barrier.
@@ -23,6 +23,8 @@ pub mod peer_handler;
 pub mod propose;
 pub mod readiness;
 pub mod ready;
+pub mod recovery;
+mod removal;
 pub mod replicas;
 pub mod run;
 pub mod stop_replicas;

@@ -1,7 +1,7 @@
 //! Operations of a member, called directly by the coordinator on the same node and with frames by peers: report the
 //! replicas, change a membership, transfer a leadership.
 
-use super::member::Member;
+use super::{member::Member, recovery::Broken};
 use bytes::Bytes;
 use prost::Message;
 use std::{
@@ -15,7 +15,8 @@ use taffrail_core::{
 };
 use taffrail_proto::{
     peer::{
-        Divergence, FencedReplica, Lineage, Mark, Matched, NodeReport, Refusal, RefusalKind, ReplicaKey, ReplicaReport,
+        BrokenReplica, Divergence, FencedReplica, Lineage, Mark, Matched, NodeReport, Refusal, RefusalKind, ReplicaKey,
+        ReplicaReport,
     },
     storage as pb,
 };
@@ -57,7 +58,13 @@ pub fn report(member: &Member) -> NodeReport {
                 divergence: Some(divergence(mark)),
             })
             .collect(),
+        broken: member.recovery.broken().into_iter().map(broken_replica).collect(),
     }
+}
+
+fn broken_replica(broken: Broken) -> BrokenReplica {
+    let Broken { key, failures, why } = broken;
+    BrokenReplica { group: key.group.get(), replica: key.replica.get(), failures, why }
 }
 
 fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {

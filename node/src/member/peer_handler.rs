@@ -110,7 +110,8 @@ impl Handler for PeerHandler {
             let digest = digest.map_err(|_| refusal(RefusalKind::BadFrame, "digest: must have 32 bytes"))?;
             let wanted =
                 catch_up::Wanted { group, partition: running.partition, next_position: request.next_position, digest };
-            Ok(until_stopped(catch_up::send(db, wanted), running.group.stopping()))
+            let chunks = catch_up::send(db, wanted, &member.parts.home.catch_ups)?;
+            Ok(until_stopped(chunks, running.group.stopping()))
         }
         .boxed()
     }

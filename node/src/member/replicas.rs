@@ -1,11 +1,12 @@
 //! Reconcile of the replicas on this node with the applied catalogue. A replica named by the catalogue is created; a
 //! replica that the catalogue no longer names is removed under a synced tombstone. A message never creates a replica,
-//! and missing data never removes a replica.
+//! and missing data never removes a replica. A replica that fails is started again with growing pauses, and a replica
+//! without state is refilled from another replica before its start ([`recovery`](super::recovery)).
 
 use super::{
     fence,
     member::{Member, Running},
-    stop_replicas,
+    removal, stop_replicas,
     timed_machine::Timed,
 };
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
@@ -16,12 +17,13 @@ use taffrail_core::{
 use taffrail_raft::{
     group::Group,
     log::{LogKey, LogOp, ReplicaState as LogState, write_synced},
+    machine::Machine,
+    refill::refill,
+    snapshot_fetch::CatchUpFrom,
+    start_check::StartError,
 };
 use taffrail_runtime as rt;
-use taffrail_storage::store::{
-    replica::Replica,
-    store_machine::{StoreMachine, delete_group},
-};
+use taffrail_storage::store::{replica::Replica, store_machine::StoreMachine};
 use tokio::time::Instant;
 
 /// Maximum time between two reconciles while the catalogue does not change.
@@ -82,35 +84,80 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
         return fence::end(member, key).await;
     }
     if let Some(running) = member.not_ended(key.group) {
-        if let Some(why) = running.group.status().stopped {
-            tracing::warn!(group = %key.group, replica = %key.replica, %why, "a stopped replica is started again");
-            stop_replicas::replica(&running.group).await?;
-            member.remove(key.group);
-        } else {
+        member.recovery.runs(key, running.since);
+        let Some(why) = running.group.status().stopped else {
             return initialize(&running.group, record, running.since.elapsed()).await;
+        };
+        stop_replicas::replica(&running.group).await?;
+        member.remove(key.group);
+        let pause = member.recovery.failed(key, why.clone());
+        tracing::warn!(group = %key.group, replica = %key.replica, %why, ?pause, "a replica has stopped by itself");
+    }
+    if !member.recovery.is_due(key) {
+        return Ok(());
+    }
+    match start(member, key, record).await {
+        Ok(group) => initialize(&group, record, Duration::ZERO).await,
+        Err(StartError::MustRefill { next, first }) => {
+            tracing::warn!(group = %key.group, replica = %key.replica, next, first, "the replica must be refilled");
+            begin_refill(member, key, record);
+            Ok(())
+        }
+        Err(StartError::Failed(error)) => {
+            let pause = member.recovery.failed(key, error.to_string());
+            Err(io::Error::new(error.kind(), format!("{error}; the next start follows after {pause:?}")))
         }
     }
+}
+
+/// Opens the data of a replica, creates the data of a new replica, and starts consensus.
+async fn start(member: &Arc<Member>, key: LogKey, record: &Record) -> Result<Arc<Group>, StartError> {
     let parts = &member.parts;
     let known = parts.home.disk.replicas().await?.iter().any(|(k, _)| *k == key);
     if !known {
-        // Existing rows belong to an earlier replica, whose removal was interrupted after the tombstone.
-        clear_rows(member, key.group, record.partition).await?;
+        // Existing rows belong to an earlier replica, whose removal failed after the tombstone.
+        removal::delete_rows(&parts.db, key.group, record.partition).await?;
         write_synced(&*parts.home.disk, key, LogOp::Created(record.partition)).await?;
     }
-    let (db, partition) = (Arc::clone(&parts.db), record.partition);
-    let machine = rt::blocking(move || StoreMachine::open(db, key.group, partition))
-        .await
-        .map_err(io::Error::other)?
-        .map_err(io::Error::other)?;
-    let machine = Timed::new(machine, parts.metrics.apply_seconds.clone());
-    let group = Group::start(&parts.home, key, Box::new(machine)).await?;
-    initialize(&group, record, Duration::ZERO).await?;
+    let machine = open(member, key.group, record.partition).await?;
+    let group = Group::start(&parts.home, key, machine).await?;
     let replica = Replica::start(Arc::clone(&group), Arc::clone(&parts.db), record.partition);
     let since = Instant::now();
     member.insert(Running { group: Arc::clone(&group), replica, partition: record.partition, since });
-    rt::spawn(report_changes(Arc::clone(member), group));
+    rt::spawn(report_changes(Arc::clone(member), Arc::clone(&group)));
     member.look.notify_one();
-    Ok(())
+    Ok(group)
+}
+
+async fn open(member: &Member, group: GroupId, partition: PartitionId) -> io::Result<Box<dyn Machine>> {
+    let db = Arc::clone(&member.parts.db);
+    let opened = rt::blocking(move || StoreMachine::open(db, group, partition)).await.map_err(io::Error::other)?;
+    let machine = opened.map_err(io::Error::other)?;
+    Ok(Box::new(Timed::new(machine, member.parts.metrics.apply_seconds.clone())))
+}
+
+/// Starts a task that fetches the state of another replica of the group. The task outlives the reconcile, because a large
+/// state takes long; a later reconcile starts the replica.
+fn begin_refill(member: &Arc<Member>, key: LogKey, record: &Record) {
+    let Some(stop) = member.recovery.begin_refill(key, &member.parts.stop) else { return };
+    let others = record.replicas.iter().filter(|(replica, _)| **replica != key.replica);
+    let sources: Vec<_> = others.map(|(replica, r)| CatchUpFrom { node: r.node, replica: *replica }).collect();
+    let (member, partition) = (Arc::clone(member), record.partition);
+    let work = {
+        let member = Arc::clone(&member);
+        rt::spawn(async move {
+            let machine = open(&member, key.group, partition).await?;
+            refill(&member.parts.home, key, machine, &sources, &stop).await
+        })
+    };
+    rt::spawn(async move {
+        // A panic counts as a failure.
+        let outcome = work.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        if let Err(error) = &outcome {
+            tracing::warn!(group = %key.group, replica = %key.replica, %error, "the replica is not refilled yet");
+        }
+        member.recovery.refill_ended(key, &outcome);
+    });
 }
 
 /// Proposes the initial membership of the group, if this replica is due and the group has no leader.
@@ -173,16 +220,12 @@ async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io
     if member.is_deleted(key) {
         return Ok(());
     }
-    write_synced(&*member.parts.home.disk, key, LogOp::Deleted).await?;
-    clear_rows(member, key.group, partition).await?;
+    member.recovery.end_refill(key).await?;
+    removal::remove(&*member.parts.home.disk, &member.parts.db, key, partition).await?;
     member.remember_deleted(key);
+    member.recovery.forget(key);
     member.look.notify_one();
     Ok(())
-}
-
-async fn clear_rows(member: &Member, group: GroupId, partition: PartitionId) -> io::Result<()> {
-    let db = Arc::clone(&member.parts.db);
-    rt::blocking(move || delete_group(&db, group, partition)).await.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
 /// Removes all replicas of this disk that the catalogue does not name, at the start of the node. The caller must have
@@ -196,7 +239,7 @@ pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
         let partition = match state {
             LogState::Live(partition) => partition,
             LogState::Fenced(mark) => mark.partition,
-            LogState::Deleted => continue,
+            LogState::Deleted(_) => continue,
         };
         let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
         if key.group != GroupId::SYSTEM && !named {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Time limit for the stop of a single replica while the node keeps running. Consensus has to finish at most the
 /// current batch of entries. The limits for the stop of the whole node are in [`deadline`](super::deadline).
-const REPLICA_MAX: Duration = Duration::from_secs(3);
+pub(super) const REPLICA_MAX: Duration = Duration::from_secs(3);
 
 /// Stops a single replica within `REPLICA_MAX`.
 ///

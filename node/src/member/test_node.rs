@@ -18,6 +18,7 @@ use taffrail_core::{
 use taffrail_metrics::Metrics;
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, FrameKind, RefusalKind};
 use taffrail_raft::{
+    catch_up_limits::CatchUpLimits,
     group::Home,
     log::{LogDisk, LogKey, rocksdb_log::RocksdbLog},
     peer::{CallError, PeerTransport, Request, dispatch::Handler, table::Table},
@@ -70,6 +71,7 @@ impl Node {
             disk: Arc::clone(&log) as Arc<dyn LogDisk>,
             transport,
             tuning: Tuning::default(),
+            catch_ups: CatchUpLimits::new(u64::MAX),
             on_fatal: Arc::new(|e| panic!("{e}")),
         };
         let parts = Parts {

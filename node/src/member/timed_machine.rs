@@ -55,6 +55,9 @@ impl<M: Machine> Machine for Timed<M> {
     fn catch_up_point(&self) -> CatchUpPoint {
         self.machine.catch_up_point()
     }
+    fn must_refill(&self) -> bool {
+        self.machine.must_refill()
+    }
     fn begin_install(&mut self) -> Result<(), MachineError> {
         self.machine.begin_install()
     }

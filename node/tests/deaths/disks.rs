@@ -165,8 +165,9 @@ fn ids_are_new(newest: &Catalogue, cluster: &Cluster, disks: &BTreeMap<String, D
                 assert!(named, "replica {replica} lives on node {node}, but the catalogue does not name it")
             }
             Some(ReplicaState::Fenced(mark)) => panic!("replica {replica} on node {node} is fenced: {mark:?}"),
-            Some(ReplicaState::Deleted) => {
-                assert!(!named, "replica {replica} is in the catalogue, but removed from node {node}")
+            Some(ReplicaState::Deleted(tombstone)) => {
+                assert!(!named, "replica {replica} is in the catalogue, but removed from node {node}");
+                assert!(tombstone.cleared, "the removal of replica {replica} on node {node} is not complete");
             }
             None => panic!("replica {replica} was observed on node {node}, but the disk does not know the replica"),
         }

@@ -19,24 +19,26 @@ use tokio::task::LocalSet;
 const NOT_NEEDED: [&str; 3] = ["cancel-drain", "form-again", "contradicted"];
 /// Kinds of membership changes, each with a write of its own.
 const CHANGES: [&str; 4] = ["first", "learners", "joint", "removal"];
-/// Fault points that `make test` covers, by phase: requests of the operator, steps of the plan, and membership changes.
-const CHOICE: [[&str; PHASES.len()]; 2] = [
+/// Fault points that `make test` covers, by phase: requests of the operator, steps of the plan, membership changes, and
+/// the removal of a replica.
+const CHOICE: [[Option<&str>; PHASES.len()]; 3] = [
     [
-        "catalogue-init-written",
-        "catalogue-declare-written",
-        "membership-joint-written",
-        "catalogue-drain-written",
-        "catalogue-replace-write",
-        "catalogue-close-written",
+        Some("catalogue-init-written"),
+        Some("catalogue-declare-written"),
+        Some("membership-joint-written"),
+        Some("catalogue-drain-written"),
+        Some("catalogue-replace-write"),
+        Some("catalogue-close-written"),
     ],
     [
-        "catalogue-register-written",
-        "catalogue-group-formed-write",
-        "membership-learners-write",
-        "catalogue-release-grant-write",
-        "catalogue-acquire-grant-written",
-        "catalogue-store-gone-write",
+        Some("catalogue-register-written"),
+        Some("catalogue-group-formed-write"),
+        Some("membership-learners-write"),
+        Some("catalogue-release-grant-write"),
+        Some("catalogue-acquire-grant-written"),
+        Some("catalogue-store-gone-write"),
     ],
+    [None, None, None, Some("replica-rows-deleted"), None, Some("replica-tombstone-written")],
 ];
 
 #[tokio::test]
@@ -54,12 +56,12 @@ async fn all() {
     if std::env::var_os("TAFFRAIL_ALL_FAULT_POINTS").is_some() {
         sweep::every_write(Rc::new(calm)).await;
     } else {
-        sweep::some_writes(Rc::new(calm), CHOICE.map(|points| points.map(at_first))).await;
+        sweep::some_writes(Rc::new(calm), CHOICE.map(|points| points.map(|point| point.map(at_first)))).await;
     }
 }
 
-fn at_first(point: &str) -> Option<Fault> {
-    Some(Fault { point: point.to_owned(), n: 1 })
+fn at_first(point: &str) -> Fault {
+    Fault { point: point.to_owned(), n: 1 }
 }
 
 /// Checks that each kind of command and of membership change has a fault point; a kind without a fault point would not be
@@ -79,7 +81,8 @@ fn every_write_has_a_point(calm: &Done) {
             assert!(times(&point) > 0, "{point}: never reached");
         }
     }
-    for point in ["membership-uniform-written", "coordinator-change", "coordinator-changed"] {
+    let others = ["membership-uniform-written", "coordinator-change", "coordinator-changed"];
+    for point in others.into_iter().chain(["replica-tombstone-written", "replica-rows-deleted"]) {
         assert!(times(point) > 0, "{point}: never reached");
     }
     for point in calm.reached.iter().flat_map(Reached::points) {

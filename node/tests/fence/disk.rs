@@ -23,7 +23,7 @@ pub(crate) async fn replicas(data: &Path) -> Vec<(LogKey, ReplicaState)> {
 pub(crate) async fn spoil(data: &Path) -> (Digest, Digest) {
     let live = replicas(data).await.into_iter().find_map(|(key, state)| match state {
         ReplicaState::Live(partition) if key.group != GroupId::SYSTEM => Some(partition),
-        ReplicaState::Live(_) | ReplicaState::Fenced(_) | ReplicaState::Deleted => None,
+        ReplicaState::Live(_) | ReplicaState::Fenced(_) | ReplicaState::Deleted(_) => None,
     });
     let key = schema::partition_meta(live.unwrap());
     let read = |db: &StateDb| codec::decode_partition(&db.get(Family::Meta, &key).unwrap().unwrap()).unwrap();

@@ -3,6 +3,8 @@
 //! - `catalogue-KIND-write`, `catalogue-KIND-written`: before and after a command for the catalogue, of any origin.
 //! - `membership-CHANGE-write`, `membership-CHANGE-written`: before and after a change of a group's membership, at the
 //!   group's leader. A change of voters is two writes; between them lies `membership-joint-written`.
+//! - `replica-tombstone-written`, `replica-rows-deleted`: the two durable steps of the removal of a replica, before the
+//!   third step marks the tombstone as cleared.
 //! - `coordinator-change`, `coordinator-changed`: before and after the coordinator's request for a membership change
 //!   or another leader, on any node.
 

@@ -148,6 +148,8 @@ pub struct NodeObservation {
     pub deleted: BTreeSet<(GroupId, ReplicaId)>,
     /// Replicas fenced on the node. A fenced replica never runs again, and the data is kept.
     pub fenced: BTreeSet<(GroupId, ReplicaId)>,
+    /// Replicas of the node that do not run, because their starts failed repeatedly. The node goes on trying.
+    pub broken: BTreeSet<(GroupId, ReplicaId)>,
 }
 
 /// Contradiction between replicas that reached different states after applying the same log.

@@ -43,7 +43,7 @@ pub enum LogOp {
     /// Fences the replica: the replica never runs again, and its data stays until the replica is removed.
     Fenced(FenceMark),
     /// Writes the tombstone of a removed replica, and deletes the vote and the entries.
-    Deleted,
+    Deleted(Tombstone),
 }
 
 /// Callback of a write; called once, when the write is on stable storage or has failed.
@@ -128,6 +128,16 @@ pub struct FenceMark {
     pub majority: Digest,
 }
 
+/// Record of a removed replica. The record is synced before the rows of the replica are deleted, and written again as
+/// cleared after the deletion is flushed, so a crash in between leaves a record of the remaining work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Partition of the state database that holds the rows of the replica.
+    pub partition: PartitionId,
+    /// True once no row of the replica is left.
+    pub cleared: bool,
+}
+
 /// State of a replica as recorded in the node's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplicaState {
@@ -136,7 +146,7 @@ pub enum ReplicaState {
     /// Fenced: not removed yet, and never opened again.
     Fenced(FenceMark),
     /// Removed for good; the replica id is never used again.
-    Deleted,
+    Deleted(Tombstone),
 }
 
 /// Stable storage for the log of all groups of a node.

@@ -5,7 +5,7 @@
 //! Keys (big-endian): kind, group u64, replica u64 [, index u64]. The private enum `Kind` lists the kinds.
 
 use super::{
-    Done, EntryInfo, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState,
+    Done, EntryInfo, FenceMark, LogDisk, LogKey, LogOp, Recovered, ReplicaState, Tombstone,
     floor::{Floor, FloorError, FloorFile, FloorWriter},
 };
 use crate::{codec, types::LogId};
@@ -37,8 +37,10 @@ enum Kind {
 
 /// Value of a live replica: this byte and the partition.
 const LIVE: u8 = 1;
-/// Value of a removed replica.
+/// Value of a removed replica: this byte, [`TOMBSTONE_FORMAT`], the partition, and 1 if the rows are cleared, else 0. A
+/// later version may append fields; a change of the present fields needs another format number.
 const DELETED: u8 = 2;
+const TOMBSTONE_FORMAT: u8 = 1;
 /// Value of a fenced replica: this byte, the partition, the index, the digest of the replica and the digest of the
 /// majority. A later version may append fields.
 const FENCED: u8 = 3;
@@ -190,12 +192,32 @@ fn stage(batch: &mut WriteBatch, of: LogKey, op: LogOp) {
             batch.delete_range(entry_key(of, 0), entry_key(of, id.index + 1));
         }
         LogOp::Fenced(mark) => batch.put(key(Kind::Replica, of), encode_mark(&mark)),
-        LogOp::Deleted => {
-            batch.put(key(Kind::Replica, of), [DELETED]);
+        LogOp::Deleted(tombstone) => {
+            batch.put(key(Kind::Replica, of), encode_tombstone(tombstone));
             batch.delete(key(Kind::Vote, of));
             batch.delete(key(Kind::Purged, of));
             batch.delete_range(entry_key(of, 0), entry_key(of, u64::MAX));
         }
+    }
+}
+
+fn encode_tombstone(tombstone: Tombstone) -> Vec<u8> {
+    let mut value = vec![DELETED, TOMBSTONE_FORMAT];
+    value.extend_from_slice(&tombstone.partition.get().to_be_bytes());
+    value.push(tombstone.cleared.into());
+    value
+}
+
+fn decode_tombstone(value: &[u8]) -> io::Result<Tombstone> {
+    match value.get(1) {
+        Some(&TOMBSTONE_FORMAT) => {}
+        other => return Err(corrupt("tombstone", format!("unknown format {other:?}"))),
+    }
+    let partition = PartitionId::new(u64_at(value, 2)?);
+    match value.get(10) {
+        Some(0) => Ok(Tombstone { partition, cleared: false }),
+        Some(1) => Ok(Tombstone { partition, cleared: true }),
+        other => Err(corrupt("tombstone", format!("cleared is {other:?}, not 0 or 1"))),
     }
 }
 
@@ -281,7 +303,7 @@ fn replicas(db: &DB) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         let key = LogKey { group: GroupId::new(u64_at(&k, 1)?), replica: ReplicaId::new(u64_at(&k, 9)?) };
         let state = match v.first() {
             Some(&LIVE) => ReplicaState::Live(PartitionId::new(u64_at(&v, 1)?)),
-            Some(&DELETED) => ReplicaState::Deleted,
+            Some(&DELETED) => ReplicaState::Deleted(decode_tombstone(&v)?),
             Some(&FENCED) => ReplicaState::Fenced(decode_mark(&v)?),
             other => return Err(corrupt("replica", format!("unknown state {other:?}"))),
         };

@@ -130,7 +130,13 @@ impl PeerTransport for GrpcTransport {
             let (tx, rx) = mpsc::channel(CHUNKS_MAX);
             rt::spawn(async move {
                 loop {
-                    let item = match stream.message().await {
+                    // A receiver that has given up a silent source must not keep the stream open.
+                    let message = tokio::select! {
+                        biased;
+                        () = tx.closed() => return,
+                        message = stream.message() => message,
+                    };
+                    let item = match message {
                         Ok(Some(chunk)) => Ok(chunk),
                         Ok(None) => return,
                         Err(status) => Err(lost(status)),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    catch_up_limits::{CatchUpLimits, STEP_MAX},
     log::LogKey,
     machine::{CatchUpPoint, Machine, MachineError},
     peer::{CallError, PeerTransport, Request},
@@ -67,6 +68,9 @@ impl Machine for Noting {
     fn catch_up_point(&self) -> CatchUpPoint {
         CatchUpPoint::default()
     }
+    fn must_refill(&self) -> bool {
+        false
+    }
     fn begin_install(&mut self) -> Result<(), MachineError> {
         self.note("begin");
         Ok(())
@@ -90,8 +94,10 @@ impl Machine for Noting {
     }
 }
 
-/// A transport that answers each request for state with the next prepared stream.
+/// A transport that answers each request for state with the next prepared stream. A stream without chunks stays open and
+/// silent.
 struct Sources {
+    silent: Mutex<Vec<mpsc::Sender<Result<CatchUpChunk, CallError>>>>,
     streams: Mutex<VecDeque<Vec<Result<CatchUpChunk, CallError>>>>,
     asked: Mutex<Vec<u64>>,
 }
@@ -107,9 +113,12 @@ impl PeerTransport for Sources {
     ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
         self.asked.lock().unwrap().push(to.get());
         let next = self.streams.lock().unwrap().pop_front();
+        let (tx, rx) = mpsc::channel(next.as_ref().map_or(1, |chunks| chunks.len().max(1)));
+        if next.as_ref().is_some_and(Vec::is_empty) {
+            self.silent.lock().unwrap().push(tx.clone());
+        }
         async move {
             let chunks = next.ok_or(CallError::Unreachable(to))?;
-            let (tx, rx) = mpsc::channel(chunks.len().max(1));
             for chunk in chunks {
                 tx.try_send(chunk).unwrap();
             }
@@ -138,8 +147,10 @@ fn case(streams: Vec<Vec<Result<CatchUpChunk, CallError>>>) -> Case {
     let notes = Arc::clone(&noting.notes);
     let fatal = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&fatal);
+    let applied = noting.applied();
     let machine = SharedMachine::new(Box::new(noting), Arc::new(move |_| told.store(true, Ordering::SeqCst)));
-    let sources = Arc::new(Sources { streams: Mutex::new(streams.into()), asked: Mutex::default() });
+    let sources =
+        Arc::new(Sources { silent: Mutex::default(), streams: Mutex::new(streams.into()), asked: Mutex::default() });
     let (source, source_rx) = watch::channel(None);
     let context = ReplicaContext {
         key: LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) },
@@ -147,11 +158,12 @@ fn case(streams: Vec<Vec<Result<CatchUpChunk, CallError>>>) -> Case {
         node: NodeId::new(1),
         transport: Arc::clone(&sources) as _,
         stop: CancellationToken::new(),
+        limits: CatchUpLimits::new(u64::MAX),
         source: source_rx,
     };
     let progress = watch::channel(Applied::default()).0;
     let digests = Digests::default();
-    let state = StateMachine::new(machine, context, Arc::new(progress), digests.clone());
+    let state = StateMachine::new(machine, applied, context, Arc::new(progress), digests.clone());
     Case { state, notes, sources, fatal, digests, source }
 }
 
@@ -192,6 +204,17 @@ async fn a_last_chunk_that_does_not_decode_and_a_stream_that_breaks_are_tried_ag
     let tries = ["begin", "install", "abort", "begin", "install", "abort", "begin", "install", "finish"];
     assert_eq!(case.notes(), tries);
     assert_eq!(case.asked(), [2, 3, 2], "in turn");
+}
+
+#[tokio::test]
+async fn a_source_that_falls_silent_is_given_up_and_another_voter_is_asked() {
+    tokio::time::pause();
+    let mut case = case(vec![Vec::new(), vec![chunk(FITS, true)]]);
+    let begun = tokio::time::Instant::now();
+    tokio::time::timeout(STEP_MAX * 3, case.install()).await.expect("every receive has a time limit").unwrap();
+    assert!(begun.elapsed() >= STEP_MAX);
+    assert_eq!(case.notes(), ["begin", "abort", "begin", "install", "finish"]);
+    assert_eq!(case.asked(), [2, 3]);
 }
 
 #[tokio::test]

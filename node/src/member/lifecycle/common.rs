@@ -19,6 +19,7 @@ use taffrail_core::{
 };
 use taffrail_proto::peer::{FrameKind, RegisterRequest, RegisterResponse};
 use taffrail_raft::{
+    catch_up_limits::CatchUpLimits,
     group::Home,
     peer::{CallError, Request},
 };
@@ -105,6 +106,7 @@ impl Common {
                 disk: Arc::clone(&handles.log),
                 transport: Arc::new(handles.transport.clone()),
                 tuning: handles.config.raft.clone(),
+                catch_ups: CatchUpLimits::new(handles.config.raft.catch_up_bytes_per_second),
                 on_fatal: Arc::new(|e| disk_failed(e)),
             },
             db: Arc::clone(&handles.db),

@@ -8,9 +8,14 @@ use super::{
     state_db::{Rows, StateDb, View},
 };
 use bytes::Bytes;
+use futures::StreamExt;
 use std::sync::Arc;
 use taffrail_core::ids::{Digest, GroupId, PartitionId, Position};
 use taffrail_proto::peer::{CatchUpChunk, Refusal, RefusalKind, Row};
+use taffrail_raft::{
+    catch_up_limits::{CatchUpLimits, STEP_MAX, SourcePermit},
+    peer::dispatch::refusal,
+};
 use taffrail_runtime as rt;
 use tokio::sync::mpsc;
 
@@ -35,27 +40,26 @@ pub struct Wanted {
 /// Receives the chunks of a state, or the reason for an early end.
 pub type Chunks = mpsc::Receiver<Result<CatchUpChunk, Refusal>>;
 
-/// Starts to send the state of a partition; each chunk waits until the receiver has room.
-#[must_use]
-pub fn send(db: Arc<StateDb>, wanted: Wanted) -> Chunks {
-    stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink))
+/// Starts to send the state of a partition within the limits of the node; each chunk waits until the receiver has room.
+///
+/// # Errors
+/// Refuses when this node sends the maximum number of states already. The receiver tries another source, or again later.
+pub fn send(db: Arc<StateDb>, wanted: Wanted, limits: &Arc<CatchUpLimits>) -> Result<Chunks, Refusal> {
+    let Some(permit) = limits.try_source() else {
+        let message = "this node already sends as many states of stores as it may send at the same time";
+        return Err(refusal(RefusalKind::Unavailable, message));
+    };
+    Ok(stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink), Some(permit)))
 }
 
-/// Runs `walk` away from the runtime's threads, with a function that sends a chunk. The function waits until the
-/// receiver has room, and returns false when the receiver is gone.
-pub fn stream<F>(walk: F) -> Chunks
+/// Runs `walk` on a thread of its own, with a function that sends a chunk. The function waits until the receiver has room,
+/// and returns false when the receiver is gone or has had no room for [`STEP_MAX`]. With a permit, the chunks keep to the
+/// rate of the node, and the permit is given back after the last chunk.
+pub fn stream<F>(walk: F, permit: Option<SourcePermit>) -> Chunks
 where
     F: FnOnce(&mut dyn FnMut(CatchUpChunk) -> bool) -> Result<(), Error> + Send + 'static,
 {
-    let (tx, rx) = mpsc::channel(CHUNKS_MAX);
-    let failed = |e: Error| {
-        Err(Refusal {
-            kind: RefusalKind::Unavailable.into(),
-            message: e.to_string(),
-            leader_node: 0,
-            leader_replica: 0,
-        })
-    };
+    let (out, rx) = mpsc::channel(CHUNKS_MAX);
     if rt::is_inline() {
         // A simulation runs on a single thread, so no other thread could make room while this thread waits.
         let mut chunks = Vec::new();
@@ -63,25 +67,49 @@ where
             chunks.push(Ok(chunk));
             true
         });
-        if let Err(e) = outcome {
-            chunks.push(failed(e));
-        }
-        rt::spawn(async move {
-            for chunk in chunks {
-                if tx.send(chunk).await.is_err() {
-                    return;
-                }
-            }
-        });
-    } else {
-        rt::blocking_detached(move || {
-            if let Err(e) = walk(&mut |chunk| tx.blocking_send(Ok(chunk)).is_ok()) {
-                // The send fails only when the receiver is gone.
-                drop(tx.blocking_send(failed(e)));
-            }
-        });
+        chunks.extend(outcome.err().map(|e| Err(failed(e))));
+        rt::spawn(pass_on(futures::stream::iter(chunks), out, permit));
+        return rx;
     }
+    // Waits for the receiver block neither a thread of the runtime nor a thread of the pool for blocking work, which
+    // installs and applies need.
+    let (tx, chunks) = mpsc::channel(1);
+    let refuse = tx.clone();
+    let work = move || {
+        if let Err(e) = walk(&mut |chunk| tx.blocking_send(Ok(chunk)).is_ok()) {
+            // The send fails only when the receiver is gone.
+            drop(tx.blocking_send(Err(failed(e))));
+        }
+    };
+    if let Err(e) = rt::thread("catch-up", work) {
+        // The channel is empty, so the send fails only when the receiver is gone.
+        drop(refuse.try_send(Err(failed(format!("no thread to send the state: {e}")))));
+    }
+    drop(refuse);
+    let chunks = futures::stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
+    rt::spawn(pass_on(chunks, out, permit));
     rx
+}
+
+fn failed(e: impl ToString) -> Refusal {
+    refusal(RefusalKind::Unavailable, e.to_string())
+}
+
+/// Passes chunks on to the receiver at the rate of the node. Ends when the receiver has had no room for [`STEP_MAX`].
+async fn pass_on(
+    chunks: impl futures::Stream<Item = Result<CatchUpChunk, Refusal>>,
+    out: mpsc::Sender<Result<CatchUpChunk, Refusal>>,
+    permit: Option<SourcePermit>,
+) {
+    let mut chunks = std::pin::pin!(chunks);
+    while let Some(chunk) = chunks.next().await {
+        if let (Some(permit), Ok(chunk)) = (&permit, &chunk) {
+            permit.pace(chunk.rows.iter().map(|row| row.key.len() + row.value.len()).sum()).await;
+        }
+        if !matches!(tokio::time::timeout(STEP_MAX, out.send(chunk)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
 }
 
 /// Returns true when both replicas have the same events before the receiver's next position.
@@ -109,9 +137,7 @@ pub(super) fn walk(
     let view = db.view();
     let group_row = view.get(Family::Meta, &schema::group_meta(wanted.group))?;
     let group = GroupState::decode(group_row.as_deref())?;
-    if group.installing != 0 {
-        return Err(Error::Installing);
-    }
+    group.check_complete()?;
     let partition_key = schema::partition_meta(wanted.partition);
     let partition_row = view.get(Family::Meta, &partition_key)?;
     let (Some(group_meta), Some(partition_meta)) = (group_row, partition_row) else {

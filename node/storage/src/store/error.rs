@@ -99,6 +99,9 @@ pub enum Error {
     /// An install is in progress; until its end the replica has no complete state to read or to apply to.
     #[error("this replica is installing the state of another replica")]
     Installing,
+    /// The state of the replica was deleted for an install that has not finished.
+    #[error("this replica has no state until it has installed the state of another replica")]
+    MustRefill,
     /// The source has fewer events than the receiver.
     #[error("the events of this source end before position {end}, the events of the replica that asks before {wanted}")]
     Behind {
@@ -173,7 +176,9 @@ fn class(e: &Error) -> Class {
         | Error::Command(_)
         | Error::Raft(_)
         | Error::Chunk(_) => Class::Corrupt,
-        Error::Installing | Error::Behind { .. } | Error::NothingApplied | Error::Stopped => Class::NotServing,
+        Error::Installing | Error::MustRefill | Error::Behind { .. } | Error::NothingApplied | Error::Stopped => {
+            Class::NotServing
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub struct GroupState {
     pub installing: u8,
     /// Origin of the state; `None` for a replica that applied the whole log itself.
     pub copied_from: Option<Lineage>,
+    /// True from the deletion of the state for an install until an install has finished. A failed install leaves the
+    /// value true.
+    pub must_refill: bool,
 }
 
 impl GroupState {
@@ -44,6 +47,7 @@ impl GroupState {
             generation: generation(meta.generation)?.max(1),
             installing: generation(meta.installing)?,
             copied_from: meta.copied_from.map(|c| Lineage { source: ReplicaId::new(c.replica), index: c.index }),
+            must_refill: meta.must_refill,
         })
     }
 
@@ -57,8 +61,20 @@ impl GroupState {
             generation: self.generation.into(),
             installing: self.installing.into(),
             copied_from: self.copied_from.map(|c| pb::CopiedFrom { replica: c.source.get(), index: c.index }),
+            must_refill: self.must_refill,
         }
         .encode_to_vec()
+    }
+
+    /// Checks that the rows are a complete state, which may be read, applied to, and sent to other replicas.
+    ///
+    /// # Errors
+    /// An install is in progress or has failed, or the state was deleted for an install that did not finish.
+    pub(crate) fn check_complete(&self) -> Result<(), Error> {
+        if self.installing != 0 {
+            return Err(Error::Installing);
+        }
+        if self.must_refill { Err(Error::MustRefill) } else { Ok(()) }
     }
 
     /// Returns the index of the last applied entry, or 0 before the first entry.

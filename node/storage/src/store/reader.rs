@@ -92,9 +92,11 @@ impl Reader {
 
     /// Returns the current generation of the group's rows.
     ///
-    /// The call fails in two cases:
+    /// The call fails in three cases:
     ///
-    /// - An install is in progress: the rows are neither the old nor the new state.
+    /// - An install is in progress or has failed: the rows are neither the old nor the new state, or a state that the
+    ///   group has left far behind.
+    /// - The state was deleted for an install that did not finish: the rows look like an empty store.
     /// - The group has no row: the rows of a removed replica are deleted between two pages, and must not look like the
     ///   end of the store.
     fn generation(&self, view: &View<'_>) -> Result<u8, Error> {
@@ -103,7 +105,8 @@ impl Reader {
         }
         let row = view.get(Family::Meta, &schema::group_meta(self.group))?;
         let group = GroupState::decode(Some(row.as_deref().ok_or(Error::NothingApplied)?))?;
-        if group.installing == 0 { Ok(group.generation) } else { Err(Error::Installing) }
+        group.check_complete()?;
+        Ok(group.generation)
     }
 
     fn stream_row(&self, view: &View<'_>, name: &StreamName) -> Result<Option<StreamRow>, Error> {
@@ -232,6 +235,9 @@ impl Reader {
     fn read_totals(&self) -> Result<StoreTotals, Error> {
         let view = self.db.view();
         let group = self.group(&view)?;
+        if group.must_refill {
+            return Err(Error::MustRefill);
+        }
         let key = schema::partition_meta(self.partition);
         let Some(row) = view.get(Family::Meta, &key)? else { return Ok(StoreTotals::default()) };
         let meta = codec::decode_partition(&row).map_err(Error::row(Family::Meta, &key))?;

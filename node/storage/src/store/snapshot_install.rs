@@ -2,8 +2,11 @@
 //! all other rows go into a new generation; a single write at the end makes the rows current.
 //!
 //! - While `GroupState::installing` is set, nothing is applied or served. The field is set and flushed before the first
-//!   row arrives, and cleared in the last write. After a crash in between, the next start of the replica finds the
-//!   field set and deletes the rows.
+//!   row arrives, and cleared in the last write. An abort deletes the received rows and leaves the field set, because
+//!   the group has purged the next entries of this replica. After a crash, the next start of the replica finds the
+//!   field set, deletes the rows and clears the field.
+//! - `GroupState::must_refill` is set by the write that deletes the state of this replica, and cleared only by the last
+//!   write of an install. A replica with this field is not started before another install has finished.
 //! - Received rows are verified: the events must continue this replica's events without a gap, and each block's
 //!   digest is recomputed.
 
@@ -40,7 +43,7 @@ impl SnapshotInstall {
     /// unfinished install first.
     pub(super) fn begin(applied: &mut AppliedState) -> Result<Self, Error> {
         if applied.state.installing != 0 {
-            clear(applied)?;
+            delete_received(applied)?;
         }
         let state = GroupState { installing: applied.state.other_generation(), ..applied.state.clone() };
         applied.write_group_durably(Batch::default(), state)?;
@@ -136,17 +139,23 @@ impl SnapshotInstall {
             let (source_index, index) = (theirs.applied_index(), applied.state.applied_index());
             return Err(ChunkError::Older { source_index, index }.into());
         }
-        let state = GroupState { generation: applied.state.installing, installing: 0, ..theirs };
+        let state = GroupState { generation: applied.state.installing, installing: 0, must_refill: false, ..theirs };
         let mut batch = Batch::default();
         drop_generation(&mut batch, applied.partition, applied.state.generation);
         applied.write_durably(batch, meta, state)
     }
 }
 
-/// Deletes the rows of an unfinished install: events above the counters, the stream keys of these events, and
-/// the new generation. Every write is bounded, and the last write clears `installing`, so a crash in between
-/// repeats the deletion.
+/// Deletes the rows of an unfinished install and clears `installing`. The caller opens the replica after a crash.
 pub(super) fn clear(applied: &mut AppliedState) -> Result<(), Error> {
+    delete_received(applied)?;
+    let state = GroupState { installing: 0, ..applied.state.clone() };
+    applied.write_group_durably(Batch::default(), state)
+}
+
+/// Deletes the rows of an unfinished install: events above the counters, the stream keys of these events, and
+/// the new generation. Every write is bounded. `installing` stays set, so the open after a crash repeats the deletion.
+pub(super) fn delete_received(applied: &AppliedState) -> Result<(), Error> {
     let (mut from, to) = schema::data_from(applied.partition, applied.meta.next_position);
     loop {
         let (mut batch, mut last) = (Batch::default(), None);
@@ -166,17 +175,17 @@ pub(super) fn clear(applied: &mut AppliedState) -> Result<(), Error> {
     }
     let mut batch = Batch::default();
     drop_generation(&mut batch, applied.partition, applied.state.installing);
-    let state = GroupState { installing: 0, ..applied.state.clone() };
-    applied.write_group_durably(batch, state)
+    Ok(applied.db.write(batch)?)
 }
 
 /// Deletes all events of this replica, because the source has different events before this replica's next position
-/// and sends all events again. From this write on the replica has applied nothing, even after a crash before the end
-/// of the install.
+/// and sends all events again. From this write on the replica has applied nothing and must be refilled, even after a
+/// crash before the end of the install.
 fn start_over(applied: &mut AppliedState) -> Result<(), Error> {
     let state = GroupState {
         generation: applied.state.generation,
         installing: applied.state.installing,
+        must_refill: true,
         ..GroupState::default()
     };
     let mut batch = Batch::default();

@@ -107,9 +107,7 @@ impl Machine for StoreMachine {
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
-        if self.applied.state.installing != 0 {
-            return Err(Error::Installing.into());
-        }
+        self.applied.state.check_complete()?;
         let mut replies = Vec::with_capacity(entries.len());
         let mut rest = entries;
         while !rest.is_empty() {
@@ -154,6 +152,10 @@ impl Machine for StoreMachine {
         CatchUpPoint { next_position: self.applied.meta.next_position, digest: self.applied.meta.event_digest }
     }
 
+    fn must_refill(&self) -> bool {
+        self.applied.state.must_refill
+    }
+
     fn begin_install(&mut self) -> Result<(), MachineError> {
         self.install = None;
         self.install = Some(SnapshotInstall::begin(&mut self.applied)?);
@@ -173,9 +175,9 @@ impl Machine for StoreMachine {
     }
 
     fn abort_install(&mut self) -> Result<(), MachineError> {
+        self.install = None;
         if self.applied.state.installing != 0 {
-            self.install = None;
-            snapshot_install::clear(&mut self.applied)?;
+            snapshot_install::delete_received(&self.applied)?;
         }
         Ok(())
     }

@@ -19,6 +19,38 @@ fn the_bytes_of_a_fence_mark_are_these() {
     assert_eq!(decode_mark(&golden).unwrap(), mark(), "fields of a later version are skipped");
 }
 
+/// Existing disks contain these bytes, so they must stay readable.
+#[test]
+fn the_bytes_of_a_tombstone_are_these() {
+    let tombstone = |cleared| Tombstone { partition: PartitionId::new(0x0102), cleared };
+    for (cleared, last) in [(false, 0), (true, 1)] {
+        let mut golden = vec![2, 1, 0, 0, 0, 0, 0, 0, 1, 2, last];
+        assert_eq!(encode_tombstone(tombstone(cleared)), golden);
+        assert_eq!(decode_tombstone(&golden).unwrap(), tombstone(cleared));
+        golden.push(9);
+        assert_eq!(decode_tombstone(&golden).unwrap(), tombstone(cleared), "fields of a later version are skipped");
+    }
+    for damaged in [&[2][..], &[2, 1], &[2, 2, 0, 0, 0, 0, 0, 0, 1, 2, 0], &[2, 1, 0, 0, 0, 0, 0, 0, 1, 2, 7]] {
+        assert!(decode_tombstone(damaged).is_err(), "{damaged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_outlives_the_process_and_says_whether_rows_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+    for cleared in [false, true] {
+        let log = open();
+        let tombstone = Tombstone { partition: PartitionId::new(3), cleared };
+        write_synced(&log, key, LogOp::Deleted(tombstone)).await.unwrap();
+        rt::blocking(move || log.close()).await.unwrap();
+        let log = open();
+        assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Deleted(tombstone))]);
+        rt::blocking(move || log.close()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_fence_outlives_the_process_keeps_the_log_and_ends_with_the_tombstone() {
     let dir = tempfile::tempdir().unwrap();
@@ -32,8 +64,9 @@ async fn a_fence_outlives_the_process_keeps_the_log_and_ends_with_the_tombstone(
     let log = open();
     assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Fenced(mark()))]);
     assert_eq!(log.read(key, 0, 9, usize::MAX).await.unwrap().len(), 1);
-    write_synced(&log, key, LogOp::Deleted).await.unwrap();
-    assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Deleted)]);
+    let tombstone = Tombstone { partition: mark().partition, cleared: false };
+    write_synced(&log, key, LogOp::Deleted(tombstone)).await.unwrap();
+    assert_eq!(log.replicas().await.unwrap(), [(key, ReplicaState::Deleted(tombstone))]);
     assert!(log.read(key, 0, 9, usize::MAX).await.unwrap().is_empty());
     rt::blocking(move || log.close()).await.unwrap();
 }

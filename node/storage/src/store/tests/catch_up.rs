@@ -4,13 +4,17 @@ use crate::store::{
     codec,
     error::Error,
     schema::{self, Family},
-    state_db::Batch,
+    state_db::{Batch, StateDb},
 };
 use bytes::Bytes;
 use std::sync::Arc;
-use taffrail_core::{ids::Position, stream::Kind};
+use taffrail_core::{event::RecordedEvent, ids::Position, names::StreamName, stream::Kind};
 use taffrail_proto::peer::{CatchUpChunk, Row};
-use taffrail_raft::machine::{Machine, MachineError};
+use taffrail_raft::{
+    catch_up_limits::CatchUpLimits,
+    machine::{Machine, MachineError},
+};
+use taffrail_store_api::{Direction, PageBounds, ReadError, StoreReader};
 
 /// Chunk size in bytes, small so that little data makes many chunks.
 const CHUNK: usize = 1500;
@@ -35,6 +39,11 @@ fn install(target: &mut Replica, chunks: &[CatchUpChunk]) {
         target.machine.install(chunk.clone()).unwrap();
     }
     target.machine.finish_install().unwrap();
+}
+
+fn read(of: &Replica) -> Result<Vec<RecordedEvent>, ReadError> {
+    let bounds = PageBounds { events_max: usize::MAX, bytes_max: usize::MAX };
+    of.reader().read_all(None, Direction::Forward, bounds).map(|page| page.events)
 }
 
 fn is_equal(target: &Replica, source: &Replica) {
@@ -130,7 +139,7 @@ fn a_catch_up_killed_anywhere_leaves_the_old_state_and_ends_equal_the_next_time(
 }
 
 #[test]
-fn an_aborted_catch_up_leaves_the_old_state() {
+fn an_aborted_catch_up_leaves_the_old_state_to_the_next_start_and_answers_no_read() {
     let log = log(24, 60);
     let (source, mut target) = (Replica::with(&log), Replica::with(&log[..25]));
     let before = target.dump();
@@ -145,8 +154,15 @@ fn an_aborted_catch_up_leaves_the_old_state() {
         target.machine.install(chunk.clone()).unwrap();
     }
     assert!(target.machine.finish_install().is_err(), "without its last chunk it is not whole");
+    assert!(matches!(read(&target), Err(ReadError::NotServing(_))));
     target.machine.abort_install().unwrap();
     assert_eq!(target.dump(), before);
+    assert!(matches!(read(&target), Err(ReadError::NotServing(_))), "the group is far ahead of this state");
+    assert!(matches!(chunks(&target, wanted(&Replica::new())), Err(Error::Installing)));
+    assert!(target.machine.apply(&log[25..26]).is_err());
+    target = target.crash().unwrap();
+    assert_eq!(target.dump(), before);
+    read(&target).unwrap();
     target.machine.apply(&log[25..]).unwrap();
     is_equal(&target, &source);
 }
@@ -191,7 +207,9 @@ fn another_history_is_replaced_and_never_passes_for_whole_meanwhile() {
             if killed_after == 0 {
                 assert_eq!(target.dump(), before);
             } else {
-                assert_eq!((target.applied(), target.events()), (None, Vec::new()), "it has nothing and says so");
+                assert_eq!(target.applied(), None);
+                assert!(target.machine.must_refill(), "the replica has nothing, and the state says so");
+                assert!(matches!(read(&target), Err(ReadError::NotServing(_))), "an empty store was read");
                 assert_eq!(target.dump().len(), 1, "the counters of an empty partition");
                 assert!(target.machine.apply(&ours[20..21]).is_err(), "and cannot go on where it was");
             }
@@ -199,7 +217,44 @@ fn another_history_is_replaced_and_never_passes_for_whole_meanwhile() {
         let sent = chunks(&source, wanted(&target)).unwrap();
         install(&mut target, &sent);
         is_equal(&target, &source);
+        assert!(!target.machine.must_refill());
     }
+}
+
+#[test]
+fn no_abort_and_no_crash_ends_the_need_for_a_refill() {
+    let (ours, theirs) = (log(33, 60), log(34, 80));
+    let source = Replica::with(&theirs);
+    let mut target = Replica::with(&ours[..20]);
+    let refused = |target: &Replica| {
+        assert!(target.machine.must_refill());
+        let tail = target.reader().stream_tail(&StreamName::new("users").unwrap());
+        assert!(matches!(tail, Err(ReadError::NotServing(_))), "{tail:?}");
+        let list = target.reader().list_streams("", None, 10);
+        assert!(matches!(list, Err(ReadError::NotServing(_))), "{list:?}");
+        assert!(matches!(target.reader().totals(), Err(ReadError::NotServing(_))));
+        assert!(matches!(read(target), Err(ReadError::NotServing(_))));
+        assert!(chunks(target, wanted(&Replica::new())).is_err(), "no other replica gets the empty state");
+    };
+    for crashes in [false, true, true] {
+        let sent = chunks(&source, wanted(&target)).unwrap();
+        target.machine.begin_install().unwrap();
+        target.machine.install(sent[0].clone()).unwrap();
+        target.machine.abort_install().unwrap();
+        refused(&target);
+        if crashes {
+            target = target.crash().unwrap();
+            refused(&target);
+            assert!(matches!(chunks(&target, wanted(&Replica::new())), Err(Error::MustRefill)));
+            assert!(target.machine.apply(&ours[..1]).is_err());
+        }
+    }
+    let sent = chunks(&source, wanted(&target)).unwrap();
+    install(&mut target, &sent);
+    is_equal(&target, &source);
+    target = target.crash().unwrap();
+    assert!(!target.machine.must_refill());
+    is_equal(&target, &source);
 }
 
 #[test]
@@ -289,7 +344,9 @@ fn a_chunk_out_of_turn_is_refused() {
 async fn chunks_come_through_a_bounded_queue_and_stop_with_their_receiver() {
     let source = Replica::with(&log(32, 60));
     let mut target = Replica::new();
-    let mut rx = catch_up::send(Arc::clone(&source.db), wanted(&target));
+    let limits = CatchUpLimits::new(u64::MAX);
+    let send = |db: &Arc<StateDb>, wanted| catch_up::send(Arc::clone(db), wanted, &limits).unwrap();
+    let mut rx = send(&source.db, wanted(&target));
     target.machine.begin_install().unwrap();
     while let Some(chunk) = rx.recv().await {
         target.machine.install(chunk.unwrap()).unwrap();
@@ -297,8 +354,8 @@ async fn chunks_come_through_a_bounded_queue_and_stop_with_their_receiver() {
     target.machine.finish_install().unwrap();
     is_equal(&target, &source);
 
-    drop(catch_up::send(Arc::clone(&source.db), wanted(&Replica::new())));
-    let mut rx = catch_up::send(Arc::clone(&Replica::new().db), wanted(&target));
+    drop(send(&source.db, wanted(&Replica::new())));
+    let mut rx = send(&Replica::new().db, wanted(&target));
     assert!(rx.recv().await.unwrap().is_err());
     assert!(rx.recv().await.is_none());
 }

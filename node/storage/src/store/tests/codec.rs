@@ -1,5 +1,5 @@
 use super::harness::*;
-use crate::store::codec::*;
+use crate::store::{codec::*, group_state::GroupState};
 use bytes::Bytes;
 use proptest::prelude::*;
 use taffrail_core::{
@@ -8,6 +8,7 @@ use taffrail_core::{
     names::StreamName,
     stream::{Block, Command, Kind, PartitionMeta, RULES, RepeatRow, StreamRow},
 };
+use taffrail_raft::types::{Payload, StoredMembership};
 
 fn block() -> Block {
     Block {
@@ -36,8 +37,23 @@ fn partition() -> PartitionMeta {
     }
 }
 
+fn group() -> GroupState {
+    let Payload::Membership(voters) = membership(3).payload else { panic!("not a membership") };
+    GroupState {
+        applied: Some(log_id(4)),
+        membership: StoredMembership::new(Some(log_id(3)), voters),
+        generation: 2,
+        installing: 3,
+        must_refill: true,
+    }
+}
+
 #[test]
 fn what_is_encoded_decodes_to_the_same() {
+    let decoded = GroupState::decode(Some(&group().encode())).unwrap();
+    assert_eq!(decoded.encode(), group().encode());
+    assert_eq!((decoded.applied, decoded.generation, decoded.installing), (Some(log_id(4)), 2, 3));
+    assert!(decoded.must_refill && decoded.membership == group().membership);
     assert_eq!(decode_block(encode_block(&block()).into()).unwrap(), block());
     assert_eq!(decode_partition(&encode_partition(&partition())).unwrap(), partition());
     assert_eq!(decode_partition(&encode_partition(&PartitionMeta::default())).unwrap(), PartitionMeta::default());
@@ -74,6 +90,7 @@ fn rows_are_a_contract() {
         ("partition", hex(&encode_partition(&partition()))),
         ("name", hex(&encode_name(StreamRow { no: StreamNo::new(1), last: Revision::new(2).unwrap() }))),
         ("stream", hex(&encode_stream_index(Position::new(300).unwrap(), 2))),
+        ("group", hex(&group().encode())),
     ];
     let text: String = golden.iter().map(|(name, row)| format!("{name} {row}\n")).collect();
     crate::golden::check("src/store/tests/golden_rows.txt", &text);

@@ -22,6 +22,7 @@ use taffrail_core::{
 };
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
 use taffrail_raft::{
+    catch_up_limits::CatchUpLimits,
     digests::Digests,
     log::LogKey,
     machine::Machine,
@@ -35,12 +36,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-type Answer = Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>;
+pub(super) type Answer = Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>;
 
 /// Sends the states of nodes 2 and 3 as the nodes would, and records the requested nodes.
-struct Sources {
-    dbs: BTreeMap<u64, Arc<StateDb>>,
-    asked: Mutex<Vec<u64>>,
+pub(super) struct Sources {
+    pub(super) dbs: BTreeMap<u64, Arc<StateDb>>,
+    pub(super) asked: Mutex<Vec<u64>>,
 }
 
 impl PeerTransport for Sources {
@@ -51,7 +52,11 @@ impl PeerTransport for Sources {
         self.asked.lock().unwrap().push(to.get());
         let digest = Digest(request.digest.as_ref().try_into().unwrap());
         let wanted = Wanted { group: GROUP, partition: PARTITION, next_position: request.next_position, digest };
-        let mut chunks = catch_up::send(Arc::clone(&self.dbs[&to.get()]), wanted);
+        let sent = catch_up::send(Arc::clone(&self.dbs[&to.get()]), wanted, &CatchUpLimits::new(u64::MAX));
+        let mut chunks = match sent {
+            Ok(chunks) => chunks,
+            Err(no) => return std::future::ready(Err(CallError::Refused(no))).boxed(),
+        };
         let (tx, rx) = mpsc::channel(1);
         rt::spawn(async move {
             while let Some(chunk) = chunks.recv().await {
@@ -85,6 +90,7 @@ async fn a_replica_that_is_told_to_take_over_an_older_state_goes_on_with_another
         node: NodeId::new(1),
         transport: Arc::clone(&sources) as _,
         stop: CancellationToken::new(),
+        limits: CatchUpLimits::new(u64::MAX),
         source: watch::channel(None).1,
     };
     let fatal = Arc::new(AtomicBool::new(false));

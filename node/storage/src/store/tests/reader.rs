@@ -156,5 +156,7 @@ fn nothing_is_read_while_another_state_is_taken_over() {
     assert!(matches!(reader.stream_tail(&name), Err(ReadError::NotServing(_))));
     drop(reader);
     r.machine.abort_install().unwrap();
-    assert_eq!(r.events(), all);
+    let aborted = r.reader().read_all(None, Direction::Forward, bounds);
+    assert!(matches!(aborted, Err(ReadError::NotServing(_))), "the group is far ahead of this state");
+    assert_eq!(r.crash().unwrap().events(), all);
 }

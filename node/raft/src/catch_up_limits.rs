@@ -1,0 +1,132 @@
+//! [`CatchUpLimits`]: bounds of a node on the transfers of state between replicas.
+//!
+//! A transfer needs a permit of its source and a permit of its receiver. Two nodes that fetch from each other cannot block
+//! each other for ever: a source without a permit refuses at once, a receiver waits for its own permit before the request,
+//! and every wait within a transfer has a time limit ([`STEP_MAX`]), after which both permits are free again.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+/// Maximum number of states that a node sends at the same time. Two suffice for the bandwidth of a node, and each takes a
+/// thread and a few mebibytes.
+const SOURCES_MAX: usize = 2;
+/// Maximum number of states that a node installs at the same time. Each flushes the whole state database several times.
+const INSTALLS_MAX: usize = 2;
+/// Time limit of a single chunk, for the source until the receiver has room and for the receiver until the chunk arrives.
+/// The largest chunk, an append of 32 MiB, takes 16 s at the smallest allowed rate when two transfers share the rate.
+pub const STEP_MAX: Duration = Duration::from_secs(60);
+/// Time by which the bytes sent may be ahead of the rate, so that small states never wait.
+const BURST: Duration = Duration::from_millis(50);
+
+/// Permits and rate of the transfers of one node; shared by all replicas of the node.
+#[derive(Debug)]
+pub struct CatchUpLimits {
+    sources: Arc<Semaphore>,
+    installs: Arc<Semaphore>,
+    bytes_per_second: u64,
+    /// Time at which the bytes sent so far are within the rate.
+    paid_until: Mutex<Instant>,
+}
+
+impl CatchUpLimits {
+    /// Makes the limits of a node that sends at most `bytes_per_second`, all transfers together.
+    #[must_use]
+    pub fn new(bytes_per_second: u64) -> Arc<Self> {
+        Arc::new(Self {
+            sources: Arc::new(Semaphore::new(SOURCES_MAX)),
+            installs: Arc::new(Semaphore::new(INSTALLS_MAX)),
+            bytes_per_second: bytes_per_second.max(1),
+            paid_until: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Takes the permit to send a state, or `None` when this node sends the maximum number of states already.
+    #[must_use]
+    pub fn try_source(self: &Arc<Self>) -> Option<SourcePermit> {
+        let permit = Arc::clone(&self.sources).try_acquire_owned().ok()?;
+        Some(SourcePermit { limits: Arc::clone(self), _permit: permit })
+    }
+
+    /// Waits for the permit to install a state. `None` is never the answer while the node runs.
+    pub(super) async fn install(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.installs).acquire_owned().await.ok()
+    }
+
+    async fn pace(&self, bytes: usize) {
+        let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.bytes_per_second);
+        let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let ahead = {
+            let now = Instant::now();
+            let mut paid = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *paid = (*paid).max(now) + cost;
+            paid.duration_since(now)
+        };
+        if ahead > BURST {
+            tokio::time::sleep(ahead - BURST).await;
+        }
+    }
+}
+
+/// The permit to send a state, given back when dropped.
+#[derive(Debug)]
+pub struct SourcePermit {
+    limits: Arc<CatchUpLimits>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl SourcePermit {
+    /// Waits until `bytes` more are within the rate of the node.
+    pub async fn pace(&self, bytes: usize) {
+        self.limits.pace(bytes).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_transfers_together_keep_to_the_rate() {
+        tokio::time::pause();
+        let limits = CatchUpLimits::new(1 << 20);
+        let begun = Instant::now();
+        let send = async || {
+            for _ in 0..5 {
+                limits.pace(1 << 20).await;
+            }
+        };
+        tokio::join!(send(), send());
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(10) - BURST && took <= Duration::from_secs(10), "{took:?}");
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        let idle = Instant::now();
+        limits.pace(1 << 20).await;
+        assert!(idle.elapsed() >= Duration::from_secs(1) - BURST, "idle time is not saved up");
+        let small = Instant::now();
+        CatchUpLimits::new(1 << 20).pace(1 << 10).await;
+        assert_eq!(small.elapsed(), Duration::ZERO, "a small state does not wait");
+    }
+
+    #[tokio::test]
+    async fn a_node_installs_and_sends_a_bounded_number_of_states() {
+        let limits = CatchUpLimits::new(1);
+        let sources: Vec<_> = (0..SOURCES_MAX).map(|_| limits.try_source().unwrap()).collect();
+        assert!(limits.try_source().is_none());
+        drop(sources);
+        assert!(limits.try_source().is_some());
+        let mut installs = Vec::new();
+        for _ in 0..INSTALLS_MAX {
+            installs.push(limits.install().await.unwrap());
+        }
+        let mut next = Box::pin(limits.install());
+        assert!(futures::poll!(&mut next).is_pending());
+        drop(installs.pop());
+        assert!(next.await.is_some());
+    }
+}
