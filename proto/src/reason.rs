@@ -48,6 +48,7 @@ reasons! {
     StreamFull = "STREAM_FULL", ResourceExhausted, "The revisions or positions of the stream are used up.", "Use another stream.";
     EventIdReused = "EVENT_ID_REUSED", AlreadyExists, "An earlier append of another batch used the id of the first event.", "Use a new id for a new event, and retry a batch only unchanged.";
     StoreClosed = "STORE_CLOSED", FailedPrecondition, "The store is closed and takes no appends.", "Declare the store again to open the store.";
+    UpgradePending = "UPGRADE_PENDING", Unavailable, "The append needs rules that the store has not put in force yet; nothing was stored.", "Retry after the given delay. If the error stays, upgrade the remaining nodes.";
     StreamNotFound = "STREAM_NOT_FOUND", NotFound, "The stream has no events.", "Check the name; a stream begins with its first append.";
     StoreNotFound = "STORE_NOT_FOUND", NotFound, "The cluster has no store with this name; the detail `nearest` lists similar names.", "Check the metadata `taffrail-store` or the address.";
     StoreRequired = "STORE_REQUIRED", InvalidArgument, "The call names no store, and the cluster has no default store.", "Set the metadata `taffrail-store`, or spec.defaultStore of the Cluster.";

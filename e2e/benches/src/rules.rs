@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, convert::Infallible, hint::black_box};
 use taffrail_core::{
     ids::{Revision, StreamNo},
     names::StreamName,
-    stream::{self, Block, Command, Kind, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
+    stream::{self, AppendRow, Block, Command, Kind, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
 };
 use taffrail_storage::store::codec;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ pub enum Written {
 }
 
 /// A [`State`] that keeps only the stream rows, which apply looks up. Event ids in the corpus never repeat, so lookups
-/// of blocks and repeat rows correctly find nothing.
+/// of append rows and repeat rows correctly find nothing.
 #[derive(Default)]
 pub struct Streams {
     rows: BTreeMap<StreamName, StreamRow>,
@@ -41,26 +41,25 @@ impl State for Streams {
     fn stream(&mut self, name: &StreamName) -> Result<Option<StreamRow>, Infallible> {
         Ok(self.rows.get(name).copied())
     }
-    fn block_at(&mut self, _: StreamNo, _: Revision) -> Result<Option<Block>, Infallible> {
+    fn append_at(&mut self, _: StreamNo, _: Revision) -> Result<Option<AppendRow>, Infallible> {
         Ok(None)
     }
     fn repeat(&mut self, _: &RepeatKey) -> Result<Option<RepeatRow>, Infallible> {
         Ok(None)
     }
     fn put_block(&mut self, block: Block) {
-        self.rows.insert(block.stream.clone(), StreamRow { no: block.stream_no, last: block.last_revision() });
+        self.rows.insert(block.stream.clone(), block.stream_row());
         self.write(Written::Block(block));
     }
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow) {
         self.write(Written::Repeat(key, row));
     }
-    fn drop_repeats(&mut self, _: u64, _: u64) {}
 }
 
 fn events(commands: &[Command]) -> u64 {
     let of = |command: &Command| match &command.kind {
         Kind::Appends(appends) => appends.iter().map(|a| a.append.events.len() as u64).sum(),
-        Kind::Settings { .. } | Kind::RaiseRules(_) => 0,
+        Kind::Settings(_) | Kind::RaiseRules(_) => 0,
     };
     commands.iter().map(of).sum()
 }

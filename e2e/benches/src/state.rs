@@ -17,7 +17,7 @@ use std::{
 };
 use taffrail_core::{
     ids::{GroupId, PartitionId, Position, Revision, StreamNo},
-    stream::{self, PartitionMeta, StreamRow},
+    stream::{self, PartitionMeta},
 };
 use taffrail_gateway::cursor::PAGE;
 use taffrail_raft::{
@@ -46,15 +46,14 @@ type Row = (Family, Vec<u8>, Vec<u8>);
 fn rows(written: Written) -> Vec<Row> {
     match written {
         Written::Block(block) => {
-            let name = StreamRow { no: block.stream_no, last: block.last_revision() };
             let stream = schema::stream(PARTITION, block.stream_no, block.first_revision);
-            let place = codec::encode_stream_index(block.first_position, block.events.len());
+            let place = codec::encode_append_row(&block.append_row());
             let names = schema::name(PARTITION, GENERATION, block.stream.as_str());
             let data = schema::data(PARTITION, block.first_position);
             vec![
                 (Family::Data, data.to_vec(), codec::encode_block(&block)),
                 (Family::Stream, stream.to_vec(), place),
-                (Family::Names, names, codec::encode_name(name)),
+                (Family::Names, names, codec::encode_name(block.stream_row())),
             ]
         }
         Written::Repeat(key, row) => {
@@ -264,7 +263,7 @@ impl Filled {
             let view = self.db.view();
             let (from, to) = schema::stream_bounds(PARTITION, StreamNo::new(no));
             for row in view.rising(Family::Stream, &from, &to)? {
-                let (first, _) = codec::decode_stream_index(&row?.1)?;
+                let first = codec::decode_append_row(&row?.1)?.first_position;
                 black_box(view.get(Family::Data, &schema::data(PARTITION, first))?.context("a block is missing")?);
                 rows += 1;
             }

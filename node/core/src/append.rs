@@ -134,6 +134,14 @@ pub enum Rejected {
     /// The store is closed (retained or being removed).
     #[error("the store is closed")]
     Closed,
+    /// The append was proposed under rules that are not in force yet.
+    #[error("the append was proposed under rules {rules}, but rules {in_force} are in force")]
+    UpgradePending {
+        /// Number of the rules of the command.
+        rules: u32,
+        /// Number of the rules in force.
+        in_force: u32,
+    },
 }
 
 /// Outcome of an append.

@@ -17,11 +17,10 @@ pub const TAGS_MAX: usize = 16;
 pub const SHORT_TEXT_BYTES_MAX: usize = 128;
 /// Default window in which repeats of `any` and `stream_exists` appends are recognised, microseconds (15 minutes).
 pub const REPEAT_WINDOW_US: u64 = 15 * 60 * 1_000_000;
-/// Longest window in which repeats are recognised, microseconds (24 hours). Bounded because an `any` append searches
-/// every bucket of the window.
+/// Longest window in which repeats are recognised, microseconds (24 hours). Bounded because every append keeps a row for
+/// the time of the window.
 pub(crate) const REPEAT_WINDOW_MAX_US: u64 = 24 * 60 * 60 * 1_000_000;
-/// Length of a time bucket of repeat rows, microseconds. Expired rows are dropped by whole buckets.
+/// Length of a bucket of repeat rows, microseconds. Repeat rows age by whole buckets.
 ///
-/// Part of the disk format: the key of a repeat row contains the number of the bucket, so no setting may change the
-/// length of a bucket.
+/// The length is part of the rules: another length would need another rules number.
 pub(crate) const REPEAT_BUCKET_US: u64 = 225 * 1_000_000;

@@ -113,6 +113,7 @@ impl From<Rejected> for Problem {
                 Self::new(Reason::EventIdReused, message).with("stream", stream).with("id", id)
             }
             Rejected::Closed => Self::new(Reason::StoreClosed, message),
+            Rejected::UpgradePending { .. } => Self::new(Reason::UpgradePending, message),
         }
     }
 }
@@ -199,6 +200,7 @@ mod tests {
             (Rejected::StreamFull { stream: stream.clone() }.into(), Code::ResourceExhausted),
             (Rejected::IdReused { stream: stream.clone(), id }.into(), Code::AlreadyExists),
             (Rejected::Closed.into(), Code::FailedPrecondition),
+            (Rejected::UpgradePending { rules: 2, in_force: 1 }.into(), Code::Unavailable),
             (AppendError::NotLeader(Some(hint)).into(), Code::Unavailable),
             (AppendError::NotLeader(None).into(), Code::Unavailable),
             (AppendError::Overloaded.into(), Code::ResourceExhausted),

@@ -70,7 +70,7 @@ impl Subscription {
         Self { shared, call, cursor, tx, confirmed: false, caught_up: false, examined: 0, reported: 0, failed: 0 }
     }
 
-    /// Delivers until the subscriber leaves, the deadline passes, the node stops, or the store is removed.
+    /// Delivers until the subscriber leaves, the deadline passes, the node stops, or the store is closed or removed.
     pub(crate) async fn run(mut self) {
         let stopping = self.shared.stopping.clone();
         let tx = self.tx.clone();
@@ -167,6 +167,10 @@ impl Subscription {
             }
             self.examined = self.examined.max(seen);
             self.mark_end().await?;
+            // After the last stored event, because a closed store takes no further event.
+            if applied.borrow().settings.closed {
+                return Err(Problem::new(Reason::StoreClosed, "the store is closed; no event follows").into());
+            }
             applied.changed().await.map_err(|_| Ended::Source)?;
         }
     }

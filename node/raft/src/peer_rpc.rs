@@ -72,6 +72,7 @@ impl Group {
             | FrameKind::Register
             | FrameKind::Propose
             | FrameKind::HandOver
+            | FrameKind::StoreCommand
             | FrameKind::Admin
             | FrameKind::Fence
             | FrameKind::Piece) => {

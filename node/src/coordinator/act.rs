@@ -12,6 +12,7 @@ use taffrail_core::{
     catalogue::{CatalogueOutcome, Kind},
     ids::{GroupId, NodeId, ReplicaId},
     plan::{Action, Candidate, Fence, LogPoint, best_candidate},
+    stream::{self, RULES},
 };
 use taffrail_proto::{
     peer::{Divergence, Fence as FenceAsk, FrameKind, HandOver, fence::Why},
@@ -19,6 +20,7 @@ use taffrail_proto::{
 };
 use taffrail_raft::{log::LogKey, peer::Request};
 use taffrail_runtime::{self as rt, failpoint};
+use taffrail_storage::store::codec::encode_command;
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,
@@ -133,7 +135,9 @@ impl Actions {
         for action in actions {
             match action {
                 Action::Propose(kind) => proposals.push(kind),
-                Action::ChangeMembership { group, leader_node, .. } | Action::Transfer { group, leader_node, .. } => {
+                Action::ChangeMembership { group, leader_node, .. }
+                | Action::Transfer { group, leader_node, .. }
+                | Action::Settings { group, leader_node, .. } => {
                     changes.push((group, leader_node, action));
                 }
             }
@@ -307,6 +311,16 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
                 CHANGE_TIMEOUT,
             )
             .await
+        }
+        Action::Settings { group, leader_node, leader, settings } => {
+            let kind = stream::Kind::Settings(settings);
+            if leader_node == member.node() {
+                let here = local(member, group, leader)?;
+                return operations::store_command(&here, kind).await.map_err(|no| no.message);
+            }
+            // The leader proposes under the rules in force in its log.
+            let command = encode_command(&stream::Command { rules: RULES, kind }).to_vec();
+            send(member, FrameKind::StoreCommand, group, leader_node, leader, command, CHANGE_TIMEOUT).await
         }
         Action::Transfer { group, leader_node, leader, to } => {
             if leader_node == member.node() {

@@ -8,6 +8,7 @@ use taffrail_core::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
     plan::{ClusterObservation, GroupObservation, Lineage, NodeObservation, ReplicaObservation},
+    stream::Settings,
 };
 use taffrail_proto::{
     peer::{FrameKind, NodeReport, ReplicaReport as WireReport},
@@ -117,5 +118,6 @@ fn group(r: &WireReport) -> Option<GroupObservation> {
         matched,
         committed: r.committed,
         quorum: r.quorum,
+        settings: Settings { version: r.settings_version, repeat_window_us: r.repeat_window_us, closed: r.closed },
     })
 }

@@ -12,6 +12,7 @@ use std::{
 use taffrail_core::{
     ids::{NodeId, ReplicaId},
     plan::{Candidate, can_take_over},
+    stream::{Command, Kind, RULES},
 };
 use taffrail_proto::{
     peer::{
@@ -27,6 +28,7 @@ use taffrail_raft::{
     peer::dispatch::refusal,
     status::{ProposeError, Status},
 };
+use taffrail_storage::store::codec::encode_command;
 use tokio::time::Instant;
 
 /// Time limit for an operation whose caller sets no deadline.
@@ -69,6 +71,7 @@ fn broken_replica(broken: Broken) -> BrokenReplica {
 
 fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
     let s: Status = group.status();
+    let settings = group.progress().borrow().settings;
     let alone = s.membership.voter_ids().count() == 1;
     let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < lease * 2));
     ReplicaReport {
@@ -90,7 +93,29 @@ fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
         },
         matched: s.matched.iter().map(|(replica, index)| Matched { replica: *replica, index: *index }).collect(),
         quorum,
+        settings_version: settings.version,
+        repeat_window_us: settings.repeat_window_us,
+        closed: settings.closed,
     }
+}
+
+/// Proposes a command of the coordinator to the log of a store, under the rules in force. Appends are refused, because
+/// clients append through the gateway.
+///
+/// # Errors
+/// This replica does not lead, the command is an append, or the outcome is unknown.
+pub async fn store_command(group: &Group, kind: Kind) -> Result<(), Refusal> {
+    if matches!(kind, Kind::Appends(_)) {
+        return Err(refusal(RefusalKind::BadFrame, "kind: appends go through the gateway"));
+    }
+    let command = Command { rules: group.progress().borrow().rules.min(RULES), kind };
+    let proposed = group.propose(encode_command(&command), Instant::now() + OPERATION_TIMEOUT).await;
+    proposed.map(drop).map_err(|e| match e {
+        ProposeError::NotLeader(_) => group.not_leader(),
+        e @ (ProposeError::Refused(_) | ProposeError::Unknown(_) | ProposeError::Stopped(_)) => {
+            refusal(RefusalKind::Unavailable, e.to_string())
+        }
+    })
 }
 
 /// Changes the membership of `group` to the voters and learners of `change`.

@@ -34,7 +34,7 @@ use taffrail_raft::{
 use taffrail_runtime as rt;
 use taffrail_storage::{
     catalogue::{catalogue_machine, codec},
-    store::catch_up,
+    store::{catch_up, codec as store_codec},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -185,6 +185,11 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
         FrameKind::HandOver => {
             let to = HandOver::decode(request.payload.clone()).map_err(bad)?.to_replica;
             operations::hand_over(addressed(member, request)?.as_ref(), ReplicaId::new(to)).await?;
+            Ok(Bytes::new())
+        }
+        FrameKind::StoreCommand => {
+            let command = store_codec::decode_command(request.payload.clone()).map_err(bad)?;
+            operations::store_command(addressed(member, request)?.as_ref(), command.kind).await?;
             Ok(Bytes::new())
         }
         FrameKind::Fence => {

@@ -34,6 +34,7 @@ use taffrail_core::{
     event::RecordedEvent,
     ids::{ClusterId, GroupId, NodeId, Position, ReplicaId, Revision, StoreId},
     names::{StoreName, StreamName},
+    stream::Settings,
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -130,6 +131,8 @@ pub struct Applied {
     pub position: Position,
     /// Rules number for the next proposal.
     pub rules: u32,
+    /// Settings in force. A closed store refuses every new append on all replicas.
+    pub settings: Settings,
 }
 
 /// Bounds of a page.

@@ -1,7 +1,7 @@
 //! Tests of one node process.
 //!
 //! - `restart`: acknowledged events after `kill -9`. `starts`: refused starts. `stops`: the end of a process.
-//! - `calls`, `deadlines`, `gateway`: refused calls and their reasons.
+//! - `calls`, `deadlines`, `gateway`: refused calls and their reasons. `retained`: a retained store.
 //! - `node`: starts, awaits and kills the process. `raw`: calls whose message is arbitrary bytes.
 
 mod calls;
@@ -10,5 +10,6 @@ mod gateway;
 mod node;
 mod raw;
 mod restart;
+mod retained;
 mod starts;
 mod stops;

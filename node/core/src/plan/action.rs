@@ -7,6 +7,7 @@ use super::{
 use crate::{
     catalogue::Kind,
     ids::{Digest, GroupId, NodeId, ReplicaId, StoreId},
+    stream::Settings,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +30,17 @@ pub enum Action {
         voters: BTreeSet<ReplicaId>,
         /// All learners after the change, each with its node.
         learners: BTreeMap<ReplicaId, NodeId>,
+    },
+    /// Proposes settings to the log of a store.
+    Settings {
+        /// Group of the store.
+        group: GroupId,
+        /// Node of the leader.
+        leader_node: NodeId,
+        /// Leader of the group.
+        leader: ReplicaId,
+        /// Settings to put in force.
+        settings: Settings,
     },
     /// Hands leadership of a group over to another caught-up voter.
     Transfer {

@@ -20,6 +20,7 @@ mod membership;
 mod observation;
 mod placement;
 mod planner;
+mod settings;
 mod settle;
 pub mod status;
 mod system;

@@ -9,6 +9,7 @@
 use crate::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+    stream::Settings,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +78,8 @@ pub struct GroupObservation {
     pub committed: u64,
     /// True if a majority of the voters has recently answered the leader.
     pub quorum: bool,
+    /// Settings of the store, as applied by the leader.
+    pub settings: Settings,
 }
 
 impl GroupObservation {

@@ -1,7 +1,7 @@
 //! Entry point of the planner: a pass over all rules, in a fixed order.
 
 use super::{
-    action::Plan, departures, divergence, grants, groups, leadership, observation::ClusterObservation, system,
+    action::Plan, departures, divergence, grants, groups, leadership, observation::ClusterObservation, settings, system,
 };
 use crate::catalogue::Catalogue;
 
@@ -21,6 +21,7 @@ pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
         groups::plan(&pass, *id, group, &mut plan);
     }
     groups::forget_removed_stores(catalogue, &mut plan);
+    settings::plan(catalogue, observation, &mut plan);
     departures::plan(catalogue, observation, &mut plan);
     divergence::plan(catalogue, observation, &mut plan);
     grants::plan(catalogue, observation, &mut plan);

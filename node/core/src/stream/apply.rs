@@ -2,8 +2,8 @@
 
 use super::{
     block::Block,
-    command::{Command, Kind, RULES, Stamped},
-    digest,
+    command::{Command, Kind, RULES, Settings, Stamped},
+    digest::{self, IdsHash},
     state::{PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
 };
 use crate::{
@@ -35,6 +35,9 @@ impl<E> From<E> for ApplyError<E> {
 
 /// Applies a command, and returns an outcome for each append of the command.
 ///
+/// The rules in force in `meta` judge every command. The number of the command only stops a version that does not know
+/// the number; a command above the rules in force is refused.
+///
 /// # Errors
 /// [`ApplyError`] if the command cannot be applied. The caller must then discard all writes to `state` of this command.
 pub fn apply<S: State>(
@@ -42,13 +45,28 @@ pub fn apply<S: State>(
     state: &mut S,
     command: &Command,
 ) -> Result<Vec<Outcome>, ApplyError<S::Error>> {
+    apply_knowing(RULES, meta, state, command)
+}
+
+/// Same as [`apply()`], by a version that knows the rules up to `newest`.
+fn apply_knowing<S: State>(
+    newest: u32,
+    meta: &mut PartitionMeta,
+    state: &mut S,
+    command: &Command,
+) -> Result<Vec<Outcome>, ApplyError<S::Error>> {
+    let known = |rules: u32| if (1..=newest).contains(&rules) { Ok(()) } else { Err(ApplyError::UnknownRules(rules)) };
     known(command.rules)?;
+    // Proposers use the rules of their applied state, which is never ahead of this entry. The check keeps the outcome
+    // independent of a faulty proposer.
+    let premature = command.rules > meta.rules;
     match &command.kind {
+        Kind::Appends(appends) if premature => Ok(appends.iter().map(|_| refuse_rules(meta, command.rules)).collect()),
         Kind::Appends(appends) => appends.iter().map(|a| append(meta, state, a)).collect(),
-        Kind::Settings { repeat_window_us, closed } => {
-            meta.repeat_window_us = (*repeat_window_us).min(REPEAT_WINDOW_MAX_US);
-            meta.closed = *closed;
-            meta.digest = digest::settings(&meta.digest, meta.repeat_window_us, *closed);
+        Kind::Settings(settings) => {
+            if !premature && settings.version > meta.settings_version {
+                set(meta, settings);
+            }
             Ok(Vec::new())
         }
         Kind::RaiseRules(rules) => {
@@ -60,8 +78,19 @@ pub fn apply<S: State>(
     }
 }
 
-fn known<E>(rules: u32) -> Result<(), ApplyError<E>> {
-    if (1..=RULES).contains(&rules) { Ok(()) } else { Err(ApplyError::UnknownRules(rules)) }
+fn refuse_rules(meta: &mut PartitionMeta, rules: u32) -> Outcome {
+    let why = Rejected::UpgradePending { rules, in_force: meta.rules };
+    meta.digest = digest::rejected(&meta.digest, &why);
+    Err(why)
+}
+
+fn set(meta: &mut PartitionMeta, settings: &Settings) {
+    let settings = Settings { repeat_window_us: settings.repeat_window_us.min(REPEAT_WINDOW_MAX_US), ..*settings };
+    meta.settings_version = settings.version;
+    meta.repeat_window_us = settings.repeat_window_us;
+    meta.closed = settings.closed;
+    raise_repeat_floor(meta);
+    meta.digest = digest::settings(&meta.digest, &settings);
 }
 
 fn append<S: State>(
@@ -95,7 +124,7 @@ fn decide<S: State>(
 ) -> Result<Outcome, S::Error> {
     let row = state.stream(&append.stream)?;
     let repeat = match row {
-        Some(row) => repeat(meta, state, append, first_id, row, now)?,
+        Some(row) => repeat(meta, state, append, first_id, row)?,
         None => Repeat::New,
     };
     match repeat {
@@ -138,71 +167,37 @@ enum Repeat {
     Different,
 }
 
+/// Compares a batch with earlier appends: by the first event id as long as the repeat row counts, then by place.
 fn repeat<S: State>(
     meta: &PartitionMeta,
     state: &mut S,
     append: &Append,
     first_id: EventId,
     row: StreamRow,
-    now: u64,
 ) -> Result<Repeat, S::Error> {
-    let place = match append.expected {
-        ExpectedRevision::Any | ExpectedRevision::StreamExists => {
-            return repeat_by_id(meta, state, append, first_id, row, now);
-        }
-        ExpectedRevision::NoStream => Some(Revision::default()),
-        // The batch would start after the last event of the stream, so no earlier append can occupy the place.
-        ExpectedRevision::Exact(r) if r >= row.last => None,
-        ExpectedRevision::Exact(r) => Revision::new(r.get() + 1),
-    };
-    let found = match place {
-        Some(first) => repeat_at(state, append, row, first)?,
-        None => None,
-    };
-    Ok(found.map_or(Repeat::New, Repeat::Same))
-}
-
-/// Recognises a repeat by place: the events at revision `first` have the ids of the batch. The age does not matter.
-fn repeat_at<S: State>(
-    state: &mut S,
-    append: &Append,
-    row: StreamRow,
-    first: Revision,
-) -> Result<Option<Appended>, S::Error> {
-    let Some(block) = state.block_at(row.no, first)? else { return Ok(None) };
-    let same = block.first_revision == first
-        && block.events.len() == append.events.len()
-        && block.events.iter().zip(&append.events).all(|(a, b)| a.id == b.id);
-    Ok(same.then(|| answer(block.first_revision, block.first_position, block.events.len(), block.recorded_at_us)))
-}
-
-/// Recognises a repeat by the first event id, among the appends to the stream within the window.
-fn repeat_by_id<S: State>(
-    meta: &PartitionMeta,
-    state: &mut S,
-    append: &Append,
-    first_id: EventId,
-    row: StreamRow,
-    now: u64,
-) -> Result<Repeat, S::Error> {
-    let oldest = now.saturating_sub(meta.repeat_window_us);
-    // Newest first, because a retry usually follows soon after the first attempt.
-    for bucket in ((oldest / REPEAT_BUCKET_US).max(meta.repeat_floor)..=now / REPEAT_BUCKET_US).rev() {
-        let key = RepeatKey { bucket, stream_no: row.no, first_id };
-        let Some(found) = state.repeat(&key)? else { continue };
-        // The window decides, not the bucket: expired rows that have not been dropped yet count as absent.
-        if found.recorded_at_us < oldest {
-            continue;
-        }
-        let same = found.count as usize == append.events.len()
-            && found.ids_hash == digest::ids(append.events.iter().map(|e| e.id));
+    let ids_hash = IdsHash::of(&append.events);
+    let found = state.repeat(&RepeatKey { stream_no: row.no, first_id })?;
+    if let Some(found) = found.filter(|f| f.bucket >= meta.repeat_floor) {
+        let same = found.count as usize == append.events.len() && found.ids_hash == ids_hash;
         return Ok(if same {
             Repeat::Same(answer(found.first_revision, found.first_position, append.events.len(), found.recorded_at_us))
         } else {
             Repeat::Different
         });
     }
-    Ok(Repeat::New)
+    let place = match append.expected {
+        ExpectedRevision::Any | ExpectedRevision::StreamExists => None,
+        ExpectedRevision::NoStream => Some(Revision::default()),
+        // The batch would start after the last event of the stream, so no earlier append can occupy the place.
+        ExpectedRevision::Exact(r) if r >= row.last => None,
+        ExpectedRevision::Exact(r) => Revision::new(r.get() + 1),
+    };
+    let Some(first) = place else { return Ok(Repeat::New) };
+    // At a place, the age does not matter.
+    let found = state.append_at(row.no, first)?;
+    let same = found.filter(|f| f.count as usize == append.events.len() && f.ids_hash == ids_hash);
+    Ok(same
+        .map_or(Repeat::New, |f| Repeat::Same(answer(first, f.first_position, append.events.len(), f.recorded_at_us))))
 }
 
 fn answer(first: Revision, position: Position, count: usize, recorded_at_us: u64) -> Appended {
@@ -252,32 +247,42 @@ fn write<S: State>(
         first_revision,
         first_position,
         recorded_at_us: now,
+        stream_bytes_before: row.map_or(0, |r| r.bytes),
         events: append.events.clone(),
     };
     block.event_digest = digest::events(&meta.event_digest, &block);
     meta.event_digest = block.event_digest;
     state.put_block(block);
-    remember(meta, state, append, RepeatKey { bucket: now / REPEAT_BUCKET_US, stream_no: no, first_id }, &appended);
+    remember(meta, state, append, RepeatKey { stream_no: no, first_id }, &appended);
     Ok(appended)
 }
 
-/// Writes the repeat row of an append, and drops expired buckets.
+/// Writes the repeat row of an append, into a new bucket if the open bucket is old enough.
 ///
 /// Every append gets a row, regardless of its expected revision, because a retry may use another expected revision.
 fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, key: RepeatKey, appended: &Appended) {
+    let now = appended.recorded_at_us;
+    if now >= meta.repeat_bucket_start_us.saturating_add(REPEAT_BUCKET_US) {
+        meta.repeat_bucket += 1;
+        meta.repeat_bucket_start_us = now;
+        raise_repeat_floor(meta);
+    }
     let row = RepeatRow {
+        bucket: meta.repeat_bucket,
         first_revision: appended.first_revision,
         count: u32::try_from(append.events.len()).unwrap_or(u32::MAX),
         first_position: appended.first_position,
-        recorded_at_us: appended.recorded_at_us,
-        ids_hash: digest::ids(append.events.iter().map(|e| e.id)),
+        recorded_at_us: now,
+        ids_hash: IdsHash::of(&append.events),
     };
     state.put_repeat(key, row);
-    let floor = appended.recorded_at_us.saturating_sub(meta.repeat_window_us) / REPEAT_BUCKET_US;
-    if floor > meta.repeat_floor {
-        state.drop_repeats(meta.repeat_floor, floor);
-        meta.repeat_floor = floor;
-    }
+}
+
+/// Raises the lowest bucket that counts: a row counts while at most `window / bucket length` buckets, rounded up, were
+/// opened after its own bucket. Nothing else ages a row: a clock that jumps by years opens a single bucket.
+fn raise_repeat_floor(meta: &mut PartitionMeta) {
+    let later_buckets = meta.repeat_window_us.div_ceil(REPEAT_BUCKET_US);
+    meta.repeat_floor = meta.repeat_floor.max(meta.repeat_bucket.saturating_sub(later_buckets));
 }
 
 #[cfg(test)]

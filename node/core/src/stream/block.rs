@@ -1,5 +1,9 @@
 //! Blocks, the unit of event storage.
 
+use super::{
+    digest::IdsHash,
+    state::{AppendRow, StreamRow},
+};
 use crate::{
     event::NewEvent,
     ids::{Digest, Position, Revision, StreamNo},
@@ -21,6 +25,8 @@ pub struct Block {
     pub first_position: Position,
     /// Time of the append, Unix time in microseconds.
     pub recorded_at_us: u64,
+    /// Size of the events of the stream before the append (data plus metadata), bytes.
+    pub stream_bytes_before: u64,
     /// Events of the append, in order; never empty.
     pub events: Vec<NewEvent>,
 }
@@ -37,5 +43,25 @@ impl Block {
     #[must_use]
     pub fn next_position(&self) -> u64 {
         self.first_position.get().saturating_add(self.events.len() as u64)
+    }
+
+    /// Returns the row of the append.
+    #[must_use]
+    pub fn append_row(&self) -> AppendRow {
+        AppendRow {
+            first_position: self.first_position,
+            count: u32::try_from(self.events.len()).unwrap_or(u32::MAX),
+            recorded_at_us: self.recorded_at_us,
+            ids_hash: IdsHash::of(&self.events),
+            bytes_before: self.stream_bytes_before,
+        }
+    }
+
+    /// Returns the row of the stream after the append.
+    #[must_use]
+    pub fn stream_row(&self) -> StreamRow {
+        let added: u64 = self.events.iter().map(|e| e.size() as u64).sum();
+        let bytes = self.stream_bytes_before.saturating_add(added);
+        StreamRow { no: self.stream_no, last: self.last_revision(), bytes }
     }
 }

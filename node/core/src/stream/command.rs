@@ -28,18 +28,24 @@ pub struct Command {
     pub kind: Kind,
 }
 
+/// Settings of a store that influence outcomes. A command always carries all settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Version of the settings, from 1. A command whose version is not above the version in force changes nothing.
+    pub version: u64,
+    /// Window in which repeats are recognised, microseconds.
+    pub repeat_window_us: u64,
+    /// True to refuse all new appends.
+    pub closed: bool,
+}
+
 /// Operations on a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Executes appends of several clients, in order. Each append is stored whole or not at all.
     Appends(Vec<Stamped>),
     /// Changes the settings that influence outcomes; proposed by the coordinator.
-    Settings {
-        /// Window in which repeats are recognised, microseconds.
-        repeat_window_us: u64,
-        /// True to refuse all new appends.
-        closed: bool,
-    },
+    Settings(Settings),
     /// Puts newer rules in force for all later entries; never lowers the rules. Requires that the binaries of all
     /// members know the new rules.
     RaiseRules(u32),

@@ -4,26 +4,45 @@
 //! versions compare digests.
 
 use super::block::Block;
+use super::command::Settings;
 use crate::{
     append::{Appended, ExpectedRevision, Rejected, Tail},
-    ids::{Digest, EventId},
+    event::NewEvent,
+    ids::Digest,
 };
 
-/// Hashes the event ids of a batch, in order.
-#[must_use]
-pub(super) fn ids(ids: impl Iterator<Item = EventId>) -> Digest {
-    let mut h = blake3::Hasher::new();
-    for id in ids {
-        h.update(&id.to_bytes());
+/// Hash of the event ids of a batch, in order: the first 16 bytes of the BLAKE3 hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdsHash(pub [u8; 16]);
+
+impl IdsHash {
+    /// Hashes the ids of `events`.
+    #[must_use]
+    pub fn of(events: &[NewEvent]) -> Self {
+        let mut h = blake3::Hasher::new();
+        for event in events {
+            h.update(&event.id.to_bytes());
+        }
+        let mut first = [0; 16];
+        h.finalize_xof().fill(&mut first);
+        Self(first)
     }
-    Digest(*h.finalize().as_bytes())
 }
 
-/// Computes the event digest after `block` was stored. `block.event_digest` is not read.
+/// Computes the event digest after `block` was stored: the hash of the event digest before and of the append's digest.
+/// `block.event_digest` is not read.
 #[must_use]
 pub(super) fn events(before: &Digest, block: &Block) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
+    h.update(&append(block).0);
+    Digest(*h.finalize().as_bytes())
+}
+
+/// Computes the digest of a single accepted append, independent of the appends before. The event digest is a hash of
+/// these digests, so that a replica can prove a history from which the events of an append were removed.
+fn append(block: &Block) -> Digest {
+    let mut h = blake3::Hasher::new();
     text(&mut h, block.stream.as_str().as_bytes());
     for n in [block.first_revision.get(), block.first_position.get(), block.recorded_at_us] {
         h.update(&n.to_be_bytes());
@@ -96,17 +115,23 @@ pub(super) fn rejected(before: &Digest, why: &Rejected) -> Digest {
         Rejected::Closed => {
             h.update(&[5]);
         }
+        Rejected::UpgradePending { rules, in_force } => {
+            h.update(&[8]);
+            h.update(&rules.to_be_bytes());
+            h.update(&in_force.to_be_bytes());
+        }
     }
     Digest(*h.finalize().as_bytes())
 }
 
 /// Computes the digest after a change of the settings.
 #[must_use]
-pub(super) fn settings(before: &Digest, repeat_window_us: u64, closed: bool) -> Digest {
+pub(super) fn settings(before: &Digest, settings: &Settings) -> Digest {
     let mut h = blake3::Hasher::new();
     h.update(&before.0);
-    h.update(&[6, u8::from(closed)]);
-    h.update(&repeat_window_us.to_be_bytes());
+    h.update(&[6, u8::from(settings.closed)]);
+    h.update(&settings.version.to_be_bytes());
+    h.update(&settings.repeat_window_us.to_be_bytes());
     Digest(*h.finalize().as_bytes())
 }
 

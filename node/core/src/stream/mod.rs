@@ -9,5 +9,6 @@ mod state;
 
 pub use apply::{ApplyError, apply};
 pub use block::Block;
-pub use command::{Command, Kind, RULES, Stamped};
-pub use state::{PartitionMeta, RepeatKey, RepeatRow, State, StreamRow};
+pub use command::{Command, Kind, RULES, Settings, Stamped};
+pub use digest::IdsHash;
+pub use state::{AppendRow, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow};

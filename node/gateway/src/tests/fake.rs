@@ -203,7 +203,15 @@ pub(super) struct FakeReplica {
 impl FakeReplica {
     fn tell(&self, last: u64) {
         if let Some(applied) = self.applied.lock().unwrap().as_ref() {
-            applied.send_replace(Applied { index: last, position: Position::new(last).unwrap(), rules: 1 });
+            applied.send_modify(|now| {
+                *now = Applied { index: last, position: Position::new(last).unwrap(), rules: 1, ..*now };
+            });
+        }
+    }
+    /// Applies settings that close the store.
+    pub(super) fn close(&self) {
+        if let Some(applied) = self.applied.lock().unwrap().as_ref() {
+            applied.send_modify(|now| now.settings.closed = true);
         }
     }
     /// Scripts the error of the next append.

@@ -1,6 +1,6 @@
 use super::harness::Cluster;
 use taffrail_client::{
-    Error, Item, RetryPolicy, Subscription,
+    Error, Item, Rejection, RetryPolicy, Subscription,
     v1::{self, subscribe_request::Start},
 };
 
@@ -133,6 +133,24 @@ async fn a_subscription_whose_replica_is_taken_away_goes_on_elsewhere() {
     cluster.world.data.fill("s", 10);
     seen.extend(revisions(&mut subscription, 10).await);
     assert_eq!(seen, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_closed_store_ends_its_subscriptions_after_the_last_event() {
+    let cluster = Cluster::start(2, &[1]).await;
+    cluster.world.data.fill("s", 10);
+    for node in [1, 2] {
+        let mut open = cluster.client(node).await.subscribe(stream(BEGINNING)).await.unwrap();
+        assert_eq!(revisions(&mut open, 10).await.len(), 10);
+        assert!(matches!(next(&mut open).await, Item::CaughtUp(10)));
+        cluster.nodes[0].replica().close();
+        let ended = tokio::time::timeout(PATIENCE, open.next()).await.expect("the end comes in time").unwrap_err();
+        let closed = |r: &Rejection| matches!(r, Rejection::Other { reason, .. } if reason == "STORE_CLOSED");
+        assert!(matches!(&ended, Error::Rejected(r) if closed(r)), "{ended:?}");
+        // A subscription that begins now still gets every stored event first.
+        let mut late = cluster.client(node).await.subscribe(stream(BEGINNING)).await.unwrap();
+        assert_eq!(revisions(&mut late, 10).await.len(), 10);
+    }
 }
 
 #[tokio::test]

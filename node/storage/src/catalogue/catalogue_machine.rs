@@ -15,6 +15,7 @@ use std::sync::Arc;
 use taffrail_core::{
     catalogue::{self, Catalogue},
     ids::{Digest, GroupId, Position},
+    stream::Settings,
 };
 use taffrail_proto::peer::{CatchUpChunk, Row};
 use taffrail_raft::{
@@ -200,7 +201,12 @@ impl Machine for CatalogueMachine {
     }
 
     fn progress(&self) -> Applied {
-        Applied { index: self.state.applied_index(), position: Position::START, rules: catalogue::RULES_IN_FORCE }
+        Applied {
+            index: self.state.applied_index(),
+            position: Position::START,
+            rules: catalogue::RULES_IN_FORCE,
+            settings: Settings::default(),
+        }
     }
 
     fn digest(&self) -> Digest {

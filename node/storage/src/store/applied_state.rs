@@ -30,7 +30,9 @@ impl AppliedState {
         let row = db.get(Family::Meta, &schema::group_meta(group))?;
         let state = GroupState::decode(row.as_deref())?;
         let meta = load_partition(&db, partition)?;
-        Ok(Self { db, group, partition, state, meta })
+        let this = Self { db, group, partition, state, meta };
+        this.note_flushed_floor()?;
+        Ok(this)
     }
 
     /// Checks that the rules number is known, and that counters and last block belong to the same write.
@@ -71,6 +73,23 @@ impl AppliedState {
         self.db.write(self.with_rows(batch, &meta, &state))?;
         self.db.flush()?;
         (self.meta, self.state) = (meta, state);
+        self.db.set_repeat_floor(self.partition, self.meta.repeat_floor);
+        Ok(())
+    }
+
+    /// Allows compaction to remove the repeat rows that do not count in the flushed state, which may be older than the
+    /// applied state.
+    pub(super) fn note_flushed_floor(&self) -> Result<(), Error> {
+        let key = schema::partition_meta(self.partition);
+        let flushed = decode_partition(self.db.get_persisted(Family::Meta, &key)?, &key)?;
+        self.db.set_repeat_floor(self.partition, flushed.repeat_floor);
+        Ok(())
+    }
+
+    /// Flushes the database. Compaction may then remove the repeat rows that no longer count.
+    pub(super) fn flush(&self) -> Result<(), Error> {
+        self.db.flush()?;
+        self.db.set_repeat_floor(self.partition, self.meta.repeat_floor);
         Ok(())
     }
 
@@ -93,9 +112,12 @@ impl AppliedState {
 /// Reads the counters of a partition. A partition without a row is empty.
 fn load_partition(db: &StateDb, partition: PartitionId) -> Result<PartitionMeta, Error> {
     let key = schema::partition_meta(partition);
-    let row = db.get(Family::Meta, &key)?;
+    decode_partition(db.get(Family::Meta, &key)?, &key)
+}
+
+fn decode_partition(row: Option<Bytes>, key: &[u8]) -> Result<PartitionMeta, Error> {
     row.map_or_else(
         || Ok(PartitionMeta::default()),
-        |row| codec::decode_partition(&row).map_err(Error::row(Family::Meta, &key)),
+        |row| codec::decode_partition(&row).map_err(Error::row(Family::Meta, key)),
     )
 }

@@ -134,6 +134,8 @@ pub(super) fn walk(
     chunk_bytes_max: usize,
     sink: &mut dyn FnMut(CatchUpChunk) -> bool,
 ) -> Result<(), Error> {
+    // Held before the view is taken: compaction must not remove a row that still counts in the view.
+    let _hold = db.hold_repeats(wanted.partition);
     let view = db.view();
     let group_row = view.get(Family::Meta, &schema::group_meta(wanted.group))?;
     let group = GroupState::decode(group_row.as_deref())?;

@@ -8,12 +8,12 @@ use taffrail_core::{
     event::NewEvent,
     ids::{Digest, EventId, Position, Revision, StreamNo},
     names::{EventType, StreamName},
-    stream::{Block, Command, Kind, PartitionMeta, RepeatRow, Stamped, StreamRow},
+    stream::{AppendRow, Block, Command, IdsHash, Kind, PartitionMeta, RepeatRow, Settings, Stamped, StreamRow},
 };
 use taffrail_proto::storage as pb;
 
 /// Format number of group and partition rows.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// First byte of an encoded block.
 const BLOCK_FORMAT: u8 = 1;
 /// Length of format byte and checksum.
@@ -55,6 +55,10 @@ fn format_is_known(what: &'static str, format: u32) -> Result<(), Error> {
 
 fn digest(what: &'static str, bytes: &[u8]) -> Result<Digest, Error> {
     bytes.try_into().map(Digest).map_err(|_| error(what, format!("digest: has {} bytes, not 32", bytes.len())))
+}
+
+fn ids_hash(what: &'static str, bytes: &[u8]) -> Result<IdsHash, Error> {
+    bytes.try_into().map(IdsHash).map_err(|_| error(what, format!("ids hash: has {} bytes, not 16", bytes.len())))
 }
 
 fn revision(what: &'static str, n: u64) -> Result<Revision, Error> {
@@ -122,8 +126,8 @@ pub fn encode_command(command: &Command) -> Bytes {
                 })
                 .collect(),
         }),
-        Kind::Settings { repeat_window_us, closed } => {
-            K::Settings(pb::Settings { repeat_window_us: *repeat_window_us, closed: *closed })
+        Kind::Settings(Settings { version, repeat_window_us, closed }) => {
+            K::Settings(pb::Settings { version: *version, repeat_window_us: *repeat_window_us, closed: *closed })
         }
         Kind::RaiseRules(rules) => K::RaiseRules(*rules),
     };
@@ -139,7 +143,9 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
     const WHAT: &str = "store command";
     let command = pb::StoreCommand::decode(bytes).map_err(|e| error(WHAT, e))?;
     let kind = match command.kind.ok_or_else(|| unknown(WHAT, "its kind"))? {
-        K::Settings(s) => Kind::Settings { repeat_window_us: s.repeat_window_us, closed: s.closed },
+        K::Settings(s) => {
+            Kind::Settings(Settings { version: s.version, repeat_window_us: s.repeat_window_us, closed: s.closed })
+        }
         K::RaiseRules(rules) => Kind::RaiseRules(rules),
         K::Appends(appends) => {
             let mut out = Vec::with_capacity(appends.appends.len());
@@ -172,6 +178,7 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
         first_position: block.first_position.get(),
         recorded_at_us: block.recorded_at_us,
         events: block.events.iter().map(event_to).collect(),
+        stream_bytes_before: block.stream_bytes_before,
     };
     let mut out = Vec::with_capacity(BLOCK_HEAD + message.encoded_len());
     out.extend_from_slice(&[BLOCK_FORMAT, 0, 0, 0, 0]);
@@ -217,30 +224,44 @@ pub(crate) fn decode_block(row: Bytes) -> Result<Block, Error> {
         first_revision: revision(WHAT, b.first_revision)?,
         first_position: position(WHAT, b.first_position)?,
         recorded_at_us: b.recorded_at_us,
+        stream_bytes_before: b.stream_bytes_before,
         events: events_from(WHAT, b.events)?,
     })
 }
 
 /// Encodes a row of `stream`.
 #[must_use]
-pub fn encode_stream_index(first: Position, count: usize) -> Vec<u8> {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    pb::StreamIndexRow { first_position: first.get(), count }.encode_to_vec()
+pub fn encode_append_row(row: &AppendRow) -> Vec<u8> {
+    pb::StreamIndexRow {
+        first_position: row.first_position.get(),
+        count: row.count,
+        recorded_at_us: row.recorded_at_us,
+        ids_hash: Bytes::copy_from_slice(&row.ids_hash.0),
+        bytes_before: row.bytes_before,
+    }
+    .encode_to_vec()
 }
 
-/// Decodes first position and event count of a row in `stream`.
+/// Decodes a row of `stream`.
 ///
 /// # Errors
 /// The error names the faulty part.
-pub fn decode_stream_index(row: &[u8]) -> Result<(Position, u32), Error> {
-    let row = pb::StreamIndexRow::decode(row).map_err(|e| error("stream row", e))?;
-    Ok((position("stream row", row.first_position)?, row.count))
+pub fn decode_append_row(row: &[u8]) -> Result<AppendRow, Error> {
+    const WHAT: &str = "stream row";
+    let row = pb::StreamIndexRow::decode(row).map_err(|e| error(WHAT, e))?;
+    Ok(AppendRow {
+        first_position: position(WHAT, row.first_position)?,
+        count: row.count,
+        recorded_at_us: row.recorded_at_us,
+        ids_hash: ids_hash(WHAT, &row.ids_hash)?,
+        bytes_before: row.bytes_before,
+    })
 }
 
 /// Encodes a row of `names`.
 #[must_use]
 pub fn encode_name(row: StreamRow) -> Vec<u8> {
-    pb::NameRow { stream_no: row.no.get(), last_revision: row.last.get() }.encode_to_vec()
+    pb::NameRow { stream_no: row.no.get(), last_revision: row.last.get(), bytes: row.bytes }.encode_to_vec()
 }
 
 /// Decodes a row of `names`.
@@ -249,7 +270,8 @@ pub fn encode_name(row: StreamRow) -> Vec<u8> {
 /// The error names the faulty part.
 pub(crate) fn decode_name(row: &[u8]) -> Result<StreamRow, Error> {
     let row = pb::NameRow::decode(row).map_err(|e| error("name row", e))?;
-    Ok(StreamRow { no: StreamNo::new(row.stream_no), last: revision("name row", row.last_revision)? })
+    let last = revision("name row", row.last_revision)?;
+    Ok(StreamRow { no: StreamNo::new(row.stream_no), last, bytes: row.bytes })
 }
 
 /// Encodes a row of `dedup`.
@@ -261,6 +283,7 @@ pub fn encode_repeat(row: &RepeatRow) -> Vec<u8> {
         first_position: row.first_position.get(),
         recorded_at_us: row.recorded_at_us,
         ids_hash: Bytes::copy_from_slice(&row.ids_hash.0),
+        bucket: row.bucket,
     }
     .encode_to_vec()
 }
@@ -273,11 +296,12 @@ pub(crate) fn decode_repeat(row: &[u8]) -> Result<RepeatRow, Error> {
     const WHAT: &str = "repeat row";
     let row = pb::StoredRepeat::decode(row).map_err(|e| error(WHAT, e))?;
     Ok(RepeatRow {
+        bucket: row.bucket,
         first_revision: revision(WHAT, row.first_revision)?,
         count: row.count,
         first_position: position(WHAT, row.first_position)?,
         recorded_at_us: row.recorded_at_us,
-        ids_hash: digest(WHAT, &row.ids_hash)?,
+        ids_hash: ids_hash(WHAT, &row.ids_hash)?,
     })
 }
 
@@ -296,6 +320,9 @@ pub fn encode_partition(meta: &PartitionMeta) -> Vec<u8> {
         repeat_window_us: meta.repeat_window_us,
         closed: meta.closed,
         repeat_floor: meta.repeat_floor,
+        repeat_bucket: meta.repeat_bucket,
+        repeat_bucket_start_us: meta.repeat_bucket_start_us,
+        settings_version: meta.settings_version,
     }
     .encode_to_vec()
 }
@@ -323,6 +350,9 @@ pub fn decode_partition(row: &[u8]) -> Result<PartitionMeta, Error> {
         repeat_window_us: p.repeat_window_us,
         closed: p.closed,
         repeat_floor: p.repeat_floor,
+        repeat_bucket: p.repeat_bucket,
+        repeat_bucket_start_us: p.repeat_bucket_start_us,
+        settings_version: p.settings_version,
     })
 }
 

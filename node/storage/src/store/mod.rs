@@ -5,7 +5,7 @@
 //! | concept | modules |
 //! |---|---|
 //! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), `shared_flush`, [`schema`] (every key), [`codec`] (every value) |
-//! | apply | [`store_machine`], `applied_state`, [`group_state`], `staged_batch` |
+//! | apply | [`store_machine`], `applied_state`, [`group_state`], `staged_batch`, `repeat_floors` |
 //! | read | [`reader`] |
 //! | catch-up | [`catch_up`] (source), `snapshot_install` (receiver), [`chunk_error`] |
 //! | a replica as the gateway sees it | [`replica`] |
@@ -18,6 +18,7 @@ pub mod codec;
 pub mod error;
 pub mod group_state;
 pub mod reader;
+mod repeat_floors;
 pub mod replica;
 pub mod schema;
 mod shared_flush;

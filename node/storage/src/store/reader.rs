@@ -118,8 +118,8 @@ impl Reader {
     /// Reads the block of a row in `stream`.
     fn indexed(&self, view: &View<'_>, row: Result<Row, DbError>) -> Result<Block, Error> {
         let (key, value) = row?;
-        let (first, _) = codec::decode_stream_index(&value).map_err(Error::row(Family::Stream, &key))?;
-        block(view, self.partition, first)
+        let row = codec::decode_append_row(&value).map_err(Error::row(Family::Stream, &key))?;
+        block(view, self.partition, row.first_position)
     }
 
     fn stream_page(

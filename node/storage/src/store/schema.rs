@@ -21,7 +21,7 @@ pub enum Family {
     Stream = 2,
     /// (partition, generation, name) -> stream no, last revision.
     Names = 3,
-    /// (partition, generation, bucket, stream no, first event id) -> the answer to the append.
+    /// (partition, generation, stream no, first event id) -> the answer to the append.
     Dedup = 4,
     /// Reserved: indexes by type, category, correlation, tag.
     Index = 5,
@@ -210,21 +210,19 @@ pub(crate) fn name_of(key: &[u8]) -> Option<StreamName> {
     std::str::from_utf8(key.get(GENERATION_LEN..)?).ok().and_then(|n| StreamName::new(n).ok())
 }
 
-/// `dedup`: key of an append by time bucket, stream and first event id.
+/// `dedup`: key of an append by stream and first event id.
 #[must_use]
 pub fn repeat(partition: PartitionId, of: u8, key: &RepeatKey) -> Vec<u8> {
-    let mut out = bucket(partition, of, key.bucket);
+    let mut out = generation(partition, of).to_vec();
     out.extend_from_slice(&key.stream_no.get().to_be_bytes());
     out.extend_from_slice(&key.first_id.to_bytes());
     out
 }
 
-/// `dedup`: first key of a time bucket.
+/// Returns the partition of a key of any family except `meta`.
 #[must_use]
-pub(crate) fn bucket(partition: PartitionId, of: u8, bucket: u64) -> Vec<u8> {
-    let mut key = generation(partition, of).to_vec();
-    key.extend_from_slice(&bucket.to_be_bytes());
-    key
+pub(crate) fn partition_of(key: &[u8]) -> Option<PartitionId> {
+    key.first_chunk().map(|number| PartitionId::new(u64::from_be_bytes(*number)))
 }
 
 // The sizes are part of the disk contract.
@@ -253,9 +251,8 @@ mod tests {
             "000000000000010200000000000000030000000000000004"
         );
         assert_eq!(hex(&name(p, 1, "ab")), "0000000000000102016162");
-        let key = RepeatKey { bucket: 6, stream_no: StreamNo::new(3), first_id: EventId::new(Uuid::from_u128(0xff)) };
-        let repeat_key =
-            ["0000000000000102", "00", "0000000000000006", "0000000000000003", "000000000000000000000000000000ff"];
+        let key = RepeatKey { stream_no: StreamNo::new(3), first_id: EventId::new(Uuid::from_u128(0xff)) };
+        let repeat_key = ["0000000000000102", "00", "0000000000000003", "000000000000000000000000000000ff"];
         assert_eq!(hex(&repeat(p, 0, &key)), repeat_key.concat());
         let names: Vec<_> = Family::ALL.iter().map(|f| (*f as u32, f.name())).collect();
         let expected = ["meta", "data", "stream", "names", "dedup", "index", "subs", "snap"];
@@ -288,7 +285,8 @@ mod tests {
         assert_eq!(name_of(&name(p, 0, "orders")).unwrap().as_str(), "orders");
         assert_eq!(group_of(&group_meta(GroupId::new(8))), Some(GroupId::new(8)));
         assert_eq!(successor(&[1, 255]), [2]);
-        assert_eq!((name_of(b"short"), group_of(b"short")), (None, None));
+        assert_eq!((name_of(b"short"), group_of(b"short"), partition_of(b"short")), (None, None, None));
+        assert_eq!(partition_of(&name(p, 0, "orders")), Some(p));
         assert_eq!(group_of(&partition_meta(p)), None);
         for family in Family::ALL {
             assert_eq!(Family::from_number(family as u32), Some(family));

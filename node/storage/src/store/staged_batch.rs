@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use taffrail_core::{
     ids::{PartitionId, Position, Revision, StreamNo},
     names::StreamName,
-    stream::{Block, RepeatKey, RepeatRow, State, StreamRow},
+    stream::{AppendRow, Block, RepeatKey, RepeatRow, State, StreamRow},
 };
 
 /// Staged writes of one apply call, layered over the applied rows.
@@ -20,9 +20,8 @@ pub(crate) struct StagedBatch<'a> {
     generation: u8,
     batch: Batch,
     streams: BTreeMap<StreamName, StreamRow>,
-    blocks: BTreeMap<(StreamNo, Revision), Block>,
+    appends: BTreeMap<(StreamNo, Revision), AppendRow>,
     repeats: BTreeMap<RepeatKey, RepeatRow>,
-    repeats_gone: u64,
 }
 
 impl<'a> StagedBatch<'a> {
@@ -35,9 +34,8 @@ impl<'a> StagedBatch<'a> {
             generation,
             batch: Batch::default(),
             streams: BTreeMap::new(),
-            blocks: BTreeMap::new(),
+            appends: BTreeMap::new(),
             repeats: BTreeMap::new(),
-            repeats_gone: 0,
         }
     }
     /// Returns the staged writes in the order of staging.
@@ -59,26 +57,18 @@ impl State for StagedBatch<'_> {
         row.map(|row| codec::decode_name(&row).map_err(Error::row(Family::Names, &key))).transpose()
     }
 
-    fn block_at(&mut self, stream: StreamNo, revision: Revision) -> Result<Option<Block>, Error> {
-        let staged = self.blocks.range(..=(stream, revision)).next_back().filter(|(key, _)| key.0 == stream);
-        if let Some((_, block)) = staged {
-            return Ok(Some(block.clone()));
+    fn append_at(&mut self, stream: StreamNo, first: Revision) -> Result<Option<AppendRow>, Error> {
+        if let Some(row) = self.appends.get(&(stream, first)) {
+            return Ok(Some(*row));
         }
-        let view = self.db.view();
-        let (from, _) = schema::stream_bounds(self.partition, stream);
-        let at = schema::stream(self.partition, stream, revision);
-        let Some(row) = view.falling(Family::Stream, &from, &at)?.next() else { return Ok(None) };
-        let (key, value) = row?;
-        let (first, _) = codec::decode_stream_index(&value).map_err(Error::row(Family::Stream, &key))?;
-        Ok(Some(block(&view, self.partition, first)?))
+        let key = schema::stream(self.partition, stream, first);
+        let row = self.db.get(Family::Stream, &key)?;
+        row.map(|row| codec::decode_append_row(&row).map_err(Error::row(Family::Stream, &key))).transpose()
     }
 
     fn repeat(&mut self, key: &RepeatKey) -> Result<Option<RepeatRow>, Error> {
         if let Some(row) = self.repeats.get(key) {
             return Ok(Some(*row));
-        }
-        if key.bucket < self.repeats_gone {
-            return Ok(None);
         }
         let key = schema::repeat(self.partition, self.generation, key);
         let row = self.db.get(Family::Dedup, &key)?;
@@ -87,11 +77,11 @@ impl State for StagedBatch<'_> {
 
     fn put_block(&mut self, block: Block) {
         stage_block(&mut self.batch, self.partition, &block);
-        let row = StreamRow { no: block.stream_no, last: block.last_revision() };
+        let row = block.stream_row();
         let key = schema::name(self.partition, self.generation, block.stream.as_str());
         self.batch.put(Family::Names, key, codec::encode_name(row));
         self.streams.insert(block.stream.clone(), row);
-        self.blocks.insert((block.stream_no, block.first_revision), block);
+        self.appends.insert((block.stream_no, block.first_revision), block.append_row());
     }
 
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow) {
@@ -101,13 +91,6 @@ impl State for StagedBatch<'_> {
             codec::encode_repeat(&row),
         );
         self.repeats.insert(key, row);
-    }
-
-    fn drop_repeats(&mut self, from: u64, to: u64) {
-        let bucket = |n| schema::bucket(self.partition, self.generation, n);
-        self.batch.delete_range(Family::Dedup, bucket(from), bucket(to));
-        self.repeats.retain(|key, _| key.bucket < from || key.bucket >= to);
-        self.repeats_gone = self.repeats_gone.max(to);
     }
 }
 
@@ -127,6 +110,6 @@ pub(crate) fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Blo
     batch.put(
         Family::Stream,
         schema::stream(partition, block.stream_no, block.first_revision),
-        codec::encode_stream_index(block.first_position, block.events.len()),
+        codec::encode_append_row(&block.append_row()),
     );
 }

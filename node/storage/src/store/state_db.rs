@@ -1,14 +1,20 @@
 //! [`StateDb`]: the state database, in RocksDB without a write-ahead log. Only flushed writes survive a crash. A flush
 //! is atomic over all column families, so data and applied log ids never disagree.
 
-use super::{schema::Family, shared_flush::SharedFlush};
+use super::{
+    repeat_floors::{Hold, RepeatFloors},
+    schema::Family,
+    shared_flush::SharedFlush,
+};
 use bytes::Bytes;
+use rocksdb::compaction_filter::Decision;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBWithThreadMode, Direction, Env, ErrorKind, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions,
     ReadTier, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
 use std::{path::Path, sync::Arc};
+use taffrail_core::ids::PartitionId;
 
 type Db = DBWithThreadMode<MultiThreaded>;
 
@@ -74,6 +80,7 @@ pub struct StateDb {
     db: Db,
     no_wal: WriteOptions,
     flush: SharedFlush,
+    repeat_floors: RepeatFloors,
 }
 
 impl StateDb {
@@ -114,11 +121,18 @@ impl StateDb {
             }
             Medium::Memory(env) => options.set_env(env),
         }
-        let families = Family::ALL.map(|f| ColumnFamilyDescriptor::new(f.name(), family_options(medium, &cache)));
+        let repeat_floors = RepeatFloors::default();
+        let families = Family::ALL.map(|f| {
+            let mut options = family_options(medium, &cache);
+            if f == Family::Dedup {
+                remove_old_repeats(&mut options, repeat_floors.clone());
+            }
+            ColumnFamilyDescriptor::new(f.name(), options)
+        });
         let db = Db::open_cf_descriptors(&options, path, families).map_err(unreadable)?;
         let mut no_wal = WriteOptions::default();
         no_wal.disable_wal(true);
-        Ok(Self { db, no_wal, flush: SharedFlush::default() })
+        Ok(Self { db, no_wal, flush: SharedFlush::default(), repeat_floors })
     }
 
     fn family(&self, family: Family) -> Result<Arc<BoundColumnFamily<'_>>, Error> {
@@ -173,6 +187,27 @@ impl StateDb {
         let families = Family::ALL.into_iter().map(|f| self.family(f)).collect::<Result<Vec<_>, _>>()?;
         let families: Vec<_> = families.iter().collect();
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
+    }
+
+    /// Allows compaction to remove the repeat rows of a partition below the bucket `floor`. The floor must be flushed.
+    pub(super) fn set_repeat_floor(&self, partition: PartitionId, floor: u64) {
+        self.repeat_floors.set(partition, floor);
+    }
+
+    /// Forgets the floor of a deleted partition.
+    pub(super) fn forget_repeat_floor(&self, partition: PartitionId) {
+        self.repeat_floors.remove(partition);
+    }
+
+    /// Compacts all rows of a family now.
+    #[cfg(test)]
+    pub(super) fn compact(&self, family: Family) {
+        self.db.compact_range_cf(&self.family(family).unwrap(), None::<&[u8]>, None::<&[u8]>);
+    }
+
+    /// Keeps the repeat rows of a partition that count in every view taken from now on, until the answer is dropped.
+    pub(super) fn hold_repeats(&self, partition: PartitionId) -> Hold {
+        self.repeat_floors.hold(partition)
     }
 
     /// Returns size figures of the database. RocksDB maintains the figures, so the call is cheap; an unavailable figure
@@ -231,6 +266,13 @@ fn family_options(medium: &Medium, cache: &Cache) -> Options {
         }
     }
     options
+}
+
+/// Lets compaction remove the repeat rows that no longer count.
+fn remove_old_repeats(options: &mut Options, floors: RepeatFloors) {
+    options.set_compaction_filter("taffrail.repeat-rows", move |_level, key, value| {
+        if floors.keeps(key, value) { Decision::Keep } else { Decision::Remove }
+    });
 }
 
 enum Op {

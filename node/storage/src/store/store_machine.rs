@@ -103,6 +103,8 @@ impl Machine for StoreMachine {
             .get_persisted(Family::Meta, &schema::group_meta(self.applied.group))
             .map_err(Error::from)?;
         let state = GroupState::decode(row.as_deref())?;
+        // A detached flush cannot set the floor itself: the state may have been replaced when the flush ends.
+        self.applied.note_flushed_floor()?;
         Ok((state.applied, state.membership))
     }
 
@@ -124,7 +126,7 @@ impl Machine for StoreMachine {
     }
 
     fn flush(&mut self) -> Result<(), MachineError> {
-        Ok(self.applied.db.flush().map_err(Error::from)?)
+        Ok(self.applied.flush()?)
     }
 
     fn detached_flush(&self) -> Option<DetachedFlush> {
@@ -137,6 +139,7 @@ impl Machine for StoreMachine {
             index: self.applied.state.applied_index(),
             position: self.applied.meta.last_position(),
             rules: self.applied.meta.rules,
+            settings: self.applied.meta.settings(),
         }
     }
 
@@ -198,5 +201,6 @@ pub fn delete_group(db: &StateDb, group: GroupId, partition: PartitionId) -> Res
     batch.delete(Family::Meta, schema::partition_meta(partition));
     db.write(batch)?;
     db.flush()?;
+    db.forget_repeat_floor(partition);
     Ok(())
 }

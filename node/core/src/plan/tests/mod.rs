@@ -8,5 +8,6 @@ mod observation;
 mod random;
 mod removal;
 mod replacement;
+mod settings;
 mod status;
 mod toy;

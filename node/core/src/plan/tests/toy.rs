@@ -16,6 +16,7 @@ use crate::{
         observation::{CAUGHT_UP_US, SILENT_US},
         plan,
     },
+    stream::Settings,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -34,6 +35,7 @@ pub(super) struct Members {
     before: Option<Box<Before>>,
     pub(super) committed: u64,
     matched: BTreeMap<ReplicaId, u64>,
+    pub(super) settings: Settings,
 }
 
 /// A committed membership that a new leader restores if the leader is lost before the latest membership is committed.
@@ -49,7 +51,8 @@ struct Before {
 impl Members {
     fn new(voters: BTreeSet<ReplicaId>, hosts: BTreeMap<ReplicaId, NodeId>, leader: ReplicaId) -> Self {
         let matched = hosts.keys().map(|r| (*r, 10)).collect();
-        Self { configs: vec![voters], hosts, leader, version: 1, at: 0, before: None, committed: 10, matched }
+        let settings = Settings::default();
+        Self { configs: vec![voters], hosts, leader, version: 1, at: 0, before: None, committed: 10, matched, settings }
     }
 
     /// Appends a membership to the leader's log.
@@ -354,6 +357,7 @@ impl Toy {
                     matched: m.matched.clone(),
                     committed: m.committed,
                     quorum: true,
+                    settings: m.settings,
                 },
             );
         }
@@ -400,6 +404,11 @@ impl Toy {
                 assert!(m.configs.iter().all(|c| c.contains(&to)), "a transfer to a non-voter");
                 m.leader = to;
                 m.commit();
+            }
+            Action::Settings { group, settings, .. } => {
+                let m = self.groups.get_mut(&group).unwrap();
+                assert!(settings.version > m.settings.version, "settings that change nothing");
+                m.settings = settings;
             }
             Action::ChangeMembership { group, expected, voters, learners, .. } => {
                 self.change(group, expected, voters, &learners, carry);

@@ -4,6 +4,7 @@ use crate::{
     ids::EventId,
     limits::REPEAT_WINDOW_US,
     names::{EventType, StreamName},
+    stream::AppendRow,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 struct Rows {
     streams: BTreeMap<StreamName, StreamRow>,
     blocks: BTreeMap<(StreamNo, Revision), Block>,
+    appends: BTreeMap<(StreamNo, Revision), AppendRow>,
     repeats: BTreeMap<RepeatKey, RepeatRow>,
 }
 
@@ -23,22 +25,19 @@ impl State for Rows {
     fn stream(&mut self, name: &StreamName) -> Result<Option<StreamRow>, Infallible> {
         Ok(self.streams.get(name).copied())
     }
-    fn block_at(&mut self, stream: StreamNo, revision: Revision) -> Result<Option<Block>, Infallible> {
-        Ok(self.blocks.range(..=(stream, revision)).next_back().filter(|(k, _)| k.0 == stream).map(|(_, b)| b.clone()))
+    fn append_at(&mut self, stream: StreamNo, first: Revision) -> Result<Option<AppendRow>, Infallible> {
+        Ok(self.appends.get(&(stream, first)).copied())
     }
     fn repeat(&mut self, key: &RepeatKey) -> Result<Option<RepeatRow>, Infallible> {
         Ok(self.repeats.get(key).copied())
     }
     fn put_block(&mut self, block: Block) {
-        let last = Revision::new(block.first_revision.get() + block.events.len() as u64 - 1).unwrap();
-        self.streams.insert(block.stream.clone(), StreamRow { no: block.stream_no, last });
+        self.streams.insert(block.stream.clone(), block.stream_row());
+        self.appends.insert((block.stream_no, block.first_revision), block.append_row());
         self.blocks.insert((block.stream_no, block.first_revision), block);
     }
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow) {
         self.repeats.insert(key, row);
-    }
-    fn drop_repeats(&mut self, from: u64, to: u64) {
-        self.repeats.retain(|k, _| k.bucket < from || k.bucket >= to);
     }
 }
 
@@ -46,6 +45,10 @@ impl State for Rows {
 struct Store {
     meta: PartitionMeta,
     rows: Rows,
+}
+
+fn settings(version: u64, repeat_window_us: u64, closed: bool) -> Kind {
+    Kind::Settings(Settings { version, repeat_window_us, closed })
 }
 
 fn event(id: u128) -> NewEvent {
@@ -73,6 +76,18 @@ fn exact(r: u64) -> ExpectedRevision {
 impl Store {
     fn command(&mut self, kind: Kind) -> Vec<Outcome> {
         apply(&mut self.meta, &mut self.rows, &Command { rules: RULES, kind }).unwrap()
+    }
+    fn set(&mut self, repeat_window_us: u64, closed: bool) {
+        self.command(settings(self.meta.settings_version + 1, repeat_window_us, closed));
+    }
+    /// Opens `n` buckets by appends to another stream, and returns the recorded time of the last append.
+    fn open_buckets(&mut self, n: u64) -> u64 {
+        for _ in 0..n {
+            let now = self.meta.repeat_bucket_start_us + REPEAT_BUCKET_US;
+            let id = 1_000_000 + u128::from(self.meta.repeat_bucket);
+            self.append("filler", ANY, &[id], now).unwrap();
+        }
+        self.meta.last_recorded_at_us
     }
     fn append(&mut self, stream: &str, expected: ExpectedRevision, ids: &[u128], stamp_us: u64) -> Outcome {
         self.command(Kind::Appends(vec![stamped(stream, expected, ids, stamp_us)])).remove(0)
@@ -123,28 +138,64 @@ fn a_retry_gets_the_first_answer_at_any_age_for_exact_revisions() {
     assert!(s.append("a", exact(1), &[9], 7).is_err());
 }
 
+/// Buckets opened after the bucket of a row while the row counts, with the default window.
+const LATER_BUCKETS: u64 = REPEAT_WINDOW_US / REPEAT_BUCKET_US;
+
 #[test]
-fn a_retry_of_any_is_recognised_within_the_window_only() {
+fn a_retry_is_recognised_by_its_first_id_within_the_window_only() {
+    for expected in [ANY, EXISTS, exact(7)] {
+        let mut s = Store::default();
+        let first = s.append("a", ANY, &[1, 2], 1_000).unwrap();
+        let now = s.open_buckets(LATER_BUCKETS);
+        let again = s.append("a", expected, &[1, 2], now).unwrap();
+        assert_eq!(again, Appended { repeated: true, ..first });
+        for ids in [&[1, 3][..], &[1]] {
+            let reused = s.append("a", expected, ids, now).unwrap_err();
+            assert!(matches!(reused, Rejected::IdReused { .. }), "{ids:?}");
+        }
+        let now = s.open_buckets(1);
+        match s.append("a", expected, &[1, 2], now) {
+            Ok(new) => assert!(!new.repeated, "a row of an older bucket does not count"),
+            Err(refused) => assert!(matches!(refused, Rejected::WrongRevision { .. }), "{refused}"),
+        }
+    }
+}
+
+/// A retry after a long silence still gets the first answer: only appends open buckets.
+#[test]
+fn time_without_appends_ages_nothing() {
     let mut s = Store::default();
-    let window = s.meta.repeat_window_us;
-    let first = s.append("a", ANY, &[1, 2], 1_000).unwrap();
-    let again = s.append("a", ANY, &[1, 2], 1_000 + window).unwrap();
-    assert!(again.repeated);
-    assert_eq!(again.first_position, first.first_position);
-    assert!(s.append("a", EXISTS, &[1, 2], 1_000 + window).unwrap().repeated);
-    let reused = s.append("a", ANY, &[1, 3], 1_000 + window).unwrap_err();
-    assert!(matches!(reused, Rejected::IdReused { .. }));
-    assert!(!s.append("a", ANY, &[1, 2], 1_001 + window).unwrap().repeated, "expired rows count as absent");
+    s.append("a", ANY, &[1], 1_000).unwrap();
+    let year_us = 365 * 24 * 3600 * 1_000_000;
+    assert!(s.append("a", ANY, &[1], year_us).unwrap().repeated);
+    assert!(s.append("a", EXISTS, &[1], 2 * year_us).unwrap().repeated, "a repeat opens no bucket");
+}
+
+/// A successor whose clock is ahead by any amount opens a single bucket.
+#[test]
+fn a_clock_that_jumps_does_not_empty_the_window() {
+    let mut s = Store::default();
+    s.append("a", ANY, &[1], 1_000).unwrap();
+    let in_2099 = 4_070_908_800_000_000;
+    assert!(!s.append("a", ANY, &[2], in_2099).unwrap().repeated);
+    assert!(s.append("a", ANY, &[1], in_2099 + 1).unwrap().repeated);
+    assert!(s.append("a", ANY, &[2], 2_000).unwrap().repeated, "and back");
+    assert_eq!(s.meta.repeat_bucket, 1);
 }
 
 #[test]
-fn repeats_are_dropped_by_whole_buckets() {
+fn a_new_bucket_is_opened_after_the_length_of_a_bucket_and_not_before() {
     let mut s = Store::default();
-    let window = s.meta.repeat_window_us;
-    for i in 0..10 {
-        s.append("a", ANY, &[100 + u128::from(i)], i * window).unwrap();
+    let start = 50 * REPEAT_BUCKET_US;
+    for (id, (stamp_us, bucket)) in
+        [(start, 1), (start + REPEAT_BUCKET_US - 1, 1), (start + REPEAT_BUCKET_US, 2), (start, 2)]
+            .into_iter()
+            .enumerate()
+    {
+        s.append("a", ANY, &[id as u128 + 1], stamp_us).unwrap();
+        assert_eq!(s.meta.repeat_bucket, bucket, "{stamp_us}");
     }
-    assert!(s.rows.repeats.len() <= 2, "{}", s.rows.repeats.len());
+    assert_eq!(s.meta.repeat_bucket_start_us, start + REPEAT_BUCKET_US);
 }
 
 #[test]
@@ -158,11 +209,23 @@ fn time_never_goes_back() {
 #[test]
 fn a_closed_store_refuses_and_opens_again() {
     let mut s = Store::default();
-    let window = s.meta.repeat_window_us;
-    s.command(Kind::Settings { repeat_window_us: window, closed: true });
+    s.set(REPEAT_WINDOW_US, true);
     assert_eq!(s.append("a", ANY, &[1], 0), Err(Rejected::Closed));
-    s.command(Kind::Settings { repeat_window_us: window, closed: false });
+    s.set(REPEAT_WINDOW_US, false);
     assert!(s.append("a", ANY, &[1], 0).is_ok());
+}
+
+#[test]
+fn settings_of_an_older_or_equal_version_change_nothing() {
+    let mut s = Store::default();
+    s.command(settings(5, REPEAT_WINDOW_US, true));
+    let before = s.meta.clone();
+    for version in [0, 4, 5] {
+        s.command(settings(version, 0, false));
+        assert_eq!(s.meta, before, "version {version}");
+    }
+    s.command(settings(6, 0, false));
+    assert_eq!((s.meta.settings_version, s.meta.repeat_window_us, s.meta.closed), (6, 0, false));
 }
 
 #[test]
@@ -170,7 +233,7 @@ fn a_retry_in_a_closed_store_still_gets_the_first_answer() {
     let mut s = Store::default();
     let first = s.append("a", ANY, &[1], 0).unwrap();
     let second = s.append("a", exact(0), &[2], 0).unwrap();
-    s.command(Kind::Settings { repeat_window_us: REPEAT_WINDOW_US, closed: true });
+    s.set(REPEAT_WINDOW_US, true);
     for (expected, id, was) in [(ANY, 1, first), (NONE, 1, first), (exact(0), 2, second)] {
         let again = s.append("a", expected, &[id], 1).unwrap();
         assert!(again.repeated);
@@ -179,29 +242,40 @@ fn a_retry_in_a_closed_store_still_gets_the_first_answer() {
     assert_eq!(s.append("a", exact(0), &[3], 1), Err(Rejected::Closed));
 }
 
-/// The length of a bucket does not depend on the window, so rows written before the change are found after the change.
+/// A narrower window applies at once. A wider window never makes a row count again, because the row may be gone.
 #[test]
-fn a_retry_is_recognised_across_a_change_of_the_window() {
-    for (before, after) in [(1, 4), (4, 1), (1, 40), (40, 1)] {
+fn a_change_of_the_window_never_revives_a_row() {
+    let buckets = |n: u64| n * REPEAT_BUCKET_US;
+    for (before, after, counts) in [(4, 4, true), (4, 8, true), (8, 4, true), (4, 2, false), (2, 8, false)] {
         let mut s = Store::default();
-        let window = |n: u64| Kind::Settings { repeat_window_us: n * REPEAT_WINDOW_US, closed: false };
-        let start = 1_700_000_000_000_000;
-        s.command(window(before));
-        s.append("a", ANY, &[1], start - 50 * REPEAT_WINDOW_US).unwrap();
-        s.append("a", ANY, &[2], start).unwrap();
-        s.command(window(after));
-        assert!(s.append("a", ANY, &[2], start + 1_000).unwrap().repeated, "{before} to {after}");
-        assert!(!s.append("a", ANY, &[3], start + 2_000).unwrap().repeated);
-        assert!(s.append("a", ANY, &[3], start + 2_000 + after * REPEAT_WINDOW_US).unwrap().repeated);
-        assert!(!s.append("a", ANY, &[2], start + 2_000 + after * REPEAT_WINDOW_US).unwrap().repeated);
+        s.set(buckets(before), false);
+        s.append("a", ANY, &[1], buckets(1)).unwrap();
+        let now = s.open_buckets(3);
+        s.set(buckets(after), false);
+        assert_eq!(s.append("a", ANY, &[1], now).unwrap().repeated, counts, "{before} to {after}");
     }
 }
 
 #[test]
 fn the_window_is_bounded() {
     let mut s = Store::default();
-    s.command(Kind::Settings { repeat_window_us: u64::MAX, closed: false });
+    s.set(u64::MAX, false);
     assert_eq!(s.meta.repeat_window_us, REPEAT_WINDOW_MAX_US);
+}
+
+/// Every binary judges a command by the rules in force, and never applies a command proposed under later rules.
+#[test]
+fn a_command_above_the_rules_in_force_is_refused_until_they_are_raised() {
+    let mut s = Store::default();
+    let append = Command { rules: 2, kind: Kind::Appends(vec![stamped("a", ANY, &[1], 0)]) };
+    let close = Command { rules: 2, kind: settings(1, REPEAT_WINDOW_US, true) };
+    let raise = Command { rules: 1, kind: Kind::RaiseRules(2) };
+    let mut run = |command| apply_knowing(2, &mut s.meta, &mut s.rows, command);
+    assert_eq!(run(&append).unwrap(), [Err(Rejected::UpgradePending { rules: 2, in_force: 1 })]);
+    assert!(run(&close).unwrap().is_empty());
+    run(&raise).unwrap();
+    assert!(run(&append).unwrap()[0].is_ok(), "not closed, and accepted under the raised rules");
+    assert_eq!(s.meta.events, 1);
 }
 
 #[test]
@@ -260,13 +334,25 @@ fn digests_are_a_contract() {
     assert_eq!(s.meta.digest.to_string(), include_str!("golden_digest.txt").trim());
 }
 
+/// An append accepted by the model.
+struct Accepted {
+    stream: String,
+    ids: Vec<EventId>,
+    appended: Appended,
+    /// Number of buckets opened up to the append.
+    bucket: usize,
+    /// True once the append no longer counts for recognition by id.
+    forgotten: bool,
+}
+
 /// Reference model of a store: a list of all accepted batches, searched from the end.
 #[derive(Default)]
 struct Model {
-    accepted: Vec<(String, Vec<EventId>, Appended)>,
+    accepted: Vec<Accepted>,
     window: u64,
     closed: bool,
-    floor: u64,
+    /// Recorded times of the appends that opened a bucket.
+    opened: Vec<u64>,
 }
 
 impl Model {
@@ -274,39 +360,45 @@ impl Model {
         Self { window: REPEAT_WINDOW_US, ..Self::default() }
     }
 
+    fn set(&mut self, window: u64, closed: bool) {
+        (self.window, self.closed) = (window, closed);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        let later = usize::try_from(self.window.div_ceil(REPEAT_BUCKET_US)).unwrap();
+        for a in &mut self.accepted {
+            a.forgotten |= self.opened.len() - a.bucket > later;
+        }
+    }
+
+    /// Returns the repeated append, if any; an error if another batch has the same first id.
+    fn repeat(&self, s: &Stamped, ids: &[EventId]) -> Result<Option<Appended>, Rejected> {
+        let mine = || self.accepted.iter().filter(|a| a.stream == s.append.stream.as_str());
+        if let Some(newest) = mine().rfind(|a| a.ids[0] == ids[0]).filter(|a| !a.forgotten) {
+            let reused = || Rejected::IdReused { stream: s.append.stream.clone(), id: ids[0] };
+            return if newest.ids == ids { Ok(Some(newest.appended)) } else { Err(reused()) };
+        }
+        let place = match s.append.expected {
+            NONE => 0,
+            ExpectedRevision::Exact(r) => r.get() + 1,
+            ANY | EXISTS => return Ok(None),
+        };
+        Ok(mine().find(|a| a.appended.first_revision.get() == place && a.ids == ids).map(|a| a.appended))
+    }
+
     fn append(&mut self, s: &Stamped) -> Outcome {
         let stream = s.append.stream.to_string();
         let ids: Vec<EventId> = s.append.events.iter().map(|e| e.id).collect();
-        let last = self.accepted.last().map(|(_, _, a)| *a);
+        let last = self.accepted.last().map(|a| a.appended);
         let now = s.stamp_us.max(last.map_or(0, |a| a.recorded_at_us));
-        let mut mine = self.accepted.iter().filter(|(name, _, _)| *name == stream);
-        let tail = mine.clone().next_back().map(|(_, _, a)| a.last_revision);
-        let same_at = |first: u64| {
-            mine.clone().find(|(_, was, a)| a.first_revision.get() == first && *was == ids).map(|(_, _, a)| *a)
-        };
-        let repeat = match s.append.expected {
-            NONE => same_at(0),
-            ExpectedRevision::Exact(r) => same_at(r.get() + 1),
-            ANY | EXISTS => {
-                let oldest = now.saturating_sub(self.window);
-                let found = mine.rfind(|(_, was, a)| {
-                    let kept = a.recorded_at_us / REPEAT_BUCKET_US >= self.floor;
-                    was[0] == ids[0] && a.recorded_at_us >= oldest && kept
-                });
-                match found {
-                    Some((_, was, _)) if *was != ids => {
-                        return Err(Rejected::IdReused { stream: s.append.stream.clone(), id: ids[0] });
-                    }
-                    found => found.map(|(_, _, a)| *a),
-                }
-            }
-        };
-        if let Some(was) = repeat {
+        if let Some(was) = self.repeat(s, &ids)? {
             return Ok(Appended { repeated: true, ..was });
         }
         if self.closed {
             return Err(Rejected::Closed);
         }
+        let tail = self.accepted.iter().rfind(|a| a.stream == stream).map(|a| a.appended.last_revision);
         let fits = match s.append.expected {
             ANY => true,
             NONE => tail.is_none(),
@@ -332,8 +424,11 @@ impl Model {
             recorded_at_us: now,
             repeated: false,
         };
-        self.floor = self.floor.max(now.saturating_sub(self.window) / REPEAT_BUCKET_US);
-        self.accepted.push((stream, ids, appended));
+        if now >= self.opened.last().copied().unwrap_or(0) + REPEAT_BUCKET_US {
+            self.opened.push(now);
+        }
+        self.accepted.push(Accepted { stream, ids, appended, bucket: self.opened.len(), forgotten: false });
+        self.forget();
         Ok(appended)
     }
 }
@@ -388,8 +483,8 @@ proptest! {
             let next = match step {
                 Step::Settings { window_minutes, closed } => {
                     let repeat_window_us = window_minutes * MINUTE_US;
-                    s.command(Kind::Settings { repeat_window_us, closed });
-                    (model.window, model.closed) = (repeat_window_us, closed);
+                    s.set(repeat_window_us, closed);
+                    model.set(repeat_window_us, closed);
                     continue;
                 }
                 Step::Append(next) => next,
@@ -405,7 +500,7 @@ proptest! {
             prop_assert_eq!(outcome, model.append(&next), "{:?}", next);
             sent.push(next);
         }
-        prop_assert_eq!(s.meta.repeat_floor, model.floor);
+        prop_assert_eq!(s.meta.repeat_bucket, model.opened.len() as u64);
     }
 
     /// Rows, outcomes and digests do not depend on the division of the appends into log entries.
@@ -445,6 +540,13 @@ proptest! {
         }
         let stored: u64 = s.rows.blocks.values().map(|b| b.events.len() as u64).sum();
         prop_assert_eq!(stored, next_position - 1);
+        for block in s.rows.blocks.values() {
+            prop_assert_eq!(s.rows.appends[&(block.stream_no, block.first_revision)], block.append_row());
+        }
+        for (name, row) in &s.rows.streams {
+            let mine = s.rows.blocks.values().filter(|b| b.stream == *name).flat_map(|b| &b.events);
+            prop_assert_eq!(row.bytes, mine.map(|e| e.size() as u64).sum::<u64>());
+        }
         prop_assert_eq!(s.meta.next_position, next_position);
         let mut digest = Digest::default();
         let mut blocks: Vec<&Block> = s.rows.blocks.values().collect();

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use taffrail_core::{
     append::ExpectedRevision,
-    ids::{Digest, Position, Revision, StreamNo},
+    ids::{Digest, Position, ReplicaId, Revision, StreamNo},
     names::StreamName,
-    stream::{Block, Command, Kind, PartitionMeta, RULES, RepeatRow, StreamRow},
+    plan::Lineage,
+    stream::{AppendRow, Block, Command, IdsHash, Kind, PartitionMeta, RULES, RepeatRow, Settings, StreamRow},
 };
 use taffrail_raft::types::{Payload, StoredMembership};
 
@@ -18,6 +19,7 @@ fn block() -> Block {
         first_revision: Revision::new(4).unwrap(),
         first_position: Position::new(5).unwrap(),
         recorded_at_us: 6,
+        stream_bytes_before: 7,
         events: vec![event(1, 2), event(2, 0)],
     }
 }
@@ -31,8 +33,11 @@ fn partition() -> PartitionMeta {
         events: 5,
         digest: Digest([6; 32]),
         event_digest: Digest([7; 32]),
+        settings_version: 13,
         repeat_window_us: 8,
         closed: true,
+        repeat_bucket: 11,
+        repeat_bucket_start_us: 12,
         repeat_floor: 10,
     }
 }
@@ -44,7 +49,29 @@ fn group() -> GroupState {
         membership: StoredMembership::new(Some(log_id(3)), voters),
         generation: 2,
         installing: 3,
+        copied_from: Some(Lineage { source: ReplicaId::new(5), index: 6 }),
         must_refill: true,
+    }
+}
+
+fn repeat_row() -> RepeatRow {
+    RepeatRow {
+        bucket: 4,
+        first_revision: Revision::new(1).unwrap(),
+        count: 2,
+        first_position: Position::MAX,
+        recorded_at_us: 3,
+        ids_hash: IdsHash([9; 16]),
+    }
+}
+
+fn append_row() -> AppendRow {
+    AppendRow {
+        first_position: Position::new(300).unwrap(),
+        count: 2,
+        recorded_at_us: 3,
+        ids_hash: IdsHash([8; 16]),
+        bytes_before: 5,
     }
 }
 
@@ -57,17 +84,10 @@ fn what_is_encoded_decodes_to_the_same() {
     assert_eq!(decode_block(encode_block(&block()).into()).unwrap(), block());
     assert_eq!(decode_partition(&encode_partition(&partition())).unwrap(), partition());
     assert_eq!(decode_partition(&encode_partition(&PartitionMeta::default())).unwrap(), PartitionMeta::default());
-    let name = StreamRow { no: StreamNo::new(1), last: Revision::MAX };
+    let name = StreamRow { no: StreamNo::new(1), last: Revision::MAX, bytes: u64::MAX };
     assert_eq!(decode_name(&encode_name(name)).unwrap(), name);
-    let repeat = RepeatRow {
-        first_revision: Revision::new(1).unwrap(),
-        count: 2,
-        first_position: Position::MAX,
-        recorded_at_us: 3,
-        ids_hash: Digest([9; 32]),
-    };
-    assert_eq!(decode_repeat(&encode_repeat(&repeat)).unwrap(), repeat);
-    assert_eq!(decode_stream_index(&encode_stream_index(Position::MAX, 3)).unwrap(), (Position::MAX, 3));
+    assert_eq!(decode_repeat(&encode_repeat(&repeat_row())).unwrap(), repeat_row());
+    assert_eq!(decode_append_row(&encode_append_row(&append_row())).unwrap(), append_row());
     let expectations = [
         ExpectedRevision::Any,
         ExpectedRevision::NoStream,
@@ -75,7 +95,11 @@ fn what_is_encoded_decodes_to_the_same() {
         ExpectedRevision::Exact(Revision::MAX),
     ];
     let appends = expectations.map(|e| stamped("a", e, vec![event(1, 1)], 9)).to_vec();
-    for kind in [Kind::Appends(appends), Kind::Settings { repeat_window_us: 3, closed: true }, Kind::RaiseRules(4)] {
+    for kind in [
+        Kind::Appends(appends),
+        Kind::Settings(Settings { version: 2, repeat_window_us: 3, closed: true }),
+        Kind::RaiseRules(4),
+    ] {
         let command = Command { rules: RULES, kind };
         assert_eq!(decode_command(encode_command(&command)).unwrap(), command);
     }
@@ -88,8 +112,9 @@ fn rows_are_a_contract() {
     let golden = [
         ("block", hex(&encode_block(&block()))),
         ("partition", hex(&encode_partition(&partition()))),
-        ("name", hex(&encode_name(StreamRow { no: StreamNo::new(1), last: Revision::new(2).unwrap() }))),
-        ("stream", hex(&encode_stream_index(Position::new(300).unwrap(), 2))),
+        ("name", hex(&encode_name(StreamRow { no: StreamNo::new(1), last: Revision::new(2).unwrap(), bytes: 3 }))),
+        ("stream", hex(&encode_append_row(&append_row()))),
+        ("repeat", hex(&encode_repeat(&repeat_row()))),
         ("group", hex(&group().encode())),
     ];
     let text: String = golden.iter().map(|(name, row)| format!("{name} {row}\n")).collect();
@@ -99,12 +124,13 @@ fn rows_are_a_contract() {
 #[test]
 fn a_later_format_is_unknown_and_not_damage() {
     let mut row = encode_block(&block());
-    row[0] = 2;
+    row[0] = 9;
     assert!(matches!(decode_block(row.into()), Err(Error::Unknown { .. })));
     // Field 1 is the format.
-    assert!(matches!(decode_partition(&[0x08, 2]), Err(Error::Unknown { .. })));
-    assert!(matches!(decode_group(&[0x08, 2]), Err(Error::Unknown { .. })));
-    assert!(matches!(decode_partition(&[0x08, 1]), Err(Error::Malformed { .. })));
+    assert!(matches!(decode_partition(&[0x08, 9]), Err(Error::Unknown { .. })));
+    assert!(matches!(decode_group(&[0x08, 9]), Err(Error::Unknown { .. })));
+    let format = u8::try_from(FORMAT).unwrap();
+    assert!(matches!(decode_partition(&[0x08, format]), Err(Error::Malformed { .. })));
 }
 
 #[test]
@@ -124,7 +150,7 @@ proptest! {
         let shared = Bytes::from(bytes.clone());
         let with_checksum = [&[1][..], &crc32c::crc32c(&bytes).to_be_bytes(), &bytes].concat();
         drop((decode_command(shared.clone()), decode_block(shared), decode_block(with_checksum.into())));
-        drop((decode_name(&bytes), decode_repeat(&bytes), decode_stream_index(&bytes)));
+        drop((decode_name(&bytes), decode_repeat(&bytes), decode_append_row(&bytes)));
         drop((decode_partition(&bytes), decode_group(&bytes)));
     }
 

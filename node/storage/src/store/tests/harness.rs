@@ -18,7 +18,7 @@ use taffrail_core::{
     ids::{EventId, GroupId, NodeId, PartitionId, Revision},
     limits::REPEAT_WINDOW_US,
     names::{EventType, StreamName},
-    stream::{Command as StoreCommand, Kind, RULES, Stamped},
+    stream::{Command as StoreCommand, Kind, RULES, Settings, Stamped},
 };
 use taffrail_raft::{
     machine::Machine,
@@ -31,7 +31,8 @@ use uuid::Uuid;
 pub(super) const GROUP: GroupId = GroupId::new(7);
 pub(super) const PARTITION: PartitionId = PartitionId::new(0xff);
 
-/// Content of a partition: family, key without partition and generation, value.
+/// Content of a partition: family, key without partition and generation, value. Repeat rows that no longer count are left
+/// out, because each replica removes these rows in its own time.
 pub(super) type Dump = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 /// A replica; [`crash`](Self::crash) loses all unflushed writes.
@@ -84,17 +85,21 @@ impl Replica {
     pub(super) fn dump(&self) -> Dump {
         let view = self.db.view();
         let mut out = Dump::new();
+        let counters = self.db.get(Family::Meta, &schema::partition_meta(PARTITION)).unwrap();
+        let floor = counters.as_deref().map_or(0, |row| codec::decode_partition(row).unwrap().repeat_floor);
         for family in Family::ALL.into_iter().filter(|f| *f != Family::Meta) {
             let (from, to) = schema::partition_bounds(PARTITION);
             let generations = Family::GENERATIONS.contains(&family);
             let prefix = if generations { schema::GENERATION_LEN } else { schema::PARTITION_LEN };
             for row in view.rising(family, &from, &to).unwrap() {
                 let (key, value) = row.unwrap();
+                if family == Family::Dedup && codec::decode_repeat(&value).unwrap().bucket < floor {
+                    continue;
+                }
                 let twice = out.insert((family.name(), key[prefix..].to_vec()), value.into_vec());
                 assert_eq!(twice, None, "the same row in two generations");
             }
         }
-        let counters = self.db.get(Family::Meta, &schema::partition_meta(PARTITION)).unwrap();
         out.extend(counters.map(|row| (("meta", Vec::new()), row.to_vec())));
         out
     }
@@ -165,7 +170,7 @@ pub(super) fn log(seed: u64, entries: u64) -> Vec<Entry> {
             1 => membership(index),
             2 => {
                 let repeat_window_us = REPEAT_WINDOW_US * (1 + n.below(4));
-                entry(index, Kind::Settings { repeat_window_us, closed: false })
+                entry(index, Kind::Settings(Settings { version: index, repeat_window_us, closed: false }))
             }
             _ => {
                 let appends = (0..=n.below(3)).map(|_| {

@@ -8,6 +8,7 @@ mod harness;
 mod older_source;
 mod reader;
 mod refill;
+mod repeats;
 mod replica;
 mod stopped_replica;
 mod store_machine;

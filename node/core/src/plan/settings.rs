@@ -1,0 +1,37 @@
+//! Settings of stores: brings the settings in force in the log of each store in line with the catalogue.
+//!
+//! What shapes the outcome of an append must be a command of the store's own log, so that all replicas refuse the same
+//! appends. A retained store is closed this way, whatever a node knows of the catalogue.
+
+use super::{
+    action::{Action, Plan},
+    observation::ClusterObservation,
+};
+use crate::{
+    catalogue::{Catalogue, GroupPhase, StoreState},
+    stream::Settings,
+};
+
+/// Closes retained stores, and opens active stores again.
+///
+/// The version of the command is above the observed version by one. A command of an earlier coordinator with the same
+/// version then changes nothing, and the next pass observes the outcome.
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
+    for (id, group) in c.groups.iter().filter(|(_, g)| g.phase == GroupPhase::Formed) {
+        let (Some(store), Some(observed)) = (c.stores.get(&group.store), o.groups.get(id)) else { continue };
+        let closed = match store.state {
+            StoreState::Active => false,
+            StoreState::Retained { .. } => true,
+            // The replicas and their log are being removed.
+            StoreState::Removing => continue,
+        };
+        if observed.quorum && observed.settings.closed != closed {
+            plan.actions.push(Action::Settings {
+                group: *id,
+                leader_node: observed.leader_node,
+                leader: observed.leader,
+                settings: Settings { version: observed.settings.version + 1, closed, ..observed.settings },
+            });
+        }
+    }
+}
