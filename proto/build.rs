@@ -7,6 +7,7 @@ const FILES: &[&str] = &[
     "taffrail/v1/subscriptions.proto",
     "taffrail/v1/stores.proto",
     "taffrail/v1/cluster.proto",
+    "taffrail/v1/errors.proto",
     "taffrail/admin/v1/admin.proto",
     "taffrail/peer/v1/peer.proto",
     "taffrail/storage/v1/raft.proto",
@@ -19,6 +20,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=taffrail");
     let set = protox::compile(FILES, ["."])?;
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&set))?;
-    tonic_prost_build::configure().bytes(".").compile_fds(set)?;
+    tonic_prost_build::configure().bytes(".").codec_path("crate::codec::Codec").compile_fds(set)?;
     Ok(())
 }

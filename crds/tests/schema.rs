@@ -157,6 +157,7 @@ fn sizes_are_bounded_as_the_node_bounds_them() {
     for (field, max) in [("eventBytesMax", limits::EVENT_BYTES_MAX), ("batchBytesMax", limits::BATCH_BYTES_MAX)] {
         assert_eq!(settings[field]["maximum"], max, "{field}");
     }
+    assert_eq!(settings["eventBytesMax"]["default"], limits::EVENT_BYTES_DEFAULT);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use serde_json::json;
 use std::{fmt::Debug, time::Duration};
 use taffrail_crds::{Cluster, Condition, ConditionType, EventStore};
 use taffrail_proto::v1::{
-    AppendRequest, ExpectedRevision, NewEvent, ReadRequest, Selector, Unit, expected_revision, selector,
+    AppendRequest, ExpectedRevision, NewEvent, ReadRequest, Selector, Unit, expected_revision, read_response, selector,
     streams_client::StreamsClient,
 };
 use tokio::time::Instant;
@@ -213,6 +213,7 @@ impl Test {
                 data: br#"{"ok":true}"#.to_vec().into(),
                 ..NewEvent::default()
             }],
+            ..AppendRequest::default()
         };
         let failed = |doing| move |source| Error::Store { doing, source: Box::new(source) };
         streams.append(self.addressed(append)).await.map_err(failed("appending"))?;
@@ -223,7 +224,9 @@ impl Test {
         let mut pages = streams.read(self.addressed(read)).await.map_err(failed("reading"))?.into_inner();
         let mut found = 0;
         while let Some(page) = pages.message().await.map_err(failed("reading"))? {
-            found += page.events.iter().filter(|event| event.id == id).count();
+            if let Some(read_response::Kind::Events(page)) = page.kind {
+                found += page.events.iter().filter(|event| event.id == id).count();
+            }
         }
         if found == 1 { Ok(()) } else { Err(Error::Lost { found }) }
     }

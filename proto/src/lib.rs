@@ -3,6 +3,8 @@
 //! The `.proto` files are the contract, and the comments in the `.proto` files are the documentation.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
 
+pub mod codec;
+pub mod error_detail;
 pub mod reason;
 
 pub mod taffrail {
@@ -27,6 +29,12 @@ pub mod taffrail {
 }
 
 pub use taffrail::{admin::v1 as admin, peer::v1 as peer, storage::v1 as storage, v1};
+
+impl From<v1::start::Kind> for v1::Start {
+    fn from(kind: v1::start::Kind) -> Self {
+        Self { kind: Some(kind), ..Self::default() }
+    }
+}
 
 /// Maximum size of one gRPC message in both directions, in bytes. Servers and clients of the ports for clients and for
 /// peers set this limit: 40 MiB hold the largest configurable batch, 32 MiB, with the framing of its events.

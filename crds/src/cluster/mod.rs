@@ -129,7 +129,7 @@ impl Default for Settings {
 }
 
 fn default_event_bytes_max() -> i64 {
-    4 << 20
+    1 << 20
 }
 
 fn default_batch_bytes_max() -> i64 {

@@ -57,6 +57,7 @@ fn event(n: u64) -> NewEvent {
         tags: Vec::new(),
         correlation_id: String::new(),
         causation_id: String::new(),
+        occurred_at_us: None,
     }
 }
 

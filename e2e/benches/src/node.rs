@@ -73,7 +73,7 @@ impl Node {
 /// Waits until the store of the node has a leader.
 async fn serves(client: &Client) {
     let mut turns = tokio::time::interval(Duration::from_millis(200));
-    while !client.store("default").await.is_ok_and(|store| store.leader != 0) {
+    while !client.store("default").await.is_ok_and(|store| store.leader_node_id.is_some()) {
         turns.tick().await;
     }
 }

@@ -18,7 +18,7 @@ use std::{
 };
 use taffrail_client::{
     Client, EventBuilder, Expected, Item, Subscription,
-    v1::{self, read_request, selector, subscribe_request},
+    v1::{self, selector, start},
 };
 use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
@@ -151,7 +151,8 @@ impl<'a> Wire<'a> {
         let mut subscription = self.runtime.block_on(async {
             let request = v1::SubscribeRequest {
                 selector: select(selector::Kind::Stream("delivered".to_owned())),
-                start: Some(subscribe_request::Start::FromEnd(v1::Unit {})),
+                start: Some(start::Kind::FromEnd(v1::Unit {}).into()),
+                ..v1::SubscribeRequest::default()
             };
             // Uses a separate connection, because a real subscriber is another process.
             let mut subscription = self.clients[1].subscribe(request).await?;
@@ -194,7 +195,7 @@ impl<'a> Wire<'a> {
             let start = Instant::now();
             let request = v1::ReadRequest {
                 selector: select(selector::Kind::All(v1::Unit {})),
-                start: Some(read_request::Start::FromStart(v1::Unit {})),
+                start: Some(start::Kind::FromStart(v1::Unit {}).into()),
                 limit: HISTORY,
                 ..v1::ReadRequest::default()
             };
@@ -209,7 +210,8 @@ impl<'a> Wire<'a> {
             let start = Instant::now();
             let request = v1::SubscribeRequest {
                 selector: select(selector::Kind::All(v1::Unit {})),
-                start: Some(subscribe_request::Start::FromStart(v1::Unit {})),
+                start: Some(start::Kind::FromStart(v1::Unit {}).into()),
+                ..v1::SubscribeRequest::default()
             };
             let mut subscription = self.clients[0].subscribe(request).await?;
             for _ in 0..HISTORY {

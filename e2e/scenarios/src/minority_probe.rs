@@ -32,7 +32,7 @@ pub struct Answers {
 impl Answers {
     fn record(&mut self, id: Uuid, answer: Result<taffrail_proto::v1::AppendResponse, Error>) {
         let error = match answer {
-            Ok(stored) => return self.acknowledged.push(format!("{id} at position {}", stored.first_position)),
+            Ok(stored) => return self.acknowledged.push(format!("{id} at position {}", stored.first_position())),
             Err(error) => error,
         };
         match workload::name(&error) {

@@ -39,7 +39,7 @@ async fn wait_for_equal_digests(
             let client = Client::connect(endpoint).await.map_err(|e| e.to_string())?;
             let found = client.store(store).await.map_err(|e| e.to_string())?;
             if !found.digest.is_empty() {
-                states.insert(pod.clone(), (found.applied_index, found.digest, found.events));
+                states.insert(pod.clone(), (found.applied_index(), found.digest.clone(), found.event_count()));
             }
         }
         let first = states.values().next().cloned();
@@ -86,7 +86,8 @@ pub async fn leader(scenario: &Scenario, store: &str) -> anyhow::Result<String> 
         let client = Client::connect(endpoint).await?;
         let Ok(found) = client.store(store).await else { continue };
         let members = nodes["status"]["members"].as_array().context("no members")?;
-        let member = members.iter().find(|m| m["nodeId"].as_u64() == Some(found.leader));
+        let member =
+            members.iter().find(|m| m["nodeId"].as_u64() == found.leader_node_id && found.leader_node_id.is_some());
         if let Some(name) = member.and_then(|m| m["name"].as_str()) {
             return Ok(name.to_owned());
         }
@@ -102,7 +103,7 @@ pub async fn node_ids(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, u6
     let mut ids = BTreeMap::new();
     for (pod, endpoint) in scenario.endpoints().await? {
         let status = Client::connect(&endpoint).await?.cluster_status().await?;
-        ids.insert(pod, status.answered_by);
+        ids.insert(pod, status.answered_by_node_id);
     }
     Ok(ids)
 }
@@ -120,9 +121,9 @@ pub async fn append_and_read(endpoint: &str, store: &str) -> anyhow::Result<()> 
     let [event] = read.as_slice() else { anyhow::bail!("one event was appended, {} were read", read.len()) };
     let id = id.to_string();
     ensure!(
-        event.id == id && event.data == id.as_bytes() && event.position == appended.first_position,
+        event.id == id && event.data == id.as_bytes() && event.position == appended.first_position(),
         "{id} was appended at {}, but {event:?} was read",
-        appended.first_position
+        appended.first_position()
     );
     Ok(())
 }

@@ -102,8 +102,9 @@ async fn terms(scenario: &Scenario) -> anyhow::Result<BTreeMap<String, u64>> {
     let endpoints = scenario.endpoints().await?;
     let endpoint = endpoints.values().next().context("no pods")?;
     let client = taffrail_client::Client::connect(endpoint).await?;
-    let mut terms: BTreeMap<String, u64> = client.stores(true).await?.into_iter().map(|s| (s.name, s.term)).collect();
-    terms.insert("system".into(), client.cluster_status().await?.term);
+    let mut terms: BTreeMap<String, u64> =
+        client.stores(true).await?.into_iter().map(|s| (s.name.clone(), s.term())).collect();
+    terms.insert("system".into(), client.cluster_status().await?.term());
     Ok(terms)
 }
 

@@ -174,7 +174,7 @@ async fn killed_in_the_middle(
 ) -> anyhow::Result<()> {
     let endpoint = endpoints.get(pod).context("no such pod")?;
     let (_, other) = endpoints.iter().find(|(name, _)| *name != pod).context("no other pod")?;
-    let node = Client::connect(endpoint).await?.cluster_status().await?.answered_by;
+    let node = Client::connect(endpoint).await?.cluster_status().await?.answered_by_node_id;
     let looker = Client::connect(other).await?;
     let being_removed = async || {
         let stores = looker.stores(true).await?;

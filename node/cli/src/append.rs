@@ -94,16 +94,19 @@ impl Appender {
         let answer = self.client.append_retrying(&self.stream, expected, events, self.policy).await?;
         printer.item(|| describe(&self.stream, count, &answer), || json(&self.stream, count, &answer))?;
         printer.flush()?;
-        Ok(answer.last_revision)
+        Ok(answer.last_revision())
     }
 }
 
 fn describe(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
     let events = if count == 1 { "event" } else { "events" };
-    let repeated = if a.repeated { " (had been appended before)" } else { "" };
+    let before = if a.deduplicated { " (had been appended before)" } else { "" };
     format!(
-        "{count} {events} in {stream}: revisions {} to {}, positions {} to {}{repeated}",
-        a.first_revision, a.last_revision, a.first_position, a.last_position
+        "{count} {events} in {stream}: revisions {} to {}, positions {} to {}{before}",
+        a.first_revision(),
+        a.last_revision(),
+        a.first_position(),
+        a.last_position()
     )
 }
 
@@ -111,24 +114,24 @@ fn describe(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
 #[derive(Serialize)]
 struct Line<'a> {
     stream: &'a str,
-    events: usize,
-    first_revision: u64,
-    last_revision: u64,
-    first_position: u64,
-    last_position: u64,
-    repeated: bool,
+    event_count: usize,
+    first_revision: Option<u64>,
+    last_revision: Option<u64>,
+    first_position: Option<u64>,
+    last_position: Option<u64>,
+    deduplicated: bool,
     recorded_at: String,
 }
 
 fn json(stream: &str, count: usize, a: &v1::AppendResponse) -> String {
     json_text::line(&Line {
         stream,
-        events: count,
+        event_count: count,
         first_revision: a.first_revision,
         last_revision: a.last_revision,
         first_position: a.first_position,
         last_position: a.last_position,
-        repeated: a.repeated,
+        deduplicated: a.deduplicated,
         recorded_at: event_json::time(a.recorded_at.as_ref()),
     })
 }
@@ -283,17 +286,17 @@ mod tests {
     #[test]
     fn a_stored_batch_has_the_fixed_form() {
         let answer = v1::AppendResponse {
-            first_revision: 1,
-            last_revision: 2,
-            first_position: 10,
-            last_position: 11,
-            repeated: true,
+            first_revision: Some(1),
+            last_revision: Some(2),
+            first_position: Some(10),
+            last_position: Some(11),
+            deduplicated: true,
             recorded_at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 1_000 }),
         };
         assert_eq!(
             json("a\"b", 2, &answer),
-            "{\"stream\":\"a\\\"b\",\"events\":2,\"first_revision\":1,\"last_revision\":2,\"first_position\":10,\
-             \"last_position\":11,\"repeated\":true,\"recorded_at\":\"2023-11-14T22:13:20.000001Z\"}"
+            "{\"stream\":\"a\\\"b\",\"event_count\":2,\"first_revision\":1,\"last_revision\":2,\"first_position\":10,\
+             \"last_position\":11,\"deduplicated\":true,\"recorded_at\":\"2023-11-14T22:13:20.000001Z\"}"
         );
     }
 

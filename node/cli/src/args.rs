@@ -3,7 +3,10 @@
 use super::failure::Failure;
 use jiff::fmt::friendly::SpanParser;
 use std::time::Duration;
-use taffrail_client::{Client, ConnectOptions, Expected};
+use taffrail_client::{
+    Client, ConnectOptions, Expected,
+    v1::{self, start::Kind},
+};
 
 /// Format of the results on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,6 +98,20 @@ pub enum StartAt {
     End,
     /// At this revision (stream) or position (all), inclusive.
     Number(u64),
+}
+
+impl StartAt {
+    /// Converts the start to the message of the protocol: a number is a position of `all`, or a revision of a stream.
+    #[must_use]
+    pub fn to_proto(self, all: bool) -> v1::Start {
+        let kind = match self {
+            Self::Start => Kind::FromStart(v1::Unit {}),
+            Self::End => Kind::FromEnd(v1::Unit {}),
+            Self::Number(n) if all => Kind::FromPosition(n),
+            Self::Number(n) => Kind::FromRevision(n),
+        };
+        kind.into()
+    }
 }
 
 /// Parses the start of a read or a subscription: `start`, `end` or a number.

@@ -4,7 +4,7 @@ use super::{
     args::GlobalArgs,
     bootstrap,
     failure::Failure,
-    output::{Printer, table},
+    output::{Printer, UNKNOWN, known, table},
 };
 use serde_json::json;
 use taffrail_client::v1;
@@ -58,8 +58,8 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
     Ok(())
 }
 
-const NODE_COLUMNS: [&str; 9] =
-    ["NODE", "NAME", "STATE", "REACHABLE", "SYSTEM", "GROUPS", "LEADERS", "VERSION", "ADDRESS"];
+const NODE_COLUMNS: [&str; 10] =
+    ["NODE", "NAME", "STATE", "REACHABLE", "SYSTEM", "GROUPS", "LEADERS", "VERSION", "PEER ADDRESS", "CLIENT ADDRESS"];
 
 fn state(n: &v1::Node) -> &'static str {
     match n.state() {
@@ -79,21 +79,25 @@ fn cells(n: &v1::Node) -> Vec<String> {
         state(n).to_owned(),
         yes(n.reachable),
         if n.system_voter { "voter" } else { "learner" }.to_owned(),
-        n.groups.to_string(),
-        n.leaders.to_string(),
+        n.group_count.to_string(),
+        known(n.leader_count),
         n.version.clone(),
         n.peer_address.clone(),
+        if n.client_address.is_empty() { UNKNOWN.to_owned() } else { n.client_address.clone() },
     ]
 }
 
 fn describe(s: &v1::ClusterStatus) -> String {
-    let coordinator = if s.coordinator == 0 { "none".to_owned() } else { format!("node {}", s.coordinator) };
+    let coordinator = s.coordinator_node_id.map_or_else(|| "none".to_owned(), |node| format!("node {node}"));
     let mut text = format!(
         "cluster:      {}\ncoordinator:  {coordinator}, term {}\nstores:       {}\nanswered by:  node {}\n",
-        s.cluster_id, s.term, s.stores, s.answered_by
+        s.cluster_id,
+        known(s.term),
+        s.store_count,
+        s.answered_by_node_id
     );
     for problem in &s.problems {
-        text.push_str(&format!("problem:      {problem}\n"));
+        text.push_str(&format!("problem:      {}: {}\n", problem.reason, problem.message));
     }
     text.push('\n');
     text.push_str(&table(&NODE_COLUMNS, &s.nodes.iter().map(cells).collect::<Vec<_>>()));
@@ -108,21 +112,22 @@ fn node_json(n: &v1::Node) -> serde_json::Value {
         "state": state(n),
         "reachable": n.reachable,
         "system_voter": n.system_voter,
-        "groups": n.groups,
-        "leaders": n.leaders,
+        "group_count": n.group_count,
+        "leader_count": n.leader_count,
         "version": n.version,
         "peer_address": n.peer_address,
+        "client_address": (!n.client_address.is_empty()).then_some(&n.client_address),
     })
 }
 
 fn json(s: &v1::ClusterStatus) -> serde_json::Value {
     json!({
         "cluster_id": s.cluster_id,
-        "coordinator": s.coordinator,
+        "coordinator_node_id": s.coordinator_node_id,
         "term": s.term,
-        "stores": s.stores,
-        "answered_by": s.answered_by,
-        "problems": s.problems,
+        "store_count": s.store_count,
+        "answered_by_node_id": s.answered_by_node_id,
+        "problems": s.problems.iter().map(|p| json!({ "reason": p.reason, "message": p.message })).collect::<Vec<_>>(),
         "nodes": s.nodes.iter().map(node_json).collect::<Vec<_>>(),
     })
 }

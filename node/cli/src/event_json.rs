@@ -1,7 +1,7 @@
 //! Events as JSON: the format that `read` prints and `append --jsonl` accepts.
 //!
 //! The fields are `stream, revision, position, id, type, content_type, data, metadata, recorded_at`, and if present
-//! `tags`, `correlation_id` and `causation_id`. `data` is the JSON value, or a base64 string beside `"data_encoding":
+//! `tags`, `correlation_id`, `causation_id` and `occurred_at`. `data` is the JSON value, or a base64 string beside `"data_encoding":
 //! "base64"`. The same rule holds for `metadata`, which is `null` if empty.
 
 use super::json_text;
@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use taffrail_client::v1;
 
 const JSON: &str = "application/json";
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 /// Writes an event as a single line of JSON.
 #[must_use]
@@ -32,6 +33,7 @@ pub fn encode(e: &v1::RecordedEvent) -> String {
         tags: &e.tags,
         correlation_id: &e.correlation_id,
         causation_id: &e.causation_id,
+        occurred_at: time(e.occurred_at.as_ref()),
         recorded_at: time(e.recorded_at.as_ref()),
     })
 }
@@ -57,6 +59,8 @@ struct Line<'a> {
     correlation_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     causation_id: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    occurred_at: String,
     recorded_at: String,
 }
 
@@ -123,6 +127,7 @@ pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
             "content_type" => event.content_type = text("content_type", value)?,
             "correlation_id" => event.correlation_id = text("correlation_id", value)?,
             "causation_id" => event.causation_id = text("causation_id", value)?,
+            "occurred_at" => event.occurred_at = parse_time(&text("occurred_at", value)?)?,
             "tags" => {
                 event.tags = serde_json::from_str(value).map_err(|_| "tags: must be a list of strings".to_owned())?;
             }
@@ -151,6 +156,20 @@ pub fn decode(line: &str, defaults: &Defaults) -> Result<v1::NewEvent, String> {
             defaults.content_type.clone().unwrap_or_else(|| if json { JSON.to_owned() } else { String::new() });
     }
     Ok(event)
+}
+
+/// Parses a time in the form of RFC 3339; `None` for an empty text.
+fn parse_time(text: &str) -> Result<Option<prost_types::Timestamp>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || format!("occurred_at: {text:?} is not a time such as 2026-11-25T22:05:50Z");
+    let time: jiff::Timestamp = text.parse().map_err(|_| wrong())?;
+    // The fraction of a protobuf time is never negative, also before 1970.
+    let nanos = time.as_nanosecond();
+    let seconds = i64::try_from(nanos.div_euclid(NANOS_PER_SECOND)).map_err(|_| wrong())?;
+    let nanos = i32::try_from(nanos.rem_euclid(NANOS_PER_SECOND)).map_err(|_| wrong())?;
+    Ok(Some(prost_types::Timestamp { seconds, nanos }))
 }
 
 /// Returns the bytes of a payload: the text of the JSON value, or the decoded base64 string.

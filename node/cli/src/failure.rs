@@ -98,7 +98,7 @@ pub fn reason(error: &Error) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use taffrail_client::Proposed;
+    use taffrail_client::{Actual, Proposed};
 
     fn code(error: Error) -> u8 {
         Failure::Client(error).exit_code()
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn each_class_has_its_exit_code() {
-        let wrong = Rejection::WrongRevision { stream: "s".into(), expected: "1".into(), actual: "2".into() };
+        let wrong = Rejection::WrongRevision { stream: "s".into(), expected: "1".into(), actual: Actual::At(2) };
         assert_eq!(code(Error::Rejected(wrong)), 3);
         assert_eq!(code(Error::NotFound { reason: String::new(), message: "m".into(), nearest: vec![] }), 4);
         let unavailable = Error::Unavailable {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_report_names_reason_and_remedy() {
-        let wrong = Rejection::WrongRevision { stream: "s".into(), expected: "1".into(), actual: "2".into() };
+        let wrong = Rejection::WrongRevision { stream: "s".into(), expected: "1".into(), actual: Actual::At(2) };
         let text = Failure::Client(Error::Rejected(wrong)).report().unwrap();
         assert!(text.starts_with("error: stream s is at 2, expected 1\nreason: WRONG_REVISION\nremedy: "), "{text}");
         assert_eq!(Failure::OutputClosed.report(), None);

@@ -96,6 +96,15 @@ impl Printer {
     }
 }
 
+/// Text for a fact that the answering node does not know.
+pub const UNKNOWN: &str = "-";
+
+/// Formats a number, or [`UNKNOWN`] if the answering node does not know the number.
+#[must_use]
+pub fn known(number: Option<impl ToString>) -> String {
+    number.map_or_else(|| UNKNOWN.to_owned(), |number| number.to_string())
+}
+
 /// Aligns columns two spaces apart, without trailing spaces.
 #[must_use]
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {

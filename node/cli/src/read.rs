@@ -7,7 +7,8 @@ use super::{
     output::Printer,
     select::{self, Selector},
 };
-use taffrail_client::v1::{self, read_request::Start};
+use taffrail_client::{Error, v1};
+use taffrail_proto::reason::Reason;
 
 /// Flags of `read`.
 #[derive(Clone, Debug, clap::Args)]
@@ -31,12 +32,7 @@ pub struct Args {
 
 impl Args {
     fn request(&self) -> Result<v1::ReadRequest, Failure> {
-        let start = self.from.map(|from| match from {
-            StartAt::Start => Start::FromStart(v1::Unit {}),
-            StartAt::End => Start::FromEnd(v1::Unit {}),
-            StartAt::Number(n) if self.selector.all => Start::FromPosition(n),
-            StartAt::Number(n) => Start::FromRevision(n),
-        });
+        let start = self.from.map(|from| from.to_proto(self.selector.all));
         let direction = if self.backward { v1::Direction::Backward } else { v1::Direction::Forward };
         let consistency = if self.stale { v1::Consistency::Stale } else { v1::Consistency::Linearizable };
         Ok(v1::ReadRequest {
@@ -45,6 +41,7 @@ impl Args {
             start,
             limit: self.limit,
             consistency: consistency.into(),
+            ..v1::ReadRequest::default()
         })
     }
 }
@@ -58,5 +55,20 @@ pub async fn run(args: &Args, globals: &GlobalArgs, printer: &mut Printer) -> Re
     while let Some(event) = events.next().await? {
         printer.item(|| select::summary(&event), || event_json::encode(&event))?;
     }
-    Ok(())
+    // An absent stream is no error of the protocol, but a script should notice a mistyped name.
+    match events.end().map(v1::ReadEnd::state) {
+        Some(v1::StreamState::Absent) => Err(absent(args.selector.stream.as_deref().unwrap_or_default())),
+        Some(
+            v1::StreamState::Unspecified
+            | v1::StreamState::Live
+            | v1::StreamState::Deleted
+            | v1::StreamState::Tombstoned,
+        )
+        | None => Ok(()),
+    }
+}
+
+fn absent(stream: &str) -> Failure {
+    let reason = Reason::StreamNotFound.as_str().to_owned();
+    Failure::Client(Error::NotFound { reason, message: format!("stream {stream} has no events"), nearest: Vec::new() })
 }

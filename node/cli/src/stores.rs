@@ -1,6 +1,10 @@
 //! `taffrail stores`: the stores of a cluster.
 
-use super::{args::GlobalArgs, failure::Failure, output::Printer};
+use super::{
+    args::GlobalArgs,
+    failure::Failure,
+    output::{Printer, UNKNOWN, known},
+};
 use serde_json::json;
 use taffrail_client::v1;
 
@@ -10,8 +14,8 @@ pub enum Command {
     /// List the stores of the cluster.
     List {
         /// Include retained stores, whose EventStore was deleted and whose events are kept.
-        #[arg(long)]
-        retained: bool,
+        #[arg(long = "retained")]
+        include_retained: bool,
     },
     /// Show a store and the replicas of the store.
     Info {
@@ -27,8 +31,8 @@ pub enum Command {
 pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer) -> Result<(), Failure> {
     let client = globals.client()?;
     match command {
-        Command::List { retained } => {
-            let stores = client.stores(*retained).await?;
+        Command::List { include_retained } => {
+            let stores = client.stores(*include_retained).await?;
             let rows = stores.iter().map(|s| (cells(s), json(s).to_string())).collect();
             let header = ["STORE", "STATE", "REPLICAS", "LEADER", "EVENTS", "LAST POSITION", "ID"];
             printer.list(&header, rows)?;
@@ -52,17 +56,23 @@ fn state(s: &v1::Store) -> &'static str {
 }
 
 fn leader(s: &v1::Store) -> String {
-    if s.leader == 0 { "-".to_owned() } else { format!("node {}", s.leader) }
+    s.leader_node_id.map_or_else(|| UNKNOWN.to_owned(), |node| format!("node {node}"))
+}
+
+/// Returns the number of caught-up voters; `None` if the answering node does not know which replicas have caught up.
+fn caught_up(s: &v1::Store) -> Option<usize> {
+    let counted = s.members.iter().filter(|m| m.voter() && m.caught_up()).count();
+    s.members.iter().any(|m| m.caught_up.is_some()).then_some(counted)
 }
 
 fn cells(s: &v1::Store) -> Vec<String> {
     vec![
         format!("{}/{}", s.namespace, s.name),
         state(s).to_owned(),
-        format!("{}/{}", s.members.iter().filter(|m| m.voter && m.caught_up).count(), s.replicas),
+        format!("{}/{}", known(caught_up(s)), s.replicas),
         leader(s),
-        s.events.to_string(),
-        s.last_position.to_string(),
+        known(s.event_count),
+        known(s.last_position),
         s.id.clone(),
     ]
 }
@@ -74,10 +84,10 @@ fn describe(s: &v1::Store) -> String {
         format!("state:          {}", state(s)),
         format!("replicas:       {}", s.replicas),
         format!("leader:         {}", leader(s)),
-        format!("term:           {}", s.term),
-        format!("events:         {}", s.events),
-        format!("last position:  {}", s.last_position),
-        format!("applied index:  {}", s.applied_index),
+        format!("term:           {}", known(s.term)),
+        format!("events:         {}", known(s.event_count)),
+        format!("last position:  {}", known(s.last_position)),
+        format!("applied index:  {}", known(s.applied_index)),
         format!(
             "digest:         {}",
             if s.digest.is_empty() { "(no replica on the answering node)" } else { &s.digest }
@@ -85,12 +95,17 @@ fn describe(s: &v1::Store) -> String {
     ];
     for m in &s.members {
         let role = match (m.leader, m.voter) {
-            (true, _) => "leader",
-            (false, true) => "voter",
-            (false, false) => "learner",
+            (Some(true), _) => ", leader",
+            (_, Some(true)) => ", voter",
+            (_, Some(false)) => ", learner",
+            (_, None) => "",
         };
-        let lag = if m.caught_up { "caught up" } else { "behind" };
-        lines.push(format!("replica {:<7} node {}, {role}, {lag}", m.replica_id, m.node_id));
+        let lag = match m.caught_up {
+            Some(true) => ", caught up",
+            Some(false) => ", behind",
+            None => "",
+        };
+        lines.push(format!("replica {:<7} node {}{role}{lag}", m.replica_id, m.node_id));
     }
     lines.join("\n")
 }
@@ -102,12 +117,12 @@ fn json(s: &v1::Store) -> serde_json::Value {
         "id": s.id,
         "state": state(s),
         "replicas": s.replicas,
-        "leader": s.leader,
+        "leader_node_id": s.leader_node_id,
         "term": s.term,
-        "events": s.events,
+        "event_count": s.event_count,
         "last_position": s.last_position,
         "applied_index": s.applied_index,
-        "digest": s.digest,
+        "digest": (!s.digest.is_empty()).then_some(&s.digest),
         "members": s.members.iter().map(|m| json!({
             "replica_id": m.replica_id,
             "node_id": m.node_id,

@@ -28,7 +28,7 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
     let (mut rows, mut page_token) = (Vec::new(), String::new());
     let most = if *limit == 0 { usize::MAX } else { usize::try_from(*limit).unwrap_or(usize::MAX) };
     loop {
-        let request = v1::ListRequest { prefix: prefix.clone(), page_size: 0, page_token };
+        let request = v1::ListRequest { prefix: prefix.clone(), page_token, ..v1::ListRequest::default() };
         let page = client.list_streams(request).await?;
         rows.extend(page.streams.into_iter().map(row));
         page_token = page.next_page_token;
@@ -44,13 +44,13 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
 #[derive(Serialize)]
 struct Line<'a> {
     stream: &'a str,
-    events: u64,
+    event_count: u64,
     last_revision: u64,
 }
 
 fn row(s: v1::StreamInfo) -> (Vec<String>, String) {
-    let json = json_text::line(&Line { stream: &s.stream, events: s.events, last_revision: s.last_revision });
-    (vec![s.stream, s.events.to_string(), s.last_revision.to_string()], json)
+    let json = json_text::line(&Line { stream: &s.stream, event_count: s.event_count, last_revision: s.last_revision });
+    (vec![s.stream, s.event_count.to_string(), s.last_revision.to_string()], json)
 }
 
 #[cfg(test)]
@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn a_stream_has_the_fixed_form() {
-        let (cells, json) = row(v1::StreamInfo { stream: "a\"b".into(), events: 3, last_revision: 2 });
+        let (cells, json) = row(v1::StreamInfo { stream: "a\"b".into(), event_count: 3, last_revision: 2 });
         assert_eq!(cells, ["a\"b", "3", "2"]);
-        assert_eq!(json, "{\"stream\":\"a\\\"b\",\"events\":3,\"last_revision\":2}");
+        assert_eq!(json, "{\"stream\":\"a\\\"b\",\"event_count\":3,\"last_revision\":2}");
     }
 }

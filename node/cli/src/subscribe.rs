@@ -9,10 +9,7 @@ use super::{
     select::{self, Selector},
 };
 use std::{io::Write as _, time::Duration};
-use taffrail_client::{
-    Item, RetryPolicy, Subscription,
-    v1::{self, subscribe_request::Start},
-};
+use taffrail_client::{Item, RetryPolicy, Subscription, v1};
 
 /// Flags of `subscribe`.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,13 +35,11 @@ pub struct Args {
 
 impl Args {
     fn request(&self) -> Result<v1::SubscribeRequest, Failure> {
-        let start = match self.from {
-            StartAt::Start => Start::FromStart(v1::Unit {}),
-            StartAt::End => Start::FromEnd(v1::Unit {}),
-            StartAt::Number(n) if self.selector.all => Start::FromPosition(n),
-            StartAt::Number(n) => Start::FromRevision(n),
-        };
-        Ok(v1::SubscribeRequest { selector: Some(self.selector.to_proto()?), start: Some(start) })
+        Ok(v1::SubscribeRequest {
+            selector: Some(self.selector.to_proto()?),
+            start: Some(self.from.to_proto(self.selector.all)),
+            ..v1::SubscribeRequest::default()
+        })
     }
 }
 

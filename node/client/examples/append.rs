@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("appending event {}", event.id);
 
     match client.append_retrying(&stream, Expected::Any, vec![event], RetryPolicy::default()).await {
-        Ok(stored) => println!("stored in {stream} at revision {}", stored.last_revision),
+        Ok(stored) => println!("stored in {stream} at revision {}", stored.last_revision()),
         // An application would keep the id and retry later: the same id proves the outcome.
         Err(taffrail_client::Error::OutcomeUnknown { message }) => println!("stored or not: {message}"),
         Err(error) => return Err(error.into()),

@@ -6,7 +6,7 @@
 use std::{env, error::Error, fs, io, path::Path};
 use taffrail_client::{
     Client, Item, RetryPolicy,
-    v1::{self, subscribe_request::Start},
+    v1::{self, start::Kind as Start},
 };
 
 #[tokio::main]
@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         None => Start::FromStart(v1::Unit {}),
     };
     let selector = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
-    let request = v1::SubscribeRequest { selector: Some(selector), start: Some(start) };
+    let request =
+        v1::SubscribeRequest { selector: Some(selector), start: Some(start.into()), ..v1::SubscribeRequest::default() };
     let mut subscription = client.subscribe_resuming(request, RetryPolicy::default()).await?;
 
     while let Some(item) = subscription.next().await? {

@@ -15,14 +15,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     for store in client.stores(false).await? {
-        println!("store {}/{}: {} events", store.namespace, store.name, store.events);
+        println!("store {}/{}: {} events", store.namespace, store.name, store.event_count());
     }
 
     let mut page_token = String::new();
     loop {
         let page = client.list_streams(v1::ListRequest { page_token, ..v1::ListRequest::default() }).await?;
         for stream in page.streams {
-            println!("stream {}: {} events", stream.stream, stream.events);
+            println!("stream {}: {} events", stream.stream, stream.event_count);
         }
         page_token = page.next_page_token;
         if page_token.is_empty() {

@@ -39,7 +39,7 @@ impl Client {
     /// # async fn example(client: Client) -> Result<(), Error> {
     /// let shipped = EventBuilder::new("OrderShipped").build();
     /// match client.append("order-1", Expected::Exact(0), vec![shipped]).await {
-    ///     Ok(stored) => println!("stored at revision {}", stored.last_revision),
+    ///     Ok(stored) => println!("stored at revision {}", stored.last_revision()),
     ///     Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => println!("the stream is at {actual}"),
     ///     Err(error) => return Err(error),
     /// }
@@ -57,8 +57,7 @@ impl Client {
         expected: Expected,
         events: Vec<v1::NewEvent>,
     ) -> Result<v1::AppendResponse, Error> {
-        self.append_request(v1::AppendRequest { stream: stream.to_owned(), expected: Some(expected.into()), events })
-            .await
+        self.append_request(request(stream, expected, events)).await
     }
 
     /// Appends a batch to a stream atomically, and retries with the same event ids while [`Error::is_retryable`] holds
@@ -72,7 +71,7 @@ impl Client {
     /// # async fn example(client: Client) -> Result<(), taffrail_client::Error> {
     /// let event = EventBuilder::new("OrderPaid").build();
     /// let stored = client.append_retrying("order-1", Expected::Any, vec![event], RetryPolicy::default()).await?;
-    /// println!("stored at position {}", stored.last_position);
+    /// println!("stored at position {}", stored.last_position());
     /// # Ok(())
     /// # }
     /// ```
@@ -87,7 +86,7 @@ impl Client {
         events: Vec<v1::NewEvent>,
         policy: RetryPolicy,
     ) -> Result<v1::AppendResponse, Error> {
-        let request = v1::AppendRequest { stream: stream.to_owned(), expected: Some(expected.into()), events };
+        let request = request(stream, expected, events);
         let end = Instant::now() + policy.total;
         let mut unknown: Option<String> = None;
         for attempt in 1_u32.. {
@@ -118,6 +117,15 @@ impl Client {
     }
 }
 
+fn request(stream: &str, expected: Expected, events: Vec<v1::NewEvent>) -> v1::AppendRequest {
+    v1::AppendRequest {
+        stream: stream.to_owned(),
+        expected: Some(expected.into()),
+        events,
+        ..v1::AppendRequest::default()
+    }
+}
+
 /// Combines the errors of all attempts of an append: `error` of the last attempt, and the message of an earlier attempt
 /// whose outcome is `unknown`.
 fn combined_error(expected: Expected, unknown: Option<String>, error: Error) -> Error {
@@ -144,7 +152,7 @@ impl Expected {
         match (self, rejection) {
             (_, Rejection::Other { .. }) | (Self::NoStream, Rejection::WrongRevision { .. }) => true,
             (Self::Exact(expected), Rejection::WrongRevision { actual, .. }) => {
-                actual.parse::<u64>().is_ok_and(|actual| actual > expected)
+                actual.revision().is_some_and(|actual| actual > expected)
             }
             (Self::Any | Self::StreamExists, Rejection::WrongRevision { .. }) => false,
         }
@@ -154,18 +162,19 @@ impl Expected {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Actual;
 
-    fn wrong(actual: &str) -> Rejection {
-        Rejection::WrongRevision { stream: "s".into(), expected: "x".into(), actual: actual.into() }
+    fn wrong(actual: Actual) -> Rejection {
+        Rejection::WrongRevision { stream: "s".into(), expected: "x".into(), actual }
     }
 
     #[test]
     fn a_refusal_after_an_unknown_attempt_is_final_only_if_it_stays_true() {
-        assert!(Expected::NoStream.is_final_refusal(&wrong("0")));
-        assert!(Expected::Exact(3).is_final_refusal(&wrong("4")));
-        assert!(!Expected::Exact(3).is_final_refusal(&wrong("2")));
-        assert!(!Expected::Exact(3).is_final_refusal(&wrong("empty")));
-        assert!(!Expected::StreamExists.is_final_refusal(&wrong("empty")));
+        assert!(Expected::NoStream.is_final_refusal(&wrong(Actual::At(0))));
+        assert!(Expected::Exact(3).is_final_refusal(&wrong(Actual::At(4))));
+        assert!(!Expected::Exact(3).is_final_refusal(&wrong(Actual::At(2))));
+        assert!(!Expected::Exact(3).is_final_refusal(&wrong(Actual::Absent)));
+        assert!(!Expected::StreamExists.is_final_refusal(&wrong(Actual::Absent)));
     }
 
     #[test]
@@ -177,7 +186,7 @@ mod tests {
         ));
         assert!(matches!(combined_error(Expected::Any, None, unavailable()), Error::Deadline { .. }));
         assert!(matches!(
-            combined_error(Expected::Exact(1), Some("broke".into()), Error::Rejected(wrong("5"))),
+            combined_error(Expected::Exact(1), Some("broke".into()), Error::Rejected(wrong(Actual::At(5)))),
             Error::Rejected(_)
         ));
     }

@@ -44,7 +44,7 @@ impl Default for ConnectOptions {
 ///     .await?
 ///     .with_store("team-b/payments")?
 ///     .with_timeout(Duration::from_secs(5));
-/// println!("{} events", client.store("").await?.events);
+/// println!("{} events", client.store("").await?.event_count());
 /// # Ok(())
 /// # }
 /// ```
@@ -153,14 +153,31 @@ impl Client {
         Ok(StoresClient::new(self.channel()).get(request).await.map_err(Error::from_status)?.into_inner())
     }
 
-    /// Lists the stores of the cluster; with `retained` also stores without a declaration whose data is kept.
+    /// Lists the stores of the cluster; with `include_retained` also stores without a declaration whose data is kept.
     ///
     /// # Errors
     /// The error of the server, see [`Error`].
-    pub async fn stores(&self, retained: bool) -> Result<Vec<v1::Store>, Error> {
-        let request = self.unary(v1::ListStoresRequest { retained });
+    pub async fn stores(&self, include_retained: bool) -> Result<Vec<v1::Store>, Error> {
+        let mut request = v1::ListStoresRequest { include_retained, ..v1::ListStoresRequest::default() };
+        let mut stores = Vec::new();
+        loop {
+            let page = self.list_stores(request.clone()).await?;
+            stores.extend(page.stores);
+            if page.next_page_token.is_empty() {
+                return Ok(stores);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Lists the stores of the cluster, one page per call, with the filters of the request. The page token of a response
+    /// requests the next page; an empty token marks the last page.
+    ///
+    /// # Errors
+    /// The error of the server, see [`Error`].
+    pub async fn list_stores(&self, request: v1::ListStoresRequest) -> Result<v1::ListStoresResponse, Error> {
         let mut stores = StoresClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Ok(stores.list(request).await.map_err(Error::from_status)?.into_inner().stores)
+        Ok(stores.list(self.unary(request)).await.map_err(Error::from_status)?.into_inner())
     }
 
     /// Returns the status of the cluster, as observed by the answering node.
@@ -170,6 +187,17 @@ impl Client {
     pub async fn cluster_status(&self) -> Result<v1::ClusterStatus, Error> {
         let request = self.unary(v1::ClusterStatusRequest {});
         Ok(ClusterClient::new(self.channel()).status(request).await.map_err(Error::from_status)?.into_inner())
+    }
+
+    /// Returns the numbers of the features that the answering node knows, for the field `needs` of requests. During an
+    /// upgrade, other nodes may know fewer features.
+    ///
+    /// # Errors
+    /// The error of the server, see [`Error`].
+    pub async fn features(&self) -> Result<Vec<u32>, Error> {
+        let request = self.unary(v1::FeaturesRequest {});
+        let answer = ClusterClient::new(self.channel()).features(request).await.map_err(Error::from_status)?;
+        Ok(answer.into_inner().features)
     }
 
     /// Watches the status of the cluster: the current status, then every change.

@@ -1,7 +1,9 @@
 //! Errors of calls, classified by the proof that an answer gives about the outcome. A gRPC code alone does not prove
 //! whether an append is stored. The `google.rpc.ErrorInfo` with the [domain of Taffrail](DOMAIN) does.
 
-use std::{collections::BTreeMap, error::Error as _, time::Duration};
+use crate::v1;
+use std::{collections::BTreeMap, error::Error as _, fmt, time::Duration};
+use taffrail_proto::error_detail;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -17,6 +19,70 @@ pub enum Proposed {
     Unknown,
 }
 
+/// The state of a stream that did not match the expected state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Actual {
+    /// The stream has never had an event.
+    Absent,
+    /// The revision of the last event.
+    At(u64),
+    /// The stream is deleted; the revision of the last event before.
+    DeletedAt(u64),
+    /// The stream is deleted for good; the revision of the last event before.
+    TombstonedAt(u64),
+}
+
+impl Actual {
+    /// Returns the revision of the last event of a stream with visible events.
+    #[must_use]
+    pub fn revision(self) -> Option<u64> {
+        match self {
+            Self::At(revision) => Some(revision),
+            Self::Absent | Self::DeletedAt(_) | Self::TombstonedAt(_) => None,
+        }
+    }
+
+    fn from_proto(actual: Option<v1::ActualRevision>) -> Option<Self> {
+        use v1::actual_revision::Kind;
+        Some(match actual?.kind? {
+            Kind::Absent(_) => Self::Absent,
+            Kind::At(revision) => Self::At(revision),
+            Kind::DeletedAt(revision) => Self::DeletedAt(revision),
+            Kind::TombstonedAt(revision) => Self::TombstonedAt(revision),
+        })
+    }
+}
+
+impl fmt::Display for Actual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("absent"),
+            Self::At(revision) => write!(f, "{revision}"),
+            Self::DeletedAt(revision) => write!(f, "{revision} (deleted)"),
+            Self::TombstonedAt(revision) => write!(f, "{revision} (deleted for good)"),
+        }
+    }
+}
+
+/// The leader of a store, as named by the node that refused a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Node id of the leader.
+    pub node_id: u64,
+    /// Term of the leader, if known; of two hints, the hint with the higher term is newer.
+    pub term: Option<u64>,
+    /// Address of the leader for clients, `host:port`, if known.
+    pub client_address: Option<String>,
+}
+
+impl From<v1::LeaderHint> for Leader {
+    fn from(hint: v1::LeaderHint) -> Self {
+        let client_address = Some(hint.client_address).filter(|address| !address.is_empty());
+        Self { node_id: hint.node_id, term: hint.term, client_address }
+    }
+}
+
 /// A refusal by the rules of the store. Every node gives the same refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -27,8 +93,8 @@ pub enum Rejection {
         stream: String,
         /// The expected state: `any`, `no_stream`, `stream_exists` or a revision.
         expected: String,
-        /// `empty`, or the revision of the last event.
-        actual: String,
+        /// The state of the stream.
+        actual: Actual,
     },
     /// Any other refusal: full stream, reused event id, closed store, oversized or malformed request.
     #[error("{message} ({reason})")]
@@ -66,7 +132,7 @@ pub enum Error {
         /// The broken rule, or the error of the parser.
         message: String,
     },
-    /// A field of the request breaks a rule; the server did nothing.
+    /// A field of the request breaks a rule, or needs a feature that the server does not know; the server did nothing.
     #[error("{message}")]
     Invalid {
         /// Name of the field, if the server gave a name.
@@ -79,10 +145,10 @@ pub enum Error {
     /// The rules of the store refuse the append; nothing is stored.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The stream or the store does not exist.
+    /// The store does not exist.
     #[error("{message}")]
     NotFound {
-        /// `STREAM_NOT_FOUND`, `STORE_NOT_FOUND`, or empty.
+        /// `STORE_NOT_FOUND`, or empty.
         reason: String,
         /// A sentence for people.
         message: String,
@@ -99,8 +165,8 @@ pub enum Error {
         /// Possible effect on the log. An append with [`Proposed::Unknown`] is reported
         /// as [`Error::OutcomeUnknown`] instead.
         proposed: Proposed,
-        /// Node id of the leader, if the answer named the leader.
-        leader: Option<u64>,
+        /// The leader of the store, if the answer named the leader.
+        leader: Option<Leader>,
         /// The pause before a retry, as requested by the server.
         retry_after: Option<Duration>,
     },
@@ -199,20 +265,21 @@ impl Error {
     fn from_error_info(status: &Status) -> Option<Self> {
         let info = status.get_details_error_info().filter(|i| i.domain == DOMAIN)?;
         let message = status.message().to_owned();
+        let typed = error_detail::find(status.details()).unwrap_or_default();
         let detail = |key: &str| info.metadata.get(key).cloned();
         let text = |key: &str| detail(key).unwrap_or_default();
         if info.reason == "OUTCOME_UNKNOWN" || text("proposed") == "unknown" {
             return Some(Self::OutcomeUnknown { message });
         }
+        // A state that this client does not know is an `Other` below.
+        if let Some(actual) = Actual::from_proto(typed.wrong_revision.and_then(|wrong| wrong.actual)) {
+            let (stream, expected) = (text("stream"), text("expected"));
+            return Some(Self::Rejected(Rejection::WrongRevision { stream, expected, actual }));
+        }
         Some(match status.code() {
-            Code::InvalidArgument | Code::OutOfRange => {
+            Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => {
                 Self::Invalid { field: detail("field"), reason: Some(info.reason), message }
             }
-            Code::FailedPrecondition if info.reason == "WRONG_REVISION" => Self::Rejected(Rejection::WrongRevision {
-                stream: text("stream"),
-                expected: text("expected"),
-                actual: text("actual"),
-            }),
             Code::NotFound => Self::NotFound {
                 nearest: text("nearest").split(',').filter(|n| !n.is_empty()).map(ToOwned::to_owned).collect(),
                 reason: info.reason,
@@ -220,7 +287,7 @@ impl Error {
             },
             // A full queue passes; a full stream is a rule of the store.
             Code::Unavailable | Code::ResourceExhausted if info.reason != "STREAM_FULL" => Self::Unavailable {
-                leader: detail("leader_node").and_then(|n| n.parse().ok()),
+                leader: typed.leader.map(Leader::from),
                 retry_after: status.get_details_retry_info().and_then(|r| r.retry_delay),
                 proposed: Proposed::No,
                 reason: info.reason,
@@ -239,7 +306,6 @@ impl Error {
             | Code::Cancelled
             | Code::Unknown
             | Code::Aborted
-            | Code::Unimplemented
             | Code::Internal
             | Code::Unavailable
             | Code::DataLoss => Self::Failed(Box::new(status.clone())),
@@ -329,9 +395,20 @@ mod tests {
     #[test]
     fn a_rejection_names_the_revisions() {
         let details = [("stream", "s"), ("expected", "3"), ("actual", "7")];
-        let error = Error::from_append_status(status(Code::FailedPrecondition, "WRONG_REVISION", &details));
+        let bare = || status(Code::FailedPrecondition, "WRONG_REVISION", &details);
+        let actual = v1::ActualRevision { kind: Some(v1::actual_revision::Kind::At(7)) };
+        let wrong = v1::WrongRevision { actual: Some(actual), ..v1::WrongRevision::default() };
+        let detail = v1::ErrorDetail { wrong_revision: Some(wrong), ..v1::ErrorDetail::default() };
+        let error = Error::from_append_status(typed(bare(), &detail));
         let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else { panic!("{error:?}") };
-        assert_eq!((stream.as_str(), expected.as_str(), actual.as_str()), ("s", "3", "7"));
+        assert_eq!((stream.as_str(), expected.as_str(), actual), ("s", "3", Actual::At(7)));
+        // Without a known state the refusal is still a refusal.
+        let error = Error::from_append_status(bare());
+        assert!(matches!(&error, Error::Rejected(Rejection::Other { reason, .. }) if reason == "WRONG_REVISION"));
+    }
+
+    fn typed(status: Status, detail: &v1::ErrorDetail) -> Status {
+        Status::with_details(status.code(), status.message(), error_detail::attach(status.details(), detail))
     }
 
     #[test]
@@ -347,15 +424,18 @@ mod tests {
 
     #[test]
     fn our_word_proves_that_nothing_was_proposed() {
-        let mut details = ErrorDetails::with_error_info(
-            "NOT_LEADER",
-            DOMAIN,
-            [("leader_node".to_owned(), "4".to_owned()), ("proposed".to_owned(), "false".to_owned())],
-        );
+        let mut details =
+            ErrorDetails::with_error_info("NOT_LEADER", DOMAIN, [("proposed".to_owned(), "false".to_owned())]);
         details.set_retry_info(Some(Duration::from_millis(200)));
-        let error = Error::from_append_status(Status::with_error_details(Code::Unavailable, "x", details));
+        let hint = v1::LeaderHint { node_id: 4, term: Some(7), client_address: "n4:2113".into() };
+        let detail = v1::ErrorDetail { leader: Some(hint), ..v1::ErrorDetail::default() };
+        let status = typed(Status::with_error_details(Code::Unavailable, "x", details), &detail);
+        let error = Error::from_append_status(status);
         assert_eq!(error.retry_after(), Some(Duration::from_millis(200)));
-        assert!(matches!(error, Error::Unavailable { proposed: Proposed::No, leader: Some(4), .. }), "{error:?}");
+        let Error::Unavailable { proposed: Proposed::No, leader: Some(leader), .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(leader, Leader { node_id: 4, term: Some(7), client_address: Some("n4:2113".into()) });
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::v1;
 use bytes::Bytes;
+use std::time::SystemTime;
 use uuid::Uuid;
 
 /// Returns a random UUID (version 4) for use as an event id.
@@ -58,7 +59,8 @@ impl EventBuilder {
         self.0.metadata = metadata.into();
         self
     }
-    /// Adds a tag: at most 16 tags of 1 to 128 bytes each.
+    /// Adds a tag: at most 16 tags of 1 to 128 bytes each, without control characters. The store sorts the tags and
+    /// removes duplicates.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.0.tags.push(tag.into());
         self
@@ -71,6 +73,12 @@ impl EventBuilder {
     /// Sets the id of the message that caused the event; at most 128 bytes.
     pub fn causation_id(mut self, id: impl Into<String>) -> Self {
         self.0.causation_id = id.into();
+        self
+    }
+    /// Sets the time of the fact behind the event, for example the original time of an imported event. The store keeps
+    /// whole microseconds.
+    pub fn occurred_at(mut self, at: SystemTime) -> Self {
+        self.0.occurred_at = Some(at.into());
         self
     }
     /// Returns the event for [`Client::append`](crate::Client::append).

@@ -39,7 +39,7 @@ mod subscription;
 
 pub use append::Expected;
 pub use client::{Client, ClusterWatch, ConnectOptions, HOP, MESSAGE_BYTES_MAX, REQUEST_ID, STORE};
-pub use error::{DOMAIN, Error, Proposed, Rejection, never_sent};
+pub use error::{Actual, DOMAIN, Error, Leader, Proposed, Rejection, never_sent};
 pub use event::{EventBuilder, new_id};
 pub use read::ReadEvents;
 pub use retry::RetryPolicy;

@@ -2,10 +2,9 @@
 //! event and continues from this position on a new connection, so the caller sees neither gap nor duplicate.
 
 use crate::{Client, Error, RetryPolicy, v1};
+use bytes::Bytes;
 use std::collections::VecDeque;
-use taffrail_proto::v1::{
-    subscribe_request::Start, subscribe_response::Kind, subscriptions_client::SubscriptionsClient,
-};
+use taffrail_proto::v1::{start::Kind as Start, subscribe_response::Kind, subscriptions_client::SubscriptionsClient};
 use tokio::time::{Instant, sleep};
 use tonic::Streaming;
 
@@ -44,8 +43,9 @@ impl Client {
     ///
     /// # async fn example(client: Client) -> Result<(), taffrail_client::Error> {
     /// let selector = v1::Selector { kind: Some(v1::selector::Kind::Stream("order-1".to_owned())) };
-    /// let start = v1::subscribe_request::Start::FromEnd(v1::Unit {});
-    /// let request = v1::SubscribeRequest { selector: Some(selector), start: Some(start) };
+    /// let start = v1::Start::from(v1::start::Kind::FromEnd(v1::Unit {}));
+    /// let request =
+    ///     v1::SubscribeRequest { selector: Some(selector), start: Some(start), ..v1::SubscribeRequest::default() };
     /// let mut subscription = client.subscribe(request).await?;
     /// while let Some(item) = subscription.next().await? {
     ///     if let Item::Event(event) = item {
@@ -70,8 +70,9 @@ impl Client {
     ///
     /// # async fn example(client: Client, checkpoint: u64) -> Result<(), taffrail_client::Error> {
     /// let selector = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
-    /// let start = v1::subscribe_request::Start::AfterPosition(checkpoint);
-    /// let request = v1::SubscribeRequest { selector: Some(selector), start: Some(start) };
+    /// let start = v1::Start::from(v1::start::Kind::AfterPosition(checkpoint));
+    /// let request =
+    ///     v1::SubscribeRequest { selector: Some(selector), start: Some(start), ..v1::SubscribeRequest::default() };
     /// let mut subscription = client.subscribe_resuming(request, RetryPolicy::default()).await?;
     /// while let Some(item) = subscription.next().await? {
     ///     match item {
@@ -180,42 +181,38 @@ impl Subscription {
             Some(Kind::Confirmed(confirmed)) => {
                 // The confirmation fixes the start of a subscription `from_end`, for later connections
                 // to continue from.
-                if let (Some(Start::FromEnd(_)), Some(next)) = (self.request.start, confirmed.next) {
-                    self.request.start = Some(self.start_at(next));
-                }
+                self.continue_after(confirmed.resume);
                 if !self.confirmed {
                     self.confirmed = true;
                     self.ready.push_back(Item::Confirmed(confirmed.position));
                 }
             }
             Some(Kind::Events(page)) => {
-                if let Some(last) = page.events.last() {
-                    let next = if self.is_of_stream() { last.revision + 1 } else { last.position + 1 };
-                    self.request.start = Some(self.start_at(next));
-                }
+                self.continue_after(page.resume);
                 self.ready.extend(page.events.into_iter().map(|e| Item::Event(Box::new(e))));
             }
             Some(Kind::Checkpoint(checkpoint)) => {
-                if !self.is_of_stream() {
-                    self.request.start = Some(self.start_at(checkpoint.position + 1));
-                }
+                self.continue_after(checkpoint.resume);
                 self.ready.push_back(Item::Checkpoint(checkpoint.position));
             }
-            Some(Kind::CaughtUp(mark)) => self.ready.push_back(Item::CaughtUp(mark.position)),
-            Some(Kind::FellBehind(mark)) => self.ready.push_back(Item::FellBehind(mark.position)),
+            Some(Kind::CaughtUp(mark)) => {
+                self.continue_after(mark.resume);
+                self.ready.push_back(Item::CaughtUp(mark.position));
+            }
+            Some(Kind::FellBehind(mark)) => {
+                self.continue_after(mark.resume);
+                self.ready.push_back(Item::FellBehind(mark.position));
+            }
             None => {}
         }
     }
 
-    /// Returns true for a subscription of a single stream, whose events are counted by revision instead of position.
-    fn is_of_stream(&self) -> bool {
-        let kind = self.request.selector.as_ref().and_then(|s| s.kind.as_ref());
-        matches!(kind, Some(v1::selector::Kind::Stream(_)))
-    }
-
-    /// Returns the start at revision or position `next`.
-    fn start_at(&self, next: u64) -> Start {
-        if self.is_of_stream() { Start::FromRevision(next) } else { Start::FromPosition(next) }
+    /// Moves the start of the next connection to the token of a page or mark. The token also names the store, so the
+    /// next connection never continues in a store that was created again under the same name.
+    fn continue_after(&mut self, resume: Bytes) {
+        if !resume.is_empty() {
+            self.request.start = Some(Start::Resume(resume).into());
+        }
     }
 }
 

@@ -51,6 +51,7 @@ impl fmt::Display for ExpectedRevision {
 ///     tags: vec!["customer-7".into()],
 ///     correlation_id: String::new(),
 ///     causation_id: String::new(),
+///     occurred_at_us: None,
 /// };
 /// let append = Append {
 ///     stream: StreamName::new("orders-1").unwrap(),

@@ -19,12 +19,15 @@ pub struct NewEvent {
     pub data: Bytes,
     /// Metadata of the application, opaque to the store.
     pub metadata: Bytes,
-    /// Tags of the event; at most [`TAGS_MAX`](crate::limits::TAGS_MAX).
+    /// Tags of the event, sorted and without duplicates; at most [`TAGS_MAX`](crate::limits::TAGS_MAX).
     pub tags: Vec<String>,
     /// Id shared by all events of a business process; empty for none.
     pub correlation_id: String,
     /// Id of the message that caused the event; empty for none.
     pub causation_id: String,
+    /// Time of the fact behind the event as given by the application, Unix time in microseconds. No rule depends on
+    /// this time.
+    pub occurred_at_us: Option<i64>,
 }
 
 impl NewEvent {

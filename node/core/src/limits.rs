@@ -9,6 +9,9 @@ pub const BATCH_EVENTS_MAX: usize = 16_384;
 /// The node's configuration and the schema of the Cluster resource share this bound, so a node can start with every
 /// value that the API server accepts.
 pub const EVENT_BYTES_MAX: usize = 16 << 20;
+/// Default of the configurable size of an event, bytes. A page with the largest event of the default fits into 4 MiB, the
+/// receive limit of gRPC libraries without a setting.
+pub const EVENT_BYTES_DEFAULT: usize = 1 << 20;
 /// Upper bound of the configurable size of an append, bytes.
 pub const BATCH_BYTES_MAX: usize = 32 << 20;
 /// Largest number of tags of an event.

@@ -8,8 +8,8 @@ use super::{
     resolve::{self, Addressee},
     status::{Problem, Proof, Reason, proof},
 };
-use taffrail_core::names::StoreName;
-use taffrail_store_api::ReadError;
+use taffrail_core::{ids::StoreId, names::StoreName};
+use taffrail_store_api::{ReadError, StoreRef};
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
@@ -55,6 +55,30 @@ pub(crate) fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Pro
     };
     instrument::record_store(&store);
     Ok(Call { store, deadline, deadline_asked, request_id, maybe_proposed })
+}
+
+/// Checks that this node is a member of a cluster. Any other node knows no store and no peer; an empty list would be a
+/// wrong answer.
+///
+/// # Errors
+/// `NOT_SERVING` before the node is a member.
+pub(crate) fn member(shared: &Shared) -> Result<(), Problem> {
+    let not_yet = || Problem::new(Reason::NotServing, "the node is not a member of a cluster yet");
+    shared.node.node_id().map(drop).ok_or_else(not_yet)
+}
+
+/// Checks that a read or subscription stays with one store: the store of its start, or else the first store that
+/// answers. Revisions and positions of a store that was removed and created again under the same name mean other
+/// events.
+///
+/// # Errors
+/// `STORE_CHANGED` for any other store.
+pub(crate) fn same_store(expected: StoreId, found: &StoreRef) -> Result<(), Problem> {
+    if expected == found.id {
+        return Ok(());
+    }
+    let message = format!("the events belong to store {expected}, and {} is now store {}", found.name, found.id);
+    Err(Problem::new(Reason::StoreChanged, message).with("store", &found.name).with("store_id", found.id))
 }
 
 /// True for an error of a local replica after which another replica can answer.

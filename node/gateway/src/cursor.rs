@@ -1,15 +1,18 @@
-//! `Cursor`, the resumable position of a read or subscription. A cursor reads pages from a replica of this node,
-//! converts to a request to a peer, and moves past each delivered event. Any replica can therefore continue without gap
+//! `Cursor`, the resumable position of a read or subscription. A cursor reads pages from a replica of this node, gives the
+//! start of a request to a peer, and moves past each delivered event. Any replica can therefore continue without gap
 //! or duplicate event.
 
-use super::decode::{Source, Start};
+use super::{
+    decode::{Source, Start},
+    resume::{LINEAGE, ResumeToken, TokenOf},
+};
 use taffrail_core::{
     event::RecordedEvent,
     ids::{Position, Revision},
     names::StreamName,
 };
-use taffrail_proto::v1;
-use taffrail_store_api::{Consistency, Direction, PageBounds, ReadError, StoreReader};
+use taffrail_proto::v1::{self, start::Kind as StartKind};
+use taffrail_store_api::{Direction, PageBounds, ReadError, StoreReader};
 
 /// Maximum size of a page, in events and bytes.
 pub const PAGE: PageBounds = PageBounds { events_max: 256, bytes_max: 1 << 20 };
@@ -31,6 +34,15 @@ pub(crate) struct Events {
     pub(crate) events: Vec<RecordedEvent>,
     /// True if the replica has further events after this page.
     pub(crate) more: bool,
+}
+
+/// State of a replica at the start of a read.
+#[derive(Clone, Copy)]
+pub(crate) struct AsOf {
+    /// Last position of the store.
+    pub(crate) position: u64,
+    /// Last revision of the stream; `None` for an absent stream, and for a cursor over all events.
+    pub(crate) last_revision: Option<u64>,
 }
 
 impl Cursor {
@@ -80,24 +92,99 @@ impl Cursor {
         Ok(())
     }
 
-    /// Reads the next page from `reader` and leaves the cursor in place. At an open end the page is empty.
+    /// Reads the next page from `reader` and leaves the cursor in place. At an open end, and for an absent stream, the
+    /// page is empty.
     ///
     /// # Errors
-    /// When `reader` cannot read the state, or has no such stream.
+    /// When `reader` cannot read the state.
     pub(crate) fn page(&self, reader: &dyn StoreReader, bounds: PageBounds) -> Result<Events, ReadError> {
+        const NOTHING: Events = Events { events: Vec::new(), more: false };
         if self.at_open_end() {
-            return Ok(Events { events: Vec::new(), more: false });
+            return Ok(NOTHING);
         }
         match self {
-            Self::Stream { name, next, direction } => {
-                let page = reader.read_stream(name, *next, *direction, bounds)?;
-                Ok(Events { more: page.next.is_some(), events: page.events })
-            }
+            Self::Stream { name, next, direction } => match reader.read_stream(name, *next, *direction, bounds) {
+                Ok(page) => Ok(Events { more: page.next.is_some(), events: page.events }),
+                Err(ReadError::StreamNotFound(_)) => Ok(NOTHING),
+                Err(
+                    e @ (ReadError::NoReadIndex(_)
+                    | ReadError::Deadline
+                    | ReadError::NotServing(_)
+                    | ReadError::Corrupt(_)
+                    | ReadError::Storage(_)),
+                ) => Err(e),
+            },
             Self::All { next, direction } => {
                 let page = reader.read_all(*next, *direction, bounds)?;
                 Ok(Events { more: page.next.is_some(), events: page.events })
             }
         }
+    }
+
+    /// Reads the state of the source at the start of a read.
+    ///
+    /// # Errors
+    /// When `reader` cannot read the state.
+    pub(crate) fn as_of(&self, reader: &dyn StoreReader) -> Result<AsOf, ReadError> {
+        // Before the position: the last revision is then never the revision of an event after the position.
+        let last_revision = match self {
+            Self::Stream { name, .. } => reader.stream_tail(name)?.map(Revision::get),
+            Self::All { .. } => None,
+        };
+        Ok(AsOf { position: reader.totals()?.last_position.get(), last_revision })
+    }
+
+    /// Moves the start of a backward read to the last event of `as_of`, if the start is later. Events after `as_of` are
+    /// then no part of the read.
+    pub(crate) fn clamp_backward(&mut self, as_of: AsOf) {
+        if self.direction() == Direction::Forward {
+            return;
+        }
+        match self {
+            Self::Stream { next, .. } => {
+                if let Some(last) = as_of.last_revision.and_then(Revision::new) {
+                    *next = Some(next.map_or(last, |next| next.min(last)));
+                }
+            }
+            Self::All { next, .. } => {
+                if let Some(last) = Position::new(as_of.position).filter(|last| *last > Position::START) {
+                    *next = Some(next.map_or(last, |next| next.min(last)));
+                }
+            }
+        }
+    }
+
+    /// Returns the next revision or position after a read whose replica ends at the given position and revision. `None`
+    /// for a backward read without a first event.
+    #[must_use]
+    pub(crate) fn next_after(&self, position: u64, last_revision: Option<u64>) -> Option<u64> {
+        match (self.next(), self.direction(), self) {
+            (Some(next), ..) => Some(next),
+            (None, Direction::Backward, _) => None,
+            (None, Direction::Forward, Self::Stream { .. }) => Some(last_revision.map_or(0, |last| last + 1)),
+            (None, Direction::Forward, Self::All { .. }) => Some(position + 1),
+        }
+    }
+
+    /// Returns the token for a call that continues before `next`, the next revision or position in the direction of the
+    /// cursor; `None` stands for the end of the direction. All events up to the position `examined` were examined.
+    #[must_use]
+    pub(crate) fn resume_token(&self, of: TokenOf, next: Option<u64>, examined: u64) -> ResumeToken {
+        let forward = self.direction() == Direction::Forward;
+        let (position, ordinal) = match (self, next) {
+            (Self::Stream { .. }, Some(next)) => (examined, if forward { next } else { next.saturating_add(2) }),
+            (Self::Stream { .. }, None) => (examined, u64::from(!forward)),
+            (Self::All { .. }, Some(next)) if forward => (examined.max(next.saturating_sub(1)), 0),
+            (Self::All { .. }, Some(next)) => (next.saturating_add(1), 0),
+            (Self::All { .. }, None) => (if forward { examined } else { 1 }, 0),
+        };
+        ResumeToken { store: of.store, lineage: LINEAGE, selector: of.selector, position, ordinal }
+    }
+
+    /// True for a cursor over the events of a stream.
+    #[must_use]
+    pub(crate) fn of_stream(&self) -> bool {
+        matches!(self, Self::Stream { .. })
     }
 
     /// Moves past an event. Returns `false` if a backward read has delivered the first event and is complete.
@@ -156,50 +243,27 @@ impl Cursor {
         }
     }
 
-    /// Converts the rest of a read to a request to a peer.
+    /// Returns the fields that the rest of a read changes in the request of the client.
     #[must_use]
-    pub(crate) fn read_request(&self, limit: u64, consistency: Consistency) -> v1::ReadRequest {
-        use v1::read_request::Start as S;
-        let start = match self {
-            Self::Stream { next: Some(r), .. } => S::FromRevision(r.get()),
-            Self::All { next: Some(p), .. } => S::FromPosition(p.get()),
-            Self::Stream { next: None, .. } | Self::All { next: None, .. } => S::FromEnd(v1::Unit {}),
-        };
-        let direction = match self.direction() {
-            Direction::Forward => v1::Direction::Forward,
-            Direction::Backward => v1::Direction::Backward,
-        };
-        let consistency = match consistency {
-            Consistency::Linearizable => v1::Consistency::Linearizable,
-            Consistency::Stale => v1::Consistency::Stale,
-        };
-        v1::ReadRequest {
-            selector: Some(self.selector()),
-            direction: direction.into(),
-            start: Some(start),
-            limit: if limit == u64::MAX { 0 } else { limit },
-            consistency: consistency.into(),
-        }
+    pub(crate) fn rest_of_read(&self, limit: u64) -> v1::ReadRequest {
+        // Without a limit the request of the client has no limit either.
+        let limit = if limit == u64::MAX { 0 } else { limit };
+        v1::ReadRequest { start: Some(self.start()), limit, ..v1::ReadRequest::default() }
     }
 
-    /// Converts the rest of a subscription to a request to a peer.
+    /// Returns the fields that the rest of a subscription changes in the request of the client.
     #[must_use]
-    pub(crate) fn subscribe_request(&self) -> v1::SubscribeRequest {
-        use v1::subscribe_request::Start as S;
-        let start = match self {
-            Self::Stream { next: Some(r), .. } => S::FromRevision(r.get()),
-            Self::All { next: Some(p), .. } => S::FromPosition(p.get()),
-            Self::Stream { next: None, .. } | Self::All { next: None, .. } => S::FromEnd(v1::Unit {}),
-        };
-        v1::SubscribeRequest { selector: Some(self.selector()), start: Some(start) }
+    pub(crate) fn rest_of_subscription(&self) -> v1::SubscribeRequest {
+        v1::SubscribeRequest { start: Some(self.start()), ..v1::SubscribeRequest::default() }
     }
 
-    fn selector(&self) -> v1::Selector {
+    fn start(&self) -> v1::Start {
         let kind = match self {
-            Self::Stream { name, .. } => v1::selector::Kind::Stream(name.as_str().to_owned()),
-            Self::All { .. } => v1::selector::Kind::All(v1::Unit {}),
+            Self::Stream { next: Some(r), .. } => StartKind::FromRevision(r.get()),
+            Self::All { next: Some(p), .. } => StartKind::FromPosition(p.get()),
+            Self::Stream { next: None, .. } | Self::All { next: None, .. } => StartKind::FromEnd(v1::Unit {}),
         };
-        v1::Selector { kind: Some(kind) }
+        kind.into()
     }
 
     /// True for a forward read that starts after the last event, before the revision or position is known.

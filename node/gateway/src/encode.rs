@@ -1,48 +1,62 @@
 //! Conversion from domain types to messages of the wire; [`decode`](super::decode) is the opposite direction.
 
 use taffrail_core::{
-    append::{Append, Appended, ExpectedRevision},
+    append::{Appended, ExpectedRevision, Tail},
     event::RecordedEvent,
+    names::StreamName,
 };
 use taffrail_proto::v1;
+use taffrail_store_api::LeaderHint;
+
+/// Microseconds in a second.
+const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Converts the outcome of an append to the response for the client.
 #[must_use]
 pub(crate) fn appended(a: &Appended) -> v1::AppendResponse {
     v1::AppendResponse {
-        first_revision: a.first_revision.get(),
-        last_revision: a.last_revision.get(),
-        first_position: a.first_position.get(),
-        last_position: a.last_position.get(),
-        repeated: a.repeated,
+        first_revision: Some(a.first_revision.get()),
+        last_revision: Some(a.last_revision.get()),
+        first_position: Some(a.first_position.get()),
+        last_position: Some(a.last_position.get()),
+        deduplicated: a.repeated,
         recorded_at: Some(timestamp(a.recorded_at_us)),
     }
 }
 
-/// Converts an append to the request for a peer.
-#[must_use]
-pub(crate) fn append(a: &Append) -> v1::AppendRequest {
+fn expected(expected: ExpectedRevision) -> v1::ExpectedRevision {
     use v1::expected_revision::Kind;
-    let kind = match a.expected {
+    let kind = match expected {
         ExpectedRevision::Any => Kind::Any(v1::Unit {}),
         ExpectedRevision::NoStream => Kind::NoStream(v1::Unit {}),
         ExpectedRevision::StreamExists => Kind::StreamExists(v1::Unit {}),
         ExpectedRevision::Exact(r) => Kind::Exact(r.get()),
     };
-    let events = a.events.iter().map(|e| v1::NewEvent {
-        id: e.id.to_string(),
-        r#type: e.event_type.as_str().to_owned(),
-        content_type: e.content_type.clone(),
-        data: e.data.clone(),
-        metadata: e.metadata.clone(),
-        tags: e.tags.clone(),
-        correlation_id: e.correlation_id.clone(),
-        causation_id: e.causation_id.clone(),
-    });
-    v1::AppendRequest {
-        stream: a.stream.as_str().to_owned(),
-        expected: Some(v1::ExpectedRevision { kind: Some(kind) }),
-        events: events.collect(),
+    v1::ExpectedRevision { kind: Some(kind) }
+}
+
+/// Converts the refusal of an append by the state of the stream.
+#[must_use]
+pub(crate) fn wrong_revision(stream: &StreamName, wanted: ExpectedRevision, actual: Tail) -> v1::WrongRevision {
+    use v1::actual_revision::Kind;
+    let kind = match actual {
+        Tail::Empty => Kind::Absent(v1::Unit {}),
+        Tail::At(revision) => Kind::At(revision.get()),
+    };
+    v1::WrongRevision {
+        stream: stream.as_str().to_owned(),
+        expected: Some(expected(wanted)),
+        actual: Some(v1::ActualRevision { kind: Some(kind) }),
+    }
+}
+
+/// Converts a hint to the leader of a store. `client_address` is the address of the leader's node for clients, if known.
+#[must_use]
+pub(crate) fn leader(hint: LeaderHint, client_address: Option<String>) -> v1::LeaderHint {
+    v1::LeaderHint {
+        node_id: hint.node.get(),
+        term: Some(hint.term),
+        client_address: client_address.unwrap_or_default(),
     }
 }
 
@@ -62,6 +76,16 @@ pub(crate) fn event(e: RecordedEvent) -> v1::RecordedEvent {
         correlation_id: e.event.correlation_id,
         causation_id: e.event.causation_id,
         recorded_at: Some(timestamp(e.recorded_at_us)),
+        occurred_at: e.event.occurred_at_us.map(occurred_at),
+    }
+}
+
+/// Converts a time of the application, in microseconds since 1970; the fraction of a second is never negative.
+fn occurred_at(us: i64) -> prost_types::Timestamp {
+    let micros = us.rem_euclid(MICROS_PER_SECOND);
+    prost_types::Timestamp {
+        seconds: us.div_euclid(MICROS_PER_SECOND),
+        nanos: i32::try_from(micros * 1000).unwrap_or_default(),
     }
 }
 

@@ -91,7 +91,7 @@ async fn status(shared: &Shared, name: &str) -> ServingStatus {
     match shared.node.resolve(&store, Instant::now() + CHECK_TIMEOUT).await {
         Ok(store) => serving(match shared.node.route_write(&store) {
             Route::Local(replica) => replica.is_leader() || replica.leader().is_some(),
-            Route::Remote(_) => store.leader.is_some_and(|leader| shared.node.peer_channel(leader).is_some()),
+            Route::Remote(_) => store.leader.is_some_and(|leader| shared.node.peer_channel(leader.node).is_some()),
         }),
         Err(ResolveError::NotFound { .. }) => ServingStatus::ServiceUnknown,
         Err(

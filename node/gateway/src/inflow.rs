@@ -3,6 +3,8 @@
 //! tonic collects a whole message in memory before calling the service, and a connection may carry thousands of calls.
 //! Without a bound over all calls, large messages sent slowly would exhaust the memory. A call above the bound is
 //! refused at once, because a waiting call could block further calls. The arrival of a message has a time limit.
+//!
+//! The layer also keeps the encoded request for the duration of the call, for [`forward`](super::forward).
 
 use super::status::{Problem, Reason};
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+use taffrail_proto::codec;
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
@@ -80,7 +83,7 @@ where
         let body = Arc::clone(&share);
         let answer = self.inner.call(request.map(|inner| Body::new(Measured::new(inner, body))));
         Box::pin(async move {
-            let answer = answer.await;
+            let answer = codec::with_received(answer).await;
             // The decoded message stays in memory until the call ends, long after the end of the body.
             drop(share);
             answer

@@ -4,11 +4,13 @@
 //! one hop away. The outcome is encoded as a response or as a status with a stable reason.
 //!
 //! The gateway owns no durable state and knows no replication or storage; [`Node`](taffrail_store_api::Node) gives
-//! access to both. Three rules hold for every call:
+//! access to both. Four rules hold for every call:
 //!
 //! - An append with an unknown outcome is never reported as failed.
 //! - An ambiguous store name is an error; the gateway never guesses.
 //! - A call forwarded by a peer is never forwarded again ([`Origin`]).
+//! - Silence never widens a call: a field or value that this node does not know is refused or forwarded, never dropped
+//!   on the way to a peer.
 //!
 //! # Contents
 //!
@@ -18,7 +20,7 @@
 //! - `native`: the services of `taffrail.v1`. `health`: gRPC health.
 //! - [`instrument`]: counter, timer and span of a call.
 //! - `call` and `resolve`: store, deadline and id of a call.
-//! - `decode` and `encode`: conversion between wire and domain types.
+//! - `decode` and `encode`: conversion between wire and domain types. `features`: the features that a request needs.
 //! - `read` and `subscription`: streams of events, resumed at a [`cursor`] on another replica after a replica is lost.
 //! - `forward`: requests to a peer. [`readers`]: blocking reads of a replica of this node.
 //! - `status`: domain errors as gRPC statuses.
@@ -29,6 +31,7 @@ pub mod cursor;
 mod deadlines;
 mod decode;
 mod encode;
+mod features;
 mod forward;
 mod health;
 mod inflow;
@@ -37,6 +40,7 @@ mod native;
 mod read;
 pub mod readers;
 mod resolve;
+mod resume;
 pub mod server;
 mod shared;
 mod status;

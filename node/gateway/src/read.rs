@@ -1,137 +1,233 @@
-//! [`Read`], a read in progress: pages from the replica of this node or from a peer with a replica. After the loss of a
-//! replica, the read continues at the [`Cursor`] with another replica.
+//! [`Read`], a read in progress: pages and the end, from the replica of this node or from a peer with a replica. After
+//! the loss of a replica, the read continues at the [`Cursor`] with another replica.
 
 use super::{
     Origin, Shared,
-    call::{Call, peer_lost, replica_lost},
-    cursor::{Cursor, PAGE},
-    encode, forward,
+    call::{Call, peer_lost, replica_lost, same_store},
+    cursor::{AsOf, Cursor, PAGE},
+    decode::Selection,
+    encode,
+    forward::{self, Original},
+    resume::{LINEAGE, TokenOf},
     status::{Problem, Reason},
 };
+use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
-use taffrail_core::ids::NodeId;
-use taffrail_proto::{
-    MESSAGE_BYTES_MAX,
-    v1::{self, streams_client::StreamsClient},
-};
+use taffrail_core::ids::{NodeId, StoreId};
+use taffrail_proto::v1::{self, read_response::Kind};
 use taffrail_runtime as rt;
 use taffrail_store_api::{Consistency, PageBounds, ReadError, Route, StoreRef, StoreReplica};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
+/// Path of the call at a peer.
+const READ: &str = "/taffrail.v1.Streams/Read";
 /// Mean pause before the next attempt to find a replica; the real pause is random, at least half of `PAUSE`.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The source of the next page of a read.
+/// The source of the next message of a read.
 enum Backend {
     /// No replica: not chosen yet, or lost.
     Undecided,
-    /// The replica of this node.
-    Local(Arc<dyn StoreReplica>),
+    /// The replica of this node, with the state at the choice.
+    Local(Arc<dyn StoreReplica>, AsOf),
     /// The open response of a peer.
     Peer(Box<Streaming<v1::ReadResponse>>),
-    /// All events have been read.
-    Finished,
+    /// The end has been returned.
+    Ended,
 }
 
 /// A read in progress, resumable on another replica.
 pub(crate) struct Read {
     shared: Shared,
     call: Call,
+    /// Store of the start, or of the first replica.
+    store: Option<StoreId>,
+    /// Hash of the selector, for resume tokens.
+    selector: u64,
     cursor: Cursor,
     /// Events still to deliver.
     left: u64,
+    /// True if the replica of this node has no event after the last page.
+    exhausted: bool,
+    /// True if a backward read has delivered the first event.
+    delivered_first: bool,
+    /// Highest delivered revision of a stream.
+    last_revision: Option<u64>,
     consistency: Consistency,
+    /// The request of the client, for peers.
+    original: Original,
     backend: Backend,
     /// Failed attempts to find a replica. Each page resets the count if the client set no deadline.
     failed: usize,
 }
 
 impl Read {
-    /// Creates a read of `limit` events from `cursor`. The first call of [`next`](Self::next) chooses a replica.
+    /// Creates a read of `limit` events of `selection`. The first call of [`next`](Self::next) chooses a replica.
     #[must_use]
-    pub(crate) fn new(shared: Shared, call: Call, cursor: Cursor, limit: u64, consistency: Consistency) -> Self {
-        Self { shared, call, cursor, left: limit, consistency, backend: Backend::Undecided, failed: 0 }
+    pub(crate) fn new(
+        shared: Shared,
+        call: Call,
+        selection: Selection,
+        limit: u64,
+        consistency: Consistency,
+        original: Original,
+    ) -> Self {
+        Self {
+            shared,
+            call,
+            store: selection.store,
+            selector: selection.selector,
+            cursor: Cursor::new(selection.source, selection.direction),
+            left: limit,
+            exhausted: false,
+            delivered_first: false,
+            last_revision: None,
+            consistency,
+            original,
+            backend: Backend::Undecided,
+            failed: 0,
+        }
     }
 
-    /// Returns the next page, never an empty page; `None` at the end.
+    /// Returns the next message: pages, never an empty page, then the end, then `None`.
     ///
     /// # Errors
     /// The final status of the read.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<v1::RecordedEvent>>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Kind>, Status> {
         loop {
-            if self.left == 0 {
-                return Ok(None);
-            }
             if self.call.deadline_asked && Instant::now() >= self.call.deadline {
                 return Err(deadline_passed());
             }
-            let page = match &mut self.backend {
-                Backend::Finished => return Ok(None),
+            let message = match &mut self.backend {
+                Backend::Ended => return Ok(None),
                 Backend::Undecided => {
                     self.backend = self.choose_backend().await?;
                     continue;
                 }
-                Backend::Local(replica) => {
-                    let replica = Arc::clone(replica);
-                    match self.local_page(&replica).await {
-                        Ok(page) => page,
-                        Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
-                            self.backend = Backend::Undecided;
-                            self.pause().await?;
-                            continue;
-                        }
-                        Err(e) => return Err(Problem::from(e).into()),
-                    }
+                Backend::Local(replica, as_of) => {
+                    let (replica, as_of) = (Arc::clone(replica), *as_of);
+                    self.next_of_replica(&replica, as_of).await?
                 }
-                Backend::Peer(pages) => match peer_page(pages, &self.call).await {
-                    Ok(Some(page)) => page.events,
+                Backend::Peer(messages) => match peer_message(messages, &self.call).await {
+                    Ok(Some(message)) => self.next_of_peer(message),
+                    // A response without the message about the end is incomplete.
                     Ok(None) => {
-                        self.backend = Backend::Finished;
-                        return Ok(None);
+                        self.lose_backend().await?;
+                        None
                     }
                     Err(status) if peer_lost(&status) => {
-                        self.backend = Backend::Undecided;
-                        self.pause().await?;
-                        continue;
+                        self.lose_backend().await?;
+                        None
                     }
                     Err(status) => return Err(status),
                 },
             };
-            let page = self.take(page);
-            if !self.call.deadline_asked {
-                // Without a deadline of the client, the timeout bounds each page.
-                self.call.deadline = Instant::now() + self.shared.config.timeout;
-                self.failed = 0;
-            }
-            if !page.is_empty() {
-                return Ok(Some(page));
+            if message.is_some() {
+                return Ok(message);
             }
         }
+    }
+
+    /// Reads the next page of a replica of this node; `None` after an empty page or the loss of the replica.
+    async fn next_of_replica(&mut self, replica: &Arc<dyn StoreReplica>, as_of: AsOf) -> Result<Option<Kind>, Status> {
+        if self.exhausted || self.delivered_first || self.left == 0 {
+            self.backend = Backend::Ended;
+            return Ok(Some(Kind::End(self.end(as_of))));
+        }
+        match self.local_page(replica, as_of).await {
+            Ok(page) => Ok(self.take(page)),
+            Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
+                self.lose_backend().await?;
+                Ok(None)
+            }
+            Err(e) => Err(Problem::from(e).into()),
+        }
+    }
+
+    /// Takes over a message of a peer; `None` if nothing is left to deliver.
+    fn next_of_peer(&mut self, message: v1::ReadResponse) -> Option<Kind> {
+        match message.kind? {
+            Kind::Events(page) => self.take(page.events),
+            Kind::Checkpoint(v1::Checkpoint { position, .. }) => {
+                Some(Kind::Checkpoint(v1::Checkpoint { position, resume: self.resume(self.cursor.next(), position) }))
+            }
+            Kind::End(end) => {
+                self.backend = Backend::Ended;
+                Some(Kind::End(self.end(AsOf { position: end.as_of, last_revision: end.last_revision })))
+            }
+        }
+    }
+
+    /// Returns the message about the end of a read that a replica with the state `as_of` served last.
+    fn end(&self, as_of: AsOf) -> v1::ReadEnd {
+        let last_revision = as_of.last_revision.max(self.last_revision);
+        let state = match (self.cursor.of_stream(), last_revision) {
+            (false, _) => v1::StreamState::Unspecified,
+            (true, Some(_)) => v1::StreamState::Live,
+            (true, None) => v1::StreamState::Absent,
+        };
+        let next = if self.delivered_first { None } else { self.cursor.next_after(as_of.position, last_revision) };
+        // A limit ends a read before all events were examined.
+        let examined = if self.left == 0 { 0 } else { as_of.position };
+        v1::ReadEnd {
+            as_of: as_of.position,
+            // Nothing removes the first events of a stream.
+            first_revision: last_revision.map(|_| 0),
+            last_revision,
+            state: state.into(),
+            next,
+            store_id: self.store_id(),
+            lineage: LINEAGE,
+            resume: self.resume(next, examined),
+        }
+    }
+
+    fn store_id(&self) -> String {
+        self.store.map(|store| store.to_string()).unwrap_or_default()
+    }
+
+    /// Returns the token to continue before `next`. The store is known as soon as a replica was chosen.
+    fn resume(&self, next: Option<u64>, examined: u64) -> Bytes {
+        let of = self.store.map(|store| TokenOf { store, selector: self.selector });
+        of.map(|of| self.cursor.resume_token(of, next, examined).encode()).unwrap_or_default()
+    }
+
+    /// Gives up a lost replica or peer, and waits before the choice of another.
+    async fn lose_backend(&mut self) -> Result<(), Status> {
+        self.backend = Backend::Undecided;
+        self.pause().await
     }
 
     /// Chooses the replica of this node if present, else a peer. Returns `Undecided` after a failed attempt.
     async fn choose_backend(&mut self) -> Result<Backend, Status> {
         let store = self.shared.node.resolve(&self.call.store, self.call.deadline).await.map_err(Problem::from)?;
+        same_store(*self.store.get_or_insert(store.id), &store)?;
         match self.shared.node.route_read(&store) {
-            Route::Local(replica) => {
-                if self.consistency == Consistency::Linearizable {
-                    match replica.read_index(self.call.deadline).await {
-                        Ok(()) => {}
-                        Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
-                            self.pause().await?;
-                            return Ok(Backend::Undecided);
-                        }
-                        Err(e) => return Err(Problem::from(e).into()),
-                    }
+            Route::Local(replica) => match self.open_replica(&replica).await {
+                Ok(as_of) => Ok(Backend::Local(replica, as_of)),
+                Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
+                    self.pause().await?;
+                    Ok(Backend::Undecided)
                 }
-                Ok(Backend::Local(replica))
-            }
+                Err(e) => Err(Problem::from(e).into()),
+            },
             Route::Remote(_) if self.shared.origin == Origin::Peer => {
                 Err(Problem::new(Reason::NotServing, "this node has no replica of the store").into())
             }
             Route::Remote(nodes) => self.open_peer(&store, &nodes).await,
         }
+    }
+
+    /// Confirms the read index of a replica of this node, if required, and reads the state at the start.
+    async fn open_replica(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<AsOf, ReadError> {
+        if self.consistency == Consistency::Linearizable {
+            replica.read_index(self.call.deadline).await?;
+        }
+        let cursor = self.cursor.clone();
+        let as_of = self.shared.readers.run(replica.reader(), move |r| cursor.as_of(r)).await?;
+        self.cursor.clamp_backward(as_of);
+        Ok(as_of)
     }
 
     /// Requests the rest of the read from the next peer in turn.
@@ -142,10 +238,10 @@ impl Read {
             self.pause().await?;
             return Ok(Backend::Undecided);
         };
-        let mut client = StreamsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let request = self.cursor.read_request(self.left, self.consistency);
+        // After the last event only the message about the end is missing. A limit of 0 would mean no limit.
+        let request = self.original.with(&self.cursor.rest_of_read(self.left.max(1)));
         let request = forward::request(request, &store.name, &self.call.request_id, None);
-        match client.read(request).await {
+        match forward::streaming(channel, READ, request).await {
             Ok(pages) => Ok(Backend::Peer(Box::new(pages.into_inner()))),
             Err(status) if peer_lost(&status) => {
                 self.pause().await?;
@@ -155,36 +251,48 @@ impl Read {
         }
     }
 
-    async fn local_page(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<Vec<v1::RecordedEvent>, ReadError> {
+    /// Reads the next page of a replica of this node, without the events after the start of the read.
+    async fn local_page(
+        &mut self,
+        replica: &Arc<dyn StoreReplica>,
+        as_of: AsOf,
+    ) -> Result<Vec<v1::RecordedEvent>, ReadError> {
         let cursor = self.cursor.clone();
         let bounds =
             PageBounds { events_max: PAGE.events_max.min(usize::try_from(self.left).unwrap_or(usize::MAX)), ..PAGE };
         let page = self.shared.readers.run(replica.reader(), move |r| cursor.page(r, bounds)).await?;
-        if !page.more {
-            self.backend = Backend::Finished;
-        }
-        Ok(page.events.into_iter().map(encode::event).collect())
+        // Appends may go on for ever: a forward read ends at the position where the store stood at the start.
+        let later = page.events.last().is_some_and(|event| event.position.get() > as_of.position);
+        self.exhausted = !page.more || later;
+        let known = page.events.into_iter().filter(|event| event.position.get() <= as_of.position);
+        Ok(known.map(encode::event).collect())
     }
 
-    /// Keeps the events that were not delivered yet, up to the limit, and moves the cursor past the kept events.
-    fn take(&mut self, page: Vec<v1::RecordedEvent>) -> Vec<v1::RecordedEvent> {
-        let mut out = Vec::with_capacity(page.len());
+    /// Keeps the events that were not delivered yet, up to the limit, and moves the cursor past the kept events. Returns
+    /// `None` if nothing is kept.
+    fn take(&mut self, page: Vec<v1::RecordedEvent>) -> Option<Kind> {
+        let mut events = Vec::with_capacity(page.len());
         for event in page {
             if self.left == 0 {
                 break;
             }
-            if !self.cursor.wants(&event) {
+            if self.delivered_first || !self.cursor.wants(&event) {
                 continue;
             }
             self.left -= 1;
-            let more = self.cursor.advance(event.revision, event.position);
-            out.push(event);
-            if !more {
-                self.backend = Backend::Finished;
-                break;
-            }
+            self.last_revision = self.last_revision.max(self.cursor.of_stream().then_some(event.revision));
+            self.delivered_first = !self.cursor.advance(event.revision, event.position);
+            events.push(event);
         }
-        out
+        if !self.call.deadline_asked {
+            // Without a deadline of the client, the timeout bounds each page.
+            self.call.deadline = Instant::now() + self.shared.config.timeout;
+            self.failed = 0;
+        }
+        let position = events.last()?.position;
+        let next = if self.delivered_first { None } else { self.cursor.next() };
+        let resume = self.resume(next, position);
+        Some(Kind::Events(v1::EventPage { events, store_id: self.store_id(), lineage: LINEAGE, resume }))
     }
 
     /// Counts a failed attempt and waits before the next attempt.
@@ -199,12 +307,15 @@ impl Read {
     }
 }
 
-/// Receives the next page of a peer, within the deadline of the client if set.
-async fn peer_page(pages: &mut Streaming<v1::ReadResponse>, call: &Call) -> Result<Option<v1::ReadResponse>, Status> {
+/// Receives the next message of a peer, within the deadline of the client if set.
+async fn peer_message(
+    messages: &mut Streaming<v1::ReadResponse>,
+    call: &Call,
+) -> Result<Option<v1::ReadResponse>, Status> {
     if !call.deadline_asked {
-        return pages.message().await;
+        return messages.message().await;
     }
-    tokio::time::timeout_at(call.deadline, pages.message()).await.unwrap_or_else(|_| Err(deadline_passed()))
+    tokio::time::timeout_at(call.deadline, messages.message()).await.unwrap_or_else(|_| Err(deadline_passed()))
 }
 
 fn deadline_passed() -> Status {

@@ -1,11 +1,15 @@
 //! [`Problem`], a domain error as a gRPC status with code, stable reason and details. Only this file maps domain errors
 //! to reasons. [`proof`] evaluates the status of a peer.
 
-use std::time::Duration;
-use taffrail_core::{append::Rejected, ids::NodeId, names::NameError};
-use taffrail_proto::reason::DOMAIN;
+use super::encode;
+use std::{fmt, time::Duration};
+use taffrail_core::{
+    append::{Rejected, Tail},
+    names::NameError,
+};
 pub(crate) use taffrail_proto::reason::Reason;
-use taffrail_store_api::{AppendError, LeaderHint, ReadError, ResolveError};
+use taffrail_proto::{error_detail, reason::DOMAIN, v1};
+use taffrail_store_api::{AppendError, ReadError, ResolveError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -15,6 +19,8 @@ pub(crate) struct Problem {
     reason: Reason,
     message: String,
     details: Vec<(&'static str, String)>,
+    /// The typed detail; in a box, because errors are returned by value.
+    typed: Box<v1::ErrorDetail>,
     retry_after: Option<Duration>,
 }
 
@@ -24,7 +30,8 @@ impl Problem {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let later = reason.code() == Code::Unavailable || reason == Reason::Overloaded;
         let retry_after = later.then_some(Duration::from_millis(200));
-        Self { reason, message: message.into(), details: Vec::new(), retry_after }
+        let typed = Box::new(v1::ErrorDetail { reason: reason.to_proto().into(), ..v1::ErrorDetail::default() });
+        Self { reason, message: message.into(), details: Vec::new(), typed, retry_after }
     }
     /// Creates the `INVALID_ARGUMENT` for a field and the broken rule.
     #[must_use]
@@ -38,25 +45,24 @@ impl Problem {
         self.details.push((key, value.to_string()));
         self
     }
-    /// Adds the node of the leader, if known and not added yet.
+    /// Adds the leader, unless a leader of a later term is added already.
     #[must_use]
-    pub(crate) fn with_leader_node(self, leader: Option<NodeId>) -> Self {
-        match leader {
-            Some(node) if !self.details.iter().any(|(key, _)| *key == "leader_node") => self.with("leader_node", node),
-            Some(_) | None => self,
+    pub(crate) fn with_leader(mut self, leader: Option<v1::LeaderHint>) -> Self {
+        let newer = |new: &v1::LeaderHint| self.typed.leader.as_ref().is_none_or(|old| old.term <= new.term);
+        if leader.as_ref().is_some_and(newer) {
+            self.typed.leader = leader;
         }
-    }
-    /// Adds the node and replica of the leader, if known.
-    #[must_use]
-    pub(crate) fn with_leader(self, leader: Option<LeaderHint>) -> Self {
-        match leader {
-            Some(l) => self.with("leader_node", l.node).with("leader_replica", l.replica),
-            None => self,
-        }
+        self
     }
     #[must_use]
     pub(crate) fn reason(&self) -> Reason {
         self.reason
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 
@@ -77,11 +83,19 @@ impl From<Problem> for Status {
         if p.reason.code() == Code::Unavailable {
             metadata.entry("proposed".into()).or_insert_with(|| "false".into());
         }
+        if let Some(leader) = &p.typed.leader {
+            metadata.insert("leader_node_id".into(), leader.node_id.to_string());
+            metadata.extend(leader.term.map(|term| ("leader_term".into(), term.to_string())));
+            if !leader.client_address.is_empty() {
+                metadata.insert("leader_client_address".into(), leader.client_address.clone());
+            }
+        }
         let mut details = ErrorDetails::with_error_info(p.reason.as_str(), DOMAIN, metadata);
         if let Some(after) = p.retry_after {
             details.set_retry_info(Some(after));
         }
-        Self::with_error_details(p.reason.code(), p.message, details)
+        let status = Self::with_error_details(p.reason.code(), p.message, details);
+        Self::with_details(status.code(), status.message(), error_detail::attach(status.details(), &p.typed))
     }
 }
 
@@ -90,7 +104,9 @@ impl From<AppendError> for Problem {
         let message = e.to_string();
         match e {
             AppendError::Rejected(rejected) => rejected.into(),
-            AppendError::NotLeader(Some(hint)) => Self::new(Reason::NotLeader, message).with_leader(Some(hint)),
+            AppendError::NotLeader(Some(hint)) => {
+                Self::new(Reason::NotLeader, message).with_leader(Some(encode::leader(hint, None)))
+            }
             AppendError::NotLeader(None) => Self::new(Reason::NoLeader, "the store has no leader"),
             AppendError::Overloaded => Self::new(Reason::Overloaded, message),
             AppendError::DeadlineBeforeProposal => Self::new(Reason::Deadline, message),
@@ -104,10 +120,19 @@ impl From<Rejected> for Problem {
     fn from(e: Rejected) -> Self {
         let message = e.to_string();
         match e {
-            Rejected::WrongRevision { stream, expected, actual } => Self::new(Reason::WrongRevision, message)
-                .with("stream", stream)
-                .with("expected", expected)
-                .with("actual", actual),
+            Rejected::WrongRevision { stream, expected, actual } => {
+                let actual_text = match actual {
+                    Tail::Empty => "absent".to_owned(),
+                    Tail::At(revision) => revision.to_string(),
+                };
+                let typed = encode::wrong_revision(&stream, expected, actual);
+                let mut problem = Self::new(Reason::WrongRevision, message)
+                    .with("stream", stream)
+                    .with("expected", expected)
+                    .with("actual", actual_text);
+                problem.typed.wrong_revision = Some(typed);
+                problem
+            }
             Rejected::StreamFull { stream } => Self::new(Reason::StreamFull, message).with("stream", stream),
             Rejected::IdReused { stream, id } => {
                 Self::new(Reason::EventIdReused, message).with("stream", stream).with("id", id)
@@ -126,7 +151,7 @@ impl From<ReadError> for Problem {
             ReadError::NoReadIndex(_) => Self::new(Reason::NoQuorum, message),
             ReadError::Deadline => Self::new(Reason::Deadline, message),
             ReadError::NotServing(_) => Self::new(Reason::NotServing, message),
-            ReadError::Corrupt(_) => Self::new(Reason::Corrupt, message),
+            ReadError::Corrupt(_) => Self::new(Reason::DataCorrupt, message),
             ReadError::Storage(_) => Self::new(Reason::Storage, message),
         }
     }
@@ -179,16 +204,17 @@ pub(crate) fn proof(status: &Status) -> Proof {
 mod tests {
     use super::*;
     use taffrail_core::{
-        append::{ExpectedRevision, Tail},
-        ids::{EventId, NodeId, ReplicaId},
+        append::ExpectedRevision,
+        ids::{EventId, NodeId, ReplicaId, Revision},
         names::{StoreName, StreamName},
     };
+    use taffrail_store_api::LeaderHint;
 
     #[test]
     fn every_error_has_a_reason_of_the_table() {
         let stream = StreamName::new("s").unwrap();
         let store = StoreName::new("default", "orders").unwrap();
-        let hint = LeaderHint { node: NodeId::new(2), replica: ReplicaId::new(9) };
+        let hint = LeaderHint { node: NodeId::new(2), replica: ReplicaId::new(9), term: 3 };
         let wrong = Rejected::WrongRevision {
             stream: stream.clone(),
             expected: ExpectedRevision::NoStream,
@@ -225,11 +251,59 @@ mod tests {
             assert_eq!(status.code(), code, "{reason:?}");
             let info = status.get_details_error_info().unwrap();
             assert_eq!((info.domain.as_str(), info.reason.as_str()), (DOMAIN, reason.as_str()));
+            let typed = error_detail::find(status.details()).unwrap();
+            assert_eq!(typed.reason(), reason.to_proto());
             if code == Code::Unavailable {
                 assert!(info.metadata.contains_key("proposed"));
                 assert!(status.get_details_retry_info().is_some());
             }
         }
+    }
+
+    fn typed(problem: Problem) -> (Status, v1::ErrorDetail) {
+        let status = Status::from(problem);
+        let typed = error_detail::find(status.details()).unwrap();
+        (status, typed)
+    }
+
+    #[test]
+    fn a_wrong_revision_is_typed_and_readable() {
+        use v1::{actual_revision::Kind as Actual, expected_revision::Kind as Expected};
+        let wrong =
+            |expected, actual| Rejected::WrongRevision { stream: StreamName::new("s").unwrap(), expected, actual };
+        let at = |r| Revision::new(r).unwrap();
+        let cases = [
+            (
+                wrong(ExpectedRevision::StreamExists, Tail::Empty),
+                (Expected::StreamExists(v1::Unit {}), Actual::Absent(v1::Unit {}), "absent"),
+            ),
+            (wrong(ExpectedRevision::Exact(at(3)), Tail::At(at(7))), (Expected::Exact(3), Actual::At(7), "7")),
+        ];
+        for (rejected, (expected, actual, text)) in cases {
+            let (status, typed) = typed(rejected.into());
+            let wrong = typed.wrong_revision.unwrap();
+            assert_eq!(wrong.expected.unwrap().kind, Some(expected));
+            assert_eq!(wrong.actual.unwrap().kind, Some(actual));
+            assert_eq!(status.get_details_error_info().unwrap().metadata["actual"], text);
+        }
+    }
+
+    #[test]
+    fn the_newest_leader_is_named_with_term_and_address() {
+        let hint = |node: u64, term: u64| {
+            let hint = LeaderHint { node: NodeId::new(node), replica: ReplicaId::new(9), term };
+            Some(encode::leader(hint, Some(format!("n{node}:2113"))))
+        };
+        let problem = Problem::new(Reason::NoLeader, "m").with_leader(hint(2, 5)).with_leader(hint(3, 4));
+        let (status, typed) = typed(problem.with_leader(None));
+        let leader = typed.leader.unwrap();
+        assert_eq!((leader.node_id, leader.term, leader.client_address.as_str()), (2, Some(5), "n2:2113"));
+        let info = status.get_details_error_info().unwrap();
+        let text = ["leader_node_id", "leader_term", "leader_client_address"].map(|key| info.metadata[key].as_str());
+        assert_eq!(text, ["2", "5", "n2:2113"]);
+        let (_, newer) =
+            self::typed(Problem::new(Reason::NoLeader, "m").with_leader(hint(3, 4)).with_leader(hint(2, 5)));
+        assert_eq!(newer.leader.unwrap().node_id, 2);
     }
 
     #[test]

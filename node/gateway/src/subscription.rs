@@ -6,22 +6,24 @@
 
 use super::{
     Origin, Shared,
-    call::{Call, peer_lost, replica_lost},
-    cursor::{Cursor, Events, PAGE},
-    encode, forward,
+    call::{Call, peer_lost, replica_lost, same_store},
+    cursor::{Cursor, PAGE},
+    encode,
+    forward::{self, Original},
+    resume::{LINEAGE, TokenOf},
     status::{Problem, Reason},
 };
+use bytes::Bytes;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use taffrail_core::ids::NodeId;
-use taffrail_proto::{
-    MESSAGE_BYTES_MAX,
-    v1::{self, subscribe_response::Kind, subscriptions_client::SubscriptionsClient},
-};
+use taffrail_proto::v1::{self, subscribe_response::Kind};
 use taffrail_runtime as rt;
 use taffrail_store_api::{ReadError, ResolveError, Route, StoreReplica};
 use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
 
+/// Path of the call at a peer.
+const SUBSCRIBE: &str = "/taffrail.v1.Subscriptions/Subscribe";
 /// Number of positions without a matching event before a checkpoint is sent.
 const CHECKPOINT_POSITIONS: u64 = 1_000;
 /// Pause before the next source, multiplied by the number of sources in a row that delivered nothing.
@@ -51,7 +53,11 @@ impl From<Problem> for Ended {
 pub(crate) struct Subscription {
     shared: Shared,
     call: Call,
+    /// Store of every source, and the selector.
+    of: TokenOf,
     cursor: Cursor,
+    /// The request of the client, for peers.
+    original: Original,
     tx: Sender,
     confirmed: bool,
     caught_up: bool,
@@ -64,10 +70,11 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Creates a subscription from `cursor` into `tx`; delivery starts with [`run`](Self::run).
+    /// Creates a subscription to the store of `of` from `cursor` into `tx`; delivery starts with [`run`](Self::run).
     #[must_use]
-    pub(crate) fn new(shared: Shared, call: Call, cursor: Cursor, tx: Sender) -> Self {
-        Self { shared, call, cursor, tx, confirmed: false, caught_up: false, examined: 0, reported: 0, failed: 0 }
+    pub(crate) fn new(shared: Shared, call: Call, of: TokenOf, cursor: Cursor, original: Original, tx: Sender) -> Self {
+        let (confirmed, caught_up, examined, reported, failed) = (false, false, 0, 0, 0);
+        Self { shared, call, of, cursor, original, tx, confirmed, caught_up, examined, reported, failed }
     }
 
     /// Delivers until the subscriber leaves, the deadline passes, the node stops, or the store is closed or removed.
@@ -89,7 +96,7 @@ impl Subscription {
         let Some(status) = over else { return };
         if self.examined > self.reported {
             // A failed send needs no handling: the subscriber has left.
-            drop(self.send(Kind::Checkpoint(v1::Checkpoint { position: self.examined })).await);
+            drop(self.send_checkpoint().await);
         }
         drop(tx.send(Err(status)).await);
     }
@@ -127,15 +134,16 @@ impl Subscription {
                 return Problem::from(e).into();
             }
         };
+        if let Err(problem) = same_store(self.of.store, &store) {
+            return problem.into();
+        }
         match self.shared.node.route_read(&store) {
             Route::Local(replica) => match self.deliver_locally(&replica).await {
                 Ok(never) => match never {},
                 Err(ended) => ended,
             },
             Route::Remote(_) if self.shared.origin == Origin::Peer => {
-                Problem::new(Reason::NotServing, "this node has no replica of the store")
-                    .with_leader_node(store.leader)
-                    .into()
+                Problem::new(Reason::NotServing, "this node has no replica of the store").into()
             }
             Route::Remote(nodes) => match self.deliver_from_peer(&nodes).await {
                 Ok(never) => match never {},
@@ -152,14 +160,11 @@ impl Subscription {
         loop {
             let seen = applied.borrow_and_update().position.get();
             let cursor = self.cursor.clone();
-            let read = self.shared.readers.run(replica.reader(), move |r| match cursor.page(r, PAGE) {
-                Err(ReadError::StreamNotFound(_)) => Ok(Events { events: Vec::new(), more: false }),
-                page => page,
-            });
+            let read = self.shared.readers.run(replica.reader(), move |r| cursor.page(r, PAGE));
             let page = read.await.map_err(read_ended)?;
             if page.more && self.caught_up {
                 self.caught_up = false;
-                self.send(Kind::FellBehind(v1::FellBehind { position: self.examined })).await?;
+                self.send_fell_behind(self.examined).await?;
             }
             self.deliver(page.events.into_iter().map(encode::event).collect()).await?;
             if page.more {
@@ -194,20 +199,36 @@ impl Subscription {
             return Ok(());
         }
         self.confirmed = true;
-        self.send(Kind::Confirmed(v1::Confirmed { position, next })).await
+        // Delivery starts at the cursor; the position of the store at the start is later than a resumed start.
+        let resume = self.cursor.resume_token(self.of, self.cursor.next(), 0).encode();
+        let (store_id, lineage) = (self.of.store.to_string(), LINEAGE);
+        self.send(Kind::Confirmed(v1::Confirmed { position, next, store_id, lineage, resume })).await
     }
 
     /// Reports the end of the stored events once, and the position after many positions without an event.
     async fn mark_end(&mut self) -> Result<(), Ended> {
         if !self.caught_up {
             self.caught_up = true;
-            self.send(Kind::CaughtUp(v1::CaughtUp { position: self.examined })).await?;
+            self.send(Kind::CaughtUp(v1::CaughtUp { position: self.examined, resume: self.resume() })).await?;
         }
         if self.examined >= self.reported + CHECKPOINT_POSITIONS {
             self.reported = self.examined;
-            self.send(Kind::Checkpoint(v1::Checkpoint { position: self.examined })).await?;
+            self.send_checkpoint().await?;
         }
         Ok(())
+    }
+
+    async fn send_checkpoint(&self) -> Result<(), Ended> {
+        self.send(Kind::Checkpoint(v1::Checkpoint { position: self.examined, resume: self.resume() })).await
+    }
+
+    async fn send_fell_behind(&self, position: u64) -> Result<(), Ended> {
+        self.send(Kind::FellBehind(v1::FellBehind { position, resume: self.resume() })).await
+    }
+
+    /// Returns the token to continue at the cursor.
+    fn resume(&self) -> Bytes {
+        self.cursor.resume_token(self.of, self.cursor.next(), self.examined).encode()
     }
 
     async fn deliver(&mut self, events: Vec<v1::RecordedEvent>) -> Result<(), Ended> {
@@ -215,9 +236,14 @@ impl Subscription {
         let Some(last) = events.last() else { return Ok(()) };
         let (revision, position) = (last.revision, last.position);
         self.observe_lag(last);
-        self.send(Kind::Events(v1::EventPage { events })).await?;
-        self.cursor.advance(revision, position);
-        self.examined = self.examined.max(position);
+        let mut after = self.cursor.clone();
+        after.advance(revision, position);
+        let examined = self.examined.max(position);
+        let resume = after.resume_token(self.of, after.next(), examined).encode();
+        let (store_id, lineage) = (self.of.store.to_string(), LINEAGE);
+        self.send(Kind::Events(v1::EventPage { events, store_id, lineage, resume })).await?;
+        self.cursor = after;
+        self.examined = examined;
         self.reported = self.reported.max(position);
         self.failed = 0;
         Ok(())
@@ -233,9 +259,9 @@ impl Subscription {
     async fn deliver_from_peer(&mut self, nodes: &[NodeId]) -> Result<Infallible, Ended> {
         let node = nodes.get(self.failed as usize % nodes.len().max(1)).copied();
         let channel = node.and_then(|n| self.shared.node.peer_channel(n)).ok_or(Ended::Source)?;
-        let mut client = SubscriptionsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let request = forward::request(self.cursor.subscribe_request(), &self.call.store, &self.call.request_id, None);
-        let mut stream = client.subscribe(request).await.map_err(peer_ended)?.into_inner();
+        let request = self.original.with(&self.cursor.rest_of_subscription());
+        let request = forward::request(request, &self.call.store, &self.call.request_id, None);
+        let mut stream = forward::streaming(channel, SUBSCRIBE, request).await.map_err(peer_ended)?.into_inner();
         loop {
             let message = stream.message().await.map_err(peer_ended)?.ok_or(Ended::Source)?;
             self.relay(message).await?;
@@ -261,7 +287,7 @@ impl Subscription {
                     return Ok(());
                 }
                 self.caught_up = false;
-                self.send(Kind::FellBehind(f)).await
+                self.send_fell_behind(f.position).await
             }
             Some(Kind::Checkpoint(c)) => {
                 if c.position <= self.reported {
@@ -269,7 +295,7 @@ impl Subscription {
                 }
                 self.examined = self.examined.max(c.position);
                 self.reported = c.position;
-                self.send(Kind::Checkpoint(c)).await
+                self.send_checkpoint().await
             }
             None => Ok(()),
         }

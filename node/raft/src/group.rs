@@ -229,7 +229,9 @@ impl Group {
     }
 
     fn hint(&self, replica: u64, host: Host) -> Option<LeaderHint> {
-        (replica != self.key.replica.get()).then(|| LeaderHint { node: host.0, replica: ReplicaId::new(replica) })
+        let term = || self.raft.metrics().borrow_watched().current_term;
+        let hint = || LeaderHint { node: host.0, replica: ReplicaId::new(replica), term: term() };
+        (replica != self.key.replica.get()).then(hint)
     }
 
     /// Returns the leader that this replica knows, which may be this replica.
@@ -239,7 +241,7 @@ impl Group {
         let metrics = metrics.borrow_watched();
         let id = metrics.current_leader?;
         let host = metrics.membership_config.membership().get_node(&id)?;
-        Some(LeaderHint { node: host.0, replica: ReplicaId::new(id) })
+        Some(LeaderHint { node: host.0, replica: ReplicaId::new(id), term: metrics.current_term })
     }
 
     /// Returns true while this replica leads its group.

@@ -106,6 +106,7 @@ fn probe(world: &World) -> Append {
         tags: Vec::new(),
         correlation_id: String::new(),
         causation_id: String::new(),
+        occurred_at_us: None,
     };
     let stream = StreamName::new("probe").expect("a short printable name");
     Append { stream, expected: ExpectedRevision::Any, events: vec![event] }

@@ -150,6 +150,7 @@ impl Client {
             tags: Vec::new(),
             correlation_id: String::new(),
             causation_id: String::new(),
+            occurred_at_us: None,
         };
         (0..1 + self.world.below(3)).map(event).collect()
     }

@@ -76,6 +76,7 @@ impl Handler for SimPeerHandler {
             address: String::new(),
             protocol: PROTOCOL,
             version: String::new(),
+            client_address: String::new(),
         })
     }
 

@@ -41,8 +41,11 @@ pub const KEYS: &[Key] = &[
         limits::EVENT_BYTES_MAX as u64,
         "Largest event, data and metadata together.",
     )
-    .default("4194304")
-    .why("The schema of Cluster has the same upper bound."),
+    .default("1048576")
+    .why(
+        "A page with the largest event then fits into 4 MiB, the default receive limit of gRPC libraries; clients need a \
+         higher limit with larger events. The schema of Cluster has the same default and upper bound.",
+    ),
     Key::integer(
         "limits.batch_bytes_max",
         BYTES,

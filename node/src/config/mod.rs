@@ -105,5 +105,16 @@ pub struct Config {
     pub log_filter: String,
 }
 
+impl Config {
+    /// Returns the address of this node for clients, `host:port`: the host announced to peers, with the port for
+    /// clients. `None` if the system chooses the port.
+    #[must_use]
+    pub fn client_address(&self) -> Option<String> {
+        let (host, _) = self.advertise.rsplit_once(':')?;
+        let port = self.listen_clients.port();
+        (port != 0).then(|| format!("{host}:{port}"))
+    }
+}
+
 #[cfg(test)]
 mod tests;

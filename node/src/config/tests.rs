@@ -5,7 +5,7 @@ use super::{
     keys::{self, KEYS},
     load::Problem,
 };
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 use taffrail_core::limits;
 use tracing::level_filters::LevelFilter;
 
@@ -29,6 +29,9 @@ fn flags_beat_environment_beats_file_beats_default() {
     assert_eq!(config.cluster, "main");
     assert_eq!(config.listen_admin.port(), 2115);
     assert_eq!(config.advertise, "10.0.0.9:2114");
+    assert_eq!(config.client_address().as_deref(), Some("10.0.0.9:2"));
+    let chosen = Config { listen_clients: SocketAddr::from(([0, 0, 0, 0], 0)), ..config };
+    assert_eq!(chosen.client_address(), None, "the system chooses the port");
 }
 
 #[test]
@@ -110,6 +113,7 @@ fn sizes_are_bounded_by_the_limits_that_the_schema_of_cluster_has_too() {
     };
     let largest = sized(event, batch).unwrap();
     assert_eq!((largest.event_bytes_max, largest.batch_bytes_max), (event, batch));
+    assert_eq!(load(GOOD, &[], ServeArgs::default()).unwrap().event_bytes_max, limits::EVENT_BYTES_DEFAULT);
     assert_eq!(sized(event + 1, batch).unwrap_err(), ["limits.event_bytes_max"]);
     assert_eq!(sized(event, batch + 1).unwrap_err(), ["limits.batch_bytes_max"]);
 }

@@ -58,12 +58,18 @@ fn cluster(
     let system = o.groups.get(&GroupId::SYSTEM);
     let status = v1::ClusterStatus {
         cluster_id: member.cluster().to_string(),
-        coordinator: member.node().get(),
-        term: system.map_or(0, |s| s.term),
+        coordinator_node_id: Some(member.node().get()),
+        term: system.map(|s| s.term),
         nodes: nodes.iter().filter_map(|n| n.node.clone()).collect(),
-        stores: u32::try_from(c.stores.values().filter(|s| s.state == StoreState::Active).count()).unwrap_or(u32::MAX),
-        answered_by: member.node().get(),
-        problems: plan.waiting.iter().take(PROBLEMS_MAX).map(|w| format!("{}: {}", w.reason, w.sentence)).collect(),
+        store_count: u32::try_from(c.stores.values().filter(|s| s.state == StoreState::Active).count())
+            .unwrap_or(u32::MAX),
+        answered_by_node_id: member.node().get(),
+        problems: plan
+            .waiting
+            .iter()
+            .take(PROBLEMS_MAX)
+            .map(|w| v1::Problem { reason: w.reason.to_string(), message: w.sentence.clone() })
+            .collect(),
     };
     let grants = c.live_grant(o.now_us).map(|g| admin::Grant {
         node_id: g.node.get(),
@@ -132,10 +138,12 @@ fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports
             state: node_state(record.state).into(),
             system_voter: voter,
             reachable: polled.contains_key(&id),
-            groups: seen.groups,
-            leaders: seen.leaders,
+            group_count: seen.groups,
+            leader_count: Some(seen.leaders),
             version: record.version.clone(),
             peer_address: record.address.clone(),
+            // The answering node adds the address: the coordinator's plan does not depend on the address.
+            client_address: String::new(),
         }),
         named_by_groups: seen.named_by.iter().map(|g| g.get()).collect(),
         caught_up: seen.caught_up,
@@ -150,9 +158,9 @@ fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Opt
     let members = seen.members.iter().map(|m| v1::Replica {
         replica_id: m.replica.get(),
         node_id: m.node.get(),
-        voter: m.voter,
-        leader: m.leader,
-        caught_up: m.caught_up,
+        voter: Some(m.voter),
+        leader: Some(m.leader),
+        caught_up: Some(m.caught_up),
     });
     Some(admin::StoreView {
         store: Some(v1::Store {
@@ -161,8 +169,8 @@ fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Opt
             name: record.name.name().to_owned(),
             state: store_state(c, id).into(),
             replicas: record.replicas,
-            leader: seen.leader.map_or(0, NodeId::get),
-            term: seen.term,
+            leader_node_id: seen.leader.map(NodeId::get),
+            term: Some(seen.term).filter(|term| *term > 0),
             members: members.collect(),
             // Counters would change the view with every event. The view has only fields that a decision depends on.
             ..v1::Store::default()

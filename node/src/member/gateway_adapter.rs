@@ -12,8 +12,8 @@ use taffrail_metrics::{Metrics, StateSample, StoreSample};
 use taffrail_proto::v1;
 use taffrail_raft::peer::table::Table;
 use taffrail_runtime as rt;
-use taffrail_storage::store::state_db::Figures;
-use taffrail_store_api::{Node, ReadError, ResolveError, Route, StoreRef, StoreReplica};
+use taffrail_storage::store::{replica::Replica, state_db::Figures};
+use taffrail_store_api::{Node, ResolveError, Route, StoreFilter, StoreRef, StoreReplica, StoreTotals};
 use tokio::{sync::watch, time::Instant};
 
 /// Value of the metrics label `store` for the system group.
@@ -23,16 +23,22 @@ const SYSTEM: &str = "system";
 pub struct GatewayAdapter {
     member: watch::Receiver<Option<Arc<Member>>>,
     table: Table,
+    /// Address of this node for clients, if known.
+    client_address: Option<String>,
     /// Change counter for watchers: rises when the member appears and with every change of the member.
     changes: watch::Sender<u64>,
 }
 
 impl GatewayAdapter {
-    /// Creates an adapter that serves `member` once the channel has a member. A task forwards the changes of the member
-    /// until the adapter is dropped.
+    /// Creates an adapter that serves `member` once the channel has a member, on a node whose clients use
+    /// `client_address`. A task forwards the changes of the member until the adapter is dropped.
     #[must_use]
-    pub fn new(member: watch::Receiver<Option<Arc<Member>>>, table: Table) -> Arc<Self> {
-        let this = Arc::new(Self { member: member.clone(), table, changes: watch::channel(0).0 });
+    pub fn new(
+        member: watch::Receiver<Option<Arc<Member>>>,
+        table: Table,
+        client_address: Option<String>,
+    ) -> Arc<Self> {
+        let this = Arc::new(Self { member: member.clone(), table, client_address, changes: watch::channel(0).0 });
         let weak = Arc::downgrade(&this);
         rt::spawn(async move {
             let mut member = member;
@@ -59,7 +65,7 @@ impl GatewayAdapter {
 
     fn store_ref(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> StoreRef {
         let nodes = c.groups.get(&store.group).map(|g| g.nodes().collect()).unwrap_or_default();
-        let leader = member.running(store.group).and_then(|r| r.group.leader()).map(|l| l.node);
+        let leader = member.running(store.group).and_then(|r| r.group.leader());
         StoreRef { id, name: store.name.clone(), group: store.group, nodes, leader }
     }
 
@@ -95,13 +101,13 @@ impl GatewayAdapter {
                 totals,
             ));
         }
-        samples.push(sample(SYSTEM.into(), &member.system, taffrail_store_api::StoreTotals::default()));
+        samples.push(sample(SYSTEM.into(), &member.system, StoreTotals::default()));
         metrics.replicas_fenced.set(i64::try_from(member.fenced().len()).unwrap_or(i64::MAX));
         metrics.sample(member.system.leads(), &samples);
     }
 }
 
-fn sample(store: String, group: &taffrail_raft::group::Group, totals: taffrail_store_api::StoreTotals) -> StoreSample {
+fn sample(store: String, group: &taffrail_raft::group::Group, totals: StoreTotals) -> StoreSample {
     let s = group.status();
     let slowest = s.matched.values().min().copied().unwrap_or(s.committed);
     StoreSample {
@@ -189,12 +195,26 @@ impl Node for GatewayAdapter {
         self.table.channel(node)
     }
 
-    async fn stores(&self) -> Vec<v1::Store> {
+    fn client_address(&self, node: NodeId) -> Option<String> {
+        if self.now().is_some_and(|member| member.node() == node) {
+            return self.client_address.clone();
+        }
+        let links = self.table.links();
+        let link = links.into_iter().find(|link| link.identity.node_id == node.get())?;
+        Some(link.identity.client_address).filter(|address| !address.is_empty())
+    }
+
+    async fn stores(&self, filter: &StoreFilter) -> Vec<v1::Store> {
         let Some(member) = self.now() else { return Vec::new() };
         let c = member.applied();
-        let mut out = Vec::with_capacity(c.stores.len());
-        for (id, store) in &c.stores {
-            out.push(show(&c, &member, *id, store).await);
+        let retained = |store: &Store| matches!(store.state, StoreState::Retained { .. });
+        let mut selected: Vec<(StoreId, &Store)> = c.stores.iter().map(|(id, store)| (*id, store)).collect();
+        selected.retain(|(id, store)| filter.selects(&store.name, *id, retained(store)));
+        selected.sort_unstable_by(|(id, store), (other_id, other)| (&store.name, id).cmp(&(&other.name, other_id)));
+        selected.truncate(filter.limit);
+        let mut out = Vec::with_capacity(selected.len());
+        for (id, store) in selected {
+            out.push(show(&c, &member, id, store).await);
         }
         out
     }
@@ -218,12 +238,12 @@ impl Node for GatewayAdapter {
 
     fn cluster_status(&self) -> v1::ClusterStatus {
         let Some(member) = self.now() else { return v1::ClusterStatus::default() };
-        if let Some(view) = member.view.borrow().as_ref()
-            && let Some(status) = &view.status
-        {
-            return status.clone();
+        let planned = member.view.borrow().as_ref().and_then(|view| view.status.clone());
+        let mut status = planned.unwrap_or_else(|| status_from_here(&member, &self.table));
+        for node in &mut status.nodes {
+            node.client_address = self.client_address(NodeId::new(node.node_id)).unwrap_or_default();
         }
-        status_from_here(&member, &self.table)
+        status
     }
 
     fn cluster_changes(&self) -> watch::Receiver<u64> {
@@ -255,33 +275,32 @@ fn status_from_here(member: &Member, table: &Table) -> v1::ClusterStatus {
             state: view::node_state(n.state).into(),
             system_voter: voters.contains(&id.get()),
             reachable: *id == member.node() || table.channel(*id).is_some(),
-            groups: u32::try_from(groups + 1).unwrap_or(u32::MAX),
-            leaders: if *id == member.node() { u32::try_from(member.leaderships()).unwrap_or(u32::MAX) } else { 0 },
+            group_count: u32::try_from(groups + 1).unwrap_or(u32::MAX),
+            leader_count: (*id == member.node()).then(|| u32::try_from(member.leaderships()).unwrap_or(u32::MAX)),
             version: n.version.clone(),
             peer_address: n.address.clone(),
+            client_address: String::new(),
         }
     });
     v1::ClusterStatus {
         cluster_id: member.cluster().to_string(),
-        coordinator: system.leader.map_or(0, |l| l.node.get()),
-        term: system.term,
+        coordinator_node_id: system.leader.map(|l| l.node.get()),
+        term: Some(system.term),
         nodes: nodes.collect(),
-        stores: u32::try_from(c.stores.values().filter(|s| s.state == StoreState::Active).count()).unwrap_or(u32::MAX),
-        answered_by: member.node().get(),
+        store_count: u32::try_from(c.stores.values().filter(|s| s.state == StoreState::Active).count())
+            .unwrap_or(u32::MAX),
+        answered_by_node_id: member.node().get(),
         problems: Vec::new(),
     }
 }
 
+/// Describes a store as far as this node knows: counters need a replica on this node, and only the leader knows which
+/// replicas have caught up.
 async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1::Store {
     let running = member.running(store.group);
     let totals = match &running {
-        Some(r) => {
-            let reader = r.replica.reader();
-            let totals: Result<_, ReadError> =
-                rt::blocking(move || reader.totals()).await.unwrap_or_else(|_| Ok(Default::default()));
-            totals.unwrap_or_default()
-        }
-        None => taffrail_store_api::StoreTotals::default(),
+        Some(r) => totals(&r.replica).await,
+        None => None,
     };
     let status = running.as_ref().map(|r| r.group.status());
     let leader = status.as_ref().and_then(|s| s.leader);
@@ -293,9 +312,9 @@ async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1:
                 .map(|(replica, host)| v1::Replica {
                     replica_id: *replica,
                     node_id: host.0.get(),
-                    voter: voters.contains(replica),
-                    leader: leader.is_some_and(|l| l.replica.get() == *replica),
-                    caught_up: s.matched.get(replica).is_some_and(|m| *m >= s.committed),
+                    voter: Some(voters.contains(replica)),
+                    leader: leader.map(|l| l.replica.get() == *replica),
+                    caught_up: s.leads.then(|| s.matched.get(replica).is_some_and(|m| *m >= s.committed)),
                 })
                 .collect()
         }
@@ -316,14 +335,21 @@ async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1:
         name: store.name.name().to_owned(),
         state: view::store_state(c, id).into(),
         replicas: store.replicas,
-        leader: leader.map_or(0, |l| l.node.get()),
-        term: status.as_ref().map_or(0, |s| s.term),
+        leader_node_id: leader.map(|l| l.node.get()),
+        term: status.as_ref().map(|s| s.term),
         members,
-        last_position: totals.last_position.get(),
-        events: totals.events,
-        digest: if running.is_some() { totals.digest.to_string() } else { String::new() },
-        applied_index: totals.applied_index,
+        last_position: totals.map(|t| t.last_position.get()),
+        event_count: totals.map(|t| t.events),
+        digest: totals.map(|t| t.digest.to_string()).unwrap_or_default(),
+        applied_index: totals.map(|t| t.applied_index),
+        lineage: 0,
     }
+}
+
+/// Reads the counters of a replica of this node; `None` if the replica cannot be read.
+async fn totals(replica: &Replica) -> Option<StoreTotals> {
+    let reader = replica.reader();
+    rt::blocking(move || reader.totals()).await.ok().and_then(Result::ok)
 }
 
 #[cfg(test)]

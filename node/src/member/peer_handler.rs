@@ -146,7 +146,8 @@ fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch
     rx
 }
 
-/// Builds the identity that this node shows in handshakes. A node without a node id shows the id 0.
+/// Builds the identity that this node shows in handshakes, without the address for clients. A node without a node id
+/// shows the id 0.
 #[must_use]
 pub fn identity(
     cluster: taffrail_core::ids::ClusterId,
@@ -166,6 +167,7 @@ pub fn identity(
         address: address.to_owned(),
         protocol: PROTOCOL,
         version: version.to_owned(),
+        client_address: String::new(),
     }
 }
 

@@ -38,13 +38,15 @@ use taffrail_core::{
 };
 use tokio::{sync::watch, time::Instant};
 
-/// The leader of a group: node and replica.
+/// The leader of a group, as one replica knows the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaderHint {
     /// Node of the leader.
     pub node: NodeId,
     /// Replica id of the leader in the group.
     pub replica: ReplicaId,
+    /// Term of the replica that gives the hint; of two hints, the hint with the higher term is newer.
+    pub term: u64,
 }
 
 /// Failure of an append. Only [`Unknown`](Self::Unknown) leaves open whether the append is stored.
@@ -241,8 +243,34 @@ pub struct StoreRef {
     pub group: GroupId,
     /// Nodes with a replica, lowest id first.
     pub nodes: Vec<NodeId>,
-    /// Node of the last known leader.
-    pub leader: Option<NodeId>,
+    /// Last known leader; `None` on a node without a replica of the store.
+    pub leader: Option<LeaderHint>,
+}
+
+/// Selection of the stores of a page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreFilter {
+    /// Includes retained stores.
+    pub include_retained: bool,
+    /// Namespace of the stores; `None` selects all namespaces.
+    pub namespace: Option<String>,
+    /// Prefix of the names within the namespace.
+    pub name_prefix: String,
+    /// Last store of the previous page.
+    pub after: Option<(StoreName, StoreId)>,
+    /// Largest number of stores.
+    pub limit: usize,
+}
+
+impl StoreFilter {
+    /// True for a store of the selection, apart from the limit.
+    #[must_use]
+    pub fn selects(&self, name: &StoreName, id: StoreId, retained: bool) -> bool {
+        (self.include_retained || !retained)
+            && self.namespace.as_ref().is_none_or(|namespace| namespace == name.namespace())
+            && name.name().starts_with(&self.name_prefix)
+            && self.after.as_ref().is_none_or(|(last, last_id)| (last, *last_id) < (name, id))
+    }
 }
 
 /// Nodes that can serve a call.
@@ -296,9 +324,11 @@ pub trait Node: Send + Sync + 'static {
     /// Returns a verified connection to a peer's port 2114, for forwarded calls of `taffrail.v1`, or `None`
     /// without a connection.
     fn peer_channel(&self, node: NodeId) -> Option<tonic::transport::Channel>;
-    /// Returns all stores of the applied catalogue in their wire form, including retained stores and
-    /// stores under removal.
-    async fn stores(&self) -> Vec<taffrail_proto::v1::Store>;
+    /// Returns the address of a node for clients, `host:port`, or `None` while the address is not known.
+    fn client_address(&self, node: NodeId) -> Option<String>;
+    /// Returns a page of the stores of the applied catalogue in their wire form, ordered by name and id. Retained stores
+    /// are included on request, stores under removal always.
+    async fn stores(&self, filter: &StoreFilter) -> Vec<taffrail_proto::v1::Store>;
     /// Returns the active stores with this name in any namespace of the applied catalogue, ordered by name.
     fn stores_with_name(&self, name: &str) -> Vec<StoreName>;
     /// Returns a store with the state of its replicas, as far as this node knows.

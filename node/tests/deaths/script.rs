@@ -215,7 +215,7 @@ impl Script {
             .stores
             .iter()
             .filter_map(|s| s.store.as_ref())
-            .map(|s| (s.name.clone(), (s.state, s.replicas, s.members.iter().filter(|m| m.voter).count())))
+            .map(|s| (s.name.clone(), (s.state, s.replicas, s.members.iter().filter(|m| m.voter()).count())))
             .collect();
         for slot in &mut self.cluster.slots {
             slot.stop(true).await;
@@ -231,7 +231,7 @@ impl Script {
             let mut all = Vec::new();
             for client in &clients {
                 let store = client.store("default/orders").await.map_err(|e| e.to_string())?;
-                all.push((store.applied_index, store.digest, store.events));
+                all.push((store.applied_index(), store.digest.clone(), store.event_count()));
             }
             let (_, digest, _) = &all[0];
             let equal = !digest.is_empty() && all.iter().all(|one| *one == all[0]);

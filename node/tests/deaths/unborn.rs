@@ -45,7 +45,9 @@ async fn lost_before_it_forms() {
     assert_eq!(cluster.points.reached().of("membership-first-written"), 0, "the group is formed already");
     until("another replica to form the group", async || {
         let stores = cluster.view().await.stores;
-        let led = |s: &taffrail_proto::admin::StoreView| s.quorum && s.store.as_ref().is_some_and(|s| s.leader != 0);
+        let led = |s: &taffrail_proto::admin::StoreView| {
+            s.quorum && s.store.as_ref().is_some_and(|s| s.leader_node_id.is_some())
+        };
         if stores.iter().any(led) { Ok(()) } else { Err(format!("{stores:?}")) }
     })
     .await;

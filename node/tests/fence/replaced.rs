@@ -82,8 +82,8 @@ async fn story() {
 /// A node that neither leads the store nor coordinates.
 async fn follower(cluster: &mut Cluster) -> usize {
     let view = cluster.view().await;
-    let leader = view.stores[0].store.as_ref().unwrap().leader;
-    let coordinator = view.status.as_ref().unwrap().coordinator;
+    let leader = view.stores[0].store.as_ref().unwrap().leader_node_id();
+    let coordinator = view.status.as_ref().unwrap().coordinator_node_id();
     let mut found = None;
     for slot in 0..NAMES.len() {
         let node = cluster.status(slot).await.node_id;
@@ -98,7 +98,7 @@ async fn follower(cluster: &mut Cluster) -> usize {
 async fn members(cluster: &mut Cluster) -> BTreeMap<u64, u64> {
     let view = cluster.view().await;
     let store = view.stores.iter().find_map(|s| s.store.as_ref()).unwrap();
-    store.members.iter().filter(|m| m.voter).map(|m| (m.node_id, m.replica_id)).collect()
+    store.members.iter().filter(|m| m.voter()).map(|m| (m.node_id, m.replica_id)).collect()
 }
 
 async fn equal_digests(ports: &[u16]) {
@@ -107,7 +107,7 @@ async fn equal_digests(ports: &[u16]) {
         let mut all = Vec::new();
         for client in &clients {
             let store = client.store("default/orders").await.map_err(|e| e.to_string())?;
-            all.push((store.applied_index, store.digest, store.events));
+            all.push((store.applied_index(), store.digest.clone(), store.event_count()));
         }
         let equal = !all[0].1.is_empty() && all.iter().all(|one| *one == all[0]);
         if equal { Ok(()) } else { Err(format!("{all:?}")) }

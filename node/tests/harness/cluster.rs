@@ -342,9 +342,9 @@ fn differs(view: &admin::ClusterView, wanted: &Wanted<'_>) -> Result<(), String>
     let mut stores = Vec::new();
     for seen in &view.stores {
         let store = seen.store.as_ref().ok_or("a store without a record")?;
-        let on: BTreeSet<u64> = store.members.iter().filter(|m| m.voter).map(|m| m.node_id).collect();
+        let on: BTreeSet<u64> = store.members.iter().filter(|m| m.voter()).map(|m| m.node_id).collect();
         let all_vote = store.members.len() == on.len() && on.is_subset(&ids) && store.replicas as usize == on.len();
-        let active = store.state() == v1::StoreState::Active && store.leader != 0;
+        let active = store.state() == v1::StoreState::Active && store.leader_node_id.is_some();
         if !(all_vote && active && seen.quorum && seen.fully_replicated && seen.reason.is_empty()) {
             return Err(format!("{seen:?}"));
         }

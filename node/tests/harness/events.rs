@@ -96,13 +96,13 @@ async fn write(clients: Vec<Client>, stop: Arc<AtomicBool>, acknowledged: Arc<At
         })
         .await;
         assert_eq!(
-            answer.first_revision,
+            answer.first_revision(),
             told.len() as u64,
             "the revision does not follow the last acknowledged revision"
         );
         told.extend(batch.into_iter().map(|event| event.id));
-        assert_eq!(answer.last_revision + 1, told.len() as u64);
-        expected = Expected::Exact(answer.last_revision);
+        assert_eq!(answer.last_revision() + 1, told.len() as u64);
+        expected = Expected::Exact(answer.last_revision());
         acknowledged.store(told.len(), Ordering::Relaxed);
         tokio::time::sleep(PACE).await;
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 use taffrail_client::{EventBuilder, v1};
 use taffrail_proto::{
     admin::{DeclareStoresRequest, StoreDeclaration, admin_client::AdminClient},
-    v1::{expected_revision::Kind as Expect, read_request::Start, streams_client::StreamsClient},
+    v1::{expected_revision::Kind as Expect, start::Kind as Start, streams_client::StreamsClient},
 };
 use tonic::{
     Code, Request, Status,
@@ -19,7 +19,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 const APPEND: &str = "/taffrail.v1.Streams/Append";
-const EVENT_BYTES_MAX: usize = 4 << 20;
+const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// Checks code, reason, and that each detail contains a word.
 fn is(what: &str, status: &Status, code: Code, reason: &str, details: &[(&str, &str)]) {
@@ -41,7 +41,7 @@ fn event(bytes: usize) -> v1::NewEvent {
 }
 
 fn request(stream: &str, events: Vec<v1::NewEvent>) -> v1::AppendRequest {
-    v1::AppendRequest { stream: stream.to_owned(), expected: None, events }
+    v1::AppendRequest { stream: stream.to_owned(), events, ..v1::AppendRequest::default() }
 }
 
 async fn channel(node: &Node) -> Channel {
@@ -57,10 +57,10 @@ async fn unharmed(node: &mut Node, good: &str, events: u64) {
     node.alive();
     let client = node.client();
     let streams = client.list_streams(v1::ListRequest::default()).await.unwrap().streams;
-    let found: Vec<(String, u64)> = streams.into_iter().map(|s| (s.stream, s.events)).collect();
+    let found: Vec<(String, u64)> = streams.into_iter().map(|s| (s.stream, s.event_count)).collect();
     assert_eq!(found, [(good.to_owned(), events)], "a refused append changed the store");
     let answer = client.append(good, taffrail_client::Expected::Exact(events - 1), vec![event(1)]).await.unwrap();
-    assert_eq!(answer.first_revision, events);
+    assert_eq!(answer.first_revision(), events);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +88,8 @@ async fn bad_appends_name_field_and_rule_and_leave_nothing() {
         ("nil id", bad(|e| e.id = Uuid::nil().to_string()), "events.id", "nil"),
         ("no type", bad(|e| e.r#type.clear()), "type", "must not be empty"),
         ("long type", bad(|e| e.r#type = "t".repeat(256)), "type", "at most 255 bytes"),
+        ("control character in a tag", bad(|e| e.tags = vec!["a\n".into()]), "events.tags", "control characters"),
+        ("id without dashes", bad(|e| e.id = e.id.replace('-', "")), "events.id", "must be a UUID"),
         ("many tags", bad(|e| e.tags = vec!["t".into(); 17]), "events.tags", "at most 16"),
         ("empty tag", bad(|e| e.tags = vec![String::new()]), "events.tags", "must not be empty"),
         ("long content type", bad(|e| e.content_type = "c".repeat(129)), "events.content_type", "at most 128 bytes"),
@@ -118,8 +120,8 @@ async fn wrong_revisions_say_where_the_stream_is() {
         ("good", Expect::NoStream(v1::Unit {}), "1"),
         ("good", Expect::Exact(0), "1"),
         ("good", Expect::Exact(2), "1"),
-        ("none", Expect::StreamExists(v1::Unit {}), "empty"),
-        ("none", Expect::Exact(0), "empty"),
+        ("none", Expect::StreamExists(v1::Unit {}), "absent"),
+        ("none", Expect::Exact(0), "absent"),
     ];
     for (stream, expect, actual) in cases {
         let expected = Some(v1::ExpectedRevision { kind: Some(expect) });
@@ -146,20 +148,26 @@ async fn oversized_appends_name_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = Node::start(&dir.path().join("data")).await;
     let streams = channel(&node).await;
-    // The largest allowed event is accepted.
-    StreamsClient::new(streams.clone()).append(request("good", vec![event(EVENT_BYTES_MAX)])).await.unwrap();
+    // The largest allowed event is accepted, and a client with the default limit of its library can read the event.
+    let mut stock = StreamsClient::new(streams.clone());
+    stock.append(request("good", vec![event(EVENT_BYTES_MAX)])).await.unwrap();
+    let selector = Some(v1::Selector { kind: Some(v1::selector::Kind::Stream("good".into())) });
+    let read = v1::ReadRequest { selector, ..v1::ReadRequest::default() };
+    let page = stock.read(read).await.unwrap().into_inner().message().await.unwrap().unwrap();
+    let Some(v1::read_response::Kind::Events(page)) = page.kind else { panic!("no page") };
+    assert_eq!(page.events[0].data.len(), EVENT_BYTES_MAX);
     let status = refused(&streams, request("bad", vec![event(1), event(EVENT_BYTES_MAX + 1)])).await;
-    let details = [("field", "events.data"), ("bytes", "4194305"), ("bytes_max", "4194304")];
+    let details = [("field", "events.data"), ("bytes", "1048577"), ("bytes_max", "1048576")];
     is("oversized event", &status, Code::InvalidArgument, "EVENT_TOO_LARGE", &details);
     let mut metadata = event(1);
     metadata.metadata = vec![b'm'; EVENT_BYTES_MAX].into();
     let status = refused(&streams, request("bad", vec![metadata])).await;
-    is("oversized metadata", &status, Code::InvalidArgument, "EVENT_TOO_LARGE", &[("bytes", "4194305")]);
-    let status = refused(&streams, request("bad", (0..5).map(|_| event(EVENT_BYTES_MAX)).collect())).await;
-    let details = [("field", "events"), ("bytes", "20971520"), ("bytes_max", "16777216")];
+    is("oversized metadata", &status, Code::InvalidArgument, "EVENT_TOO_LARGE", &[("bytes", "1048577")]);
+    let status = refused(&streams, request("bad", (0..17).map(|_| event(EVENT_BYTES_MAX)).collect())).await;
+    let details = [("field", "events"), ("bytes", "17825792"), ("bytes_max", "16777216")];
     is("oversized batch", &status, Code::InvalidArgument, "BATCH_TOO_LARGE", &details);
     // Too large to be decoded.
-    let status = refused(&streams, request("bad", (0..11).map(|_| event(EVENT_BYTES_MAX)).collect())).await;
+    let status = refused(&streams, request("bad", (0..41).map(|_| event(EVENT_BYTES_MAX)).collect())).await;
     is("oversized message", &status, Code::InvalidArgument, "BATCH_TOO_LARGE", &[("field", "events"), ("rule", "")]);
     unharmed(&mut node, "good", 1).await;
     node.kill().await;
@@ -204,19 +212,27 @@ async fn bad_reads_name_field_and_rule() {
     let cases = [
         ("no selector", None, None, "selector", "must be a stream or `all`"),
         ("long stream", stream(&"s".repeat(513)), None, "stream", "at most 512"),
-        ("position of a stream", stream("good"), Some(Start::FromPosition(1)), "from_position", "revisions"),
-        ("revision of all", all(), Some(Start::FromRevision(1)), "from_revision", "positions"),
-        ("revision beyond the last", stream("good"), Some(Start::FromRevision(u64::MAX)), "from_revision", "at most"),
-        ("position beyond the last", all(), Some(Start::AfterPosition(u64::MAX)), "after_position", "at most"),
+        ("position of a stream", stream("good"), Some(Start::FromPosition(1)), "start.from_position", "revisions"),
+        ("revision of all", all(), Some(Start::FromRevision(1)), "start.from_revision", "positions"),
+        (
+            "revision beyond the last",
+            stream("good"),
+            Some(Start::FromRevision(u64::MAX)),
+            "start.from_revision",
+            "at most",
+        ),
+        ("position beyond the last", all(), Some(Start::AfterPosition(u64::MAX)), "start.after_position", "at most"),
     ];
     for (what, selector, start, field, rule) in cases {
+        let start = start.map(v1::Start::from);
         let request = v1::ReadRequest { selector, start, ..v1::ReadRequest::default() };
         let status = streams.read(request).await.expect_err(what);
         field_is(what, &status, field, rule);
     }
     let missing = v1::ReadRequest { selector: stream("none"), ..v1::ReadRequest::default() };
-    let status = streams.read(missing).await.expect_err("a read of a missing stream was accepted");
-    is("missing stream", &status, Code::NotFound, "STREAM_NOT_FOUND", &[("stream", "none")]);
+    let answer = streams.read(missing).await.unwrap().into_inner().message().await.unwrap().unwrap();
+    let Some(v1::read_response::Kind::End(end)) = answer.kind else { panic!("{answer:?}") };
+    assert_eq!((end.state(), end.last_revision, end.next), (v1::StreamState::Absent, None, Some(0)));
     let token = v1::ListRequest { page_token: "\u{1}".into(), ..v1::ListRequest::default() };
     field_is("page token", &streams.list(token).await.unwrap_err(), "page_token", "control characters");
     unharmed(&mut node, "good", 1).await;

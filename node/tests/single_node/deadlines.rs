@@ -23,7 +23,8 @@ async fn an_expired_deadline_is_a_reason_of_its_own_and_nothing_is_done() {
     let client = StreamsClient::with_origin(channel, node.endpoint().parse().unwrap());
     for timeout in ["0S", "0n", "1n", "1u", "999u"] {
         let events = vec![EventBuilder::new("T").build()];
-        let mut request = Request::new(v1::AppendRequest { stream: "late".into(), expected: None, events });
+        let mut request =
+            Request::new(v1::AppendRequest { stream: "late".into(), events, ..v1::AppendRequest::default() });
         request.metadata_mut().insert("grpc-timeout", timeout.parse().unwrap());
         let status = client.clone().append(request).await.unwrap_err();
         passed(timeout, &status);

@@ -49,7 +49,7 @@ fn says(what: &str, status: &Status, code: Code, reason: &str) {
 
 fn append(stream: &str) -> v1::AppendRequest {
     let events = vec![EventBuilder::new("T").build()];
-    v1::AppendRequest { stream: stream.into(), expected: None, events }
+    v1::AppendRequest { stream: stream.into(), events, ..v1::AppendRequest::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]

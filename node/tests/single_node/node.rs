@@ -100,7 +100,7 @@ impl Node {
     pub(crate) async fn serves(&self, store: &str) {
         let client = self.client();
         until("the store to have a leader", async || match client.store(store).await {
-            Ok(store) if store.leader != 0 => Ok(()),
+            Ok(store) if store.leader_node_id.is_some() => Ok(()),
             Ok(store) => Err(format!("{store:?}")),
             Err(error) => Err(error.to_string()),
         })

@@ -33,8 +33,8 @@ async fn after_kill_9_everything_acknowledged_is_there_and_revisions_go_on() {
         let event = event(n);
         ids.push(event.id.clone());
         let answer = client.append("orders-1", expected, vec![event]).await.unwrap();
-        assert_eq!(answer.first_revision, n as u64);
-        expected = Expected::Exact(answer.last_revision);
+        assert_eq!(answer.first_revision(), n as u64);
+        expected = Expected::Exact(answer.last_revision());
     }
     let before = client.cluster_status().await.unwrap();
     node.kill().await;
@@ -43,8 +43,9 @@ async fn after_kill_9_everything_acknowledged_is_there_and_revisions_go_on() {
     let client = node.client();
     let after = client.cluster_status().await.unwrap();
     assert_eq!(after.cluster_id, before.cluster_id);
-    assert_eq!(after.answered_by, before.answered_by);
+    assert_eq!(after.answered_by_node_id, before.answered_by_node_id);
     assert_eq!(after.nodes.len(), 1);
+    assert_eq!(after.nodes[0].client_address, format!("127.0.0.1:{}", node.ports.clients));
     assert_eq!(
         (after.nodes[0].node_id, &after.nodes[0].disk_id),
         (before.nodes[0].node_id, &before.nodes[0].disk_id),
@@ -55,8 +56,8 @@ async fn after_kill_9_everything_acknowledged_is_there_and_revisions_go_on() {
     assert_eq!(found, ids);
     assert!(stored.iter().enumerate().all(|(n, e)| e.revision == n as u64 && e.stream == "orders-1"));
     let next = client.append("orders-1", expected, vec![event(10)]).await.unwrap();
-    assert_eq!(next.first_revision, 10);
-    assert!(next.first_position > stored[9].position, "positions went backwards");
+    assert_eq!(next.first_revision(), 10);
+    assert!(next.first_position() > stored[9].position, "positions went backwards");
     node.kill().await;
 }
 
@@ -84,7 +85,7 @@ async fn write(
         match client.append(&stream, Expected::Any, batch.clone()).await {
             Ok(answer) => {
                 let mut answers = answers.lock().unwrap();
-                let revisions = answer.first_revision..=answer.last_revision;
+                let revisions = answer.first_revision()..=answer.last_revision();
                 answers.batches.push(batch.iter().map(|e| e.id.clone()).collect());
                 answers.stored.extend(batch.into_iter().map(|e| e.id).zip(revisions));
                 done.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +137,9 @@ async fn killed_under_load_again_and_again_nothing_acknowledged_is_lost_or_doubl
             let policy = RetryPolicy::default();
             let answer = client.append_retrying(&stream, Expected::Any, batch.clone(), policy).await.unwrap();
             answers.batches.push(batch.iter().map(|e| e.id.clone()).collect());
-            answers.stored.extend(batch.into_iter().map(|e| e.id).zip(answer.first_revision..=answer.last_revision));
+            answers
+                .stored
+                .extend(batch.into_iter().map(|e| e.id).zip(answer.first_revision()..=answer.last_revision()));
         }
         let events = client.read_stream(&stream, 0).await.unwrap();
         let found: BTreeMap<String, u64> = events.iter().map(|e| (e.id.clone(), e.revision)).collect();

@@ -36,9 +36,9 @@ async fn a_retained_store_ends_its_subscriptions_and_an_adopted_store_takes_appe
     let client = node.client().with_store("default/orders").unwrap();
     let event = || vec![EventBuilder::new("Placed").build()];
     client.append("a", Expected::Any, event()).await.unwrap();
-    let from = v1::subscribe_request::Start::FromStart(v1::Unit {});
+    let from = v1::Start::from(v1::start::Kind::FromStart(v1::Unit {}));
     let selector = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
-    let request = v1::SubscribeRequest { selector: Some(selector), start: Some(from) };
+    let request = v1::SubscribeRequest { selector: Some(selector), start: Some(from), needs: Vec::new() };
     let mut open = client.subscribe(request).await.unwrap();
     while !matches!(open.next().await.unwrap().unwrap(), Item::CaughtUp(_)) {}
 
@@ -58,7 +58,7 @@ async fn a_retained_store_ends_its_subscriptions_and_an_adopted_store_takes_appe
     assert_eq!(declare(&mut admin, &store_id).await, store_id);
     let second = event();
     until("the adopted store to be open", async || match client.append("a", Expected::Any, second.clone()).await {
-        Ok(answer) if answer.first_revision == 1 => Ok(()),
+        Ok(answer) if answer.first_revision == Some(1) => Ok(()),
         other => Err(format!("{other:?}")),
     })
     .await;

@@ -52,7 +52,7 @@ async fn story() {
     let begin = Instant::now();
     let appended = to_leader.append("scans", Expected::NoStream, events).await.unwrap();
     let took = begin.elapsed();
-    assert_eq!((appended.first_revision, appended.last_revision), (0, EVENTS as u64 - 1));
+    assert_eq!((appended.first_revision, appended.last_revision), (Some(0), Some(EVENTS as u64 - 1)));
     assert!(took > Duration::from_secs(1), "the link was not slow: {took:?}");
 
     // One follower has all bytes by now; the other gets them as well.
@@ -69,7 +69,7 @@ async fn story() {
         let client = client(slot.ports.clients, STORE).with_timeout(Duration::from_secs(60));
         until("the append to be applied", async || {
             let store = client.store(STORE).await.map_err(|e| e.to_string())?;
-            if store.events == EVENTS as u64 { Ok(()) } else { Err(format!("{}: {store:?}", slot.name)) }
+            if store.event_count == Some(EVENTS as u64) { Ok(()) } else { Err(format!("{}: {store:?}", slot.name)) }
         })
         .await;
     }
@@ -107,9 +107,9 @@ async fn put_proxies_between(cluster: &Cluster, root: &Path) -> Vec<Proxy> {
 /// The node that leads the store.
 async fn leader(cluster: &mut Cluster) -> usize {
     let view = cluster.view().await;
-    let leader = view.stores[0].store.as_ref().unwrap().leader;
+    let leader = view.stores[0].store.as_ref().unwrap().leader_node_id;
     for slot in 0..NAMES.len() {
-        if cluster.status(slot).await.node_id == leader {
+        if Some(cluster.status(slot).await.node_id) == leader {
             return slot;
         }
     }
@@ -119,5 +119,5 @@ async fn leader(cluster: &mut Cluster) -> usize {
 /// The term of the store as its leader reports it.
 async fn term(cluster: &Cluster, slot: usize) -> u64 {
     let port = cluster.slots[slot].ports.clients;
-    client(port, STORE).store(STORE).await.unwrap().term
+    client(port, STORE).store(STORE).await.unwrap().term.unwrap()
 }

@@ -26,7 +26,8 @@ pub struct Observation {
 fn request(after: u64) -> v1::SubscribeRequest {
     v1::SubscribeRequest {
         selector: Some(v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) }),
-        start: Some(v1::subscribe_request::Start::AfterPosition(after)),
+        start: Some(v1::start::Kind::AfterPosition(after).into()),
+        ..v1::SubscribeRequest::default()
     }
 }
 

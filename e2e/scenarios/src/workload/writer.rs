@@ -120,7 +120,7 @@ impl History {
             // The other pod could not respond, so there is no new information.
             (Outcome::Unknown, _) | (_, Answer::Again(_)) => return,
             (Outcome::Acknowledged { revision, position }, Answer::Stored(again))
-                if (again.first_revision, again.first_position) == (*revision, *position) =>
+                if (again.first_revision(), again.first_position()) == (*revision, *position) =>
             {
                 None
             }
@@ -164,7 +164,7 @@ async fn attempt(target: &Target, pod: usize, stream: &str, expected: Expected, 
     let Some(client) = target.client(pod) else { return Answer::Again(Ok("NO_PODS".to_owned())) };
     match client.append(stream, expected, events.to_vec()).await {
         Ok(stored) => Answer::Stored(stored),
-        Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => Answer::Wrong(actual.parse().ok()),
+        Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => Answer::Wrong(actual.revision()),
         // The EventStore is deleted and may be created again.
         Err(Error::Rejected(Rejection::Other { reason, .. })) if AWAY.contains(&reason.as_str()) => {
             Answer::Again(Ok(reason))
@@ -195,9 +195,9 @@ pub(super) async fn run(target: Target, settings: Settings, stop: Arc<AtomicBool
         let outcome = loop {
             match attempt(&target, pod, stream, expected, &events).await {
                 Answer::Stored(a) => {
-                    tail = Some(a.last_revision);
+                    tail = Some(a.last_revision());
                     progress.acknowledge();
-                    break Outcome::Acknowledged { revision: a.first_revision, position: a.first_position };
+                    break Outcome::Acknowledged { revision: a.first_revision(), position: a.first_position() };
                 }
                 Answer::Wrong(actual) => {
                     tail = actual;

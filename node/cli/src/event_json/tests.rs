@@ -36,6 +36,7 @@ fn optional_fields_have_a_fixed_place() {
         tags: vec!["t".into(), "\n".into()],
         correlation_id: "c".into(),
         causation_id: "d".into(),
+        occurred_at: Some(prost_types::Timestamp { seconds: -1, nanos: 500_000_000 }),
         recorded_at: None,
         ..recorded()
     };
@@ -44,7 +45,7 @@ fn optional_fields_have_a_fixed_place() {
         "{\"stream\":\"a\\\"\\u0001/é\",\"revision\":3,\"position\":42,\"id\":\"6f9b1a52-2b1c-4d6f-9c57-3b9d1f2a7c10\",\
          \"type\":\"Placed\",\"content_type\":\"\",\"data\":\"\",\"data_encoding\":\"base64\",\
          \"metadata\":\"/w==\",\"metadata_encoding\":\"base64\",\"tags\":[\"t\",\"\\n\"],\"correlation_id\":\"c\",\
-         \"causation_id\":\"d\",\"recorded_at\":\"\"}"
+         \"causation_id\":\"d\",\"occurred_at\":\"1969-12-31T23:59:59.500000Z\",\"recorded_at\":\"\"}"
     );
 }
 
@@ -71,6 +72,7 @@ fn what_read_prints_append_takes() {
             metadata: Bytes::from_static(b"{\"user\":\"x\"}"),
             tags: vec!["t".into()],
             correlation_id: "c".into(),
+            occurred_at: Some(prost_types::Timestamp { seconds: -1, nanos: 500_000_000 }),
             ..recorded()
         };
         let back = decode(&encode(&event), &Defaults::default()).unwrap();
@@ -79,8 +81,8 @@ fn what_read_prints_append_takes() {
             (&event.id, &event.r#type, &event.data, &event.metadata)
         );
         assert_eq!(
-            (&back.content_type, &back.tags, &back.correlation_id),
-            (&event.content_type, &event.tags, &event.correlation_id)
+            (&back.content_type, &back.tags, &back.correlation_id, &back.occurred_at),
+            (&event.content_type, &event.tags, &event.correlation_id, &event.occurred_at)
         );
     }
 }
@@ -94,6 +96,7 @@ fn bad_lines_name_the_field() {
     assert_eq!(err("{\"type\":1}"), "type: must be a string");
     assert_eq!(err("{\"type\":\"T\",\"typo\":1}"), "typo: unknown field");
     assert_eq!(err("{\"type\":\"T\",\"tags\":\"x\"}"), "tags: must be a list of strings");
+    assert!(err("{\"type\":\"T\",\"occurred_at\":\"yesterday\"}").starts_with("occurred_at: "));
     assert!(err("{\"type\":\"T\",\"data\":\"?\",\"data_encoding\":\"base64\"}").starts_with("data: "));
     assert!(err("{\"type\":\"T\",\"data\":\"?\",\"data_encoding\":\"hex\"}").starts_with("data_encoding: "));
 }

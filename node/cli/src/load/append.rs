@@ -111,10 +111,10 @@ impl Worker for AppendWorker {
             }
         };
         let known = match &answer {
-            Ok(a) => Some(Expected::Exact(a.last_revision)),
+            Ok(a) => Some(Expected::Exact(a.last_revision())),
             // Another writer, such as an earlier run, has appended: the next append expects the actual revision.
             Err(Error::Rejected(Rejection::WrongRevision { actual, .. })) => {
-                Some(actual.parse().map_or(Expected::NoStream, Expected::Exact))
+                Some(actual.revision().map_or(Expected::NoStream, Expected::Exact))
             }
             Err(_) => None,
         };

@@ -53,10 +53,15 @@ fn append(block: &Block) -> Digest {
         text(&mut h, e.content_type.as_bytes());
         text(&mut h, &e.data);
         text(&mut h, &e.metadata);
-        h.update(&(e.tags.len() as u64).to_be_bytes());
+        // The highest bit says that the event has a time; the number of tags never reaches this bit.
+        let timed = u64::from(e.occurred_at_us.is_some()) << 63;
+        h.update(&(e.tags.len() as u64 | timed).to_be_bytes());
         e.tags.iter().for_each(|t| text(&mut h, t.as_bytes()));
         text(&mut h, e.correlation_id.as_bytes());
         text(&mut h, e.causation_id.as_bytes());
+        if let Some(us) = e.occurred_at_us {
+            h.update(&us.to_be_bytes());
+        }
     }
     Digest(*h.finalize().as_bytes())
 }

@@ -5,7 +5,8 @@
 use crate::{
     Origin, Shared,
     call::{Call, call},
-    decode, encode, forward,
+    decode, encode,
+    forward::{self, Original},
     status::{Problem, Proof, Reason, proof},
 };
 use std::time::Duration;
@@ -14,15 +15,14 @@ use taffrail_core::{
     event::NewEvent,
     ids::NodeId,
 };
-use taffrail_proto::{
-    MESSAGE_BYTES_MAX,
-    v1::{self, streams_client::StreamsClient},
-};
+use taffrail_proto::{error_detail, v1};
 use taffrail_runtime as rt;
 use taffrail_store_api::{AppendError, Route, StoreRef, StoreReplica};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-use tonic_types::StatusExt;
+
+/// Path of the call at a peer.
+const APPEND: &str = "/taffrail.v1.Streams/Append";
 
 /// Handles a call of `Streams.Append`.
 ///
@@ -33,6 +33,7 @@ pub(super) async fn append(
     request: Request<v1::AppendRequest>,
 ) -> Result<Response<v1::AppendResponse>, Status> {
     let call = call(shared, &request)?;
+    let original = Original::of(request.get_ref());
     let append = match decode::append(&shared.config, request.into_inner()) {
         Ok(append) => append,
         Err(problem) => {
@@ -40,7 +41,7 @@ pub(super) async fn append(
             return Err(problem.into());
         }
     };
-    append_with_retry(shared, &call, &append).await.map(Response::new)
+    append_with_retry(shared, &call, &append, &original).await.map(Response::new)
 }
 
 /// Counts an append that [`decode`] refused. The leader counts its own refusals and never sees such an append.
@@ -53,8 +54,13 @@ async fn count_invalid(shared: &Shared, call: &Call, problem: &Problem) {
 }
 
 /// Repeats the attempts of an append until the outcome is known or the deadline passes.
-async fn append_with_retry(shared: &Shared, call: &Call, append: &Append) -> Result<v1::AppendResponse, Status> {
-    let mut attempts = Attempts { shared, call, append, hint: None, failed: 0 };
+async fn append_with_retry(
+    shared: &Shared,
+    call: &Call,
+    append: &Append,
+    original: &Original,
+) -> Result<v1::AppendResponse, Status> {
+    let mut attempts = Attempts { shared, call, append, original, hint: None, failed: 0 };
     let mut last = None;
     while Instant::now() < call.deadline {
         match attempts.attempt().await {
@@ -72,6 +78,8 @@ struct Attempts<'a> {
     shared: &'a Shared,
     call: &'a Call,
     append: &'a Append,
+    /// The request of the client, for peers.
+    original: &'a Original,
     /// The leader named by the last refusal of a follower, consumed by the next attempt on a peer.
     hint: Option<NodeId>,
     /// Number of failed attempts.
@@ -98,7 +106,7 @@ impl Attempts<'_> {
         match self.shared.node.route_write(&store) {
             Route::Local(replica) => self.append_locally(&store, &*replica).await,
             Route::Remote(_) if self.shared.origin == Origin::Peer => {
-                Err(Problem::from(AppendError::NotLeader(None)).with_leader_node(store.leader).into())
+                Err(Problem::from(AppendError::NotLeader(None)).with_leader(self.leader(&store)).into())
             }
             Route::Remote(nodes) => {
                 let node = self.hint.take().or_else(|| nodes.get(self.failed % nodes.len().max(1)).copied());
@@ -119,16 +127,23 @@ impl Attempts<'_> {
             }
             Err(AppendError::NotLeader(to)) if self.shared.origin == Origin::Client => {
                 self.hint = to.map(|hint| hint.node);
-                let problem = Problem::from(AppendError::NotLeader(to)).with_leader_node(store.leader);
+                let problem = Problem::from(AppendError::NotLeader(to)).with_leader(self.leader(store));
                 Err(Failed::NotProposed(problem))
             }
             // The replica may have moved to another node.
             Err(e @ AppendError::NotServing(_)) if self.shared.origin == Origin::Client => {
-                Err(Failed::NotProposed(Problem::from(e).with_leader_node(store.leader)))
+                Err(Failed::NotProposed(Problem::from(e).with_leader(self.leader(store))))
             }
             Err(e) => {
                 let refused = matches!(e, AppendError::Rejected(_) | AppendError::Overloaded);
-                let problem = Problem::from(e).with_leader_node(store.leader);
+                let problem = match e {
+                    AppendError::Rejected(_) => Problem::from(e),
+                    e @ (AppendError::NotLeader(_)
+                    | AppendError::Overloaded
+                    | AppendError::DeadlineBeforeProposal
+                    | AppendError::Unknown(_)
+                    | AppendError::NotServing(_)) => Problem::from(e).with_leader(self.leader(store)),
+                };
                 if refused {
                     self.shared.metrics.reject(&store.name.to_string(), problem.reason().as_str());
                 }
@@ -158,16 +173,16 @@ impl Attempts<'_> {
     }
 
     async fn append_on_peer(&mut self, store: &StoreRef, node: Option<NodeId>) -> Result<v1::AppendResponse, Failed> {
+        let leader = self.leader(store);
         let unreachable =
-            |why: &str| Failed::NotProposed(Problem::new(Reason::NoLeader, why).with_leader_node(store.leader));
+            |why: &str| Failed::NotProposed(Problem::new(Reason::NoLeader, why).with_leader(leader.clone()));
         let node = node.ok_or_else(|| unreachable("the store has no replica"))?;
         let channel =
             self.shared.node.peer_channel(node).ok_or_else(|| unreachable("the leader's node is not connected"))?;
-        let mut client = StreamsClient::new(channel).max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let message = encode::append(self.append);
+        let message = self.original.bytes();
         let request = forward::request(message, &store.name, &self.call.request_id, Some(self.call.deadline));
         self.call.maybe_proposed.begin();
-        let status = match client.append(request).await {
+        let status = match forward::unary::<v1::AppendResponse>(channel, APPEND, request).await {
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => status,
         };
@@ -175,12 +190,18 @@ impl Attempts<'_> {
             Proof::Final => Err(Failed::Final(status)),
             Proof::NotProposed => {
                 self.call.maybe_proposed.rule_out();
-                self.hint = leader_node(&status);
+                let named = error_detail::find(status.details()).and_then(|detail| detail.leader);
+                self.hint = named.as_ref().map(|leader| NodeId::new(leader.node_id));
                 let problem = Problem::new(Reason::NoLeader, status.message());
-                Err(Failed::NotProposed(problem.with_leader_node(self.hint.or(store.leader))))
+                Err(Failed::NotProposed(problem.with_leader(leader).with_leader(named)))
             }
             Proof::Unknown => Err(Problem::from(AppendError::Unknown("the connection to the leader broke")).into()),
         }
+    }
+
+    /// Returns the hint to the leader of the store, if this node knows the leader.
+    fn leader(&self, store: &StoreRef) -> Option<v1::LeaderHint> {
+        store.leader.map(|hint| encode::leader(hint, self.shared.node.client_address(hint.node)))
     }
 
     /// Counts a failed attempt and waits before the next attempt: 2.5 to 7.5 ms after the first failure, 50 to 150 ms
@@ -190,10 +211,4 @@ impl Attempts<'_> {
         let pause = Duration::from_millis(5 * (self.failed as u64).min(20));
         tokio::time::sleep_until(self.call.deadline.min(Instant::now() + pause / 2 + rt::jitter(pause))).await;
     }
-}
-
-/// Returns the leader named in the refusal of a peer.
-fn leader_node(status: &Status) -> Option<NodeId> {
-    let info = status.get_details_error_info()?;
-    info.metadata.get("leader_node").and_then(|n| n.parse().ok()).map(NodeId::new)
 }

@@ -2,6 +2,8 @@
 
 use crate::{
     Shared,
+    call::member,
+    features,
     status::{Problem, Reason},
 };
 use futures::Stream;
@@ -21,22 +23,31 @@ type Changes = Pin<Box<dyn Stream<Item = Result<v1::ClusterStatus, Status>> + Se
 #[tonic::async_trait]
 impl Cluster for Service {
     async fn status(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<v1::ClusterStatus>, Status> {
-        let call = |_| std::future::ready(Ok(Response::new(self.0.node.cluster_status())));
-        self.0.instrumented("ClusterStatus", request, call).await
+        self.0.instrumented("ClusterStatus", request, |_| status(&self.0)).await
+    }
+
+    async fn features(&self, request: Request<v1::FeaturesRequest>) -> Result<Response<v1::FeaturesResponse>, Status> {
+        let known = v1::FeaturesResponse { features: features::KNOWN.to_vec() };
+        self.0.instrumented("Features", request, |_| std::future::ready(Ok(Response::new(known)))).await
     }
 
     type WatchStream = Changes;
 
     async fn watch(&self, request: Request<v1::ClusterStatusRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let call = |_| async { Ok(Response::new(watch(&self.0))) };
-        self.0.instrumented("WatchCluster", request, call).await
+        self.0.instrumented("WatchCluster", request, |_| watch(&self.0)).await
     }
 }
 
-fn watch(shared: &Shared) -> Changes {
+async fn status(shared: &Shared) -> Result<Response<v1::ClusterStatus>, Status> {
+    member(shared)?;
+    Ok(Response::new(shared.node.cluster_status()))
+}
+
+async fn watch(shared: &Shared) -> Result<Response<Changes>, Status> {
+    member(shared)?;
     let (tx, rx) = mpsc::channel(1);
     rt::spawn(send_changes(shared.clone(), tx));
-    Box::pin(ReceiverStream::new(rx))
+    Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
 }
 
 /// Sends the status at once and after each change, until the client leaves or the node stops.

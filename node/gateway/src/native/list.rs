@@ -3,21 +3,23 @@
 use crate::{
     Origin, Shared,
     call::{Call, call, peer_lost},
-    forward,
+    features,
+    forward::{self, Original},
     status::{Problem, Reason},
 };
 use taffrail_core::{ids::NodeId, names::StreamName};
-use taffrail_proto::{
-    MESSAGE_BYTES_MAX,
-    v1::{self, streams_client::StreamsClient},
-};
-use taffrail_store_api::{ResolveError, Route, StoreRef, StoreReplica};
+use taffrail_proto::v1;
+use taffrail_store_api::{ResolveError, Route, StoreRef, StoreReplica, StreamSummary};
 use tonic::{Request, Response, Status};
 
+/// Path of the call at a peer.
+const LIST: &str = "/taffrail.v1.Streams/List";
 /// Number of streams in a page for a request without `page_size`.
 const PAGE_SIZE_DEFAULT: usize = 1_000;
 /// Maximum number of streams in a page; a larger `page_size` is reduced to this value.
 const PAGE_SIZE_MAX: usize = 10_000;
+/// Maximum size of the names in a page, in bytes: a page then fits into the default receive limit of gRPC libraries.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// Handles a call of `Streams.List`.
 ///
@@ -29,6 +31,7 @@ pub(super) async fn list(
 ) -> Result<Response<v1::ListResponse>, Status> {
     let call = call(shared, &request)?;
     let request = request.into_inner();
+    features::check(&request.needs)?;
     let limit = match request.page_size as usize {
         0 => PAGE_SIZE_DEFAULT,
         n => n.min(PAGE_SIZE_MAX),
@@ -37,13 +40,14 @@ pub(super) async fn list(
         "" => None,
         token => Some(StreamName::new(token).map_err(|e| Problem::field("page_token", e.rule))?),
     };
+    let original = Original::of(&request);
     let store = shared.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
     let response = match shared.node.route_read(&store) {
         Route::Local(replica) => list_locally(shared, &call, &*replica, request.prefix, after, limit).await,
         Route::Remote(_) if shared.origin == Origin::Peer => {
             Err(Problem::from(ResolveError::NotServing("no replica of the store on this node".into())).into())
         }
-        Route::Remote(nodes) => list_on_peer(shared, &call, &store, &nodes, request).await,
+        Route::Remote(nodes) => list_on_peer(shared, &call, &store, &nodes, &original).await,
     };
     response.map(Response::new)
 }
@@ -58,14 +62,27 @@ async fn list_locally(
 ) -> Result<v1::ListResponse, Status> {
     replica.read_index(call.deadline).await.map_err(Problem::from)?;
     let list = shared.readers.run(replica.reader(), move |r| r.list_streams(&prefix, after.as_ref(), limit));
-    let streams = list.await.map_err(Problem::from)?;
-    let next = if streams.len() == limit { streams.last().map(|s| s.stream.as_str().to_owned()) } else { None };
+    let mut streams = list.await.map_err(Problem::from)?;
+    let full = streams.len() == limit;
+    let cut = cut_to_bytes(&mut streams, PAGE_BYTES_MAX);
+    let next = streams.last().filter(|_| full || cut).map(|s| s.stream.as_str().to_owned());
     let streams = streams.into_iter().map(|s| v1::StreamInfo {
         stream: s.stream.as_str().to_owned(),
         last_revision: s.last_revision.get(),
-        events: s.last_revision.get() + 1,
+        event_count: s.last_revision.get() + 1,
     });
     Ok(v1::ListResponse { streams: streams.collect(), next_page_token: next.unwrap_or_default() })
+}
+
+/// Removes the streams at the end of a page whose names have more than `bytes_max` bytes together. Returns true if streams
+/// were removed.
+fn cut_to_bytes(streams: &mut Vec<StreamSummary>, bytes_max: usize) -> bool {
+    let (before, mut bytes) = (streams.len(), 0);
+    streams.retain(|stream| {
+        bytes += stream.stream.as_str().len();
+        bytes <= bytes_max
+    });
+    streams.len() < before
 }
 
 /// Asks the peers in order until a peer answers.
@@ -74,18 +91,35 @@ async fn list_on_peer(
     call: &Call,
     store: &StoreRef,
     nodes: &[NodeId],
-    request: v1::ListRequest,
+    original: &Original,
 ) -> Result<v1::ListResponse, Status> {
     let mut last = Problem::new(Reason::NotServing, "no replica of the store can be reached").into();
     for node in nodes {
         let Some(channel) = shared.node.peer_channel(*node) else { continue };
-        let mut client = StreamsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let request = forward::request(request.clone(), &store.name, &call.request_id, Some(call.deadline));
-        match client.list(request).await {
+        let request = forward::request(original.bytes(), &store.name, &call.request_id, Some(call.deadline));
+        match forward::unary::<v1::ListResponse>(channel, LIST, request).await {
             Ok(response) => return Ok(response.into_inner()),
             Err(status) if peer_lost(&status) => last = status,
             Err(status) => return Err(status),
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_core::ids::Revision;
+
+    #[test]
+    fn a_page_is_cut_before_the_first_name_beyond_the_bound() {
+        let stream = |bytes: usize| StreamSummary {
+            stream: StreamName::new(&"s".repeat(bytes)).unwrap(),
+            last_revision: Revision::default(),
+        };
+        let mut streams = vec![stream(4), stream(5), stream(1), stream(1)];
+        assert!(!cut_to_bytes(&mut streams, 11));
+        assert!(cut_to_bytes(&mut streams, 9));
+        assert_eq!(streams, [stream(4), stream(5)]);
+    }
 }

@@ -1,22 +1,19 @@
 //! `Streams.Read`: decodes a read and streams the pages fetched by [`Read`].
 
-use crate::{Shared, call::call, cursor::Cursor, decode, read::Read};
+use crate::{Shared, call::call, decode, forward::Original, read::Read};
 use futures::Stream;
 use std::pin::Pin;
-use taffrail_proto::v1;
+use taffrail_proto::v1::{self, read_response::Kind};
 use taffrail_runtime as rt;
-use taffrail_store_api::Consistency;
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// Maximum number of pages in memory for a slow reader; small, because a connection may have thousands of reads.
-const PAGES_MAX: usize = 2;
+/// Maximum number of messages in memory for a slow reader; small, because a connection may have thousands of reads.
+const MESSAGES_MAX: usize = 2;
 
 /// The response stream of a read.
 pub(super) type Pages = Pin<Box<dyn Stream<Item = Result<v1::ReadResponse, Status>> + Send>>;
-
-type Page = Vec<v1::RecordedEvent>;
 
 /// Handles a call of `Streams.Read`.
 ///
@@ -25,30 +22,28 @@ type Page = Vec<v1::RecordedEvent>;
 pub(super) async fn read(shared: &Shared, request: Request<v1::ReadRequest>) -> Result<Response<Pages>, Status> {
     let call = call(shared, &request)?;
     let request = request.into_inner();
-    let (source, direction) = decode::read(&request)?;
-    let consistency = match request.consistency() {
-        v1::Consistency::Unspecified | v1::Consistency::Linearizable => Consistency::Linearizable,
-        v1::Consistency::Stale => Consistency::Stale,
-    };
+    let selection = decode::read(&request)?;
+    let consistency = decode::consistency(&request)?;
+    let original = Original::of(&request);
     let limit = if request.limit == 0 { u64::MAX } else { request.limit };
-    let mut read = Read::new(shared.clone(), call, Cursor::new(source, direction), limit, consistency);
-    // The first page is read before the response begins: an error is then the status of the call.
+    let mut read = Read::new(shared.clone(), call, selection, limit, consistency, original);
+    // The first message is read before the response begins: an error is then the status of the call.
     let timer = shared.metrics.read_first_page_seconds.start_timer();
     let first = read.next().await?;
     timer.observe_duration();
-    let (tx, rx) = mpsc::channel(PAGES_MAX);
+    let (tx, rx) = mpsc::channel(MESSAGES_MAX);
     rt::spawn(send_pages(read, first, tx));
     Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
 }
 
-async fn send_pages(mut read: Read, first: Option<Page>, tx: Sender<Result<v1::ReadResponse, Status>>) {
-    let mut page = first;
-    while let Some(events) = page {
-        if tx.send(Ok(v1::ReadResponse { events })).await.is_err() {
+async fn send_pages(mut read: Read, first: Option<Kind>, tx: Sender<Result<v1::ReadResponse, Status>>) {
+    let mut message = first;
+    while message.is_some() {
+        if tx.send(Ok(v1::ReadResponse { kind: message })).await.is_err() {
             return;
         }
-        page = match read.next().await {
-            Ok(page) => page,
+        message = match read.next().await {
+            Ok(message) => message,
             Err(status) => {
                 // A failed send needs no handling: the reader has left.
                 drop(tx.send(Err(status)).await);

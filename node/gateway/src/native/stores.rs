@@ -1,9 +1,20 @@
-//! Service `taffrail.v1.Stores`: a single store, or all stores of the cluster.
+//! Service `taffrail.v1.Stores`: a single store, or the stores of the cluster page by page.
 
-use crate::{Shared, call::call, deadlines::CallDeadline, instrument, resolve, status::Problem};
+use crate::{
+    Shared,
+    call::{call, member},
+    deadlines::CallDeadline,
+    features, instrument, resolve,
+    status::Problem,
+};
+use taffrail_core::{ids::StoreId, names::StoreName};
 use taffrail_proto::v1::{self, stores_server::Stores};
+use taffrail_store_api::StoreFilter;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
+
+/// Maximum number of stores in a page, and the number for a request without `page_size`.
+const PAGE_SIZE_MAX: usize = 1_000;
 
 /// The service `Stores` of a port.
 #[derive(Clone)]
@@ -37,8 +48,33 @@ async fn list(
     shared: &Shared,
     request: Request<v1::ListStoresRequest>,
 ) -> Result<Response<v1::ListStoresResponse>, Status> {
-    let retained = request.get_ref().retained;
-    let mut stores = shared.node.stores().await;
-    stores.retain(|s| retained || s.state() != v1::StoreState::Retained);
-    Ok(Response::new(v1::ListStoresResponse { stores }))
+    let request = request.into_inner();
+    features::check(&request.needs)?;
+    member(shared)?;
+    let limit = match request.page_size as usize {
+        0 => PAGE_SIZE_MAX,
+        n => n.min(PAGE_SIZE_MAX),
+    };
+    let filter = StoreFilter {
+        include_retained: request.include_retained,
+        namespace: Some(request.namespace).filter(|namespace| !namespace.is_empty()),
+        name_prefix: request.name_prefix,
+        after: after(&request.page_token)?,
+        limit,
+    };
+    let stores = shared.node.stores(&filter).await;
+    let last = stores.last().filter(|_| stores.len() == limit);
+    let next_page_token = last.map(|s| format!("{}/{}/{}", s.namespace, s.name, s.id)).unwrap_or_default();
+    Ok(Response::new(v1::ListStoresResponse { stores, next_page_token }))
+}
+
+/// Decodes a page token, `namespace/name/id` of the last store of the previous page.
+fn after(token: &str) -> Result<Option<(StoreName, StoreId)>, Problem> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || Problem::field("page_token", "must be the `next_page_token` of a page");
+    let [namespace, name, id] = token.split('/').collect::<Vec<_>>()[..] else { return Err(wrong()) };
+    let name = StoreName::new(namespace, name).map_err(|_| wrong())?;
+    Ok(Some((name, id.parse().map_err(|_| wrong())?)))
 }

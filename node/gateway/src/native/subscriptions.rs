@@ -1,11 +1,19 @@
 //! Service `taffrail.v1.Subscriptions`, with a [`Subscription`] for each call.
 
-use crate::{Shared, call::call, cursor::Cursor, decode, status::Problem, subscription::Subscription};
+use crate::{
+    Shared,
+    call::{call, same_store},
+    cursor::Cursor,
+    decode,
+    forward::Original,
+    resume::TokenOf,
+    status::Problem,
+    subscription::Subscription,
+};
 use futures::Stream;
 use std::pin::Pin;
 use taffrail_proto::v1::{self, subscriptions_server::Subscriptions};
 use taffrail_runtime as rt;
-use taffrail_store_api::Direction;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -34,12 +42,16 @@ impl Subscriptions for Service {
 
 async fn subscribe(shared: &Shared, request: Request<v1::SubscribeRequest>) -> Result<Response<Messages>, Status> {
     let call = call(shared, &request)?;
-    let source = decode::subscribe(request.get_ref())?;
+    let selection = decode::subscribe(request.get_ref())?;
     let store = shared.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
+    same_store(selection.store.unwrap_or(store.id), &store)?;
     let label = shared.metrics.store_label(&store.name.to_string());
     let open = shared.metrics.subscribers.with_label_values(&[&label]);
     let (tx, rx) = mpsc::channel(MESSAGES_MAX);
-    let subscription = Subscription::new(shared.clone(), call, Cursor::new(source, Direction::Forward), tx);
+    let of = TokenOf { store: store.id, selector: selection.selector };
+    let cursor = Cursor::new(selection.source, selection.direction);
+    let original = Original::of(request.get_ref());
+    let subscription = Subscription::new(shared.clone(), call, of, cursor, original, tx);
     rt::spawn(async move {
         open.inc();
         subscription.run().await;

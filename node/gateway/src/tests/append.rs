@@ -1,7 +1,10 @@
-use super::harness::{Cluster, config};
+use super::{
+    fake::TERM,
+    harness::{Cluster, config},
+};
 use crate::GatewayConfig;
 use std::{sync::atomic::Ordering, time::Duration};
-use taffrail_client::{Error, EventBuilder, Expected, Proposed, Rejection, RetryPolicy, v1};
+use taffrail_client::{Actual, Error, EventBuilder, Expected, Leader, Proposed, Rejection, RetryPolicy, v1};
 use taffrail_store_api::AppendError;
 
 fn event() -> v1::NewEvent {
@@ -13,10 +16,10 @@ async fn an_append_to_the_leader_is_answered_by_it() {
     let cluster = Cluster::start(1, &[1]).await;
     let client = cluster.client(1).await;
     let answer = client.append("s", Expected::NoStream, vec![event(), event()]).await.unwrap();
-    assert_eq!((answer.first_revision, answer.last_revision, answer.last_position), (0, 1, 2));
+    assert_eq!((answer.first_revision(), answer.last_revision(), answer.last_position()), (0, 1, 2));
     let error = client.append("s", Expected::Exact(0), vec![event()]).await.unwrap_err();
     let Error::Rejected(Rejection::WrongRevision { stream, expected, actual }) = error else { panic!("{error:?}") };
-    assert_eq!((stream.as_str(), expected.as_str(), actual.as_str()), ("s", "0", "1"));
+    assert_eq!((stream.as_str(), expected.as_str(), actual), ("s", "0", Actual::At(1)));
 }
 
 #[tokio::test]
@@ -24,7 +27,7 @@ async fn an_append_through_any_node_reaches_the_leader_in_one_hop() {
     let cluster = Cluster::start(3, &[1, 2]).await;
     for (node, revision) in [(2, 0), (3, 1)] {
         let answer = cluster.client(node).await.append("s", Expected::Any, vec![event()]).await.unwrap();
-        assert_eq!(answer.first_revision, revision);
+        assert_eq!(answer.first_revision(), revision);
     }
     assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 2);
 }
@@ -34,7 +37,8 @@ async fn what_a_peer_passed_on_is_never_passed_on_again() {
     let cluster = Cluster::start(2, &[1, 2]).await;
     let error = cluster.peers[1].client().await.append("s", Expected::Any, vec![event()]).await.unwrap_err();
     let Error::Unavailable { reason, proposed, leader, retry_after, .. } = error else { panic!("{error:?}") };
-    assert_eq!((reason.as_str(), proposed, leader), ("NO_LEADER", Proposed::No, Some(1)));
+    let hint = Leader { node_id: 1, term: Some(TERM), client_address: Some("node-1:2113".into()) };
+    assert_eq!((reason.as_str(), proposed, leader), ("NO_LEADER", Proposed::No, Some(hint)));
     assert!(retry_after.is_some());
     assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 0);
 }
@@ -56,7 +60,7 @@ async fn what_was_provably_not_proposed_is_tried_again() {
     }
     cluster.nodes[0].replica().next_append(AppendError::NotServing("stopping".into()));
     let answer = cluster.client(2).await.append("s", Expected::NoStream, vec![event()]).await.unwrap();
-    assert_eq!(answer.first_revision, 0);
+    assert_eq!(answer.first_revision(), 0);
     assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 5);
 }
 
@@ -72,7 +76,7 @@ async fn an_append_waits_for_an_election() {
         tokio::task::yield_now().await;
     }
     cluster.world.lead(Some(2));
-    assert_eq!(append.await.unwrap().unwrap().first_revision, 0);
+    assert_eq!(append.await.unwrap().unwrap().first_revision(), 0);
 }
 
 #[tokio::test]
@@ -95,7 +99,7 @@ async fn a_leader_that_cannot_be_reached_was_never_asked() {
     let client = cluster.client(3).await;
     let append = taffrail_runtime::spawn(async move { client.append("s", Expected::Any, vec![event()]).await });
     cluster.world.lead(Some(2));
-    assert_eq!(append.await.unwrap().unwrap().first_revision, 0);
+    assert_eq!(append.await.unwrap().unwrap().first_revision(), 0);
 }
 
 #[tokio::test]
@@ -105,7 +109,7 @@ async fn a_retrying_append_finds_the_outcome() {
     cluster.nodes[0].replica().next_append(AppendError::Overloaded);
     let client = cluster.client(1).await;
     let answer = client.append_retrying("s", Expected::NoStream, vec![event()], RetryPolicy::default()).await.unwrap();
-    assert_eq!(answer.first_revision, 0);
+    assert_eq!(answer.first_revision(), 0);
     assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 3);
 }
 
@@ -136,4 +140,23 @@ async fn bad_input_names_field_and_rule_and_proposes_nothing() {
     let error = client.append("s", Expected::Exact(u64::MAX), vec![event()]).await.unwrap_err();
     assert!(matches!(error, Error::Invalid { field: Some(f), .. } if f == "expected.exact"));
     assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_an_application_gives_comes_back_in_the_form_of_the_store() {
+    let cluster = Cluster::start(2, &[1]).await;
+    // Node 1 has the replica, node 2 forwards.
+    for node in [1, 2] {
+        let client = cluster.client(node).await;
+        let id = taffrail_client::new_id();
+        let occurred = std::time::UNIX_EPOCH - Duration::from_micros(1);
+        let event = EventBuilder::new("T").id(id).tag("b").tag("a").tag("b").occurred_at(occurred).build();
+        let event = v1::NewEvent { id: event.id.to_uppercase(), ..event };
+        let stream = format!("s-{node}");
+        client.append(&stream, Expected::NoStream, vec![event]).await.unwrap();
+        let stored = client.read_stream(&stream, 0).await.unwrap().remove(0);
+        assert_eq!((stored.id, stored.tags), (id.to_string(), vec!["a".to_owned(), "b".to_owned()]));
+        let occurred = stored.occurred_at.unwrap();
+        assert_eq!((occurred.seconds, occurred.nanos), (-1, 999_999_000));
+    }
 }

@@ -139,7 +139,18 @@ async fn retained_stores_are_listed_only_on_request() {
     assert_eq!(names(client.stores(false).await.unwrap()), ["orders"]);
     assert_eq!(names(client.stores(true).await.unwrap()), ["old", "orders"]);
     assert_eq!(client.store("").await.unwrap().name, "orders");
-    assert_eq!(client.cluster_status().await.unwrap().answered_by, 1);
+    assert_eq!(client.cluster_status().await.unwrap().answered_by_node_id, 1);
+}
+
+#[tokio::test]
+async fn a_node_that_is_no_member_gives_no_empty_answers() {
+    let cluster = Cluster::start(1, &[1]).await;
+    cluster.nodes[0].leave();
+    let client = cluster.client(1).await;
+    let watch = client.cluster_watch().await.err();
+    for error in [client.stores(true).await.err(), client.cluster_status().await.err(), watch] {
+        assert!(matches!(&error, Some(Error::Unavailable { reason, .. }) if reason == "NOT_SERVING"), "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ fn limited<T>(message: T, timeout: &str) -> tonic::Request<T> {
 
 fn append() -> v1::AppendRequest {
     let events = vec![taffrail_client::EventBuilder::new("T").build()];
-    v1::AppendRequest { stream: "s".into(), expected: None, events }
+    v1::AppendRequest { stream: "s".into(), events, ..v1::AppendRequest::default() }
 }
 
 fn all() -> Option<v1::Selector> {
@@ -151,7 +151,7 @@ async fn a_stream_without_an_end_of_its_own_ends_with_its_deadline() {
     };
     passed("watch", &tokio::time::timeout(PATIENCE, end).await.unwrap());
     let mut client = SubscriptionsClient::with_origin(channel(&cluster.clients[0]).await, origin);
-    let request = v1::SubscribeRequest { selector: all(), start: None };
+    let request = v1::SubscribeRequest { selector: all(), ..v1::SubscribeRequest::default() };
     let mut events = client.subscribe(limited(request, "300m")).await.unwrap().into_inner();
     let end = async {
         loop {
@@ -173,7 +173,11 @@ async fn what_is_answered_in_time_is_whole() {
     let mut client = StreamsClient::with_origin(channel, cluster.clients[0].address.parse().unwrap());
     let read = v1::ReadRequest { selector: all(), ..v1::ReadRequest::default() };
     let pages: Vec<_> = client.read(limited(read, "30S")).await.unwrap().into_inner().collect().await;
-    assert_eq!(pages.into_iter().map(|page| page.unwrap().events.len()).sum::<usize>(), 600);
+    let count = |message: Result<v1::ReadResponse, Status>| match message.unwrap().kind {
+        Some(v1::read_response::Kind::Events(page)) => page.events.len(),
+        Some(v1::read_response::Kind::Checkpoint(_) | v1::read_response::Kind::End(_)) | None => 0,
+    };
+    assert_eq!(pages.into_iter().map(count).sum::<usize>(), 600);
     client.append(limited(append(), "30S")).await.unwrap();
     // The trailers of a call with a deadline arrive too.
     let mut sender = connect(&cluster.clients[0]).await;

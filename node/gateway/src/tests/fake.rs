@@ -15,11 +15,16 @@ use taffrail_core::{
 };
 use taffrail_proto::v1;
 use taffrail_store_api::{
-    AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, ReadError, ResolveError, Route, StoreReader,
-    StoreRef, StoreReplica, StoreTotals, StreamSummary,
+    AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, ReadError, ResolveError, Route, StoreFilter,
+    StoreReader, StoreRef, StoreReplica, StoreTotals, StreamSummary,
 };
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::Channel;
+
+/// Id of the store.
+pub(super) const STORE_ID: StoreId = StoreId::new(uuid::Uuid::from_u128(7));
+/// Term of every leader.
+pub(super) const TERM: u64 = 7;
 
 /// The events of the store, shared by all replicas.
 #[derive(Default)]
@@ -97,6 +102,7 @@ impl Data {
             tags: vec![],
             correlation_id: String::new(),
             causation_id: String::new(),
+            occurred_at_us: None,
         };
         let stream = StreamName::new(stream).unwrap();
         let append = Append { stream, expected: ExpectedRevision::Any, events: vec![event] };
@@ -185,6 +191,10 @@ impl StoreReader for FakeReader {
     }
 }
 
+fn hint(node: NodeId) -> LeaderHint {
+    LeaderHint { node, replica: ReplicaId::new(node.get() + 100), term: TERM }
+}
+
 /// A replica of the store on a node.
 pub(super) struct FakeReplica {
     data: Arc<Data>,
@@ -218,6 +228,10 @@ impl FakeReplica {
     pub(super) fn next_append(&self, error: AppendError) {
         self.script.lock().unwrap().push_back(error);
     }
+    /// Ends the progress of the applied state, as a replica does that stops.
+    pub(super) fn stop(&self) {
+        self.applied.lock().unwrap().take();
+    }
     /// Stops answering, for all later calls.
     pub(super) fn hang(&self) {
         self.hangs.store(true, Ordering::SeqCst);
@@ -231,7 +245,7 @@ impl FakeReplica {
         self.applied.lock().unwrap().is_some()
     }
     fn hint(&self) -> Option<LeaderHint> {
-        self.leader.lock().unwrap().map(|node| LeaderHint { node, replica: ReplicaId::new(node.get() + 100) })
+        self.leader.lock().unwrap().map(hint)
     }
 }
 
@@ -284,6 +298,10 @@ pub(super) struct FakeNode {
     peers: Mutex<BTreeMap<NodeId, Channel>>,
     namespaces: Arc<Mutex<Vec<String>>>,
     changes: watch::Sender<u64>,
+    /// False before the node is a member of a cluster.
+    member: AtomicBool,
+    /// The id of the store; changes when the store is removed and created again.
+    pub(super) store_id: Mutex<StoreId>,
 }
 
 /// The state shared by the nodes of a fake cluster.
@@ -339,11 +357,17 @@ impl World {
             peers: Mutex::default(),
             namespaces: Arc::clone(&self.namespaces),
             changes: watch::channel(0).0,
+            member: AtomicBool::new(true),
+            store_id: Mutex::new(STORE_ID),
         })
     }
 }
 
 impl FakeNode {
+    /// Takes the node out of the cluster.
+    pub(super) fn leave(&self) {
+        self.member.store(false, Ordering::SeqCst);
+    }
     /// Sets the channel to a peer.
     pub(super) fn connect(&self, peer: u64, channel: Channel) {
         self.peers.lock().unwrap().insert(NodeId::new(peer), channel);
@@ -375,11 +399,11 @@ impl Node for FakeNode {
             return Err(ResolveError::NotFound { wanted: name.clone(), nearest: vec![self.store.clone()] });
         }
         Ok(StoreRef {
-            id: StoreId::new(uuid::Uuid::from_u128(7)),
+            id: *self.store_id.lock().unwrap(),
             name: name.clone(),
             group: GroupId::new(1),
             nodes: self.holders.clone(),
-            leader: *self.leader.lock().unwrap(),
+            leader: self.leader.lock().unwrap().map(hint),
         })
     }
     fn route_write(&self, _: &StoreRef) -> Route {
@@ -399,8 +423,12 @@ impl Node for FakeNode {
     fn peer_channel(&self, node: NodeId) -> Option<Channel> {
         self.peers.lock().unwrap().get(&node).cloned()
     }
-    async fn stores(&self) -> Vec<v1::Store> {
+    fn client_address(&self, node: NodeId) -> Option<String> {
+        Some(format!("node-{node}:2113"))
+    }
+    async fn stores(&self, filter: &StoreFilter) -> Vec<v1::Store> {
         let store = |namespace: &str, name: &str, state: v1::StoreState| v1::Store {
+            id: STORE_ID.to_string(),
             namespace: namespace.into(),
             name: name.into(),
             state: state.into(),
@@ -409,6 +437,11 @@ impl Node for FakeNode {
         let mut stores =
             vec![store("default", "old", v1::StoreState::Retained), store("default", "orders", v1::StoreState::Active)];
         stores.extend(self.namespaces.lock().unwrap().iter().map(|n| store(n, "orders", v1::StoreState::Active)));
+        stores.retain(|s| {
+            let name = StoreName::new(&s.namespace, &s.name).unwrap();
+            filter.selects(&name, STORE_ID, s.state() == v1::StoreState::Retained)
+        });
+        stores.truncate(filter.limit);
         stores
     }
     fn stores_with_name(&self, name: &str) -> Vec<StoreName> {
@@ -418,17 +451,18 @@ impl Node for FakeNode {
     }
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<v1::Store, ResolveError> {
         self.resolve(name, deadline).await?;
-        let events = self.data.events.lock().unwrap().len() as u64;
-        Ok(v1::Store { name: name.name().into(), namespace: name.namespace().into(), events, ..v1::Store::default() })
+        let event_count = Some(self.data.events.lock().unwrap().len() as u64);
+        let (name, namespace) = (name.name().into(), name.namespace().into());
+        Ok(v1::Store { name, namespace, event_count, ..v1::Store::default() })
     }
     fn cluster_status(&self) -> v1::ClusterStatus {
-        v1::ClusterStatus { answered_by: self.id.get(), ..v1::ClusterStatus::default() }
+        v1::ClusterStatus { answered_by_node_id: self.id.get(), ..v1::ClusterStatus::default() }
     }
     fn cluster_changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
     fn node_id(&self) -> Option<NodeId> {
-        Some(self.id)
+        self.member.load(Ordering::SeqCst).then_some(self.id)
     }
     fn cluster_id(&self) -> Option<ClusterId> {
         None

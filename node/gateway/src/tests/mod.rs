@@ -8,4 +8,6 @@ mod fake;
 mod harness;
 mod read;
 mod rejections;
+mod resume;
+mod silence;
 mod subscribe;

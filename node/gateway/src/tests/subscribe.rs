@@ -1,11 +1,15 @@
 use super::harness::Cluster;
 use taffrail_client::{
     Error, Item, Rejection, RetryPolicy, Subscription,
-    v1::{self, subscribe_request::Start},
+    v1::{self, start::Kind as Start},
 };
 
 fn of(kind: v1::selector::Kind, start: Start) -> v1::SubscribeRequest {
-    v1::SubscribeRequest { selector: Some(v1::Selector { kind: Some(kind) }), start: Some(start) }
+    v1::SubscribeRequest {
+        selector: Some(v1::Selector { kind: Some(kind) }),
+        start: Some(start.into()),
+        ..v1::SubscribeRequest::default()
+    }
 }
 
 fn stream(start: Start) -> v1::SubscribeRequest {

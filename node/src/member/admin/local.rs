@@ -78,9 +78,9 @@ impl Service {
             ready: readiness == Readiness::Ready,
             ready_reason: readiness.to_string(),
             fence_reason: fenced,
-            coordinator: member.as_ref().and_then(|m| m.system.leader()).map_or(0, |l| l.node.get()),
-            groups: member.as_ref().map_or(0, |m| u32::try_from(m.all_running().len() + 1).unwrap_or(u32::MAX)),
-            leaders: member.as_ref().map_or(0, |m| u32::try_from(m.leaderships()).unwrap_or(u32::MAX)),
+            coordinator_node_id: member.as_ref().and_then(|m| m.system.leader()).map(|l| l.node.get()),
+            group_count: member.as_ref().map_or(0, |m| u32::try_from(m.all_running().len() + 1).unwrap_or(u32::MAX)),
+            leader_count: member.as_ref().map_or(0, |m| u32::try_from(m.leaderships()).unwrap_or(u32::MAX)),
             blank: disk.cluster.is_none(),
             incarnation: format!("{:016x}", disk.incarnation),
         }

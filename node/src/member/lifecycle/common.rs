@@ -52,7 +52,7 @@ impl Common {
             tracing::Span::current().record("node", node.get());
         }
         let Some(cluster) = self.dir.cluster() else { return };
-        let identity = peer_handler::identity(
+        let mut identity = peer_handler::identity(
             cluster,
             self.dir.disk(),
             self.dir.node(),
@@ -61,6 +61,7 @@ impl Common {
             self.dir.nonces(),
             env!("CARGO_PKG_VERSION"),
         );
+        identity.client_address = handles.config.client_address().unwrap_or_default();
         handles.own.send_replace(Some((cluster, self.dir.node().unwrap_or_default())));
         handles.identity.send_replace(Some(identity));
     }

@@ -108,7 +108,7 @@ fn wire(
     let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
     let table = Table::default();
     let handler = Arc::new(PeerHandler::new(identity, table.clone(), member.clone()));
-    let adapter = GatewayAdapter::new(member.clone(), table.clone());
+    let adapter = GatewayAdapter::new(member.clone(), table.clone(), config.client_address());
     let services = Services {
         gateway: Shared {
             config: Arc::new(gateway_config(config)),

@@ -79,6 +79,7 @@ fn event_to(e: &NewEvent) -> pb::StoredEvent {
         tags: e.tags.clone(),
         correlation_id: e.correlation_id.clone(),
         causation_id: e.causation_id.clone(),
+        occurred_at_us: e.occurred_at_us,
     }
 }
 
@@ -93,6 +94,7 @@ fn event_from(what: &'static str, e: pb::StoredEvent) -> Result<NewEvent, Error>
         tags: e.tags,
         correlation_id: e.correlation_id,
         causation_id: e.causation_id,
+        occurred_at_us: e.occurred_at_us,
     })
 }
 

@@ -33,8 +33,8 @@ const APPEND_OVERHEAD: usize = 48;
 /// Bound of the encoded bytes of a field's tag and length.
 const FIELD_OVERHEAD: usize = 6;
 /// Bound of the encoded bytes of an event without variable fields: the id, and a tag and length for the event, its id,
-/// type, content type, data, metadata, correlation id and causation id.
-const EVENT_OVERHEAD: usize = 16 + 8 * FIELD_OVERHEAD;
+/// type, content type, data, metadata, correlation id and causation id; 11 bytes for the time of the application.
+const EVENT_OVERHEAD: usize = 16 + 8 * FIELD_OVERHEAD + 11;
 /// Maximum number of appends in one entry.
 const ENTRY_APPENDS_MAX: usize = 256;
 /// Longest wait of an append for room in the queue. The wait suffices for a burst. A queue that stays full for longer

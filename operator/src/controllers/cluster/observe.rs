@@ -195,7 +195,9 @@ fn members(pods: &BTreeMap<i32, PodObservation>, recorded: &Recorded) -> Vec<Str
     let mut members: Vec<&PodObservation> = pods.values().filter(member).collect();
     // The coordinator answers without a hop and comes first; a stopping pod comes last.
     members.sort_by_key(|pod| {
-        let leads = pod.node_status().is_some_and(|node| node.coordinator != 0 && node.coordinator == node.node_id);
+        let leads = pod
+            .node_status()
+            .is_some_and(|node| node.coordinator_node_id.is_some_and(|coordinator| coordinator == node.node_id));
         (pod.terminating, !leads, pod.name.clone())
     });
     members.into_iter().filter_map(|pod| pod.address.clone()).collect()

@@ -119,8 +119,8 @@ fn member(observation: &Observation, pod: &PodObservation) -> Member {
         node_id: node.and_then(|node| i64::try_from(node.node_id).ok()).filter(|id| *id > 0),
         role,
         address: node.map(|node| node.peer_address.clone()).filter(|address| !address.is_empty()),
-        groups: node.map_or(0, |node| i32::try_from(node.groups).unwrap_or(i32::MAX)),
-        leaders: node.map_or(0, |node| i32::try_from(node.leaders).unwrap_or(i32::MAX)),
+        groups: node.map_or(0, |node| i32::try_from(node.group_count).unwrap_or(i32::MAX)),
+        leaders: node.map_or(0, |node| i32::try_from(node.leader_count()).unwrap_or(i32::MAX)),
     }
 }
 
@@ -265,7 +265,7 @@ fn health(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option<&
         ];
     };
     // The view was taken after a read index, so the system group has its majority.
-    let led = view.status.as_ref().is_some_and(|status| status.coordinator != 0);
+    let led = view.status.as_ref().is_some_and(|status| status.coordinator_node_id.is_some());
     let mut all = vec![Finding::yes(T::QuorumAvailable, Reason::AsExpected, "the system group has its majority")];
     all.push(if led {
         Finding::yes(T::CoordinatorAvailable, Reason::AsExpected, "the coordinator answers")

@@ -79,8 +79,8 @@ fn assemble(
             .or_else(|| old.store_id.clone().filter(|_| observation.cluster != ClusterObservation::Known)),
         leader: known
             .filter(|_| observation.cluster == ClusterObservation::Known)
-            .and_then(|known| name_of(observation, known.leader)),
-        term: known.and_then(|known| i64::try_from(known.term).ok()).filter(|term| *term > 0),
+            .and_then(|known| name_of(observation, known.leader_node_id())),
+        term: known.and_then(|known| i64::try_from(known.term()).ok()).filter(|term| *term > 0),
         voters: known.map_or_else(|| old.voters.clone(), |known| pods(observation, known, true)),
         learners: known.map_or_else(|| old.learners.clone(), |known| pods(observation, known, false)),
         endpoint,
@@ -126,7 +126,7 @@ pub(super) fn unobserved(store: &EventStore, error: &Error, now: Timestamp) -> E
 /// Returns pod names, sorted and without duplicates: during a replacement the old and the new node have the
 /// same pod name.
 fn pods(observation: &Observation, store: &Store, voters: bool) -> Vec<String> {
-    let members = store.members.iter().filter(|member| member.voter == voters);
+    let members = store.members.iter().filter(|member| member.voter() == voters);
     let mut pods: Vec<String> = members.filter_map(|member| name_of(observation, member.node_id)).collect();
     pods.sort();
     pods.dedup();
@@ -272,7 +272,7 @@ fn refusal(refused: &DeclareResult, exists: bool) -> Vec<Finding> {
 fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Finding> {
     let Some(known) = &view.store else { return Vec::new() };
     let name = store.metadata.name.as_deref().unwrap_or_default();
-    let led = known.leader != NO_LEADER;
+    let led = known.leader_node_id() != NO_LEADER;
     let creating = known.state() == StoreState::Creating;
     let mut all = Vec::new();
     all.push(match (view.quorum, creating) {
@@ -296,9 +296,9 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
     } else {
         all.push(Finding::no(T::FullyReplicated, Reason::UnderReplicated, waiting.clone()));
     }
-    let voters = known.members.iter().filter(|member| member.voter).count();
+    let voters = known.members.iter().filter(|member| member.voter()).count();
     let in_change = creating
-        || known.members.iter().any(|member| !member.voter)
+        || known.members.iter().any(|member| !member.voter())
         || voters != usize::try_from(known.replicas).unwrap_or(0)
         || (outcome.declared.is_some() && i64::from(known.replicas) != i64::from(store.spec.replicas));
     if creating {

@@ -61,6 +61,7 @@ fn event(id: u128) -> NewEvent {
         tags: vec![],
         correlation_id: String::new(),
         causation_id: String::new(),
+        occurred_at_us: None,
     }
 }
 
@@ -332,6 +333,20 @@ fn digests_are_a_contract() {
     s.append("orders-1", NONE, &[3], 2_000).unwrap_err();
     assert_eq!(s.meta.event_digest.to_string(), include_str!("golden_event_digest.txt").trim());
     assert_eq!(s.meta.digest.to_string(), include_str!("golden_digest.txt").trim());
+}
+
+/// The digest compares the whole event between replicas, the time of the application included.
+#[test]
+fn the_time_of_the_application_is_part_of_the_digest() {
+    let digest = |occurred_at_us: Option<i64>| {
+        let mut s = Store::default();
+        let mut append = stamped("a", ANY, &[1], 0);
+        append.append.events[0].occurred_at_us = occurred_at_us;
+        s.command(Kind::Appends(vec![append])).remove(0).unwrap();
+        s.meta.event_digest
+    };
+    assert_ne!(digest(None), digest(Some(0)));
+    assert_ne!(digest(Some(0)), digest(Some(-1)));
 }
 
 /// An append accepted by the model.

@@ -34,6 +34,7 @@ fn event(data: usize, tags: usize) -> NewEvent {
         tags: vec![text('t'); tags],
         correlation_id: text('c'),
         causation_id: text('d'),
+        occurred_at_us: Some(i64::MAX),
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use taffrail_core::{
     append::ExpectedRevision,
+    event::NewEvent,
     ids::{Digest, Position, ReplicaId, Revision, StreamNo},
     names::StreamName,
     plan::Lineage,
@@ -75,6 +76,12 @@ fn append_row() -> AppendRow {
     }
 }
 
+/// Returns a block whose events have times of the application: 1970, and before 1970.
+fn imported_block() -> Block {
+    let at = |id, us| NewEvent { occurred_at_us: Some(us), ..event(id, 1) };
+    Block { events: vec![at(1, 0), at(2, -1_500_000)], ..block() }
+}
+
 #[test]
 fn what_is_encoded_decodes_to_the_same() {
     let decoded = GroupState::decode(Some(&group().encode())).unwrap();
@@ -82,6 +89,7 @@ fn what_is_encoded_decodes_to_the_same() {
     assert_eq!((decoded.applied, decoded.generation, decoded.installing), (Some(log_id(4)), 2, 3));
     assert!(decoded.must_refill && decoded.membership == group().membership);
     assert_eq!(decode_block(encode_block(&block()).into()).unwrap(), block());
+    assert_eq!(decode_block(encode_block(&imported_block()).into()).unwrap(), imported_block());
     assert_eq!(decode_partition(&encode_partition(&partition())).unwrap(), partition());
     assert_eq!(decode_partition(&encode_partition(&PartitionMeta::default())).unwrap(), PartitionMeta::default());
     let name = StreamRow { no: StreamNo::new(1), last: Revision::MAX, bytes: u64::MAX };
@@ -94,7 +102,8 @@ fn what_is_encoded_decodes_to_the_same() {
         ExpectedRevision::StreamExists,
         ExpectedRevision::Exact(Revision::MAX),
     ];
-    let appends = expectations.map(|e| stamped("a", e, vec![event(1, 1)], 9)).to_vec();
+    let mut appends = expectations.map(|e| stamped("a", e, vec![event(1, 1)], 9)).to_vec();
+    appends.push(stamped("a", ExpectedRevision::Any, imported_block().events, 9));
     for kind in [
         Kind::Appends(appends),
         Kind::Settings(Settings { version: 2, repeat_window_us: 3, closed: true }),
@@ -111,6 +120,7 @@ fn rows_are_a_contract() {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     let golden = [
         ("block", hex(&encode_block(&block()))),
+        ("imported_block", hex(&encode_block(&imported_block()))),
         ("partition", hex(&encode_partition(&partition()))),
         ("name", hex(&encode_name(StreamRow { no: StreamNo::new(1), last: Revision::new(2).unwrap(), bytes: 3 }))),
         ("stream", hex(&encode_append_row(&append_row()))),

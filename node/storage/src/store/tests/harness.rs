@@ -137,6 +137,7 @@ pub(super) fn event(id: u64, bytes: usize) -> NewEvent {
         tags: vec!["a".into()],
         correlation_id: id.to_string(),
         causation_id: String::new(),
+        occurred_at_us: None,
     }
 }
 

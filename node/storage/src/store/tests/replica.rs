@@ -25,6 +25,7 @@ use taffrail_core::{
 };
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
 use taffrail_raft::{
+    catch_up_limits::CatchUpLimits,
     group::{Group, Home},
     log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
     peer::{CallError, PeerTransport, Request},
@@ -119,6 +120,7 @@ fn large(n: u128) -> Append {
         tags: Vec::new(),
         correlation_id: String::new(),
         causation_id: String::new(),
+        occurred_at_us: None,
     };
     Append { stream: StreamName::new("scans").unwrap(), expected: ExpectedRevision::Any, events: vec![event] }
 }
@@ -130,6 +132,7 @@ async fn leader(disk: &Arc<HeldDisk>, db: &Arc<StateDb>) -> Arc<Group> {
         disk: Arc::clone(disk) as Arc<dyn LogDisk>,
         transport: Arc::new(NoPeers),
         tuning: Tuning::default(),
+        catch_ups: CatchUpLimits::new(u64::MAX),
         on_fatal: Arc::new(|e| panic!("{e}")),
     };
     let key = LogKey { group: GROUP, replica: ReplicaId::new(1) };

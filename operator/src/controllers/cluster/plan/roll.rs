@@ -117,7 +117,7 @@ fn unsettled(observation: &Observation, next: &PodObservation) -> Option<String>
 }
 
 fn leaders(observation: &Observation, pod: &PodObservation) -> u32 {
-    observation.node_of(pod).and_then(|node| node.node.as_ref()).map_or(0, |node| node.leaders)
+    observation.node_of(pod).and_then(|node| node.node.as_ref()).map_or(0, |node| node.leader_count())
 }
 
 /// Returns the number of groups led by this node that another voter could lead. A store of a single voter has
@@ -125,11 +125,11 @@ fn leaders(observation: &Observation, pod: &PodObservation) -> u32 {
 fn leads(observation: &Observation, node_id: u64) -> u32 {
     let Some(view) = &observation.view else { return 0 };
     let stores = view.stores.iter().filter_map(|view| view.store.as_ref()).filter(|store| {
-        let voters = store.members.iter().filter(|member| member.voter).count();
-        store.leader == node_id && voters > 1 && store.state() == StoreState::Active
+        let voters = store.members.iter().filter(|member| member.voter()).count();
+        store.leader_node_id() == node_id && voters > 1 && store.state() == StoreState::Active
     });
     let voters = view.nodes.iter().filter(|node| node.node.as_ref().is_some_and(|n| n.system_voter)).count();
-    let system = view.status.as_ref().is_some_and(|status| status.coordinator == node_id) && voters > 1;
+    let system = view.status.as_ref().is_some_and(|status| status.coordinator_node_id() == node_id) && voters > 1;
     u32::try_from(stores.count()).unwrap_or(u32::MAX).saturating_add(u32::from(system))
 }
 

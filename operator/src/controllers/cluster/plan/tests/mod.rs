@@ -126,7 +126,11 @@ fn rest(n: i32) -> Observation {
         set: Some(SetObservation { replicas: n, revision: Some("new".to_owned()) }),
         pods: (0..n).map(|ordinal| (ordinal, member(ordinal, ID))).collect(),
         view: Some(ClusterView {
-            status: Some(ClusterStatus { cluster_id: ID.to_owned(), coordinator: 1, ..ClusterStatus::default() }),
+            status: Some(ClusterStatus {
+                cluster_id: ID.to_owned(),
+                coordinator_node_id: Some(1),
+                ..ClusterStatus::default()
+            }),
             nodes: (0..n).map(|ordinal| node(ordinal, NodeState::Member)).collect(),
             ..ClusterView::default()
         }),

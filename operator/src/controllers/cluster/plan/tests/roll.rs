@@ -7,7 +7,7 @@ fn a_changed_template_takes_the_node_with_the_fewest_leaders_first() {
     let mut observation = rest(3);
     outdated(&mut observation, &[0, 1, 2]);
     for (index, leaders) in [2, 5, 3].into_iter().enumerate() {
-        view(&mut observation).nodes[index].node.as_mut().expect("a node").leaders = leaders;
+        view(&mut observation).nodes[index].node.as_mut().expect("a node").leader_count = Some(leaders);
     }
     assert_eq!(restarted(&plan(&wish(3), &observation, at(1000))), Some("main-0"));
 }
@@ -78,8 +78,8 @@ fn leaders_of_single_voter_stores_do_not_hold_a_restart_up() {
     outdated(&mut observation, &[0]);
     let mut single = store("small", 1, StoreState::Active);
     if let Some(store) = single.store.as_mut() {
-        store.leader = 1;
-        store.members = vec![Replica { node_id: 1, voter: true, leader: true, ..Replica::default() }];
+        store.leader_node_id = Some(1);
+        store.members = vec![Replica { node_id: 1, voter: Some(true), leader: Some(true), ..Replica::default() }];
     }
     view(&mut observation).stores = vec![single];
     observation.stores = vec![StoreObservation { uid: "uid-small".to_owned(), name: "small".to_owned(), replicas: 1 }];

@@ -1,0 +1,47 @@
+//! Features of the protocol by number, see `taffrail.v1.Feature`. A request names the features that its fields rely on, so
+//! that a node of an earlier release refuses the request instead of dropping a field silently.
+
+use super::status::{Problem, Reason};
+
+/// Numbers of the features that this node knows, rising.
+pub(crate) const KNOWN: &[u32] = &[];
+/// Maximum number of features that a request can name.
+const NEEDS_MAX: usize = 64;
+
+/// Checks the features that a request needs.
+///
+/// # Errors
+/// `UNSUPPORTED` with the numbers that this node does not know; `INVALID_ARGUMENT` for too many numbers.
+pub(crate) fn check(needs: &[u32]) -> Result<(), Problem> {
+    check_against(KNOWN, needs)
+}
+
+fn check_against(known: &[u32], needs: &[u32]) -> Result<(), Problem> {
+    if needs.len() > NEEDS_MAX {
+        return Err(Problem::field("needs", format!("must be at most {NEEDS_MAX} numbers, is {}", needs.len())));
+    }
+    let unknown: Vec<String> = needs.iter().filter(|n| !known.contains(n)).map(ToString::to_string).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let unknown = unknown.join(",");
+    let message = format!("the call needs features that this node does not know: {unknown}; nothing was done");
+    Err(Problem::new(Reason::Unsupported, message).with("field", "needs").with("features", unknown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_features_can_be_needed() {
+        let reason = |needs: &[u32]| check_against(&[1, 2], needs).map_err(|problem| problem.reason());
+        assert_eq!(reason(&[]), Ok(()));
+        assert_eq!(reason(&[2, 1, 2]), Ok(()));
+        assert_eq!(reason(&[1, 3]), Err(Reason::Unsupported));
+        assert_eq!(reason(&[0]), Err(Reason::Unsupported));
+        assert_eq!(reason(&[1; NEEDS_MAX + 1]), Err(Reason::InvalidArgument));
+        let problem = check_against(&[1, 2], &[1, 3, 4]).unwrap_err();
+        assert!(problem.to_string().contains("3,4"), "{problem}");
+    }
+}
