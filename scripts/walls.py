@@ -24,7 +24,7 @@ EDGES = {
     "client": ["proto"],
     "cli": ["client", "proto", "runtime"],
     "node": ["cli", "core", "gateway", "http", "metrics", "proto", "raft", "runtime", "storage", "store-api"],
-    "sim": ["core", "proto", "raft", "runtime", "storage", "store-api"],
+    "sim": ["client", "core", "gateway", "metrics", "node", "proto", "raft", "runtime", "storage", "store-api"],
     "crds": ["core"],
     "operator": ["crds", "http", "proto"],
     "localkube": [],

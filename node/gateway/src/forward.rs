@@ -13,12 +13,12 @@ use taffrail_proto::{
     MESSAGE_BYTES_MAX,
     codec::{self, Encoded},
 };
+use taffrail_store_api::PeerChannel;
 use tokio::time::Instant;
 use tonic::{
     Request, Response, Status, Streaming,
     client::Grpc,
     metadata::{MetadataMap, MetadataValue},
-    transport::Channel,
 };
 
 /// Up to this size a request is copied, in bytes: a call may last for ever, and must not hold the receive buffer of the
@@ -62,7 +62,7 @@ impl Original {
 /// # Errors
 /// The status of the peer or of the connection.
 pub(crate) async fn unary<U>(
-    channel: Channel,
+    channel: PeerChannel,
     path: &'static str,
     request: Request<Bytes>,
 ) -> Result<Response<U>, Status>
@@ -77,7 +77,7 @@ where
 /// # Errors
 /// The status of the peer or of the connection.
 pub(crate) async fn streaming<U>(
-    channel: Channel,
+    channel: PeerChannel,
     path: &'static str,
     request: Request<Bytes>,
 ) -> Result<Response<Streaming<U>>, Status>
@@ -87,7 +87,7 @@ where
     ready(channel).await?.server_streaming(request, PathAndQuery::from_static(path), Encoded::<U>::default()).await
 }
 
-async fn ready(channel: Channel) -> Result<Grpc<Channel>, Status> {
+async fn ready(channel: PeerChannel) -> Result<Grpc<PeerChannel>, Status> {
     let mut grpc =
         Grpc::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX);
     grpc.ready().await.map_err(|error| Status::unknown(format!("the connection to the peer is not ready: {error}")))?;

@@ -3,13 +3,13 @@
 use super::{
     Origin, Shared,
     call::Authority,
-    deadlines::EnforceDeadlines,
+    deadlines::{Ending, EnforceDeadlines},
     health,
     inflow::BoundInflow,
     native::{cluster, stores, streams, subscriptions},
     tonic_errors::AddReasons,
 };
-use http::Request;
+use http::{Request, Response};
 use std::time::Duration;
 use taffrail_proto::{
     MESSAGE_BYTES_MAX,
@@ -18,14 +18,16 @@ use taffrail_proto::{
         subscriptions_server::SubscriptionsServer,
     },
 };
+use taffrail_store_api::{PeerChannel, peer_channel};
 use tonic::{
     body::Body,
     service::{Routes, RoutesBuilder},
     transport::Server,
 };
 use tower::{
+    Layer,
     layer::util::{Identity, Stack},
-    util::MapRequestLayer,
+    util::{MapRequestLayer, MapResponse},
 };
 
 /// Maximum number of open calls on a connection. Every subscription is an open call.
@@ -60,6 +62,20 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .layer(EnforceDeadlines)
         .layer(AddReasons)
         .layer(BoundInflow::new(inflow_bytes_max))
+}
+
+/// Serves `routes` within the process, through the layers of every port and without a transport: for a simulation, whose
+/// network delivers the calls.
+#[must_use]
+pub fn in_process(routes: Routes, inflow_bytes_max: usize) -> PeerChannel {
+    let layered = BoundInflow::new(inflow_bytes_max).layer(routes);
+    let layered = EnforceDeadlines.layer(AddReasons.layer(layered));
+    let layered = MapRequestLayer::new(keep_authority as fn(_) -> _).layer(layered);
+    peer_channel(MapResponse::new(layered, with_plain_body))
+}
+
+fn with_plain_body(response: Response<Ending<Body>>) -> Response<Body> {
+    response.map(Body::new)
 }
 
 /// Stores the authority of a request as the extension [`Authority`]. HTTP/2 carries the authority in the URI, HTTP/1 in

@@ -79,7 +79,7 @@ pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Ap
 /// Checks at an acknowledgement that a majority of disks holds the entry.
 fn check_durable(world: &World, hosts: &Hosts, appended: &Appended) {
     let invariants = lock(&world.invariants);
-    let Some(id) = invariants.entry(appended) else { return };
+    let Some(id) = invariants.entry(crate::world::GROUP, appended.last_position) else { return };
     let held = hosts.majority_has(id, &invariants);
     drop(invariants);
     if !held {

@@ -99,6 +99,21 @@ impl SimLogDisk {
         logs.iter().filter(|(_, log)| kept(log)).map(|(key, _)| key.replica).collect()
     }
 
+    /// Logs of the replicas created on this disk and not removed, fenced replicas included.
+    #[must_use]
+    pub fn kept_logs(&self) -> Vec<LogKey> {
+        let logs = lock(&self.logs);
+        let kept = |log: &Log| matches!(log.state, Some(ReplicaState::Live(_) | ReplicaState::Fenced(_)));
+        logs.iter().filter(|(_, log)| kept(log)).map(|(key, _)| *key).collect()
+    }
+
+    /// Moves all logs away, as the retirement of a disk does. Later starts find an empty disk.
+    pub fn set_aside(&self) {
+        trace!(self.world, "n{} sets its log aside", self.node);
+        lock(&self.queue).clear();
+        lock(&self.logs).clear();
+    }
+
     /// True when the entry would survive a crash of all nodes, or was purged.
     #[must_use]
     pub fn has(&self, replica: ReplicaId, id: LogId) -> bool {

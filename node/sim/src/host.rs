@@ -38,7 +38,7 @@ use taffrail_storage::store::{
 };
 use taffrail_store_api::LeaderHint;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinHandle, yield_now},
     time::Instant,
 };
@@ -216,18 +216,20 @@ impl Host {
         let db = self.open_db().await?;
         *lock(&running.db) = Some(db);
         let (world, node) = (Arc::clone(&self.world), self.node);
+        let own = watch::channel(Some((self.world.cluster, node))).1;
         let home = Home {
             cluster: self.world.cluster,
             node,
             disk: Arc::clone(&self.log_disk) as Arc<dyn LogDisk>,
-            transport: Arc::new(SimTransport { world: Arc::clone(&world), node }),
+            transport: Arc::new(SimTransport::new(Arc::clone(&world), node, own)),
             tuning: self.world.tuning.clone(),
             catch_ups: CatchUpLimits::new(self.world.tuning.catch_up_bytes_per_second),
             on_fatal: Arc::new(move |e| world.fail(format!("n{node}: the state cannot be written: {e}"))),
         };
         *lock(&running.home) = Some(home);
         let service = Arc::new(Service::new(Arc::new(SimPeerHandler::new(node, self.world.cluster, &running))));
-        let endpoint = Endpoint { scope: Arc::clone(&running.scope), service, life: running.life };
+        let scope = Arc::clone(&running.scope);
+        let endpoint = Endpoint { scope, service, life: running.life, ports: None };
         self.world.network.attach(node, endpoint);
         for (key, state) in self.log_disk.replicas().await? {
             if matches!(state, ReplicaState::Live(_)) {
@@ -274,14 +276,13 @@ impl Host {
             None => write_synced(&*home.disk, key, LogOp::Created(PARTITION)).await?,
         }
         let machine = StoreMachine::open(Arc::clone(&db), GROUP, PARTITION).map_err(io::Error::other)?;
-        let machine = Watched::new(machine, replica, Arc::clone(&self.world), Arc::clone(&self.log_disk))
-            .map_err(io::Error::other)?;
+        let machine = Watched::new(Box::new(machine), key, Arc::clone(&self.world), Arc::clone(&self.log_disk));
         let group = Group::start(&home, key, Box::new(machine)).await?;
         let first = first_members();
         if first.contains_key(&replica) && self.world.options.formers.include(replica) {
             group.initialize(&first).await?;
         }
-        rt::spawn(watch(Arc::clone(&self.world), self.node, Arc::clone(&group)));
+        rt::spawn(follow(Arc::clone(&self.world), self.node, Arc::clone(&group)));
         let store = Replica::start(Arc::clone(&group), db, PARTITION);
         *lock(&running.hosted) = Some(Arc::new(Hosted { group, store }));
         trace!(self.world, "replica n{} r{replica}", self.node);
@@ -352,7 +353,7 @@ pub fn first_members() -> BTreeMap<ReplicaId, NodeId> {
 }
 
 /// Traces the view of a replica, counts elections, and reports an unrequested stop of a group.
-async fn watch(world: Arc<World>, node: NodeId, group: Arc<Group>) {
+async fn follow(world: Arc<World>, node: NodeId, group: Arc<Group>) {
     let (replica, mut changes) = (group.key().replica, group.watch());
     let mut last = String::new();
     while group.changed(&mut changes).await {

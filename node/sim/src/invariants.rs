@@ -7,10 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::{
     append::Appended,
-    ids::{Digest, EventId, NodeId, Position, ReplicaId},
+    ids::{Digest, EventId, GroupId, NodeId, Position, ReplicaId},
     names::StreamName,
 };
-use taffrail_raft::types::{LogId, Vote};
+use taffrail_raft::{
+    log::LogKey,
+    types::{LogId, Vote},
+};
+
+/// Sets of voters of a membership; two sets in a joint membership.
+pub type Voters = Vec<BTreeSet<u64>>;
 
 /// An acknowledged append.
 #[derive(Clone, Debug)]
@@ -33,11 +39,12 @@ pub struct Invariants {
     /// Voters and their nodes, in place of a catalogue.
     pub roster: BTreeMap<ReplicaId, NodeId>,
     leaders: BTreeSet<(u64, ReplicaId)>,
-    chosen: BTreeMap<u64, (LogId, u32)>,
-    digests: BTreeMap<u64, Digest>,
+    chosen: BTreeMap<(GroupId, u64), (LogId, u32)>,
+    digests: BTreeMap<(GroupId, u64), Digest>,
     persisted: BTreeMap<ReplicaId, u64>,
     votes: BTreeMap<ReplicaId, Vote>,
-    entry_of: BTreeMap<Position, LogId>,
+    entry_of: BTreeMap<(GroupId, Position), LogId>,
+    memberships: BTreeMap<GroupId, BTreeMap<u64, Voters>>,
     highest: Position,
 }
 
@@ -52,11 +59,11 @@ impl Invariants {
     ///
     /// # Errors
     /// When another replica has applied another entry at the same index.
-    pub fn applied(&mut self, replica: ReplicaId, id: LogId, content: u32) -> Result<(), String> {
-        match self.chosen.entry(id.index).or_insert((id, content)) {
+    pub fn applied(&mut self, LogKey { group, replica }: LogKey, id: LogId, content: u32) -> Result<(), String> {
+        match self.chosen.entry((group, id.index)).or_insert((id, content)) {
             (i, c) if *i == id && *c == content => Ok(()),
             (i, c) => {
-                Err(format!("replica {replica} applied {id} ({content:08x}), another replica applied {i} ({c:08x})"))
+                Err(format!("replica {replica} of group {group} applied {id} ({content:08x}), another {i} ({c:08x})"))
             }
         }
     }
@@ -65,8 +72,8 @@ impl Invariants {
     ///
     /// # Errors
     /// When another replica has another digest after the same index.
-    pub fn digest(&mut self, replica: ReplicaId, index: u64, digest: Digest) -> Result<(), String> {
-        if *self.digests.entry(index).or_insert(digest) == digest {
+    pub fn digest(&mut self, LogKey { group, replica }: LogKey, index: u64, digest: Digest) -> Result<(), String> {
+        if *self.digests.entry((group, index)).or_insert(digest) == digest {
             return Ok(());
         }
         Err(format!("replica {replica} has another digest than others after entry {index}"))
@@ -89,8 +96,19 @@ impl Invariants {
     }
 
     /// Records the log entry of an append, by the last position of the append.
-    pub fn placed(&mut self, last: Position, id: LogId) {
-        self.entry_of.insert(last, id);
+    pub fn placed(&mut self, group: GroupId, last: Position, id: LogId) {
+        self.entry_of.insert((group, last), id);
+    }
+
+    /// Records an applied membership of a group: the set of voters, or both sets of a joint membership.
+    pub fn membership(&mut self, group: GroupId, index: u64, voters: Voters) {
+        self.memberships.entry(group).or_default().insert(index, voters);
+    }
+
+    /// The last applied membership of a group, with its index.
+    #[must_use]
+    pub fn last_membership(&self, group: GroupId) -> Option<(u64, &Voters)> {
+        self.memberships.get(&group)?.last_key_value().map(|(index, voters)| (*index, voters))
     }
 
     /// Records the first log index that is missing in the flushed state of a replica.
@@ -104,10 +122,10 @@ impl Invariants {
         self.persisted.get(&replica).copied().unwrap_or(0)
     }
 
-    /// The log entry of an acknowledged append.
+    /// The log entry of an acknowledged append, by the last position of the append.
     #[must_use]
-    pub fn entry(&self, answer: &Appended) -> Option<LogId> {
-        self.entry_of.get(&answer.last_position).copied()
+    pub fn entry(&self, group: GroupId, last: Position) -> Option<LogId> {
+        self.entry_of.get(&(group, last)).copied()
     }
 
     /// Records the acknowledgement of an append.

@@ -9,6 +9,7 @@
 //! - [`host`]: a node that crashes and restarts. [`peer_handler`]: answers to peers.
 //! - [`clients`]: appends and reads. [`faults`]: crashes, cuts, slow disks. [`membership`]: moves of replicas between nodes.
 //! - [`invariants`]: conditions at every moment. [`checks`]: conditions at the end.
+//! - [`cluster`]: whole nodes with several stores, in place of the replicas of a single group.
 //!
 //! Not simulated: files and fsync, TCP and TLS, threads, RocksDB's background work. These parts are covered by tests
 //! with real processes.
@@ -18,6 +19,7 @@ compile_error!("build with --cfg tokio_unstable: without it tokio's own random s
 
 pub mod checks;
 pub mod clients;
+pub mod cluster;
 pub mod disk;
 pub mod faults;
 pub mod host;

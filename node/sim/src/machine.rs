@@ -4,27 +4,31 @@
 use crate::{disk::SimLogDisk, lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
 use prost::Message;
 use std::sync::Arc;
-use taffrail_core::ids::{Digest, ReplicaId};
+use taffrail_core::ids::{Digest, GroupId, ReplicaId};
+use taffrail_core::plan::Lineage;
 use taffrail_proto::{
     peer::CatchUpChunk,
-    storage::{self as pb, entry::Payload},
+    storage::{self as pb, entry::Payload as WirePayload},
 };
 use taffrail_raft::{
     codec,
+    log::LogKey,
     machine::{CatchUpPoint, Machine, MachineError},
-    types::{Entry, LogId, Reply, StoredMembership},
+    types::{Entry, LogId, Payload, Reply, StoredMembership},
 };
-use taffrail_storage::store::store_machine::StoreMachine;
 use taffrail_store_api::Applied;
 
-/// The defective replica of [`PlantedDefect::OneAppliesDifferently`], a first member.
+/// The defective replica of [`PlantedDefect::OneAppliesDifferently`] in a run with a single group, a first member.
 const ODD: ReplicaId = ReplicaId::new(2);
+/// The group with the defective replica in a run of whole nodes, which has three voters.
+const ODD_GROUP: GroupId = GroupId::new(2);
 /// The defective replica skips commands at multiples of this index.
 const PASSED_OVER: u64 = 16;
 
 /// A state machine with reports to [`crate::invariants`].
 pub struct Watched {
-    inner: StoreMachine,
+    inner: Box<dyn Machine>,
+    key: LogKey,
     replica: ReplicaId,
     world: Arc<World>,
     log_disk: Arc<SimLogDisk>,
@@ -40,20 +44,15 @@ impl Drop for Watched {
 }
 
 impl Watched {
-    /// Wraps the state machine of a replica.
-    ///
-    /// # Errors
-    /// When the storage fails.
-    pub fn new(
-        inner: StoreMachine,
-        replica: ReplicaId,
-        world: Arc<World>,
-        log_disk: Arc<SimLogDisk>,
-    ) -> Result<Self, MachineError> {
-        let this = Self { inner, replica, world, log_disk, installing: false };
-        this.note_persisted()?;
+    /// Wraps the state machine of a replica. A machine whose flushed state cannot be read fails the run.
+    #[must_use]
+    pub fn new(inner: Box<dyn Machine>, key: LogKey, world: Arc<World>, log_disk: Arc<SimLogDisk>) -> Self {
+        let this = Self { inner, key, replica: key.replica, world, log_disk, installing: false };
+        if let Err(e) = this.note_persisted() {
+            this.world.fail(format!("r{}: the flushed state cannot be read: {e}", key.replica));
+        }
         this.note_digest();
-        Ok(this)
+        this
     }
 
     fn note_persisted(&self) -> Result<(), MachineError> {
@@ -68,19 +67,28 @@ impl Watched {
         let (Some(last), _) = self.inner.applied() else { return };
         let digest = self.inner.digest();
         trace!(self.world, "state r{} {last} digest {:08x}", self.replica, short(&digest.0));
-        let same = lock(&self.world.invariants).digest(self.replica, last.index, digest);
+        let same = lock(&self.world.invariants).digest(self.key, last.index, digest);
         self.world.require(same);
+    }
+
+    fn is_odd(&self) -> bool {
+        if self.world.options.cluster {
+            // The first replicas of a group have consecutive ids.
+            self.key.group == ODD_GROUP && self.replica.get().is_multiple_of(3)
+        } else {
+            self.replica == ODD
+        }
     }
 
     /// The entries as the defective replica applies them; `None` for every other replica.
     fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
-        if self.world.options.plant != Some(PlantedDefect::OneAppliesDifferently) || self.replica != ODD {
+        if self.world.options.plant != Some(PlantedDefect::OneAppliesDifferently) || !self.is_odd() {
             return Ok(None);
         }
         let other = |entry: &Entry| {
             let mut wire = codec::entry_to(entry);
-            if entry.log_id.index.is_multiple_of(PASSED_OVER) && matches!(wire.payload, Some(Payload::Command(_))) {
-                wire.payload = Some(Payload::Blank(pb::Blank {}));
+            if entry.log_id.index.is_multiple_of(PASSED_OVER) && matches!(wire.payload, Some(WirePayload::Command(_))) {
+                wire.payload = Some(WirePayload::Blank(pb::Blank {}));
             }
             codec::entry_from(wire)
         };
@@ -91,11 +99,14 @@ impl Watched {
         let content = short(&codec::entry_to(entry).encode_to_vec());
         trace!(self.world, "apply r{} {} {content:08x}", self.replica, entry.log_id);
         let mut invariants = lock(&self.world.invariants);
-        let same = invariants.applied(self.replica, entry.log_id, content);
+        let same = invariants.applied(self.key, entry.log_id, content);
         if let Reply::Appends(outcomes) = reply {
             for appended in outcomes.iter().flatten().filter(|a| !a.repeated) {
-                invariants.placed(appended.last_position, entry.log_id);
+                invariants.placed(self.key.group, appended.last_position, entry.log_id);
             }
+        }
+        if let Payload::Membership(membership) = &entry.payload {
+            invariants.membership(self.key.group, entry.log_id.index, membership.get_joint_config().clone());
         }
         drop(invariants);
         self.world.require(same);
@@ -125,6 +136,10 @@ impl Machine for Watched {
 
     fn flush(&mut self) -> Result<(), MachineError> {
         self.inner.flush()?;
+        if self.world.options.cluster {
+            // Between the flush and the purge of the log.
+            self.log_disk.wish_crash(20);
+        }
         self.note_persisted()
     }
 
@@ -138,6 +153,10 @@ impl Machine for Watched {
 
     fn catch_up_point(&self) -> CatchUpPoint {
         self.inner.catch_up_point()
+    }
+
+    fn copied_from(&self) -> Option<Lineage> {
+        self.inner.copied_from()
     }
 
     fn must_refill(&self) -> bool {

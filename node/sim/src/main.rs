@@ -1,7 +1,7 @@
 //! `taffrail-sim`: runs a range of seeds, prints a line per seed, and lists the failed seeds.
 
 use clap::{Parser, ValueEnum};
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 use taffrail_sim::{
     options::{Formers, Options},
     planted_defect::PlantedDefect,
@@ -30,9 +30,18 @@ struct Args {
     /// Multiplies all times, so that events closer than a millisecond, the step of timers, get different times.
     #[arg(long, default_value = "1", num_args = 0..=1, default_missing_value = "16")]
     stretch: u32,
-    /// Simulated seconds of faults, before stretching.
-    #[arg(long, default_value_t = Options::default().fault_seconds)]
-    fault_seconds: u32,
+    /// Simulated seconds of faults, before stretching; 8 by default, and 20 for whole nodes.
+    #[arg(long)]
+    fault_seconds: Option<u32>,
+    /// Runs whole nodes with several stores instead of the replicas of a single group.
+    #[arg(long)]
+    cluster: bool,
+    /// Largest advance of a clock that is far ahead, in seconds; for whole nodes.
+    #[arg(long, default_value_t = Options::default().far_clock_seconds)]
+    far_clock_seconds: u64,
+    /// Prints how often each kind of event has occurred in all seeds together.
+    #[arg(long)]
+    counts: bool,
     /// Plants a defect in the simulated environment; the checks must find the defect.
     #[arg(long)]
     plant: Option<PlantedDefect>,
@@ -46,28 +55,42 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let usual = usual(args.cluster);
     let options = Options {
         trace: args.trace,
         stretch: args.stretch.max(1),
-        fault_seconds: args.fault_seconds,
+        fault_seconds: args.fault_seconds.unwrap_or(usual.fault_seconds),
         plant: args.plant,
         formers: args.formers,
         fences: args.fences,
+        cluster: args.cluster,
+        far_clock_seconds: args.far_clock_seconds,
     };
     let jobs = if args.trace { 1 } else { args.jobs };
-    let mut failed = Vec::new();
+    let (mut failed, mut counts) = (Vec::new(), BTreeMap::new());
     run_seeds(args.from, args.seeds, jobs, options, |report| {
         println!("{report}");
+        for (what, n) in &report.counts {
+            *counts.entry(*what).or_insert(0) += n;
+        }
         if !report.failures.is_empty() {
             report.failures.iter().take(20).for_each(|why| println!("  {why}"));
             failed.push(report.seed);
         }
     });
+    if args.counts {
+        counts.iter().for_each(|(what, n)| println!("{n} {what}"));
+    }
     println!("{} seeds, {} failed", args.seeds, failed.len());
     let Some(first) = failed.first() else { return ExitCode::SUCCESS };
     println!("failed: {failed:?}");
     println!("again: {} --from {first} --seeds 1{} --trace", program(), varied(&options));
     ExitCode::FAILURE
+}
+
+/// The options of a run without arguments.
+fn usual(cluster: bool) -> Options {
+    if cluster { Options::cluster() } else { Options::default() }
 }
 
 fn program() -> String {
@@ -76,7 +99,10 @@ fn program() -> String {
 
 /// The arguments for the same run.
 fn varied(options: &Options) -> String {
-    let (usual, mut out) = (Options::default(), String::new());
+    let (usual, mut out) = (usual(options.cluster), String::new());
+    if options.cluster {
+        out.push_str(" --cluster");
+    }
     if options.stretch != usual.stretch {
         out.push_str(&format!(" --stretch {}", options.stretch));
     }
@@ -88,6 +114,9 @@ fn varied(options: &Options) -> String {
     }
     if let Some(formers) = Some(options.formers).filter(|f| *f != usual.formers).and_then(|f| f.to_possible_value()) {
         out.push_str(&format!(" --formers {}", formers.get_name()));
+    }
+    if options.far_clock_seconds != usual.far_clock_seconds {
+        out.push_str(&format!(" --far-clock-seconds {}", options.far_clock_seconds));
     }
     if options.fences {
         out.push_str(" --fences");

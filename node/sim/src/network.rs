@@ -4,10 +4,12 @@ use crate::lock::lock;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use taffrail_core::ids::NodeId;
-use taffrail_raft::peer::server::Service;
+use taffrail_raft::peer::{dispatch::Handler, server::Service};
 use taffrail_runtime::Scope;
+use taffrail_store_api::PeerChannel;
 
 /// Access to a running node.
 #[derive(Clone)]
@@ -18,14 +20,43 @@ pub struct Endpoint {
     pub service: Arc<Service>,
     /// Counts the starts of the node.
     pub life: u64,
+    /// Ports of a whole node; `None` in a run with a single group.
+    pub ports: Option<Arc<Ports>>,
+}
+
+/// Identity and gRPC ports of a whole node.
+pub struct Ports {
+    /// Answers frames, and knows the identity of the node.
+    pub handler: Arc<dyn Handler>,
+    /// The port for clients.
+    pub clients: PeerChannel,
+    /// The port for calls that a peer forwards.
+    pub forwarded: PeerChannel,
+    /// The port for the operator.
+    pub admin: PeerChannel,
+}
+
+impl Endpoint {
+    /// The node id, once the node has an id of the cluster. In a run with a single group, hosts and nodes have the same
+    /// numbers.
+    fn node(&self, host: NodeId) -> Option<NodeId> {
+        match &self.ports {
+            None => Some(host),
+            Some(ports) => ports.handler.identity().map(|i| NodeId::new(i.node_id)).filter(|n| *n != NodeId::default()),
+        }
+    }
 }
 
 #[derive(Default)]
 struct Links {
     endpoints: BTreeMap<NodeId, Endpoint>,
+    /// The last known host of each node. A frame to a node that is down has a destination too.
+    hosts: BTreeMap<NodeId, NodeId>,
     cut: BTreeSet<(NodeId, NodeId)>,
     loss_permille: u64,
     slow_permille: u64,
+    /// Bytes per millisecond; `None` without a limit.
+    bandwidth: Option<u64>,
     frames: u64,
 }
 
@@ -67,10 +98,39 @@ impl Network {
         (links.loss_permille, links.slow_permille) = (loss_permille, slow_permille);
     }
 
-    /// The endpoint of `to`, when the node runs and the direction is not cut.
+    /// Limits the bytes of a frame per millisecond; `None` ends the limit.
+    pub fn limit_bandwidth(&self, bytes_per_ms: Option<u64>) {
+        lock(&self.links).bandwidth = bytes_per_ms;
+    }
+
+    /// Time for the transfer of a frame beside the delay of the first byte.
+    pub(crate) fn transfer_time(&self, bytes: usize) -> Duration {
+        let bandwidth = lock(&self.links).bandwidth;
+        bandwidth.map_or(Duration::ZERO, |per_ms| Duration::from_micros(bytes as u64 * 1000 / per_ms.max(1)))
+    }
+
+    /// The endpoint of the host `to`, when the node runs and the direction is not cut.
     pub(crate) fn endpoint(&self, from: NodeId, to: NodeId) -> Option<Endpoint> {
         let links = lock(&self.links);
         if links.cut.contains(&(from, to)) { None } else { links.endpoints.get(&to).cloned() }
+    }
+
+    /// The host of a node; the last known host while the node is down.
+    pub(crate) fn host_of(&self, node: NodeId) -> Option<NodeId> {
+        let mut links = lock(&self.links);
+        let running = links.endpoints.iter().find(|(host, e)| e.node(**host) == Some(node)).map(|(host, _)| *host);
+        if let Some(host) = running {
+            links.hosts.insert(node, host);
+        }
+        running.or_else(|| links.hosts.get(&node).copied())
+    }
+
+    /// The other running nodes with an id, which a host reaches in both directions.
+    pub(crate) fn connected(&self, host: NodeId) -> Vec<NodeId> {
+        let links = lock(&self.links);
+        let open = |other: &NodeId| !links.cut.contains(&(host, *other)) && !links.cut.contains(&(*other, host));
+        let others = links.endpoints.iter().filter(|(other, _)| **other != host && open(other));
+        others.filter_map(|(other, e)| e.node(*other)).collect()
     }
 
     /// The number of the next frame.

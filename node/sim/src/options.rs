@@ -43,10 +43,36 @@ pub struct Options {
     pub formers: Formers,
     /// Fences some replicas before a move, like divergent replicas.
     pub fences: bool,
+    /// Runs whole nodes with several stores instead of the replicas of a single group.
+    pub cluster: bool,
+    /// Largest advance of a clock that is far ahead, in seconds; for whole nodes.
+    pub far_clock_seconds: u64,
+}
+
+/// Ten minutes: less than the time for which a store recognises a repeated append.
+const FAR_CLOCK_SECONDS: u64 = 600;
+/// Simulated seconds of faults of a run of whole nodes, whose pauses are longer.
+pub const CLUSTER_FAULT_SECONDS: u32 = 20;
+
+impl Options {
+    /// A run of whole nodes.
+    #[must_use]
+    pub fn cluster() -> Self {
+        Self { cluster: true, fault_seconds: CLUSTER_FAULT_SECONDS, ..Self::default() }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { trace: false, stretch: 1, fault_seconds: 8, plant: None, formers: Formers::One, fences: false }
+        Self {
+            trace: false,
+            stretch: 1,
+            fault_seconds: 8,
+            plant: None,
+            formers: Formers::One,
+            fences: false,
+            cluster: false,
+            far_clock_seconds: FAR_CLOCK_SECONDS,
+        }
     }
 }

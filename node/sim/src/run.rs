@@ -3,7 +3,7 @@
 use crate::{
     checks,
     clients::{self, Client},
-    faults,
+    cluster, faults,
     host::{Host, Hosts},
     lock::lock,
     membership,
@@ -80,8 +80,12 @@ pub fn run(seed: u64, options: Options) -> Report {
         .expect("a runtime without I/O needs nothing but memory");
     let (world, acknowledged) = runtime.block_on(async {
         let world = World::new(seed, options);
-        play(&world).await;
-        let acknowledged = lock(&world.invariants).acknowledged.len();
+        let acknowledged = if options.cluster {
+            cluster::run::play(&world).await
+        } else {
+            play(&world).await;
+            lock(&world.invariants).acknowledged.len()
+        };
         (world, acknowledged)
     });
     drop(runtime);
@@ -92,6 +96,7 @@ pub fn run(seed: u64, options: Options) -> Report {
     Report { seed, hash, events, acknowledged, counts: world.counts(), failures: world.failures() }
 }
 
+/// Runs the replicas of a single group.
 async fn play(world: &Arc<World>) {
     let (crash_now, wishes) = mpsc::channel(WISHES_MAX);
     let made = (1..=NODES).map(|n| Host::new(Arc::clone(world), NodeId::new(n), crash_now.clone()));

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use prost::Message;
 use std::{sync::Arc, time::Duration};
-use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_core::ids::{ClusterId, GroupId, NodeId, ReplicaId};
 use taffrail_proto::{
     peer::{CatchUpChunk, CatchUpRequest, Frame, FrameKind, peer_server::Peer},
     storage as pb,
 };
 use taffrail_raft::{
     codec,
-    peer::{CallError, PeerTransport, Request},
+    peer::{self, CallError, PeerTransport, Request},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Capacity of the queue of state chunks.
 const CHUNKS_MAX: usize = 4;
@@ -23,26 +23,16 @@ const CHUNKS_MAX: usize = 4;
 /// The transport of a node.
 #[derive(Clone)]
 pub struct SimTransport {
-    /// World of the run.
-    pub world: Arc<World>,
-    /// The sending node.
-    pub node: NodeId,
+    world: Arc<World>,
+    host: NodeId,
+    own: watch::Receiver<Option<(ClusterId, NodeId)>>,
 }
 
 impl SimTransport {
-    fn frame(&self, to: NodeId, request: Request, ttl: Duration) -> Frame {
-        Frame {
-            kind: request.kind.into(),
-            from_node: self.node.get(),
-            to_node: to.get(),
-            group: request.group.get(),
-            from_replica: request.from_replica.get(),
-            to_replica: request.to_replica.get(),
-            cluster_id: self.world.cluster.to_bytes().to_vec().into(),
-            ttl_ms: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
-            payload: request.payload,
-            refusal: None,
-        }
+    /// Creates the transport of a host. `own` holds the cluster and the node id that frames name as their sender.
+    #[must_use]
+    pub fn new(world: Arc<World>, host: NodeId, own: watch::Receiver<Option<(ClusterId, NodeId)>>) -> Self {
+        Self { world, host, own }
     }
 }
 
@@ -55,9 +45,11 @@ struct Letter {
 }
 
 /// Delivers a frame to an endpoint and returns the answer. `None` when the node ends meanwhile or does not answer.
-async fn serve(endpoint: &Endpoint, bytes: Bytes) -> Option<Bytes> {
-    let service = Arc::clone(&endpoint.service);
-    let answered = endpoint.scope.spawn(async move {
+async fn serve(endpoint: Endpoint, bytes: Bytes) -> Option<Bytes> {
+    // The endpoint is not kept: parts of a crashed node would hold the state database open.
+    let Endpoint { scope, service, ports, .. } = endpoint;
+    drop(ports);
+    let answered = scope.spawn(async move {
         let frame = Frame::decode(bytes).ok()?;
         let answer = service.call(tonic::Request::new(frame)).await.ok()?;
         Some(Bytes::from(answer.into_inner().encode_to_vec()))
@@ -87,13 +79,13 @@ async fn carry(world: Arc<World>, letter: Letter, ttl: Duration, answer: oneshot
         trace!(world, "lost #{number}");
         return tokio::time::sleep(ttl).await;
     };
-    tokio::time::sleep(delay).await;
+    tokio::time::sleep(delay + world.network.transfer_time(bytes.len())).await;
     let Some(endpoint) = world.network.endpoint(from, to) else {
         trace!(world, "undeliverable #{number}");
         return tokio::time::sleep(ttl).await;
     };
     trace!(world, "deliver #{number}");
-    let Some(reply) = serve(&endpoint, bytes.clone()).await else {
+    let Some(reply) = serve(endpoint, bytes.clone()).await else {
         trace!(world, "broken #{number}");
         return;
     };
@@ -118,25 +110,28 @@ async fn repeat(world: Arc<World>, letter: Letter) {
     if let Some(endpoint) = world.network.endpoint(letter.from, letter.to) {
         trace!(world, "deliver #{} again", letter.number);
         world.count("repeated frames");
-        drop(serve(&endpoint, letter.bytes).await);
+        drop(serve(endpoint, letter.bytes).await);
     }
 }
 
 impl PeerTransport for SimTransport {
     fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        let (world, from) = (Arc::clone(&self.world), self.node);
+        let (world, from) = (Arc::clone(&self.world), self.host);
         let number = world.network.next_frame();
-        let (kind, group_frame) = (request.kind, self.frame(to, request, ttl));
-        let bytes = Bytes::from(group_frame.encode_to_vec());
+        let (kind, group) = (request.kind, request.group);
+        let frame = peer::frame(*self.own.borrow(), to, request, ttl);
         async move {
+            let bytes = Bytes::from(frame?.encode_to_vec());
+            let node = to;
+            let to = world.network.host_of(node).ok_or(CallError::Unreachable(node))?;
             trace!(world, "send #{number} n{from}>n{to} {} {} {:08x}", kind.as_str_name(), bytes.len(), short(&bytes));
             // A broken connection is sometimes known before the next frame is sent.
             if world.network.endpoint(from, to).is_none() && world.chance(500) {
                 trace!(world, "no connection #{number}");
-                return Err(CallError::Unreachable(to));
+                return Err(CallError::Unreachable(node));
             }
-            if world.options.plant == Some(PlantedDefect::ForgedAnswer) && kind == FrameKind::Append && world.chance(10)
-            {
+            let forgeable = kind == FrameKind::Append && group != GroupId::SYSTEM;
+            if world.options.plant == Some(PlantedDefect::ForgedAnswer) && forgeable && world.chance(10) {
                 return Ok(forged_success());
             }
             let letter = |bytes: &Bytes| Letter { from, to, number, bytes: bytes.clone() };
@@ -161,18 +156,21 @@ impl PeerTransport for SimTransport {
         to: NodeId,
         request: CatchUpRequest,
     ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
-        let (world, from) = (Arc::clone(&self.world), self.node);
+        let (world, from) = (Arc::clone(&self.world), self.host);
         async move {
+            let node = to;
+            let to = world.network.host_of(node).ok_or(CallError::Unreachable(node))?;
             trace!(world, "catch-up n{from} asks n{to} from {}", request.next_position);
             let Some(delay) = world.travel() else { return Err(lost()) };
             tokio::time::sleep(delay).await;
-            let endpoint = world.network.endpoint(from, to).ok_or(CallError::Unreachable(to))?;
-            let service = Arc::clone(&endpoint.service);
-            let opened = endpoint.scope.spawn(async move { service.catch_up(tonic::Request::new(request)).await });
+            let endpoint = world.network.endpoint(from, to).ok_or(CallError::Unreachable(node))?;
+            let Endpoint { scope, service, life, ports } = endpoint;
+            drop(ports);
+            let opened = scope.spawn(async move { service.catch_up(tonic::Request::new(request)).await });
             let opened = opened.await.map_err(|_| lost())?;
             let stream = opened.map_err(|status| CallError::NoAnswer(status.message().to_owned()))?.into_inner();
             let (tx, rx) = mpsc::channel(CHUNKS_MAX);
-            let pump = Pump { world: Arc::clone(&world), from: to, to: from, life: endpoint.life, out: tx };
+            let pump = Pump { world: Arc::clone(&world), from: to, to: from, life, out: tx };
             world.spawn(pump.run(stream));
             Ok(rx)
         }
@@ -222,7 +220,7 @@ impl Pump {
                 () = self.out.closed() => return,
                 next = chunks.next() => next,
             };
-            let item = match (self.carry().await, next) {
+            let item = match (self.carry(&next).await, next) {
                 (false, _) => Err(lost()),
                 (true, None) => return,
                 (true, Some(Err(status))) => Err(CallError::NoAnswer(status.message().to_owned())),
@@ -238,9 +236,10 @@ impl Pump {
     }
 
     /// Waits for the travel time of a chunk; false when the connection is lost meanwhile.
-    async fn carry(&self) -> bool {
+    async fn carry(&self, chunk: &Option<Result<CatchUpChunk, tonic::Status>>) -> bool {
         let Some(delay) = self.world.travel() else { return false };
-        tokio::time::sleep(delay).await;
+        let bytes = chunk.as_ref().and_then(|c| c.as_ref().ok()).map_or(0, CatchUpChunk::encoded_len);
+        tokio::time::sleep(delay + self.world.network.transfer_time(bytes)).await;
         let there = self.world.network.endpoint(self.from, self.to).is_some();
         let back = self.world.network.endpoint(self.to, self.from);
         there && back.is_some_and(|e| e.life == self.life)

@@ -30,6 +30,22 @@ fn every_event_of_a_run_is_the_same_in_two_processes() {
 }
 
 #[test]
+fn every_event_of_whole_nodes_is_the_same_in_two_processes() {
+    let args = ["--cluster", "--from", "70000", "--seeds", "2", "--fault-seconds", "8"];
+    let one = sim(&[&args[..], &["--trace"]].concat());
+    let other = sim(&[&args[..], &["--trace"]].concat());
+    assert!(one.status.success(), "{:?}", text(&one.stdout).lines().rev().take(5).collect::<Vec<_>>());
+    assert!(one.stdout.len() > 200_000, "two traces have thousands of lines");
+    assert!(one.stdout == other.stdout, "two traces of one seed differ");
+    let summary = |output: &Output| {
+        let hashes = text(&output.stdout).lines().filter(|line| line.starts_with("seed "));
+        hashes.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    let untraced = sim(&[&args[..], &["--jobs", "2"]].concat());
+    assert_eq!((summary(&untraced).len(), summary(&untraced)), (2, summary(&one)));
+}
+
+#[test]
 fn a_failing_seed_is_named_with_the_command_that_runs_it_again() {
     let failing = sim(&["--from", "3", "--seeds", "1", "--fault-seconds", "3", "--plant", "forged-answer"]);
     let lines = text(&failing.stdout);

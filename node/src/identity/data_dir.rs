@@ -1,99 +1,77 @@
-//! [`DataDir`]: the open and locked data directory of a node.
+//! [`DataDir`]: the identity of a node in the data directory of the node.
 
-use super::{Bootstrap, Error, marker::Marker};
-use crate::atomic_file::{self, Error as IoError};
-use rustix::fs::{FlockOperation, flock};
-use std::{
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
+use super::{
+    Bootstrap, Error,
+    marker::Marker,
+    volume::{Directory, MARKER, Volume},
 };
+use std::path::{Path, PathBuf};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
 use uuid::Uuid;
 
-/// Name of the marker file.
-pub(super) const MARKER: &str = "taffrail.json";
-/// Directory of the data of retired nodes, by node id.
-pub(super) const RETIRED: &str = "retired";
-/// Directories of the databases.
-pub(super) const DATABASES: [&str; 2] = ["state", "log"];
-const LOCK: &str = "lock";
-/// All names that a node creates in its directory.
-const OURS: &[&str] =
-    &[MARKER, "taffrail.json.new", LOCK, RETIRED, "state", "log", "tmp", "peers.json", "peers.json.new"];
-
-/// An open data directory. The lock is held until the value is dropped.
+/// An open data directory. A directory on the disk is locked until the value is dropped.
 #[derive(Debug)]
 pub struct DataDir {
-    pub(super) path: PathBuf,
+    pub(super) volume: Box<dyn Volume>,
     pub(super) marker: Marker,
-    _lock: File,
 }
 
 impl DataDir {
-    /// Opens or creates the directory, locks it, and records the nonce of this start.
+    /// Opens or creates a directory on the disk, locks it, and records the nonce of this start.
     ///
     /// # Errors
     /// Each variant of [`Error`] but `OtherCluster`. A refused directory is left unchanged.
     pub fn open(path: &Path, new_disk: impl FnOnce() -> Uuid, nonce: u64) -> Result<Self, Error> {
-        if path.exists() && !path.is_dir() {
-            return Err(Error::NotADirectory { path: path.to_owned() });
-        }
-        fs::create_dir_all(path).map_err(IoError::at(path))?;
-        let marker_path = path.join(MARKER);
-        if !marker_path.exists() {
-            // Before the lock, which is a file: the directory of another program is left unchanged.
-            refuse_foreign(path)?;
-        }
-        // Before the marker is read: a marker read while another process holds the lock may be stale when it is written.
-        let lock = lock(path)?;
-        let found = match fs::read(&marker_path) {
-            Ok(bytes) => Some(Marker::decode(&marker_path, &bytes)?),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(IoError::at(&marker_path)(e).into()),
+        Self::on(Box::new(Directory::open(path)?), new_disk, nonce)
+    }
+
+    /// Opens the data directory on a volume, and records the nonce of this start.
+    ///
+    /// # Errors
+    /// When the volume fails, or the marker is damaged, missing beside data, or of an unknown format.
+    pub fn on(volume: Box<dyn Volume>, new_disk: impl FnOnce() -> Uuid, nonce: u64) -> Result<Self, Error> {
+        let marker_path = volume.path().join(MARKER);
+        let found = match volume.read_marker()? {
+            Some(bytes) => Some(Marker::decode(&marker_path, &bytes)?),
+            None => None,
         };
-        if found.is_none() {
-            for leftover in DATABASES {
-                // The marker is written before any data and is never moved: data without a marker is damage.
-                if path.join(leftover).exists() {
-                    return Err(Error::Damaged { path: marker_path, why: format!("missing beside {leftover}/") });
-                }
-            }
+        if found.is_none()
+            && let Some(leftover) = volume.database()
+        {
+            // The marker is written before any data and is never moved: data without a marker is damage.
+            return Err(Error::Damaged { path: marker_path, why: format!("missing beside {leftover}/") });
         }
         let mut marker = found.unwrap_or_else(|| Marker::blank(new_disk()));
         marker.add_nonce(nonce);
-        let mut this = Self { path: path.to_owned(), marker, _lock: lock };
+        let mut this = Self { volume, marker };
         this.save()?;
-        let tmp = path.join("tmp");
-        if tmp.exists() {
-            fs::remove_dir_all(&tmp).map_err(IoError::at(&tmp))?;
-        }
+        this.volume.clear_temporary()?;
         this.finish_retirement()?;
         Ok(this)
     }
 
-    pub(super) fn save(&mut self) -> Result<(), Error> {
-        let bytes =
-            self.marker.encode().map_err(|e| Error::Damaged { path: self.path.join(MARKER), why: e.to_string() })?;
-        Ok(atomic_file::write(&self.path, MARKER, &bytes)?)
+    pub(super) fn save(&self) -> Result<(), Error> {
+        let path = || self.path().join(MARKER);
+        let bytes = self.marker.encode().map_err(|e| Error::Damaged { path: path(), why: e.to_string() })?;
+        self.volume.write_marker(&bytes)
     }
 
     /// Path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.volume.path()
     }
 
     /// Path of the state database.
     #[must_use]
     pub fn state_path(&self) -> PathBuf {
-        self.path.join("state")
+        self.path().join("state")
     }
 
     /// Path of the log.
     #[must_use]
     pub fn log_path(&self) -> PathBuf {
-        self.path.join("log")
+        self.path().join("log")
     }
 
     /// Cluster of the node, once known.
@@ -173,26 +151,5 @@ impl DataDir {
     pub fn end_bootstrap(&mut self) -> Result<(), Error> {
         self.marker.bootstrap = Bootstrap::Done;
         self.save()
-    }
-}
-
-fn refuse_foreign(path: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(path).map_err(IoError::at(path))? {
-        let name = entry.map_err(IoError::at(path))?.file_name().to_string_lossy().into_owned();
-        if !OURS.contains(&name.as_str()) {
-            return Err(Error::Foreign { path: path.to_owned(), found: name });
-        }
-    }
-    Ok(())
-}
-
-fn lock(path: &Path) -> Result<File, Error> {
-    let file_path = path.join(LOCK);
-    let file =
-        File::options().create(true).truncate(false).write(true).open(&file_path).map_err(IoError::at(&file_path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Locked { path: path.to_owned() }),
-        Err(e) => Err(IoError::at(&file_path)(e.into()).into()),
     }
 }

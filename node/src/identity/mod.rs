@@ -14,8 +14,8 @@
 //! - The node id is allocated by the cluster.
 //! - Each start adds a nonce, synced before any peer is contacted.
 //!
-//! Files: `data_dir`: [`DataDir`], the open and locked directory. `marker`: content and encoding of the marker file.
-//! `retirement`: moves the data of a node aside. `error`: [`Error`].
+//! Files: `data_dir`: [`DataDir`], the identity of a node. `volume`: [`Volume`], the medium of the directory. `marker`:
+//! content and encoding of the marker file. `retirement`: moves the data of a node aside. `error`: [`Error`].
 
 mod data_dir;
 mod error;
@@ -23,7 +23,9 @@ mod marker;
 mod retirement;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 pub use data_dir::DataDir;
 pub use error::Error;
 pub use marker::Bootstrap;
+pub use volume::Volume;

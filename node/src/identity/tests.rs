@@ -1,7 +1,7 @@
 use super::{
     Bootstrap, DataDir, Error,
-    data_dir::{MARKER, RETIRED},
     marker::Marker,
+    volume::{MARKER, RETIRED},
 };
 use std::{fs, path::Path};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};

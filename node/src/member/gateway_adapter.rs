@@ -10,10 +10,10 @@ use taffrail_core::{
 };
 use taffrail_metrics::{Metrics, StateSample, StoreSample};
 use taffrail_proto::v1;
-use taffrail_raft::peer::table::Table;
+use taffrail_raft::peer::Peers;
 use taffrail_runtime as rt;
 use taffrail_storage::store::{replica::Replica, state_db::Figures};
-use taffrail_store_api::{Node, ResolveError, Route, StoreFilter, StoreRef, StoreReplica, StoreTotals};
+use taffrail_store_api::{Node, PeerChannel, ResolveError, Route, StoreFilter, StoreRef, StoreReplica, StoreTotals};
 use tokio::{sync::watch, time::Instant};
 
 /// Value of the metrics label `store` for the system group.
@@ -22,7 +22,7 @@ const SYSTEM: &str = "system";
 /// Implementation of [`Node`] for the gateway. Serves no store until the node is a member.
 pub struct GatewayAdapter {
     member: watch::Receiver<Option<Arc<Member>>>,
-    table: Table,
+    peers: Arc<dyn Peers>,
     /// Address of this node for clients, if known.
     client_address: Option<String>,
     /// Change counter for watchers: rises when the member appears and with every change of the member.
@@ -35,10 +35,10 @@ impl GatewayAdapter {
     #[must_use]
     pub fn new(
         member: watch::Receiver<Option<Arc<Member>>>,
-        table: Table,
+        peers: Arc<dyn Peers>,
         client_address: Option<String>,
     ) -> Arc<Self> {
-        let this = Arc::new(Self { member: member.clone(), table, client_address, changes: watch::channel(0).0 });
+        let this = Arc::new(Self { member: member.clone(), peers, client_address, changes: watch::channel(0).0 });
         let weak = Arc::downgrade(&this);
         rt::spawn(async move {
             let mut member = member;
@@ -82,7 +82,7 @@ impl GatewayAdapter {
 
     /// Sets the gauges of connections, state database and replicas of this node.
     pub fn sample(&self, metrics: &Metrics) {
-        metrics.peer_connections.set(i64::try_from(self.table.links().len()).unwrap_or(i64::MAX));
+        metrics.peer_connections.set(i64::try_from(self.peers.addresses().len()).unwrap_or(i64::MAX));
         let Some(member) = self.now() else { return };
         let c = member.applied();
         // The metrics of retained stores are kept as well, because a retained store may become active again.
@@ -191,17 +191,15 @@ impl Node for GatewayAdapter {
         }
     }
 
-    fn peer_channel(&self, node: NodeId) -> Option<tonic::transport::Channel> {
-        self.table.channel(node)
+    fn peer_channel(&self, node: NodeId) -> Option<PeerChannel> {
+        self.peers.channel(node)
     }
 
     fn client_address(&self, node: NodeId) -> Option<String> {
         if self.now().is_some_and(|member| member.node() == node) {
             return self.client_address.clone();
         }
-        let links = self.table.links();
-        let link = links.into_iter().find(|link| link.identity.node_id == node.get())?;
-        Some(link.identity.client_address).filter(|address| !address.is_empty())
+        self.peers.client_address(node)
     }
 
     async fn stores(&self, filter: &StoreFilter) -> Vec<v1::Store> {
@@ -239,7 +237,7 @@ impl Node for GatewayAdapter {
     fn cluster_status(&self) -> v1::ClusterStatus {
         let Some(member) = self.now() else { return v1::ClusterStatus::default() };
         let planned = member.view.borrow().as_ref().and_then(|view| view.status.clone());
-        let mut status = planned.unwrap_or_else(|| status_from_here(&member, &self.table));
+        let mut status = planned.unwrap_or_else(|| status_from_here(&member, &*self.peers));
         for node in &mut status.nodes {
             node.client_address = self.client_address(NodeId::new(node.node_id)).unwrap_or_default();
         }
@@ -261,7 +259,7 @@ impl Node for GatewayAdapter {
 
 /// Builds the cluster status on a node that does not coordinate, from the applied catalogue and the connections
 /// of this node.
-fn status_from_here(member: &Member, table: &Table) -> v1::ClusterStatus {
+fn status_from_here(member: &Member, peers: &dyn Peers) -> v1::ClusterStatus {
     let c = member.applied();
     let system = member.system.status();
     let voters: Vec<u64> = system.membership.voter_ids().collect();
@@ -274,7 +272,7 @@ fn status_from_here(member: &Member, table: &Table) -> v1::ClusterStatus {
             name: n.name.clone(),
             state: view::node_state(n.state).into(),
             system_voter: voters.contains(&id.get()),
-            reachable: *id == member.node() || table.channel(*id).is_some(),
+            reachable: *id == member.node() || peers.channel(*id).is_some(),
             group_count: u32::try_from(groups + 1).unwrap_or(u32::MAX),
             leader_count: (*id == member.node()).then(|| u32::try_from(member.leaderships()).unwrap_or(u32::MAX)),
             version: n.version.clone(),
@@ -366,7 +364,8 @@ mod tests {
         let mut applied = node.member.running(key.group).unwrap().group.progress();
         applied.wait_for(|applied| applied.index > 0).await.unwrap();
         assert!(node.member.running(key.group).unwrap().group.leads());
-        let adapter = GatewayAdapter::new(watch::channel(Some(Arc::clone(&node.member))).1, Table::default());
+        let adapter =
+            GatewayAdapter::new(watch::channel(Some(Arc::clone(&node.member))).1, Arc::new(Table::default()), None);
         let name = StoreName::new("default", "orders").unwrap();
         let store = adapter.resolve(&name, Instant::now() + Duration::from_secs(60)).await.unwrap();
         assert!(matches!(adapter.route_write(&store), Route::Remote(nodes) if nodes.is_empty()));

@@ -5,7 +5,7 @@ use super::{
     deadline::{Deadline, Phase},
     recovery::Recovery,
     removal, stop_replicas,
-    timed_machine::Timed,
+    timed_machine::WrapMachine,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,12 +16,10 @@ use taffrail_core::{
     catalogue::{Catalogue, Registration},
     ids::{ClusterId, GroupId, NodeId, PartitionId, ReplicaId},
 };
-use taffrail_metrics::Metrics;
 use taffrail_proto::admin::ClusterView;
 use taffrail_raft::{
     group::{Group, Home},
     log::{FenceMark, LogKey, LogOp, ReplicaState, write_synced},
-    peer::table::Table,
 };
 use taffrail_storage::{
     catalogue::catalogue_machine::CatalogueMachine,
@@ -54,10 +52,8 @@ pub struct Parts {
     pub home: Home,
     /// State database of all groups.
     pub db: Arc<StateDb>,
-    /// Connections to peers whose identity was verified.
-    pub table: Table,
-    /// Metrics of the process.
-    pub metrics: Arc<Metrics>,
+    /// Wraps the state machine of each replica.
+    pub wrap: WrapMachine,
     /// Cancelled when the member must stop.
     pub stop: CancellationToken,
 }
@@ -115,8 +111,8 @@ impl Member {
         if !known {
             write_synced(&*parts.home.disk, key, LogOp::Created(PartitionId::new(0))).await?;
         }
-        let machine = Timed::new(machine, parts.metrics.apply_seconds.clone());
-        let system = Group::start(&parts.home, key, Box::new(machine)).await?;
+        let machine = (parts.wrap)(key, Box::new(machine));
+        let system = Group::start(&parts.home, key, machine).await?;
         Ok(Arc::new(Self {
             parts,
             system,

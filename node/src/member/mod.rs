@@ -9,6 +9,7 @@
 //!   replicas within a time limit. [`timed_machine`]: measures the apply times of state machines.
 //! - [`admin`]: the admin service for the operator. [`peer_handler`]: answers frames of peers. [`gateway_adapter`]:
 //!   implements the port of the gateway.
+//! - [`wiring`]: connects the parts of a node, for the process and for the simulator.
 //! - [`readiness`]: the readiness as shown to probes. [`ready`]: the start barrier.
 
 pub mod admin;
@@ -31,3 +32,4 @@ pub mod stop_replicas;
 #[cfg(test)]
 pub(crate) mod test_node;
 pub mod timed_machine;
+pub mod wiring;

@@ -25,10 +25,9 @@ use taffrail_raft::{
     group::Group,
     log::LogKey,
     peer::{
-        Request,
+        Peers, Request,
         dispatch::{Handler, refusal},
         server::PROTOCOL,
-        table::Table,
     },
 };
 use taffrail_runtime as rt;
@@ -46,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 /// and after [`fence`](Self::fence).
 pub struct PeerHandler {
     identity: watch::Receiver<Option<Identity>>,
-    table: Table,
+    peers: Arc<dyn Peers>,
     member: watch::Receiver<Option<Arc<Member>>>,
     fenced: Mutex<Option<String>>,
 }
@@ -57,10 +56,10 @@ impl PeerHandler {
     #[must_use]
     pub fn new(
         identity: watch::Receiver<Option<Identity>>,
-        table: Table,
+        peers: Arc<dyn Peers>,
         member: watch::Receiver<Option<Arc<Member>>>,
     ) -> Self {
-        Self { identity, table, member, fenced: Mutex::new(None) }
+        Self { identity, peers, member, fenced: Mutex::new(None) }
     }
 
     /// Refuses every later frame, with `why` as the reason. The handler keeps the refusal until the process ends.
@@ -121,7 +120,7 @@ impl Handler for PeerHandler {
     }
 
     fn peers(&self) -> Vec<PeerAddress> {
-        self.table.addresses()
+        self.peers.addresses()
     }
 }
 

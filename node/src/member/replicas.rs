@@ -7,7 +7,6 @@ use super::{
     fence,
     member::{Member, Running},
     removal, stop_replicas,
-    timed_machine::Timed,
 };
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use taffrail_core::{
@@ -119,7 +118,7 @@ async fn start(member: &Arc<Member>, key: LogKey, record: &Record) -> Result<Arc
         removal::delete_rows(&parts.db, key.group, record.partition).await?;
         write_synced(&*parts.home.disk, key, LogOp::Created(record.partition)).await?;
     }
-    let machine = open(member, key.group, record.partition).await?;
+    let machine = open(member, key, record.partition).await?;
     let group = Group::start(&parts.home, key, machine).await?;
     let replica = Replica::start(Arc::clone(&group), Arc::clone(&parts.db), record.partition);
     let since = Instant::now();
@@ -129,11 +128,11 @@ async fn start(member: &Arc<Member>, key: LogKey, record: &Record) -> Result<Arc
     Ok(group)
 }
 
-async fn open(member: &Member, group: GroupId, partition: PartitionId) -> io::Result<Box<dyn Machine>> {
+async fn open(member: &Member, key: LogKey, partition: PartitionId) -> io::Result<Box<dyn Machine>> {
     let db = Arc::clone(&member.parts.db);
-    let opened = rt::blocking(move || StoreMachine::open(db, group, partition)).await.map_err(io::Error::other)?;
+    let opened = rt::blocking(move || StoreMachine::open(db, key.group, partition)).await.map_err(io::Error::other)?;
     let machine = opened.map_err(io::Error::other)?;
-    Ok(Box::new(Timed::new(machine, member.parts.metrics.apply_seconds.clone())))
+    Ok((member.parts.wrap)(key, Box::new(machine)))
 }
 
 /// Starts a task that fetches the state of another replica of the group. The task outlives the reconcile, because a large
@@ -146,7 +145,7 @@ fn begin_refill(member: &Arc<Member>, key: LogKey, record: &Record) {
     let work = {
         let member = Arc::clone(&member);
         rt::spawn(async move {
-            let machine = open(&member, key.group, partition).await?;
+            let machine = open(&member, key, partition).await?;
             refill(&member.parts.home, key, machine, &sources, &stop).await
         })
     };

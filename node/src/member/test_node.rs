@@ -15,7 +15,6 @@ use taffrail_core::{
     ids::{ClusterId, DiskId, NodeId, ReplicaId, StoreId},
     names::StoreName,
 };
-use taffrail_metrics::Metrics;
 use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, FrameKind, RefusalKind};
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
@@ -78,8 +77,7 @@ impl Node {
             registration: registration(),
             home,
             db: Arc::new(StateDb::open(&dir.join("state"), &Medium::Disk).unwrap()),
-            table: Table::default(),
-            metrics: Arc::new(Metrics::new("1").unwrap()),
+            wrap: Arc::new(|_, machine| machine),
             stop: CancellationToken::new(),
         };
         Self { member: Member::start(parts).await.unwrap(), log }
@@ -98,7 +96,7 @@ impl Node {
     /// Creates a handler of frames for this node.
     pub(crate) fn handler(&self) -> PeerHandler {
         let member = watch::channel(Some(Arc::clone(&self.member))).1;
-        PeerHandler::new(watch::channel(None).1, Table::default(), member)
+        PeerHandler::new(watch::channel(None).1, Arc::new(Table::default()), member)
     }
 
     /// Handles a frame as if the peer `from` had sent the frame.

@@ -2,29 +2,41 @@
 //! machine, because the applied state must depend only on the entries.
 
 use prometheus::Histogram;
+use std::sync::Arc;
 use taffrail_core::{ids::Digest, plan::Lineage};
 use taffrail_proto::peer::CatchUpChunk;
 use taffrail_raft::{
+    log::LogKey,
     machine::{CatchUpPoint, DetachedFlush, Machine, MachineError},
     types::{Entry, LogId, Reply, StoredMembership},
 };
 use taffrail_store_api::Applied;
 
+/// Wraps the state machine of each replica of a node before the replica starts. Production measures the machines; a
+/// simulation compares the machines of all nodes.
+pub type WrapMachine = Arc<dyn Fn(LogKey, Box<dyn Machine>) -> Box<dyn Machine> + Send + Sync>;
+
+/// Returns a wrapper that measures each applied batch in `apply_seconds`.
+#[must_use]
+pub fn timed(apply_seconds: Histogram) -> WrapMachine {
+    Arc::new(move |_, machine| Box::new(Timed::new(machine, apply_seconds.clone())))
+}
+
 /// A state machine that observes the time of each applied batch in a histogram, in seconds.
-pub struct Timed<M> {
-    machine: M,
+pub struct Timed {
+    machine: Box<dyn Machine>,
     apply_seconds: Histogram,
 }
 
-impl<M: Machine> Timed<M> {
+impl Timed {
     /// Wraps `machine`; each applied batch adds a sample to `apply_seconds`.
     #[must_use]
-    pub fn new(machine: M, apply_seconds: Histogram) -> Self {
+    pub fn new(machine: Box<dyn Machine>, apply_seconds: Histogram) -> Self {
         Self { machine, apply_seconds }
     }
 }
 
-impl<M: Machine> Machine for Timed<M> {
+impl Machine for Timed {
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
         let timer = self.apply_seconds.start_timer();
         let replies = self.machine.apply(entries)?;
@@ -76,7 +88,6 @@ impl<M: Machine> Machine for Timed<M> {
 mod tests {
     use super::*;
     use prometheus::HistogramOpts;
-    use std::sync::Arc;
     use taffrail_raft::types::{LeaderId, Payload};
     use taffrail_storage::{
         catalogue::catalogue_machine::CatalogueMachine,
@@ -90,7 +101,7 @@ mod tests {
         let db = Arc::new(StateDb::open(&dir.path().join("state"), &Medium::Disk).unwrap());
         let machine = CatalogueMachine::open(Arc::clone(&db), Arc::new(watch::channel(Arc::default()).0)).unwrap();
         let seconds = Histogram::with_opts(HistogramOpts::new("apply_seconds", "Batches.")).unwrap();
-        let mut timed = Timed::new(machine, seconds.clone());
+        let mut timed = Timed::new(Box::new(machine), seconds.clone());
         let blank = |index| Entry {
             log_id: LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index },
             payload: Payload::Blank,

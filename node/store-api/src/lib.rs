@@ -37,6 +37,8 @@ use taffrail_core::{
     stream::Settings,
 };
 use tokio::{sync::watch, time::Instant};
+use tonic::{body::Body, codegen::StdError};
+use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
 /// The leader of a group, as one replica knows the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,6 +309,25 @@ pub enum ResolveError {
     NotServing(String),
 }
 
+/// A verified connection to a peer's port 2114, for forwarded gRPC calls. Clones share the connection. Production wraps a
+/// connection of tonic; a simulation delivers the calls within the process.
+pub type PeerChannel = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, PeerChannelError>;
+
+/// Failure of a [`PeerChannel`]; the source is the error of the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the call to the peer failed: {0}")]
+pub struct PeerChannelError(#[source] StdError);
+
+/// Makes a [`PeerChannel`] from a connection.
+pub fn peer_channel<S>(connection: S) -> PeerChannel
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + Sync + 'static,
+    S::Error: Into<StdError> + 'static,
+    S::Future: Send + 'static,
+{
+    BoxCloneSyncService::new(connection.map_err(|error: S::Error| PeerChannelError(error.into())))
+}
+
 /// A node as seen by the gateway.
 ///
 /// The gateway holds a single `Node` for its whole lifetime and calls the `Node` for every request. Answers come from
@@ -323,7 +344,7 @@ pub trait Node: Send + Sync + 'static {
     fn route_read(&self, store: &StoreRef) -> Route;
     /// Returns a verified connection to a peer's port 2114, for forwarded calls of `taffrail.v1`, or `None`
     /// without a connection.
-    fn peer_channel(&self, node: NodeId) -> Option<tonic::transport::Channel>;
+    fn peer_channel(&self, node: NodeId) -> Option<PeerChannel>;
     /// Returns the address of a node for clients, `host:port`, or `None` while the address is not known.
     fn client_address(&self, node: NodeId) -> Option<String>;
     /// Returns a page of the stores of the applied catalogue in their wire form, ordered by name and id. Retained stores

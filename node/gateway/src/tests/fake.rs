@@ -15,8 +15,8 @@ use taffrail_core::{
 };
 use taffrail_proto::v1;
 use taffrail_store_api::{
-    AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, ReadError, ResolveError, Route, StoreFilter,
-    StoreReader, StoreRef, StoreReplica, StoreTotals, StreamSummary,
+    AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, PeerChannel, ReadError, ResolveError, Route,
+    StoreFilter, StoreReader, StoreRef, StoreReplica, StoreTotals, StreamSummary,
 };
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::Channel;
@@ -420,8 +420,8 @@ impl Node for FakeNode {
             None => Route::Remote(self.others(None)),
         }
     }
-    fn peer_channel(&self, node: NodeId) -> Option<Channel> {
-        self.peers.lock().unwrap().get(&node).cloned()
+    fn peer_channel(&self, node: NodeId) -> Option<PeerChannel> {
+        self.peers.lock().unwrap().get(&node).cloned().map(taffrail_store_api::peer_channel)
     }
     fn client_address(&self, node: NodeId) -> Option<String> {
         Some(format!("node-{node}:2113"))

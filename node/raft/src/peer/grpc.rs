@@ -5,7 +5,7 @@
 use super::{
     CallError, PeerTransport, Request,
     dispatch::Handler,
-    pieces,
+    frame, pieces,
     server::check_identity,
     table::{Link, Table},
 };
@@ -50,42 +50,6 @@ impl GrpcTransport {
     pub fn new(table: Table, own: watch::Receiver<Option<(ClusterId, NodeId)>>) -> Self {
         Self { table, own }
     }
-
-    fn frame(&self, to: NodeId, request: Request, ttl: Duration) -> Result<Frame, CallError> {
-        let (cluster, node) = (*self.own.borrow()).ok_or(CallError::Unreachable(to))?;
-        Ok(Frame {
-            kind: request.kind.into(),
-            from_node: node.get(),
-            to_node: to.get(),
-            group: request.group.get(),
-            from_replica: request.from_replica.get(),
-            to_replica: request.to_replica.get(),
-            cluster_id: cluster.to_bytes().to_vec().into(),
-            ttl_ms: u32::try_from(ttl.as_millis()).unwrap_or(u32::MAX),
-            payload: request.payload,
-            refusal: None,
-        })
-    }
-
-    /// Sends a request to one verified peer after another until a peer answers; for a node without an id.
-    ///
-    /// # Errors
-    /// Returns the error of the last peer, or [`CallError::Unreachable`] when no peer with an id is connected.
-    pub async fn ask_any(&self, request: Request, ttl: Duration) -> Result<Bytes, CallError> {
-        let mut last = CallError::Unreachable(NodeId::default());
-        for link in self.table.links() {
-            let to = NodeId::new(link.identity.node_id);
-            if to == NodeId::default() {
-                continue;
-            }
-            let frame = self.frame(to, request.clone(), ttl)?;
-            match send(link.channel, frame, ttl).await {
-                Ok(answer) => return Ok(answer),
-                Err(e) => last = e,
-            }
-        }
-        Err(last)
-    }
 }
 
 fn client(channel: Channel) -> PeerClient<Channel> {
@@ -110,7 +74,7 @@ impl PeerTransport for GrpcTransport {
             let this = this.clone();
             async move {
                 let channel = this.table.channel(to).ok_or(CallError::Unreachable(to))?;
-                let frame = this.frame(to, request, ttl)?;
+                let frame = frame(*this.own.borrow(), to, request, ttl)?;
                 send(channel, frame, ttl).await
             }
         })

@@ -1,11 +1,13 @@
 //! [`Table`]: the verified connections to peers.
 
+use super::Peers;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use taffrail_core::ids::NodeId;
 use taffrail_proto::peer::{Identity, PeerAddress};
+use taffrail_store_api::{PeerChannel, peer_channel};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
@@ -71,16 +73,26 @@ impl Table {
     pub fn channel(&self, node: NodeId) -> Option<Channel> {
         self.lock().links.values().find(|l| l.identity.node_id == node.get()).map(|l| l.channel.clone())
     }
+}
 
-    /// Returns all verified connections, ordered by address.
-    #[must_use]
-    pub fn links(&self) -> Vec<Link> {
-        self.lock().links.values().cloned().collect()
+impl Peers for Table {
+    fn connected(&self) -> Vec<NodeId> {
+        let state = self.lock();
+        let ids = state.links.values().map(|l| NodeId::new(l.identity.node_id));
+        ids.filter(|id| *id != NodeId::default()).collect()
     }
 
-    /// Returns the addresses of all verified peers, as sent to other nodes in a handshake.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<PeerAddress> {
+    fn channel(&self, node: NodeId) -> Option<PeerChannel> {
+        Self::channel(self, node).map(peer_channel)
+    }
+
+    fn client_address(&self, node: NodeId) -> Option<String> {
+        let state = self.lock();
+        let link = state.links.values().find(|l| l.identity.node_id == node.get())?;
+        Some(link.identity.client_address.clone()).filter(|address| !address.is_empty())
+    }
+
+    fn addresses(&self) -> Vec<PeerAddress> {
         let state = self.lock();
         let links = state.links.values();
         links

@@ -19,12 +19,13 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use taffrail_gateway::Origin;
 use taffrail_proto::admin::{self as pb, ClusterView, NodeStatus, admin_client::AdminClient, admin_server::Admin};
-use taffrail_raft::peer::table::Table;
+use taffrail_raft::peer::Peers;
+use taffrail_store_api::PeerChannel;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
 };
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 
 /// Interval between two searches for a coordinator.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -45,13 +46,13 @@ pub struct Service {
     /// Requests to the lifecycle of the node.
     pub requests: mpsc::Sender<LifecycleRequest>,
     /// Connections to peers with proven identity.
-    pub table: Table,
+    pub peers: Arc<dyn Peers>,
 }
 
 /// The coordinator: this node or a peer.
 enum Coordinator {
     Local(Arc<Member>),
-    Remote(AdminClient<Channel>),
+    Remote(AdminClient<PeerChannel>),
 }
 
 impl Service {
@@ -67,7 +68,7 @@ impl Service {
             let leader = member.system.leader().filter(|l| l.node != member.node());
             if let Some(leader) = leader
                 && self.origin == Origin::Client
-                && let Some(channel) = self.table.channel(leader.node)
+                && let Some(channel) = self.peers.channel(leader.node)
             {
                 return Ok(Coordinator::Remote(AdminClient::new(channel)));
             }

@@ -3,7 +3,6 @@
 use super::{ATTEMPT_TIMEOUT, DiskStatus, End, LifecycleRequest, ProcessHandles, RETRY_PAUSE};
 use crate::{
     coordinator,
-    exit::disk_failed,
     identity::DataDir,
     member::{
         fence,
@@ -21,7 +20,7 @@ use taffrail_proto::peer::{FrameKind, RegisterRequest, RegisterResponse};
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
     group::Home,
-    peer::{CallError, Request},
+    peer::{CallError, Request, ask_any},
 };
 use taffrail_runtime as rt;
 use tokio::sync::mpsc;
@@ -92,7 +91,8 @@ impl Common {
             to_replica: ReplicaId::default(),
             payload: register.encode_to_vec().into(),
         };
-        let answer = self.handles.transport.ask_any(request, ATTEMPT_TIMEOUT).await?;
+        let (transport, peers) = (&*self.handles.transport, &*self.handles.peers);
+        let answer = ask_any(transport, peers, request, ATTEMPT_TIMEOUT).await?;
         RegisterResponse::decode(answer).map_err(|e| CallError::NoAnswer(e.to_string()))
     }
 
@@ -105,14 +105,13 @@ impl Common {
                 cluster,
                 node,
                 disk: Arc::clone(&handles.log),
-                transport: Arc::new(handles.transport.clone()),
+                transport: Arc::clone(&handles.transport),
                 tuning: handles.config.raft.clone(),
                 catch_ups: CatchUpLimits::new(handles.config.raft.catch_up_bytes_per_second),
-                on_fatal: Arc::new(|e| disk_failed(e)),
+                on_fatal: Arc::clone(&handles.on_fatal),
             },
             db: Arc::clone(&handles.db),
-            table: handles.table.clone(),
-            metrics: Arc::clone(&handles.metrics),
+            wrap: Arc::clone(&handles.wrap),
             stop: handles.stop.clone(),
         };
         let member = Member::start(parts).await.map_err(super::failed)?;

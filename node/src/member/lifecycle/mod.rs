@@ -15,7 +15,7 @@ mod joining;
 mod member;
 
 use self::{blank::Blank, common::Common, joining::Joining, member::Serving};
-use super::{member::Member, peer_handler::PeerHandler};
+use super::{member::Member, peer_handler::PeerHandler, timed_machine::WrapMachine};
 use crate::{
     config::Config,
     exit::Code,
@@ -23,11 +23,10 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
-use taffrail_metrics::Metrics;
 use taffrail_proto::peer::Identity;
 use taffrail_raft::{
-    log::LogDisk,
-    peer::{grpc::GrpcTransport, table::Table},
+    log::{LogDisk, rocksdb_log::OnFatal},
+    peer::{PeerTransport, Peers},
 };
 use taffrail_storage::store::state_db::StateDb;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -55,10 +54,10 @@ pub enum LifecycleRequest {
 pub struct ProcessHandles {
     /// Configuration of the process.
     pub config: Arc<Config>,
-    /// Connections to peers whose identity was verified.
-    pub table: Table,
+    /// Peers whose identity was verified.
+    pub peers: Arc<dyn Peers>,
     /// Sends frames to peers.
-    pub transport: GrpcTransport,
+    pub transport: Arc<dyn PeerTransport>,
     /// Cluster and node id for the frames of the transport.
     pub own: watch::Sender<Option<(ClusterId, NodeId)>>,
     /// Identity for handshakes with peers.
@@ -69,8 +68,10 @@ pub struct ProcessHandles {
     pub readiness: Arc<watch::Sender<Readiness>>,
     /// Answers frames of peers.
     pub handler: Arc<PeerHandler>,
-    /// Metrics of the process.
-    pub metrics: Arc<Metrics>,
+    /// Wraps the state machine of each replica.
+    pub wrap: WrapMachine,
+    /// Called when the state database can no longer be written.
+    pub on_fatal: OnFatal,
     /// State database of all groups.
     pub db: Arc<StateDb>,
     /// Log database of all groups.

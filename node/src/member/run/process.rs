@@ -2,29 +2,24 @@
 
 use super::{
     databases,
-    servers::{self, Listeners, Services},
+    servers::{self, Listeners},
     signals::Signals,
     stop::{self, StopTokens},
 };
-use crate::member::readiness::Readiness;
 use crate::{
     config::Config,
     discovery,
-    exit::Code,
+    exit::{Code, disk_failed},
     identity::DataDir,
     logging,
     member::{
-        admin,
         deadline::Deadline,
-        gateway_adapter::GatewayAdapter,
-        lifecycle::{DiskStatus, End, Lifecycle, LifecycleRequest, ProcessHandles},
-        member::Member,
-        peer_handler::PeerHandler,
+        lifecycle::{End, Lifecycle},
+        timed_machine::timed,
+        wiring::{Environment, Wiring, wire},
     },
 };
 use std::sync::Arc;
-use taffrail_gateway as gateway;
-use taffrail_gateway::{GatewayConfig, Origin, Shared};
 use taffrail_metrics::Metrics;
 use taffrail_raft::{
     log::{LogDisk, rocksdb_log::RocksdbLog},
@@ -35,11 +30,8 @@ use taffrail_raft::{
 };
 use taffrail_runtime as rt;
 use taffrail_storage::store::state_db::StateDb;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::Instrument;
-
-/// Capacity of the queue of requests to the lifecycle.
-const REQUESTS_MAX: usize = 16;
 
 /// Result of a run.
 pub struct Ended {
@@ -69,12 +61,13 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     let (db, log) = databases::open(&dir, config.state_memory_bytes, &metrics)?;
 
     let stop = StopTokens::default();
-    let Wiring { handles, requests, member, services } = wire(&config, &metrics, db, &log, &stop);
+    let table = Table::default();
+    let Wiring { handles, requests, member, services } = wire(environment(&config, &metrics, db, &log, &table, &stop));
     let (_fixed, candidates) = discovery::source::start(&config, &stop.all);
     // Links begin once the node has an identity to present.
-    rt::spawn(keep_links(handles.table.clone(), Arc::clone(&handles.handler) as _, candidates, stop.all.clone()));
+    rt::spawn(keep_links(table, Arc::clone(&handles.handler) as _, candidates, stop.all.clone()));
     let readiness = Arc::clone(&handles.readiness);
-    let servers = servers::start(listeners, services, &stop.clients, &stop.all)?;
+    let servers = servers::start(listeners, services, &config, &stop.clients, &stop.all)?;
     let life = rt::spawn(Lifecycle::new(handles, dir, requests).run());
     tracing::info!(clients = %config.listen_clients, "serving");
 
@@ -85,82 +78,28 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     ended
 }
 
-/// The parts that share channels: the lifecycle writes, the services read.
-struct Wiring {
-    handles: ProcessHandles,
-    requests: mpsc::Receiver<LifecycleRequest>,
-    member: watch::Receiver<Option<Arc<Member>>>,
-    services: Services,
-}
-
-fn wire(
+/// The surroundings of a node in a process: files, and TCP connections to the peers of `table`.
+fn environment(
     config: &Arc<Config>,
     metrics: &Arc<Metrics>,
     db: Arc<StateDb>,
     log: &Arc<RocksdbLog>,
+    table: &Table,
     stop: &StopTokens,
-) -> Wiring {
-    let readiness = Arc::new(watch::channel(Readiness::Starting).0);
-    let (member_tx, member) = watch::channel::<Option<Arc<Member>>>(None);
-    let (identity_tx, identity) = watch::channel(None);
-    let (own_tx, own) = watch::channel(None);
-    let (disk_tx, disk) = watch::channel(DiskStatus::default());
-    let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
-    let table = Table::default();
-    let handler = Arc::new(PeerHandler::new(identity, table.clone(), member.clone()));
-    let adapter = GatewayAdapter::new(member.clone(), table.clone(), config.client_address());
-    let services = Services {
-        gateway: Shared {
-            config: Arc::new(gateway_config(config)),
-            node: Arc::clone(&adapter) as _,
-            metrics: Arc::clone(metrics),
-            readers: gateway::readers::Readers::default(),
-            origin: Origin::Client,
-            stopping: stop.streams.clone(),
-        },
-        admin: admin::Service {
-            origin: Origin::Client,
-            name: config.name.clone(),
-            member: member.clone(),
-            readiness: readiness.subscribe(),
-            disk,
-            requests: requests_tx,
-            table: table.clone(),
-        },
-        peers: Arc::clone(&handler),
-        adapter,
-        readiness: Arc::clone(&readiness),
-        metrics: Arc::clone(metrics),
-        inflow_bytes_max: config.inflow_bytes_max,
-    };
-    let handles = ProcessHandles {
+) -> Environment {
+    let (own, own_rx) = watch::channel(None);
+    Environment {
         config: Arc::clone(config),
-        transport: GrpcTransport::new(table.clone(), own),
-        table,
-        own: own_tx,
-        identity: identity_tx,
-        member: member_tx,
-        readiness,
-        handler,
         metrics: Arc::clone(metrics),
         db,
         log: Arc::clone(log) as Arc<dyn LogDisk>,
+        transport: Arc::new(GrpcTransport::new(table.clone(), own_rx)),
+        peers: Arc::new(table.clone()),
+        own,
+        wrap: timed(metrics.apply_seconds.clone()),
+        on_fatal: Arc::new(|e| disk_failed(e)),
+        stop_streams: stop.streams.clone(),
         stop: stop.all.clone(),
-        disk: disk_tx,
-    };
-    Wiring { handles, requests, member, services }
-}
-
-fn gateway_config(config: &Config) -> GatewayConfig {
-    GatewayConfig {
-        cluster: config.cluster.clone(),
-        namespace: config.namespace.clone(),
-        cluster_domain: config.cluster_domain.clone(),
-        domains: config.domains.clone(),
-        default_store: config.default_store.clone(),
-        event_bytes_max: config.event_bytes_max,
-        batch_bytes_max: config.batch_bytes_max,
-        timeout: config.append_timeout,
     }
 }
 

@@ -4,22 +4,18 @@ use crate::member::readiness::Readiness;
 use crate::{
     config::Config,
     exit::Code,
-    member::{admin, gateway_adapter::GatewayAdapter, lifecycle::End, peer_handler::PeerHandler},
+    member::{gateway_adapter::GatewayAdapter, lifecycle::End, wiring::Services},
 };
 use std::{io, net::SocketAddr, sync::Arc};
 use taffrail_gateway as gateway;
-use taffrail_gateway::{Origin, Shared};
 use taffrail_http::Probes;
 use taffrail_metrics::Metrics;
-use taffrail_proto::{MESSAGE_BYTES_MAX, admin::admin_server::AdminServer, peer::peer_server::PeerServer};
-use taffrail_raft::peer::server::Service as PeerService;
+use taffrail_proto::{MESSAGE_BYTES_MAX, peer::peer_server::PeerServer};
+use taffrail_raft::peer::{dispatch::Handler, server::Service as PeerService};
 use taffrail_runtime as rt;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::{Routes, RoutesBuilder},
-    transport::server::TcpIncoming,
-};
+use tonic::{service::Routes, transport::server::TcpIncoming};
 
 /// The open ports of a node.
 pub(super) struct Listeners {
@@ -49,18 +45,6 @@ async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, End> {
     TcpListener::bind(address).await.map_err(failed)
 }
 
-/// State of the services of all ports.
-pub(super) struct Services {
-    pub(super) gateway: Shared,
-    pub(super) admin: admin::Service,
-    pub(super) peers: Arc<PeerHandler>,
-    pub(super) adapter: Arc<GatewayAdapter>,
-    pub(super) readiness: Arc<watch::Sender<Readiness>>,
-    pub(super) metrics: Arc<Metrics>,
-    /// Memory for calls in progress on one port, in bytes.
-    pub(super) inflow_bytes_max: usize,
-}
-
 /// The running servers.
 pub(super) struct Servers {
     /// Port 2113; ends before the other servers, because calls in progress may use the other servers.
@@ -73,19 +57,23 @@ pub(super) struct Servers {
 pub(super) fn start(
     listeners: Listeners,
     services: Services,
+    config: &Config,
     stop_clients: &CancellationToken,
     stop_all: &CancellationToken,
 ) -> Result<Servers, End> {
-    let inflow = services.inflow_bytes_max;
+    let inflow = config.inflow_bytes_max;
     let client_routes = gateway::server::client_routes(&services.gateway)
         .map_err(|e| End { code: Code::Failed, why: e.to_string() })?;
     let clients = serve(listeners.clients, client_routes, inflow, stop_clients.clone());
-    let probes =
-        NodeProbes { metrics: services.metrics, adapter: services.adapter, readiness: services.readiness.subscribe() };
-    let peer_routes = peer_routes(&services.gateway, &services.admin, services.peers);
+    let (peer_routes, admin_routes) = (peer_routes(&services), services.admin_routes());
+    let probes = NodeProbes {
+        metrics: services.gateway.metrics,
+        adapter: services.adapter,
+        readiness: services.readiness.subscribe(),
+    };
     let others = vec![
         serve(listeners.peers, peer_routes, inflow, stop_all.clone()),
-        serve(listeners.admin, Routes::new(AdminServer::new(services.admin)), inflow, stop_all.clone()),
+        serve(listeners.admin, admin_routes, inflow, stop_all.clone()),
         rt::spawn(taffrail_http::serve(listeners.http, Arc::new(probes), stop_all.clone())),
     ];
     Ok(Servers { clients, others })
@@ -106,14 +94,12 @@ fn serve(listener: TcpListener, routes: Routes, inflow_bytes_max: usize, stop: C
 }
 
 /// Returns the services of port 2114: frames of peers, and client calls forwarded by a peer.
-fn peer_routes(shared: &Shared, admin: &admin::Service, handler: Arc<PeerHandler>) -> Routes {
-    let mut routes = RoutesBuilder::default();
-    let peer = PeerServer::new(PeerService::new(handler))
+fn peer_routes(services: &Services) -> Routes {
+    let mut routes = services.forwarded_routes();
+    let peer = PeerServer::new(PeerService::new(Arc::clone(&services.peers) as Arc<dyn Handler>))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     routes.add_service(peer);
-    gateway::server::add_native(&mut routes, &Shared { origin: Origin::Peer, ..shared.clone() });
-    routes.add_service(AdminServer::new(admin::Service { origin: Origin::Peer, ..admin.clone() }));
     routes.routes()
 }
 

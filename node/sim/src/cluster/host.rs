@@ -1,0 +1,373 @@
+//! [`Host`]: a machine with crash-safe disks, which runs the real node between a start and the next crash.
+
+use super::{
+    layout::Layout,
+    peers::SimPeers,
+    settings::{INFLOW_BYTES_MAX, config},
+    volume::SimVolume,
+};
+use crate::{
+    disk::SimLogDisk,
+    lock::lock,
+    machine::Watched,
+    network::{Endpoint, Ports},
+    trace,
+    transport::SimTransport,
+    world::World,
+};
+use rocksdb::Env;
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{Arc, Mutex, Weak},
+};
+use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_gateway::server::{add_native, in_process};
+use taffrail_metrics::Metrics;
+use taffrail_node::{
+    exit::Code,
+    identity::DataDir,
+    member::{
+        lifecycle::{End, Lifecycle},
+        member::Member,
+        wiring::{Environment, Services, Wiring, wire},
+    },
+};
+use taffrail_raft::{
+    group::Group,
+    log::LogDisk,
+    peer::{dispatch::Handler, server::Service},
+};
+use taffrail_runtime as rt;
+use taffrail_runtime::{Clock, Scope};
+use taffrail_storage::store::state_db::{Medium, StateDb};
+use tokio::{
+    sync::{mpsc, watch},
+    task::yield_now,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
+
+/// Wall clock at the start of every run.
+const EPOCH_US: u64 = 1_800_000_000_000_000;
+/// Largest usual difference between the clocks of two starts, in microseconds.
+const SKEW_US_MAX: u64 = 20_000_000;
+/// Starts per thousand with a clock that is far ahead.
+const FAR_PERMILLE: u64 = 30;
+/// Yields to the tasks of a crashed node, so that all tasks are dropped before the disk is opened again.
+const DROP_TURNS_MAX: u32 = 10_000;
+
+/// Wall clock of a node: a start value per start plus simulated time.
+struct SimClock {
+    zero: Instant,
+    at_zero_us: u64,
+}
+
+impl Clock for SimClock {
+    fn now_us(&self) -> u64 {
+        self.at_zero_us + u64::try_from(self.zero.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A node between a start and the next crash.
+pub struct Running {
+    scope: Arc<Scope>,
+    life: u64,
+    parts: Mutex<Option<Parts>>,
+}
+
+impl Running {
+    /// Tasks of the node.
+    #[must_use]
+    pub fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+}
+
+/// Parts of a running node that the checks read.
+struct Parts {
+    db: Arc<StateDb>,
+    member: watch::Receiver<Option<Arc<Member>>>,
+}
+
+/// A host of a run.
+pub struct Host {
+    /// Number of the host, also used by the log disk and by the network. The node id is another number.
+    pub number: NodeId,
+    /// Log disk of the host.
+    pub log_disk: Arc<SimLogDisk>,
+    volume: SimVolume,
+    world: Arc<World>,
+    env: Env,
+    lives: Mutex<u64>,
+    running: Mutex<Option<Arc<Running>>>,
+    last_db: Mutex<Weak<StateDb>>,
+}
+
+impl Host {
+    /// A host with blank disks, not running.
+    ///
+    /// # Errors
+    /// When RocksDB gives no memory environment.
+    pub fn new(world: Arc<World>, number: NodeId, crash: mpsc::Sender<NodeId>) -> Result<Arc<Self>, rocksdb::Error> {
+        let log_disk = SimLogDisk::new(Arc::clone(&world), number, crash);
+        Ok(Arc::new(Self {
+            number,
+            volume: SimVolume::new(Arc::clone(&log_disk)),
+            log_disk,
+            world,
+            env: Env::mem_env()?,
+            lives: Mutex::new(0),
+            running: Mutex::new(None),
+            last_db: Mutex::default(),
+        }))
+    }
+
+    /// The running node; `None` while down.
+    #[must_use]
+    pub fn running(&self) -> Option<Arc<Running>> {
+        lock(&self.running).clone()
+    }
+
+    /// The member of the running node, once the node is a member.
+    #[must_use]
+    pub fn member(&self) -> Option<Arc<Member>> {
+        let running = self.running()?;
+        let parts = lock(&running.parts);
+        parts.as_ref()?.member.borrow().clone()
+    }
+
+    /// The state database of the running node.
+    #[must_use]
+    pub fn db(&self) -> Option<Arc<StateDb>> {
+        let running = self.running()?;
+        let parts = lock(&running.parts);
+        parts.as_ref().map(|p| Arc::clone(&p.db))
+    }
+
+    /// Starts the node; no effect on a running node.
+    pub fn start(self: &Arc<Self>) {
+        if self.running().is_some() {
+            return;
+        }
+        let life = {
+            let mut lives = lock(&self.lives);
+            *lives += 1;
+            *lives
+        };
+        trace!(self.world, "start n{} life {life}", self.number);
+        // The clocks of hosts differ, and a clock may jump back across a restart.
+        let far = self.world.chance(FAR_PERMILLE);
+        if far {
+            self.world.count("clocks far ahead");
+        }
+        let skew_us =
+            self.world.below(if far { self.world.options.far_clock_seconds * 1_000_000 } else { SKEW_US_MAX });
+        let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
+        let scope = Scope::simulated(self.world.random(), Box::new(clock));
+        let running = Arc::new(Running { scope: Arc::clone(&scope), life, parts: Mutex::new(None) });
+        *lock(&self.running) = Some(Arc::clone(&running));
+        let this = Arc::clone(self);
+        scope.spawn(async move {
+            let ended = this.run(&running).await;
+            this.ended(life, ended);
+        });
+    }
+
+    /// Crashes the node between two steps of its tasks; unsynced writes are lost.
+    pub fn crash(&self) {
+        if self.running().is_some() {
+            trace!(self.world, "crash n{}", self.number);
+            self.world.count("crashes");
+            self.kill();
+        }
+    }
+
+    /// Ends the node and blanks all disks.
+    pub fn lose_disk(&self) {
+        self.kill();
+        self.volume.blank();
+    }
+
+    fn kill(&self) {
+        let Some(running) = lock(&self.running).take() else { return };
+        self.world.network.detach(self.number);
+        running.scope.abort_all();
+        self.log_disk.crash();
+        if let Some(parts) = lock(&running.parts).take() {
+            *lock(&self.last_db) = Arc::downgrade(&parts.db);
+        }
+    }
+
+    /// Opens the state database after the database of the previous start is closed. Otherwise content of memory would
+    /// survive the crash.
+    async fn open_db(&self) -> Result<Arc<StateDb>, End> {
+        let last = lock(&self.last_db).clone();
+        for _ in 0..DROP_TURNS_MAX {
+            if last.strong_count() == 0 {
+                let medium = Medium::Memory(self.env.clone());
+                return StateDb::open(&self.volume.state_path(), &medium).map(Arc::new).map_err(failed);
+            }
+            yield_now().await;
+        }
+        Err(failed("the database of the previous start is still open"))
+    }
+
+    /// Runs the node in the same order as a process: identity, databases, wiring, ports, lifecycle.
+    async fn run(self: &Arc<Self>, running: &Arc<Running>) -> Result<(), End> {
+        let dir = DataDir::on(Box::new(self.volume.clone()), rt::new_uuid, rt::random_u64())?;
+        rt::spawn(Arc::clone(&self.log_disk).write());
+        let db = self.open_db().await?;
+        let Wiring { handles, requests, member, services } = wire(self.environment(Arc::clone(&db))?);
+        *lock(&running.parts) = Some(Parts { db, member: member.clone() });
+        self.attach(running, &services);
+        rt::spawn(observe(Arc::clone(&self.world), self.number, member));
+        trace!(self.world, "up n{}", self.number);
+        Lifecycle::new(handles, dir, requests).run().await
+    }
+
+    fn environment(&self, db: Arc<StateDb>) -> Result<Environment, End> {
+        let (own, own_rx) = watch::channel(None);
+        let (world, number) = (Arc::clone(&self.world), self.number);
+        let (watched, disk) = (Arc::clone(&self.world), Arc::clone(&self.log_disk));
+        Ok(Environment {
+            config: Arc::new(config(&self.world, number)),
+            metrics: Arc::new(Metrics::new("simulated").map_err(failed)?),
+            db,
+            log: Arc::clone(&self.log_disk) as Arc<dyn LogDisk>,
+            transport: Arc::new(SimTransport::new(Arc::clone(&self.world), number, own_rx)),
+            peers: Arc::new(SimPeers { world: Arc::clone(&self.world), host: number }),
+            own,
+            wrap: Arc::new(move |key, machine| {
+                Box::new(Watched::new(machine, key, Arc::clone(&watched), Arc::clone(&disk)))
+            }),
+            on_fatal: Arc::new(move |e| world.fail(format!("n{number}: the state cannot be written: {e}"))),
+            stop_streams: CancellationToken::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// Makes the ports of the node reachable.
+    fn attach(&self, running: &Arc<Running>, services: &Services) {
+        let mut clients = RoutesBuilder::default();
+        add_native(&mut clients, &services.gateway);
+        let handler = Arc::clone(&services.peers) as Arc<dyn Handler>;
+        let ports = Ports {
+            handler: Arc::clone(&handler),
+            clients: in_process(clients.routes(), INFLOW_BYTES_MAX),
+            forwarded: in_process(services.forwarded_routes().routes(), INFLOW_BYTES_MAX),
+            admin: in_process(services.admin_routes(), INFLOW_BYTES_MAX),
+        };
+        let endpoint = Endpoint {
+            scope: Arc::clone(&running.scope),
+            service: Arc::new(Service::new(handler)),
+            life: running.life,
+            ports: Some(Arc::new(ports)),
+        };
+        self.world.network.attach(self.number, endpoint);
+    }
+
+    /// Ends the process after the end of the lifecycle. A retired disk starts again, as a container does.
+    fn ended(self: &Arc<Self>, life: u64, ended: Result<(), End>) {
+        let (this, world) = (Arc::clone(self), Arc::clone(&self.world));
+        match ended {
+            Err(End { code: Code::Retired, .. }) => world.count("retired disks"),
+            Err(end) => world.fail(format!("n{} ended: {}", self.number, end.why)),
+            Ok(()) => world.fail(format!("n{} ended without a stop", self.number)),
+        }
+        trace!(world, "exit n{}", self.number);
+        let after = Arc::clone(&world);
+        world.spawn(async move {
+            let started = this.running().is_some_and(|r| r.life == life);
+            if started {
+                this.kill();
+            }
+            after.pause(10, 500).await;
+            this.start();
+        });
+    }
+}
+
+fn failed(why: impl Display) -> End {
+    End { code: Code::Failed, why: why.to_string() }
+}
+
+/// Traces the view of each replica of a node, counts elections, and reports replicas that stop without a request.
+async fn observe(world: Arc<World>, host: NodeId, member: watch::Receiver<Option<Arc<Member>>>) {
+    let mut last: BTreeMap<ReplicaId, String> = BTreeMap::new();
+    loop {
+        world.pause(50, 250).await;
+        let Some(member) = member.borrow().clone() else { continue };
+        let groups = member.all_running().into_iter().map(|r| r.group).chain([Arc::clone(&member.system)]);
+        for group in groups {
+            look(&world, host, &group, &mut last);
+        }
+    }
+}
+
+fn look(world: &World, host: NodeId, group: &Group, last: &mut BTreeMap<ReplicaId, String>) {
+    let (key, status) = (group.key(), group.status());
+    let stopping = group.stopping().is_cancelled();
+    if let Some(why) = status.stopped.filter(|_| !stopping) {
+        world.fail(format!("n{host} g{} r{}: consensus stopped without a request: {why}", key.group, key.replica));
+        group.stopping().cancel();
+        return;
+    }
+    let leader = status.leader.map_or(0, |l| l.replica.get());
+    let voters: Vec<u64> = status.membership.voter_ids().collect();
+    let now = format!("leads {} leader r{leader} term {} voters {voters:?}", status.leads, status.term);
+    if last.get(&key.replica) != Some(&now) {
+        trace!(world, "believes n{host} g{} r{} {now} applied {}", key.group, key.replica, status.applied);
+        last.insert(key.replica, now);
+    }
+    if status.leads && lock(&world.invariants).leads(status.term, key.replica) {
+        world.count("elections");
+    }
+}
+
+/// All hosts of a run.
+pub struct Hosts {
+    /// Numbers and stores of the run.
+    pub layout: Layout,
+    all: Vec<Arc<Host>>,
+}
+
+impl Hosts {
+    /// Hosts with blank disks, not running.
+    ///
+    /// # Errors
+    /// When RocksDB gives no memory environment.
+    pub fn new(world: &Arc<World>, layout: Layout, crash: &mpsc::Sender<NodeId>) -> Result<Self, rocksdb::Error> {
+        let made = layout.numbers().map(|number| Host::new(Arc::clone(world), number, crash.clone()));
+        Ok(Self { all: made.collect::<Result<_, _>>()?, layout })
+    }
+
+    /// All hosts, by number.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Host>] {
+        &self.all
+    }
+
+    /// The host with this number.
+    #[must_use]
+    pub fn get(&self, number: NodeId) -> Option<&Arc<Host>> {
+        self.all.iter().find(|h| h.number == number)
+    }
+
+    /// The members of all running nodes.
+    pub fn members(&self) -> impl Iterator<Item = Arc<Member>> + '_ {
+        self.all.iter().filter_map(|h| h.member())
+    }
+
+    /// The member that leads the system group in the latest term.
+    #[must_use]
+    pub fn coordinator(&self) -> Option<Arc<Member>> {
+        self.members().filter(|m| m.system.leads()).max_by_key(|m| m.system.status().term)
+    }
+
+    /// Ends all nodes and drops their references to each other.
+    pub fn end(&self) {
+        self.all.iter().for_each(|h| h.kill());
+    }
+}

@@ -1,0 +1,29 @@
+//! A whole cluster under one seed: the nodes run their real lifecycle, member, coordinator, admin service and gateway.
+//!
+//! The environment decides about faults, and about the requests of clients and of the operator. Everything else is the code
+//! of the node: no module of this folder decides about replicas, memberships, the catalogue or retries of a node.
+//!
+//! - [`run`]: the course of a run. [`layout`]: the drawn numbers of hosts and stores.
+//! - [`host`]: a host that crashes and restarts a node. [`volume`]: the marker of the disk. [`settings`]: the configuration.
+//! - [`port`], [`peers`]: gRPC calls between nodes and from outside.
+//! - [`simulated`]: the shared state of a run. [`ledger`]: answers to clients.
+//! - [`clients`], [`reading`], [`gateway_client`]: appends and reads. [`operator`], [`admin`]: requests of the operator.
+//! - [`faults`]: crashes, cuts, slow disks, leadership transfers. [`checks`], [`leftovers`]: conditions at the end.
+
+pub mod admin;
+pub mod checks;
+pub mod clients;
+pub mod faults;
+pub mod gateway_client;
+pub mod host;
+pub mod layout;
+pub mod ledger;
+pub mod leftovers;
+pub mod operator;
+pub mod peers;
+pub mod port;
+pub mod reading;
+pub mod run;
+pub mod settings;
+pub mod simulated;
+pub mod volume;

@@ -1,0 +1,100 @@
+//! [`play`]: the course of a run of a whole cluster.
+
+use super::{
+    checks,
+    clients::Client,
+    faults,
+    host::{Host, Hosts},
+    layout::Layout,
+    leftovers, operator, reading,
+    simulated::Cluster,
+};
+use crate::{trace, world::World};
+use std::sync::Arc;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+/// Appending clients of each lasting store.
+const CLIENTS: u64 = 2;
+/// Capacity of the queue of crash requests.
+const WISHES_MAX: usize = 4;
+/// Milliseconds between the last fault and the end of the resulting restarts and cuts.
+const SETTLE_MS: u64 = 3200;
+/// Milliseconds for the operator to finish the last operation after the calm. A drain moves all replicas of a node.
+const OPERATOR_MS: u64 = 120_000;
+
+/// Runs the world's seed. Returns the number of acknowledged appends to stores that still exist.
+pub async fn play(world: &Arc<World>) -> usize {
+    let (crash_now, wishes) = mpsc::channel(WISHES_MAX);
+    let layout = Layout::draw(world);
+    trace!(world, "layout {layout:?}");
+    let hosts = match Hosts::new(world, layout, &crash_now) {
+        Ok(hosts) => hosts,
+        Err(e) => {
+            world.fail(format!("no memory environment: {e}"));
+            return 0;
+        }
+    };
+    let cluster = Arc::new(Cluster::new(Arc::clone(world), hosts));
+    world.network.weather(10, 20);
+    cluster.hosts.all().iter().for_each(Host::start);
+    let until = Instant::now() + world.ms(u64::from(world.options.fault_seconds) * 1000);
+    let (stop, stopped) = watch::channel(false);
+    let operating = world.spawn(operator::run(Arc::clone(&cluster), until));
+    let working = clients(&cluster, &stopped);
+    faults::run(Arc::clone(&cluster), until, wishes).await;
+
+    trace!(world, "calm");
+    world.network.weather(0, 0);
+    world.network.limit_bandwidth(None);
+    tokio::time::sleep(world.ms(SETTLE_MS)).await;
+    world.network.heal_all();
+    end("the operator", world, operating, OPERATOR_MS).await;
+    stop.send_replace(true);
+    for task in working {
+        end("a client", world, task, 30_000).await;
+    }
+    verdict(&cluster).await;
+    cluster.hosts.end();
+    cluster.ledger.all().values().map(|s| s.acknowledged.len()).sum()
+}
+
+fn clients(cluster: &Arc<Cluster>, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+    let (world, mut working) = (&cluster.world, Vec::new());
+    for store in &cluster.hosts.layout.stores {
+        for n in 0..CLIENTS {
+            let client = Client::new(Arc::clone(cluster), store.name.clone(), n);
+            working.push(world.spawn(client.run(stopped.clone())));
+        }
+        working.push(world.spawn(reading::reader(Arc::clone(cluster), store.name.clone(), stopped.clone())));
+    }
+    working
+}
+
+/// Waits for a task of the environment, and fails the run when the task does not end in time.
+async fn end(what: &str, world: &World, task: JoinHandle<()>, ms: u64) {
+    match tokio::time::timeout(world.ms(ms), task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => world.fail(format!("{what} ended early: {e}")),
+        Err(_) => world.fail(format!("{what} does not end after the calm")),
+    }
+}
+
+async fn verdict(cluster: &Arc<Cluster>) {
+    checks::converge(cluster).await;
+    checks::accept(cluster).await;
+    if cluster.world.chance(300) {
+        // All acknowledged events must be recovered from the disks alone.
+        trace!(cluster.world, "last power cut");
+        cluster.hosts.all().iter().for_each(|h| h.crash());
+        cluster.hosts.all().iter().for_each(Host::start);
+        checks::converge(cluster).await;
+        checks::accept(cluster).await;
+    }
+    checks::converge(cluster).await;
+    checks::content(cluster);
+    leftovers::check(cluster);
+}

@@ -1,0 +1,44 @@
+//! [`Cluster`]: the state that all tasks of the environment share.
+
+use super::{
+    host::{Host, Hosts},
+    ledger::Ledger,
+};
+use crate::{lock::lock, world::World};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+use taffrail_core::ids::{NodeId, ReplicaId};
+
+/// World, hosts and ledger of a run.
+pub struct Cluster {
+    /// World of the run.
+    pub world: Arc<World>,
+    /// Hosts of the run.
+    pub hosts: Hosts,
+    /// Answers to clients.
+    pub ledger: Ledger,
+    lost: Mutex<BTreeSet<ReplicaId>>,
+}
+
+impl Cluster {
+    /// A cluster without declared stores.
+    #[must_use]
+    pub fn new(world: Arc<World>, hosts: Hosts) -> Self {
+        Self { world, hosts, ledger: Ledger::default(), lost: Mutex::default() }
+    }
+
+    /// Loses the disk of a node for good. The replicas of the disk never return.
+    pub fn lose(&self, host: &Host, node: NodeId) {
+        let system = ReplicaId::new(node.get());
+        lock(&self.lost).extend(host.log_disk.kept().into_iter().chain([system]));
+        host.lose_disk();
+    }
+
+    /// True for a replica whose disk was lost. An entry on the lost disk counted when the entry was committed.
+    #[must_use]
+    pub fn is_lost(&self, replica: ReplicaId) -> bool {
+        lock(&self.lost).contains(&replica)
+    }
+}
