@@ -356,6 +356,7 @@ mod tests {
     use crate::member::test_node::with_a_store;
     use std::time::Duration;
     use taffrail_core::catalogue::Kind;
+    use taffrail_raft::peer::table::Table;
 
     #[tokio::test]
     async fn an_append_waits_until_the_group_is_recorded_as_formed() {

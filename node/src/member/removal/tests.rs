@@ -58,6 +58,7 @@ async fn append(node: &Node, key: LogKey) {
         tags: Vec::new(),
         correlation_id: String::new(),
         causation_id: String::new(),
+        occurred_at_us: None,
     };
     let stream = StreamName::new("orders-1").unwrap();
     let append = Append { stream, expected: ExpectedRevision::Any, events: vec![event] };
