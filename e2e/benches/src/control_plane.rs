@@ -149,6 +149,7 @@ fn group(o: &mut ClusterObservation, id: GroupId, hosts: std::collections::BTree
         matched,
         committed: 100,
         quorum: true,
+        ..GroupObservation::default()
     };
     o.groups.insert(id, seen);
 }

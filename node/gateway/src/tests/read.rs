@@ -233,7 +233,7 @@ fn the_largest_page_fits_into_the_default_limit_of_grpc_libraries() {
         },
     };
     // A page has small events within the bounds, or one event beyond the bound on bytes.
-    assert!(limits::EVENT_BYTES_DEFAULT <= PAGE.bytes_max);
+    const { assert!(limits::EVENT_BYTES_DEFAULT <= PAGE.bytes_max) };
     let event = largest(PAGE.bytes_max / PAGE.events_max);
     let events = vec![encode::event(event); PAGE.events_max];
     let page = v1::read_response::Kind::Events(v1::EventPage { events, ..v1::EventPage::default() });

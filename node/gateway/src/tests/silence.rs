@@ -14,6 +14,7 @@ use taffrail_proto::{
         subscriptions_server::{Subscriptions, SubscriptionsServer},
     },
 };
+use taffrail_store_api::peer_channel;
 use tokio_stream::{Once, wrappers::TcpListenerStream};
 use tonic::{Code, Request, Response, Status, service::RoutesBuilder, transport::Endpoint};
 use tonic_types::StatusExt;
@@ -51,7 +52,7 @@ fn all() -> Vec<u8> {
 /// Sends a request, and returns the refusal at the start of the response.
 async fn refusal(port: &Port, path: &'static str, request: Vec<u8>) -> Option<Status> {
     let channel = Endpoint::from_shared(port.address.clone()).unwrap().connect().await.unwrap();
-    forward::streaming::<v1::Unit>(channel, path, Request::new(request.into())).await.err()
+    forward::streaming::<v1::Unit>(peer_channel(channel), path, Request::new(request.into())).await.err()
 }
 
 #[tokio::test]
@@ -180,7 +181,7 @@ async fn forwarded(path: &'static str, request: &[u8]) -> Bytes {
     cluster.nodes[1].connect(1, channel);
     let channel = Endpoint::from_shared(cluster.clients[1].address.clone()).unwrap().connect().await.unwrap();
     let request = Request::new(Bytes::copy_from_slice(request));
-    let mut answer = forward::streaming::<v1::Unit>(channel, path, request).await.unwrap().into_inner();
+    let mut answer = forward::streaming::<v1::Unit>(peer_channel(channel), path, request).await.unwrap().into_inner();
     answer.message().await.unwrap();
     spy.recorded()
 }

@@ -70,6 +70,9 @@ impl Machine for Position {
     fn catch_up_point(&self) -> CatchUpPoint {
         CatchUpPoint::default()
     }
+    fn must_refill(&self) -> bool {
+        false
+    }
     fn begin_install(&mut self) -> Result<(), MachineError> {
         Ok(())
     }
@@ -108,6 +111,7 @@ async fn leader(disk: &Arc<RocksdbLog>, tuning: Tuning) -> Arc<Group> {
         disk: Arc::clone(disk) as Arc<dyn LogDisk>,
         transport: Arc::new(NoPeers),
         tuning,
+        catch_ups: CatchUpLimits::new(u64::MAX),
         on_fatal: Arc::new(|e| panic!("{e}")),
     };
     let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };

@@ -103,7 +103,11 @@ mod tests {
         }
         assert_eq!(flushes.load(Ordering::SeqCst), 2, "eight groups share a flush");
         shared.run(|| Err("no space")).unwrap_err();
-        shared.run(|| Ok::<_, ()>(flushes.store(0, Ordering::SeqCst))).unwrap();
+        let flush = || {
+            flushes.store(0, Ordering::SeqCst);
+            Ok::<_, ()>(())
+        };
+        shared.run(flush).unwrap();
         assert_eq!(flushes.load(Ordering::SeqCst), 0, "a failed flush serves nobody");
     }
 }

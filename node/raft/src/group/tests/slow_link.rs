@@ -31,7 +31,7 @@ impl LogDisk for MemoryDisk {
             LogOp::Append(new) => entries.extend(new),
             LogOp::Truncate(from) => drop(entries.split_off(&from)),
             LogOp::Purge(upto) => *entries = entries.split_off(&(upto.index + 1)),
-            LogOp::Created(_) | LogOp::Vote(_) | LogOp::Fenced(_) | LogOp::Deleted => {}
+            LogOp::Created(_) | LogOp::Vote(_) | LogOp::Fenced(_) | LogOp::Deleted(_) => {}
         }
         drop(entries);
         done(Ok(()));
@@ -148,6 +148,7 @@ async fn start(links: &Arc<Links>, node: u64) -> Arc<Group> {
         disk: Arc::new(MemoryDisk::default()),
         transport: Arc::new(LinkTransport { links: Arc::clone(links), from: node }),
         tuning: Tuning::default(),
+        catch_ups: CatchUpLimits::new(u64::MAX),
         on_fatal: Arc::new(|e| panic!("{e}")),
     };
     let key = LogKey { group: GroupId::new(7), replica: ReplicaId::new(node.get()) };

@@ -73,7 +73,13 @@ impl HeldDisk {
             match op {
                 LogOp::Append(new) => entries.extend(new),
                 LogOp::Truncate(from) => drop(entries.split_off(&from)),
-                other => panic!("unexpected write {other:?}"),
+                other @ (LogOp::Created(_)
+                | LogOp::Vote(_)
+                | LogOp::Purge(_)
+                | LogOp::Fenced(_)
+                | LogOp::Deleted(_)) => {
+                    panic!("unexpected write {other:?}")
+                }
             }
             drop(entries);
             done(Ok(()));
