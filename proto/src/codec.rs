@@ -1,6 +1,6 @@
 //! [`Codec`], the codec of the generated services. A server keeps the encoded request of a call beside the decoded
-//! message: a decoded message loses the fields that this version does not know, and a server that forwards the call must
-//! not drop such fields. [`Encoded`] is the codec of a client that sends an encoded request.
+//! message: a decoded message loses the fields unknown to this version, and a server must not drop such fields when
+//! forwarding the call. [`Encoded`] is the codec of a client sending an encoded request.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
@@ -20,8 +20,8 @@ pub async fn with_received<F: Future>(handler: F) -> F::Output {
     RECEIVED.scope(RefCell::new(None), handler).await
 }
 
-/// Returns the first message that was decoded within [`with_received`], which is the request; `None` outside of
-/// [`with_received`]. The bytes share memory with the fields of the decoded message.
+/// Returns the first message decoded within [`with_received`], the request; `None` outside of [`with_received`]. The
+/// bytes share memory with the fields of the decoded message.
 #[must_use]
 pub fn received() -> Option<Bytes> {
     RECEIVED.try_with(|bytes| bytes.borrow().clone()).ok().flatten()
@@ -67,7 +67,7 @@ impl<U: Message + Default> Decoder for KeepingDecoder<U> {
     fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // Takes the bytes out of the receive buffer without a copy.
         let bytes = source.copy_to_bytes(source.remaining());
-        // Outside of a handler, and for the messages that a handler receives from a peer, nothing is kept.
+        // Outside of a handler, and for the messages received by a handler from a peer, nothing is kept.
         let _outside = RECEIVED.try_with(|kept| {
             kept.borrow_mut().get_or_insert_with(|| bytes.clone());
         });
@@ -75,7 +75,7 @@ impl<U: Message + Default> Decoder for KeepingDecoder<U> {
     }
 }
 
-/// The codec of a client that sends encoded requests and decodes responses.
+/// The codec of a client sending encoded requests and decoding responses.
 #[derive(Clone, Debug)]
 pub struct Encoded<U>(PhantomData<U>);
 

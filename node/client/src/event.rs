@@ -59,8 +59,8 @@ impl EventBuilder {
         self.0.metadata = metadata.into();
         self
     }
-    /// Adds a tag: at most 16 tags of 1 to 128 bytes each, without control characters. The store sorts the tags and
-    /// removes duplicates.
+    /// Adds a tag: at most 16 tags of 1 to 128 bytes each, without control characters. The store sorts the tags
+    /// and removes duplicates.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.0.tags.push(tag.into());
         self
@@ -75,8 +75,8 @@ impl EventBuilder {
         self.0.causation_id = id.into();
         self
     }
-    /// Sets the time of the fact behind the event, for example the original time of an imported event. The store keeps
-    /// whole microseconds.
+    /// Sets the time of the fact behind the event, for example the original time of an imported event. The store
+    /// keeps whole microseconds.
     pub fn occurred_at(mut self, at: SystemTime) -> Self {
         self.0.occurred_at = Some(at.into());
         self

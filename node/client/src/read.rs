@@ -78,8 +78,8 @@ impl ReadEvents {
         }
     }
 
-    /// Returns the state of the store and the stream at the start of the read, once [`next`](Self::next) has returned
-    /// `None`.
+    /// Returns the state of the store and the stream at the start of the read, once [`next`](Self::next)
+    /// has returned `None`.
     #[must_use]
     pub fn end(&self) -> Option<&v1::ReadEnd> {
         self.end.as_ref()

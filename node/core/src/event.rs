@@ -25,8 +25,8 @@ pub struct NewEvent {
     pub correlation_id: String,
     /// Id of the message that caused the event; empty for none.
     pub causation_id: String,
-    /// Time of the fact behind the event as given by the application, Unix time in microseconds. No rule depends on
-    /// this time.
+    /// Time of the fact behind the event as given by the application, Unix time in microseconds. No rule depends
+    /// on this time.
     pub occurred_at_us: Option<i64>,
 }
 

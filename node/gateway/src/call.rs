@@ -57,8 +57,8 @@ pub(crate) fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Pro
     Ok(Call { store, deadline, deadline_asked, request_id, maybe_proposed })
 }
 
-/// Checks that this node is a member of a cluster. Any other node knows no store and no peer; an empty list would be a
-/// wrong answer.
+/// Checks that this node is a member of a cluster. Any other node knows no store and no peer; an empty list would be
+/// a wrong answer.
 ///
 /// # Errors
 /// `NOT_SERVING` before the node is a member.
@@ -67,9 +67,8 @@ pub(crate) fn member(shared: &Shared) -> Result<(), Problem> {
     shared.node.node_id().map(drop).ok_or_else(not_yet)
 }
 
-/// Checks that a read or subscription stays with one store: the store of its start, or else the first store that
-/// answers. Revisions and positions of a store that was removed and created again under the same name mean other
-/// events.
+/// Checks that a read or subscription stays with a single store: the store at the start, or else the first store to
+/// answer. Revisions and positions of a store removed and created again under the same name mean other events.
 ///
 /// # Errors
 /// `STORE_CHANGED` for any other store.

@@ -1,17 +1,17 @@
-//! Features of the protocol by number, see `taffrail.v1.Feature`. A request names the features that its fields rely on, so
-//! that a node of an earlier release refuses the request instead of dropping a field silently.
+//! Features of the protocol by number, see `taffrail.v1.Feature`. A request names the features required by the
+//! request's fields, so a node of an earlier release refuses the request instead of dropping a field silently.
 
 use super::status::{Problem, Reason};
 
-/// Numbers of the features that this node knows, rising.
+/// Numbers of the features known to this node, rising.
 pub(crate) const KNOWN: &[u32] = &[];
-/// Maximum number of features that a request can name.
+/// Maximum number of features named by a request.
 const NEEDS_MAX: usize = 64;
 
-/// Checks the features that a request needs.
+/// Checks the features needed by a request.
 ///
 /// # Errors
-/// `UNSUPPORTED` with the numbers that this node does not know; `INVALID_ARGUMENT` for too many numbers.
+/// `UNSUPPORTED` with the numbers unknown to this node; `INVALID_ARGUMENT` for too many numbers.
 pub(crate) fn check(needs: &[u32]) -> Result<(), Problem> {
     check_against(KNOWN, needs)
 }

@@ -1,5 +1,5 @@
-//! [`ResumeToken`], with which a client continues a read or subscription in a later call. A token names the store, its lineage
-//! and the selector, so that a token is never used where its numbers mean other events.
+//! [`ResumeToken`], for a client to continue a read or subscription in a later call. A token names the store, the
+//! lineage of the store and the selector, so a token is never used where the token's numbers mean other events.
 //!
 //! Clients treat a token as opaque. The bytes are a contract between versions of the node, because clients store tokens:
 //!
@@ -47,7 +47,7 @@ pub(crate) struct ResumeToken {
     pub(crate) ordinal: u64,
 }
 
-/// The content that all tokens of a call have in common.
+/// The content common to all tokens of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenOf {
     /// The store of the events.
@@ -108,7 +108,7 @@ impl ResumeToken {
         Ok(Self { store, lineage: number(0), selector: number(1), position: number(2), ordinal: number(3) })
     }
 
-    /// Checks that the token belongs to a selector with the hash `selector`, and to the current lineage of its store.
+    /// Checks that the token belongs to a selector with the hash `selector`, and to the current lineage of the store.
     ///
     /// # Errors
     /// `SELECTOR_CHANGED` or `LINEAGE_CHANGED`.

@@ -1,8 +1,9 @@
 //! [`CatchUpLimits`]: bounds of a node on the transfers of state between replicas.
 //!
-//! A transfer needs a permit of its source and a permit of its receiver. Two nodes that fetch from each other cannot block
-//! each other for ever: a source without a permit refuses at once, a receiver waits for its own permit before the request,
-//! and every wait within a transfer has a time limit ([`STEP_MAX`]), after which both permits are free again.
+//! A transfer needs a permit of the source and a permit of the receiver. Two nodes fetching from each other cannot
+//! block each other for ever: a source without a permit refuses at once, a receiver waits for the receiver's permit
+//! before the request, and every wait within a transfer has a time limit ([`STEP_MAX`]); both permits are free again
+//! after the limit.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,29 +14,29 @@ use tokio::{
     time::Instant,
 };
 
-/// Maximum number of states that a node sends at the same time. Two suffice for the bandwidth of a node, and each takes a
+/// Maximum number of states sent by a node at the same time. Two suffice for the bandwidth of a node, and each takes a
 /// thread and a few mebibytes.
 const SOURCES_MAX: usize = 2;
-/// Maximum number of states that a node installs at the same time. Each flushes the whole state database several times.
+/// Maximum number of states installed by a node at the same time. Each flushes the whole state database several times.
 const INSTALLS_MAX: usize = 2;
 /// Time limit of a single chunk, for the source until the receiver has room and for the receiver until the chunk arrives.
 /// The largest chunk, an append of 32 MiB, takes 16 s at the smallest allowed rate when two transfers share the rate.
 pub const STEP_MAX: Duration = Duration::from_secs(60);
-/// Time by which the bytes sent may be ahead of the rate, so that small states never wait.
+/// Lead over the rate allowed to the bytes sent, as a time, so small states never wait.
 const BURST: Duration = Duration::from_millis(50);
 
-/// Permits and rate of the transfers of one node; shared by all replicas of the node.
+/// Permits and rate of the transfers of a node; shared by all replicas of the node.
 #[derive(Debug)]
 pub struct CatchUpLimits {
     sources: Arc<Semaphore>,
     installs: Arc<Semaphore>,
     bytes_per_second: u64,
-    /// Time at which the bytes sent so far are within the rate.
+    /// Time when the bytes sent so far are within the rate.
     paid_until: Mutex<Instant>,
 }
 
 impl CatchUpLimits {
-    /// Makes the limits of a node that sends at most `bytes_per_second`, all transfers together.
+    /// Makes the limits of a node sending at most `bytes_per_second`, all transfers together.
     #[must_use]
     pub fn new(bytes_per_second: u64) -> Arc<Self> {
         Arc::new(Self {

@@ -109,8 +109,8 @@ impl Group {
     ///
     /// # Errors
     /// [`StartError::MustRefill`] when the log cannot continue the state: the caller fetches the state of another
-    /// replica with [`refill`](crate::refill::refill) first. [`StartError::Failed`] when the disk fails or the log does
-    /// not decode.
+    /// replica with [`refill`](crate::refill::refill) first. [`StartError::Failed`] when the disk fails or the log
+    /// does not decode.
     pub async fn start(home: &Home, key: LogKey, machine: Box<dyn Machine>) -> Result<Arc<Self>, StartError> {
         let mut log = LogStorage::open(Arc::clone(&home.disk), key).await?;
         start_check::can_start(&*machine, &log)?;
@@ -200,8 +200,8 @@ impl Group {
     /// only by the leadership and the life of this replica.
     ///
     /// # Errors
-    /// The same errors as [`propose`](Self::propose), and [`ProposeError::Refused`] for a command above
-    /// [`COMMAND_BYTES_MAX`].
+    /// The same errors as [`propose`](Self::propose), and [`ProposeError::Refused`] for a
+    /// command above [`COMMAND_BYTES_MAX`].
     pub async fn propose_and_wait(&self, command: Bytes) -> Result<Reply, ProposeError> {
         if command.len() > COMMAND_BYTES_MAX {
             let bytes = command.len();

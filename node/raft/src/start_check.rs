@@ -38,8 +38,9 @@ pub(super) fn can_start(machine: &dyn Machine, log: &LogStorage) -> Result<(), S
     if machine.must_refill() || next < first { Err(StartError::MustRefill { next, first }) } else { Ok(()) }
 }
 
-/// Removes the part of the log that contradicts the state, which a crash may leave after a fetch of another replica's
-/// state. An entry that contradicts the last applied entry was never committed, nor were the entries after such an entry.
+/// Removes the part of the log contradicting the state, a possible remainder of a crash after a fetch of another
+/// replica's state. An entry contradicting the last applied entry was never committed, nor were the entries after
+/// such an entry.
 pub(super) async fn cut_conflicts(log: &mut LogStorage, applied: Option<LogId>) -> io::Result<()> {
     let Some(applied) = applied else { return Ok(()) };
     let (first, end) = log.bounds();

@@ -13,17 +13,17 @@ pub struct Tuning {
     pub election_min: Duration,
     /// Upper bound of the random election timeout.
     pub election_max: Duration,
-    /// Number of new entries after which applied state is flushed and the log purged.
+    /// Number of new entries before a flush of applied state and a purge of the log.
     pub purge_after_entries: u64,
-    /// Number of entries that remain in the log after a purge, for lagging followers.
+    /// Number of entries kept in the log after a purge, for lagging followers.
     pub keep_entries: u64,
-    /// Encoded size of new entries, in bytes, after which applied state is flushed and the log purged, whatever the number
-    /// of entries. Bounds the log on disk and the entries that a restart applies again.
+    /// Encoded size of new entries, in bytes, before a flush of applied state and a purge of the log, whatever the
+    /// number of entries. Bounds the log on disk and the entries applied again by a restart.
     pub purge_after_bytes: u64,
-    /// Encoded size of the entries, in bytes, that remain in the log after a purge. Fewer than `keep_entries` entries
-    /// remain if they are larger.
+    /// Encoded size, in bytes, of the entries kept in the log after a purge. Fewer than `keep_entries` entries remain
+    /// if the entries are larger.
     pub keep_bytes: u64,
-    /// Bytes per second that the node sends to replicas that catch up, all transfers together.
+    /// Bytes per second sent by the node to replicas catching up, all transfers together.
     pub catch_up_bytes_per_second: u64,
 }
 
@@ -47,7 +47,7 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Builds openraft's configuration of one group. Leader restore must be off: with leader restore, a restarted leader of
+/// Builds openraft's configuration of a group. Leader restore must be off: with leader restore, a restarted leader of
 /// the same term may give the same log ids to other entries.
 pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
     let config = Config {

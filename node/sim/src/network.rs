@@ -37,8 +37,8 @@ pub struct Ports {
 }
 
 impl Endpoint {
-    /// The node id, once the node has an id of the cluster. In a run with a single group, hosts and nodes have the same
-    /// numbers.
+    /// The node id, once the node has an id of the cluster. In a run with a single group, hosts and nodes have
+    /// the same numbers.
     fn node(&self, host: NodeId) -> Option<NodeId> {
         match &self.ports {
             None => Some(host),

@@ -1,8 +1,8 @@
 //! The coordinator: the task on the leader of the system group that drives every group towards the catalogue.
 //!
-//! The coordinator is level-triggered. A pass polls the nodes ([`observe`]), plans ([`taffrail_core::plan`], pure),
-//! publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass does not
-//! wait for.
+//! The coordinator is level-triggered. A pass polls the nodes ([`observe`]), plans ([`taffrail_core::plan`],
+//! pure), publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass
+//! does not wait for.
 //!
 //! Four timers survive a pass: since when each replica has been close to the leader of its group, since when each node
 //! has been silent, since when replicas contradict each other, and which replicas were fenced within the hour. The actions

@@ -1,5 +1,5 @@
-//! [`Volume`]: the medium of a data directory. [`Directory`] is a directory on the disk; a simulation keeps the content in
-//! memory.
+//! [`Volume`]: the medium of a data directory. [`Directory`] is a directory on the disk; a simulation keeps the
+//! content in memory.
 
 use super::Error;
 use crate::atomic_file::{self, Error as IoError, sync_dir};

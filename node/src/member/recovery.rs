@@ -108,8 +108,8 @@ impl Recovery {
         Some(refill.stop)
     }
 
-    /// Records the end of a refill. After a success the replica is due at once, and after a failure like after a failed
-    /// start.
+    /// Records the end of a refill. After a success the replica is due at once, and after a failure like after
+    /// a failed start.
     pub(super) fn refill_ended(&self, key: LogKey, outcome: &io::Result<()>) {
         if let Some(trouble) = self.lock().get_mut(&key) {
             trouble.due = Instant::now();

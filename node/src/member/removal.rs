@@ -23,8 +23,8 @@ pub(super) async fn remove(
     clear(disk, db, key, partition).await
 }
 
-/// Completes all removals of this disk that a crash has interrupted. The caller must not have started any replica of a
-/// store yet.
+/// Completes all removals of this disk that a crash has interrupted. The caller must not have started any replica of
+/// a store yet.
 ///
 /// # Errors
 /// When the log or the state database fails.

@@ -17,10 +17,10 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Time for which replicas must contradict each other before the catalogue records the contradiction, microseconds. A
-/// majority that reports at another index in one poll reports at the same index in one of the next polls.
+/// majority reporting at another index in a poll reports at the same index within the next polls.
 const RECORD_AFTER_US: u64 = 2_000_000;
 
-/// Reports divergent replicas, and plans at most one fence per group. Without a majority no replica is fenced.
+/// Reports divergent replicas, and plans at most a single fence per group. Without a majority no replica is fenced.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     let divergent = divergent(o);
     for (group, observed) in &o.groups {
@@ -82,8 +82,8 @@ fn held_back(c: &Catalogue, o: &ClusterObservation, fence: &Fence) -> Option<Str
 
 /// Returns the permitted fences of a group.
 ///
-/// - The fenced replica contradicts a majority of all voters, not merely of the voters that answered. Voters that copied
-///   their state from each other count once.
+/// - The fenced replica contradicts a majority of all voters, not merely of the voters with an answer. Voters that
+///   copied their state from each other count once.
 /// - All replicas of the majority run and are close to the leader, so the group keeps all data and a quorum when the
 ///   replica is fenced.
 /// - At most one voter and one learner are fenced at a time.
@@ -101,9 +101,8 @@ fn permitted(
         return Vec::new();
     }
     let voters = observed.voters();
-    // A voter that is fenced or leaving, and not yet replaced, blocks the next fence of a voter.
-    // Learners count separately, because a learner has no vote, and a divergent replacement must not prevent the
-    // replacement of the old replica.
+    // A fenced or leaving voter, not yet replaced, blocks the next fence of a voter. Learners count separately, because
+    // a learner has no vote, and a divergent replacement must not prevent the replacement of the old replica.
     let out = |r: &ReplicaId| {
         let leaves = record.replicas.get(r).is_none_or(|x| x.state == ReplicaState::Leaving);
         leaves || observed.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))
@@ -129,9 +128,9 @@ fn permitted(
     fences
 }
 
-/// Records in the catalogue that replicas of a group contradict each other without a majority, and later that the
-/// contradiction is resolved. While the record stands, no replica of the group is copied: the copy might be of the
-/// divergent replica.
+/// Records in the catalogue a contradiction of replicas of a group without a majority, and later the end
+/// of the contradiction. While the record stands, no replica of the group is copied: the copy might be of
+/// the divergent replica.
 fn record(c: &Catalogue, o: &ClusterObservation, group: GroupId, observed: &GroupObservation, plan: &mut Plan) {
     let Some(record) = c.groups.get(&group) else { return };
     match (record.contradicted, o.contradictions.get(&group)) {
@@ -163,7 +162,7 @@ fn all_agree(
     !voters.is_empty() && reported(o, group).range(index..).any(|(_, votes)| agree(votes))
 }
 
-/// True if nobody counts on the replica any more: the replica is fenced or leaves, or its node is replaced or removed.
+/// True if nobody counts on the replica any more: the replica is fenced or leaves, or the node is replaced or removed.
 fn given_up(c: &Catalogue, o: &ClusterObservation, group: GroupId, replica: ReplicaId, r: &Replica) -> bool {
     let lost = match c.nodes.get(&r.node).map(|n| n.state) {
         Some(NodeState::Member | NodeState::Draining) => false,

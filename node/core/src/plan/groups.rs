@@ -15,7 +15,7 @@ use crate::{
 };
 use std::collections::BTreeSet;
 
-/// Input of the rules that all groups of a pass have in common.
+/// Input of the rules, common to all groups of a pass.
 pub(super) struct Pass<'a> {
     catalogue: &'a Catalogue,
     cluster: &'a ClusterObservation,
@@ -29,7 +29,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Plans the next step of one store group.
+/// Plans the next step of a store group.
 pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
     let (c, o) = (pass.catalogue, pass.cluster);
     drop_leaving(c, o, id, group, plan);
@@ -80,7 +80,7 @@ fn drop_leaving(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Grou
     }
 }
 
-/// Explains in one sentence why a group has no leader, from the phase of the group and the nodes that do not answer.
+/// Explains in a sentence why a group has no leader, from the phase of the group and the nodes without an answer.
 fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     let silent: Vec<String> = group.nodes().filter(|n| !o.reachable(*n)).map(|n| n.to_string()).collect();
     let first = match &group.phase {
@@ -101,8 +101,8 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
 /// Plans a new group for a store whose group was never formed and can no longer be formed, because too few of the
 /// initial voters are left.
 ///
-/// The catalogue proves that the old group has acknowledged nothing: a node accepts appends only after it has applied
-/// the record that the group is formed. An initial voter that is lost too early for the proof merely waits.
+/// The catalogue proves that the old group has acknowledged nothing: a node accepts appends only after applying the
+/// record of the formed group. An initial voter lost too early for the proof merely waits.
 fn form_again(pass: &Pass, id: GroupId, group: &Group, replicas: usize, plan: &mut Plan) {
     let (c, o) = (pass.catalogue, pass.cluster);
     let GroupPhase::Creating { initial, .. } = &group.phase else { return };
@@ -117,7 +117,7 @@ fn form_again(pass: &Pass, id: GroupId, group: &Group, replicas: usize, plan: &m
     }
 }
 
-/// True if the replica may still take part in forming its group: the node answers and has the replica, or may restart.
+/// True if the replica may still take part in forming the group: the node answers and has the replica, or may restart.
 fn may_form(c: &Catalogue, o: &ClusterObservation, id: GroupId, replica: ReplicaId, r: &Replica) -> bool {
     if r.state == ReplicaState::Leaving || o.tombstoned(id, replica, r.node) || o.fenced(id, replica, r.node) {
         return false;
@@ -129,12 +129,12 @@ fn may_form(c: &Catalogue, o: &ClusterObservation, id: GroupId, replica: Replica
     o.reachable(r.node) || (o.may_restart(c, r.node) && !given_up)
 }
 
-/// Retires replicas that a node has removed for good although the catalogue has not retired the replica; returns true
-/// if any replica was retired.
+/// Retires replicas removed for good by a node although the catalogue has not retired the replica; returns true if any
+/// replica was retired.
 ///
 /// A replica with a tombstone never runs again, so the planner retires the replica at once, although the membership
-/// still names the replica. A new replica then replaces the old one in a single membership change, on the same node if
-/// no other node is available, and the number of voters does not fall.
+/// still names the replica. A new replica then replaces the old replica in a single membership change, on the same node
+/// if no other node is available, and the number of voters does not fall.
 fn retire_tombstoned(o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) -> bool {
     let tombstoned =
         |(replica, r): &(&_, &Replica)| r.state != ReplicaState::Leaving && o.tombstoned(id, **replica, r.node);

@@ -4,8 +4,8 @@
 //! - A leader that stops, or that is asked to hand over, knows its own log and decides with [`can_take_over`].
 //! - A node that gives away all its leaderships has a slightly outdated observation and chooses with
 //!   [`best_candidate`] alone. The leader then checks the choice with [`can_take_over`].
-//! - The planner is not in a hurry and applies a stricter rule: the next leader must have been close for a while, see
-//!   [`ClusterObservation::caught_up`].
+//! - The planner is not in a hurry and applies a stricter rule: the next leader must have been close for a
+//!   while, see [`ClusterObservation::caught_up`].
 
 use super::{
     action::{Action, Plan},

@@ -20,8 +20,8 @@ pub type LogPoint = (u64, u64, u64);
 pub(super) const CAUGHT_UP_US: u64 = 1_000_000;
 /// Lag in time allowed to a close replica, microseconds: entries committed earlier must be in the replica's log.
 ///
-/// A limit in time, unlike a limit in entries, suits any load, and also detects a stalled replica in a group with very
-/// few entries.
+/// A limit in time, unlike a limit in entries, suits any load, and also detects a stalled replica in a group with
+/// very few entries.
 pub(super) const CLOSE_US: u64 = 250_000;
 
 /// Silence after which the drain of a node continues without the node, microseconds; longer than a restart takes.

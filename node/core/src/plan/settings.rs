@@ -1,7 +1,7 @@
 //! Settings of stores: brings the settings in force in the log of each store in line with the catalogue.
 //!
-//! What shapes the outcome of an append must be a command of the store's own log, so that all replicas refuse the same
-//! appends. A retained store is closed this way, whatever a node knows of the catalogue.
+//! Everything with an effect on the outcome of an append must be a command of the store's own log, so all replicas
+//! refuse the same appends. A retained store is closed this way, whatever a node knows of the catalogue.
 
 use super::{
     action::{Action, Plan},
@@ -14,7 +14,7 @@ use crate::{
 
 /// Closes retained stores, and opens active stores again.
 ///
-/// The version of the command is above the observed version by one. A command of an earlier coordinator with the same
+/// The version of the command is above the observed version by 1. A command of an earlier coordinator with the same
 /// version then changes nothing, and the next pass observes the outcome.
 pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     for (id, group) in c.groups.iter().filter(|(_, g)| g.phase == GroupPhase::Formed) {

@@ -74,8 +74,8 @@ async fn list_locally(
     Ok(v1::ListResponse { streams: streams.collect(), next_page_token: next.unwrap_or_default() })
 }
 
-/// Removes the streams at the end of a page whose names have more than `bytes_max` bytes together. Returns true if streams
-/// were removed.
+/// Removes the streams at the end of a page whose names have more than `bytes_max` bytes together. Returns true if
+/// streams were removed.
 fn cut_to_bytes(streams: &mut Vec<StreamSummary>, bytes_max: usize) -> bool {
     let (before, mut bytes) = (streams.len(), 0);
     streams.retain(|stream| {

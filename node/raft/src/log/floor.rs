@@ -1,14 +1,14 @@
-//! [`Floor`]: the place up to which the log of a node was synced, in a file of its own.
+//! [`Floor`]: the end of the synced part of a node's log, in a separate file.
 //!
-//! A log database that ends below its floor has lost synced writes. RocksDB does not tell: its recovery drops a damaged
-//! record of the write-ahead log and every record after it, and opens with a shorter history.
+//! A log database ending below the floor has lost synced writes. RocksDB does not tell: the recovery drops a damaged
+//! record of the write-ahead log and every later record, and opens with a shorter history.
 //!
-//! - The file has two slots of 4 KiB, each with a checksum. Writes alternate between the slots, so a torn write leaves the
-//!   earlier floor.
-//! - The floor is written after the sync of the log and never before, so it is never ahead of the log.
-//! - The floor is written by a thread of its own, at most every 100 ms: appends do not wait. Damage to writes of the last
+//! - The file has two slots of 4 KiB, each with a checksum. Writes alternate between the slots, so a torn write leaves
+//!   the earlier floor.
+//! - The floor is written after the sync of the log and never before, so the floor is never ahead of the log.
+//! - The floor is written by a separate thread, at most every 100 ms: appends do not wait. Damage to writes of the last
 //!   100 ms before a crash is not noticed.
-//! - A floor is a segment and a batch in it. A log without segments uses segment 0.
+//! - A floor is a segment and a batch in the segment. A log without segments uses segment 0.
 
 use super::rocksdb_log::OnFatal;
 use std::{
@@ -23,7 +23,7 @@ use taffrail_runtime as rt;
 
 /// Name of the file, in the directory of the log. The file moves with the log when a disk is retired.
 const FILE: &str = "FLOOR";
-/// Name of the file until it is complete.
+/// Name of the file until the file is complete.
 const NEW_FILE: &str = "FLOOR.new";
 const MAGIC: [u8; 4] = *b"TFLR";
 const FORMAT: u32 = 1;
@@ -46,7 +46,7 @@ pub struct Floor {
 /// Damage found with the floor of a log. The disk must not serve, because acknowledged writes may be lost.
 #[derive(Debug, thiserror::Error)]
 pub enum FloorError {
-    /// The log ends before its floor: synced writes are lost.
+    /// The log ends before the floor: synced writes are lost.
     #[error(
         "the log ends at segment {}, write {}, but was synced up to segment {}, write {}: synced writes are lost, \
          and this disk must be replaced",
@@ -55,7 +55,7 @@ pub enum FloorError {
     Below {
         /// Last write in the log.
         end: Floor,
-        /// Last write that is known to be synced.
+        /// Last write known to be synced.
         floor: Floor,
     },
     /// No slot of the file is valid.
@@ -101,7 +101,7 @@ fn encode(slot: &Slot) -> [u8; CONTENT_BYTES] {
     out
 }
 
-/// Decodes a slot; `None` for a slot that was never written, is torn or is damaged.
+/// Decodes a slot; `None` for a slot never written, torn or damaged.
 fn decode(content: &[u8; CONTENT_BYTES]) -> Option<(u32, Slot)> {
     let u32_at = |at: usize| content.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
     let u64_at = |at: usize| content.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes);
@@ -112,7 +112,7 @@ fn decode(content: &[u8; CONTENT_BYTES]) -> Option<(u32, Slot)> {
     Some((u32_at(4)?, Slot { number: u64_at(8)?, floor }))
 }
 
-/// The file of a floor, with the slot that was written last.
+/// The file of a floor, with the slot written last.
 pub(super) struct FloorFile {
     file: File,
     last: Slot,
@@ -136,7 +136,7 @@ impl FloorFile {
         self.last.floor
     }
 
-    /// Writes and syncs a floor into the slot that was not written last.
+    /// Writes and syncs a floor into the slot not written last.
     fn write(&mut self, floor: Floor) -> io::Result<()> {
         let slot = Slot { number: self.last.number + 1, floor };
         let at = if slot.number.is_multiple_of(2) { 0 } else { SLOT_BYTES as u64 };
@@ -165,7 +165,7 @@ fn read(file: &File, path: &Path) -> io::Result<Slot> {
     last.ok_or_else(|| FloorError::Unreadable { path: path.display().to_string() }.into())
 }
 
-/// Creates the file with all its bytes under another name first, so that a crash leaves a complete file or none.
+/// Creates the file with all bytes under another name first, so a crash leaves a complete file or none.
 fn create(dir: &Path, path: &Path) -> io::Result<FloorFile> {
     let new = dir.join(NEW_FILE);
     let file = File::options().read(true).write(true).create(true).truncate(true).open(&new)?;
@@ -197,7 +197,7 @@ impl Shared {
     }
 }
 
-/// Raises the floor behind the log, with a thread of its own. The last floor is written when the value is dropped.
+/// Raises the floor behind the log, with a separate thread. The last floor is written when the value is dropped.
 pub(super) struct FloorWriter {
     shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -216,7 +216,7 @@ impl FloorWriter {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Raises the floor to a place that is synced. Returns at once.
+    /// Raises the floor to a synced place. Returns at once.
     pub(super) fn raise(&self, to: Floor) {
         self.shared.lock().floor = to;
         self.shared.changed.notify_all();

@@ -199,8 +199,8 @@ impl LogIndex {
         Lookup::Cached(out)
     }
 
-    /// Checks that the entries read from disk are the entries of the log from `from` on. The caller has checked the
-    /// [`version`](Self::version).
+    /// Checks that the entries read from disk are the entries of the log from `from` on. The caller has
+    /// checked the [`version`](Self::version).
     pub(super) fn check(&self, key: LogKey, from: u64, read: &[Entry]) -> Result<(), ReadError> {
         if read.is_empty() {
             return Err(ReadError::Missing { key, index: from });

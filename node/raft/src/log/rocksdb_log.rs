@@ -272,8 +272,8 @@ fn recover(db: &DB, of: LogKey) -> io::Result<Recovered> {
     Ok(Recovered { vote, purged, entries })
 }
 
-/// Reads the ids of all entries of a log, payload by payload, and checks that the entries follow one another from
-/// `first` on.
+/// Reads the ids of all entries of a log, payload by payload, and checks that the entries follow one another
+/// from `first` on.
 fn entry_infos(db: &DB, of: LogKey, first: u64) -> io::Result<Vec<EntryInfo>> {
     let mut options = ReadOptions::default();
     options.set_iterate_upper_bound(entry_key(of, u64::MAX).to_vec());

@@ -64,8 +64,8 @@ pub trait PeerTransport: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>>;
 }
 
-/// The peers with a verified connection. Tasks of the whole node ask at once; an answer may be outdated by the time of
-/// a call.
+/// The peers with a verified connection. Tasks of the whole node ask at once; an answer may be outdated by the time
+/// of a call.
 pub trait Peers: Send + Sync + 'static {
     /// Returns the nodes with a verified connection, in the order in which [`ask_any`] asks the nodes. A joining peer
     /// without a node id is absent.

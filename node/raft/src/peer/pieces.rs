@@ -1,8 +1,8 @@
 //! Cuts large requests into pieces at the sender ([`call`]), and joins the pieces at the receiver (`Assembly`).
 //!
 //! All requests between two nodes share a connection, and a frame leaves the connection only after the frames before. A
-//! sender has one piece of a request in flight, so a heartbeat waits for a few pieces and never for a whole request of
-//! many mebibytes, even on a slow link.
+//! sender has a single piece of a request in flight, so a heartbeat waits for a few pieces and never for a whole
+//! request of many mebibytes, even on a slow link.
 
 use super::{
     CallError, Request,
@@ -31,7 +31,7 @@ pub const REQUEST_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (1 << 20);
 /// Memory for the incomplete requests of a node, bytes: three of the largest requests, or many common ones.
 const ASSEMBLY_BYTES_MAX: usize = 3 * REQUEST_BYTES_MAX;
 /// Longest wait for the answer to a piece before the last: 20 times the duration of a piece at the minimum rate of an
-/// append. A peer that is frozen is found out long before the limit of the whole request.
+/// append. A frozen peer is found out long before the limit of the whole request.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without a piece after which an incomplete request may be dropped: the sender has given up.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ where
 }
 
 /// Sender and receiver of a request. A replica sends one request of a kind at a time to another replica, so a new
-/// request replaces an incomplete earlier one.
+/// request replaces an incomplete earlier request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Path {
     node: NodeId,
@@ -127,7 +127,7 @@ impl Assembly {
         self.partials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a piece of a request. Returns the whole request with its last piece, and `None` before.
+    /// Takes a piece of a request. Returns the whole request with the last piece, and `None` before.
     ///
     /// # Errors
     /// Refuses a piece that does not decode or does not follow its predecessor, a request whose checksum differs, and a
@@ -163,7 +163,7 @@ impl Assembly {
     }
 }
 
-/// Begins a request with its first piece, in place of an incomplete earlier request of the same path.
+/// Begins a request with the first piece, in place of an incomplete earlier request of the same path.
 fn begin(partials: &mut BTreeMap<Path, Partial>, path: Path, piece: &Piece) -> Result<Partial, Refusal> {
     if piece.offset != 0 {
         return Err(bad_frame(format!("Piece: offset {} is not of the request in progress", piece.offset)));

@@ -11,14 +11,14 @@ use taffrail_store_api::{PeerChannel, peer_channel};
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-/// A verified connection to one peer.
+/// A verified connection to a peer.
 #[derive(Clone)]
 pub struct Link {
     /// Address of the peer.
     pub address: String,
-    /// Identity that the peer gave in the handshake.
+    /// Identity given by the peer in the handshake.
     pub identity: Identity,
-    /// Channel that carries the requests.
+    /// Channel for the requests.
     pub channel: Channel,
 }
 
@@ -46,7 +46,7 @@ impl Table {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a counter that rises whenever a connection is verified, replaced or lost.
+    /// Returns a counter, raised whenever a connection is verified, replaced or lost.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -102,7 +102,7 @@ impl Ledger {
         lock(&self.stores).get_mut(name).map(work)
     }
 
-    /// All stores.
+    /// The records of all stores by name.
     pub fn all(&self) -> MutexGuard<'_, BTreeMap<String, StoreRecord>> {
         lock(&self.stores)
     }

@@ -1,4 +1,4 @@
-//! [`check`]: no host keeps the log or the state of a replica that the catalogue does not place on the host.
+//! [`check`]: no host keeps the log or the state of a replica not placed on the host by the catalogue.
 
 use super::{host::Host, simulated::Cluster};
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use taffrail_storage::store::{
     state_db::{Error, StateDb},
 };
 
-/// Fails the run for each log and each partition that a former replica left on a host.
+/// Fails the run for each log and each partition left on a host by a former replica.
 pub fn check(cluster: &Cluster) {
     let Some(catalogue) = cluster.hosts.coordinator().map(|m| m.applied()) else { return };
     for host in cluster.hosts.all() {

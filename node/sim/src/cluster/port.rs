@@ -28,11 +28,11 @@ const FRAMES_MAX: usize = 4;
 /// A port of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// Clients.
+    /// Calls of clients.
     Clients,
     /// Calls forwarded by a peer.
     Forwarded,
-    /// The operator.
+    /// Calls of the operator.
     Admin,
 }
 

@@ -33,8 +33,8 @@ async fn pages(cluster: &Cluster, store: &str, at: NodeId, read: ReadRequest) ->
     Ok(events)
 }
 
-/// Sorts the failure of a read: a missing stream is an answer, an unreachable replica is none, and anything else fails the
-/// run.
+/// Sorts the failure of a read: a missing stream is an answer, an unreachable replica is none, and anything else
+/// fails the run.
 fn no_answer(cluster: &Cluster, store: &str, at: NodeId, status: Status) -> bool {
     match Error::from_status(status) {
         Error::NotFound { reason, .. } if reason == "STREAM_NOT_FOUND" => return true,

@@ -77,8 +77,8 @@ impl AppliedState {
         Ok(())
     }
 
-    /// Allows compaction to remove the repeat rows that do not count in the flushed state, which may be older than the
-    /// applied state.
+    /// Allows compaction to remove the repeat rows not counting in the flushed state. The flushed state may be older
+    /// than the applied state.
     pub(super) fn note_flushed_floor(&self) -> Result<(), Error> {
         let key = schema::partition_meta(self.partition);
         let flushed = decode_partition(self.db.get_persisted(Family::Meta, &key)?, &key)?;

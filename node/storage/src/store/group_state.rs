@@ -22,8 +22,8 @@ pub struct GroupState {
     pub installing: u8,
     /// Origin of the state; `None` for a replica that applied the whole log itself.
     pub copied_from: Option<Lineage>,
-    /// True from the deletion of the state for an install until an install has finished. A failed install leaves the
-    /// value true.
+    /// True from the deletion of the state for an install until an install has finished. A failed install leaves
+    /// the value true.
     pub must_refill: bool,
 }
 

@@ -1,11 +1,12 @@
-//! [`RepeatFloors`]: decides which repeat rows compaction may remove, for all partitions of a state database.
+//! [`RepeatFloors`]: decides on the repeat rows removable by compaction, for all partitions of a state database.
 //!
-//! A repeat row below the floor of its partition ([`PartitionMeta::repeat_floor`]) no longer counts, and the rules never
-//! read such a row again. Compaction removes the row; a removal by the log would cost a second row for each append.
+//! A repeat row below the floor of the partition ([`PartitionMeta::repeat_floor`]) no longer counts, and the
+//! rules never read such a row again. Compaction removes the row; a removal by the log would cost a second row
+//! for each append.
 //!
-//! - The floor is that of the last flush. After a crash, entries above the flushed state are applied again, and the rows
-//!   that counted for these entries must still exist.
-//! - A view that is sent to another replica may be older than the last flush, so the sender holds the floor.
+//! - The floor is the floor of the last flush. After a crash, entries above the flushed state are applied again, and
+//!   the rows counting for these entries must still exist.
+//! - A view sent to another replica may be older than the last flush, so the sender holds the floor.
 //!
 //! [`PartitionMeta::repeat_floor`]: taffrail_core::stream::PartitionMeta::repeat_floor
 
@@ -44,8 +45,8 @@ impl RepeatFloors {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
     }
 
-    /// Holds the floor of a partition until the answer is dropped. A view taken afterwards keeps all rows that count in
-    /// the view.
+    /// Holds the floor of a partition until the answer is dropped. A view taken afterwards keeps all rows counting
+    /// in the view.
     pub(super) fn hold(&self, partition: PartitionId) -> Hold {
         self.change(partition, |floor| floor.holds += 1);
         Hold { floors: self.clone(), partition }

@@ -23,19 +23,19 @@ use tokio::{
 
 /// Maximum number of queued appends.
 const QUEUE_MAX: usize = 1024;
-/// Encoded bytes combined into one entry; a larger append gets a separate entry.
+/// Encoded bytes combined into a single entry; a larger append gets a separate entry.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Bound of the encoded bytes around the appends of an entry: rules number, kind and lengths.
 const COMMAND_OVERHEAD: usize = 32;
-/// Bound of the encoded bytes around the events of an append, apart from the name of the stream: expectation, stamp and
-/// lengths.
+/// Bound of the encoded bytes around the events of an append, apart from the name of the stream: expectation,
+/// stamp and lengths.
 const APPEND_OVERHEAD: usize = 48;
 /// Bound of the encoded bytes of a field's tag and length.
 const FIELD_OVERHEAD: usize = 6;
 /// Bound of the encoded bytes of an event without variable fields: the id, and a tag and length for the event, its id,
 /// type, content type, data, metadata, correlation id and causation id; 11 bytes for the time of the application.
 const EVENT_OVERHEAD: usize = 16 + 8 * FIELD_OVERHEAD + 11;
-/// Maximum number of appends in one entry.
+/// Maximum number of appends in an entry.
 const ENTRY_APPENDS_MAX: usize = 256;
 /// Longest wait of an append for room in the queue. The wait suffices for a burst. A queue that stays full for longer
 /// does not empty before most deadlines, so the caller gets an early refusal.
@@ -57,7 +57,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Serves a running replica. The task that proposes appends ends when the replica stops.
+    /// Serves a running replica. The task proposing appends ends when the replica stops.
     #[must_use]
     pub fn start(group: Arc<Group>, db: Arc<StateDb>, partition: PartitionId) -> Arc<Self> {
         let (queue, rx) = mpsc::channel(QUEUE_MAX);

@@ -1,20 +1,20 @@
-//! [`SharedFlush`]: lets concurrent callers of a flush share one flush.
+//! [`SharedFlush`]: lets concurrent callers of a flush share a single flush.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
 struct State {
-    /// Number of flushes that have begun.
+    /// Number of flushes begun so far.
     begun: u64,
-    /// Number of the last flush that succeeded; flushes are numbered from 1.
+    /// Number of the last successful flush; flushes are numbered from 1.
     succeeded: u64,
     running: bool,
-    /// Number of callers that wait for a flush of another caller.
+    /// Number of callers waiting for a flush of another caller.
     waiting: usize,
 }
 
-/// Carries out flushes, one at a time. A caller that arrives during a flush waits for the next flush, because the running
-/// flush may miss the caller's writes; all callers that arrive meanwhile share this next flush.
+/// Carries out flushes, never two at a time. A caller arriving during a flush waits for the next flush, because the
+/// running flush may miss the caller's writes; all callers arriving meanwhile share this next flush.
 #[derive(Debug, Default)]
 pub(super) struct SharedFlush {
     state: Mutex<State>,
@@ -26,10 +26,10 @@ impl SharedFlush {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once a flush that began after the call has succeeded. Blocks the calling thread.
+    /// Returns once a flush begun after the call has succeeded. Blocks the calling thread.
     ///
     /// # Errors
-    /// Returns the error of the flush that this call carried out. The other callers of a failed flush try again.
+    /// Returns the error of the flush carried out by this call. The other callers of a failed flush try again.
     pub(super) fn run<E>(&self, flush: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let mut state = self.lock();
         let wanted = state.begun + 1;
