@@ -150,7 +150,7 @@ impl Recovery {
         left
     }
 
-    /// Returns the replicas with [`FAILURES_MAX`] failures or more.
+    /// Returns the replicas with `FAILURES_MAX` failures or more.
     #[must_use]
     pub fn broken(&self) -> Vec<Broken> {
         let replicas = self.lock();
