@@ -1,6 +1,6 @@
 //! [`GrpcTransport`]: the transport over tonic. One task per address keeps a connection, verifies the peer by a
 //! handshake every second, and drops the connection when the handshake fails. Only verified connections carry frames.
-//! Large requests travel in [`pieces`](super::pieces), so that no frame keeps a heartbeat waiting.
+//! Large requests travel in [`pieces`], so that no frame keeps a heartbeat waiting.
 
 use super::{
     CallError, PeerTransport, Request,
