@@ -1,5 +1,5 @@
 //! Reasons of errors: a single table with the wire name, gRPC code, meaning and remedy of each value of the enum
-//! [`v1::Reason`](crate::v1::Reason). The enum has the numbers on the wire, the table has the texts.
+//! [`crate::v1::Reason`]. The enum has the numbers on the wire, the table has the texts.
 
 use crate::v1;
 use tonic::Code;

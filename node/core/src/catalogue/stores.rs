@@ -38,7 +38,7 @@ impl ShardKey for ShortName {
 /// Stores by id, with an index by name.
 ///
 /// Reads go to the map of stores. Only [`insert`](Self::insert), [`remove`](Self::remove) and
-/// [`set_state`](Self::set_state) change the map, and each keeps the index equal to the map.
+/// `set_state` change the map, and each keeps the index equal to the map.
 ///
 /// ```
 /// use taffrail_core::{catalogue::{Store, StoreState, Stores}, ids::{GroupId, PartitionId, StoreId}, names::StoreName};

@@ -170,8 +170,10 @@ enum VoterRank {
 ///
 /// - A drained node stays until the last data is gone, because the node must learn from the catalogue, the state of
 ///   this group, which replicas to remove.
-/// - A lost voter stays until the members can fill all votes that the group keeps. A replacement never reduces the
-///   number of voters, but a drain does, so votes of nodes that leave by a drain are not kept.
+/// - A lost voter stays until the successor votes, or until the members can fill all votes that the group keeps. A
+///   replacement never reduces the number of voters, but a drain does, so votes of nodes that leave by a drain are not
+///   kept. Without the first rule, a successor that registers before the replacement adds a vote that no member can fill
+///   later.
 fn leaving(c: &Catalogue, o: &ClusterObservation, observed: &GroupObservation, members: usize) -> BTreeSet<NodeId> {
     let drained = |id: NodeId| holds_nothing(c, id) || given_up(c, o, id);
     let voters = observed.voters();
@@ -184,7 +186,10 @@ fn leaving(c: &Catalogue, o: &ClusterObservation, observed: &GroupObservation, m
     let leaves = |id: NodeId, state: NodeState| match state {
         NodeState::Member => false,
         NodeState::Draining => drained(id),
-        NodeState::Replacing { .. } => unnamed(c, id) && (!voters.contains(&replica(id)) || members >= votes),
+        NodeState::Replacing { by } => {
+            let succeeded = by.is_some_and(|successor| voters.contains(&replica(successor)));
+            unnamed(c, id) && (!voters.contains(&replica(id)) || members >= votes || succeeded)
+        }
         NodeState::Removed { .. } => true,
     };
     c.nodes.iter().filter(|(id, n)| leaves(**id, n.state)).map(|(id, _)| *id).collect()

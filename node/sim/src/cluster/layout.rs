@@ -45,13 +45,6 @@ impl Layout {
         NodeId::new(1 + world.below(self.hosts))
     }
 
-    /// True when a lost node can be replaced. With 4 nodes, the new node makes the system group grow from 3 to 5 voters before
-    /// the replacement begins, and the planner then never removes the lost voter.
-    #[must_use]
-    pub fn can_replace(&self) -> bool {
-        self.hosts != 4
-    }
-
     /// True when a node can leave the cluster while every store keeps all voters.
     #[must_use]
     pub fn can_shrink(&self) -> bool {

@@ -51,7 +51,7 @@ pub async fn run(cluster: Arc<Cluster>, until: Instant) {
         match cluster.world.below(100) {
             0..=29 if cluster.hosts.layout.can_shrink() => drain(&cluster).await,
             0..=54 => disrupt(&cluster).await,
-            55..=69 if cluster.hosts.layout.can_replace() => replace(&cluster).await,
+            55..=69 => replace(&cluster).await,
             _ => {
                 stores += 1;
                 short_lived(&cluster, stores).await;

@@ -91,6 +91,22 @@ fn a_replacement_beside_drains_ends_with_the_first_new_node() {
     assert_eq!(system.hosts.values().copied().collect::<Vec<_>>(), [NodeId::new(4)]);
 }
 
+/// The successor registers first, so that the system group of four nodes grows to five voters, the lost voter included.
+#[test]
+fn a_lost_voter_leaves_when_its_successor_votes_before_the_replacement_begins() {
+    let mut toy = Toy::with_store(4, 3);
+    let lost = NodeId::new(2);
+    toy.run(Kind::Register(registration(5)));
+    toy.settle();
+    assert_eq!(toy.groups[&GroupId::SYSTEM].configs[0].len(), 5, "the successor has added a vote");
+    toy.down.insert(lost);
+    toy.run(Kind::Replace { old: lost, new: Some(NodeId::new(5)) });
+    toy.settle();
+    assert_eq!(toy.c.nodes[&lost].state, NodeState::Removed { forced: true });
+    let voters = &toy.groups[&GroupId::SYSTEM].configs[0];
+    assert!(voters.len() == 3 && !voters.contains(&ReplicaId::new(lost.get())), "{voters:?}");
+}
+
 #[test]
 fn a_node_whose_drain_is_blocked_votes_in_place_of_a_lost_node() {
     let mut toy = Toy::with_store(4, 3);
