@@ -88,7 +88,10 @@ fn a_vote_before_the_sync_is_found() {
 
 #[test]
 fn an_answer_without_delivery_is_found() {
-    assert_says(&found(PlantedDefect::ForgedAnswer, 5), "no majority of");
+    let failures = found(PlantedDefect::ForgedAnswer, 5);
+    // Consensus itself may notice first that a follower lacks an entry that it has confirmed.
+    let noticed = failures.iter().any(|f| f.contains("log reversion"));
+    assert!(noticed || failures.iter().any(|f| f.contains("no majority of")), "{failures:?}");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use super::{
     failed,
     member::Serving,
 };
-use crate::member::readiness::Readiness;
+use crate::{exit::Code, member::readiness::Readiness};
 use taffrail_core::ids::{ClusterId, NodeId};
 use taffrail_proto::peer::register_response::Answer;
+use taffrail_runtime as rt;
 
 /// A disk with a cluster, without a node id. Registers at peers to get the id.
 pub(super) struct Joining {
@@ -33,6 +34,9 @@ impl Joining {
                     self.common.dir.set_node(node)?;
                     return Ok(Serving::new(self.common, self.cluster, node));
                 }
+                Ok(response) if matches!(response.answer(), Answer::Drained | Answer::ForcedWhole) => {
+                    return Err(self.retire(NodeId::new(response.node_id)));
+                }
                 Ok(response) => {
                     let answer = response.answer();
                     return Err(failed(format!("unexpected registration answer for a new disk: {answer:?}")));
@@ -40,6 +44,21 @@ impl Joining {
                 Err(error) => tracing::debug!(%error, "no peer has registered this disk yet"),
             }
             retry_pause().await;
+        }
+    }
+
+    /// Gives the disk a new id. An earlier registration was recorded, its answer was lost, and the node was removed before
+    /// the disk learned the node id. The disk holds no replica, because a node without an id starts none.
+    fn retire(&mut self, removed: NodeId) -> End {
+        let retired = self.common.dir.set_node(removed).and_then(|()| self.common.dir.retire(rt::new_uuid()));
+        match retired {
+            Ok(()) => End {
+                code: Code::Retired,
+                why: format!(
+                    "this disk was removed as node {removed} before it joined; the next start joins as a new node"
+                ),
+            },
+            Err(error) => error.into(),
         }
     }
 }
