@@ -8,7 +8,7 @@ use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
-use taffrail_client::{EventBuilder, v1};
+use taffrail_client::{EventBuilder, Expected, v1};
 use taffrail_proto::{
     admin::{DeclareStoresRequest, StoreDeclaration, admin_client::AdminClient},
     v1::{cluster_client::ClusterClient, expected_revision::Kind as Expect, streams_client::StreamsClient},
@@ -58,6 +58,8 @@ async fn a_client_that_outwaits_its_deadline_hears_the_reason_from_the_node() {
     let mut node = Node::start(&dir.path().join("data")).await;
     let origin: http::Uri = node.endpoint().parse().unwrap();
     let mut streams = StreamsClient::with_origin(untimed(&node).await, origin.clone());
+    // A new store takes no append before its group is recorded as formed.
+    node.client().append("short", Expected::Any, vec![EventBuilder::new("T").build()]).await.unwrap();
     for n in 0..200_u32 {
         let timeout = format!("{}u", 1000 + 100 * (n % 40));
         // The call may succeed or fail, but a failure always has a reason.
