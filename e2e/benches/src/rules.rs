@@ -47,7 +47,7 @@ impl State for Streams {
     fn repeat(&mut self, _: &RepeatKey) -> Result<Option<RepeatRow>, Infallible> {
         Ok(None)
     }
-    fn put_block(&mut self, block: Block) {
+    fn put_block(&mut self, block: Block, _: AppendRow) {
         self.rows.insert(block.stream.clone(), block.stream_row());
         self.write(Written::Block(block));
     }

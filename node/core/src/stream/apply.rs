@@ -4,7 +4,7 @@ use super::{
     block::Block,
     command::{Command, Kind, RULES, Settings, Stamped},
     digest::{self, IdsHash},
-    state::{PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
+    state::{AppendRow, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow},
 };
 use crate::{
     append::{Append, Appended, ExpectedRevision, Outcome, Rejected, Tail},
@@ -175,11 +175,13 @@ fn repeat<S: State>(
     first_id: EventId,
     row: StreamRow,
 ) -> Result<Repeat, S::Error> {
-    let ids_hash = IdsHash::of(&append.events);
+    // Computed only for a candidate, because most appends repeat nothing.
+    let is_same = |count: u32, ids_hash: IdsHash| {
+        count as usize == append.events.len() && ids_hash == IdsHash::of(&append.events)
+    };
     let found = state.repeat(&RepeatKey { stream_no: row.no, first_id })?;
     if let Some(found) = found.filter(|f| f.bucket >= meta.repeat_floor) {
-        let same = found.count as usize == append.events.len() && found.ids_hash == ids_hash;
-        return Ok(if same {
+        return Ok(if is_same(found.count, found.ids_hash) {
             Repeat::Same(answer(found.first_revision, found.first_position, append.events.len(), found.recorded_at_us))
         } else {
             Repeat::Different
@@ -195,7 +197,7 @@ fn repeat<S: State>(
     let Some(first) = place else { return Ok(Repeat::New) };
     // At a place, the age does not matter.
     let found = state.append_at(row.no, first)?;
-    let same = found.filter(|f| f.count as usize == append.events.len() && f.ids_hash == ids_hash);
+    let same = found.filter(|f| is_same(f.count, f.ids_hash));
     Ok(same
         .map_or(Repeat::New, |f| Repeat::Same(answer(first, f.first_position, append.events.len(), f.recorded_at_us))))
 }
@@ -252,16 +254,23 @@ fn write<S: State>(
     };
     block.event_digest = digest::events(&meta.event_digest, &block);
     meta.event_digest = block.event_digest;
-    state.put_block(block);
-    remember(meta, state, append, RepeatKey { stream_no: no, first_id }, &appended);
+    let row = block.append_row();
+    state.put_block(block, row);
+    remember(meta, state, RepeatKey { stream_no: no, first_id }, first_revision, row);
     Ok(appended)
 }
 
 /// Writes the repeat row of an append, into a new bucket if the open bucket is old enough.
 ///
 /// Every append gets a row, regardless of its expected revision, because a retry may use another expected revision.
-fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, key: RepeatKey, appended: &Appended) {
-    let now = appended.recorded_at_us;
+fn remember<S: State>(
+    meta: &mut PartitionMeta,
+    state: &mut S,
+    key: RepeatKey,
+    first_revision: Revision,
+    append: AppendRow,
+) {
+    let now = append.recorded_at_us;
     if now >= meta.repeat_bucket_start_us.saturating_add(REPEAT_BUCKET_US) {
         meta.repeat_bucket += 1;
         meta.repeat_bucket_start_us = now;
@@ -269,11 +278,11 @@ fn remember<S: State>(meta: &mut PartitionMeta, state: &mut S, append: &Append, 
     }
     let row = RepeatRow {
         bucket: meta.repeat_bucket,
-        first_revision: appended.first_revision,
-        count: u32::try_from(append.events.len()).unwrap_or(u32::MAX),
-        first_position: appended.first_position,
+        first_revision,
+        count: append.count,
+        first_position: append.first_position,
         recorded_at_us: now,
-        ids_hash: IdsHash::of(&append.events),
+        ids_hash: append.ids_hash,
     };
     state.put_repeat(key, row);
 }

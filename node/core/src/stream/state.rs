@@ -152,7 +152,7 @@ pub trait State {
     /// Returns an error if storage fails or the row cannot be decoded.
     fn repeat(&mut self, key: &RepeatKey) -> Result<Option<RepeatRow>, Self::Error>;
     /// Writes a block, the row of its append ([`Block::append_row`]) and the row of the stream ([`Block::stream_row`]).
-    fn put_block(&mut self, block: Block);
+    fn put_block(&mut self, block: Block, row: AppendRow);
     /// Writes a repeat row.
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow);
 }

@@ -118,7 +118,7 @@ impl SnapshotInstall {
             return Err(ChunkError::Digest(found).into());
         }
         (self.next_position, self.digest) = (block.next_position(), block.event_digest);
-        stage_block(batch, partition, &block);
+        stage_block(batch, partition, &block, &block.append_row());
         Ok(())
     }
 

@@ -75,13 +75,13 @@ impl State for StagedBatch<'_> {
         row.map(|row| codec::decode_repeat(&row).map_err(Error::row(Family::Dedup, &key))).transpose()
     }
 
-    fn put_block(&mut self, block: Block) {
-        stage_block(&mut self.batch, self.partition, &block);
+    fn put_block(&mut self, block: Block, append: AppendRow) {
+        stage_block(&mut self.batch, self.partition, &block, &append);
         let row = block.stream_row();
         let key = schema::name(self.partition, self.generation, block.stream.as_str());
         self.batch.put(Family::Names, key, codec::encode_name(row));
         self.streams.insert(block.stream.clone(), row);
-        self.appends.insert((block.stream_no, block.first_revision), block.append_row());
+        self.appends.insert((block.stream_no, block.first_revision), append);
     }
 
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow) {
@@ -105,11 +105,11 @@ pub(crate) fn block(view: &View<'_>, partition: PartitionId, first: Position) ->
 }
 
 /// Stages a block, and the stream key with the block's position.
-pub(crate) fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Block) {
+pub(crate) fn stage_block(batch: &mut Batch, partition: PartitionId, block: &Block, row: &AppendRow) {
     batch.put(Family::Data, schema::data(partition, block.first_position), codec::encode_block(block));
     batch.put(
         Family::Stream,
         schema::stream(partition, block.stream_no, block.first_revision),
-        codec::encode_append_row(&block.append_row()),
+        codec::encode_append_row(row),
     );
 }

@@ -4,7 +4,6 @@ use crate::{
     ids::EventId,
     limits::REPEAT_WINDOW_US,
     names::{EventType, StreamName},
-    stream::AppendRow,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -31,9 +30,9 @@ impl State for Rows {
     fn repeat(&mut self, key: &RepeatKey) -> Result<Option<RepeatRow>, Infallible> {
         Ok(self.repeats.get(key).copied())
     }
-    fn put_block(&mut self, block: Block) {
+    fn put_block(&mut self, block: Block, row: AppendRow) {
         self.streams.insert(block.stream.clone(), block.stream_row());
-        self.appends.insert((block.stream_no, block.first_revision), block.append_row());
+        self.appends.insert((block.stream_no, block.first_revision), row);
         self.blocks.insert((block.stream_no, block.first_revision), block);
     }
     fn put_repeat(&mut self, key: RepeatKey, row: RepeatRow) {
