@@ -8,47 +8,27 @@ use super::{
     replicas,
 };
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use taffrail_core::{
     catalogue::{CatalogueOutcome, Declaration, Kind, Registration},
     ids::{ClusterId, DiskId, NodeId, ReplicaId, StoreId},
     names::StoreName,
 };
-use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, FrameKind, RefusalKind};
+use taffrail_proto::peer::{FrameKind, RefusalKind};
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
     group::Home,
     log::{LogDisk, LogKey, rocksdb_log::RocksdbLog},
-    peer::{CallError, PeerTransport, Request, dispatch::Handler, table::Table},
+    peer::{NoPeers, PeerTransport, Request, dispatch::Handler, table::Table},
     tuning::Tuning,
 };
 use taffrail_storage::store::state_db::{Medium, StateDb};
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(crate) const HERE: NodeId = NodeId::new(1);
 pub(crate) const CLUSTER: ClusterId = ClusterId::new(Uuid::from_u128(1));
-
-/// A transport of a node without peers: every peer is unreachable.
-pub(crate) struct Alone;
-
-impl PeerTransport for Alone {
-    fn call(&self, to: NodeId, _: Request, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
-    }
-    fn catch_up(
-        &self,
-        to: NodeId,
-        _: CatchUpRequest,
-    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
-    }
-}
 
 /// A node with real databases in a directory and a given transport.
 pub(crate) struct Node {
@@ -58,7 +38,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start(dir: &Path) -> Self {
-        Self::start_among(dir, Arc::new(Alone)).await
+        Self::start_among(dir, Arc::new(NoPeers)).await
     }
 
     pub(crate) async fn start_among(dir: &Path, transport: Arc<dyn PeerTransport>) -> Self {

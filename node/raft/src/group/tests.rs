@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     log::rocksdb_log::RocksdbLog,
     machine::{CatchUpPoint, DetachedFlush, MachineError},
-    peer::{CallError, Request},
+    peer::{CallError, NoPeers, Request},
     types::{Entry, StoredMembership},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -84,22 +84,6 @@ impl Machine for Position {
     }
     fn abort_install(&mut self) -> Result<(), MachineError> {
         Ok(())
-    }
-}
-
-/// The transport of a node without peers.
-struct NoPeers;
-
-impl PeerTransport for NoPeers {
-    fn call(&self, to: NodeId, _: Request, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
-    }
-    fn catch_up(
-        &self,
-        to: NodeId,
-        _: CatchUpRequest,
-    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
     }
 }
 

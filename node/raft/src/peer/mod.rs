@@ -64,6 +64,23 @@ pub trait PeerTransport: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>>;
 }
 
+/// The transport of a node without peers: no node is reachable.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPeers;
+
+impl PeerTransport for NoPeers {
+    fn call(&self, to: NodeId, _: Request, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Box::pin(std::future::ready(Err(CallError::Unreachable(to))))
+    }
+    fn catch_up(
+        &self,
+        to: NodeId,
+        _: CatchUpRequest,
+    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
+        Box::pin(std::future::ready(Err(CallError::Unreachable(to))))
+    }
+}
+
 /// The peers with a verified connection. Tasks of the whole node ask at once; an answer may be outdated by the time
 /// of a call.
 pub trait Peers: Send + Sync + 'static {

@@ -7,10 +7,7 @@ use crate::store::{
     tests::harness::{GROUP, PARTITION},
 };
 use bytes::Bytes;
-use futures::{
-    FutureExt,
-    future::{BoxFuture, join_all},
-};
+use futures::future::join_all;
 use std::{
     collections::BTreeMap,
     io,
@@ -23,17 +20,16 @@ use taffrail_core::{
     ids::{ClusterId, EventId, NodeId, ReplicaId},
     names::{EventType, StreamName},
 };
-use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
     group::{Group, Home},
     log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
-    peer::{CallError, PeerTransport, Request},
+    peer::NoPeers,
     tuning::Tuning,
 };
 use taffrail_runtime as rt;
 use taffrail_store_api::{AppendError, StoreReplica};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// A log disk that reports every write as synced, and appends only while they are not held back.
@@ -82,21 +78,6 @@ impl LogDisk for HeldDisk {
     }
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         Ok(Vec::new())
-    }
-}
-
-struct NoPeers;
-
-impl PeerTransport for NoPeers {
-    fn call(&self, to: NodeId, _: Request, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
-    }
-    fn catch_up(
-        &self,
-        to: NodeId,
-        _: CatchUpRequest,
-    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
     }
 }
 

@@ -8,7 +8,6 @@ use crate::store::{
     store_machine::{StoreMachine, delete_group},
 };
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::BTreeMap,
     io,
@@ -23,23 +22,20 @@ use taffrail_core::{
     ids::{ClusterId, Digest, NodeId, ReplicaId},
     stream::{Command, Kind, RULES},
 };
-use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest};
+use taffrail_proto::peer::CatchUpChunk;
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
     group::{Group, Home},
     log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState, Tombstone, rocksdb_log::RocksdbLog, write_synced},
     machine::{CatchUpPoint, Machine, MachineError},
-    peer::{CallError, PeerTransport, Request},
+    peer::NoPeers,
     tuning::Tuning,
     types::{Entry, LogId, Reply, StoredMembership},
 };
 use taffrail_runtime as rt;
 use taffrail_store_api::Applied;
 use tempfile::TempDir;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -148,22 +144,6 @@ impl LogDisk for Disk {
     }
 }
 
-/// A transport of a node without peers.
-struct Alone;
-
-impl PeerTransport for Alone {
-    fn call(&self, to: NodeId, _: Request, _: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
-    }
-    fn catch_up(
-        &self,
-        to: NodeId,
-        _: CatchUpRequest,
-    ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, CallError>>, CallError>> {
-        std::future::ready(Err(CallError::Unreachable(to))).boxed()
-    }
-}
-
 /// A leader whose machine is held up in a batch, with another committed entry behind the batch.
 struct Busy {
     group: Arc<Group>,
@@ -207,7 +187,7 @@ impl Busy {
             cluster: ClusterId::new(Uuid::from_u128(1)),
             node: NODE,
             disk: Arc::clone(&disk) as Arc<dyn LogDisk>,
-            transport: Arc::new(Alone),
+            transport: Arc::new(NoPeers),
             tuning: Tuning::default(),
             catch_ups: CatchUpLimits::new(u64::MAX),
             on_fatal: Arc::new(|e| panic!("{e}")),
