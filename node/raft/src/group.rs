@@ -20,10 +20,12 @@ use super::{
 };
 use crate::peer::{PeerTransport, pieces::REQUEST_BYTES_MAX};
 use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
 use openraft::{
     ServerState,
     async_runtime::{Instant as _, WatchReceiver},
-    error::{ClientWriteError, RaftError},
+    error::{ClientWriteError, Fatal, RaftError},
+    raft::WriteResult,
 };
 use std::{
     io,
@@ -75,6 +77,10 @@ pub struct Group {
     pub(super) tuning: Tuning,
     last_purge: Mutex<PurgeMark>,
 }
+
+/// A command that consensus has taken over; the outcome is open. Made by [`Group::hand_in`], resolved by
+/// [`Group::outcome`].
+pub struct Proposal(BoxStream<'static, Result<WriteResult<TypeConfig>, Fatal<TypeConfig>>>);
 
 /// End and size of the log when applied state was last flushed for a purge.
 #[derive(Clone, Copy, Debug, Default)]
@@ -203,14 +209,39 @@ impl Group {
     /// The same errors as [`propose`](Self::propose), and [`ProposeError::Refused`] for a
     /// command above [`COMMAND_BYTES_MAX`].
     pub async fn propose_and_wait(&self, command: Bytes) -> Result<Reply, ProposeError> {
+        let proposal = self.hand_in(command).await?;
+        self.outcome(proposal).await
+    }
+
+    /// Hands a command over to consensus, and returns before the command is in the log. Commands enter the log in the
+    /// order in which a single task hands them in. The call waits only while the queue of consensus is full.
+    ///
+    /// # Errors
+    /// [`ProposeError::Unknown`] when the replica stops during the call, and [`ProposeError::Refused`] for a command
+    /// above [`COMMAND_BYTES_MAX`].
+    pub async fn hand_in(&self, command: Bytes) -> Result<Proposal, ProposeError> {
         if command.len() > COMMAND_BYTES_MAX {
             let bytes = command.len();
             return Err(ProposeError::Refused(format!(
                 "the command has {bytes} bytes, at most {COMMAND_BYTES_MAX} fit an entry"
             )));
         }
-        let answer = self.raft.client_write(Command(command)).await.map_err(|e| self.propose_error(e))?;
-        Ok(answer.data)
+        let answers = self.raft.client_write_many([Command(command)]).await;
+        answers.map(Proposal).map_err(|e| self.propose_error(RaftError::Fatal(e)))
+    }
+
+    /// Waits until this replica has applied the command of `proposal`, as long as the outcome is open.
+    ///
+    /// # Errors
+    /// The same errors as [`propose`](Self::propose).
+    pub async fn outcome(&self, mut proposal: Proposal) -> Result<Reply, ProposeError> {
+        match proposal.0.next().await {
+            Some(Ok(Ok(written))) => Ok(written.response),
+            Some(Ok(Err(e))) => Err(self.propose_error(RaftError::APIError(e))),
+            Some(Err(e)) => Err(self.propose_error(RaftError::Fatal(e))),
+            // The stream holds an answer for the command, so the stream never ends here.
+            None => Err(self.propose_error(RaftError::Fatal(Fatal::Stopped))),
+        }
     }
 
     pub(super) fn propose_error(&self, e: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ProposeError {

@@ -2,6 +2,7 @@
 //! entries; reads come from applied state.
 
 use super::{codec, reader::Reader, state_db::StateDb};
+use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::{
     append::{Append, Appended, Outcome},
@@ -74,7 +75,8 @@ impl Replica {
 }
 
 /// Combines queued appends into entries. More appends are queued while entries are in flight, so entries grow
-/// with the load.
+/// with the load. Entries are handed over to consensus one after another, so appends enter the log in the order of the
+/// queue; the outcomes are awaited side by side.
 ///
 /// An entry keeps its place in flight until consensus has answered, also when all callers have given up: the payload is
 /// in memory until then. At most [`IN_FLIGHT_MAX`] entries of the store are therefore in memory unsynced.
@@ -99,11 +101,18 @@ async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
         };
         let Ok(slot) = slot else { return };
         let batch = combine(first, &mut queue, &mut left_over);
-        let group = Arc::clone(&group);
-        rt::spawn(async move {
-            propose_entry(&group, batch).await;
-            drop(slot);
-        });
+        let Some((command, waiting)) = entry(&group, batch) else { continue };
+        // Not in the task of the entry: two tasks may hand over their entries in either order.
+        match group.hand_in(command).await {
+            Ok(proposal) => {
+                let group = Arc::clone(&group);
+                rt::spawn(async move {
+                    answer(waiting, group.outcome(proposal).await);
+                    drop(slot);
+                });
+            }
+            Err(e) => answer(waiting, Err(e)),
+        }
     }
 }
 
@@ -136,7 +145,11 @@ fn encoded_len_max(append: &Append) -> usize {
     APPEND_OVERHEAD + append.stream.as_str().len() + append.events.iter().map(event).sum::<usize>()
 }
 
-async fn propose_entry(group: &Group, batch: Vec<Waiting>) {
+/// Callers of the appends of an entry, in the order of the appends.
+type Callers = Vec<oneshot::Sender<Result<Appended, AppendError>>>;
+
+/// Encodes the entry of a batch. Appends whose deadline has passed are answered and left out; `None` without an append.
+fn entry(group: &Group, batch: Vec<Waiting>) -> Option<(Bytes, Callers)> {
     let now = Instant::now();
     let stamp_us = rt::now_us();
     let (mut appends, mut waiting) = (Vec::new(), Vec::new());
@@ -149,12 +162,16 @@ async fn propose_entry(group: &Group, batch: Vec<Waiting>) {
         waiting.push(w.answer);
     }
     if appends.is_empty() {
-        return;
+        return None;
     }
     let rules = rules(RULES, group.progress().borrow().rules);
-    let command = codec::encode_command(&Command { rules, kind: Kind::Appends(appends) });
-    // No deadline: every caller has its own, and the entry occupies memory until consensus answers.
-    let outcomes = match group.propose_and_wait(command).await {
+    Some((codec::encode_command(&Command { rules, kind: Kind::Appends(appends) }), waiting))
+}
+
+/// Answers the callers of an entry with the outcome of the entry. No caller's deadline ends the wait for the outcome,
+/// because the entry occupies memory until consensus answers.
+fn answer(waiting: Callers, outcome: Result<Reply, ProposeError>) {
+    let outcomes = match outcome {
         Ok(Reply::Appends(outcomes)) if outcomes.len() == waiting.len() => outcomes,
         Ok(reply) => {
             tracing::error!(%reply, "the state machine gave an unexpected reply to appends");
@@ -189,7 +206,7 @@ async fn enqueue(queue: &mpsc::Sender<Waiting>, waiting: Waiting) -> Result<(), 
     }
 }
 
-fn answer_all(waiting: Vec<oneshot::Sender<Result<Appended, AppendError>>>, error: impl Fn() -> AppendError) {
+fn answer_all(waiting: Callers, error: impl Fn() -> AppendError) {
     for answer in waiting {
         drop(answer.send(Err(error())));
     }

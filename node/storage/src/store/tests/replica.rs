@@ -92,11 +92,15 @@ impl rt::Clock for NoClock {
 
 /// An append that shares its entry with no other.
 fn large(n: u128) -> Append {
+    of_size(n, 1 << 20)
+}
+
+fn of_size(n: u128, bytes: usize) -> Append {
     let event = NewEvent {
         id: EventId::new(Uuid::from_u128(n + 1)),
         event_type: EventType::new("Scanned").unwrap(),
         content_type: String::new(),
-        data: vec![7; 1 << 20].into(),
+        data: vec![7; bytes].into(),
         metadata: Bytes::new(),
         tags: Vec::new(),
         correlation_id: String::new(),
@@ -162,4 +166,26 @@ async fn eight_entries_at_most() {
 #[tokio::test(start_paused = true)]
 async fn eight_entries_are_in_flight_at_most_also_when_their_callers_have_gone() {
     rt::Scope::simulated(1, Box::new(NoClock)).run(eight_entries_at_most()).await;
+}
+
+/// The encoding of a large append takes far longer than the encoding of a small append. Were both entries handed over
+/// by tasks of their own, the small entry would overtake the large entry in most rounds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn appends_enter_the_log_in_the_order_of_the_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Arc::new(StateDb::open(&dir.path().join("state"), &Medium::Disk).unwrap());
+    let group = leader(&Arc::default(), &db).await;
+    let replica = Replica::start(Arc::clone(&group), db, PARTITION);
+    let mut first = 0;
+    for round in 0..40 {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // `join_all` polls in order, and the queue has room, so the large append is queued first.
+        let sizes = [1 << 20, 1, 1 << 20, 1];
+        let appends = (0..).zip(sizes).map(|(n, bytes)| replica.append(of_size(4 * round + n, bytes), deadline));
+        for answer in join_all(appends).await {
+            assert_eq!(answer.unwrap().first_revision.get(), first, "round {round}");
+            first += 1;
+        }
+    }
+    group.stop().await;
 }
