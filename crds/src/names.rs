@@ -4,12 +4,8 @@
 pub use crate::text::Malformed;
 use crate::text::text_type;
 
-/// Maximum length of the name of a `Cluster` or an `EventStore`. Pods, Services and labels of at most 63 characters
-/// contain the name.
-pub const NAME_LENGTH_MAX: usize = 40;
-
-/// Endings of the Services of a `Cluster`; the name of an `EventStore` must not have such an ending.
-pub const RESERVED_SUFFIXES: [&str; 3] = ["-clients", "-peers", "-ready"];
+pub use taffrail_core::names::{RESERVED_SUFFIXES, RESOURCE_NAME_LENGTH_MAX as NAME_LENGTH_MAX};
+use taffrail_core::names::{is_event_store_name, is_resource_name};
 
 const UUID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 
@@ -17,7 +13,7 @@ text_type! {
     /// Name of a `Cluster` or an `EventStore`.
     ResourceName,
     expected: "a name of at most 40 characters: a lower-case letter, then lower-case letters, digits and dashes, without a dash at the end",
-    max: 40, pattern: "^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$", accepts: is_name
+    max: 40, pattern: "^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$", accepts: is_resource_name
 }
 
 text_type! {
@@ -37,23 +33,12 @@ text_type! {
 
 /// Returns true if a `Cluster` may have this name.
 pub fn is_cluster_name(name: &str) -> bool {
-    is_name(name)
+    is_resource_name(name)
 }
 
-/// Returns true if an `EventStore` may have this name.
+/// Returns true if an `EventStore` may have this name. Nodes check the names of new stores with the same function.
 pub fn is_store_name(name: &str) -> bool {
-    is_name(name) && !RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-}
-
-fn is_name(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
-        return false;
-    };
-    bytes.len() <= NAME_LENGTH_MAX
-        && first.is_ascii_lowercase()
-        && *last != b'-'
-        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+    is_event_store_name(name)
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -3,6 +3,7 @@
 //! - `deaths`: a process dies before or after a write to the log, and the cluster reaches the same end.
 //! - `fence`: a replica whose data differs from its group is found, fenced and replaced.
 //! - `slow_link`: appends that take seconds on the links between the nodes commit.
+//! - `stores_api`: stores are created and removed with the command line, without an operator.
 //! - `harness`: processes with a supervisor, fault points, a writer, and the calls of an operator.
 
 #![allow(
@@ -17,3 +18,4 @@ mod deaths;
 mod fence;
 mod harness;
 mod slow_link;
+mod stores_api;

@@ -67,7 +67,7 @@ reasons! {
     NoQuorum = "NO_QUORUM", Unavailable, "No majority of the voters confirmed the call.", "Retry after the given delay. If the error stays, check the nodes and the network.";
     Overloaded = "OVERLOADED", ResourceExhausted, "Too many appends are waiting for this store; nothing was proposed.", "Reduce the rate and retry.";
     Deadline = "DEADLINE", DeadlineExceeded, "The deadline of the call passed before anything was proposed.", "Set a longer deadline.";
-    OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, "The append may or may not be stored.", "Retry with the same event ids; the events are stored only once.";
+    OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, "The append, or the change of a store, may or may not be carried out.", "Retry an append with the same event ids; the events are stored only once. Repeat the creation or removal of a store unchanged.";
     NotServing = "NOT_SERVING", Unavailable, "This node does not serve now.", "Call another node, or retry after the given delay.";
     ShuttingDown = "SHUTTING_DOWN", Unavailable, "This node is shutting down.", "Call another node; resume subscriptions after the last position.";
     DataCorrupt = "DATA_CORRUPT", DataLoss, "Stored bytes fail their checksum.", "Replace the volume of the node; other replicas hold the data.";
@@ -76,6 +76,9 @@ reasons! {
     Unsupported = "UNSUPPORTED", Unimplemented, "The call needs a feature that the node does not know; the detail `features` lists the numbers. Nothing was done.", "Wait for the end of an upgrade of the nodes, or call without the feature.";
     SelectorChanged = "SELECTOR_CHANGED", FailedPrecondition, "The resume token belongs to another selector than the selector of the call.", "Use the selector with which the token was received, or start again from the first event.";
     LineageChanged = "LINEAGE_CHANGED", FailedPrecondition, "The store was rebuilt after the resume token was given out; positions may mean other events.", "Compare the processed events with the store, then start again without the token.";
+    StoreExists = "STORE_EXISTS", AlreadyExists, "A store with the name exists and has other settings; the details `store_id` and `replicas` describe the store. Nothing was changed.", "Use the store, or another name.";
+    StoreDeclared = "STORE_DECLARED", FailedPrecondition, "An EventStore declares the store, so calls neither create nor remove the store; the detail `store_id` holds the id of the store.", "Change or delete the EventStore instead. A retained store is removed by an EventStore with this storeId and deletionPolicy Delete.";
+    NotEnoughNodes = "NOT_ENOUGH_NODES", FailedPrecondition, "The cluster has fewer nodes than the store needs replicas; the details `wanted` and `have` hold both numbers.", "Ask for fewer replicas, or add nodes.";
 }
 
 /// Returns the content of docs/ERRORS.md.

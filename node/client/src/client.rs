@@ -180,6 +180,38 @@ impl Client {
         Ok(stores.list(self.unary(request)).await.map_err(Error::from_status)?.into_inner())
     }
 
+    /// Creates a store with 1, 3, 5 or 7 replicas: `name` or `namespace/name`. A repeat with the same settings returns
+    /// the store; a store with other settings is never changed.
+    ///
+    /// ```no_run
+    /// # async fn example(client: taffrail_client::Client) -> Result<(), taffrail_client::Error> {
+    /// let store = client.create_store("orders", 3).await?;
+    /// println!("{} has the id {}", store.name, store.id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the store may exist now; a repeat is safe. Any other error proves that the call
+    /// created no store.
+    pub async fn create_store(&self, store: &str, replicas: u32) -> Result<v1::Store, Error> {
+        let request = v1::CreateStoreRequest { store: store.to_owned(), replicas, needs: Vec::new() };
+        let answer = StoresClient::new(self.channel()).create(self.unary(request)).await;
+        Ok(answer.map_err(Error::from_append_status)?.into_inner().store.unwrap_or_default())
+    }
+
+    /// Stops serving the store with the id `store_id`, and removes the data from every node. The caller repeats the call
+    /// until [`v1::RemoveStoreResponse::done`] is true.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] if the store may be removed; a repeat is safe. Any other error proves that the call
+    /// removed nothing.
+    pub async fn remove_store(&self, store_id: &str) -> Result<v1::RemoveStoreResponse, Error> {
+        let request = v1::RemoveStoreRequest { store_id: store_id.to_owned(), needs: Vec::new() };
+        let answer = StoresClient::new(self.channel()).remove(self.unary(request)).await;
+        Ok(answer.map_err(Error::from_append_status)?.into_inner())
+    }
+
     /// Returns the status of the cluster, as observed by the answering node.
     ///
     /// # Errors

@@ -74,6 +74,32 @@ impl StreamName {
     }
 }
 
+/// Maximum length of the name of a Cluster or an EventStore. Pods, Services and labels of at most 63 characters contain
+/// the name.
+pub const RESOURCE_NAME_LENGTH_MAX: usize = 40;
+
+/// Endings of the Services of a Cluster; the name of an EventStore must not have such an ending.
+pub const RESERVED_SUFFIXES: [&str; 3] = ["-clients", "-peers", "-ready"];
+
+/// Returns true if a Cluster may have this name.
+#[must_use]
+pub fn is_resource_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
+    bytes.len() <= RESOURCE_NAME_LENGTH_MAX
+        && first.is_ascii_lowercase()
+        && *last != b'-'
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+}
+
+/// Returns true if an EventStore may have this name.
+#[must_use]
+pub fn is_event_store_name(name: &str) -> bool {
+    is_resource_name(name) && !RESERVED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// Namespace and name of a store, each a DNS label: at most 63 and at most 40 characters.
 ///
 /// ```
@@ -96,8 +122,27 @@ impl StoreName {
     /// [`NameError`] with the invalid part and the violated rule.
     pub fn new(namespace: &str, name: &str) -> Result<Self, NameError> {
         dns_label("namespace", namespace, 63)?;
-        dns_label("store", name, 40)?;
+        dns_label("store", name, RESOURCE_NAME_LENGTH_MAX)?;
         Ok(Self { namespace: namespace.into(), name: name.into() })
+    }
+    /// Checks that a new store may have this name. The rule is the rule for the name of an EventStore, so every store
+    /// can be adopted by an EventStore later.
+    ///
+    /// # Errors
+    /// [`NameError`] with the violated rule.
+    pub fn check_new(&self) -> Result<(), NameError> {
+        let error = |rule: &str| Err(NameError { field: "store", rule: rule.to_owned() });
+        if !is_resource_name(&self.name) {
+            return error(
+                "must be the name of an EventStore: a lower-case letter, then lower-case letters, digits and dashes",
+            );
+        }
+        if !is_event_store_name(&self.name) {
+            return error(
+                "must not end in -clients, -peers or -ready: these endings belong to the Services of a Cluster",
+            );
+        }
+        Ok(())
     }
     /// Returns the Kubernetes namespace.
     #[must_use]
@@ -162,6 +207,17 @@ mod tests {
         assert!(StoreName::new("default", "orders").is_ok());
         for bad in ["Orders", "-a", "a-", "a.b", ""] {
             assert!(StoreName::new("default", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_new_store_has_a_name_that_an_event_store_may_have() {
+        let check = |name: &str| StoreName::new("default", name).unwrap().check_new();
+        for good in ["orders", "o", "orders-2", "clients", "a234567890-234567890-234567890-234567890"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["2-orders", "main-clients", "main-peers", "main-ready"] {
+            assert_eq!(check(bad).unwrap_err().field, "store", "{bad}");
         }
     }
 }

@@ -88,7 +88,7 @@ impl CallDeadline {
 
     fn status(&self) -> Status {
         if self.maybe_proposed.get() {
-            let why = "the deadline passed while the append was in progress";
+            let why = "the deadline passed while the append or change was in progress";
             return Problem::new(Reason::OutcomeUnknown, why).with("proposed", "unknown").into();
         }
         Problem::new(Reason::Deadline, "the deadline passed before the answer was ready").into()

@@ -5,11 +5,12 @@ use super::encode;
 use std::{fmt, time::Duration};
 use taffrail_core::{
     append::{Rejected, Tail},
+    catalogue::Refused,
     names::NameError,
 };
 pub(crate) use taffrail_proto::reason::Reason;
 use taffrail_proto::{error_detail, reason::DOMAIN, v1};
-use taffrail_store_api::{AppendError, ReadError, ResolveError};
+use taffrail_store_api::{AppendError, ReadError, ResolveError, StoreChangeError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -173,6 +174,48 @@ impl From<ResolveError> for Problem {
     }
 }
 
+impl From<StoreChangeError> for Problem {
+    fn from(e: StoreChangeError) -> Self {
+        let message = e.to_string();
+        match e {
+            StoreChangeError::Refused(why) => why.into(),
+            StoreChangeError::NoCoordinator(_) => Self::new(Reason::NoQuorum, message),
+            StoreChangeError::Unknown(_) => Self::new(Reason::OutcomeUnknown, message).with("proposed", "unknown"),
+            StoreChangeError::NotServing(_) => Self::new(Reason::NotServing, message),
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(e: Refused) -> Self {
+        let message = e.to_string();
+        match e {
+            Refused::InvalidReplicas(_) => Self::field("replicas", "must be 1, 3, 5 or 7"),
+            Refused::NotEnoughNodes { wanted, have } => {
+                Self::new(Reason::NotEnoughNodes, message).with("wanted", wanted).with("have", have)
+            }
+            Refused::RetainedDataExists { id, .. } => Self::new(Reason::StoreRetained, message).with("store_id", id),
+            Refused::StoreRemoving(id) => Self::new(Reason::StoreRemoving, message).with("store_id", id),
+            Refused::StoreNotFound(id) => {
+                Self::new(Reason::StoreNotFound, format!("no store has the id {id}")).with("store_id", id)
+            }
+            Refused::StoreExists { id, replicas } => {
+                Self::new(Reason::StoreExists, message).with("store_id", id).with("replicas", replicas)
+            }
+            Refused::Declared { id, by } => {
+                Self::new(Reason::StoreDeclared, message).with("store_id", id).with("declared_by", by)
+            }
+            Refused::NameTaken { by } => Self::new(Reason::StoreDeclared, message).with("declared_by", by),
+            // Refusals of commands that no client sends.
+            Refused::WrongCluster
+            | Refused::BadNode(_)
+            | Refused::BadReplica(_)
+            | Refused::StillNamed(_)
+            | Refused::GrantHeld { .. } => Self::new(Reason::NotServing, message),
+        }
+    }
+}
+
 /// Conclusion from the error of a peer about a forwarded append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
@@ -205,7 +248,7 @@ mod tests {
     use super::*;
     use taffrail_core::{
         append::ExpectedRevision,
-        ids::{EventId, NodeId, ReplicaId, Revision},
+        ids::{EventId, NodeId, ReplicaId, Revision, StoreId},
         names::{StoreName, StreamName},
     };
     use taffrail_store_api::LeaderHint;
@@ -221,6 +264,7 @@ mod tests {
             actual: Tail::Empty,
         };
         let id = EventId::new(uuid::Uuid::nil());
+        let store_id = StoreId::new(uuid::Uuid::from_u128(7));
         let problems: Vec<(Problem, Code)> = vec![
             (AppendError::Rejected(wrong).into(), Code::FailedPrecondition),
             (Rejected::StreamFull { stream: stream.clone() }.into(), Code::ResourceExhausted),
@@ -244,6 +288,16 @@ mod tests {
             (ResolveError::Removing(store).into(), Code::FailedPrecondition),
             (ResolveError::Unconfirmed("x").into(), Code::Unavailable),
             (ResolveError::NotServing("x".into()).into(), Code::Unavailable),
+            (StoreChangeError::NoCoordinator("x".into()).into(), Code::Unavailable),
+            (StoreChangeError::Unknown("x".into()).into(), Code::Unknown),
+            (StoreChangeError::NotServing("x".into()).into(), Code::Unavailable),
+            (Refused::InvalidReplicas(2).into(), Code::InvalidArgument),
+            (Refused::NotEnoughNodes { wanted: 3, have: 1 }.into(), Code::FailedPrecondition),
+            (Refused::RetainedDataExists { id: store_id, at_us: 1 }.into(), Code::FailedPrecondition),
+            (Refused::StoreRemoving(store_id).into(), Code::FailedPrecondition),
+            (Refused::StoreNotFound(store_id).into(), Code::NotFound),
+            (Refused::StoreExists { id: store_id, replicas: 3 }.into(), Code::AlreadyExists),
+            (Refused::Declared { id: store_id, by: "uid".into() }.into(), Code::FailedPrecondition),
         ];
         for (problem, code) in problems {
             let reason = problem.reason();

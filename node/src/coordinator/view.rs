@@ -4,7 +4,7 @@ use super::observe::NodeReports;
 use crate::member::member::Member;
 use std::sync::Arc;
 use taffrail_core::{
-    catalogue::{Catalogue, NodeState, StoreState},
+    catalogue::{Catalogue, NodeState, Store, StoreState},
     ids::{GroupId, NodeId, StoreId},
     plan::{ClusterObservation, Plan, WaitReason, status},
 };
@@ -125,6 +125,11 @@ pub fn store_state(c: &Catalogue, id: StoreId) -> v1::StoreState {
     }
 }
 
+/// Returns the owner of the settings of a store.
+pub fn store_manager(store: &Store) -> v1::StoreManager {
+    if store.is_declared() { v1::StoreManager::EventStore } else { v1::StoreManager::Api }
+}
+
 fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports, id: NodeId) -> admin::NodeView {
     let record = &c.nodes[&id];
     let seen = status::node(c, o, plan, id);
@@ -172,6 +177,7 @@ fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Opt
             leader_node_id: seen.leader.map(NodeId::get),
             term: Some(seen.term).filter(|term| *term > 0),
             members: members.collect(),
+            managed_by: store_manager(record).into(),
             // Counters would change the view with every event. The view has only fields that a decision depends on.
             ..v1::Store::default()
         }),

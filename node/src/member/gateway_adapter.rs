@@ -13,7 +13,9 @@ use taffrail_proto::v1;
 use taffrail_raft::peer::Peers;
 use taffrail_runtime as rt;
 use taffrail_storage::store::{replica::Replica, state_db::Figures};
-use taffrail_store_api::{Node, PeerChannel, ResolveError, Route, StoreFilter, StoreRef, StoreReplica, StoreTotals};
+use taffrail_store_api::{
+    Node, PeerChannel, ResolveError, Route, StoreChangeError, StoreFilter, StoreRef, StoreReplica, StoreTotals,
+};
 use tokio::{sync::watch, time::Instant};
 
 /// Value of the metrics label `store` for the system group.
@@ -234,6 +236,33 @@ impl Node for GatewayAdapter {
         }
     }
 
+    async fn create_store(
+        &self,
+        name: &StoreName,
+        replicas: u32,
+        deadline: Instant,
+    ) -> Result<v1::Store, StoreChangeError> {
+        let member = self.now().ok_or_else(no_member)?;
+        let id = member.create_store(name, replicas, deadline).await?;
+        let c = member.applied();
+        Ok(match c.stores.get(&id) {
+            Some(store) => show(&c, &member, id, store).await,
+            None => v1::Store {
+                id: id.to_string(),
+                namespace: name.namespace().to_owned(),
+                name: name.name().to_owned(),
+                state: v1::StoreState::Creating.into(),
+                replicas,
+                managed_by: v1::StoreManager::Api.into(),
+                ..v1::Store::default()
+            },
+        })
+    }
+
+    async fn remove_store(&self, id: StoreId, deadline: Instant) -> Result<Option<String>, StoreChangeError> {
+        self.now().ok_or_else(no_member)?.remove_store(id, deadline).await
+    }
+
     fn cluster_status(&self) -> v1::ClusterStatus {
         let Some(member) = self.now() else { return v1::ClusterStatus::default() };
         let planned = member.view.borrow().as_ref().and_then(|view| view.status.clone());
@@ -255,6 +284,10 @@ impl Node for GatewayAdapter {
     fn cluster_id(&self) -> Option<ClusterId> {
         self.now().map(|m| m.cluster())
     }
+}
+
+fn no_member() -> StoreChangeError {
+    StoreChangeError::NotServing("the node is not a member of a cluster yet".into())
 }
 
 /// Builds the cluster status on a node that does not coordinate, from the applied catalogue and the connections
@@ -341,6 +374,7 @@ async fn show(c: &Catalogue, member: &Member, id: StoreId, store: &Store) -> v1:
         digest: totals.map(|t| t.digest.to_string()).unwrap_or_default(),
         applied_index: totals.map(|t| t.applied_index),
         lineage: 0,
+        managed_by: view::store_manager(store).into(),
     }
 }
 

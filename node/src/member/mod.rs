@@ -5,7 +5,7 @@
 //! - [`member`]: the running member with the system replica and the store replicas. [`propose`]: commands for the
 //!   catalogue. [`operations`]: operations that coordinator and peers call.
 //! - [`replicas`]: creates and removes replicas according to the catalogue. [`recovery`]: pauses between the starts of a
-//!   failing replica, and refills. `removal`: deletes the data of a replica, and completes the deletion after a crash. [`fence`]: stops a divergent replica for good. [`stop_replicas`]: stops
+//!   failing replica, and refills. `store_changes`: creation and removal of stores for clients. `removal`: deletes the data of a replica, and completes the deletion after a crash. [`fence`]: stops a divergent replica for good. [`stop_replicas`]: stops
 //!   replicas within a time limit. [`timed_machine`]: measures the apply times of state machines.
 //! - [`admin`]: the admin service for the operator. [`peer_handler`]: answers frames of peers. [`gateway_adapter`]:
 //!   implements the port of the gateway.
@@ -29,6 +29,7 @@ mod removal;
 pub mod replicas;
 pub mod run;
 pub mod stop_replicas;
+mod store_changes;
 #[cfg(test)]
 pub(crate) mod test_node;
 pub mod timed_machine;

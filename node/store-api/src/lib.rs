@@ -31,6 +31,7 @@
 use std::sync::Arc;
 use taffrail_core::{
     append::{Append, Appended, Rejected},
+    catalogue::Refused,
     event::RecordedEvent,
     ids::{ClusterId, GroupId, NodeId, Position, ReplicaId, Revision, StoreId},
     names::{StoreName, StreamName},
@@ -309,6 +310,23 @@ pub enum ResolveError {
     NotServing(String),
 }
 
+/// Failure to create or remove a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreChangeError {
+    /// The rules of the catalogue refuse the change; nothing was changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Not proposed: no coordinator was found within the deadline.
+    #[error("no coordinator took the change: {0}")]
+    NoCoordinator(String),
+    /// Proposed without an answer: the change may still be carried out. A repeat is safe.
+    #[error("the outcome of the change is unknown: {0}")]
+    Unknown(String),
+    /// This node is not a member yet, or is fenced.
+    #[error("this node is not serving: {0}")]
+    NotServing(String),
+}
+
 /// A verified connection to a peer's port 2114, for forwarded gRPC calls. Clones share the connection. Production wraps a
 /// connection of tonic; a simulation delivers the calls within the process.
 pub type PeerChannel = BoxCloneSyncService<http::Request<Body>, http::Response<Body>, PeerChannelError>;
@@ -354,6 +372,16 @@ pub trait Node: Send + Sync + 'static {
     fn stores_with_name(&self, name: &str) -> Vec<StoreName>;
     /// Returns a store with the state of its replicas, as far as this node knows.
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<taffrail_proto::v1::Store, ResolveError>;
+    /// Creates a store that no object declares, and returns the store. A repeat with the same settings changes nothing.
+    async fn create_store(
+        &self,
+        name: &StoreName,
+        replicas: u32,
+        deadline: Instant,
+    ) -> Result<taffrail_proto::v1::Store, StoreChangeError>;
+    /// Removes a store that no object declares. Returns the cause of a wait, or `None` once every node has removed the
+    /// data. A repeat changes nothing.
+    async fn remove_store(&self, id: StoreId, deadline: Instant) -> Result<Option<String>, StoreChangeError>;
     /// Returns the status of the cluster, as far as this node knows.
     fn cluster_status(&self) -> taffrail_proto::v1::ClusterStatus;
     /// Returns a counter that rises whenever the cluster status may have changed.

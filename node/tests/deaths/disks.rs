@@ -34,6 +34,13 @@ pub(crate) struct Disks {
     holds: BTreeMap<String, (usize, usize)>,
 }
 
+impl Disks {
+    /// Names of the stores in the catalogue, and the number of deleted stores.
+    pub(crate) fn stores(&self) -> (Vec<&str>, usize) {
+        (self.stores.0.iter().map(String::as_str).collect(), self.stores.1)
+    }
+}
+
 struct Disk {
     node: NodeId,
     catalogue: Catalogue,

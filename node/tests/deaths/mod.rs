@@ -4,7 +4,7 @@
 //! - `disks`: content of the disks after all nodes have stopped.
 //! - `unborn`: a node is lost before the first membership of a group, which this node should write.
 
-mod disks;
+pub(crate) mod disks;
 mod each_write;
 mod script;
 mod sweep;

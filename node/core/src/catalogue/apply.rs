@@ -1,7 +1,7 @@
 //! Rules of the catalogue: execution of commands, determined by the catalogue and the command alone.
 
 use super::{
-    command::{CloseMode, Command, Declaration, Kind, RULES, Registration},
+    command::{CloseMode, Command, Declaration, Kind, NewStore, RULES, Registration},
     digest,
     model::{Catalogue, Grant, Group, GroupPhase, Node, NodeState, Replica, ReplicaState, Store, StoreState},
     outcome::{CatalogueOutcome, Refused, Touched},
@@ -54,6 +54,8 @@ fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
         Kind::Init { .. } => Err(Refused::WrongCluster),
         Kind::Register(registration) => register(c, registration, touched),
         Kind::Declare(declaration) => declare(c, declaration, touched),
+        Kind::CreateStore(new) => create_undeclared(c, new, touched),
+        Kind::RemoveStore(store) => remove_undeclared(c, *store, touched),
         Kind::GroupFormed(group) => formed(c, *group, touched),
         Kind::FormAgain { group, nodes } => form_again(c, *group, nodes, touched),
         Kind::Contradicted { group, index } => set_contradicted(c, *group, *index, touched),
@@ -165,6 +167,35 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
         touched.insert(Touched::Store(id));
     }
     Ok(CatalogueOutcome::Store(id))
+}
+
+/// Creates a store that no object declares. A store with the name is returned if its settings are equal, and is never
+/// changed.
+fn create_undeclared(c: &mut Catalogue, new: &NewStore, touched: &mut Rows) -> Answer {
+    let NewStore { name, replicas, minted } = new.clone();
+    if !matches!(replicas, 1 | 3 | 5 | 7) {
+        return Err(Refused::InvalidReplicas(replicas));
+    }
+    let Some((id, store)) = c.store_named(&name) else {
+        return create(c, &Declaration { name, replicas, adopt: None, minted, declared_by: String::new() }, touched);
+    };
+    match store.state {
+        StoreState::Removing => Err(Refused::StoreRemoving(id)),
+        StoreState::Retained { at_us } => Err(Refused::RetainedDataExists { id, at_us }),
+        StoreState::Active if store.is_declared() => Err(Refused::Declared { id, by: store.declared_by.clone() }),
+        StoreState::Active if store.replicas == replicas => Ok(CatalogueOutcome::Store(id)),
+        StoreState::Active => Err(Refused::StoreExists { id, replicas: store.replicas }),
+    }
+}
+
+/// Removes a store that no object declares. The data of a declared store is safe, also while the store is retained.
+fn remove_undeclared(c: &mut Catalogue, id: StoreId, touched: &mut Rows) -> Answer {
+    match c.stores.get(&id) {
+        None if c.removed_stores.contains(&id) => Ok(CatalogueOutcome::Done),
+        None => Err(Refused::StoreNotFound(id)),
+        Some(store) if store.is_declared() => Err(Refused::Declared { id, by: store.declared_by.clone() }),
+        Some(_) => close(c, id, CloseMode::Delete, "", touched),
+    }
 }
 
 /// Creates a store with partition, group and replicas in one step. The replicas are placed on the nodes with the fewest

@@ -4,7 +4,7 @@
 //! different versions compare digests, so the only permitted change of the encoding is a new tag for a new variant.
 
 use super::{
-    command::{CloseMode, Command, Declaration, Kind, Registration},
+    command::{CloseMode, Command, Declaration, Kind, NewStore, Registration},
     outcome::{CatalogueOutcome, Refused},
 };
 use crate::ids::{Digest, GroupId, NodeId, ReplicaId, StoreId};
@@ -77,6 +77,13 @@ impl Canonical {
         self.text(&d.declared_by);
     }
 
+    fn new_store(&mut self, new: &NewStore) {
+        self.text(new.name.namespace());
+        self.text(new.name.name());
+        self.number(new.replicas.into());
+        self.store(new.minted);
+    }
+
     fn kind(&mut self, kind: &Kind) {
         match kind {
             Kind::Init { cluster, first } => {
@@ -130,6 +137,8 @@ impl Canonical {
                 // The first entry of a group changes no state, so 0 stands for `None`.
                 self.number(index.unwrap_or(0));
             }
+            Kind::CreateStore(new) => self.tag(20).new_store(new),
+            Kind::RemoveStore(store) => self.tag(21).store(*store),
         }
     }
 
@@ -168,6 +177,14 @@ impl Canonical {
             Refused::GrantHeld { node, holder } => {
                 self.node(11, *node);
                 self.text(holder);
+            }
+            Refused::StoreExists { id, replicas } => {
+                self.tag(12).store(*id);
+                self.number((*replicas).into());
+            }
+            Refused::Declared { id, by } => {
+                self.tag(13).store(*id);
+                self.text(by);
             }
         }
     }

@@ -24,6 +24,8 @@ kinds! {
     Self::Init { .. } => "init",
     Self::Register(_) => "register",
     Self::Declare(_) => "declare",
+    Self::CreateStore(_) => "create-store",
+    Self::RemoveStore(_) => "remove-store",
     Self::GroupFormed(_) => "group-formed",
     Self::FormAgain { .. } => "form-again",
     Self::Contradicted { .. } => "contradicted",

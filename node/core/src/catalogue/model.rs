@@ -68,8 +68,16 @@ pub struct Store {
     pub partition: PartitionId,
     /// Group that replicates the partition.
     pub group: GroupId,
-    /// UID of the declarer; empty for no particular declarer.
+    /// UID of the declaring object; empty for a store that was created through the API of the nodes.
     pub declared_by: String,
+}
+
+impl Store {
+    /// Returns true if an object declares the store. Only the declaring object changes or removes such a store.
+    #[must_use]
+    pub fn is_declared(&self) -> bool {
+        !self.declared_by.is_empty()
+    }
 }
 
 /// Phase in the life of a group.

@@ -50,7 +50,7 @@ pub enum Refused {
         at_us: u64,
     },
     /// The store with this name or id has another declarer.
-    #[error("the store belongs to another declarer (UID {by})")]
+    #[error("the store belongs to {}", declarer(.by))]
     NameTaken {
         /// UID of the other declarer.
         by: String,
@@ -81,6 +81,31 @@ pub enum Refused {
         /// Name of the holder.
         holder: String,
     },
+    /// An active store with this name has other settings.
+    #[error("store {id} has this name and {replicas} replicas")]
+    StoreExists {
+        /// Id of the store.
+        id: StoreId,
+        /// Declared number of replicas.
+        replicas: u32,
+    },
+    /// An object declares the store, so the store is neither changed nor removed through the API.
+    #[error("store {id} is declared by the EventStore with the UID {by}")]
+    Declared {
+        /// Id of the store.
+        id: StoreId,
+        /// UID of the declaring object.
+        by: String,
+    },
+}
+
+/// Describes the other declarer of a store.
+fn declarer(by: &str) -> String {
+    if by.is_empty() {
+        "the API: it was created with `taffrail stores create`; set spec.storeId to adopt the store".to_owned()
+    } else {
+        format!("another declarer (UID {by})")
+    }
 }
 
 /// A row changed or removed by a command.

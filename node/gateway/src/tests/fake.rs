@@ -16,7 +16,7 @@ use taffrail_core::{
 use taffrail_proto::v1;
 use taffrail_store_api::{
     AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, PeerChannel, ReadError, ResolveError, Route,
-    StoreFilter, StoreReader, StoreRef, StoreReplica, StoreTotals, StreamSummary,
+    StoreChangeError, StoreFilter, StoreReader, StoreRef, StoreReplica, StoreTotals, StreamSummary,
 };
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::Channel;
@@ -286,6 +286,13 @@ impl StoreReplica for FakeReplica {
     }
 }
 
+/// A scripted outcome of the creation or removal of a store.
+pub(super) enum StoreChange {
+    Fails(StoreChangeError),
+    WaitsFor(&'static str),
+    NeverAnswers,
+}
+
 /// A node, with or without a replica.
 pub(super) struct FakeNode {
     id: NodeId,
@@ -300,6 +307,8 @@ pub(super) struct FakeNode {
     changes: watch::Sender<u64>,
     /// False before the node is a member of a cluster.
     member: AtomicBool,
+    /// Scripted outcomes of the next creations and removals of stores, in place of success.
+    pub(super) store_changes: Mutex<VecDeque<StoreChange>>,
     /// The id of the store; changes when the store is removed and created again.
     pub(super) store_id: Mutex<StoreId>,
 }
@@ -358,6 +367,7 @@ impl World {
             namespaces: Arc::clone(&self.namespaces),
             changes: watch::channel(0).0,
             member: AtomicBool::new(true),
+            store_changes: Mutex::default(),
             store_id: Mutex::new(STORE_ID),
         })
     }
@@ -384,6 +394,15 @@ impl FakeNode {
     pub(super) fn lose_replica(&self) {
         let replica = self.replica.lock().unwrap().take().unwrap();
         replica.applied.lock().unwrap().take();
+    }
+    async fn change_store(&self) -> Result<Option<String>, StoreChangeError> {
+        let scripted = self.store_changes.lock().unwrap().pop_front();
+        match scripted {
+            None => Ok(None),
+            Some(StoreChange::Fails(error)) => Err(error),
+            Some(StoreChange::WaitsFor(why)) => Ok(Some(why.to_owned())),
+            Some(StoreChange::NeverAnswers) => std::future::pending().await,
+        }
     }
     fn others(&self, first: Option<NodeId>) -> Vec<NodeId> {
         let mut others: Vec<NodeId> = self.holders.iter().copied().filter(|n| *n != self.id).collect();
@@ -454,6 +473,15 @@ impl Node for FakeNode {
         let event_count = Some(self.data.events.lock().unwrap().len() as u64);
         let (name, namespace) = (name.name().into(), name.namespace().into());
         Ok(v1::Store { name, namespace, event_count, ..v1::Store::default() })
+    }
+    async fn create_store(&self, name: &StoreName, replicas: u32, _: Instant) -> Result<v1::Store, StoreChangeError> {
+        self.change_store().await?;
+        let (name, namespace) = (name.name().into(), name.namespace().into());
+        Ok(v1::Store { name, namespace, replicas, id: STORE_ID.to_string(), ..v1::Store::default() })
+    }
+    async fn remove_store(&self, id: StoreId, _: Instant) -> Result<Option<String>, StoreChangeError> {
+        assert_eq!(id, STORE_ID);
+        self.change_store().await
     }
     fn cluster_status(&self) -> v1::ClusterStatus {
         v1::ClusterStatus { answered_by_node_id: self.id.get(), ..v1::ClusterStatus::default() }

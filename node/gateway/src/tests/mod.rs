@@ -10,4 +10,5 @@ mod read;
 mod rejections;
 mod resume;
 mod silence;
+mod stores;
 mod subscribe;

@@ -24,6 +24,8 @@ const READ: &str = "/taffrail.v1.Streams/Read";
 const LIST: &str = "/taffrail.v1.Streams/List";
 const SUBSCRIBE: &str = "/taffrail.v1.Subscriptions/Subscribe";
 const STORES: &str = "/taffrail.v1.Stores/List";
+const CREATE_STORE: &str = "/taffrail.v1.Stores/Create";
+const REMOVE_STORE: &str = "/taffrail.v1.Stores/Remove";
 
 /// A field of a later release: number 1000 with a text.
 const LATER: &[u8] = b"\xc2\x3e\x05later";
@@ -107,6 +109,8 @@ async fn a_needed_feature_that_a_node_does_not_know_is_unsupported_through_any_n
         (LIST, number(4, later)),
         (SUBSCRIBE, [all(), number(3, later)].concat()),
         (STORES, number(6, later)),
+        (CREATE_STORE, number(3, later)),
+        (REMOVE_STORE, number(2, later)),
     ];
     for (path, request) in cases {
         for port in cluster.clients.iter().chain(&cluster.peers[..1]) {

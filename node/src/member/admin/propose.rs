@@ -41,7 +41,7 @@ pub(super) fn reason(why: &Refused) -> &'static str {
     match why {
         Refused::NotEnoughNodes { .. } => "NotEnoughNodes",
         Refused::RetainedDataExists { .. } => "RetainedDataExists",
-        Refused::NameTaken { .. } => "NameTaken",
+        Refused::NameTaken { .. } | Refused::StoreExists { .. } | Refused::Declared { .. } => "NameTaken",
         Refused::StoreNotFound(_) => "StoreNotFound",
         Refused::StoreRemoving(_) => "Deleting",
         Refused::InvalidReplicas(_) => "InvalidSpec",

@@ -6,8 +6,8 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::{
     catalogue::{
-        Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, Node, NodeState,
-        Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched,
+        Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, NewStore, Node,
+        NodeState, Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched,
     },
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
@@ -80,6 +80,13 @@ pub fn encode_command(command: &Command) -> Bytes {
             minted: uuid_bytes(d.minted.to_bytes()),
             declared_by: d.declared_by.clone(),
         }),
+        Kind::CreateStore(new) => K::CreateStore(pb::CreateStore {
+            namespace: new.name.namespace().to_owned(),
+            name: new.name.name().to_owned(),
+            replicas: new.replicas,
+            minted: uuid_bytes(new.minted.to_bytes()),
+        }),
+        Kind::RemoveStore(id) => K::RemoveStore(uuid_bytes(id.to_bytes())),
         Kind::GroupFormed(g) => K::GroupFormed(g.get()),
         Kind::AddReplica { group, node } => K::AddReplica(pb::AddReplica { group: group.get(), node: node.get() }),
         Kind::ReplicaActive { group, replica } => K::ReplicaActive(of(group, replica)),
@@ -130,6 +137,12 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
             minted: store(WHAT, &d.minted)?,
             declared_by: d.declared_by,
         }),
+        K::CreateStore(new) => Kind::CreateStore(NewStore {
+            name: name(WHAT, &new.namespace, &new.name)?,
+            replicas: new.replicas,
+            minted: store(WHAT, &new.minted)?,
+        }),
+        K::RemoveStore(id) => Kind::RemoveStore(store(WHAT, &id)?),
         K::GroupFormed(g) => Kind::GroupFormed(GroupId::new(g)),
         K::AddReplica(a) => Kind::AddReplica { group: GroupId::new(a.group), node: NodeId::new(a.node) },
         K::ReplicaActive(r) => Kind::ReplicaActive { group: GroupId::new(r.group), replica: ReplicaId::new(r.replica) },
@@ -193,6 +206,12 @@ fn refused_to(refused: &Refused) -> pb::refused_command::Kind {
         Refused::GrantHeld { node, holder } => {
             K::GrantHeld(pb::GrantOf { node: node.get(), holder: holder.clone(), ttl_us: 0 })
         }
+        Refused::StoreExists { id, replicas } => {
+            K::StoreExists(pb::StoreOf { store: uuid_bytes(id.to_bytes()), replicas: *replicas })
+        }
+        Refused::Declared { id, by } => {
+            K::Declared(pb::DeclaredBy { store: uuid_bytes(id.to_bytes()), declared_by: by.clone() })
+        }
     }
 }
 
@@ -223,6 +242,8 @@ pub fn decode_outcome(bytes: Bytes) -> Result<CatalogueOutcome, Error> {
             R::BadReplica(g) => Refused::BadReplica(GroupId::new(g)),
             R::StillNamed(g) => Refused::StillNamed(GroupId::new(g)),
             R::GrantHeld(g) => Refused::GrantHeld { node: NodeId::new(g.node), holder: g.holder },
+            R::StoreExists(s) => Refused::StoreExists { id: store(WHAT, &s.store)?, replicas: s.replicas },
+            R::Declared(d) => Refused::Declared { id: store(WHAT, &d.store)?, by: d.declared_by },
         }),
     })
 }

@@ -116,6 +116,76 @@ fn a_name_belongs_to_its_declarer() {
     assert!(matches!(run(&mut c, 1, foreign), CatalogueOutcome::Refused(Refused::NameTaken { .. })));
 }
 
+fn new_store(name: &str, replicas: u32, minted: u128) -> Kind {
+    Kind::CreateStore(NewStore { name: StoreName::new("default", name).unwrap(), replicas, minted: store(minted) })
+}
+
+fn refused(why: Refused) -> CatalogueOutcome {
+    CatalogueOutcome::Refused(why)
+}
+
+#[test]
+fn a_store_is_created_once_and_never_changed_by_a_second_creation() {
+    let mut c = cluster(3);
+    assert_eq!(run(&mut c, 1, new_store("orders", 3, 10)), CatalogueOutcome::Store(store(10)));
+    assert!(!c.stores[&store(10)].is_declared());
+    let before = c.version;
+    assert_eq!(run(&mut c, 1, new_store("orders", 3, 11)), CatalogueOutcome::Store(store(10)), "a repeat");
+    let exists = Refused::StoreExists { id: store(10), replicas: 3 };
+    assert_eq!(run(&mut c, 1, new_store("orders", 1, 11)), refused(exists));
+    assert_eq!(run(&mut c, 1, new_store("notes", 5, 11)), refused(Refused::NotEnoughNodes { wanted: 5, have: 3 }));
+    assert_eq!(run(&mut c, 1, new_store("notes", 2, 11)), refused(Refused::InvalidReplicas(2)));
+    assert_eq!((c.version, c.stores.len()), (before, 1));
+}
+
+#[test]
+fn a_declared_store_is_neither_created_nor_removed_without_its_declarer() {
+    let mut c = cluster(3);
+    run(&mut c, 1, Kind::Declare(declaration("orders", 3, 10, "u1")));
+    let declared = || refused(Refused::Declared { id: store(10), by: "u1".into() });
+    assert_eq!(run(&mut c, 1, new_store("orders", 3, 11)), declared());
+    assert_eq!(run(&mut c, 1, Kind::RemoveStore(store(10))), declared());
+    run(&mut c, 5, Kind::Close { store: store(10), mode: CloseMode::Retain, declared_by: "u1".into() });
+    assert_eq!(run(&mut c, 6, Kind::RemoveStore(store(10))), declared(), "retained data is safe too");
+    let retained = Refused::RetainedDataExists { id: store(10), at_us: 5 };
+    assert_eq!(run(&mut c, 6, new_store("orders", 3, 11)), refused(retained));
+    assert_eq!(c.stores[&store(10)].state, StoreState::Retained { at_us: 5 });
+}
+
+#[test]
+fn an_object_adopts_a_created_store_by_its_id_only() {
+    let mut c = cluster(3);
+    run(&mut c, 1, new_store("orders", 3, 10));
+    let declare = declaration("orders", 3, 11, "u1");
+    assert_eq!(run(&mut c, 1, Kind::Declare(declare.clone())), refused(Refused::NameTaken { by: String::new() }));
+    let adopt = Declaration { adopt: Some(store(10)), ..declare };
+    assert_eq!(run(&mut c, 1, Kind::Declare(adopt)), CatalogueOutcome::Store(store(10)));
+    assert!(c.stores[&store(10)].is_declared());
+    assert!(matches!(
+        run(&mut c, 1, Kind::RemoveStore(store(10))),
+        CatalogueOutcome::Refused(Refused::Declared { .. })
+    ));
+}
+
+#[test]
+fn a_created_store_is_removed_with_its_data_once() {
+    let mut c = cluster(1);
+    run(&mut c, 1, new_store("orders", 1, 10));
+    assert_eq!(run(&mut c, 1, Kind::RemoveStore(store(11))), refused(Refused::StoreNotFound(store(11))));
+    for _ in 0..2 {
+        assert_eq!(run(&mut c, 1, Kind::RemoveStore(store(10))), CatalogueOutcome::Done);
+        assert_eq!(c.stores[&store(10)].state, StoreState::Removing);
+    }
+    assert_eq!(run(&mut c, 1, new_store("orders", 1, 12)), refused(Refused::StoreRemoving(store(10))));
+    let (group, record) = c.groups.iter().next().map(|(id, g)| (*id, g.clone())).unwrap();
+    for replica in record.replicas.keys() {
+        run(&mut c, 1, Kind::DropReplica { group, replica: *replica });
+    }
+    run(&mut c, 1, Kind::StoreGone(store(10)));
+    assert_eq!(run(&mut c, 1, Kind::RemoveStore(store(10))), CatalogueOutcome::Done, "a late repeat");
+    assert_eq!(run(&mut c, 1, new_store("orders", 1, 12)), CatalogueOutcome::Store(store(12)));
+}
+
 #[test]
 fn removal_ends_when_every_replica_is_dropped() {
     let mut c = cluster(3);
@@ -270,6 +340,11 @@ mod random {
                     adopt: adopt.map(store),
                     ..declaration(&format!("s{n}"), replicas, minted, "u")
                 })),
+            2 => (0u8..4, prop_oneof![Just(1u32), Just(2), Just(3)], minted.clone()).prop_map(|(n, replicas, minted)| {
+                let name = StoreName::new("default", &format!("s{n}")).unwrap();
+                Kind::CreateStore(NewStore { name, replicas, minted: store(minted) })
+            }),
+            1 => minted.clone().prop_map(|n| Kind::RemoveStore(store(n))),
             1 => group.clone().prop_map(|g| Kind::GroupFormed(GroupId::new(g))),
             1 => (group.clone(), prop::option::of(0u64..3))
                 .prop_map(|(g, index)| Kind::Contradicted { group: GroupId::new(g), index }),

@@ -52,6 +52,12 @@ fn kinds() -> Vec<Kind> {
         Kind::FormAgain { group, nodes: [node, NodeId::new(4), NodeId::new(5)].into() },
         Kind::Contradicted { group, index: Some(256) },
         Kind::Contradicted { group, index: None },
+        Kind::CreateStore(NewStore {
+            name: StoreName::new("shop", "orders").unwrap(),
+            replicas: 3,
+            minted: store_id(10),
+        }),
+        Kind::RemoveStore(store_id(10)),
     ];
     for kind in &all {
         match kind {
@@ -73,7 +79,9 @@ fn kinds() -> Vec<Kind> {
             | Kind::AcquireGrant { .. }
             | Kind::ReleaseGrant { .. }
             | Kind::FormAgain { .. }
-            | Kind::Contradicted { .. } => {}
+            | Kind::Contradicted { .. }
+            | Kind::CreateStore(_)
+            | Kind::RemoveStore(_) => {}
         }
     }
     all
@@ -96,6 +104,8 @@ fn outcomes() -> Vec<CatalogueOutcome> {
         Refused::BadReplica(GroupId::new(1)),
         Refused::StillNamed(GroupId::new(1)),
         Refused::GrantHeld { node: NodeId::new(2), holder: "operator".into() },
+        Refused::StoreExists { id: store_id(10), replicas: 3 },
+        Refused::Declared { id: store_id(10), by: "uid".into() },
     ];
     let answers = [
         CatalogueOutcome::Done,
