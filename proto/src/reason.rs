@@ -79,6 +79,7 @@ reasons! {
     StoreExists = "STORE_EXISTS", AlreadyExists, "A store with the name exists and has other settings; the details `store_id` and `replicas` describe the store. Nothing was changed.", "Use the store, or another name.";
     StoreDeclared = "STORE_DECLARED", FailedPrecondition, "An EventStore declares the store, so calls neither create nor remove the store; the detail `store_id` holds the id of the store.", "Change or delete the EventStore instead. A retained store is removed by an EventStore with this storeId and deletionPolicy Delete.";
     NotEnoughNodes = "NOT_ENOUGH_NODES", FailedPrecondition, "The cluster has fewer nodes than the store needs replicas; the details `wanted` and `have` hold both numbers.", "Ask for fewer replicas, or add nodes.";
+    PositionAhead = "POSITION_AHEAD", OutOfRange, "The position of the call is beyond the end of the store; the detail `last_position` holds the last position.", "Check that the position comes from this store: the store may have been created again. Otherwise start again from the first event.";
 }
 
 /// Returns the content of docs/ERRORS.md.

@@ -28,19 +28,34 @@ pub struct Args {
     /// Read the replica of the answering node without asking the leader. The result may lack the latest events.
     #[arg(long)]
     stale: bool,
+    /// Read a replica that has applied this position, such as the position of an own append, instead of asking the leader.
+    #[arg(long, value_name = "N", conflicts_with = "stale")]
+    at_least_position: Option<u64>,
+    /// Also print the events of streams whose names begin with `$`; with --all.
+    #[arg(long, requires = "all")]
+    include_system: bool,
 }
 
 impl Args {
     fn request(&self) -> Result<v1::ReadRequest, Failure> {
         let start = self.from.map(|from| from.to_proto(self.selector.all));
         let direction = if self.backward { v1::Direction::Backward } else { v1::Direction::Forward };
-        let consistency = if self.stale { v1::Consistency::Stale } else { v1::Consistency::Linearizable };
+        let consistency = match (self.stale, self.at_least_position) {
+            (true, _) => v1::Consistency::Stale,
+            (false, Some(_)) => v1::Consistency::Unspecified,
+            (false, None) => v1::Consistency::Linearizable,
+        };
+        let system = self.include_system.then_some(v1::Feature::IncludeSystem);
+        let at_least = self.at_least_position.map(|_| v1::Feature::AtLeastPosition);
         Ok(v1::ReadRequest {
             selector: Some(self.selector.to_proto()?),
             direction: direction.into(),
             start,
             limit: self.limit,
             consistency: consistency.into(),
+            at_least_position: self.at_least_position,
+            include_system: self.include_system,
+            needs: system.into_iter().chain(at_least).map(select::number).collect(),
             ..v1::ReadRequest::default()
         })
     }

@@ -32,6 +32,12 @@ impl Selector {
     }
 }
 
+/// Returns the number of a feature for the field `needs` of a request.
+#[must_use]
+pub fn number(feature: v1::Feature) -> u32 {
+    i32::from(feature).unsigned_abs()
+}
+
 /// Formats an event as a line for people. Payloads are cut at 120 characters; binary payloads are shown by their size.
 #[must_use]
 pub fn summary(e: &v1::RecordedEvent) -> String {

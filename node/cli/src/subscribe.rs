@@ -19,6 +19,9 @@ pub struct Args {
     /// First event, inclusive: start, end, a revision of the stream, or with --all a position.
     #[arg(long, value_parser = start_at, default_value = "start", value_name = "start|end|N")]
     from: StartAt,
+    /// Also print the events of streams whose names begin with `$`; with --all.
+    #[arg(long, requires = "all")]
+    include_system: bool,
     /// Exit after this number of events. Default: no limit.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -38,6 +41,8 @@ impl Args {
         Ok(v1::SubscribeRequest {
             selector: Some(self.selector.to_proto()?),
             start: Some(self.from.to_proto(self.selector.all)),
+            include_system: self.include_system,
+            needs: self.include_system.then_some(v1::Feature::IncludeSystem).map(select::number).into_iter().collect(),
             ..v1::SubscribeRequest::default()
         })
     }

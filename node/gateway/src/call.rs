@@ -87,6 +87,7 @@ pub(crate) fn replica_lost(e: &ReadError) -> bool {
         ReadError::StreamNotFound(_)
         | ReadError::NoReadIndex(_)
         | ReadError::Deadline
+        | ReadError::PositionAhead { .. }
         | ReadError::Corrupt(_)
         | ReadError::Storage(_) => false,
     }

@@ -3,7 +3,7 @@
 //! or duplicate event.
 
 use super::{
-    decode::{Source, Start},
+    decode::{Selection, Source, Start},
     resume::{LINEAGE, ResumeToken, TokenOf},
 };
 use taffrail_core::{
@@ -25,11 +25,11 @@ pub const PAGE: PageBounds = PageBounds { events_max: 256, bytes_max: 1 << 20 };
 pub(crate) enum Cursor {
     /// The events of a stream.
     Stream { name: StreamName, next: Option<Revision>, direction: Direction },
-    /// All events of the store.
-    All { next: Option<Position>, direction: Direction },
+    /// All events of the store; without `system`, the events of the streams of the store itself are hidden.
+    All { next: Option<Position>, direction: Direction, system: bool },
 }
 
-/// A page of events.
+/// A page of events, hidden events included.
 pub(crate) struct Events {
     pub(crate) events: Vec<RecordedEvent>,
     /// True if the replica has further events after this page.
@@ -46,10 +46,11 @@ pub(crate) struct AsOf {
 }
 
 impl Cursor {
-    /// Creates a cursor at the start of `source`.
+    /// Creates a cursor at the start of `selection`.
     #[must_use]
-    pub(crate) fn new(source: Source, direction: Direction) -> Self {
-        match source {
+    pub(crate) fn new(selection: Selection) -> Self {
+        let direction = selection.direction;
+        match selection.source {
             Source::Stream(name, start) => {
                 let next = match start {
                     // A backward read from the beginning delivers the first event only.
@@ -65,8 +66,27 @@ impl Cursor {
                     Start::End => None,
                     Start::At(p) => Some(p),
                 };
-                Self::All { next, direction }
+                Self::All { next, direction, system: selection.include_system }
             }
+        }
+    }
+
+    /// True for an event that is no part of the selection: an event of a stream of the store itself.
+    #[must_use]
+    pub(crate) fn hides(&self, event: &RecordedEvent) -> bool {
+        matches!(self, Self::All { system: false, .. }) && event.stream.is_system()
+    }
+
+    /// Checks that a forward read of all events begins at most one position after the last position of the store.
+    ///
+    /// # Errors
+    /// [`ReadError::PositionAhead`] for a later start: the position belongs to another store, or to a lost state.
+    pub(crate) fn check_start(&self, last: Position) -> Result<(), ReadError> {
+        match self {
+            Self::All { next: Some(next), direction: Direction::Forward, .. } if next.get() > last.get() + 1 => {
+                Err(ReadError::PositionAhead { position: *next, last })
+            }
+            Self::All { .. } | Self::Stream { .. } => Ok(()),
         }
     }
 
@@ -109,12 +129,13 @@ impl Cursor {
                 Err(
                     e @ (ReadError::NoReadIndex(_)
                     | ReadError::Deadline
+                    | ReadError::PositionAhead { .. }
                     | ReadError::NotServing(_)
                     | ReadError::Corrupt(_)
                     | ReadError::Storage(_)),
                 ) => Err(e),
             },
-            Self::All { next, direction } => {
+            Self::All { next, direction, .. } => {
                 let page = reader.read_all(*next, *direction, bounds)?;
                 Ok(Events { more: page.next.is_some(), events: page.events })
             }
@@ -198,12 +219,21 @@ impl Cursor {
                 Some(r) => *next = Some(r),
                 None => return false,
             },
-            Self::All { next, direction } => match step(position, direction).and_then(Position::new) {
+            Self::All { next, direction, .. } => match step(position, direction).and_then(Position::new) {
                 Some(p) if p > Position::START => *next = Some(p),
                 _ => return false,
             },
         }
         true
+    }
+
+    /// Moves a forward cursor over all events past `position`, whose events a peer has examined.
+    pub(crate) fn skip_to(&mut self, position: u64) {
+        if let Self::All { next: Some(next), direction: Direction::Forward, .. } = self
+            && let Some(after) = Position::new(position.saturating_add(1))
+        {
+            *next = (*next).max(after);
+        }
     }
 
     /// True for an event that the cursor has not delivered yet.
@@ -215,7 +245,7 @@ impl Cursor {
                 (Some(n), Direction::Forward) => event.revision >= n.get(),
                 (Some(n), Direction::Backward) => event.revision <= n.get(),
             },
-            Self::All { next, direction } => match (next, direction) {
+            Self::All { next, direction, .. } => match (next, direction) {
                 (None, _) => true,
                 (Some(n), Direction::Forward) => event.position >= n.get(),
                 (Some(n), Direction::Backward) => event.position <= n.get(),

@@ -184,6 +184,8 @@ pub(crate) struct Selection {
     pub(crate) store: Option<StoreId>,
     /// Hash of the selector, for resume tokens.
     pub(crate) selector: u64,
+    /// True if a selection of all streams includes the streams of the store itself.
+    pub(crate) include_system: bool,
 }
 
 /// Decodes the selector, start and direction of a read.
@@ -196,7 +198,8 @@ pub(crate) fn read(request: &v1::ReadRequest) -> Result<Selection, Problem> {
         v1::Direction::Unspecified | v1::Direction::Forward => Direction::Forward,
         v1::Direction::Backward => Direction::Backward,
     };
-    selection(request.selector.as_ref(), request.start.as_ref(), direction)
+    let include_system = include_system(&request.needs, request.include_system)?;
+    selection(request.selector.as_ref(), request.start.as_ref(), direction, include_system)
 }
 
 /// Decodes the selector and start of a subscription.
@@ -205,17 +208,31 @@ pub(crate) fn read(request: &v1::ReadRequest) -> Result<Selection, Problem> {
 /// `INVALID_ARGUMENT` for the first field with a broken rule; the refusal of a resume token.
 pub(crate) fn subscribe(request: &v1::SubscribeRequest) -> Result<Selection, Problem> {
     features::check(&request.needs)?;
-    selection(request.selector.as_ref(), request.start.as_ref(), Direction::Forward)
+    let include_system = include_system(&request.needs, request.include_system)?;
+    selection(request.selector.as_ref(), request.start.as_ref(), Direction::Forward, include_system)
+}
+
+const INCLUDE_SYSTEM: &str = "include_system";
+
+fn include_system(needs: &[u32], include_system: bool) -> Result<bool, Problem> {
+    if include_system {
+        features::require(needs, features::INCLUDE_SYSTEM, INCLUDE_SYSTEM)?;
+    }
+    Ok(include_system)
 }
 
 fn selection(
     selector: Option<&v1::Selector>,
     start: Option<&v1::Start>,
     direction: Direction,
+    include_system: bool,
 ) -> Result<Selection, Problem> {
     let no_selector = || Problem::field("selector", "must be a stream or `all`");
     let (selector, kind) = selector.and_then(|s| Some((s, s.kind.as_ref()?))).ok_or_else(no_selector)?;
-    let hash = resume::selector_hash(selector);
+    if include_system && !matches!(kind, SelectorKind::All(_)) {
+        return Err(Problem::field(INCLUDE_SYSTEM, "requires the selector `all`"));
+    }
+    let hash = resume::selector_hash(selector, include_system);
     let kind_of_start = self::start(start)?.unwrap_or(match direction {
         Direction::Forward => StartKind::FromStart(v1::Unit {}),
         Direction::Backward => StartKind::FromEnd(v1::Unit {}),
@@ -228,15 +245,25 @@ fn selection(
             return Err(Problem::field("start.store_id", "must be the store of the resume token, or empty"));
         }
     }
-    Ok(Selection { source: source(kind, &kind_of_start, direction)?, direction, store, selector: hash })
+    let source = source(kind, &kind_of_start, direction)?;
+    Ok(Selection { source, direction, store, selector: hash, include_system })
 }
 
 /// Decodes the consistency of a read.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for a value that this node does not know.
+/// `INVALID_ARGUMENT` for a value that this node does not know, and for a consistency beside `at_least_position`.
 pub(crate) fn consistency(request: &v1::ReadRequest) -> Result<Consistency, Problem> {
-    Ok(match known::<v1::Consistency>("consistency", request.consistency)? {
+    const AT_LEAST: &str = "at_least_position";
+    let asked = known::<v1::Consistency>("consistency", request.consistency)?;
+    if let Some(at_least) = request.at_least_position {
+        features::require(&request.needs, features::AT_LEAST_POSITION, AT_LEAST)?;
+        if asked != v1::Consistency::Unspecified {
+            return Err(Problem::field("consistency", "must be absent beside `at_least_position`"));
+        }
+        return position(AT_LEAST, at_least).map(Consistency::AtLeast);
+    }
+    Ok(match asked {
         v1::Consistency::Unspecified | v1::Consistency::Linearizable => Consistency::Linearizable,
         v1::Consistency::Stale => Consistency::Stale,
     })

@@ -4,7 +4,11 @@
 use super::status::{Problem, Reason};
 
 /// Numbers of the features known to this node, rising.
-pub(crate) const KNOWN: &[u32] = &[];
+pub(crate) const KNOWN: &[u32] = &[INCLUDE_SYSTEM, AT_LEAST_POSITION];
+/// Number of the field `include_system` of reads and subscriptions.
+pub(crate) const INCLUDE_SYSTEM: u32 = 1;
+/// Number of the field `at_least_position` of reads.
+pub(crate) const AT_LEAST_POSITION: u32 = 2;
 /// Maximum number of features named by a request.
 const NEEDS_MAX: usize = 64;
 
@@ -14,6 +18,17 @@ const NEEDS_MAX: usize = 64;
 /// `UNSUPPORTED` with the numbers unknown to this node; `INVALID_ARGUMENT` for too many numbers.
 pub(crate) fn check(needs: &[u32]) -> Result<(), Problem> {
     check_against(KNOWN, needs)
+}
+
+/// Checks that a request with the set field `field` lists the number of the field's feature.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` without the number.
+pub(crate) fn require(needs: &[u32], feature: u32, field: &'static str) -> Result<(), Problem> {
+    if needs.contains(&feature) {
+        return Ok(());
+    }
+    Err(Problem::field(field, format!("requires the feature {feature} in the field `needs`")))
 }
 
 fn check_against(known: &[u32], needs: &[u32]) -> Result<(), Problem> {
@@ -32,6 +47,16 @@ fn check_against(known: &[u32], needs: &[u32]) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use taffrail_proto::v1;
+
+    #[test]
+    fn every_value_of_the_enum_is_known() {
+        let numbers: Vec<u32> =
+            (1..).take_while(|n| v1::Feature::try_from(*n).is_ok()).map(i32::unsigned_abs).collect();
+        assert_eq!(numbers, KNOWN);
+        assert_eq!(v1::Feature::try_from(1), Ok(v1::Feature::IncludeSystem));
+        assert_eq!(v1::Feature::try_from(2), Ok(v1::Feature::AtLeastPosition));
+    }
 
     #[test]
     fn only_known_features_can_be_needed() {

@@ -13,7 +13,7 @@ use super::{
 };
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
-use taffrail_core::ids::{NodeId, StoreId};
+use taffrail_core::ids::{NodeId, Position, StoreId};
 use taffrail_proto::v1::{self, read_response::Kind};
 use taffrail_runtime as rt;
 use taffrail_store_api::{Consistency, PageBounds, ReadError, Route, StoreRef, StoreReplica};
@@ -24,6 +24,8 @@ use tonic::{Status, Streaming};
 const READ: &str = "/taffrail.v1.Streams/Read";
 /// Mean pause before the next attempt to find a replica; the real pause is random, at least half of `PAUSE`.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Number of positions without a delivered event before a checkpoint is sent.
+const CHECKPOINT_POSITIONS: u64 = 4_096;
 
 /// The source of the next message of a read.
 enum Backend {
@@ -35,6 +37,16 @@ enum Backend {
     Peer(Box<Streaming<v1::ReadResponse>>),
     /// The end has been returned.
     Ended,
+}
+
+/// A page of a replica of this node.
+struct LocalPage {
+    /// Events to deliver.
+    events: Vec<v1::RecordedEvent>,
+    /// Revision and position of the last event that was read, delivered or hidden.
+    examined: Option<(u64, u64)>,
+    /// True if the replica has no further event of the read.
+    last: bool,
 }
 
 /// A read in progress, resumable on another replica.
@@ -50,6 +62,10 @@ pub(crate) struct Read {
     left: u64,
     /// True if the replica of this node has no event after the last page.
     exhausted: bool,
+    /// True after a page whose events are all hidden.
+    hidden_page: bool,
+    /// Position of the last message to the client; of all events, the start before the first message.
+    reported: u64,
     /// True if a backward read has delivered the first event.
     delivered_first: bool,
     /// Highest delivered revision of a stream.
@@ -73,14 +89,18 @@ impl Read {
         consistency: Consistency,
         original: Original,
     ) -> Self {
+        let (store, selector) = (selection.store, selection.selector);
+        let cursor = Cursor::new(selection);
         Self {
             shared,
             call,
-            store: selection.store,
-            selector: selection.selector,
-            cursor: Cursor::new(selection.source, selection.direction),
+            store,
+            selector,
+            reported: cursor.next().unwrap_or(0),
+            cursor,
             left: limit,
             exhausted: false,
+            hidden_page: false,
             delivered_first: false,
             last_revision: None,
             consistency,
@@ -136,7 +156,11 @@ impl Read {
             return Ok(Some(Kind::End(self.end(as_of))));
         }
         match self.local_page(replica, as_of).await {
-            Ok(page) => Ok(self.take(page)),
+            Ok(page) => {
+                self.exhausted = page.last;
+                let message = self.take(page.events, page.examined);
+                Ok(message.or_else(|| page.examined.and_then(|(_, position)| self.checkpoint(position))))
+            }
             Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
                 self.lose_backend().await?;
                 Ok(None)
@@ -148,11 +172,19 @@ impl Read {
     /// Takes over a message of a peer; `None` if nothing is left to deliver.
     fn next_of_peer(&mut self, message: v1::ReadResponse) -> Option<Kind> {
         match message.kind? {
-            Kind::Events(page) => self.take(page.events),
+            Kind::Events(page) => self.take(page.events, None),
             Kind::Checkpoint(v1::Checkpoint { position, .. }) => {
+                self.cursor.skip_to(position);
                 Some(Kind::Checkpoint(v1::Checkpoint { position, resume: self.resume(self.cursor.next(), position) }))
             }
             Kind::End(end) => {
+                // At the limit, the peer was asked for an event that is not delivered.
+                if self.left > 0 {
+                    match end.next {
+                        Some(next) => self.cursor.skip_to(next.saturating_sub(1)),
+                        None => self.delivered_first = true,
+                    }
+                }
                 self.backend = Backend::Ended;
                 Some(Kind::End(self.end(AsOf { position: end.as_of, last_revision: end.last_revision })))
             }
@@ -219,13 +251,18 @@ impl Read {
         }
     }
 
-    /// Confirms the read index of a replica of this node, if required, and reads the state at the start.
+    /// Waits until a replica of this node is as fresh as required, and reads the state at the start.
     async fn open_replica(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<AsOf, ReadError> {
-        if self.consistency == Consistency::Linearizable {
-            replica.read_index(self.call.deadline).await?;
+        match self.consistency {
+            Consistency::Linearizable => replica.read_index(self.call.deadline).await?,
+            Consistency::AtLeast(position) => reach(&**replica, position, self.call.deadline).await?,
+            Consistency::Stale => {}
         }
         let cursor = self.cursor.clone();
         let as_of = self.shared.readers.run(replica.reader(), move |r| cursor.as_of(r)).await?;
+        if self.consistency == Consistency::Linearizable {
+            self.cursor.check_start(Position::new(as_of.position).unwrap_or_default())?;
+        }
         self.cursor.clamp_backward(as_of);
         Ok(as_of)
     }
@@ -251,29 +288,32 @@ impl Read {
         }
     }
 
-    /// Reads the next page of a replica of this node, without the events after the start of the read.
-    async fn local_page(
-        &mut self,
-        replica: &Arc<dyn StoreReplica>,
-        as_of: AsOf,
-    ) -> Result<Vec<v1::RecordedEvent>, ReadError> {
+    /// Reads the next page of a replica of this node, without hidden events and the events after the start of the read.
+    async fn local_page(&self, replica: &Arc<dyn StoreReplica>, as_of: AsOf) -> Result<LocalPage, ReadError> {
         let cursor = self.cursor.clone();
-        let bounds =
-            PageBounds { events_max: PAGE.events_max.min(usize::try_from(self.left).unwrap_or(usize::MAX)), ..PAGE };
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        // Many hidden events may follow each other; a small limit does not make the pages small then.
+        let events_max = if self.hidden_page { PAGE.events_max } else { PAGE.events_max.min(left) };
+        let bounds = PageBounds { events_max, ..PAGE };
         let page = self.shared.readers.run(replica.reader(), move |r| cursor.page(r, bounds)).await?;
         // Appends may go on for ever: a forward read ends at the position where the store stood at the start.
         let later = page.events.last().is_some_and(|event| event.position.get() > as_of.position);
-        self.exhausted = !page.more || later;
-        let known = page.events.into_iter().filter(|event| event.position.get() <= as_of.position);
-        Ok(known.map(encode::event).collect())
+        let mut known = page.events;
+        known.retain(|event| event.position.get() <= as_of.position);
+        let examined = known.last().map(|event| (event.revision.get(), event.position.get()));
+        known.retain(|event| !self.cursor.hides(event));
+        let events = known.into_iter().map(encode::event).collect();
+        Ok(LocalPage { events, examined, last: !page.more || later })
     }
 
-    /// Keeps the events that were not delivered yet, up to the limit, and moves the cursor past the kept events. Returns
-    /// `None` if nothing is kept.
-    fn take(&mut self, page: Vec<v1::RecordedEvent>) -> Option<Kind> {
+    /// Keeps the events that were not delivered yet, up to the limit, and moves the cursor past the kept events, or past
+    /// the last examined event of the page if the limit allows. Returns `None` if nothing is kept.
+    fn take(&mut self, page: Vec<v1::RecordedEvent>, examined: Option<(u64, u64)>) -> Option<Kind> {
         let mut events = Vec::with_capacity(page.len());
+        let mut cut = false;
         for event in page {
             if self.left == 0 {
+                cut = true;
                 break;
             }
             if self.delivered_first || !self.cursor.wants(&event) {
@@ -284,15 +324,31 @@ impl Read {
             self.delivered_first = !self.cursor.advance(event.revision, event.position);
             events.push(event);
         }
+        if let Some((revision, position)) = examined.filter(|_| !cut && !self.delivered_first) {
+            self.delivered_first = !self.cursor.advance(revision, position);
+        }
+        self.hidden_page = examined.is_some() && events.is_empty();
         if !self.call.deadline_asked {
             // Without a deadline of the client, the timeout bounds each page.
             self.call.deadline = Instant::now() + self.shared.config.timeout;
             self.failed = 0;
         }
         let position = events.last()?.position;
+        self.reported = position;
         let next = if self.delivered_first { None } else { self.cursor.next() };
         let resume = self.resume(next, position);
         Some(Kind::Events(v1::EventPage { events, store_id: self.store_id(), lineage: LINEAGE, resume }))
+    }
+
+    /// Returns a checkpoint after many hidden events of a forward read, so that the client sees the progress and can
+    /// continue after the hidden events.
+    fn checkpoint(&mut self, position: u64) -> Option<Kind> {
+        let next = self.cursor.next().filter(|next| *next > position)?;
+        if self.cursor.of_stream() || position < self.reported + CHECKPOINT_POSITIONS {
+            return None;
+        }
+        self.reported = position;
+        Some(Kind::Checkpoint(v1::Checkpoint { position, resume: self.resume(Some(next), position) }))
     }
 
     /// Counts a failed attempt and waits before the next attempt.
@@ -304,6 +360,24 @@ impl Read {
         }
         tokio::time::sleep(PAUSE / 2 + rt::jitter(PAUSE)).await;
         Ok(())
+    }
+}
+
+/// Waits until a replica has applied a position. The leader is asked only for a position that is not applied yet, because
+/// the position may be beyond the end of the store.
+async fn reach(replica: &dyn StoreReplica, position: Position, deadline: Instant) -> Result<(), ReadError> {
+    let mut applied = replica.applied();
+    let reached = async { applied.wait_for(|now| now.position >= position).await.is_ok() };
+    tokio::select! {
+        biased;
+        reached = reached => {
+            if reached { Ok(()) } else { Err(ReadError::NotServing("the replica has stopped".into())) }
+        }
+        index = replica.read_index(deadline) => {
+            index?;
+            let last = replica.applied().borrow().position;
+            if last >= position { Ok(()) } else { Err(ReadError::PositionAhead { position, last }) }
+        }
     }
 }
 

@@ -14,7 +14,8 @@
 //! | 4 | checksum of the bytes before |
 //!
 //! Numbers are big-endian. The hash covers the set fields of the selector in the order of their numbers, so a field of a
-//! later release changes no token of a selector without the field.
+//! later release changes no token of a selector without the field. `include_system` of the request counts as field 10 of
+//! the selector.
 
 use super::status::{Problem, Reason};
 use bytes::Bytes;
@@ -26,6 +27,8 @@ use taffrail_proto::v1;
 pub(crate) const LINEAGE: u64 = 0;
 /// First byte of a token.
 const FORMAT: u8 = 1;
+/// Encoding of `true` in field 10.
+const INCLUDE_SYSTEM: [u8; 2] = [10 << 3, 1];
 const CHECKSUM_BYTES: usize = 4;
 const TOKEN_BYTES: usize = 1 + 16 + 4 * 8 + CHECKSUM_BYTES;
 /// Field of the request with a token.
@@ -56,11 +59,15 @@ pub(crate) struct TokenOf {
     pub(crate) selector: u64,
 }
 
-/// Hashes a selector.
+/// Hashes a selector and the field `include_system` of the request.
 #[must_use]
-pub(crate) fn selector_hash(selector: &v1::Selector) -> u64 {
+pub(crate) fn selector_hash(selector: &v1::Selector, include_system: bool) -> u64 {
     // prost encodes the set fields in the order of their numbers.
-    first_8(&selector.encode_to_vec())
+    let mut bytes = selector.encode_to_vec();
+    if include_system {
+        bytes.extend_from_slice(&INCLUDE_SYSTEM);
+    }
+    first_8(&bytes)
 }
 
 fn first_8(bytes: &[u8]) -> u64 {
@@ -136,7 +143,7 @@ mod tests {
     }
 
     fn of(kind: Kind) -> u64 {
-        selector_hash(&v1::Selector { kind: Some(kind) })
+        selector_hash(&v1::Selector { kind: Some(kind) }, false)
     }
 
     /// Clients store tokens, so every later version must read these bytes.
@@ -147,6 +154,11 @@ mod tests {
         assert_eq!(
             format!("{:016x}", of(Kind::Stream("orders-1".into()))),
             include_str!("resume/golden_selector.txt").trim()
+        );
+        let all = v1::Selector { kind: Some(Kind::All(v1::Unit {})) };
+        assert_eq!(
+            format!("{:016x}", selector_hash(&all, true)),
+            include_str!("resume/golden_selector_system.txt").trim()
         );
     }
 

@@ -151,6 +151,9 @@ impl From<ReadError> for Problem {
             ReadError::StreamNotFound(stream) => Self::new(Reason::StreamNotFound, message).with("stream", stream),
             ReadError::NoReadIndex(_) => Self::new(Reason::NoQuorum, message),
             ReadError::Deadline => Self::new(Reason::Deadline, message),
+            ReadError::PositionAhead { position, last } => {
+                Self::new(Reason::PositionAhead, message).with("position", position).with("last_position", last)
+            }
             ReadError::NotServing(_) => Self::new(Reason::NotServing, message),
             ReadError::Corrupt(_) => Self::new(Reason::DataCorrupt, message),
             ReadError::Storage(_) => Self::new(Reason::Storage, message),
@@ -248,7 +251,7 @@ mod tests {
     use super::*;
     use taffrail_core::{
         append::ExpectedRevision,
-        ids::{EventId, NodeId, ReplicaId, Revision, StoreId},
+        ids::{EventId, NodeId, Position, ReplicaId, Revision, StoreId},
         names::{StoreName, StreamName},
     };
     use taffrail_store_api::LeaderHint;
@@ -264,6 +267,7 @@ mod tests {
             actual: Tail::Empty,
         };
         let id = EventId::new(uuid::Uuid::nil());
+        let at = Position::default();
         let store_id = StoreId::new(uuid::Uuid::from_u128(7));
         let problems: Vec<(Problem, Code)> = vec![
             (AppendError::Rejected(wrong).into(), Code::FailedPrecondition),
@@ -280,6 +284,7 @@ mod tests {
             (ReadError::StreamNotFound(stream).into(), Code::NotFound),
             (ReadError::NoReadIndex("x").into(), Code::Unavailable),
             (ReadError::Deadline.into(), Code::DeadlineExceeded),
+            (ReadError::PositionAhead { position: at, last: at }.into(), Code::OutOfRange),
             (ReadError::NotServing("x".into()).into(), Code::Unavailable),
             (ReadError::Corrupt("x".into()).into(), Code::DataLoss),
             (ReadError::Storage("x".into()).into(), Code::Internal),

@@ -166,8 +166,16 @@ impl Subscription {
                 self.caught_up = false;
                 self.send_fell_behind(self.examined).await?;
             }
-            self.deliver(page.events.into_iter().map(encode::event).collect()).await?;
+            let examined = page.events.last().map(|event| (event.revision.get(), event.position.get()));
+            let shown = page.events.into_iter().filter(|event| !self.cursor.hides(event));
+            let shown = shown.map(encode::event).collect();
+            self.deliver(shown).await?;
+            if let Some((revision, position)) = examined {
+                self.cursor.advance(revision, position);
+                self.examined = self.examined.max(position);
+            }
             if page.more {
+                self.checkpoint_if_due().await?;
                 continue;
             }
             self.examined = self.examined.max(seen);
@@ -187,6 +195,8 @@ impl Subscription {
             // Read before the open end is fixed: resuming after the confirmed position then misses no event.
             let last = r.totals()?.last_position;
             cursor.resolve_open_end(r)?;
+            // A read index precedes, so a later start is beyond the end of the store.
+            cursor.check_start(r.totals()?.last_position)?;
             Ok((cursor, last))
         });
         let (cursor, last) = read.await.map_err(read_ended)?;
@@ -211,6 +221,11 @@ impl Subscription {
             self.caught_up = true;
             self.send(Kind::CaughtUp(v1::CaughtUp { position: self.examined, resume: self.resume() })).await?;
         }
+        self.checkpoint_if_due().await
+    }
+
+    /// Reports the position after many positions without an event.
+    async fn checkpoint_if_due(&mut self) -> Result<(), Ended> {
         if self.examined >= self.reported + CHECKPOINT_POSITIONS {
             self.reported = self.examined;
             self.send_checkpoint().await?;
@@ -279,6 +294,7 @@ impl Subscription {
                 self.confirm(c.position, c.next).await
             }
             Some(Kind::CaughtUp(c)) => {
+                self.cursor.skip_to(c.position);
                 self.examined = self.examined.max(c.position);
                 self.mark_end().await
             }
@@ -290,6 +306,7 @@ impl Subscription {
                 self.send_fell_behind(f.position).await
             }
             Some(Kind::Checkpoint(c)) => {
+                self.cursor.skip_to(c.position);
                 if c.position <= self.reported {
                     return Ok(());
                 }

@@ -12,7 +12,7 @@ use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, 
 use taffrail_raft::peer::{
     Request,
     dispatch::{Handler, refusal},
-    server::PROTOCOL,
+    server::{LINEAGE, PROTOCOL},
 };
 use taffrail_storage::store::catch_up::{self, Wanted};
 use tokio::sync::mpsc;
@@ -77,6 +77,7 @@ impl Handler for SimPeerHandler {
             protocol: PROTOCOL,
             version: String::new(),
             client_address: String::new(),
+            lineage: LINEAGE,
         })
     }
 

@@ -27,7 +27,7 @@ use taffrail_raft::{
     peer::{
         Peers, Request,
         dispatch::{Handler, refusal},
-        server::PROTOCOL,
+        server::{LINEAGE, PROTOCOL},
     },
 };
 use taffrail_runtime as rt;
@@ -167,6 +167,7 @@ pub fn identity(
         protocol: PROTOCOL,
         version: version.to_owned(),
         client_address: String::new(),
+        lineage: LINEAGE,
     }
 }
 

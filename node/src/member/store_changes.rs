@@ -1,4 +1,4 @@
-//! Creation and removal of stores that no object declares, for clients of any node.
+//! Creation and removal of undeclared stores, for clients of any node.
 
 use super::{member::Member, propose::CatalogueError};
 use taffrail_core::{
@@ -24,7 +24,7 @@ fn unexpected(outcome: &CatalogueOutcome) -> StoreChangeError {
 }
 
 impl Member {
-    /// Creates a store that no object declares, or returns the store that an earlier equal call has created.
+    /// Creates an undeclared store, or returns the store that an earlier equal call has created.
     ///
     /// # Errors
     /// The refusal of the catalogue, or the reason why the outcome is missing.
@@ -49,7 +49,7 @@ impl Member {
         Ok(id)
     }
 
-    /// Removes a store that no object declares. Returns the cause of a wait, or `None` once the data is gone.
+    /// Removes an undeclared store. Returns the cause of a wait, or `None` once the data is gone.
     ///
     /// # Errors
     /// The refusal of the catalogue, or the reason why the outcome is missing.

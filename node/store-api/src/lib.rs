@@ -87,6 +87,14 @@ pub enum ReadError {
     /// The deadline passed before the answer.
     #[error("the deadline passed before the read was answered")]
     Deadline,
+    /// The call names a position beyond the end of the store, as of a read index.
+    #[error("position {position} is beyond the end of the store, whose last position is {last}")]
+    PositionAhead {
+        /// Position of the call.
+        position: Position,
+        /// Last position of the store.
+        last: Position,
+    },
     /// This replica was stopped or fenced.
     #[error("this replica is not serving: {0}")]
     NotServing(String),
@@ -372,14 +380,14 @@ pub trait Node: Send + Sync + 'static {
     fn stores_with_name(&self, name: &str) -> Vec<StoreName>;
     /// Returns a store with the state of its replicas, as far as this node knows.
     async fn store(&self, name: &StoreName, deadline: Instant) -> Result<taffrail_proto::v1::Store, ResolveError>;
-    /// Creates a store that no object declares, and returns the store. A repeat with the same settings changes nothing.
+    /// Creates an undeclared store, and returns the store. A repeat with the same settings changes nothing.
     async fn create_store(
         &self,
         name: &StoreName,
         replicas: u32,
         deadline: Instant,
     ) -> Result<taffrail_proto::v1::Store, StoreChangeError>;
-    /// Removes a store that no object declares. Returns the cause of a wait, or `None` once every node has removed the
+    /// Removes an undeclared store. Returns the cause of a wait, or `None` once every node has removed the
     /// data. A repeat changes nothing.
     async fn remove_store(&self, id: StoreId, deadline: Instant) -> Result<Option<String>, StoreChangeError>;
     /// Returns the status of the cluster, as far as this node knows.
@@ -399,4 +407,6 @@ pub enum Consistency {
     Linearizable,
     /// The read sees the applied state of the replica, however old.
     Stale,
+    /// The read sees every event up to this position.
+    AtLeast(Position),
 }

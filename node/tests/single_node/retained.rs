@@ -38,7 +38,8 @@ async fn a_retained_store_ends_its_subscriptions_and_an_adopted_store_takes_appe
     client.append("a", Expected::Any, event()).await.unwrap();
     let from = v1::Start::from(v1::start::Kind::FromStart(v1::Unit {}));
     let selector = v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) };
-    let request = v1::SubscribeRequest { selector: Some(selector), start: Some(from), needs: Vec::new() };
+    let request =
+        v1::SubscribeRequest { selector: Some(selector), start: Some(from), ..v1::SubscribeRequest::default() };
     let mut open = client.subscribe(request).await.unwrap();
     while !matches!(open.next().await.unwrap().unwrap(), Item::CaughtUp(_)) {}
 

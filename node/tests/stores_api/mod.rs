@@ -131,6 +131,28 @@ async fn writes_and_reads(cluster: &Cluster) {
         let events = client.read_stream("a", 0).await.unwrap();
         assert_eq!(events.iter().map(|e| e.revision).collect::<Vec<_>>(), [0, 1, 2], "{}", slot.name);
     }
+    own_appends_are_read_by_position(cluster).await;
+}
+
+/// A read with the position of an append sees the append on every node, and an unknown position is refused.
+async fn own_appends_are_read_by_position(cluster: &Cluster) {
+    for (n, slot) in cluster.slots.iter().enumerate() {
+        let writer = client(slot.ports.clients, "default/orders-0");
+        let stream = format!("own-{n}");
+        let events = vec![EventBuilder::new("Placed").build()];
+        let appended =
+            writer.append_retrying(&stream, Expected::NoStream, events, RetryPolicy::default()).await.unwrap();
+        let position = appended.last_position.unwrap();
+        for other in &cluster.slots {
+            let read = async |position: u64| {
+                let at_least = position.to_string();
+                let arguments = ["read", &stream, "--at-least-position", &at_least, "--store", "default/orders-0"];
+                taffrail(other, &arguments).await
+            };
+            assert_eq!(read(position).await.json()["position"], position, "{}", other.name);
+            read(position + 1_000).await.refused(3, "POSITION_AHEAD");
+        }
+    }
 }
 
 /// A store that an object declares, also after an adoption, is listed as such and is not removed.
@@ -168,8 +190,8 @@ async fn declared_stores_stay(cluster: &mut Cluster, ids: &[String]) {
     }
 }
 
-/// A removal needs a confirmation. After the removal the store is not found through any node, and its id is not removed
-/// again by mistake.
+/// A removal needs a confirmation. After the removal the store is not found through any node, and a late repeat of
+/// the removal succeeds.
 async fn a_removed_store_is_gone(cluster: &Cluster, id: &str) {
     let slot = &cluster.slots[2];
     taffrail(slot, &["stores", "remove", "orders-0"]).await.refused(2, "--yes");

@@ -169,7 +169,7 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Store(id))
 }
 
-/// Creates a store that no object declares. A store with the name is returned if its settings are equal, and is never
+/// Creates an undeclared store. A store with the name is returned if its settings are equal, and is never
 /// changed.
 fn create_undeclared(c: &mut Catalogue, new: &NewStore, touched: &mut Rows) -> Answer {
     let NewStore { name, replicas, minted } = new.clone();
@@ -188,7 +188,7 @@ fn create_undeclared(c: &mut Catalogue, new: &NewStore, touched: &mut Rows) -> A
     }
 }
 
-/// Removes a store that no object declares. The data of a declared store is safe, also while the store is retained.
+/// Removes an undeclared store. The data of a declared store is safe, also while the store is retained.
 fn remove_undeclared(c: &mut Catalogue, id: StoreId, touched: &mut Rows) -> Answer {
     match c.stores.get(&id) {
         None if c.removed_stores.contains(&id) => Ok(CatalogueOutcome::Done),

@@ -53,7 +53,7 @@ pub struct Declaration {
     pub declared_by: String,
 }
 
-/// Settings of a store that a client creates, without a declaring object.
+/// Settings of a new undeclared store: a store without a declaring object, created by a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewStore {
     /// Name of the store.
@@ -87,9 +87,9 @@ pub enum Kind {
     Register(Registration),
     /// Creates, changes or adopts a store.
     Declare(Declaration),
-    /// Creates a store that no object declares. A repeat with the same settings changes nothing.
+    /// Creates an undeclared store. A repeat with the same settings changes nothing.
     CreateStore(NewStore),
-    /// Removes a store that no object declares, with its data. A repeat changes nothing.
+    /// Removes an undeclared store, with its data. A repeat changes nothing.
     RemoveStore(StoreId),
     /// Records that a group has had its first leader.
     GroupFormed(GroupId),

@@ -117,6 +117,33 @@ fn unknown_values_and_kinds_of_a_read_are_refused() {
 }
 
 #[test]
+fn fields_of_a_feature_need_its_number() {
+    let all = Some(v1::Selector { kind: Some(v1::selector::Kind::All(v1::Unit {})) });
+    let stream = Some(v1::Selector { kind: Some(v1::selector::Kind::Stream("s".into())) });
+    let plain = v1::ReadRequest { selector: all.clone(), ..v1::ReadRequest::default() };
+    let names = |problem: Problem, field: &str| assert!(problem.to_string().starts_with(field), "{problem}");
+
+    let system = v1::ReadRequest { include_system: true, ..plain.clone() };
+    names(read(&system).unwrap_err(), "include_system: ");
+    let system = v1::ReadRequest { needs: vec![features::INCLUDE_SYSTEM], ..system };
+    assert!(read(&system).unwrap().include_system && !read(&plain).unwrap().include_system);
+    assert_ne!(read(&system).unwrap().selector, read(&plain).unwrap().selector, "a token is for one of the two");
+    names(read(&v1::ReadRequest { selector: stream, ..system }).unwrap_err(), "include_system: ");
+    let follow = v1::SubscribeRequest { selector: all, include_system: true, ..v1::SubscribeRequest::default() };
+    names(subscribe(&follow).unwrap_err(), "include_system: ");
+    assert!(subscribe(&v1::SubscribeRequest { needs: vec![features::INCLUDE_SYSTEM], ..follow }).is_ok());
+
+    let at_least = v1::ReadRequest { at_least_position: Some(7), ..plain };
+    names(consistency(&at_least).unwrap_err(), "at_least_position: ");
+    let at_least = v1::ReadRequest { needs: vec![features::AT_LEAST_POSITION], ..at_least };
+    assert_eq!(consistency(&at_least).unwrap(), Consistency::AtLeast(Position::new(7).unwrap()));
+    let beyond = v1::ReadRequest { at_least_position: Some(u64::MAX), ..at_least.clone() };
+    names(consistency(&beyond).unwrap_err(), "at_least_position: ");
+    let stale = v1::ReadRequest { consistency: v1::Consistency::Stale.into(), ..at_least };
+    names(consistency(&stale).unwrap_err(), "consistency: ");
+}
+
+#[test]
 fn ids_are_compared_as_uuids() {
     let upper = decoded(|e| e.id = "6F9B1A52-2B1C-4D6F-9C57-3B9D1F2A7C10".into()).unwrap();
     assert_eq!(upper.id.to_string(), "6f9b1a52-2b1c-4d6f-9c57-3b9d1f2a7c10");

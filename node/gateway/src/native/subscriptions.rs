@@ -49,7 +49,7 @@ async fn subscribe(shared: &Shared, request: Request<v1::SubscribeRequest>) -> R
     let open = shared.metrics.subscribers.with_label_values(&[&label]);
     let (tx, rx) = mpsc::channel(MESSAGES_MAX);
     let of = TokenOf { store: store.id, selector: selection.selector };
-    let cursor = Cursor::new(selection.source, selection.direction);
+    let cursor = Cursor::new(selection);
     let original = Original::of(request.get_ref());
     let subscription = Subscription::new(shared.clone(), call, of, cursor, original, tx);
     rt::spawn(async move {

@@ -206,12 +206,26 @@ pub(super) struct FakeReplica {
     script: Mutex<VecDeque<AppendError>>,
     /// True while no call is answered, not even at the deadline.
     hangs: AtomicBool,
+    /// True while no event is applied.
+    lags: watch::Sender<bool>,
     /// Number of appends received.
     pub(super) asked: AtomicUsize,
 }
 
 impl FakeReplica {
+    /// Applies no further event until [`catch_up`](Self::catch_up).
+    pub(super) fn lag(&self) {
+        self.lags.send_replace(true);
+    }
+    /// Applies all events.
+    pub(super) fn catch_up(&self) {
+        self.lags.send_replace(false);
+        self.tell(self.data.events.lock().unwrap().len() as u64);
+    }
     fn tell(&self, last: u64) {
+        if *self.lags.borrow() {
+            return;
+        }
         if let Some(applied) = self.applied.lock().unwrap().as_ref() {
             applied.send_modify(|now| {
                 *now = Applied { index: last, position: Position::new(last).unwrap(), rules: 1, ..*now };
@@ -265,8 +279,13 @@ impl StoreReplica for FakeReplica {
         }
         Ok(self.data.append(append)?)
     }
-    async fn read_index(&self, _: Instant) -> Result<(), ReadError> {
+    async fn read_index(&self, deadline: Instant) -> Result<(), ReadError> {
         self.hangs().await;
+        let mut lags = self.lags.subscribe();
+        let caught_up = async { lags.wait_for(|lags| !lags).await.is_ok() };
+        if tokio::time::timeout_at(deadline, caught_up).await.is_err() {
+            return Err(ReadError::NoReadIndex("not confirmed within the deadline"));
+        }
         if self.serving() { Ok(()) } else { Err(ReadError::NotServing("stopped".into())) }
     }
     fn reader(&self) -> Arc<dyn StoreReader> {
@@ -350,6 +369,7 @@ impl World {
                 applied: Mutex::new(Some(watch::channel(Applied::default()).0)),
                 script: Mutex::default(),
                 hangs: AtomicBool::new(false),
+                lags: watch::channel(false).0,
                 asked: AtomicUsize::new(0),
             });
             replica.tell(self.data.events.lock().unwrap().len() as u64);

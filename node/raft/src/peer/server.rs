@@ -18,6 +18,8 @@ use tonic::{Response, Status};
 
 /// Version of the peer protocol.
 pub const PROTOCOL: u32 = 1;
+/// Lineage of every cluster, until a release can rebuild the system group from a survivor.
+pub const LINEAGE: u64 = 0;
 
 /// The gRPC service for frames, handshakes and state streams.
 pub struct Service {
@@ -59,6 +61,13 @@ pub(crate) fn check_identity(own: &Identity, other: &Identity) -> Result<(), Str
     }
     if own.cluster_id != other.cluster_id {
         return Err("peer belongs to another cluster".into());
+    }
+    if own.lineage != other.lineage {
+        return Err(format!(
+            "peer belongs to lineage {} of the cluster, this node to lineage {}: one of the two was left out when the \
+             system group was rebuilt",
+            other.lineage, own.lineage
+        ));
     }
     if own.disk_id == other.disk_id {
         return Err("peer has this node's own disk id: it is this node, or its volume was cloned".into());
@@ -145,5 +154,28 @@ impl Peer for Service {
         let chunks = self.handler.catch_up(request).await.map_err(|no| Status::failed_precondition(no.message))?;
         let chunks = ReceiverStream::new(chunks).map(|c| c.map_err(|no| Status::aborted(no.message)));
         Ok(Response::new(Box::pin(chunks)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(node_id: u64) -> Identity {
+        let disk_id = node_id.to_be_bytes().to_vec().into();
+        Identity { node_id, disk_id, protocol: PROTOCOL, lineage: LINEAGE, ..Identity::default() }
+    }
+
+    #[test]
+    fn peers_of_another_lineage_are_refused() {
+        let own = identity(1);
+        assert_eq!(check_identity(&own, &identity(2)), Ok(()));
+        for (own, other) in [
+            (own.clone(), Identity { lineage: 1, ..identity(2) }),
+            (Identity { lineage: 1, ..own.clone() }, identity(2)),
+        ] {
+            let why = check_identity(&own, &other).unwrap_err();
+            assert!(why.contains("lineage"), "{why}");
+        }
     }
 }

@@ -75,7 +75,7 @@ impl Replica {
 }
 
 /// Combines queued appends into entries. More appends are queued while entries are in flight, so entries grow
-/// with the load. Entries are handed over to consensus one after another, so appends enter the log in the order of the
+/// with the load. Entries are handed over to consensus in turn, so appends enter the log in the order of the
 /// queue; the outcomes are awaited side by side.
 ///
 /// An entry keeps its place in flight until consensus has answered, also when all callers have given up: the payload is
