@@ -219,13 +219,16 @@ impl FakeReplica {
     }
     /// Applies all events.
     pub(super) fn catch_up(&self) {
+        // A read index is answered only after the events are applied.
+        self.apply(self.data.events.lock().unwrap().len() as u64);
         self.lags.send_replace(false);
-        self.tell(self.data.events.lock().unwrap().len() as u64);
     }
     fn tell(&self, last: u64) {
-        if *self.lags.borrow() {
-            return;
+        if !*self.lags.borrow() {
+            self.apply(last);
         }
+    }
+    fn apply(&self, last: u64) {
         if let Some(applied) = self.applied.lock().unwrap().as_ref() {
             applied.send_modify(|now| {
                 *now = Applied { index: last, position: Position::new(last).unwrap(), rules: 1, ..*now };
