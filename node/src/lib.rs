@@ -11,6 +11,8 @@
 //! 5. [`member::lifecycle`]: turns a blank disk into a member, or opens the replicas of a known member.
 //! 6. [`member::ready`]: the node is ready once its replicas have caught up.
 //!
+//! [`disk_space`] measures the disk all the time; a node whose disk is nearly full refuses appends.
+//!
 //! While this node leads the system group, [`coordinator`] places replicas and moves leaderships. A stop reverses the order;
 //! [`member::deadline`] bounds its phases.
 
@@ -18,6 +20,7 @@ mod atomic_file;
 pub mod config;
 pub mod coordinator;
 mod discovery;
+pub mod disk_space;
 pub mod exit;
 pub mod identity;
 pub mod logging;

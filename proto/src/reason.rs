@@ -65,7 +65,8 @@ reasons! {
     NotLeader = "NOT_LEADER", Unavailable, "This replica is not the leader; nothing was proposed.", "Call the node in the details `leader_node_id` and `leader_client_address`, or retry on any node.";
     NoLeader = "NO_LEADER", Unavailable, "The store has no leader now; nothing was proposed.", "Retry after the given delay. If the error stays, check the store.";
     NoQuorum = "NO_QUORUM", Unavailable, "No majority of the voters confirmed the call.", "Retry after the given delay. If the error stays, check the nodes and the network.";
-    Overloaded = "OVERLOADED", ResourceExhausted, "Too many appends are waiting for this store; nothing was proposed.", "Reduce the rate and retry.";
+    Overloaded = "OVERLOADED", ResourceExhausted, "Too many appends are waiting for this store, or the memory for requests or for answers to slow readers is in use; nothing was proposed.", "Reduce the rate and retry.";
+    StorageLow = "STORAGE_LOW", ResourceExhausted, "A disk is nearly full: that of the leader's node, or those of so many voters that no majority takes entries; nothing was proposed. Reads go on.", "Free or enlarge the disks, for example by deleting stores. Appends go on without a restart.";
     Deadline = "DEADLINE", DeadlineExceeded, "The deadline of the call passed before anything was proposed.", "Set a longer deadline.";
     OutcomeUnknown = "OUTCOME_UNKNOWN", Unknown, "The append, or the change of a store, may or may not be carried out.", "Retry an append with the same event ids; the events are stored only once. Repeat the creation or removal of a store unchanged.";
     NotServing = "NOT_SERVING", Unavailable, "This node does not serve now.", "Call another node, or retry after the given delay.";

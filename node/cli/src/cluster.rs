@@ -58,8 +58,21 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
     Ok(())
 }
 
-const NODE_COLUMNS: [&str; 10] =
-    ["NODE", "NAME", "STATE", "REACHABLE", "SYSTEM", "GROUPS", "LEADERS", "VERSION", "PEER ADDRESS", "CLIENT ADDRESS"];
+const NODE_COLUMNS: [&str; 11] = [
+    "NODE",
+    "NAME",
+    "STATE",
+    "REACHABLE",
+    "SYSTEM",
+    "GROUPS",
+    "LEADERS",
+    "DISK FREE",
+    "VERSION",
+    "PEER ADDRESS",
+    "CLIENT ADDRESS",
+];
+/// Disks up to this size are shown in mebibytes, larger disks in gibibytes.
+const SHOWN_IN_MIB_MAX: u64 = 10 << 30;
 
 fn state(n: &v1::Node) -> &'static str {
     match n.state() {
@@ -69,6 +82,14 @@ fn state(n: &v1::Node) -> &'static str {
         v1::NodeState::Drained => "drained",
         v1::NodeState::Removed => "removed",
     }
+}
+
+/// The free bytes of a disk for people, such as `37 of 50 GiB`.
+fn disk_free(n: &v1::Node) -> String {
+    let (Some(total), Some(free)) = (n.disk_total_bytes, n.disk_free_bytes) else { return UNKNOWN.to_owned() };
+    let (shift, unit) = if total <= SHOWN_IN_MIB_MAX { (20, "MiB") } else { (30, "GiB") };
+    let low = if n.storage_low { ", low" } else { "" };
+    format!("{} of {} {unit}{low}", free >> shift, total >> shift)
 }
 
 fn cells(n: &v1::Node) -> Vec<String> {
@@ -81,6 +102,7 @@ fn cells(n: &v1::Node) -> Vec<String> {
         if n.system_voter { "voter" } else { "learner" }.to_owned(),
         n.group_count.to_string(),
         known(n.leader_count),
+        disk_free(n),
         n.version.clone(),
         n.peer_address.clone(),
         if n.client_address.is_empty() { UNKNOWN.to_owned() } else { n.client_address.clone() },
@@ -114,6 +136,9 @@ fn node_json(n: &v1::Node) -> serde_json::Value {
         "system_voter": n.system_voter,
         "group_count": n.group_count,
         "leader_count": n.leader_count,
+        "disk_total_bytes": n.disk_total_bytes,
+        "disk_free_bytes": n.disk_free_bytes,
+        "storage_low": n.storage_low,
         "version": n.version,
         "peer_address": n.peer_address,
         "client_address": (!n.client_address.is_empty()).then_some(&n.client_address),
@@ -130,4 +155,19 @@ fn json(s: &v1::ClusterStatus) -> serde_json::Value {
         "problems": s.problems.iter().map(|p| json!({ "reason": p.reason, "message": p.message })).collect::<Vec<_>>(),
         "nodes": s.nodes.iter().map(node_json).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_free_space_of_a_disk_is_readable_at_every_size() {
+        let shown = |disk_total_bytes, disk_free_bytes, storage_low| {
+            disk_free(&v1::Node { disk_total_bytes, disk_free_bytes, storage_low, ..v1::Node::default() })
+        };
+        assert_eq!(shown(Some(512 << 20), Some(31 << 20), true), "31 of 512 MiB, low");
+        assert_eq!(shown(Some(50 << 30), Some(37 << 30), false), "37 of 50 GiB");
+        assert_eq!(shown(None, None, false), "-");
+    }
 }

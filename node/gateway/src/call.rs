@@ -5,11 +5,13 @@ use super::{
     Shared,
     deadlines::{CallDeadline, MaybeProposed},
     forward, instrument,
+    outflow::Answers,
     resolve::{self, Addressee},
     status::{Problem, Proof, Reason, proof},
 };
+use std::sync::Arc;
 use taffrail_core::{ids::StoreId, names::StoreName};
-use taffrail_store_api::{ReadError, StoreRef};
+use taffrail_store_api::{ReadError, RequestMemory, StoreRef};
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
@@ -29,6 +31,10 @@ pub(crate) struct Call {
     pub(crate) request_id: String,
     /// Decides between `DEADLINE` and `OUTCOME_UNKNOWN` if the deadline passes before the answer is ready.
     pub(crate) maybe_proposed: MaybeProposed,
+    /// Counts the request. A proposal keeps a clone, because the payload may outlive the call.
+    pub(crate) memory: RequestMemory,
+    /// Counts the pages of the answer.
+    pub(crate) answers: Answers,
 }
 
 /// Reads the store, deadline and id of a request.
@@ -54,7 +60,10 @@ pub(crate) fn call<T>(shared: &Shared, request: &Request<T>) -> Result<Call, Pro
         }
     };
     instrument::record_store(&store);
-    Ok(Call { store, deadline, deadline_asked, request_id, maybe_proposed })
+    // Only a request that has not passed the layers is not counted.
+    let memory = request.extensions().get::<RequestMemory>().cloned().unwrap_or_else(|| Arc::new(()));
+    let answers = Answers::of(request.extensions());
+    Ok(Call { store, deadline, deadline_asked, request_id, maybe_proposed, memory, answers })
 }
 
 /// Checks that this node is a member of a cluster. Any other node knows no store and no peer; an empty list would be

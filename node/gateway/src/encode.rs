@@ -1,5 +1,7 @@
 //! Conversion from domain types to messages of the wire; [`decode`](super::decode) is the opposite direction.
 
+use bytes::BytesMut;
+use prost::Message;
 use taffrail_core::{
     append::{Appended, ExpectedRevision, Tail},
     event::RecordedEvent,
@@ -8,6 +10,10 @@ use taffrail_core::{
 use taffrail_proto::v1;
 use taffrail_store_api::LeaderHint;
 
+/// Bound of the encoded bytes around the events of a page: store id, lineage, resume token, and the header of the message.
+const PAGE_OVERHEAD: usize = 256;
+/// Bound of the encoded bytes around an event of a page: tag and length.
+const EVENT_OVERHEAD: usize = 6;
 /// Microseconds in a second.
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
@@ -78,6 +84,27 @@ pub(crate) fn event(e: RecordedEvent) -> v1::RecordedEvent {
         recorded_at: Some(timestamp(e.recorded_at_us)),
         occurred_at: e.event.occurred_at_us.map(occurred_at),
     }
+}
+
+/// Converts the events of a page. Data and metadata are copied into a buffer of the page: the events of a replica share the
+/// buffers of whole blocks, often many times the page.
+#[must_use]
+pub(crate) fn page(events: impl Iterator<Item = RecordedEvent>) -> Vec<v1::RecordedEvent> {
+    let mut page: Vec<v1::RecordedEvent> = events.map(event).collect();
+    let mut buffer = BytesMut::with_capacity(page.iter().map(|e| e.data.len() + e.metadata.len()).sum());
+    for event in &mut page {
+        for field in [&mut event.data, &mut event.metadata].into_iter().filter(|field| !field.is_empty()) {
+            buffer.extend_from_slice(field);
+            *field = buffer.split().freeze();
+        }
+    }
+    page
+}
+
+/// Returns the encoded size of a message with the events of a page, in bytes.
+#[must_use]
+pub(crate) fn page_len(page: &[v1::RecordedEvent]) -> usize {
+    PAGE_OVERHEAD + page.iter().map(|event| event.encoded_len() + EVENT_OVERHEAD).sum::<usize>()
 }
 
 /// Converts a time of the application, in microseconds since 1970; the fraction of a second is never negative.

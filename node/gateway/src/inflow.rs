@@ -4,6 +4,9 @@
 //! Without a bound over all calls, large messages sent slowly would exhaust the memory. A call above the bound is
 //! refused at once, because a waiting call could block further calls. The arrival of a message has a time limit.
 //!
+//! The bytes count until the last holder of the payload is done: the call, or a queued append whose caller has gone
+//! ([`RequestMemory`]).
+//!
 //! The layer also keeps the encoded request for the duration of the call, for [`forward`](super::forward).
 
 use super::status::{Problem, Reason};
@@ -22,6 +25,7 @@ use std::{
     time::Duration,
 };
 use taffrail_proto::codec;
+use taffrail_store_api::RequestMemory;
 use tokio::time::{Sleep, sleep};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
@@ -30,7 +34,7 @@ use tower::{Layer, Service};
 /// Without a limit, a client that never completes a message would hold a share of the bound for ever.
 const ARRIVAL_MAX: Duration = Duration::from_secs(40);
 /// Path of the bounded services. Frames of peers have separate bounds; load from clients must not cause their refusal.
-const BOUNDED: &str = "/taffrail.v1.";
+pub(crate) const BOUNDED: &str = "/taffrail.v1.";
 
 /// The layer of [`WithBound`]. Clones share the bound.
 #[derive(Clone, Debug)]
@@ -44,6 +48,11 @@ impl BoundInflow {
     #[must_use]
     pub(crate) fn new(max: usize) -> Self {
         Self { used: Arc::default(), max }
+    }
+
+    /// Returns the bytes in flight.
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 }
 
@@ -75,11 +84,12 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         if !request.uri().path().starts_with(BOUNDED) {
             return Box::pin(self.inner.call(request));
         }
         let share = Arc::new(Share { bound: self.bound.clone(), bytes: AtomicUsize::new(0) });
+        request.extensions_mut().insert(Arc::clone(&share) as RequestMemory);
         let body = Arc::clone(&share);
         let answer = self.inner.call(request.map(|inner| Body::new(Measured::new(inner, body))));
         Box::pin(async move {
@@ -91,7 +101,7 @@ where
     }
 }
 
-/// The bytes of a call, returned to the bound on drop at the end of the call.
+/// The bytes of a request, returned to the bound after the last holder of the payload.
 #[derive(Debug)]
 struct Share {
     bound: BoundInflow,

@@ -16,7 +16,8 @@
 //!
 //! A call passes these modules in order:
 //!
-//! - [`server`]: the gRPC server of a port, with the layers `deadlines`, `tonic_errors` and `inflow`.
+//! - [`server`]: the gRPC server of a port, with the layers `deadlines`, `tonic_errors`, `inflow` and `outflow`.
+//! - `memory`: the bounds of a node on the memory of requests and answers.
 //! - `native`: the services of `taffrail.v1`. `health`: gRPC health.
 //! - [`instrument`]: counter, timer and span of a call.
 //! - `call` and `resolve`: store, deadline and id of a call.
@@ -36,7 +37,9 @@ mod forward;
 mod health;
 mod inflow;
 pub mod instrument;
+mod memory;
 mod native;
+mod outflow;
 mod read;
 pub mod readers;
 mod resolve;
@@ -48,6 +51,7 @@ mod subscription;
 mod tonic_errors;
 
 pub use config::GatewayConfig;
+pub use memory::CallMemory;
 pub use shared::{Origin, Shared};
 
 #[cfg(test)]

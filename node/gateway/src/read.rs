@@ -8,6 +8,7 @@ use super::{
     decode::Selection,
     encode,
     forward::{self, Original},
+    outflow::Permit,
     resume::{LINEAGE, TokenOf},
     status::{Problem, Reason},
 };
@@ -74,6 +75,8 @@ pub(crate) struct Read {
     /// The request of the client, for peers.
     original: Original,
     backend: Backend,
+    /// Counts the page that [`next`](Self::next) returned last.
+    permit: Option<Permit>,
     /// Failed attempts to find a replica. Each page resets the count if the client set no deadline.
     failed: usize,
 }
@@ -106,8 +109,14 @@ impl Read {
             consistency,
             original,
             backend: Backend::Undecided,
+            permit: None,
             failed: 0,
         }
+    }
+
+    /// Returns the permit of the message that [`next`](Self::next) returned; `None` for a message without events.
+    pub(crate) fn take_permit(&mut self) -> Option<Permit> {
+        self.permit.take()
     }
 
     /// Returns the next message: pages, never an empty page, then the end, then `None`.
@@ -116,6 +125,8 @@ impl Read {
     /// The final status of the read.
     pub(crate) async fn next(&mut self) -> Result<Option<Kind>, Status> {
         loop {
+            // A page of which nothing was kept no longer counts.
+            self.permit = None;
             if self.call.deadline_asked && Instant::now() >= self.call.deadline {
                 return Err(deadline_passed());
             }
@@ -129,19 +140,22 @@ impl Read {
                     let (replica, as_of) = (Arc::clone(replica), *as_of);
                     self.next_of_replica(&replica, as_of).await?
                 }
-                Backend::Peer(messages) => match peer_message(messages, &self.call).await {
-                    Ok(Some(message)) => self.next_of_peer(message),
-                    // A response without the message about the end is incomplete.
-                    Ok(None) => {
-                        self.lose_backend().await?;
-                        None
+                Backend::Peer(messages) => {
+                    self.call.answers.ready().await;
+                    match peer_message(messages, &self.call).await {
+                        Ok(Some(message)) => self.next_of_peer(message).await?,
+                        // A response without the message about the end is incomplete.
+                        Ok(None) => {
+                            self.lose_backend().await?;
+                            None
+                        }
+                        Err(status) if peer_lost(&status) => {
+                            self.lose_backend().await?;
+                            None
+                        }
+                        Err(status) => return Err(status),
                     }
-                    Err(status) if peer_lost(&status) => {
-                        self.lose_backend().await?;
-                        None
-                    }
-                    Err(status) => return Err(status),
-                },
+                }
             };
             if message.is_some() {
                 return Ok(message);
@@ -155,24 +169,37 @@ impl Read {
             self.backend = Backend::Ended;
             return Ok(Some(Kind::End(self.end(as_of))));
         }
-        match self.local_page(replica, as_of).await {
-            Ok(page) => {
+        let (mut wanted, mut bounds) = (None, None);
+        loop {
+            let mut permit = self.call.answers.permit(wanted).await?;
+            let page = match self.local_page(replica, as_of, *bounds.get_or_insert(permit.page_bytes())).await {
+                Ok(page) => page,
+                Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
+                    drop(permit);
+                    self.lose_backend().await?;
+                    return Ok(None);
+                }
+                Err(e) => return Err(Problem::from(e).into()),
+            };
+            let bytes = encode::page_len(&page.events);
+            if permit.fit(bytes) {
+                self.permit = Some(permit).filter(|_| !page.events.is_empty());
                 self.exhausted = page.last;
                 let message = self.take(page.events, page.examined);
-                Ok(message.or_else(|| page.examined.and_then(|(_, position)| self.checkpoint(position))))
+                return Ok(message.or_else(|| page.examined.and_then(|(_, position)| self.checkpoint(position))));
             }
-            Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
-                self.lose_backend().await?;
-                Ok(None)
-            }
-            Err(e) => Err(Problem::from(e).into()),
+            wanted = Some(bytes);
         }
     }
 
     /// Takes over a message of a peer; `None` if nothing is left to deliver.
-    fn next_of_peer(&mut self, message: v1::ReadResponse) -> Option<Kind> {
-        match message.kind? {
-            Kind::Events(page) => self.take(page.events, None),
+    async fn next_of_peer(&mut self, message: v1::ReadResponse) -> Result<Option<Kind>, Status> {
+        let Some(kind) = message.kind else { return Ok(None) };
+        Ok(match kind {
+            Kind::Events(page) => {
+                self.permit = Some(self.call.answers.permit(Some(encode::page_len(&page.events))).await?);
+                self.take(page.events, None)
+            }
             Kind::Checkpoint(v1::Checkpoint { position, .. }) => {
                 self.cursor.skip_to(position);
                 Some(Kind::Checkpoint(v1::Checkpoint { position, resume: self.resume(self.cursor.next(), position) }))
@@ -188,7 +215,7 @@ impl Read {
                 self.backend = Backend::Ended;
                 Some(Kind::End(self.end(AsOf { position: end.as_of, last_revision: end.last_revision })))
             }
-        }
+        })
     }
 
     /// Returns the message about the end of a read that a replica with the state `as_of` served last.
@@ -288,13 +315,19 @@ impl Read {
         }
     }
 
-    /// Reads the next page of a replica of this node, without hidden events and the events after the start of the read.
-    async fn local_page(&self, replica: &Arc<dyn StoreReplica>, as_of: AsOf) -> Result<LocalPage, ReadError> {
+    /// Reads the next page of a replica of this node, at most `bytes_max` bytes, without hidden events and the events after
+    /// the start of the read.
+    async fn local_page(
+        &self,
+        replica: &Arc<dyn StoreReplica>,
+        as_of: AsOf,
+        bytes_max: usize,
+    ) -> Result<LocalPage, ReadError> {
         let cursor = self.cursor.clone();
         let left = usize::try_from(self.left).unwrap_or(usize::MAX);
         // Many hidden events may follow each other; a small limit does not make the pages small then.
         let events_max = if self.hidden_page { PAGE.events_max } else { PAGE.events_max.min(left) };
-        let bounds = PageBounds { events_max, ..PAGE };
+        let bounds = PageBounds { events_max, bytes_max: PAGE.bytes_max.min(bytes_max) };
         let page = self.shared.readers.run(replica.reader(), move |r| cursor.page(r, bounds)).await?;
         // Appends may go on for ever: a forward read ends at the position where the store stood at the start.
         let later = page.events.last().is_some_and(|event| event.position.get() > as_of.position);
@@ -302,8 +335,7 @@ impl Read {
         known.retain(|event| event.position.get() <= as_of.position);
         let examined = known.last().map(|event| (event.revision.get(), event.position.get()));
         known.retain(|event| !self.cursor.hides(event));
-        let events = known.into_iter().map(encode::event).collect();
-        Ok(LocalPage { events, examined, last: !page.more || later })
+        Ok(LocalPage { events: encode::page(known.into_iter()), examined, last: !page.more || later })
     }
 
     /// Keeps the events that were not delivered yet, up to the limit, and moves the cursor past the kept events, or past

@@ -1,12 +1,13 @@
 //! The gRPC servers: port 2113 for clients, and port 2114 for calls forwarded by peers to the same services.
 
 use super::{
-    Origin, Shared,
+    CallMemory, Origin, Shared,
     call::Authority,
     deadlines::{Ending, EnforceDeadlines},
     health,
     inflow::BoundInflow,
     native::{cluster, stores, streams, subscriptions},
+    outflow::BoundOutflow,
     tonic_errors::AddReasons,
 };
 use http::{Request, Response};
@@ -43,12 +44,12 @@ const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 type KeepAuthority = MapRequestLayer<fn(Request<Body>) -> Request<Body>>;
 
 /// The layers of every port. A request passes the last type argument first.
-pub type Layers = Stack<BoundInflow, Stack<AddReasons, Stack<EnforceDeadlines, Stack<KeepAuthority, Identity>>>>;
+pub type Layers =
+    Stack<BoundOutflow, Stack<BoundInflow, Stack<AddReasons, Stack<EnforceDeadlines, Stack<KeepAuthority, Identity>>>>>;
 
-/// Creates a server with the transport settings of every port. At most `inflow_bytes_max` bytes of requests to
-/// `taffrail.v1` are in flight.
+/// Creates a server with the transport settings of every port. The calls of `taffrail.v1` count against `memory`.
 #[must_use]
-pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
+pub fn server(memory: &CallMemory) -> Server<Layers> {
     let fifth = CONNECTION_AGE / 5;
     let age = CONNECTION_AGE - fifth + taffrail_runtime::jitter(fifth * 2);
     Server::builder()
@@ -61,14 +62,15 @@ pub fn server(inflow_bytes_max: usize) -> Server<Layers> {
         .layer(MapRequestLayer::new(keep_authority as fn(_) -> _))
         .layer(EnforceDeadlines)
         .layer(AddReasons)
-        .layer(BoundInflow::new(inflow_bytes_max))
+        .layer(memory.requests.clone())
+        .layer(memory.answers.clone())
 }
 
 /// Serves `routes` within the process, through the layers of every port and without a transport: for a simulation, whose
 /// network delivers the calls.
 #[must_use]
-pub fn in_process(routes: Routes, inflow_bytes_max: usize) -> PeerChannel {
-    let layered = BoundInflow::new(inflow_bytes_max).layer(routes);
+pub fn in_process(routes: Routes, memory: &CallMemory) -> PeerChannel {
+    let layered = memory.requests.layer(memory.answers.layer(routes));
     let layered = EnforceDeadlines.layer(AddReasons.layer(layered));
     let layered = MapRequestLayer::new(keep_authority as fn(_) -> _).layer(layered);
     peer_channel(MapResponse::new(layered, with_plain_body))

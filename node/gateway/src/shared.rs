@@ -1,6 +1,6 @@
 //! [`Shared`], the state of the services of a port.
 
-use super::{GatewayConfig, readers::Readers};
+use super::{CallMemory, GatewayConfig, readers::Readers};
 use std::sync::Arc;
 use taffrail_metrics::Metrics;
 use taffrail_store_api::Node;
@@ -24,6 +24,8 @@ pub struct Shared {
     pub node: Arc<dyn Node>,
     /// Counters and timers of the calls.
     pub metrics: Arc<Metrics>,
+    /// Bounds the memory of the calls of all ports.
+    pub memory: CallMemory,
     /// Runs blocking reads.
     pub readers: Readers,
     /// The sender of the calls.

@@ -10,9 +10,12 @@ use taffrail_core::{
 };
 pub(crate) use taffrail_proto::reason::Reason;
 use taffrail_proto::{error_detail, reason::DOMAIN, v1};
-use taffrail_store_api::{AppendError, ReadError, ResolveError, StoreChangeError};
+use taffrail_store_api::{AppendError, ReadError, ResolveError, StorageLow, StoreChangeError};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+/// Delay before the retry of an append that a nearly full disk refused: room takes a while.
+const STORAGE_LOW_RETRY: Duration = Duration::from_secs(5);
 
 /// An error with a stable reason, convertible to a gRPC status.
 #[derive(Debug)]
@@ -30,7 +33,11 @@ impl Problem {
     #[must_use]
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
         let later = reason.code() == Code::Unavailable || reason == Reason::Overloaded;
-        let retry_after = later.then_some(Duration::from_millis(200));
+        let retry_after = if reason == Reason::StorageLow {
+            Some(STORAGE_LOW_RETRY)
+        } else {
+            later.then_some(Duration::from_millis(200))
+        };
         let typed = Box::new(v1::ErrorDetail { reason: reason.to_proto().into(), ..v1::ErrorDetail::default() });
         Self { reason, message: message.into(), details: Vec::new(), typed, retry_after }
     }
@@ -110,6 +117,18 @@ impl From<AppendError> for Problem {
             }
             AppendError::NotLeader(None) => Self::new(Reason::NoLeader, "the store has no leader"),
             AppendError::Overloaded => Self::new(Reason::Overloaded, message),
+            AppendError::StorageLow(low) => {
+                let problem = Self::new(Reason::StorageLow, message);
+                match low {
+                    StorageLow::Leader { free_bytes, needed_bytes } => problem
+                        .with("rule", "the leader's node needs free space above disk.soft_free_mib")
+                        .with("free_bytes", free_bytes)
+                        .with("needed_bytes", needed_bytes),
+                    StorageLow::Voters => {
+                        problem.with("rule", "a majority of the voters needs free space above disk.hard_free_mib")
+                    }
+                }
+            }
             AppendError::DeadlineBeforeProposal => Self::new(Reason::Deadline, message),
             AppendError::Unknown(_) => Self::new(Reason::OutcomeUnknown, message).with("proposed", "unknown"),
             AppendError::NotServing(_) => Self::new(Reason::NotServing, message),
@@ -278,6 +297,7 @@ mod tests {
             (AppendError::NotLeader(Some(hint)).into(), Code::Unavailable),
             (AppendError::NotLeader(None).into(), Code::Unavailable),
             (AppendError::Overloaded.into(), Code::ResourceExhausted),
+            (AppendError::StorageLow(StorageLow::Voters).into(), Code::ResourceExhausted),
             (AppendError::DeadlineBeforeProposal.into(), Code::DeadlineExceeded),
             (AppendError::Unknown("x").into(), Code::Unknown),
             (AppendError::NotServing("x".into()).into(), Code::Unavailable),

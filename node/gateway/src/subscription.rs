@@ -10,6 +10,7 @@ use super::{
     cursor::{Cursor, PAGE},
     encode,
     forward::{self, Original},
+    outflow::{Permit, Queued},
     resume::{LINEAGE, TokenOf},
     status::{Problem, Reason},
 };
@@ -18,7 +19,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use taffrail_core::ids::NodeId;
 use taffrail_proto::v1::{self, subscribe_response::Kind};
 use taffrail_runtime as rt;
-use taffrail_store_api::{ReadError, ResolveError, Route, StoreReplica};
+use taffrail_store_api::{PageBounds, ReadError, ResolveError, Route, StoreReplica};
 use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
 
@@ -31,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Upper bound of the multiplier of [`PAUSE`].
 const PAUSES_MAX: u32 = 10;
 
-type Sender = mpsc::Sender<Result<v1::SubscribeResponse, Status>>;
+type Sender = mpsc::Sender<Queued<v1::SubscribeResponse>>;
 
 /// Reason for the end of a source of events.
 enum Ended {
@@ -41,6 +42,16 @@ enum Ended {
     Source,
     /// The subscription ends with a status.
     Subscription(Status),
+}
+
+/// A page of a replica of this node.
+struct LocalPage {
+    /// Events to deliver.
+    events: Vec<v1::RecordedEvent>,
+    /// Revision and position of the last event that was read, delivered or hidden.
+    examined: Option<(u64, u64)>,
+    /// True if the replica has further events.
+    more: bool,
 }
 
 impl From<Problem> for Ended {
@@ -59,6 +70,8 @@ pub(crate) struct Subscription {
     /// The request of the client, for peers.
     original: Original,
     tx: Sender,
+    /// Counts the page in hand.
+    permit: Option<Permit>,
     confirmed: bool,
     caught_up: bool,
     /// All events up to this position have been delivered, or belong to other streams.
@@ -74,7 +87,8 @@ impl Subscription {
     #[must_use]
     pub(crate) fn new(shared: Shared, call: Call, of: TokenOf, cursor: Cursor, original: Original, tx: Sender) -> Self {
         let (confirmed, caught_up, examined, reported, failed) = (false, false, 0, 0, 0);
-        Self { shared, call, of, cursor, original, tx, confirmed, caught_up, examined, reported, failed }
+        let permit = None;
+        Self { shared, call, of, cursor, original, tx, permit, confirmed, caught_up, examined, reported, failed }
     }
 
     /// Delivers until the subscriber leaves, the deadline passes, the node stops, or the store is closed or removed.
@@ -98,7 +112,7 @@ impl Subscription {
             // A failed send needs no handling: the subscriber has left.
             drop(self.send_checkpoint().await);
         }
-        drop(tx.send(Err(status)).await);
+        drop(tx.send((Err(status), None)).await);
     }
 
     /// Delivers from successive sources until the subscriber leaves or the subscription ends.
@@ -159,18 +173,13 @@ impl Subscription {
         self.confirm_locally(replica).await?;
         loop {
             let seen = applied.borrow_and_update().position.get();
-            let cursor = self.cursor.clone();
-            let read = self.shared.readers.run(replica.reader(), move |r| cursor.page(r, PAGE));
-            let page = read.await.map_err(read_ended)?;
+            let page = self.local_page(replica).await?;
             if page.more && self.caught_up {
                 self.caught_up = false;
                 self.send_fell_behind(self.examined).await?;
             }
-            let examined = page.events.last().map(|event| (event.revision.get(), event.position.get()));
-            let shown = page.events.into_iter().filter(|event| !self.cursor.hides(event));
-            let shown = shown.map(encode::event).collect();
-            self.deliver(shown).await?;
-            if let Some((revision, position)) = examined {
+            self.deliver(page.events).await?;
+            if let Some((revision, position)) = page.examined {
                 self.cursor.advance(revision, position);
                 self.examined = self.examined.max(position);
             }
@@ -185,6 +194,27 @@ impl Subscription {
                 return Err(Problem::new(Reason::StoreClosed, "the store is closed; no event follows").into());
             }
             applied.changed().await.map_err(|_| Ended::Source)?;
+        }
+    }
+
+    /// Reads the next page of this replica, and takes the permit of the page.
+    async fn local_page(&mut self, replica: &Arc<dyn StoreReplica>) -> Result<LocalPage, Ended> {
+        let (mut wanted, mut bounds) = (None, None);
+        loop {
+            let mut permit = self.call.answers.permit(wanted).await?;
+            let bytes_max = PAGE.bytes_max.min(*bounds.get_or_insert(permit.page_bytes()));
+            let cursor = self.cursor.clone();
+            let read =
+                self.shared.readers.run(replica.reader(), move |r| cursor.page(r, PageBounds { bytes_max, ..PAGE }));
+            let page = read.await.map_err(read_ended)?;
+            let examined = page.events.last().map(|event| (event.revision.get(), event.position.get()));
+            let events = encode::page(page.events.into_iter().filter(|event| !self.cursor.hides(event)));
+            let bytes = encode::page_len(&events);
+            if permit.fit(bytes) {
+                self.permit = Some(permit).filter(|_| !events.is_empty());
+                return Ok(LocalPage { events, examined, more: page.more });
+            }
+            wanted = Some(bytes);
         }
     }
 
@@ -247,6 +277,7 @@ impl Subscription {
     }
 
     async fn deliver(&mut self, events: Vec<v1::RecordedEvent>) -> Result<(), Ended> {
+        let permit = self.permit.take();
         let events: Vec<_> = events.into_iter().filter(|e| self.cursor.wants(e)).collect();
         let Some(last) = events.last() else { return Ok(()) };
         let (revision, position) = (last.revision, last.position);
@@ -256,7 +287,7 @@ impl Subscription {
         let examined = self.examined.max(position);
         let resume = after.resume_token(self.of, after.next(), examined).encode();
         let (store_id, lineage) = (self.of.store.to_string(), LINEAGE);
-        self.send(Kind::Events(v1::EventPage { events, store_id, lineage, resume })).await?;
+        self.send_counted(Kind::Events(v1::EventPage { events, store_id, lineage, resume }), permit).await?;
         self.cursor = after;
         self.examined = examined;
         self.reported = self.reported.max(position);
@@ -278,6 +309,7 @@ impl Subscription {
         let request = forward::request(request, &self.call.store, &self.call.request_id, None);
         let mut stream = forward::streaming(channel, SUBSCRIBE, request).await.map_err(peer_ended)?.into_inner();
         loop {
+            self.call.answers.ready().await;
             let message = stream.message().await.map_err(peer_ended)?.ok_or(Ended::Source)?;
             self.relay(message).await?;
         }
@@ -285,7 +317,10 @@ impl Subscription {
 
     async fn relay(&mut self, message: v1::SubscribeResponse) -> Result<(), Ended> {
         match message.kind {
-            Some(Kind::Events(page)) => self.deliver(page.events).await,
+            Some(Kind::Events(page)) => {
+                self.permit = Some(self.call.answers.permit(Some(encode::page_len(&page.events))).await?);
+                self.deliver(page.events).await
+            }
             Some(Kind::Confirmed(c)) => {
                 // The first peer fixes an open end; a later peer continues from the same position.
                 if let Some(next) = c.next {
@@ -324,7 +359,12 @@ impl Subscription {
     }
 
     async fn send(&self, kind: Kind) -> Result<(), Ended> {
-        self.tx.send(Ok(v1::SubscribeResponse { kind: Some(kind) })).await.map_err(|_| Ended::Client)
+        self.send_counted(kind, None).await
+    }
+
+    async fn send_counted(&self, kind: Kind, permit: Option<Permit>) -> Result<(), Ended> {
+        let message = v1::SubscribeResponse { kind: Some(kind) };
+        self.tx.send((Ok(message), permit)).await.map_err(|_| Ended::Client)
     }
 }
 

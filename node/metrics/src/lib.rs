@@ -16,4 +16,4 @@ mod samples;
 mod store_labels;
 
 pub use metrics::Metrics;
-pub use samples::{StateSample, StoreSample};
+pub use samples::{DiskSample, StateSample, StoreSample};

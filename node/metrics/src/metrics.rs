@@ -3,7 +3,7 @@
 use crate::{
     registrar::Registrar,
     runtime::Runtime,
-    samples::{StateGauges, StateSample, StoreGauges, StoreSample},
+    samples::{DiskGauges, DiskSample, StateGauges, StateSample, StoreGauges, StoreSample},
     store_labels::StoreLabels,
 };
 use prometheus::{
@@ -45,6 +45,9 @@ pub struct Metrics {
     pub replicas_fenced: IntGauge,
     stores: StoreGauges,
     state: StateGauges,
+    disk: DiskGauges,
+    request_bytes: IntGauge,
+    answer_bytes: IntGauge,
     start_time: Gauge,
     runtime: Runtime,
 }
@@ -104,6 +107,12 @@ impl Metrics {
             )?,
             stores: StoreGauges::register(&r)?,
             state: StateGauges::register(&r)?,
+            disk: DiskGauges::register(&r)?,
+            request_bytes: r.gauge(
+                "request_bytes",
+                "Bytes of requests until their outcome is known, queued appends of callers that have gone included.",
+            )?,
+            answer_bytes: r.gauge("answer_bytes", "Bytes of answers that are read, encoded or waiting to be sent.")?,
             start_time: r.float_gauge("start_time_seconds", "Unix time at which the node was started.")?,
             runtime: Runtime::register(&r)?,
             registry: r.0,
@@ -145,6 +154,17 @@ impl Metrics {
     /// Sets the gauges of the state database.
     pub fn sample_state(&self, state: &StateSample) {
         self.state.set(state);
+    }
+
+    /// Sets the gauges of the disk.
+    pub fn sample_disk(&self, disk: &DiskSample) {
+        self.disk.set(disk);
+    }
+
+    /// Sets the gauges of the memory of calls, in bytes.
+    pub fn sample_memory(&self, request_bytes: usize, answer_bytes: usize) {
+        self.request_bytes.set(i64::try_from(request_bytes).unwrap_or(i64::MAX));
+        self.answer_bytes.set(i64::try_from(answer_bytes).unwrap_or(i64::MAX));
     }
 
     /// Sets the gauges of all local replicas. The series of replicas without a sample disappear.

@@ -37,6 +37,40 @@ pub struct StateSample {
     pub pending_compaction_bytes: u64,
 }
 
+/// Room on the disk of the node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskSample {
+    /// Size of the file system of the data directory, in bytes.
+    pub total_bytes: u64,
+    /// Bytes that the node may still write.
+    pub free_bytes: u64,
+    /// True while the node refuses appends because the disk is nearly full.
+    pub low: bool,
+}
+
+/// Gauges of the disk.
+pub(crate) struct DiskGauges {
+    total_bytes: IntGauge,
+    free_bytes: IntGauge,
+    low: IntGauge,
+}
+
+impl DiskGauges {
+    pub(crate) fn register(r: &Registrar) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            total_bytes: r.gauge("disk_total_bytes", "Size of the file system of the data directory, in bytes.")?,
+            free_bytes: r.gauge("disk_free_bytes", "Bytes that the node may still write to the file system.")?,
+            low: r.gauge("storage_low", "1 while the node refuses appends because the disk is nearly full.")?,
+        })
+    }
+
+    pub(crate) fn set(&self, sample: &DiskSample) {
+        self.total_bytes.set(signed(sample.total_bytes));
+        self.free_bytes.set(signed(sample.free_bytes));
+        self.low.set(sample.low.into());
+    }
+}
+
 /// Gauges of the local replicas.
 pub(crate) struct StoreGauges {
     events: IntGaugeVec,

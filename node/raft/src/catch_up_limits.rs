@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
 
@@ -31,6 +31,8 @@ pub struct CatchUpLimits {
     sources: Arc<Semaphore>,
     installs: Arc<Semaphore>,
     bytes_per_second: u64,
+    /// True while the disk has room for another state; `None` without a measurement.
+    room: Option<watch::Receiver<bool>>,
     /// Time when the bytes sent so far are within the rate.
     paid_until: Mutex<Instant>,
 }
@@ -39,7 +41,14 @@ impl CatchUpLimits {
     /// Makes the limits of a node sending at most `bytes_per_second`, all transfers together.
     #[must_use]
     pub fn new(bytes_per_second: u64) -> Arc<Self> {
+        Self::with_room(bytes_per_second, None)
+    }
+
+    /// Makes the limits of a node that begins no install while `room` is false.
+    #[must_use]
+    pub fn with_room(bytes_per_second: u64, room: Option<watch::Receiver<bool>>) -> Arc<Self> {
         Arc::new(Self {
+            room,
             sources: Arc::new(Semaphore::new(SOURCES_MAX)),
             installs: Arc::new(Semaphore::new(INSTALLS_MAX)),
             bytes_per_second: bytes_per_second.max(1),
@@ -54,8 +63,11 @@ impl CatchUpLimits {
         Some(SourcePermit { limits: Arc::clone(self), _permit: permit })
     }
 
-    /// Waits for the permit to install a state. `None` is never the answer while the node runs.
+    /// Waits for room on the disk and for the permit to install a state. `None` is never the answer while the node runs.
     pub(super) async fn install(&self) -> Option<OwnedSemaphorePermit> {
+        if let Some(room) = &self.room {
+            room.clone().wait_for(|room| *room).await.ok()?;
+        }
         Arc::clone(&self.installs).acquire_owned().await.ok()
     }
 
@@ -129,5 +141,15 @@ mod tests {
         assert!(futures::poll!(&mut next).is_pending());
         drop(installs.pop());
         assert!(next.await.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_install_waits_for_room_on_the_disk() {
+        let (disk, room) = watch::channel(false);
+        let limits = CatchUpLimits::with_room(1, Some(room));
+        let mut install = Box::pin(limits.install());
+        assert!(futures::poll!(&mut install).is_pending());
+        disk.send_replace(true);
+        assert!(install.await.is_some());
     }
 }

@@ -5,6 +5,7 @@
 use super::{
     catch_up_limits::CatchUpLimits,
     digests::Digests,
+    full_replicas::FullReplicas,
     install_requests::InstallRequests,
     log::{LogDisk, LogKey, log_storage::LogStorage, rocksdb_log::OnFatal},
     machine::Machine,
@@ -75,6 +76,7 @@ pub struct Group {
     pub(super) source: watch::Sender<Option<CatchUpFrom>>,
     pub(super) install_requests: InstallRequests,
     pub(super) tuning: Tuning,
+    full: FullReplicas,
     last_purge: Mutex<PurgeMark>,
 }
 
@@ -137,7 +139,9 @@ impl Group {
             source: source_rx,
         };
         let state = StateMachine::new(machine.clone(), applied, context, Arc::new(progress_tx), digests.clone());
+        let full = FullReplicas::default();
         let network = Network {
+            full: full.clone(),
             transport: Arc::clone(&home.transport),
             group: key.group,
             from: key.replica,
@@ -168,6 +172,7 @@ impl Group {
             source,
             install_requests: InstallRequests::default(),
             tuning: home.tuning.clone(),
+            full,
             last_purge: Mutex::default(),
         }))
     }
@@ -279,6 +284,17 @@ impl Group {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.raft.is_leader() && !self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Returns true while a majority of the voters takes entries, as far as this leader knows. The other voters refuse
+    /// entries because their disks are nearly full.
+    #[must_use]
+    pub fn voters_have_room(&self) -> bool {
+        self.full.is_empty() || {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            self.full.leave_a_majority(metrics.membership_config.membership().get_joint_config())
+        }
     }
 
     /// Returns the state of this replica as reported by openraft and the state machine.

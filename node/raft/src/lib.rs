@@ -12,7 +12,7 @@
 //! | concept | modules |
 //! |---|---|
 //! | a running replica | [`group`] ([`Group`](group::Group)), `read_index`, `membership_change`, [`status`], [`tuning`] |
-//! | calls of other replicas | `peer_rpc`, `install_requests`; outgoing: `network` |
+//! | calls of other replicas | `peer_rpc`, `install_requests`; outgoing: `network`, `full_replicas` |
 //! | the replicated state | [`machine`] (the trait), [`shared_machine`], `state_machine` (for openraft) |
 //! | transfers of state | [`catch_up_limits`], [`snapshot_fetch`] |
 //! | before the start | [`start_check`], [`refill`] |
@@ -30,6 +30,7 @@
 pub mod catch_up_limits;
 pub mod codec;
 pub mod digests;
+mod full_replicas;
 pub mod group;
 mod install_requests;
 pub mod log;

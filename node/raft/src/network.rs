@@ -4,6 +4,7 @@
 
 use super::{
     codec,
+    full_replicas::FullReplicas,
     snapshot_fetch::CatchUpFrom,
     types::{Host, TypeConfig, Vote},
 };
@@ -22,7 +23,10 @@ use openraft::{
 use prost::Message;
 use std::{future::Future, sync::Arc, time::Duration};
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
-use taffrail_proto::{peer::FrameKind, storage as pb};
+use taffrail_proto::{
+    peer::{FrameKind, RefusalKind},
+    storage as pb,
+};
 
 /// Slowest link on which an append still arrives in time, bytes per second.
 const APPEND_RATE_MIN: u64 = 1 << 20;
@@ -38,6 +42,8 @@ pub(super) struct Network {
     pub(super) group: GroupId,
     /// The sending replica.
     pub(super) from: ReplicaId,
+    /// The replicas that refuse entries for lack of room.
+    pub(super) full: FullReplicas,
     /// Time limit of an append, apart from the time of the transfer.
     pub(super) append_base: Duration,
 }
@@ -112,7 +118,15 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         let payload = codec::append_to(&rpc).encode_to_vec();
         let heartbeat = rpc.entries.is_empty();
         let limit = if heartbeat { option.hard_ttl() } else { append_limit(self.network.append_base, payload.len()) };
-        let answer = self.call(FrameKind::Append, payload, limit).await.map_err(|e| rpc_error(&e))?;
+        let answer = self.call(FrameKind::Append, payload, limit).await.map_err(|e| {
+            if matches!(&e, CallError::Refused(refusal) if refusal.kind() == RefusalKind::StorageLow) {
+                self.network.full.refused(self.to.get());
+            }
+            rpc_error(&e)
+        })?;
+        if !heartbeat {
+            self.network.full.accepted(self.to.get());
+        }
         let answer = pb::AppendResponse::decode(answer).map_err(unreachable)?;
         Ok(codec::append_response_from(answer).map_err(unreachable)?)
     }

@@ -53,7 +53,7 @@ pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Ap
         return Answer::NotProposed(None);
     };
     // The node works on the append no longer than the client waits.
-    let served = scope.spawn(async move { hosted.store.append(append, deadline).await }).await;
+    let served = scope.spawn(async move { hosted.store.append(append, Arc::new(()), deadline).await }).await;
     let answer = match served {
         Err(_) => Answer::Unknown,
         Ok(Ok(appended)) => {
@@ -62,9 +62,12 @@ pub async fn send(world: &Arc<World>, hosts: &Arc<Hosts>, to: NodeId, append: Ap
         }
         Ok(Err(AppendError::Rejected(why))) => Answer::Refused(why),
         Ok(Err(AppendError::NotLeader(hint))) => Answer::NotProposed(hint.map(|h| h.node)),
-        Ok(Err(AppendError::Overloaded | AppendError::DeadlineBeforeProposal | AppendError::NotServing(_))) => {
-            Answer::NotProposed(None)
-        }
+        Ok(Err(
+            AppendError::Overloaded
+            | AppendError::StorageLow(_)
+            | AppendError::DeadlineBeforeProposal
+            | AppendError::NotServing(_),
+        )) => Answer::NotProposed(None),
         Ok(Err(AppendError::Unknown(_))) => Answer::Unknown,
     };
     match world.travel() {

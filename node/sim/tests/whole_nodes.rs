@@ -38,6 +38,8 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
         "cuts",
         "one-way cuts",
         "slow disks",
+        "full disks",
+        "appends refused for full disks",
         "weather changes",
         "bandwidth changes",
         "repeated frames",

@@ -1,6 +1,7 @@
 //! Parses and checks all values, once, into the frozen [`Config`]. [`super::keys::KEYS`] holds the bounds and choices.
 
 use super::{Config, Discovery, LogFormat, log_filter, values::Values};
+use crate::disk_space::MarkSettings;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use taffrail_raft::tuning::Tuning;
 use tracing::level_filters::LevelFilter;
@@ -12,7 +13,8 @@ pub(super) fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
     let host = if host.contains(':') { format!("[{host}]") } else { host };
     let event_bytes_max = bytes(v, "limits.event_bytes_max");
     let batch_bytes_max = bytes(v, "limits.batch_bytes_max");
-    let memory_bytes = bytes(v, "limits.memory_mib").saturating_mul(1 << 20);
+    let shares =
+        MemoryShares::of(bytes(v, "limits.memory_mib").saturating_mul(1 << 20), batch_bytes_max, event_bytes_max);
     let drain_delay = millis(v, "shutdown.drain_delay_ms");
     let log_level = log_level(v);
     let advertise = v.optional("peer.advertise").unwrap_or_else(|| format!("{host}:{}", listen_peers.port()));
@@ -37,15 +39,35 @@ pub(super) fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
         append_timeout: millis(v, "gateway.append_timeout_ms"),
         event_bytes_max,
         batch_bytes_max,
-        // Twice the largest append: room for the encoding on the wire.
-        inflow_bytes_max: (memory_bytes / 8).max(batch_bytes_max * 2),
-        state_memory_bytes: memory_bytes / 5 * 2,
+        request_bytes_max: shares.requests,
+        answer_bytes_max: shares.answers,
+        state_memory_bytes: shares.state,
+        disk_marks: disk_marks(v),
         raft: tuning(v),
         drain_delay,
         grace: millis(v, "shutdown.grace_ms"),
         log_format: log_format(v),
         log_level,
         log_filter: log_filter(v, log_level),
+    }
+}
+
+/// The shares of `limits.memory_mib`, in bytes. The rest is for the log, the replicas and the allocator.
+struct MemoryShares {
+    state: usize,
+    requests: usize,
+    answers: usize,
+}
+
+impl MemoryShares {
+    fn of(memory: usize, batch_bytes_max: usize, event_bytes_max: usize) -> Self {
+        Self {
+            state: memory / 5 * 2,
+            // Twice the largest append: room for the encoding on the wire.
+            requests: (memory / 8).max(batch_bytes_max * 2),
+            // Half of the answers are for the only page of a reader, and the largest event is such a page.
+            answers: (memory / 8).max(event_bytes_max * 4),
+        }
     }
 }
 
@@ -79,6 +101,16 @@ fn tuning(v: &mut Values) -> Tuning {
         catch_up_bytes_per_second: v.integer("raft.catch_up_bytes_per_second"),
         ..Tuning::default()
     }
+}
+
+fn disk_marks(v: &mut Values) -> MarkSettings {
+    let (soft, hard) = (v.integer("disk.soft_free_mib"), v.integer("disk.hard_free_mib"));
+    if soft > 0 && soft <= hard {
+        let (_, origin) = v.get("disk.soft_free_mib");
+        v.problem("disk.soft_free_mib", &origin, format!("must be more than disk.hard_free_mib, {hard}, is {soft}"));
+    }
+    let bytes = |mib: u64| (mib > 0).then(|| mib.saturating_mul(1 << 20));
+    MarkSettings { soft_bytes: bytes(soft), hard_bytes: bytes(hard) }
 }
 
 fn log_format(v: &mut Values) -> LogFormat {

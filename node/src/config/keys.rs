@@ -58,9 +58,30 @@ pub const KEYS: &[Key] = &[
     Key::integer("limits.memory_mib", "mebibytes", Min::Fixed(64), 1 << 20, "Memory that the process plans with.")
         .default("960")
         .why(
-            "Two fifths are for the state database and an eighth per port for calls in progress; the rest is for the log, \
-             the replicas and the allocator.",
+            "Two fifths are for the state database, an eighth for requests until the outcome is known, and an eighth for \
+             answers under way; the rest is for the log, the replicas and the allocator.",
         ),
+    Key::integer(
+        "disk.soft_free_mib",
+        "mebibytes",
+        Min::Fixed(0),
+        1 << 30,
+        "Free space on the disk below which the node refuses appends with `STORAGE_LOW`; 0 derives the mark from the disk.",
+    )
+    .default("0")
+    .why(
+        "Derived: room for a flush, two log segments and a compaction, an eighth of the disk and at most 1024. Appends go \
+         on once an eighth more than the mark is free.",
+    ),
+    Key::integer(
+        "disk.hard_free_mib",
+        "mebibytes",
+        Min::Fixed(0),
+        1 << 30,
+        "Free space on the disk below which the node also refuses log entries of leaders; 0 means half of the soft mark.",
+    )
+    .default("0")
+    .why("Must be less than disk.soft_free_mib if both are set."),
     Key::integer("raft.heartbeat_ms", MS, Min::Fixed(10), 10_000, "Interval between two heartbeats of a leader.")
         .default("150"),
     Key::integer(

@@ -22,6 +22,7 @@ mod reference_page;
 mod suggestion;
 mod values;
 
+use crate::disk_space::MarkSettings;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use taffrail_raft::tuning::Tuning;
 use tracing::level_filters::LevelFilter;
@@ -87,10 +88,14 @@ pub struct Config {
     pub event_bytes_max: usize,
     /// Largest append, in bytes.
     pub batch_bytes_max: usize,
-    /// Memory for calls in progress on one port, in bytes.
-    pub inflow_bytes_max: usize,
+    /// Memory for requests until their outcome is known, on all ports together, in bytes.
+    pub request_bytes_max: usize,
+    /// Memory for answers under way, on all ports together, in bytes.
+    pub answer_bytes_max: usize,
     /// Memory for the state database, in bytes.
     pub state_memory_bytes: usize,
+    /// Marks of the free space on the disk.
+    pub disk_marks: MarkSettings,
     /// Timeouts of consensus, and when the log is purged.
     pub raft: Tuning,
     /// Time for which a stopping node still accepts calls.

@@ -218,9 +218,30 @@ fn the_memory_is_shared_out() {
         config.map(|c| c.state_memory_bytes >> 20).map_err(|p| p.into_iter().map(|p| p.key).collect::<Vec<_>>())
     };
     let config = load(GOOD, &[], ServeArgs::default()).unwrap();
-    assert_eq!((config.state_memory_bytes >> 20, config.inflow_bytes_max >> 20), (384, 120));
+    let mib = |config: &Config| {
+        [config.state_memory_bytes, config.request_bytes_max, config.answer_bytes_max].map(|bytes| bytes >> 20)
+    };
+    assert_eq!(mib(&config), [384, 120, 120]);
+    let small = load(GOOD, &[("TAFFRAIL_LIMITS_MEMORY_MIB", "64")], ServeArgs::default()).unwrap();
+    assert_eq!(mib(&small), [25, 32, 8], "the largest append still fits");
     assert_eq!((state("64"), state("8192")), (Ok(25), Ok(3276)));
     for bad in ["63", "1048577", "1Gi"] {
         assert_eq!(state(bad), Err(vec!["limits.memory_mib".to_owned()]), "{bad}");
     }
+}
+
+#[test]
+fn the_soft_mark_of_the_disk_is_above_the_hard_mark() {
+    let marks = |soft, hard| {
+        let env = [("TAFFRAIL_DISK_SOFT_FREE_MIB", soft), ("TAFFRAIL_DISK_HARD_FREE_MIB", hard)];
+        load(GOOD, &env, ServeArgs::default()).map(|c| (c.disk_marks.soft_bytes, c.disk_marks.hard_bytes))
+    };
+    assert_eq!(marks("0", "0"), Ok((None, None)));
+    assert_eq!(marks("0", "3"), Ok((None, Some(3 << 20))));
+    assert_eq!(marks("4", "3"), Ok((Some(4 << 20), Some(3 << 20))));
+    let problems = marks("3", "3").unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].key, "disk.soft_free_mib");
+    assert_eq!(problems[0].origin, "TAFFRAIL_DISK_SOFT_FREE_MIB");
+    assert_eq!(problems[0].rule, "must be more than disk.hard_free_mib, 3, is 3");
 }

@@ -1,7 +1,7 @@
 //! The coordinator's view: the observation and the plan as messages for the operator and the command line.
 
 use super::observe::NodeReports;
-use crate::member::member::Member;
+use crate::{disk_space::Space, member::member::Member};
 use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, NodeState, Store, StoreState},
@@ -99,6 +99,14 @@ fn cluster(
     }
 }
 
+/// Returns the free bytes of a disk as shown to clients, rounded down to a hundredth of the disk: exact bytes would change
+/// the view with every pass.
+#[must_use]
+pub fn shown_free_bytes(space: Space) -> u64 {
+    let step = (space.total_bytes / 100).max(1);
+    space.free_bytes / step * step
+}
+
 /// Returns the state of a node as shown to clients. A node being replaced is shown as a member.
 #[must_use]
 pub fn node_state(state: NodeState) -> v1::NodeState {
@@ -134,6 +142,9 @@ fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports
     let record = &c.nodes[&id];
     let seen = status::node(c, o, plan, id);
     let system = o.groups.get(&GroupId::SYSTEM);
+    let disk = polled
+        .get(&id)
+        .and_then(|report| Some(Space { total_bytes: report.disk_total_bytes?, free_bytes: report.disk_free_bytes? }));
     let voter = system.is_some_and(|s| s.voters().iter().any(|r| r.get() == id.get()));
     admin::NodeView {
         node: Some(v1::Node {
@@ -149,6 +160,9 @@ fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports
             peer_address: record.address.clone(),
             // The answering node adds the address: the coordinator's plan does not depend on the address.
             client_address: String::new(),
+            disk_total_bytes: disk.map(|space| space.total_bytes),
+            disk_free_bytes: disk.map(shown_free_bytes),
+            storage_low: polled.get(&id).is_some_and(|report| report.storage_low),
         }),
         named_by_groups: seen.named_by.iter().map(|g| g.get()).collect(),
         caught_up: seen.caught_up,

@@ -1,20 +1,24 @@
 //! Adapter between member and gateway: implements [`Node`], the port of the gateway, on top of a [`Member`].
 
 use super::member::Member;
-use crate::coordinator::view;
+use crate::{
+    coordinator::view,
+    disk_space::{DiskSpace, Level, Space},
+};
 use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, GroupPhase, NodeState, Store, StoreState},
     ids::{ClusterId, GroupId, NodeId, StoreId},
     names::StoreName,
 };
-use taffrail_metrics::{Metrics, StateSample, StoreSample};
+use taffrail_metrics::{DiskSample, Metrics, StateSample, StoreSample};
 use taffrail_proto::v1;
 use taffrail_raft::peer::Peers;
 use taffrail_runtime as rt;
 use taffrail_storage::store::{replica::Replica, state_db::Figures};
 use taffrail_store_api::{
-    Node, PeerChannel, ResolveError, Route, StoreChangeError, StoreFilter, StoreRef, StoreReplica, StoreTotals,
+    Node, PeerChannel, ResolveError, Route, StorageLow, StoreChangeError, StoreFilter, StoreRef, StoreReplica,
+    StoreTotals,
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -27,6 +31,7 @@ pub struct GatewayAdapter {
     peers: Arc<dyn Peers>,
     /// Address of this node for clients, if known.
     client_address: Option<String>,
+    space: Arc<DiskSpace>,
     /// Change counter for watchers: rises when the member appears and with every change of the member.
     changes: watch::Sender<u64>,
 }
@@ -39,8 +44,10 @@ impl GatewayAdapter {
         member: watch::Receiver<Option<Arc<Member>>>,
         peers: Arc<dyn Peers>,
         client_address: Option<String>,
+        space: Arc<DiskSpace>,
     ) -> Arc<Self> {
-        let this = Arc::new(Self { member: member.clone(), peers, client_address, changes: watch::channel(0).0 });
+        let this =
+            Arc::new(Self { member: member.clone(), peers, client_address, space, changes: watch::channel(0).0 });
         let weak = Arc::downgrade(&this);
         rt::spawn(async move {
             let mut member = member;
@@ -84,6 +91,9 @@ impl GatewayAdapter {
 
     /// Sets the gauges of connections, state database and replicas of this node.
     pub fn sample(&self, metrics: &Metrics) {
+        let disk = self.space.now();
+        let Space { total_bytes, free_bytes } = disk.space;
+        metrics.sample_disk(&DiskSample { total_bytes, free_bytes, low: disk.level > Level::Enough });
         metrics.peer_connections.set(i64::try_from(self.peers.addresses().len()).unwrap_or(i64::MAX));
         let Some(member) = self.now() else { return };
         let c = member.applied();
@@ -180,6 +190,12 @@ impl Node for GatewayAdapter {
             None if is_formed(&member.applied(), store.group) => Route::Local(running.replica),
             None => Route::Remote(Vec::new()),
         }
+    }
+
+    fn storage_low(&self) -> Option<StorageLow> {
+        let disk = self.space.now();
+        let low = StorageLow::Leader { free_bytes: disk.space.free_bytes, needed_bytes: disk.soft_bytes };
+        (disk.level > Level::Enough).then_some(low)
     }
 
     fn route_read(&self, store: &StoreRef) -> Route {
@@ -296,8 +312,10 @@ fn status_from_here(member: &Member, peers: &dyn Peers) -> v1::ClusterStatus {
     let c = member.applied();
     let system = member.system.status();
     let voters: Vec<u64> = system.membership.voter_ids().collect();
+    let disk = member.parts.space.now();
     let present = c.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
     let nodes = present.map(|(id, n)| {
+        let own = disk.measured().filter(|_| *id == member.node());
         let groups = c.groups.values().filter(|g| g.nodes().any(|x| x == *id)).count();
         v1::Node {
             node_id: id.get(),
@@ -311,6 +329,9 @@ fn status_from_here(member: &Member, peers: &dyn Peers) -> v1::ClusterStatus {
             version: n.version.clone(),
             peer_address: n.address.clone(),
             client_address: String::new(),
+            disk_total_bytes: own.map(|space| space.total_bytes),
+            disk_free_bytes: own.map(view::shown_free_bytes),
+            storage_low: *id == member.node() && disk.level > Level::Enough,
         }
     });
     v1::ClusterStatus {
@@ -399,8 +420,9 @@ mod tests {
         let mut applied = node.member.running(key.group).unwrap().group.progress();
         applied.wait_for(|applied| applied.index > 0).await.unwrap();
         assert!(node.member.running(key.group).unwrap().group.leads());
+        let member = watch::channel(Some(Arc::clone(&node.member))).1;
         let adapter =
-            GatewayAdapter::new(watch::channel(Some(Arc::clone(&node.member))).1, Arc::new(Table::default()), None);
+            GatewayAdapter::new(member, Arc::new(Table::default()), None, Arc::clone(&node.member.parts.space));
         let name = StoreName::new("default", "orders").unwrap();
         let store = adapter.resolve(&name, Instant::now() + Duration::from_secs(60)).await.unwrap();
         assert!(matches!(adapter.route_write(&store), Route::Remote(nodes) if nodes.is_empty()));

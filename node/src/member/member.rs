@@ -7,6 +7,7 @@ use super::{
     removal, stop_replicas,
     timed_machine::WrapMachine,
 };
+use crate::disk_space::DiskSpace;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -52,6 +53,8 @@ pub struct Parts {
     pub home: Home,
     /// State database of all groups.
     pub db: Arc<StateDb>,
+    /// Room on the disk.
+    pub space: Arc<DiskSpace>,
     /// Wraps the state machine of each replica.
     pub wrap: WrapMachine,
     /// Cancelled when the member must stop.

@@ -2,6 +2,7 @@
 //! replicas, change a membership, transfer a leadership.
 
 use super::{member::Member, recovery::Broken};
+use crate::disk_space::Level;
 use bytes::Bytes;
 use prost::Message;
 use std::{
@@ -38,6 +39,7 @@ pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn report(member: &Member) -> NodeReport {
     let parts = &member.parts;
+    let disk = parts.space.now();
     let mut groups: Vec<Arc<Group>> = member.all_running().into_iter().map(|r| r.group).collect();
     groups.push(Arc::clone(&member.system));
     NodeReport {
@@ -61,6 +63,9 @@ pub fn report(member: &Member) -> NodeReport {
             })
             .collect(),
         broken: member.recovery.broken().into_iter().map(broken_replica).collect(),
+        disk_total_bytes: disk.measured().map(|space| space.total_bytes),
+        disk_free_bytes: disk.measured().map(|space| space.free_bytes),
+        storage_low: disk.level > Level::Enough,
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     operations::{self, OPERATION_TIMEOUT, divergence},
     propose::CatalogueError,
 };
+use crate::disk_space::Level;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use prost::Message;
@@ -13,13 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use taffrail_core::{
     catalogue::{CatalogueOutcome, Kind, Registration},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+    stream::Kind as StoreKind,
 };
 use taffrail_proto::{
     peer::{
         CatchUpChunk, CatchUpRequest, Fence, FenceResponse, FrameKind, HandOver, Identity, PeerAddress, Refusal,
         RefusalKind, RegisterRequest, RegisterResponse, register_response::Answer,
     },
-    storage as pb,
+    storage::{self as pb, entry::Payload},
 };
 use taffrail_raft::{
     group::Group,
@@ -173,6 +175,10 @@ pub fn identity(
 
 async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result<Bytes, Refusal> {
     match request.kind {
+        FrameKind::Append if member.parts.space.now().level == Level::Full && brings_appends(request) => {
+            let why = "the disk of this node is nearly full: entries are refused until more is free";
+            Err(refusal(RefusalKind::StorageLow, why))
+        }
         FrameKind::Append
         | FrameKind::Vote
         | FrameKind::PreVote
@@ -222,6 +228,19 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
             Err(refusal(RefusalKind::BadFrame, "unknown kind of frame"))
         }
     }
+}
+
+/// Returns true for a request with appends of clients to a store. All other entries are small, and reads, deletions and
+/// changes of the membership need them: the first entry of a leader, settings, memberships, the catalogue.
+fn brings_appends(request: &Request) -> bool {
+    let appends = |entry: &pb::Entry| match &entry.payload {
+        Some(Payload::Command(command)) => {
+            store_codec::decode_command(command.clone()).is_ok_and(|c| matches!(c.kind, StoreKind::Appends(_)))
+        }
+        Some(Payload::Blank(_) | Payload::Membership(_)) | None => false,
+    };
+    request.group != GroupId::SYSTEM
+        && pb::AppendRequest::decode(request.payload.clone()).is_ok_and(|rpc| rpc.entries.iter().any(appends))
 }
 
 fn not_fenced(e: FenceError) -> Refusal {
@@ -280,7 +299,12 @@ async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterRe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::member::test_node::with_a_store;
+    use crate::{
+        disk_space::{MeasureSpace, Space},
+        member::test_node::{HERE, with_a_store, with_a_store_on},
+    };
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use taffrail_core::stream::{Command, RULES};
 
     #[tokio::test]
     async fn a_state_that_is_being_sent_ends_with_its_replica() {
@@ -293,6 +317,57 @@ mod tests {
         // The source would keep sending for ever.
         assert!(passed_on.recv().await.is_none());
         source.closed().await;
+    }
+
+    /// A disk of a tebibyte with so many free bytes.
+    struct Disk(AtomicU64);
+
+    impl MeasureSpace for Disk {
+        fn space(&self) -> std::io::Result<Space> {
+            Ok(Space { total_bytes: 1 << 40, free_bytes: self.0.load(Ordering::SeqCst) })
+        }
+    }
+
+    fn append(payload: Option<Payload>) -> Vec<u8> {
+        let entries = payload.map(|payload| pb::Entry { payload: Some(payload), ..pb::Entry::default() });
+        pb::AppendRequest { entries: entries.into_iter().collect(), ..pb::AppendRequest::default() }.encode_to_vec()
+    }
+
+    #[tokio::test]
+    async fn only_appends_to_stores_are_refused_on_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(Disk(AtomicU64::new(1 << 39)));
+        let (node, key) = with_a_store_on(dir.path(), Arc::clone(&disk) as _).await;
+        let stop = CancellationToken::new();
+        rt::spawn(Arc::clone(&node.member.parts.space).follow(stop.clone()));
+        let level = async |free_bytes, level| {
+            disk.0.store(free_bytes, Ordering::SeqCst);
+            while node.member.parts.space.now().level != level {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        let refused = async |key, payload| {
+            let answer = node.frame(FrameKind::Append, HERE, key, append(payload)).await;
+            answer.err() == Some(RefusalKind::StorageLow)
+        };
+        let command = |kind| Some(Payload::Command(store_codec::encode_command(&Command { rules: RULES, kind })));
+        let (appends, settings) =
+            (|| command(StoreKind::Appends(Vec::new())), || command(StoreKind::RaiseRules(RULES)));
+        let system = LogKey { group: GroupId::SYSTEM, replica: ReplicaId::new(HERE.get()) };
+        for (free_bytes, at, of_appends) in
+            [(1 << 39, Level::Enough, false), (1 << 29, Level::Low, false), (1 << 28, Level::Full, true)]
+        {
+            level(free_bytes, at).await;
+            assert_eq!(refused(key, appends()).await, of_appends, "{at:?}");
+            assert!(!refused(key, Some(Payload::Blank(pb::Blank {}))).await, "{at:?}");
+            assert!(!refused(key, None).await, "{at:?}");
+            assert!(!refused(key, settings()).await, "{at:?}");
+            assert!(!refused(system, appends()).await, "{at:?}");
+        }
+        level(1 << 39, Level::Enough).await;
+        assert!(!refused(key, appends()).await);
+        stop.cancel();
+        node.end().await;
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use super::{
     peer_handler::PeerHandler,
     replicas,
 };
+use crate::disk_space::{DiskSpace, FileSystem, MarkSettings, MeasureSpace};
 use bytes::Bytes;
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use taffrail_core::{
@@ -42,6 +43,10 @@ impl Node {
     }
 
     pub(crate) async fn start_among(dir: &Path, transport: Arc<dyn PeerTransport>) -> Self {
+        Self::start_on(dir, transport, Arc::new(FileSystem::of(dir.to_owned()))).await
+    }
+
+    pub(crate) async fn start_on(dir: &Path, transport: Arc<dyn PeerTransport>, disk: Arc<dyn MeasureSpace>) -> Self {
         let log = RocksdbLog::open(&dir.join("log"), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
         let log = Arc::new(log);
         let home = Home {
@@ -57,6 +62,7 @@ impl Node {
             registration: registration(),
             home,
             db: Arc::new(StateDb::open(&dir.join("state"), &Medium::Disk).unwrap()),
+            space: DiskSpace::new(disk, MarkSettings::default()),
             wrap: Arc::new(|_, machine| machine),
             stop: CancellationToken::new(),
         };
@@ -143,7 +149,12 @@ pub(crate) async fn declare(node: &Node, name: &str) -> StoreId {
 
 /// Starts a node with a single store. Returns the node and the key of the store replica.
 pub(crate) async fn with_a_store(dir: &Path) -> (Node, LogKey) {
-    let node = Node::start(dir).await;
+    with_a_store_on(dir, Arc::new(FileSystem::of(dir.to_owned()))).await
+}
+
+/// Starts a node with a single store on a disk that answers with the numbers of `disk`.
+pub(crate) async fn with_a_store_on(dir: &Path, disk: Arc<dyn MeasureSpace>) -> (Node, LogKey) {
+    let node = Node::start_on(dir, Arc::new(NoPeers), disk).await;
     node.form(registration()).await;
     declare(&node, "orders").await;
     node.reconcile().await;

@@ -10,17 +10,21 @@ use super::{
     readiness::Readiness,
     timed_machine::WrapMachine,
 };
-use crate::config::Config;
+use crate::{
+    config::Config,
+    disk_space::{DiskSpace, MeasureSpace},
+};
 use std::sync::Arc;
 use taffrail_core::ids::{ClusterId, NodeId};
 use taffrail_gateway as gateway;
-use taffrail_gateway::{GatewayConfig, Origin, Shared};
+use taffrail_gateway::{CallMemory, GatewayConfig, Origin, Shared};
 use taffrail_metrics::Metrics;
 use taffrail_proto::admin::admin_server::AdminServer;
 use taffrail_raft::{
     log::{LogDisk, rocksdb_log::OnFatal},
     peer::{PeerTransport, Peers},
 };
+use taffrail_runtime as rt;
 use taffrail_storage::store::state_db::StateDb;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +51,8 @@ pub struct Environment {
     pub own: watch::Sender<Option<(ClusterId, NodeId)>>,
     /// Wraps the state machine of each replica.
     pub wrap: WrapMachine,
+    /// Measures the disk.
+    pub meter: Arc<dyn MeasureSpace>,
     /// Called when the state database can no longer be written.
     pub on_fatal: OnFatal,
     /// Ends the streams of reads and subscriptions.
@@ -101,20 +107,23 @@ impl Services {
 /// Connects the parts of a node. No task of the lifecycle runs before the caller starts the lifecycle with the handles.
 #[must_use]
 pub fn wire(environment: Environment) -> Wiring {
-    let Environment { config, metrics, db, log, transport, peers, own, wrap, on_fatal, stop_streams, stop } =
+    let Environment { config, metrics, db, log, transport, peers, own, wrap, meter, on_fatal, stop_streams, stop } =
         environment;
+    let space = DiskSpace::new(meter, config.disk_marks);
+    rt::spawn(Arc::clone(&space).follow(stop.clone()));
     let readiness = Arc::new(watch::channel(Readiness::Starting).0);
     let (member_tx, member) = watch::channel::<Option<Arc<Member>>>(None);
     let (identity_tx, identity) = watch::channel(None);
     let (disk_tx, disk) = watch::channel(DiskStatus::default());
     let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
     let handler = Arc::new(PeerHandler::new(identity, Arc::clone(&peers), member.clone()));
-    let adapter = GatewayAdapter::new(member.clone(), Arc::clone(&peers), config.client_address());
+    let adapter = GatewayAdapter::new(member.clone(), Arc::clone(&peers), config.client_address(), Arc::clone(&space));
     let services = Services {
         gateway: Shared {
             config: Arc::new(gateway_config(&config)),
             node: Arc::clone(&adapter) as _,
             metrics,
+            memory: CallMemory::new(config.request_bytes_max, config.answer_bytes_max),
             readers: gateway::readers::Readers::default(),
             origin: Origin::Client,
             stopping: stop_streams,
@@ -125,6 +134,7 @@ pub fn wire(environment: Environment) -> Wiring {
             member: member.clone(),
             readiness: readiness.subscribe(),
             disk,
+            space: Arc::clone(&space),
             requests: requests_tx,
             peers: Arc::clone(&peers),
         },
@@ -142,6 +152,7 @@ pub fn wire(environment: Environment) -> Wiring {
         readiness,
         handler,
         wrap,
+        space,
         on_fatal,
         db,
         log,

@@ -28,7 +28,7 @@
 //! }
 //! ```
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 use taffrail_core::{
     append::{Append, Appended, Rejected},
     catalogue::Refused,
@@ -64,6 +64,9 @@ pub enum AppendError {
     /// Not proposed: the proposal queue is full.
     #[error("too many appends are waiting for this store; retry after a pause")]
     Overloaded,
+    /// Not proposed: a disk is nearly full.
+    #[error("{0}; nothing was proposed")]
+    StorageLow(StorageLow),
     /// Not proposed: the deadline passed before the proposal.
     #[error("the deadline passed before the append was proposed")]
     DeadlineBeforeProposal,
@@ -73,6 +76,22 @@ pub enum AppendError {
     /// Not proposed: this replica was stopped or fenced.
     #[error("this replica is not serving: {0}")]
     NotServing(String),
+}
+
+/// Reason why a leader takes no appends: a disk is nearly full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StorageLow {
+    /// The disk of the leader's node.
+    #[error("the disk of the leader's node is nearly full: {free_bytes} bytes are free, {needed_bytes} are needed")]
+    Leader {
+        /// Bytes that the node may still write.
+        free_bytes: u64,
+        /// Bytes that must be free for appends.
+        needed_bytes: u64,
+    },
+    /// The disks of other voters: fewer than a majority of the voters take entries.
+    #[error("the disks of so many voters are nearly full that no majority takes entries")]
+    Voters,
 }
 
 /// Failure of a read.
@@ -106,6 +125,10 @@ pub enum ReadError {
     #[error("storage failed: {0}")]
     Storage(String),
 }
+
+/// Counts the memory of a request until the last clone is dropped. The holder of a payload keeps a clone beside the payload,
+/// also after the caller has gone.
+pub type RequestMemory = Arc<dyn Any + Send + Sync>;
 
 /// Direction of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,8 +252,9 @@ pub struct StoreTotals {
 /// replica, until the deadline; every other retry is the gateway's.
 #[async_trait::async_trait]
 pub trait StoreReplica: Send + Sync + 'static {
-    /// Proposes an append and waits until this replica has applied the append. Only the leader proposes.
-    async fn append(&self, append: Append, deadline: Instant) -> Result<Appended, AppendError>;
+    /// Proposes an append and waits until this replica has applied the append. Only the leader proposes. The replica keeps
+    /// `memory` until the proposal ends, also when the caller no longer waits.
+    async fn append(&self, append: Append, memory: RequestMemory, deadline: Instant) -> Result<Appended, AppendError>;
     /// Waits until this replica has applied every write acknowledged before the call.
     async fn read_index(&self, deadline: Instant) -> Result<(), ReadError>;
     /// Returns the reader of the applied state.
@@ -366,6 +390,8 @@ pub trait Node: Send + Sync + 'static {
     async fn resolve(&self, name: &StoreName, deadline: Instant) -> Result<StoreRef, ResolveError>;
     /// Returns the nodes that accept an append.
     fn route_write(&self, store: &StoreRef) -> Route;
+    /// Returns the reason why this node takes no appends as leader; `None` while the disk has room.
+    fn storage_low(&self) -> Option<StorageLow>;
     /// Returns the nodes that serve a read.
     fn route_read(&self, store: &StoreRef) -> Route;
     /// Returns a verified connection to a peer's port 2114, for forwarded calls of `taffrail.v1`, or `None`

@@ -9,7 +9,7 @@ use crate::{
     forward::{self, Original},
     status::{Problem, Proof, Reason, proof},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use taffrail_core::{
     append::{Append, Appended},
     event::NewEvent,
@@ -135,11 +135,13 @@ impl Attempts<'_> {
                 Err(Failed::NotProposed(Problem::from(e).with_leader(self.leader(store))))
             }
             Err(e) => {
-                let refused = matches!(e, AppendError::Rejected(_) | AppendError::Overloaded);
+                let refused =
+                    matches!(e, AppendError::Rejected(_) | AppendError::Overloaded | AppendError::StorageLow(_));
                 let problem = match e {
                     AppendError::Rejected(_) => Problem::from(e),
                     e @ (AppendError::NotLeader(_)
                     | AppendError::Overloaded
+                    | AppendError::StorageLow(_)
                     | AppendError::DeadlineBeforeProposal
                     | AppendError::Unknown(_)
                     | AppendError::NotServing(_)) => Problem::from(e).with_leader(self.leader(store)),
@@ -153,8 +155,15 @@ impl Attempts<'_> {
     }
 
     async fn propose(&self, replica: &dyn StoreReplica) -> Result<Appended, AppendError> {
+        // A follower passes the append on, and the disk of the leader counts.
+        if replica.is_leader()
+            && let Some(low) = self.shared.node.storage_low()
+        {
+            return Err(AppendError::StorageLow(low));
+        }
         self.call.maybe_proposed.begin();
-        let outcome = replica.append(self.append.clone(), self.call.deadline).await;
+        let memory = Arc::clone(&self.call.memory);
+        let outcome = replica.append(self.append.clone(), memory, self.call.deadline).await;
         if !matches!(outcome, Ok(_) | Err(AppendError::Unknown(_))) {
             self.call.maybe_proposed.rule_out();
         }

@@ -7,6 +7,7 @@ use crate::{
     forward::{self, Original},
     status::{Problem, Reason},
 };
+use prost::Message;
 use taffrail_core::{ids::NodeId, names::StreamName};
 use taffrail_proto::v1;
 use taffrail_store_api::{ResolveError, Route, StoreRef, StoreReplica, StreamSummary};
@@ -41,6 +42,7 @@ pub(super) async fn list(
         token => Some(StreamName::new(token).map_err(|e| Problem::field("page_token", e.rule))?),
     };
     let original = Original::of(&request);
+    let mut permit = call.answers.permit(Some(PAGE_BYTES_MAX)).await?;
     let store = shared.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
     let response = match shared.node.route_read(&store) {
         Route::Local(replica) => list_locally(shared, &call, &*replica, request.prefix, after, limit).await,
@@ -49,7 +51,11 @@ pub(super) async fn list(
         }
         Route::Remote(nodes) => list_on_peer(shared, &call, &store, &nodes, &original).await,
     };
-    response.map(Response::new)
+    let response = response?;
+    // A page of another node may be larger; the permit then stays at the usual size.
+    let _fits = permit.fit(response.encoded_len());
+    call.answers.encode(Some(permit));
+    Ok(Response::new(response))
 }
 
 async fn list_locally(

@@ -15,7 +15,6 @@ use std::pin::Pin;
 use taffrail_proto::v1::{self, subscriptions_server::Subscriptions};
 use taffrail_runtime as rt;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// Maximum number of messages in memory for a slow subscriber; small, because a message may be a whole page and a
@@ -51,11 +50,12 @@ async fn subscribe(shared: &Shared, request: Request<v1::SubscribeRequest>) -> R
     let of = TokenOf { store: store.id, selector: selection.selector };
     let cursor = Cursor::new(selection);
     let original = Original::of(request.get_ref());
+    let answers = call.answers.clone();
     let subscription = Subscription::new(shared.clone(), call, of, cursor, original, tx);
     rt::spawn(async move {
         open.inc();
         subscription.run().await;
         open.dec();
     });
-    Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
+    Ok(Response::new(Box::pin(answers.stream(rx))))
 }

@@ -5,7 +5,7 @@ use super::{
 use crate::GatewayConfig;
 use std::{sync::atomic::Ordering, time::Duration};
 use taffrail_client::{Actual, Error, EventBuilder, Expected, Leader, Proposed, Rejection, RetryPolicy, v1};
-use taffrail_store_api::AppendError;
+use taffrail_store_api::{AppendError, StorageLow};
 
 fn event() -> v1::NewEvent {
     EventBuilder::new("Placed").json(&serde_json::json!({"total": 1})).build()
@@ -159,4 +159,27 @@ async fn what_an_application_gives_comes_back_in_the_form_of_the_store() {
         let occurred = stored.occurred_at.unwrap();
         assert_eq!((occurred.seconds, occurred.nanos), (-1, 999_999_000));
     }
+}
+
+#[tokio::test]
+async fn the_nearly_full_disk_of_the_leader_refuses_appends_before_a_proposal_and_reads_go_on() {
+    let cluster = Cluster::start(2, &[1]).await;
+    cluster.world.data.fill("s", 3);
+    let low = StorageLow::Leader { free_bytes: 5, needed_bytes: 8 };
+    // The disk of a node that only forwards does not count.
+    *cluster.nodes[1].low.lock().unwrap() = Some(low);
+    cluster.client(2).await.append("s", Expected::Any, vec![event()]).await.unwrap();
+    *cluster.nodes[0].low.lock().unwrap() = Some(low);
+    for node in [1, 2] {
+        let client = cluster.client(node).await;
+        let error = client.append("s", Expected::Any, vec![event()]).await.unwrap_err();
+        let Error::Unavailable { reason, proposed, message, retry_after, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((reason.as_str(), *proposed), ("STORAGE_LOW", Proposed::No));
+        assert!(message.contains("5 bytes are free, 8 are needed"), "{message}");
+        assert!(*retry_after >= Some(Duration::from_secs(1)));
+        assert_eq!(client.read_stream("s", 0).await.unwrap().len(), 4);
+    }
+    assert_eq!(cluster.nodes[0].replica().asked.load(Ordering::SeqCst), 1, "refused before the proposal");
+    *cluster.nodes[0].low.lock().unwrap() = None;
+    cluster.client(2).await.append("s", Expected::Any, vec![event()]).await.unwrap();
 }

@@ -15,8 +15,9 @@ use taffrail_core::{
 };
 use taffrail_proto::v1;
 use taffrail_store_api::{
-    AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, PeerChannel, ReadError, ResolveError, Route,
-    StoreChangeError, StoreFilter, StoreReader, StoreRef, StoreReplica, StoreTotals, StreamSummary,
+    AppendError, Applied, Direction, LeaderHint, Node, Page, PageBounds, PeerChannel, ReadError, RequestMemory,
+    ResolveError, Route, StorageLow, StoreChangeError, StoreFilter, StoreReader, StoreRef, StoreReplica, StoreTotals,
+    StreamSummary,
 };
 use tokio::{sync::watch, time::Instant};
 use tonic::transport::Channel;
@@ -31,9 +32,16 @@ pub(super) const TERM: u64 = 7;
 pub(super) struct Data {
     events: Mutex<Vec<RecordedEvent>>,
     replicas: Mutex<Vec<Arc<FakeReplica>>>,
+    /// Bytes of the data of all events in all pages that readers have taken.
+    pub(super) bytes_read: AtomicUsize,
 }
 
 impl Data {
+    fn counted<N>(&self, page: Page<N>) -> Page<N> {
+        self.bytes_read.fetch_add(page.events.iter().map(|e| e.event.size()).sum(), Ordering::SeqCst);
+        page
+    }
+
     fn tail(events: &[RecordedEvent], stream: &StreamName) -> Tail {
         events.iter().rev().find(|e| &e.stream == stream).map_or(Tail::Empty, |e| Tail::At(e.revision))
     }
@@ -93,11 +101,16 @@ impl Data {
 
     /// Stores a small event and returns the revision.
     pub(super) fn append_one(&self, stream: &str) -> u64 {
+        self.append_data(stream, bytes::Bytes::from_static(b"data"))
+    }
+
+    /// Stores an event with `data` and returns the revision.
+    pub(super) fn append_data(&self, stream: &str, data: bytes::Bytes) -> u64 {
         let event = taffrail_core::event::NewEvent {
             id: taffrail_core::ids::EventId::new(taffrail_runtime::new_uuid()),
             event_type: taffrail_core::names::EventType::new("T").unwrap(),
             content_type: String::new(),
-            data: bytes::Bytes::from_static(b"data"),
+            data,
             metadata: bytes::Bytes::new(),
             tags: vec![],
             correlation_id: String::new(),
@@ -123,8 +136,14 @@ fn page<'a, N>(
         Direction::Forward => events.take(most).cloned().collect(),
         Direction::Backward => events.rev().take(most).cloned().collect(),
     };
-    let next = events.get(bounds.events_max).map(place);
-    events.truncate(bounds.events_max);
+    let mut bytes = 0;
+    let fits = |e: &&RecordedEvent| {
+        bytes += e.event.size();
+        bytes <= bounds.bytes_max
+    };
+    let count = events.iter().take_while(fits).count().max(1).min(bounds.events_max);
+    let next = events.get(count).map(place);
+    events.truncate(count);
     Page { events, next }
 }
 
@@ -146,7 +165,7 @@ impl StoreReader for FakeReader {
             (Direction::Forward, Some(from)) => e.revision >= from,
             (Direction::Backward, Some(from)) => e.revision <= from,
         });
-        Ok(page(wanted, direction, bounds, |e| e.revision))
+        Ok(self.0.counted(page(wanted, direction, bounds, |e| e.revision)))
     }
     fn read_all(
         &self,
@@ -160,7 +179,7 @@ impl StoreReader for FakeReader {
             (Direction::Forward, Some(from)) => e.position >= from,
             (Direction::Backward, Some(from)) => e.position <= from,
         });
-        Ok(page(wanted, direction, bounds, |e| e.position))
+        Ok(self.0.counted(page(wanted, direction, bounds, |e| e.position)))
     }
     fn list_streams(
         &self,
@@ -208,8 +227,21 @@ pub(super) struct FakeReplica {
     hangs: AtomicBool,
     /// True while no event is applied.
     lags: watch::Sender<bool>,
+    /// The requests of the queued appends, in place of an answer; `None` while appends are answered.
+    queue: Mutex<Option<Vec<RequestMemory>>>,
+    /// Number of queued appends whose callers have gone.
+    pub(super) abandoned: watch::Sender<usize>,
     /// Number of appends received.
     pub(super) asked: AtomicUsize,
+}
+
+/// Counts a caller that leaves before the answer.
+struct Abandoned<'a>(&'a FakeReplica);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.0.abandoned.send_modify(|n| *n += 1);
+    }
 }
 
 impl FakeReplica {
@@ -253,6 +285,17 @@ impl FakeReplica {
     pub(super) fn hang(&self) {
         self.hangs.store(true, Ordering::SeqCst);
     }
+    /// Keeps all later appends in the queue, as a leader does whose disk stalls.
+    pub(super) fn stall(&self) {
+        *self.queue.lock().unwrap() = Some(Vec::new());
+    }
+    /// Drops the queue and answers appends again.
+    pub(super) fn resume(&self) {
+        self.queue.lock().unwrap().take();
+    }
+    fn queued(&self, memory: RequestMemory) -> bool {
+        self.queue.lock().unwrap().as_mut().map(|queue| queue.push(memory)).is_some()
+    }
     async fn hangs(&self) {
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
@@ -268,8 +311,12 @@ impl FakeReplica {
 
 #[async_trait::async_trait]
 impl StoreReplica for FakeReplica {
-    async fn append(&self, append: Append, _: Instant) -> Result<Appended, AppendError> {
+    async fn append(&self, append: Append, memory: RequestMemory, _: Instant) -> Result<Appended, AppendError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.queued(memory) {
+            let _abandoned = Abandoned(self);
+            std::future::pending::<()>().await;
+        }
         self.hangs().await;
         if let Some(error) = self.script.lock().unwrap().pop_front() {
             return Err(error);
@@ -331,6 +378,8 @@ pub(super) struct FakeNode {
     member: AtomicBool,
     /// Scripted outcomes of the next creations and removals of stores, in place of success.
     pub(super) store_changes: Mutex<VecDeque<StoreChange>>,
+    /// The reason why the node takes no appends as leader.
+    pub(super) low: Mutex<Option<StorageLow>>,
     /// The id of the store; changes when the store is removed and created again.
     pub(super) store_id: Mutex<StoreId>,
 }
@@ -373,6 +422,8 @@ impl World {
                 script: Mutex::default(),
                 hangs: AtomicBool::new(false),
                 lags: watch::channel(false).0,
+                queue: Mutex::default(),
+                abandoned: watch::channel(0).0,
                 asked: AtomicUsize::new(0),
             });
             replica.tell(self.data.events.lock().unwrap().len() as u64);
@@ -391,6 +442,7 @@ impl World {
             changes: watch::channel(0).0,
             member: AtomicBool::new(true),
             store_changes: Mutex::default(),
+            low: Mutex::default(),
             store_id: Mutex::new(STORE_ID),
         })
     }
@@ -455,6 +507,9 @@ impl Node for FakeNode {
             Some(replica) if leader.is_none() || leader == Some(self.id) => Route::Local(replica),
             Some(_) | None => Route::Remote(leader.map_or_else(|| self.others(None), |leader| vec![leader])),
         }
+    }
+    fn storage_low(&self) -> Option<StorageLow> {
+        *self.low.lock().unwrap()
     }
     fn route_read(&self, _: &StoreRef) -> Route {
         match self.replica.lock().unwrap().clone() {

@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "a killed server takes its runtime with it")]
 
 use super::fake::{FakeNode, World};
-use crate::{GatewayConfig, Origin, Shared, readers::Readers, server};
+use crate::{CallMemory, GatewayConfig, Origin, Shared, readers::Readers, server};
 use std::{sync::Arc, time::Duration};
 use taffrail_client::Client;
 use taffrail_metrics::Metrics;
@@ -30,16 +30,27 @@ pub(super) struct Port {
     pub(super) address: String,
     pub(super) stopping: CancellationToken,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) memory: CallMemory,
 }
 
 impl Port {
     pub(super) async fn open(node: &Arc<FakeNode>, origin: Origin, config: GatewayConfig) -> Self {
+        Self::open_with(node, origin, config, CallMemory::new(64 << 20, 64 << 20)).await
+    }
+
+    pub(super) async fn open_with(
+        node: &Arc<FakeNode>,
+        origin: Origin,
+        config: GatewayConfig,
+        memory: CallMemory,
+    ) -> Self {
         let stopping = CancellationToken::new();
         let metrics = Arc::new(Metrics::new("test").unwrap());
         let shared = Shared {
             config: Arc::new(config),
             node: Arc::clone(node) as Arc<dyn taffrail_store_api::Node>,
             metrics: Arc::clone(&metrics),
+            memory: memory.clone(),
             readers: Readers::default(),
             origin,
             stopping: stopping.clone(),
@@ -52,18 +63,19 @@ impl Port {
                 routes.routes()
             }
         };
+        let bounds = memory.clone();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tx, rx) = tokio::sync::oneshot::channel();
         runtime.spawn(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             tx.send(listener.local_addr().unwrap()).unwrap();
-            server::server(64 << 20)
+            server::server(&bounds)
                 .add_routes(routes)
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
                 .unwrap();
         });
-        Self { runtime: Some(runtime), address: format!("http://{}", rx.await.unwrap()), stopping, metrics }
+        Self { runtime: Some(runtime), address: format!("http://{}", rx.await.unwrap()), stopping, metrics, memory }
     }
 
     /// Ends every task and connection of the port at once.

@@ -6,6 +6,7 @@ mod calls;
 mod deadlines;
 mod fake;
 mod harness;
+mod memory;
 mod positions;
 mod read;
 mod rejections;

@@ -44,7 +44,13 @@ pub async fn send(cluster: &Cluster, store: &str, to: NodeId, append: AppendRequ
     };
     match error {
         Error::OutcomeUnknown { .. } => Answer::Unknown,
-        Error::Unavailable { .. } | Error::Deadline { .. } => Answer::NotProposed,
+        Error::Unavailable { reason, .. } => {
+            if reason == "STORAGE_LOW" {
+                cluster.world.count("appends refused for full disks");
+            }
+            Answer::NotProposed
+        }
+        Error::Deadline { .. } => Answer::NotProposed,
         Error::NotFound { message, .. } => Answer::Gone(message),
         Error::Rejected(Rejection::Other { reason, message, .. })
             if matches!(reason.as_str(), "STORE_REMOVING" | "STORE_CLOSED" | "STORE_RETAINED") =>

@@ -1,11 +1,16 @@
 //! Faults of a run: crashes of single nodes and of all nodes, network cuts in a single direction or both, message loss and
-//! delay, limited bandwidth, slow disks, and leadership transfers.
+//! delay, limited bandwidth, slow disks, nearly full disks, and leadership transfers.
 
-use super::simulated::Cluster;
+use super::{simulated::Cluster, volume::DISK_BYTES};
 use crate::trace;
 use std::sync::Arc;
 use taffrail_core::ids::NodeId;
 use tokio::{sync::mpsc, time::Instant};
+
+/// Free bytes below the soft mark of a simulated disk, 1 GiB, and above the hard mark.
+const LOW_BYTES: u64 = 700 << 20;
+/// Free bytes below the hard mark of a simulated disk, 512 MiB.
+const FULL_BYTES: u64 = 100 << 20;
 
 /// Causes faults until the time is over. Disks request crashes at moments with a high chance to find a defect.
 pub async fn run(cluster: Arc<Cluster>, until: Instant, mut crash_now: mpsc::Receiver<NodeId>) {
@@ -62,8 +67,24 @@ fn fault(cluster: &Arc<Cluster>) {
             world.count("weather changes");
             world.network.weather(loss, slow);
         }
+        90..=92 => fill_disks(cluster, host),
         _ => hand_over(cluster),
     }
+}
+
+/// Fills the disk of a host, or the disks of all hosts, below the soft or the hard mark, and frees the disks again.
+fn fill_disks(cluster: &Arc<Cluster>, host: NodeId) {
+    let world = Arc::clone(&cluster.world);
+    let (all, free_bytes) = (world.chance(300), if world.chance(500) { LOW_BYTES } else { FULL_BYTES });
+    trace!(world, "fill n{host}, all {all}: {free_bytes} free");
+    world.count("full disks");
+    let hosts = cluster.hosts.all().iter().filter(|h| all || h.number == host).map(Arc::clone);
+    let hosts: Vec<_> = hosts.inspect(|h| h.set_free_bytes(free_bytes)).collect();
+    cluster.world.spawn(async move {
+        world.pause(600, 3000).await;
+        trace!(world, "free the disks");
+        hosts.iter().for_each(|h| h.set_free_bytes(DISK_BYTES / 2));
+    });
 }
 
 /// Direction of a network cut, seen from the isolated host.

@@ -1,11 +1,6 @@
 //! [`Host`]: a machine with crash-safe disks, which runs the real node between a start and the next crash.
 
-use super::{
-    layout::Layout,
-    peers::SimPeers,
-    settings::{INFLOW_BYTES_MAX, config},
-    volume::SimVolume,
-};
+use super::{layout::Layout, peers::SimPeers, settings::config, volume::SimVolume};
 use crate::{
     disk::SimLogDisk,
     lock::lock,
@@ -122,6 +117,11 @@ impl Host {
             running: Mutex::new(None),
             last_db: Mutex::default(),
         }))
+    }
+
+    /// Sets the free bytes of the disk of the node. A blank disk has room.
+    pub fn set_free_bytes(&self, free_bytes: u64) {
+        self.volume.set_free_bytes(free_bytes);
     }
 
     /// The running node; `None` while down.
@@ -242,6 +242,7 @@ impl Host {
             wrap: Arc::new(move |key, machine| {
                 Box::new(Watched::new(machine, key, Arc::clone(&watched), Arc::clone(&disk)))
             }),
+            meter: Arc::new(self.volume.clone()),
             on_fatal: Arc::new(move |e| world.fail(format!("n{number}: the state cannot be written: {e}"))),
             stop_streams: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -253,11 +254,12 @@ impl Host {
         let mut clients = RoutesBuilder::default();
         add_native(&mut clients, &services.gateway);
         let handler = Arc::clone(&services.peers) as Arc<dyn Handler>;
+        let memory = &services.gateway.memory;
         let ports = Ports {
             handler: Arc::clone(&handler),
-            clients: in_process(clients.routes(), INFLOW_BYTES_MAX),
-            forwarded: in_process(services.forwarded_routes().routes(), INFLOW_BYTES_MAX),
-            admin: in_process(services.admin_routes(), INFLOW_BYTES_MAX),
+            clients: in_process(clients.routes(), memory),
+            forwarded: in_process(services.forwarded_routes().routes(), memory),
+            admin: in_process(services.admin_routes(), memory),
         };
         let endpoint = Endpoint {
             scope: Arc::clone(&running.scope),

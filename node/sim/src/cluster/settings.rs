@@ -4,11 +4,14 @@ use super::layout::NAMESPACE;
 use crate::world::World;
 use std::{net::SocketAddr, time::Duration};
 use taffrail_core::ids::NodeId;
-use taffrail_node::config::{Config, Discovery, LogFormat};
+use taffrail_node::{
+    config::{Config, Discovery, LogFormat},
+    disk_space::MarkSettings,
+};
 use tracing::level_filters::LevelFilter;
 
-/// Bytes of requests in progress on one port of a node.
-pub const INFLOW_BYTES_MAX: usize = 64 << 20;
+/// Bytes of requests in progress on a node, and bytes of answers under way.
+const CALL_BYTES_MAX: usize = 64 << 20;
 
 /// The settings of the node on a host. Addresses are never opened; the network of the run delivers frames and calls.
 #[must_use]
@@ -31,8 +34,10 @@ pub fn config(world: &World, host: NodeId) -> Config {
         append_timeout: world.ms(1500),
         event_bytes_max: 1 << 20,
         batch_bytes_max: 4 << 20,
-        inflow_bytes_max: INFLOW_BYTES_MAX,
+        request_bytes_max: CALL_BYTES_MAX,
+        answer_bytes_max: CALL_BYTES_MAX,
         state_memory_bytes: 64 << 20,
+        disk_marks: MarkSettings::default(),
         raft: world.tuning.clone(),
         drain_delay: Duration::ZERO,
         grace: Duration::from_secs(30),

@@ -2,7 +2,7 @@
 
 use crate::{disk::SimLogDisk, lock::lock};
 use std::{
-    fmt,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -10,17 +10,24 @@ use std::{
     },
 };
 use taffrail_core::ids::{DiskId, NodeId};
-use taffrail_node::identity::{Error, Volume};
+use taffrail_node::{
+    disk_space::{MeasureSpace, Space},
+    identity::{Error, Volume},
+};
 
 /// Crashes per thousand changes of the marker.
 const CRASH_PERMILLE: u64 = 100;
 
-/// The marker of a disk, and the generation of the databases. Clones share the content.
+/// Size of a simulated disk, in bytes.
+pub const DISK_BYTES: u64 = 64 << 30;
+
+/// The marker of a disk, the free bytes, and the generation of the databases. Clones share the content.
 #[derive(Clone)]
 pub struct SimVolume {
     log_disk: Arc<SimLogDisk>,
     marker: Arc<Mutex<Option<Vec<u8>>>>,
     generation: Arc<AtomicU64>,
+    free_bytes: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for SimVolume {
@@ -33,11 +40,18 @@ impl SimVolume {
     /// A blank volume beside a log disk.
     #[must_use]
     pub fn new(log_disk: Arc<SimLogDisk>) -> Self {
-        Self { log_disk, marker: Arc::default(), generation: Arc::default() }
+        let free_bytes = Arc::new(AtomicU64::new(DISK_BYTES / 2));
+        Self { log_disk, marker: Arc::default(), generation: Arc::default(), free_bytes }
+    }
+
+    /// Sets the free bytes of the disk.
+    pub fn set_free_bytes(&self, free_bytes: u64) {
+        self.free_bytes.store(free_bytes, Ordering::Relaxed);
     }
 
     /// Replaces the disk by a blank disk.
     pub fn blank(&self) {
+        self.set_free_bytes(DISK_BYTES / 2);
         *lock(&self.marker) = None;
         self.log_disk.set_aside();
         self.generation.fetch_add(1, Ordering::Relaxed);
@@ -47,6 +61,12 @@ impl SimVolume {
     #[must_use]
     pub fn state_path(&self) -> PathBuf {
         PathBuf::from(format!("/state-{}", self.generation.load(Ordering::Relaxed)))
+    }
+}
+
+impl MeasureSpace for SimVolume {
+    fn space(&self) -> io::Result<Space> {
+        Ok(Space { total_bytes: DISK_BYTES, free_bytes: self.free_bytes.load(Ordering::Relaxed) })
     }
 }
 

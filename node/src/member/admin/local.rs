@@ -2,7 +2,10 @@
 //! every state of the lifecycle.
 
 use super::{Service, parse::uuid, propose::TIMEOUT};
-use crate::member::{lifecycle::LifecycleRequest, readiness::Readiness};
+use crate::{
+    disk_space::Level,
+    member::{lifecycle::LifecycleRequest, readiness::Readiness},
+};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
 use taffrail_proto::admin::{self as pb, Lifecycle, NodeStatus};
 use tokio::sync::oneshot;
@@ -56,6 +59,7 @@ impl Service {
 
     pub(super) fn status_now(&self) -> NodeStatus {
         let disk = self.disk.borrow().clone();
+        let space = self.space.now();
         let readiness = self.readiness.borrow().clone();
         let member = self.member.borrow().clone();
         let fenced = if let Readiness::Fenced { reason } = &readiness { reason.clone() } else { String::new() };
@@ -83,6 +87,9 @@ impl Service {
             leader_count: member.as_ref().map_or(0, |m| u32::try_from(m.leaderships()).unwrap_or(u32::MAX)),
             blank: disk.cluster.is_none(),
             incarnation: format!("{:016x}", disk.incarnation),
+            disk_total_bytes: space.measured().map(|s| s.total_bytes),
+            disk_free_bytes: space.measured().map(|s| s.free_bytes),
+            storage_low: space.level > Level::Enough,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::member::readiness::Readiness;
 use crate::{
     coordinator::act,
+    disk_space::DiskSpace,
     member::{
         lifecycle::{DiskStatus, LifecycleRequest},
         member::Member,
@@ -43,6 +44,8 @@ pub struct Service {
     pub readiness: watch::Receiver<Readiness>,
     /// Identity of the disk.
     pub disk: watch::Receiver<DiskStatus>,
+    /// Room on the disk.
+    pub space: Arc<DiskSpace>,
     /// Requests to the lifecycle of the node.
     pub requests: mpsc::Sender<LifecycleRequest>,
     /// Connections to peers with proven identity.

@@ -107,10 +107,14 @@ impl Common {
                 disk: Arc::clone(&handles.log),
                 transport: Arc::clone(&handles.transport),
                 tuning: handles.config.raft.clone(),
-                catch_ups: CatchUpLimits::new(handles.config.raft.catch_up_bytes_per_second),
+                catch_ups: CatchUpLimits::with_room(
+                    handles.config.raft.catch_up_bytes_per_second,
+                    Some(handles.space.room()),
+                ),
                 on_fatal: Arc::clone(&handles.on_fatal),
             },
             db: Arc::clone(&handles.db),
+            space: Arc::clone(&handles.space),
             wrap: Arc::clone(&handles.wrap),
             stop: handles.stop.clone(),
         };

@@ -18,6 +18,7 @@ use self::{blank::Blank, common::Common, joining::Joining, member::Serving};
 use super::{member::Member, peer_handler::PeerHandler, timed_machine::WrapMachine};
 use crate::{
     config::Config,
+    disk_space::DiskSpace,
     exit::Code,
     identity::{Bootstrap, DataDir, Error as IdentityError},
 };
@@ -70,6 +71,8 @@ pub struct ProcessHandles {
     pub handler: Arc<PeerHandler>,
     /// Wraps the state machine of each replica.
     pub wrap: WrapMachine,
+    /// Room on the disk.
+    pub space: Arc<DiskSpace>,
     /// Called when the state database can no longer be written.
     pub on_fatal: OnFatal,
     /// State database of all groups.

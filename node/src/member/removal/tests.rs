@@ -67,7 +67,7 @@ async fn append(node: &Node, key: LogKey) {
     while !running.group.leads() {
         assert!(running.group.changed(&mut watch).await);
     }
-    running.replica.append(append, Instant::now() + Duration::from_secs(60)).await.unwrap();
+    running.replica.append(append, Arc::new(()), Instant::now() + Duration::from_secs(60)).await.unwrap();
     running.group.flush().await.unwrap();
 }
 

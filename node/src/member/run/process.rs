@@ -9,6 +9,7 @@ use super::{
 use crate::{
     config::Config,
     discovery,
+    disk_space::FileSystem,
     exit::{Code, disk_failed},
     identity::DataDir,
     logging,
@@ -67,7 +68,7 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     // Links begin once the node has an identity to present.
     rt::spawn(keep_links(table, Arc::clone(&handles.handler) as _, candidates, stop.all.clone()));
     let readiness = Arc::clone(&handles.readiness);
-    let servers = servers::start(listeners, services, &config, &stop.clients, &stop.all)?;
+    let servers = servers::start(listeners, services, &stop.clients, &stop.all)?;
     let life = rt::spawn(Lifecycle::new(handles, dir, requests).run());
     tracing::info!(clients = %config.listen_clients, "serving");
 
@@ -96,6 +97,7 @@ fn environment(
         transport: Arc::new(GrpcTransport::new(table.clone(), own_rx)),
         peers: Arc::new(table.clone()),
         own,
+        meter: Arc::new(FileSystem::of(config.data_dir.clone())),
         wrap: timed(metrics.apply_seconds.clone()),
         on_fatal: Arc::new(|e| disk_failed(e)),
         stop_streams: stop.streams.clone(),

@@ -8,6 +8,7 @@ use crate::{
 };
 use std::{io, net::SocketAddr, sync::Arc};
 use taffrail_gateway as gateway;
+use taffrail_gateway::CallMemory;
 use taffrail_http::Probes;
 use taffrail_metrics::Metrics;
 use taffrail_proto::{MESSAGE_BYTES_MAX, peer::peer_server::PeerServer};
@@ -57,35 +58,35 @@ pub(super) struct Servers {
 pub(super) fn start(
     listeners: Listeners,
     services: Services,
-    config: &Config,
     stop_clients: &CancellationToken,
     stop_all: &CancellationToken,
 ) -> Result<Servers, End> {
-    let inflow = config.inflow_bytes_max;
+    let memory = services.gateway.memory.clone();
     let client_routes = gateway::server::client_routes(&services.gateway)
         .map_err(|e| End { code: Code::Failed, why: e.to_string() })?;
-    let clients = serve(listeners.clients, client_routes, inflow, stop_clients.clone());
+    let clients = serve(listeners.clients, client_routes, &memory, stop_clients.clone());
     let (peer_routes, admin_routes) = (peer_routes(&services), services.admin_routes());
     let probes = NodeProbes {
         metrics: services.gateway.metrics,
+        memory: memory.clone(),
         adapter: services.adapter,
         readiness: services.readiness.subscribe(),
     };
     let others = vec![
-        serve(listeners.peers, peer_routes, inflow, stop_all.clone()),
-        serve(listeners.admin, admin_routes, inflow, stop_all.clone()),
+        serve(listeners.peers, peer_routes, &memory, stop_all.clone()),
+        serve(listeners.admin, admin_routes, &memory, stop_all.clone()),
         rt::spawn(taffrail_http::serve(listeners.http, Arc::new(probes), stop_all.clone())),
     ];
     Ok(Servers { clients, others })
 }
 
 /// Serves `routes` until `stop`, then waits for the calls in progress.
-fn serve(listener: TcpListener, routes: Routes, inflow_bytes_max: usize, stop: CancellationToken) -> JoinHandle<()> {
+fn serve(listener: TcpListener, routes: Routes, memory: &CallMemory, stop: CancellationToken) -> JoinHandle<()> {
+    let server = gateway::server::server(memory).add_routes(routes);
     rt::spawn(async move {
         // tonic's setting of TCP_NODELAY applies only to sockets bound by tonic. Without TCP_NODELAY an answer waits up
         // to 40 ms for the acknowledgement of the previous packet.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let server = gateway::server::server(inflow_bytes_max).add_routes(routes);
         let served = server.serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         if let Err(error) = served.await {
             tracing::error!(%error, "a gRPC server ended");
@@ -106,6 +107,7 @@ fn peer_routes(services: &Services) -> Routes {
 /// The answers to the probes. Liveness is the event loop alone, because a restart repairs nothing else.
 struct NodeProbes {
     metrics: Arc<Metrics>,
+    memory: CallMemory,
     adapter: Arc<GatewayAdapter>,
     readiness: watch::Receiver<Readiness>,
 }
@@ -120,6 +122,7 @@ impl Probes for NodeProbes {
     }
     fn metrics(&self) -> Result<String, String> {
         self.adapter.sample(&self.metrics);
+        self.metrics.sample_memory(self.memory.request_bytes(), self.memory.answer_bytes());
         self.metrics.ready.set((*self.readiness.borrow() == Readiness::Ready).into());
         Ok(self.metrics.render())
     }

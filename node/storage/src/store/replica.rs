@@ -16,7 +16,9 @@ use taffrail_raft::{
     types::Reply,
 };
 use taffrail_runtime as rt;
-use taffrail_store_api::{AppendError, Applied, LeaderHint, ReadError, StoreReader, StoreReplica};
+use taffrail_store_api::{
+    AppendError, Applied, LeaderHint, ReadError, RequestMemory, StorageLow, StoreReader, StoreReplica,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -47,6 +49,8 @@ const IN_FLIGHT_MAX: usize = 8;
 struct Waiting {
     append: Append,
     deadline: Instant,
+    /// Counts the payload until the proposal ends.
+    memory: RequestMemory,
     answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -101,14 +105,15 @@ async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
         };
         let Ok(slot) = slot else { return };
         let batch = combine(first, &mut queue, &mut left_over);
-        let Some((command, waiting)) = entry(&group, batch) else { continue };
+        let Some((command, waiting, memory)) = entry(&group, batch) else { continue };
         // Not in the task of the entry: two tasks may hand over their entries in either order.
         match group.hand_in(command).await {
             Ok(proposal) => {
                 let group = Arc::clone(&group);
                 rt::spawn(async move {
-                    answer(waiting, group.outcome(proposal).await);
-                    drop(slot);
+                    let outcome = group.outcome(proposal).await;
+                    drop((memory, slot));
+                    answer(waiting, outcome);
                 });
             }
             Err(e) => answer(waiting, Err(e)),
@@ -149,10 +154,10 @@ fn encoded_len_max(append: &Append) -> usize {
 type Callers = Vec<oneshot::Sender<Result<Appended, AppendError>>>;
 
 /// Encodes the entry of a batch. Appends whose deadline has passed are answered and left out; `None` without an append.
-fn entry(group: &Group, batch: Vec<Waiting>) -> Option<(Bytes, Callers)> {
+fn entry(group: &Group, batch: Vec<Waiting>) -> Option<(Bytes, Callers, Vec<RequestMemory>)> {
     let now = Instant::now();
     let stamp_us = rt::now_us();
-    let (mut appends, mut waiting) = (Vec::new(), Vec::new());
+    let (mut appends, mut waiting, mut memory) = (Vec::new(), Vec::new(), Vec::new());
     for w in batch {
         if w.deadline <= now {
             drop(w.answer.send(Err(AppendError::DeadlineBeforeProposal)));
@@ -160,12 +165,13 @@ fn entry(group: &Group, batch: Vec<Waiting>) -> Option<(Bytes, Callers)> {
         }
         appends.push(Stamped { append: w.append, stamp_us });
         waiting.push(w.answer);
+        memory.push(w.memory);
     }
     if appends.is_empty() {
         return None;
     }
     let rules = rules(RULES, group.progress().borrow().rules);
-    Some((codec::encode_command(&Command { rules, kind: Kind::Appends(appends) }), waiting))
+    Some((codec::encode_command(&Command { rules, kind: Kind::Appends(appends) }), waiting, memory))
 }
 
 /// Answers the callers of an entry with the outcome of the entry. No caller's deadline ends the wait for the outcome,
@@ -214,13 +220,16 @@ fn answer_all(waiting: Callers, error: impl Fn() -> AppendError) {
 
 #[async_trait::async_trait]
 impl StoreReplica for Replica {
-    async fn append(&self, append: Append, deadline: Instant) -> Result<Appended, AppendError> {
+    async fn append(&self, append: Append, memory: RequestMemory, deadline: Instant) -> Result<Appended, AppendError> {
         if !self.group.leads() {
             let leader = self.group.leader().filter(|l| l.replica != self.group.key().replica);
             return Err(AppendError::NotLeader(leader));
         }
+        if !self.group.voters_have_room() {
+            return Err(AppendError::StorageLow(StorageLow::Voters));
+        }
         let (answer, rx) = oneshot::channel();
-        enqueue(&self.queue, Waiting { append, deadline, answer }).await?;
+        enqueue(&self.queue, Waiting { append, deadline, memory, answer }).await?;
         match tokio::time::timeout_at(deadline, rx).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(AppendError::Unknown("the replica stopped")),

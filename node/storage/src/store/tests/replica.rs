@@ -11,7 +11,7 @@ use futures::future::join_all;
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 use taffrail_core::{
@@ -137,13 +137,13 @@ async fn eight_entries_at_most() {
     let disk = Arc::new(HeldDisk::default());
     let group = leader(&disk, &db).await;
     let replica = Replica::start(Arc::clone(&group), db, PARTITION);
-    replica.append(large(0), Instant::now() + Duration::from_secs(5)).await.unwrap();
+    replica.append(large(0), Arc::new(()), Instant::now() + Duration::from_secs(5)).await.unwrap();
     disk.hold();
     let appends = |ids: std::ops::Range<u128>, within: Duration| {
         let deadline = Instant::now() + within;
         let append = |n| {
             let replica = Arc::clone(&replica);
-            rt::spawn(async move { replica.append(large(n), deadline).await })
+            rt::spawn(async move { replica.append(large(n), Arc::new(()), deadline).await })
         };
         join_all(ids.map(append).collect::<Vec<_>>())
     };
@@ -188,4 +188,47 @@ async fn appends_enter_the_log_in_the_order_of_the_queue() {
         }
     }
     group.stop().await;
+}
+/// Appends whose callers give up at once, each with the memory of a request.
+async fn abandoned(replica: &Arc<Replica>, ids: std::ops::Range<u128>) -> Vec<Weak<u128>> {
+    let mut counted = Vec::new();
+    for n in ids {
+        let memory = Arc::new(n);
+        counted.push(Arc::downgrade(&memory));
+        let replica = Arc::clone(replica);
+        let call = rt::spawn(async move { replica.append(large(n), memory, far()).await });
+        // The call reaches the queue of the replica before the caller leaves.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        call.abort();
+        assert!(call.await.is_err(), "the append is not answered before the caller leaves");
+    }
+    counted
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+async fn an_abandoned_payload_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Arc::new(StateDb::open(&dir.path().join("state"), &Medium::Disk).unwrap());
+    let disk = Arc::new(HeldDisk::default());
+    let group = leader(&disk, &db).await;
+    let replica = Replica::start(Arc::clone(&group), db, PARTITION);
+    disk.hold();
+    // Eight entries are in flight at most; the other appends stay in the queue.
+    let counted = abandoned(&replica, 0..20).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(disk.unsynced(), 8);
+    assert_eq!(counted.iter().filter(|memory| memory.strong_count() > 0).count(), 20);
+    disk.release();
+    // Of the same queue, so all earlier proposals have ended before.
+    replica.append(large(20), Arc::new(()), far()).await.unwrap();
+    assert_eq!(counted.iter().filter(|memory| memory.strong_count() > 0).count(), 0);
+    group.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_payload_of_a_caller_that_has_gone_counts_until_its_proposal_ends() {
+    rt::Scope::simulated(1, Box::new(NoClock)).run(an_abandoned_payload_counts()).await;
 }
