@@ -1,6 +1,7 @@
 //! Exit codes of the process, and the line in the termination log.
 
 use std::{fs::OpenOptions, io::Write};
+use taffrail_runtime::TaskEnd;
 
 /// Exit codes of `taffrail serve`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Code {
     DataDir = 65,
     /// A port cannot be opened.
     Port = 66,
+    /// A task of the node ended unexpectedly; the rest of the node cannot go on without the task.
+    Task = 70,
     /// A write or sync failed; no later write can be trusted.
     Disk = 74,
     /// The data of this disk was retired; a restart brings the node back under a new node id.
@@ -41,4 +44,11 @@ pub fn last_words(code: Code, error: &str) {
 pub fn disk_failed(error: &std::io::Error) -> ! {
     last_words(Code::Disk, &format!("a write to disk failed: {error}"));
     std::process::exit(i32::from(Code::Disk as u8));
+}
+
+/// Ends the process at once after the unexpected end of a task of the node. A node without one of its tasks would look
+/// healthy and not do its work.
+pub fn task_died(end: &TaskEnd) -> ! {
+    last_words(Code::Task, &format!("the task {} has ended: {}", end.task, end.why));
+    std::process::exit(i32::from(Code::Task as u8));
 }

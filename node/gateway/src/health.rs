@@ -5,7 +5,7 @@ use super::{Shared, resolve};
 use futures::Stream;
 use std::{pin::Pin, time::Duration};
 use taffrail_proto::v1::{cluster_server, stores_server, streams_server, subscriptions_server};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use taffrail_store_api::{ResolveError, Route};
 use tokio::{
     sync::mpsc::{self, Sender},
@@ -50,7 +50,8 @@ impl Health for Service {
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let (tx, rx) = mpsc::channel(1);
-        rt::spawn(send_changes(self.0.clone(), request.into_inner().service, tx));
+        let changes = send_changes(self.0.clone(), request.into_inner().service, tx);
+        rt::spawn_task("health watch", TaskKind::Call, changes);
         Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
     }
 }

@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +82,8 @@ pub async fn serve(listener: TcpListener, probes: Arc<dyn Probes>, stop: Cancell
         match accepted {
             Ok((stream, _)) => {
                 let connection = Connections::open(&connections);
-                rt::spawn(serve_connection(stream, Arc::clone(&probes), connection));
+                let served = serve_connection(stream, Arc::clone(&probes), connection);
+                rt::spawn_task("HTTP connection", TaskKind::Call, served);
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting an HTTP connection failed; trying again after a pause");

@@ -25,7 +25,7 @@ async fn started() -> (SocketAddr, Arc<Fake>, CancellationToken) {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let probes = Arc::new(Fake { ready: AtomicBool::new(false) });
-    rt::spawn(serve(listener, Arc::clone(&probes) as _, stop.clone()));
+    drop(rt::spawn(serve(listener, Arc::clone(&probes) as _, stop.clone())));
     (address, probes, stop)
 }
 

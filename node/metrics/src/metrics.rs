@@ -39,6 +39,8 @@ pub struct Metrics {
     pub call_seconds: HistogramVec,
     /// Connections to peers with proven identity.
     pub peer_connections: IntGauge,
+    /// Tasks that ended unexpectedly, by task.
+    pub tasks_failed: IntCounterVec,
     /// 1 while the node is ready.
     pub ready: IntGauge,
     /// Fenced replicas on this node.
@@ -100,6 +102,11 @@ impl Metrics {
                 &["method"],
             )?,
             peer_connections: r.gauge("peer_connections", "Connections to peers with proven identity.")?,
+            tasks_failed: r.counters(
+                "tasks_failed_total",
+                "Tasks that ended unexpectedly, by a panic in most cases; a defect of the program.",
+                &["task"],
+            )?,
             ready: r.gauge("ready", "1 while the node is ready.")?,
             replicas_fenced: r.gauge(
                 "replicas_fenced",

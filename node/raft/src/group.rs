@@ -36,7 +36,7 @@ use std::{
     },
 };
 use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use taffrail_store_api::{Applied, LeaderHint};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ pub struct Group {
     progress: watch::Receiver<Applied>,
     digests: Digests,
     pub(super) stop: CancellationToken,
-    /// True once openraft's task has ended; the last metrics are then no longer valid.
+    /// True once openraft's task or another task of the replica has ended; the last metrics are then no longer valid.
     ended: Arc<AtomicBool>,
     pub(super) source: watch::Sender<Option<CatchUpFrom>>,
     pub(super) install_requests: InstallRequests,
@@ -157,7 +157,10 @@ impl Group {
             }
         };
         let ended = Arc::new(AtomicBool::new(false));
-        rt::spawn(follow(MetricsWatch(raft.metrics()), source.clone(), key, stop.clone(), Arc::clone(&ended)));
+        let followed = Arc::clone(&ended);
+        let kind = TaskKind::Replica(Box::new(move |_| followed.store(true, Ordering::Relaxed)));
+        let follow = follow(MetricsWatch(raft.metrics()), source.clone(), key, stop.clone(), Arc::clone(&ended));
+        rt::spawn_task("metrics of consensus", kind, follow);
         Ok(Arc::new(Self {
             key,
             node: home.node,
@@ -398,6 +401,12 @@ impl Group {
         // openraft's shutdown waits for the consensus task only. The task of the state machine still applies the queued
         // entries, and so it does after a panic of the consensus task.
         drop(self.machine.close().await);
+    }
+
+    /// Reports the replica as stopped, after the failure of a task without which the replica cannot serve. The node then
+    /// stops the replica and starts it again.
+    pub fn report_stopped(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 
     /// Returns the node of the replica.

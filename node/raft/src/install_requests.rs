@@ -12,7 +12,7 @@ use super::{
 use crate::peer::dispatch::{bad_frame, unavailable};
 use std::sync::{Mutex, PoisonError};
 use taffrail_proto::{peer::Refusal, storage as pb};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::watch;
 
 /// An install begun by a leader, and the outcome once the install has ended.
@@ -65,7 +65,9 @@ impl InstallRequests {
         let (tx, done) = watch::channel(None);
         let snapshot = Snapshot { meta: SnapshotMeta { last_log_id: upto, last_membership }, snapshot: from };
         let raft = raft.clone();
-        rt::spawn(async move {
+        let outcome = tx.clone();
+        let kind = TaskKind::Replica(Box::new(move |why| drop(outcome.send_replace(Some(Err(why.to_owned()))))));
+        rt::spawn_task("install", kind, async move {
             let result = raft.install_full_snapshot(vote, snapshot).await;
             let result = result.map(|r| codec::vote_to(&r.vote)).map_err(|e| e.to_string());
             tx.send_replace(Some(result));

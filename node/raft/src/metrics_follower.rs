@@ -10,8 +10,8 @@ use taffrail_core::ids::ReplicaId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Reason for the stop of a replica whose openraft task ended without an error.
-pub(super) const ENDED: &str = "the consensus task has ended by itself";
+/// Reason for the stop of a replica whose openraft task, or another task, ended without an error.
+pub(super) const ENDED: &str = "a task of the replica has ended by itself";
 
 /// Receiver of changes of a replica's metrics; made by [`Group::watch`](crate::group::Group::watch).
 pub struct MetricsWatch(pub(super) WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>);

@@ -1,7 +1,7 @@
-//! Fault points: named places in the code. A test arms a fault point to end the process at this place,
-//! as SIGKILL would.
+//! Fault points: named places in the code. A test arms a fault point to end the process at this place, as SIGKILL would
+//! ([`reach`]), or to end a task or thread with a panic ([`panic_at`]).
 //!
-//! Two environment variables arm a fault point. Without the variables [`reach`] does nothing and costs a read
+//! Environment variables arm a fault point. Without the variables [`reach`] does nothing and costs a read
 //! of a static.
 //!
 //! - `TAFFRAIL_FAILPOINT=NAME[:N]`: the process aborts at its N-th arrival at `NAME`.
@@ -9,6 +9,8 @@
 //!   with the variable appends the name of each fault point on arrival; the process with the N-th line `NAME`
 //!   aborts. The count therefore includes all processes of a cluster and their restarts, and a test reads the
 //!   progress from the file.
+//! - `TAFFRAIL_PANIC_POINT=NAME[:N]`: the N-th arrival at `NAME` panics. The places are loops of a node, so no file
+//!   records the arrivals.
 
 use std::{
     fmt::Display,
@@ -23,6 +25,8 @@ use std::{
 
 static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 static REACHED: AtomicU64 = AtomicU64::new(0);
+static PANIC_ARMED: OnceLock<Option<Trigger>> = OnceLock::new();
+static PANIC_REACHED: AtomicU64 = AtomicU64::new(0);
 
 enum Armed {
     /// Arrivals are counted in this process.
@@ -75,6 +79,19 @@ pub fn reach(name: impl Display) {
         tracing::error!(place = name, "fault point reached: the process ends here");
         std::process::abort();
     }
+}
+
+/// Panics when `name` is armed by `TAFFRAIL_PANIC_POINT` and this arrival is the counted arrival.
+///
+/// ```
+/// // Nothing is armed: the call returns.
+/// taffrail_runtime::failpoint::panic_at("log-writer");
+/// ```
+pub fn panic_at(name: &str) {
+    let armed = || std::env::var("TAFFRAIL_PANIC_POINT").ok().map(|text| Trigger::parse(&text));
+    let Some(trigger) = PANIC_ARMED.get_or_init(armed) else { return };
+    let dies = trigger.name == name && PANIC_REACHED.fetch_add(1, Ordering::Relaxed) + 1 == trigger.n;
+    assert!(!dies, "panic point {name} reached");
 }
 
 /// Records an arrival at `name`. Returns true when this arrival is the counted arrival.

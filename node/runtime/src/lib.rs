@@ -6,6 +6,8 @@
 //! [`failpoint`], which counts arrivals in a locked file, the crate never waits and does no I/O. The crate knows nothing
 //! of stores or consensus.
 //!
+//! Every task has an owner who awaits it ([`spawn`]), or a kind that says what follows from its end ([`spawn_task`]).
+//!
 //! Callers import the crate as `rt`, and write `rt::spawn`, `rt::blocking`, `rt::now_us`:
 //!
 //! ```
@@ -27,12 +29,15 @@
 #![allow(clippy::disallowed_methods, reason = "this crate is the one owner of these calls")]
 
 pub mod failpoint;
+mod tasks;
+
+pub use tasks::{OnPanic, TaskEnd, TaskKind, TaskWatch, catch, spawn, spawn_task};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::task::{AbortHandle, JoinHandle};
@@ -73,6 +78,8 @@ pub struct Scope {
     blocking: Blocking,
     /// Tasks to abort in a simulated crash; `None` in production.
     tasks: Option<Mutex<Vec<AbortHandle>>>,
+    /// Receives the unexpected ends of tasks.
+    watch: OnceLock<TaskWatch>,
 }
 
 impl fmt::Debug for Scope {
@@ -94,6 +101,7 @@ impl Scope {
             clock: Box::new(SystemClock),
             blocking: Blocking::Pool,
             tasks: None,
+            watch: OnceLock::new(),
         })
     }
 
@@ -105,6 +113,7 @@ impl Scope {
             clock,
             blocking: Blocking::Inline,
             tasks: Some(Mutex::new(Vec::new())),
+            watch: OnceLock::new(),
         })
     }
 
@@ -114,6 +123,13 @@ impl Scope {
         for task in tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+    }
+
+    /// Passes every unexpected end of a task of the scope to `watch`, on the thread of the task. A scope has a single
+    /// watch; a second one is dropped.
+    pub fn watch_tasks(&self, watch: TaskWatch) {
+        // A second watch is refused, so the first watch never misses an end.
+        drop(self.watch.set(watch));
     }
 
     /// Runs `future` in this scope.
@@ -143,8 +159,16 @@ impl Scope {
     }
 }
 
+/// Passes every unexpected end of a task in the scope of the running task to `watch`. Outside of a scope the ends are
+/// only logged.
+pub fn watch_tasks(watch: TaskWatch) {
+    if let Ok(scope) = SCOPE.try_with(Arc::clone) {
+        scope.watch_tasks(watch);
+    }
+}
+
 /// Spawns a task in the scope and the tracing span of the running task.
-pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+fn spawn_unwatched<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,

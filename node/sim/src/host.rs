@@ -29,8 +29,7 @@ use taffrail_raft::{
     status::Status,
     types::LogId,
 };
-use taffrail_runtime as rt;
-use taffrail_runtime::{Clock, Scope};
+use taffrail_runtime::{self as rt, Clock, Scope, TaskKind};
 use taffrail_storage::store::{
     replica::Replica,
     state_db::{Medium, StateDb},
@@ -164,8 +163,13 @@ impl Host {
         // The clocks of nodes differ, and a clock may jump back across a restart.
         let skew_us = self.world.below(20_000_000);
         let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
+        let (node, failing) = (self.node, Arc::clone(&self.world));
+        let scope = Scope::simulated(self.world.random(), Box::new(clock));
+        scope.watch_tasks(Box::new(move |end| {
+            failing.fail(format!("n{node}: the task {} has ended: {}", end.task, end.why));
+        }));
         let running = Arc::new(Running {
-            scope: Scope::simulated(self.world.random(), Box::new(clock)),
+            scope,
             life,
             db: Mutex::new(None),
             home: Mutex::new(None),
@@ -212,7 +216,7 @@ impl Host {
     }
 
     async fn run(self: &Arc<Self>, running: Arc<Running>) -> io::Result<()> {
-        rt::spawn(Arc::clone(&self.log_disk).write());
+        rt::spawn_task("log writer", TaskKind::Part, Arc::clone(&self.log_disk).write());
         let db = self.open_db().await?;
         *lock(&running.db) = Some(db);
         let (world, node) = (Arc::clone(&self.world), self.node);
@@ -282,7 +286,8 @@ impl Host {
         if first.contains_key(&replica) && self.world.options.formers.include(replica) {
             group.initialize(&first).await?;
         }
-        rt::spawn(follow(Arc::clone(&self.world), self.node, Arc::clone(&group)));
+        let follow = follow(Arc::clone(&self.world), self.node, Arc::clone(&group));
+        rt::spawn_task("observer", TaskKind::Part, follow);
         let store = Replica::start(Arc::clone(&group), db, PARTITION);
         *lock(&running.hosted) = Some(Arc::new(Hosted { group, store }));
         trace!(self.world, "replica n{} r{replica}", self.node);

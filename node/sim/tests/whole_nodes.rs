@@ -1,7 +1,16 @@
 //! Whole nodes under faults: seeds pass all checks, and the expected faults and operations occur.
 
-use std::{collections::BTreeMap, thread};
-use taffrail_sim::{options::Options, planted_defect::PlantedDefect, run::run, seed_range::run_seeds};
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use taffrail_proto::admin::Lifecycle;
+use taffrail_sim::{
+    cluster::{admin::AdminPort, host::Hosts, layout::Layout, simulated::Cluster},
+    options::Options,
+    planted_defect::PlantedDefect,
+    run::run,
+    seed_range::run_seeds,
+    world::World,
+};
+use tokio::sync::mpsc;
 
 // As in the node: openraft allocates ring buffers in advance, and other allocators fill untouched buffers.
 #[global_allocator]
@@ -109,4 +118,39 @@ fn a_replica_that_applies_something_else_is_found() {
 #[test]
 fn a_retry_under_new_ids_is_found() {
     assert_says(&found(PlantedDefect::FreshIdsOnRetry, 20), "is refused");
+}
+
+/// Forms a cluster of a single node, whose system replica then stops as after a panic of its consensus task.
+async fn coordinator_without_a_system_group() -> Vec<String> {
+    let world = World::new(1, Options::cluster());
+    let (crash, _wishes) = mpsc::channel(1);
+    let hosts = Hosts::new(&world, Layout::draw(&world), &crash).unwrap();
+    let cluster = Arc::new(Cluster::new(Arc::clone(&world), hosts));
+    let host = Arc::clone(&cluster.hosts.all()[0]);
+    host.start();
+    let member = loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(member) = host.member().filter(|member| member.system.leads()) {
+            break member;
+        }
+        let mut port = AdminPort::of(&cluster, host.number);
+        let status = port.status().await;
+        if let Some(blank) = status.ok().filter(|status| status.lifecycle() == Lifecycle::Blank) {
+            drop(port.bootstrap(world.cluster.to_string(), blank.disk_id).await);
+        }
+    };
+    assert_eq!(world.failures(), [""; 0]);
+    let scope = Arc::clone(host.running().unwrap().scope());
+    scope.run(async { member.system.stop().await }).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    drop(member);
+    cluster.hosts.end();
+    world.failures()
+}
+
+#[test]
+fn a_run_fails_when_a_task_of_a_node_ends() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let failures = runtime.block_on(coordinator_without_a_system_group());
+    assert!(failures.iter().any(|why| why.contains("the task coordinator has ended")), "{failures:?}");
 }

@@ -19,7 +19,7 @@ use taffrail_proto::{
     storage as pb,
 };
 use taffrail_raft::{log::LogKey, peer::Request};
-use taffrail_runtime::{self as rt, failpoint};
+use taffrail_runtime::{self as rt, TaskKind, failpoint};
 use taffrail_storage::store::codec::encode_command;
 use tokio::{
     sync::{Notify, Semaphore},
@@ -189,7 +189,7 @@ impl Actions {
         let taken = Taken { subjects: Arc::clone(&self.subjects), subject };
         let (member, stop, subjects) = (Arc::clone(member), self.stop.clone(), Arc::clone(&self.subjects));
         let ended = Arc::clone(&self.ended);
-        self.tasks.push(rt::spawn(async move {
+        self.tasks.push(rt::spawn_task("coordinator action", TaskKind::Call, async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}

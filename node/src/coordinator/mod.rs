@@ -16,6 +16,7 @@ use crate::member::member::Member;
 use act::Actions;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::plan::{self, ClusterObservation};
+use taffrail_runtime::failpoint;
 
 /// Pause between two passes while a change is planned, awaited or not settled.
 const BUSY: Duration = Duration::from_millis(100);
@@ -56,6 +57,7 @@ pub async fn run(member: Arc<Member>) {
 
 /// Runs a pass. Returns the observation, and whether the next pass should follow soon.
 async fn pass(member: &Arc<Member>, previous: ClusterObservation, actions: &mut Actions) -> (ClusterObservation, bool) {
+    failpoint::panic_at("coordinator-pass");
     member.passes.send_modify(|(begun, _)| *begun += 1);
     // Only a leader confirmed by a majority may make decisions.
     if member.system.lead_read_index().await.is_err() {

@@ -15,7 +15,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ pub(crate) struct Config {
 #[must_use]
 pub(crate) fn candidates(config: Config, stop: CancellationToken) -> Candidates {
     let (tx, rx) = watch::channel(remembered::load(&config.data_dir));
-    rt::spawn(async move {
+    rt::spawn_task("discovery", TaskKind::Node(stop.clone()), async move {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}

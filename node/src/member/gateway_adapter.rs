@@ -14,7 +14,7 @@ use taffrail_core::{
 use taffrail_metrics::{DiskSample, Metrics, StateSample, StoreSample};
 use taffrail_proto::v1;
 use taffrail_raft::peer::Peers;
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use taffrail_storage::store::{replica::Replica, state_db::Figures};
 use taffrail_store_api::{
     Node, PeerChannel, ResolveError, Route, StorageLow, StoreChangeError, StoreFilter, StoreRef, StoreReplica,
@@ -49,7 +49,7 @@ impl GatewayAdapter {
         let this =
             Arc::new(Self { member: member.clone(), peers, client_address, space, changes: watch::channel(0).0 });
         let weak = Arc::downgrade(&this);
-        rt::spawn(async move {
+        rt::spawn_task("status changes", TaskKind::Part, async move {
             let mut member = member;
             if member.wait_for(Option::is_some).await.is_err() {
                 return;
@@ -312,7 +312,7 @@ fn status_from_here(member: &Member, peers: &dyn Peers) -> v1::ClusterStatus {
     let c = member.applied();
     let system = member.system.status();
     let voters: Vec<u64> = system.membership.voter_ids().collect();
-    let disk = member.parts.space.now();
+    let (disk, connected) = (member.parts.space.now(), peers.connected());
     let present = c.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
     let nodes = present.map(|(id, n)| {
         let own = disk.measured().filter(|_| *id == member.node());
@@ -323,7 +323,7 @@ fn status_from_here(member: &Member, peers: &dyn Peers) -> v1::ClusterStatus {
             name: n.name.clone(),
             state: view::node_state(n.state).into(),
             system_voter: voters.contains(&id.get()),
-            reachable: *id == member.node() || peers.channel(*id).is_some(),
+            reachable: *id == member.node() || connected.contains(id),
             group_count: u32::try_from(groups + 1).unwrap_or(u32::MAX),
             leader_count: (*id == member.node()).then(|| u32::try_from(member.leaderships()).unwrap_or(u32::MAX)),
             version: n.version.clone(),

@@ -57,7 +57,7 @@ pub struct Parts {
     pub space: Arc<DiskSpace>,
     /// Wraps the state machine of each replica.
     pub wrap: WrapMachine,
-    /// Cancelled when the member must stop.
+    /// Cancelled when the member must stop: with the node, or before the data of a removed disk is retired.
     pub stop: CancellationToken,
 }
 

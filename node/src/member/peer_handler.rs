@@ -32,7 +32,7 @@ use taffrail_raft::{
         server::{LINEAGE, PROTOCOL},
     },
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use taffrail_storage::{
     catalogue::{catalogue_machine, codec},
     store::{catch_up, codec as store_codec},
@@ -130,7 +130,7 @@ impl Handler for PeerHandler {
 /// replicas, not even the rest of a snapshot. The receiver sees that the stream ends early, and asks another replica.
 fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch_up::Chunks {
     let (tx, rx) = mpsc::channel(1);
-    rt::spawn(async move {
+    rt::spawn_task("state sender", TaskKind::Call, async move {
         let pass_on = async {
             while let Some(chunk) = chunks.recv().await {
                 if tx.send(chunk).await.is_err() {

@@ -21,7 +21,7 @@ use taffrail_raft::{
     snapshot_fetch::CatchUpFrom,
     start_check::StartError,
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use taffrail_storage::store::{replica::Replica, store_machine::StoreMachine};
 use tokio::time::Instant;
 
@@ -123,7 +123,7 @@ async fn start(member: &Arc<Member>, key: LogKey, record: &Record) -> Result<Arc
     let replica = Replica::start(Arc::clone(&group), Arc::clone(&parts.db), record.partition);
     let since = Instant::now();
     member.insert(Running { group: Arc::clone(&group), replica, partition: record.partition, since });
-    rt::spawn(report_changes(Arc::clone(member), Arc::clone(&group)));
+    rt::spawn_task("leader changes", TaskKind::Part, report_changes(Arc::clone(member), Arc::clone(&group)));
     member.look.notify_one();
     Ok(group)
 }
@@ -149,7 +149,7 @@ fn begin_refill(member: &Arc<Member>, key: LogKey, record: &Record) {
             refill(&member.parts.home, key, machine, &sources, &stop).await
         })
     };
-    rt::spawn(async move {
+    rt::spawn_task("refill", TaskKind::Part, async move {
         // A panic counts as a failure.
         let outcome = work.await.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         if let Err(error) = &outcome {

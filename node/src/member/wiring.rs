@@ -24,7 +24,7 @@ use taffrail_raft::{
     log::{LogDisk, rocksdb_log::OnFatal},
     peer::{PeerTransport, Peers},
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use taffrail_storage::store::state_db::StateDb;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -110,7 +110,7 @@ pub fn wire(environment: Environment) -> Wiring {
     let Environment { config, metrics, db, log, transport, peers, own, wrap, meter, on_fatal, stop_streams, stop } =
         environment;
     let space = DiskSpace::new(meter, config.disk_marks);
-    rt::spawn(Arc::clone(&space).follow(stop.clone()));
+    rt::spawn_task("disk space", TaskKind::Node(stop.clone()), Arc::clone(&space).follow(stop.clone()));
     let readiness = Arc::new(watch::channel(Readiness::Starting).0);
     let (member_tx, member) = watch::channel::<Option<Arc<Member>>>(None);
     let (identity_tx, identity) = watch::channel(None);

@@ -9,7 +9,7 @@ use crate::{
 use futures::Stream;
 use std::pin::Pin;
 use taffrail_proto::v1::{self, cluster_server::Cluster};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -46,7 +46,7 @@ async fn status(shared: &Shared) -> Result<Response<v1::ClusterStatus>, Status> 
 async fn watch(shared: &Shared) -> Result<Response<Changes>, Status> {
     member(shared)?;
     let (tx, rx) = mpsc::channel(1);
-    rt::spawn(send_changes(shared.clone(), tx));
+    rt::spawn_task("cluster watch", TaskKind::Call, send_changes(shared.clone(), tx));
     Ok(Response::new(Box::pin(ReceiverStream::new(rx))))
 }
 

@@ -4,7 +4,7 @@ use crate::{Shared, call::call, decode, forward::Original, outflow::Queued, read
 use futures::Stream;
 use std::pin::Pin;
 use taffrail_proto::v1::{self, read_response::Kind};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::mpsc::{self, Sender};
 use tonic::{Request, Response, Status};
 
@@ -32,7 +32,7 @@ pub(super) async fn read(shared: &Shared, request: Request<v1::ReadRequest>) -> 
     let first = read.next().await?;
     timer.observe_duration();
     let (tx, rx) = mpsc::channel(MESSAGES_MAX);
-    rt::spawn(send_pages(read, first, tx));
+    rt::spawn_task("read", TaskKind::Call, send_pages(read, first, tx));
     Ok(Response::new(Box::pin(answers.stream(rx))))
 }
 

@@ -13,7 +13,7 @@ use crate::{
 use futures::Stream;
 use std::pin::Pin;
 use taffrail_proto::v1::{self, subscriptions_server::Subscriptions};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
@@ -52,7 +52,7 @@ async fn subscribe(shared: &Shared, request: Request<v1::SubscribeRequest>) -> R
     let original = Original::of(request.get_ref());
     let answers = call.answers.clone();
     let subscription = Subscription::new(shared.clone(), call, of, cursor, original, tx);
-    rt::spawn(async move {
+    rt::spawn_task("subscription", TaskKind::Call, async move {
         open.inc();
         subscription.run().await;
         open.dec();

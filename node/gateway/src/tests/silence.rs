@@ -142,7 +142,7 @@ impl Spy {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let server = server::server(64 << 20).add_routes(routes.routes());
-        taffrail_runtime::spawn(async move {
+        taffrail_runtime::spawn_task("silent peer", taffrail_runtime::TaskKind::Call, async move {
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
         address

@@ -10,7 +10,7 @@
 //!   100 ms before a crash is not noticed.
 //! - A floor is a segment and a batch in the segment. A log without segments uses segment 0.
 
-use super::rocksdb_log::OnFatal;
+use super::rocksdb_log::{OnFatal, or_fatal};
 use std::{
     fs::{self, File},
     io,
@@ -212,7 +212,9 @@ impl FloorWriter {
         let wanted = Mutex::new(Wanted { floor: end, ends: false });
         let shared = Arc::new(Shared { wanted, changed: Condvar::new() });
         let of_thread = Arc::clone(&shared);
-        let thread = rt::thread("log-floor", move || write_loop(file, &of_thread, &on_fatal))?;
+        let died = Arc::clone(&on_fatal);
+        let work = move || write_loop(file, &of_thread, &on_fatal);
+        let thread = rt::thread("log-floor", or_fatal("the writer of the log's floor", &died, work))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -227,8 +229,9 @@ impl Drop for FloorWriter {
     fn drop(&mut self) {
         self.shared.lock().ends = true;
         self.shared.changed.notify_all();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the writer of the log's floor panicked");
+        if let Some(thread) = self.thread.take() {
+            // A panic of the writer was reported as a failed write.
+            drop(thread.join());
         }
     }
 }

@@ -15,7 +15,7 @@ use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, Wri
 use std::{io, path::Path, sync::Arc};
 use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
 use taffrail_proto::storage as pb;
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, failpoint};
 use tokio::sync::mpsc;
 
 /// Size at which a batch is written, although more writes are queued.
@@ -111,9 +111,11 @@ impl RocksdbLog {
             return Err(FloorError::Below { end, floor: file.floor() }.into());
         }
         let floor = FloorWriter::start(file, end, Arc::clone(&on_fatal))?;
+        let died = Arc::clone(&on_fatal);
         let (queue, rx) = mpsc::channel(QUEUE_MAX);
         let writer_db = Arc::clone(&db);
-        let writer = rt::thread("log-writer", move || write_loop(&writer_db, rx, &floor, &on_fatal, &on_sync))?;
+        let work = move || write_loop(&writer_db, rx, &floor, &on_fatal, &on_sync);
+        let writer = rt::thread("log-writer", or_fatal("the log writer", &died, work))?;
         Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
     }
 
@@ -126,8 +128,21 @@ impl RocksdbLog {
         let Some(writer) = writer else { return };
         // The send fails only when the writer has ended already.
         drop(self.queue.blocking_send(Queued::End));
-        if writer.join().is_err() {
-            tracing::error!("the log writer panicked");
+        // A panic of the writer was reported as a failed write.
+        drop(writer.join());
+    }
+}
+
+/// Returns the work of a writer thread whose panic counts as a failed write: the node must not go on without the thread.
+pub(super) fn or_fatal(
+    writer: &'static str,
+    on_fatal: &OnFatal,
+    work: impl FnOnce() + Send + 'static,
+) -> impl FnOnce() + Send + 'static {
+    let on_fatal = Arc::clone(on_fatal);
+    move || {
+        if let Err(panic) = rt::catch(work) {
+            on_fatal(&io::Error::other(format!("{writer} panicked: {panic}")));
         }
     }
 }
@@ -158,6 +173,7 @@ fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, floor: &FloorWriter, on_f
         if done.is_empty() {
             continue;
         }
+        failpoint::panic_at("log-writer");
         let start = tokio::time::Instant::now();
         match db.write_opt(batch, &synced) {
             Ok(()) => {

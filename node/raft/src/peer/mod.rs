@@ -2,15 +2,20 @@
 //!
 //! - [`PeerTransport`] sends requests. [`grpc`] is the implementation over tonic; the simulator
 //!   has another implementation.
+//! - [`links`] keeps the connections to the peers, one for each [`Lane`].
 //! - [`server`] receives frames, checks the sender, and passes each frame to a [`Handler`](dispatch::Handler).
 //! - [`pieces`] cuts large requests into small frames, and joins the frames at the receiver.
 //! - [`Peers`] shows the verified peers to the rest of the node. [`table`] holds the verified connections of [`grpc`].
 
 pub mod dispatch;
 pub mod grpc;
+mod lane;
+pub mod links;
 pub mod pieces;
 pub mod server;
 pub mod table;
+
+pub use lane::Lane;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -87,7 +92,8 @@ pub trait Peers: Send + Sync + 'static {
     /// Returns the nodes with a verified connection, in the order in which [`ask_any`] asks the nodes. A joining peer
     /// without a node id is absent.
     fn connected(&self) -> Vec<NodeId>;
-    /// Returns a channel for gRPC calls to a node, or `None` without a verified connection.
+    /// Returns a channel for calls of clients, forwarded to a node, or `None` without a verified connection. The channel
+    /// shares no connection with the frames of a [`PeerTransport`].
     fn channel(&self, node: NodeId) -> Option<PeerChannel>;
     /// Returns the address of a node for clients, `host:port`, or `None` if the verified peer has named no address.
     fn client_address(&self, node: NodeId) -> Option<String>;

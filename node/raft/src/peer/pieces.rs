@@ -1,8 +1,8 @@
 //! Cuts large requests into pieces at the sender ([`call`]), and joins the pieces at the receiver (`Assembly`).
 //!
-//! All requests between two nodes share a connection, and a frame leaves the connection only after the frames before. A
-//! sender has a single piece of a request in flight, so a heartbeat waits for a few pieces and never for a whole
-//! request of many mebibytes, even on a slow link.
+//! All requests from a node to another share the connection of the control lane, and a frame leaves the connection only
+//! after the frames before. A sender has a single piece of a request in flight, so a heartbeat waits for a few pieces
+//! and never for a whole request of many mebibytes, even on a slow link.
 
 use super::{
     CallError, Request,

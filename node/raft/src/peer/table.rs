@@ -1,6 +1,6 @@
 //! [`Table`]: the verified connections to peers.
 
-use super::Peers;
+use super::{Lane, Peers};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,6 +16,8 @@ use tonic::transport::Channel;
 pub struct Link {
     /// Address of the peer.
     pub address: String,
+    /// Traffic of the connection.
+    pub lane: Lane,
     /// Identity given by the peer in the handshake.
     pub identity: Identity,
     /// Channel for the requests.
@@ -25,10 +27,21 @@ pub struct Link {
 #[derive(Default)]
 struct State {
     /// Links by address, because a joining peer has no node id yet.
-    links: BTreeMap<String, Link>,
+    links: BTreeMap<(String, Lane), Link>,
 }
 
-/// Verified connections by address. Cheap to clone: all clones share the table.
+impl State {
+    /// Returns the links on a lane, by address.
+    fn on(&self, lane: Lane) -> impl Iterator<Item = &Link> {
+        self.links.values().filter(move |link| link.lane == lane)
+    }
+
+    fn to(&self, node: NodeId, lane: Lane) -> Option<&Link> {
+        self.on(lane).find(|link| link.identity.node_id == node.get())
+    }
+}
+
+/// Verified connections by address and lane. Cheap to clone: all clones share the table.
 #[derive(Clone)]
 pub struct Table {
     state: Arc<Mutex<State>>,
@@ -52,49 +65,58 @@ impl Table {
         self.changed.subscribe()
     }
 
-    /// Adds or replaces the connection to an address.
+    /// Adds or replaces the connection to an address on a lane.
     pub fn put(&self, link: Link) {
         let mut state = self.lock();
-        let before = state.links.insert(link.address.clone(), link.clone());
+        let before = state.links.insert((link.address.clone(), link.lane), link.clone());
         if before.is_none_or(|b| b.identity != link.identity) {
             self.changed.send_modify(|n| *n += 1);
         }
     }
 
-    /// Removes the connection to `address`.
-    pub fn remove(&self, address: &str) {
-        if self.lock().links.remove(address).is_some() {
+    /// Removes the connection to `address` on a lane.
+    pub fn remove(&self, address: &str, lane: Lane) {
+        if self.lock().links.remove(&(address.to_owned(), lane)).is_some() {
             self.changed.send_modify(|n| *n += 1);
         }
     }
 
-    /// Returns the channel to a node, or `None` without a verified connection.
+    /// Returns the channel to a node on a lane, or `None` without a verified connection.
     #[must_use]
-    pub fn channel(&self, node: NodeId) -> Option<Channel> {
-        self.lock().links.values().find(|l| l.identity.node_id == node.get()).map(|l| l.channel.clone())
+    pub fn channel(&self, node: NodeId, lane: Lane) -> Option<Channel> {
+        self.lock().to(node, lane).map(|link| link.channel.clone())
+    }
+
+    /// Waits until the control lane to `address` is verified.
+    pub(super) async fn reached(&self, address: &str) {
+        let mut changes = self.changes();
+        let control = (address.to_owned(), Lane::Control);
+        let verified = || self.lock().links.contains_key(&control);
+        // The wait for a change never fails: this table holds the sender.
+        while !verified() && changes.changed().await.is_ok() {}
     }
 }
 
 impl Peers for Table {
     fn connected(&self) -> Vec<NodeId> {
         let state = self.lock();
-        let ids = state.links.values().map(|l| NodeId::new(l.identity.node_id));
+        let ids = state.on(Lane::Control).map(|l| NodeId::new(l.identity.node_id));
         ids.filter(|id| *id != NodeId::default()).collect()
     }
 
     fn channel(&self, node: NodeId) -> Option<PeerChannel> {
-        Self::channel(self, node).map(peer_channel)
+        Self::channel(self, node, Lane::Client).map(peer_channel)
     }
 
     fn client_address(&self, node: NodeId) -> Option<String> {
         let state = self.lock();
-        let link = state.links.values().find(|l| l.identity.node_id == node.get())?;
+        let link = state.to(node, Lane::Control)?;
         Some(link.identity.client_address.clone()).filter(|address| !address.is_empty())
     }
 
     fn addresses(&self) -> Vec<PeerAddress> {
         let state = self.lock();
-        let links = state.links.values();
+        let links = state.on(Lane::Control);
         links
             .map(|l| PeerAddress {
                 node_id: l.identity.node_id,

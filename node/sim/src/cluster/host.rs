@@ -33,8 +33,7 @@ use taffrail_raft::{
     log::LogDisk,
     peer::{dispatch::Handler, server::Service},
 };
-use taffrail_runtime as rt;
-use taffrail_runtime::{Clock, Scope};
+use taffrail_runtime::{self as rt, Clock, Scope, TaskKind};
 use taffrail_storage::store::state_db::{Medium, StateDb};
 use tokio::{
     sync::{mpsc, watch},
@@ -166,6 +165,10 @@ impl Host {
             self.world.below(if far { self.world.options.far_clock_seconds * 1_000_000 } else { SKEW_US_MAX });
         let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
         let scope = Scope::simulated(self.world.random(), Box::new(clock));
+        let (number, failing) = (self.number, Arc::clone(&self.world));
+        scope.watch_tasks(Box::new(move |end| {
+            failing.fail(format!("n{number}: the task {} has ended: {}", end.task, end.why));
+        }));
         let running = Arc::new(Running { scope: Arc::clone(&scope), life, parts: Mutex::new(None) });
         *lock(&self.running) = Some(Arc::clone(&running));
         let this = Arc::clone(self);
@@ -217,12 +220,13 @@ impl Host {
     /// Runs the node in the same order as a process: identity, databases, wiring, ports, lifecycle.
     async fn run(self: &Arc<Self>, running: &Arc<Running>) -> Result<(), End> {
         let dir = DataDir::on(Box::new(self.volume.clone()), rt::new_uuid, rt::random_u64())?;
-        rt::spawn(Arc::clone(&self.log_disk).write());
+        rt::spawn_task("log writer", TaskKind::Part, Arc::clone(&self.log_disk).write());
         let db = self.open_db().await?;
         let Wiring { handles, requests, member, services } = wire(self.environment(Arc::clone(&db))?);
         *lock(&running.parts) = Some(Parts { db, member: member.clone() });
         self.attach(running, &services);
-        rt::spawn(observe(Arc::clone(&self.world), self.number, member));
+        let observer = observe(Arc::clone(&self.world), self.number, member);
+        rt::spawn_task("observer", TaskKind::Part, observer);
         trace!(self.world, "up n{}", self.number);
         Lifecycle::new(handles, dir, requests).run().await
     }

@@ -5,7 +5,7 @@ use futures::Stream;
 use std::{pin::Pin, sync::Arc, time::Duration};
 use taffrail_core::{catalogue::Catalogue, ids::NodeId};
 use taffrail_proto::admin::{ClusterView, NodeView};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -39,7 +39,7 @@ pub(super) async fn fresh(member: &Arc<Member>) -> Result<ClusterView, Status> {
 /// The current view and each changed view, until another node coordinates.
 pub(super) fn watch(member: Arc<Member>) -> Views {
     let (tx, rx) = mpsc::channel(1);
-    rt::spawn(async move {
+    rt::spawn_task("cluster view", TaskKind::Call, async move {
         let mut view = member.view.subscribe();
         loop {
             let now = view.borrow_and_update().clone();

@@ -22,7 +22,7 @@ use taffrail_raft::{
     group::Home,
     peer::{CallError, Request, ask_any},
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::mpsc;
 
 /// Parts that move from state to state.
@@ -116,12 +116,13 @@ impl Common {
             db: Arc::clone(&handles.db),
             space: Arc::clone(&handles.space),
             wrap: Arc::clone(&handles.wrap),
-            stop: handles.stop.clone(),
+            stop: handles.stop.child_token(),
         };
         let member = Member::start(parts).await.map_err(super::failed)?;
         fence::say_all(&member);
         handles.member.send_replace(Some(Arc::clone(&member)));
-        rt::spawn(coordinator::run(Arc::clone(&member)));
+        let kind = TaskKind::Node(member.parts.stop.clone());
+        rt::spawn_task("coordinator", kind, coordinator::run(Arc::clone(&member)));
         Ok(member)
     }
 }

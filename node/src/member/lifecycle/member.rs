@@ -19,7 +19,7 @@ use taffrail_core::{
     names::StoreName,
 };
 use taffrail_proto::peer::register_response::Answer;
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::time::Instant;
 
 /// Interval at which a node that does not lead the system group checks that the disk is still a member.
@@ -90,11 +90,13 @@ impl Serving {
         if let Err(error) = replicas::remove_unnamed(&member).await {
             tracing::warn!(%error, "replicas that the catalogue no longer names could not be removed");
         }
-        rt::spawn(replicas::follow(Arc::clone(&member)));
-        rt::spawn(purge(Arc::clone(&member)));
+        let of_node = || TaskKind::Node(member.parts.stop.clone());
+        rt::spawn_task("replicas", of_node(), replicas::follow(Arc::clone(&member)));
+        rt::spawn_task("purge", of_node(), purge(Arc::clone(&member)));
         // A node with discovery `single` is ready only after the declaration of its store.
         self.declare_own(&member).await;
-        rt::spawn(ready::barrier(Arc::clone(&member), Arc::clone(&self.common.handles.readiness)));
+        let barrier = ready::barrier(Arc::clone(&member), Arc::clone(&self.common.handles.readiness));
+        rt::spawn_task("start barrier", TaskKind::Part, barrier);
         self.watch_membership(&member).await
     }
 
@@ -174,6 +176,8 @@ impl Serving {
     async fn retire(&mut self, member: &Arc<Member>) -> Result<(), End> {
         self.common.handles.handler.fence("this disk was removed from the cluster; its data is retired");
         self.common.handles.readiness.send_replace(Readiness::Fenced { reason: "removed from the cluster".into() });
+        // The tasks of the member end before the replicas that they use.
+        member.parts.stop.cancel();
         if !member.stop_replicas(Deadline::after(self.common.handles.config.grace)).await.is_empty() {
             // A replica that has not stopped may still write, so the data is not moved now. The next start gets the
             // same answer and moves the data.

@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     discovery,
     disk_space::FileSystem,
-    exit::{Code, disk_failed},
+    exit::{Code, disk_failed, task_died},
     identity::DataDir,
     logging,
     member::{
@@ -24,12 +24,9 @@ use std::sync::Arc;
 use taffrail_metrics::Metrics;
 use taffrail_raft::{
     log::{LogDisk, rocksdb_log::RocksdbLog},
-    peer::{
-        grpc::{GrpcTransport, keep_links},
-        table::Table,
-    },
+    peer::{grpc::GrpcTransport, links::keep_links, table::Table},
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind, TaskWatch};
 use taffrail_storage::store::state_db::StateDb;
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -57,6 +54,7 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     let config = Arc::new(config);
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(failed)?);
     metrics.started(rt::now_us());
+    rt::watch_tasks(watch(&metrics));
     let dir = DataDir::open(&config.data_dir, rt::new_uuid, rt::random_u64()).map_err(End::from)?;
     let listeners = Listeners::open(&config).await?;
     let (db, log) = databases::open(&dir, config.state_memory_bytes, &metrics)?;
@@ -65,10 +63,11 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     let table = Table::default();
     let Wiring { handles, requests, member, services } = wire(environment(&config, &metrics, db, &log, &table, &stop));
     let (_fixed, candidates) = discovery::source::start(&config, &stop.all);
-    // Links begin once the node has an identity to present.
-    rt::spawn(keep_links(table, Arc::clone(&handles.handler) as _, candidates, stop.all.clone()));
     let readiness = Arc::clone(&handles.readiness);
     let servers = servers::start(listeners, services, &stop.clients, &stop.all)?;
+    // Links begin once the node has an identity to present.
+    let links = keep_links(table, Arc::clone(&handles.handler) as _, candidates, stop.all.clone());
+    rt::spawn_task("peer links", TaskKind::Node(stop.all.clone()), links);
     let life = rt::spawn(Lifecycle::new(handles, dir, requests).run());
     tracing::info!(clients = %config.listen_clients, "serving");
 
@@ -103,6 +102,17 @@ fn environment(
         stop_streams: stop.streams.clone(),
         stop: stop.all.clone(),
     }
+}
+
+/// Counts the unexpected ends of tasks, and ends the process if the node cannot go on.
+fn watch(metrics: &Metrics) -> TaskWatch {
+    let failed = metrics.tasks_failed.clone();
+    Box::new(move |end| {
+        failed.with_label_values(&[end.task.as_str()]).inc();
+        if end.fatal {
+            task_died(end);
+        }
+    })
 }
 
 fn failed(error: impl std::fmt::Display) -> End {

@@ -13,7 +13,7 @@ use taffrail_http::Probes;
 use taffrail_metrics::Metrics;
 use taffrail_proto::{MESSAGE_BYTES_MAX, peer::peer_server::PeerServer};
 use taffrail_raft::peer::{dispatch::Handler, server::Service as PeerService};
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::server::TcpIncoming};
@@ -64,7 +64,7 @@ pub(super) fn start(
     let memory = services.gateway.memory.clone();
     let client_routes = gateway::server::client_routes(&services.gateway)
         .map_err(|e| End { code: Code::Failed, why: e.to_string() })?;
-    let clients = serve(listeners.clients, client_routes, &memory, stop_clients.clone());
+    let clients = serve("client server", listeners.clients, client_routes, &memory, stop_clients.clone());
     let (peer_routes, admin_routes) = (peer_routes(&services), services.admin_routes());
     let probes = NodeProbes {
         metrics: services.gateway.metrics,
@@ -73,17 +73,27 @@ pub(super) fn start(
         readiness: services.readiness.subscribe(),
     };
     let others = vec![
-        serve(listeners.peers, peer_routes, &memory, stop_all.clone()),
-        serve(listeners.admin, admin_routes, &memory, stop_all.clone()),
-        rt::spawn(taffrail_http::serve(listeners.http, Arc::new(probes), stop_all.clone())),
+        serve("peer server", listeners.peers, peer_routes, &memory, stop_all.clone()),
+        serve("admin server", listeners.admin, admin_routes, &memory, stop_all.clone()),
+        rt::spawn_task(
+            "HTTP server",
+            TaskKind::Node(stop_all.clone()),
+            taffrail_http::serve(listeners.http, Arc::new(probes), stop_all.clone()),
+        ),
     ];
     Ok(Servers { clients, others })
 }
 
 /// Serves `routes` until `stop`, then waits for the calls in progress.
-fn serve(listener: TcpListener, routes: Routes, memory: &CallMemory, stop: CancellationToken) -> JoinHandle<()> {
+fn serve(
+    task: &'static str,
+    listener: TcpListener,
+    routes: Routes,
+    memory: &CallMemory,
+    stop: CancellationToken,
+) -> JoinHandle<()> {
     let server = gateway::server::server(memory).add_routes(routes);
-    rt::spawn(async move {
+    rt::spawn_task(task, TaskKind::Node(stop.clone()), async move {
         // tonic's setting of TCP_NODELAY applies only to sockets bound by tonic. Without TCP_NODELAY an answer waits up
         // to 40 ms for the acknowledgement of the previous packet.
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));

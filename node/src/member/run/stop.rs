@@ -14,7 +14,10 @@ use crate::{
 use std::sync::Arc;
 use taffrail_raft::log::rocksdb_log::RocksdbLog;
 use taffrail_runtime as rt;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Tokens in the order of their cancellation.
@@ -41,7 +44,8 @@ pub(super) async fn wait(
     tokio::select! {
         biased;
         ended = &mut life => {
-            let ended = ended.unwrap_or_else(|e| Err(End { code: Code::Failed, why: e.to_string() }));
+            let died = |e: JoinError| Err(End { code: Code::Task, why: format!("the task lifecycle has ended: {e}") });
+            let ended = ended.unwrap_or_else(died);
             return (ended, Deadline::after(config.grace));
         }
         () = signals.next() => {}

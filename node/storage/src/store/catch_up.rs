@@ -16,7 +16,7 @@ use taffrail_raft::{
     catch_up_limits::{CatchUpLimits, STEP_MAX, SourcePermit},
     peer::dispatch::refusal,
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::mpsc;
 
 /// Bytes of one chunk; a larger row is sent alone.
@@ -68,7 +68,7 @@ where
             true
         });
         chunks.extend(outcome.err().map(|e| Err(failed(e))));
-        rt::spawn(pass_on(futures::stream::iter(chunks), out, permit));
+        rt::spawn_task("state sender", TaskKind::Call, pass_on(futures::stream::iter(chunks), out, permit));
         return rx;
     }
     // Waits for the receiver block neither a thread of the runtime nor a thread of the pool for blocking work, which
@@ -76,10 +76,17 @@ where
     let (tx, chunks) = mpsc::channel(1);
     let refuse = tx.clone();
     let work = move || {
-        if let Err(e) = walk(&mut |chunk| tx.blocking_send(Ok(chunk)).is_ok()) {
-            // The send fails only when the receiver is gone.
-            drop(tx.blocking_send(Err(failed(e))));
-        }
+        let walked = rt::catch(|| walk(&mut |chunk| tx.blocking_send(Ok(chunk)).is_ok()));
+        let why = match walked {
+            Ok(Ok(())) => return,
+            Ok(Err(e)) => e.to_string(),
+            Err(panic) => {
+                tracing::error!(%panic, "the thread that sends a state panicked");
+                format!("the thread that sends the state panicked: {panic}")
+            }
+        };
+        // The send fails only when the receiver is gone.
+        drop(tx.blocking_send(Err(failed(why))));
     };
     if let Err(e) = rt::thread("catch-up", work) {
         // The channel is empty, so the send fails only when the receiver is gone.
@@ -87,7 +94,7 @@ where
     }
     drop(refuse);
     let chunks = futures::stream::unfold(chunks, |mut chunks| async move { Some((chunks.recv().await?, chunks)) });
-    rt::spawn(pass_on(chunks, out, permit));
+    rt::spawn_task("state sender", TaskKind::Call, pass_on(chunks, out, permit));
     rx
 }
 

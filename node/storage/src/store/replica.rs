@@ -15,7 +15,7 @@ use taffrail_raft::{
     status::{ProposeError, ReadIndexError},
     types::Reply,
 };
-use taffrail_runtime as rt;
+use taffrail_runtime::{self as rt, TaskKind, failpoint};
 use taffrail_store_api::{
     AppendError, Applied, LeaderHint, ReadError, RequestMemory, StorageLow, StoreReader, StoreReplica,
 };
@@ -67,7 +67,9 @@ impl Replica {
     pub fn start(group: Arc<Group>, db: Arc<StateDb>, partition: PartitionId) -> Arc<Self> {
         let (queue, rx) = mpsc::channel(QUEUE_MAX);
         let reader = Arc::new(Reader::new(db, group.group(), partition).until(group.stopping()));
-        rt::spawn(propose(Arc::clone(&group), rx));
+        let served = Arc::clone(&group);
+        let kind = TaskKind::Replica(Box::new(move |_| served.report_stopped()));
+        rt::spawn_task("proposer", kind, propose(Arc::clone(&group), rx));
         Arc::new(Self { group, reader, queue })
     }
 
@@ -98,6 +100,7 @@ async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
             },
         };
         let Some(first) = first else { return };
+        failpoint::panic_at("proposer");
         let slot = tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -110,7 +113,7 @@ async fn propose(group: Arc<Group>, mut queue: mpsc::Receiver<Waiting>) {
         match group.hand_in(command).await {
             Ok(proposal) => {
                 let group = Arc::clone(&group);
-                rt::spawn(async move {
+                rt::spawn_task("proposal", TaskKind::Call, async move {
                     let outcome = group.outcome(proposal).await;
                     drop((memory, slot));
                     answer(waiting, outcome);

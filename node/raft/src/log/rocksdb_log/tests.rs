@@ -142,3 +142,17 @@ async fn a_closed_log_has_what_was_submitted_before_and_refuses_the_rest() {
     let found = open().replicas().await.unwrap();
     assert_eq!(found.len(), 100);
 }
+
+#[tokio::test]
+async fn a_panic_of_the_writer_counts_as_a_failed_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fatal, mut told) = mpsc::channel(1);
+    let on_fatal: OnFatal = Arc::new(move |e| fatal.try_send(e.to_string()).unwrap());
+    let log = RocksdbLog::open(dir.path(), on_fatal, Arc::new(|_| panic!("planted"))).unwrap();
+    let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+    // The answer to the write is lost with the writer.
+    log.submit(key, LogOp::Created(PartitionId::new(1)), Box::new(|_| {})).await;
+    let told = tokio::time::timeout(std::time::Duration::from_secs(60), told.recv()).await;
+    assert_eq!(told.expect("the panic is reported").as_deref(), Some("the log writer panicked: planted"));
+    rt::blocking(move || log.close()).await.unwrap();
+}

@@ -115,13 +115,13 @@ impl PeerTransport for Both {
         let sent = catch_up::send(Arc::clone(db), wanted, limits).map_err(CallError::Refused);
         std::future::ready(sent.map(|mut chunks| {
             let (tx, rx) = mpsc::channel(1);
-            rt::spawn(async move {
+            drop(rt::spawn(async move {
                 while let Some(chunk) = chunks.recv().await {
                     if tx.send(chunk.map_err(CallError::Refused)).await.is_err() {
                         return;
                     }
                 }
-            });
+            }));
             rx
         }))
         .boxed()

@@ -58,12 +58,12 @@ impl PeerTransport for Sources {
             Err(no) => return std::future::ready(Err(CallError::Refused(no))).boxed(),
         };
         let (tx, rx) = mpsc::channel(1);
-        rt::spawn(async move {
+        drop(rt::spawn(async move {
             while let Some(chunk) = chunks.recv().await {
                 // The receiver may have given up.
                 drop(tx.send(chunk.map_err(CallError::Refused)).await);
             }
-        });
+        }));
         std::future::ready(Ok(rx)).boxed()
     }
 }

@@ -162,7 +162,7 @@ fn append(id: u64) -> Bytes {
 /// Proposes an append without waiting for the answer.
 fn propose(group: &Arc<Group>, id: u64) {
     let group = Arc::clone(group);
-    rt::spawn(async move { drop(group.propose(append(id), Instant::now() + PATIENCE).await) });
+    drop(rt::spawn(async move { drop(group.propose(append(id), Instant::now() + PATIENCE).await) }));
 }
 
 /// Waits for the end of the consensus task.
