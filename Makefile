@@ -137,6 +137,11 @@ sim: ## run the simulator with a range of seeds: make sim FROM=70000 SEEDS=1000
 fault-points: ## end a process before and after each command of the catalogue and each membership change: 6 minutes
 	@TAFFRAIL_ALL_FAULT_POINTS=1 $(CARGO) test --workspace --test fault_points -- --nocapture
 
+KILL_CYCLES ?= 100
+.PHONY: kill-cycles
+kill-cycles: ## kill and restart processes of a cluster under checked writers: make kill-cycles KILL_CYCLES=100, 4 minutes
+	@TAFFRAIL_KILL_CYCLES=$(KILL_CYCLES) $(CARGO) test --workspace --test fault_points killed_processes -- --nocapture
+
 .PHONY: bench
 bench: deps ## measure the hot paths against minimal baselines, release profile: make bench BENCH_SECONDS=1 BENCH_ROUNDS=5, 5 minutes
 	@$(CARGO) build --release -p taffrail-node -p taffrail-benches --features taffrail-benches/bench --bin taffrail --bin hot-paths

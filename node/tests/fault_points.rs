@@ -2,6 +2,7 @@
 //!
 //! - `deaths`: a process dies before or after a write to the log, and the cluster reaches the same end.
 //! - `fence`: a replica whose data differs from its group is found, fenced and replaced.
+//! - `kills`: processes are killed again and again while clients append.
 //! - `slow_link`: appends that take seconds on the links between the nodes commit.
 //! - `stores_api`: stores are created and removed with the command line, without an operator.
 //! - `harness`: processes with a supervisor, fault points, a writer, and the calls of an operator.
@@ -17,5 +18,6 @@ mod common;
 mod deaths;
 mod fence;
 mod harness;
+mod kills;
 mod slow_link;
 mod stores_api;

@@ -1,6 +1,7 @@
 //! Execution of plans: fences and changes of groups, one for each group at a time, and proposals to the catalogue in
 //! order. No pass waits for an action, so a slow node delays neither observations nor decisions about other groups.
 
+use super::reports::Reports;
 use crate::member::{fence, member::Member, operations};
 use prost::Message;
 use std::{
@@ -369,8 +370,9 @@ async fn send(
 /// Transfers every leadership of `node` to another caught-up voter. Returns the number of leaderships left on the node.
 pub async fn transfer_all(member: &Arc<Member>, node: NodeId) -> u32 {
     let catalogue = member.applied();
-    let polled = super::observe::poll(member).await;
-    let observed = super::observe::observed(member, &catalogue, &polled);
+    let mut reports = Reports::default();
+    super::observe::poll(member, &mut reports).await;
+    let observed = super::observe::observed(member, &catalogue, &reports);
     let mut remaining = 0;
     for (group, seen) in observed.groups.iter().filter(|(_, s)| s.leader_node == node) {
         // The system group comes last, because its leader coordinates the other transfers and may be this node.

@@ -1,6 +1,6 @@
 //! The coordinator: the task on the leader of the system group that drives every group towards the catalogue.
 //!
-//! The coordinator is level-triggered. A pass polls the nodes ([`observe`]), plans ([`taffrail_core::plan`],
+//! The coordinator is level-triggered. A pass polls the nodes ([`observe`], [`reports`]), plans ([`taffrail_core::plan`],
 //! pure), publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass
 //! does not wait for.
 //!
@@ -10,10 +10,12 @@
 
 pub mod act;
 pub mod observe;
+pub mod reports;
 pub mod view;
 
 use crate::member::member::Member;
 use act::Actions;
+use reports::Reports;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::plan::{self, ClusterObservation};
 use taffrail_runtime::failpoint;
@@ -28,11 +30,12 @@ pub async fn run(member: Arc<Member>) {
     let mut catalogue = member.catalogue.clone();
     let mut leadership = member.system.watch();
     let mut previous: Option<ClusterObservation> = None;
+    let mut reports = Reports::default();
     let mut actions = Actions::default();
     loop {
         let mut pause = QUIET;
         if member.system.leads() {
-            let (observed, busy) = pass(&member, previous.take().unwrap_or_default(), &mut actions).await;
+            let (observed, busy) = pass(&member, previous.take().unwrap_or_default(), &mut reports, &mut actions).await;
             previous = Some(observed);
             actions.idle(BUSY).await;
             if busy || actions.busy() {
@@ -40,6 +43,7 @@ pub async fn run(member: Arc<Member>) {
             }
         } else {
             previous = None;
+            reports = Reports::default();
             actions.end().await;
             member.view.send_if_modified(|view| view.take().is_some());
         }
@@ -56,19 +60,24 @@ pub async fn run(member: Arc<Member>) {
 }
 
 /// Runs a pass. Returns the observation, and whether the next pass should follow soon.
-async fn pass(member: &Arc<Member>, previous: ClusterObservation, actions: &mut Actions) -> (ClusterObservation, bool) {
+async fn pass(
+    member: &Arc<Member>,
+    previous: ClusterObservation,
+    reports: &mut Reports,
+    actions: &mut Actions,
+) -> (ClusterObservation, bool) {
     failpoint::panic_at("coordinator-pass");
     member.passes.send_modify(|(begun, _)| *begun += 1);
     // Only a leader confirmed by a majority may make decisions.
     if member.system.lead_read_index().await.is_err() {
         return (previous, true);
     }
-    let polled = observe::poll(member).await;
+    observe::poll(member, reports).await;
     let catalogue = member.applied();
-    let mut observed = observe::observed(member, &catalogue, &polled);
+    let mut observed = observe::observed(member, &catalogue, reports);
     observed.settle(&previous);
     let plan = plan::plan(&catalogue, &observed);
-    view::publish(member, &catalogue, &observed, &plan, &polled);
+    view::publish(member, &catalogue, &observed, &plan, reports);
     member.passes.send_modify(|(begun, published)| *published = *begun);
     let busy = !plan.fences.is_empty()
         || !plan.actions.is_empty()

@@ -1,9 +1,13 @@
 //! Observation of the cluster: polls the reports of all nodes, and converts the reports to the input of the planner.
 
+use super::reports::{Report, Reports};
 use crate::member::{member::Member, operations};
-use bytes::Bytes;
 use prost::Message;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use taffrail_core::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
@@ -11,7 +15,7 @@ use taffrail_core::{
     stream::Settings,
 };
 use taffrail_proto::{
-    peer::{FrameKind, NodeReport, ReplicaReport as WireReport},
+    peer::{FrameKind, NodeReport, ReplicaReport as WireReport, ReportRequest},
     storage as pb,
 };
 use taffrail_raft::{codec, peer::Request};
@@ -20,41 +24,45 @@ use taffrail_runtime as rt;
 /// Time limit for the report of a node.
 const POLL_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// Reports of nodes by node id. A node without an answer is absent.
-pub type NodeReports = BTreeMap<NodeId, NodeReport>;
-
-/// Polls all nodes of the catalogue at the same time, except removed nodes.
-pub async fn poll(member: &Arc<Member>) -> NodeReports {
+/// Polls all nodes of the catalogue at the same time, except removed nodes, for the changes since their latest reports.
+pub async fn poll(member: &Arc<Member>, reports: &mut Reports) {
     let catalogue = member.applied();
-    let nodes = catalogue.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
-    let polls = nodes.map(|(id, _)| poll_one(Arc::clone(member), *id));
-    futures::future::join_all(polls).await.into_iter().flatten().collect()
+    let present = catalogue.nodes.iter().filter(|(_, n)| !matches!(n.state, NodeState::Removed { .. }));
+    let nodes: BTreeSet<NodeId> = present.map(|(id, _)| *id).collect();
+    reports.begin(&nodes);
+    let polls = nodes.iter().map(|id| poll_one(member, *id, reports.known(*id)));
+    let answers = futures::future::join_all(polls).await;
+    for (node, answer) in nodes.into_iter().zip(answers) {
+        if let Some(answer) = answer {
+            reports.receive(node, answer);
+        }
+    }
 }
 
-async fn poll_one(member: Arc<Member>, node: NodeId) -> Option<(NodeId, NodeReport)> {
+async fn poll_one(member: &Arc<Member>, node: NodeId, known: Option<u64>) -> Option<NodeReport> {
     if node == member.node() {
-        return Some((node, operations::report(&member)));
+        return Some(operations::report(member));
     }
     let request = Request {
         kind: FrameKind::Report,
         group: GroupId::SYSTEM,
         from_replica: ReplicaId::new(member.node().get()),
         to_replica: ReplicaId::new(node.get()),
-        payload: Bytes::new(),
+        payload: ReportRequest { known_report_id: known }.encode_to_vec().into(),
     };
     let answer = member.parts.home.transport.call(node, request, POLL_TIMEOUT).await.ok()?;
-    Some((node, NodeReport::decode(answer).ok()?))
+    NodeReport::decode(answer).ok()
 }
 
 /// Converts the reports to the observation for the planner.
 #[must_use]
-pub fn observed(member: &Member, catalogue: &Catalogue, polled: &NodeReports) -> ClusterObservation {
+pub fn observed(member: &Member, catalogue: &Catalogue, reports: &Reports) -> ClusterObservation {
     let mut observed =
         ClusterObservation { now_us: rt::now_us(), coordinator: member.node(), ..ClusterObservation::default() };
     for id in catalogue.nodes.keys() {
-        observed.nodes.insert(*id, node(polled.get(id)));
+        observed.nodes.insert(*id, node(reports.get(*id)));
     }
-    for report in polled.values().flat_map(|r| &r.replicas).filter(|r| r.leads) {
+    for report in reports.answers().flat_map(|r| r.replicas.values()).filter(|r| r.leads) {
         let Some(seen) = group(report) else { continue };
         let id = GroupId::new(report.group);
         // Leaders of two terms may both answer for a moment. The leader of the later term counts.
@@ -66,12 +74,12 @@ pub fn observed(member: &Member, catalogue: &Catalogue, polled: &NodeReports) ->
     observed
 }
 
-fn node(report: Option<&NodeReport>) -> NodeObservation {
-    let Some(report) = report else { return NodeObservation::default() };
+fn node(report: Option<&Report>) -> NodeObservation {
+    let Some(Report { node: report, replicas, .. }) = report else { return NodeObservation::default() };
     NodeObservation {
         reachable: true,
         other_disk: None,
-        replicas: report.replicas.iter().map(|r| (key(r.group, r.replica), replica(r))).collect(),
+        replicas: replicas.values().map(|r| (key(r.group, r.replica), replica(r))).collect(),
         deleted: report.deleted.iter().map(|k| key(k.group, k.replica)).collect(),
         fenced: report.fenced.iter().map(|f| key(f.group, f.replica)).collect(),
         broken: report.broken.iter().map(|b| key(b.group, b.replica)).collect(),

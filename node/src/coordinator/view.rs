@@ -1,6 +1,6 @@
 //! The coordinator's view: the observation and the plan as messages for the operator and the command line.
 
-use super::observe::NodeReports;
+use super::reports::Reports;
 use crate::{disk_space::Space, member::member::Member};
 use std::sync::Arc;
 use taffrail_core::{
@@ -24,14 +24,8 @@ pub fn settling(catalogue: &Catalogue, observed: &ClusterObservation) -> bool {
 }
 
 /// Publishes the view, and wakes the watchers of the member if the view differs from the previous view.
-pub fn publish(
-    member: &Member,
-    catalogue: &Catalogue,
-    observed: &ClusterObservation,
-    plan: &Plan,
-    polled: &NodeReports,
-) {
-    let new = Arc::new(cluster(member, catalogue, observed, plan, polled));
+pub fn publish(member: &Member, catalogue: &Catalogue, observed: &ClusterObservation, plan: &Plan, reports: &Reports) {
+    let new = Arc::new(cluster(member, catalogue, observed, plan, reports));
     let changed = member.view.send_if_modified(|old| {
         let differs = old.as_ref().is_none_or(|o| **o != *new);
         *old = Some(new);
@@ -47,13 +41,13 @@ fn cluster(
     c: &Catalogue,
     o: &ClusterObservation,
     plan: &Plan,
-    polled: &NodeReports,
+    reports: &Reports,
 ) -> admin::ClusterView {
     let nodes: Vec<admin::NodeView> = c
         .nodes
         .keys()
         .filter(|id| !matches!(c.nodes[id].state, NodeState::Removed { .. }))
-        .map(|id| node(c, o, plan, polled, *id))
+        .map(|id| node(c, o, plan, reports, *id))
         .collect();
     let system = o.groups.get(&GroupId::SYSTEM);
     let status = v1::ClusterStatus {
@@ -138,13 +132,12 @@ pub fn store_manager(store: &Store) -> v1::StoreManager {
     if store.is_declared() { v1::StoreManager::EventStore } else { v1::StoreManager::Api }
 }
 
-fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports, id: NodeId) -> admin::NodeView {
+fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, reports: &Reports, id: NodeId) -> admin::NodeView {
     let record = &c.nodes[&id];
     let seen = status::node(c, o, plan, id);
     let system = o.groups.get(&GroupId::SYSTEM);
-    let disk = polled
-        .get(&id)
-        .and_then(|report| Some(Space { total_bytes: report.disk_total_bytes?, free_bytes: report.disk_free_bytes? }));
+    let report = reports.get(id).map(|r| &r.node);
+    let disk = report.and_then(|r| Some(Space { total_bytes: r.disk_total_bytes?, free_bytes: r.disk_free_bytes? }));
     let voter = system.is_some_and(|s| s.voters().iter().any(|r| r.get() == id.get()));
     admin::NodeView {
         node: Some(v1::Node {
@@ -153,7 +146,7 @@ fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports
             name: record.name.clone(),
             state: node_state(record.state).into(),
             system_voter: voter,
-            reachable: polled.contains_key(&id),
+            reachable: report.is_some(),
             group_count: seen.groups,
             leader_count: Some(seen.leaders),
             version: record.version.clone(),
@@ -162,7 +155,7 @@ fn node(c: &Catalogue, o: &ClusterObservation, plan: &Plan, polled: &NodeReports
             client_address: String::new(),
             disk_total_bytes: disk.map(|space| space.total_bytes),
             disk_free_bytes: disk.map(shown_free_bytes),
-            storage_low: polled.get(&id).is_some_and(|report| report.storage_low),
+            storage_low: report.is_some_and(|r| r.storage_low),
         }),
         named_by_groups: seen.named_by.iter().map(|g| g.get()).collect(),
         caught_up: seen.caught_up,

@@ -4,7 +4,9 @@
 use super::{
     deadline::{Deadline, Phase},
     recovery::Recovery,
-    removal, stop_replicas,
+    removal,
+    sent_reports::SentReports,
+    stop_replicas,
     timed_machine::WrapMachine,
 };
 use crate::disk_space::DiskSpace;
@@ -14,7 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use taffrail_core::{
-    catalogue::{Catalogue, Registration},
+    catalogue::{Catalogue, Group as GroupRecord, Registration},
     ids::{ClusterId, GroupId, NodeId, PartitionId, ReplicaId},
 };
 use taffrail_proto::admin::ClusterView;
@@ -73,6 +75,8 @@ pub struct Member {
     running: Mutex<BTreeMap<GroupId, Running>>,
     deleted: Mutex<BTreeSet<(GroupId, ReplicaId)>>,
     fenced: Mutex<BTreeMap<LogKey, FenceMark>>,
+    /// The report last sent to a coordinator.
+    pub(super) sent_reports: SentReports,
     /// Replicas on this node that failed to start or stopped by themselves.
     pub recovery: Recovery,
     /// Held while a replica on this node is created, fenced or removed. The lock prevents the creation of a replica
@@ -123,6 +127,7 @@ impl Member {
             running: Mutex::default(),
             deleted: Mutex::new(deleted),
             fenced: Mutex::new(fenced),
+            sent_reports: SentReports::default(),
             recovery: Recovery::default(),
             turn: Arc::default(),
             view: watch::channel(None).0,
@@ -167,10 +172,16 @@ impl Member {
     pub(super) fn all_not_ended(&self) -> Vec<Running> {
         lock(&self.running).values().cloned().collect()
     }
-    /// Returns the replicas with a tombstone on this disk; a removed replica is never created again.
+    /// Returns the removed replicas of this disk that `catalogue` still names. The disk keeps the tombstones of all
+    /// replicas ever removed, because a removed replica is never created again.
     #[must_use]
-    pub fn deleted(&self) -> BTreeSet<(GroupId, ReplicaId)> {
-        lock(&self.deleted).clone()
+    pub fn deleted_of(&self, catalogue: &Catalogue) -> Vec<(GroupId, ReplicaId)> {
+        let deleted = lock(&self.deleted);
+        let of_group = |(id, group): (&GroupId, &GroupRecord)| {
+            let here = group.replicas.iter().filter(|(_, r)| r.node == self.node());
+            here.map(|(replica, _)| (*id, *replica)).filter(|key| deleted.contains(key)).collect::<Vec<_>>()
+        };
+        catalogue.groups.iter().flat_map(of_group).collect()
     }
     pub(super) fn insert(&self, running: Running) {
         lock(&self.running).insert(running.group.group(), running);

@@ -4,6 +4,7 @@
 //!   stop share. [`lifecycle`]: the states from a blank disk to a member.
 //! - [`member`]: the running member with the system replica and the store replicas. [`propose`]: commands for the
 //!   catalogue. [`operations`]: operations that coordinator and peers call.
+//!   [`sent_reports`]: reduces reports to changes.
 //! - [`replicas`]: creates and removes replicas according to the catalogue. [`recovery`]: pauses between the starts of a
 //!   failing replica, and refills. `store_changes`: creation and removal of stores for clients. `removal`: deletes the data of a replica, and completes the deletion after a crash. [`fence`]: stops a divergent replica for good. [`stop_replicas`]: stops
 //!   replicas within a time limit. [`timed_machine`]: measures the apply times of state machines.
@@ -28,6 +29,7 @@ pub mod recovery;
 mod removal;
 pub mod replicas;
 pub mod run;
+pub mod sent_reports;
 pub mod stop_replicas;
 mod store_changes;
 #[cfg(test)]

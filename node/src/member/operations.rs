@@ -49,8 +49,8 @@ pub fn report(member: &Member) -> NodeReport {
         version: parts.registration.version.clone(),
         replicas: groups.iter().map(|g| replica_report(g, parts.home.tuning.election_max)).collect(),
         deleted: member
-            .deleted()
-            .iter()
+            .deleted_of(&member.applied())
+            .into_iter()
             .map(|(group, replica)| ReplicaKey { group: group.get(), replica: replica.get() })
             .collect(),
         fenced: member
@@ -66,7 +66,14 @@ pub fn report(member: &Member) -> NodeReport {
         disk_total_bytes: disk.measured().map(|space| space.total_bytes),
         disk_free_bytes: disk.measured().map(|space| space.free_bytes),
         storage_low: disk.level > Level::Enough,
+        ..NodeReport::default()
     }
+}
+
+/// Reports the state of every replica on this node, reduced to the changes since the report `known` if that report was
+/// the one last sent.
+pub(super) fn changed_report(member: &Member, known: Option<u64>) -> NodeReport {
+    member.sent_reports.reduce(known, report(member))
 }
 
 fn broken_replica(broken: Broken) -> BrokenReplica {

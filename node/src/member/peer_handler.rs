@@ -12,14 +12,14 @@ use futures::{FutureExt, future::BoxFuture};
 use prost::Message;
 use std::sync::{Arc, Mutex, PoisonError};
 use taffrail_core::{
-    catalogue::{CatalogueOutcome, Kind, Registration},
+    catalogue::{Catalogue, CatalogueOutcome, Kind, Registration},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
     stream::Kind as StoreKind,
 };
 use taffrail_proto::{
     peer::{
         CatchUpChunk, CatchUpRequest, Fence, FenceResponse, FrameKind, HandOver, Identity, PeerAddress, Refusal,
-        RefusalKind, RegisterRequest, RegisterResponse, register_response::Answer,
+        RefusalKind, RegisterRequest, RegisterResponse, ReportRequest, register_response::Answer,
     },
     storage::{self as pb, entry::Payload},
 };
@@ -97,7 +97,7 @@ impl Handler for PeerHandler {
                 return Ok(catalogue_machine::send(db));
             }
             // The receiver would be one more witness for a state that may be wrong.
-            if member.applied().groups.get(&group).is_some_and(|g| g.contradicted.is_some()) {
+            if contradicted(&member.applied(), group) {
                 let why =
                     format!("group {group}: replicas contradict each other; no state is sent until a majority agrees");
                 return Err(refusal(RefusalKind::Unavailable, why));
@@ -112,7 +112,7 @@ impl Handler for PeerHandler {
             let wanted =
                 catch_up::Wanted { group, partition: running.partition, next_position: request.next_position, digest };
             let chunks = catch_up::send(db, wanted, &member.parts.home.catch_ups)?;
-            Ok(until_stopped(chunks, running.group.stopping()))
+            Ok(until(chunks, sending_ends(running.group.stopping(), member.catalogue.clone(), group)))
         }
         .boxed()
     }
@@ -126,9 +126,23 @@ impl Handler for PeerHandler {
     }
 }
 
-/// Forwards the chunks of a snapshot until the sending replica stops. A fenced replica must not give data to other
-/// replicas, not even the rest of a snapshot. The receiver sees that the stream ends early, and asks another replica.
-fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch_up::Chunks {
+fn contradicted(catalogue: &Catalogue, group: GroupId) -> bool {
+    catalogue.groups.get(&group).is_some_and(|g| g.contradicted.is_some())
+}
+
+/// Waits until the state of a group may no longer be sent: the sending replica stops, or replicas contradict each other.
+async fn sending_ends(stop: CancellationToken, mut catalogue: watch::Receiver<Arc<Catalogue>>, group: GroupId) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        // An error means that the node stops.
+        _ = catalogue.wait_for(|c| contradicted(c, group)) => {}
+    }
+}
+
+/// Forwards the chunks of a snapshot until `end`. A fenced replica must not give data to other replicas, not even the
+/// rest of a snapshot. The receiver sees that the stream ends early, and asks another replica.
+fn until(mut chunks: catch_up::Chunks, end: impl Future<Output = ()> + Send + 'static) -> catch_up::Chunks {
     let (tx, rx) = mpsc::channel(1);
     rt::spawn_task("state sender", TaskKind::Call, async move {
         let pass_on = async {
@@ -140,7 +154,7 @@ fn until_stopped(mut chunks: catch_up::Chunks, stop: CancellationToken) -> catch
         };
         tokio::select! {
             biased;
-            () = stop.cancelled() => {}
+            () = end => {}
             () = pass_on => {}
         }
     });
@@ -206,7 +220,10 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
             let mark = fence::fence(member, from, key, &ask).await.map_err(not_fenced)?;
             Ok(FenceResponse { divergence: Some(divergence(&mark)) }.encode_to_vec().into())
         }
-        FrameKind::Report => Ok(operations::report(member).encode_to_vec().into()),
+        FrameKind::Report => {
+            let known = ReportRequest::decode(request.payload.clone()).map_err(bad)?.known_report_id;
+            Ok(operations::changed_report(member, known).encode_to_vec().into())
+        }
         FrameKind::Register => {
             let register = RegisterRequest::decode(request.payload.clone()).map_err(bad)?;
             Ok(register_node(member, register).await?.encode_to_vec().into())
@@ -310,7 +327,7 @@ mod tests {
     async fn a_state_that_is_being_sent_ends_with_its_replica() {
         let (source, chunks) = mpsc::channel(4);
         let stop = CancellationToken::new();
-        let mut passed_on = until_stopped(chunks, stop.clone());
+        let mut passed_on = until(chunks, stop.clone().cancelled_owned());
         source.send(Ok(CatchUpChunk::default())).await.unwrap();
         assert!(passed_on.recv().await.is_some());
         stop.cancel();
@@ -386,6 +403,22 @@ mod tests {
         };
         assert_eq!(asked(Some(5)).await, Some(RefusalKind::Unavailable));
         assert_eq!(asked(None).await, None);
+        node.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_state_that_is_being_sent_ends_when_replicas_contradict_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, key) = with_a_store(dir.path()).await;
+        let (source, chunks) = mpsc::channel(4);
+        let group = key.group;
+        let stop = node.member.running(group).unwrap().group.stopping();
+        let mut passed_on = until(chunks, sending_ends(stop, node.member.catalogue.clone(), group));
+        source.send(Ok(CatchUpChunk::default())).await.unwrap();
+        assert!(passed_on.recv().await.is_some());
+        node.propose(Kind::Contradicted { group, index: Some(5) }).await;
+        assert!(passed_on.recv().await.is_none());
+        source.closed().await;
         node.end().await;
     }
 }

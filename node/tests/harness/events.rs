@@ -57,7 +57,8 @@ impl Writer {
     }
 
     /// Ends the writer, and checks that each node at `ports` has exactly the acknowledged events, once and in order.
-    pub(crate) async fn finish(self, ports: &[u16]) {
+    /// Returns the number of these events.
+    pub(crate) async fn finish(self, ports: &[u16]) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         let told = self.task.await.unwrap();
         assert!(!told.is_empty(), "{}: nothing was acknowledged", self.store);
@@ -74,6 +75,7 @@ impl Writer {
             let found: Vec<String> = found.into_iter().map(|e| e.id).collect();
             assert_eq!(found, told, "{}: stored events differ from acknowledged events", self.store);
         }
+        told.len()
     }
 }
 

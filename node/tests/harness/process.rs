@@ -20,13 +20,15 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// Exit code of a node whose data was retired.
 pub(crate) const RETIRED: i32 = 75;
 const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
 
 type Ends = Arc<Mutex<Vec<ExitStatus>>>;
 
 struct Supervisor {
     /// True sends SIGTERM, false SIGKILL.
     stop: oneshot::Sender<bool>,
-    task: JoinHandle<()>,
+    /// Returns the end of the stopped process; `None` if the process had ended before.
+    task: JoinHandle<Option<ExitStatus>>,
 }
 
 /// A node of the cluster.
@@ -37,6 +39,7 @@ pub(crate) struct Slot {
     points: PathBuf,
     supervisor: Option<Supervisor>,
     ends: Ends,
+    kills: usize,
 }
 
 impl Slot {
@@ -62,7 +65,7 @@ impl Slot {
         );
         fs::write(dir.join("node.toml"), config).unwrap();
         let points = points.to_owned();
-        Self { name: name.to_owned(), ports, dir, points, supervisor: None, ends: Ends::default() }
+        Self { name: name.to_owned(), ports, dir, points, supervisor: None, ends: Ends::default(), kills: 0 }
     }
 
     pub(crate) fn runs(&self) -> bool {
@@ -90,7 +93,13 @@ impl Slot {
         let Some(Supervisor { stop, task }) = self.supervisor.take() else { return };
         // A supervisor that is gone has failed; awaiting the task reports that.
         let _gone = stop.send(in_order);
-        task.await.unwrap();
+        let end = task.await.unwrap();
+        self.kills += usize::from(end.is_some_and(|end| end.signal() == Some(SIGKILL)));
+    }
+
+    /// Number of processes that died of SIGKILL.
+    pub(crate) fn kills(&self) -> usize {
+        self.kills
     }
 
     /// Deaths at fault points; fails on any other end that the tests do not expect.
@@ -129,21 +138,21 @@ fn spawn(dir: &Path, points: &Path) -> Child {
     command.spawn().unwrap()
 }
 
-async fn supervise(dir: PathBuf, points: PathBuf, mut stop: oneshot::Receiver<bool>, ends: Ends) {
+async fn supervise(dir: PathBuf, points: PathBuf, mut stop: oneshot::Receiver<bool>, ends: Ends) -> Option<ExitStatus> {
     loop {
         let mut child = spawn(&dir, &points);
         tokio::select! {
             ended = child.wait() => ends.lock().unwrap().push(ended.unwrap()),
-            in_order = &mut stop => return end(child, in_order.unwrap_or(false)).await,
+            in_order = &mut stop => return Some(end(child, in_order.unwrap_or(false)).await),
         }
         tokio::select! {
             () = tokio::time::sleep(BACK_OFF) => {}
-            _ = &mut stop => return,
+            _ = &mut stop => return None,
         }
     }
 }
 
-async fn end(mut child: Child, in_order: bool) {
+async fn end(mut child: Child, in_order: bool) -> ExitStatus {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     match pid {
         Some(pid) if in_order => rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap(),
@@ -155,4 +164,5 @@ async fn end(mut child: Child, in_order: bool) {
         !in_order || ended.success() || ended.code() == Some(RETIRED),
         "after SIGTERM, the node ended with {ended}"
     );
+    ended
 }

@@ -5,10 +5,12 @@ mod apply;
 mod block;
 mod command;
 mod digest;
+mod gap;
 mod state;
 
 pub use apply::{ApplyError, apply};
 pub use block::Block;
 pub use command::{Command, Kind, RULES, Settings, Stamped};
 pub use digest::IdsHash;
+pub use gap::Gap;
 pub use state::{AppendRow, PartitionMeta, RepeatKey, RepeatRow, State, StreamRow};

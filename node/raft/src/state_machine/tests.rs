@@ -130,7 +130,7 @@ impl PeerTransport for Sources {
 
 fn chunk(family: u32, last: bool) -> Result<CatchUpChunk, CallError> {
     let group_meta = if last { Bytes::from_static(b"last") } else { Bytes::new() };
-    Ok(CatchUpChunk { family, rows: Vec::new(), from_position: 0, group_meta, partition_meta: Bytes::new() })
+    Ok(CatchUpChunk { family, group_meta, ..CatchUpChunk::default() })
 }
 
 struct Case {

@@ -132,13 +132,7 @@ fn walk(db: &StateDb, sink: &mut dyn FnMut(CatchUpChunk) -> bool) -> Result<(), 
 }
 
 fn empty_chunk() -> CatchUpChunk {
-    CatchUpChunk {
-        family: Family::Meta as u32,
-        rows: Vec::new(),
-        from_position: 0,
-        group_meta: Bytes::new(),
-        partition_meta: Bytes::new(),
-    }
+    CatchUpChunk { family: Family::Meta as u32, ..CatchUpChunk::default() }
 }
 
 impl Machine for CatalogueMachine {

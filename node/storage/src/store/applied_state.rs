@@ -2,6 +2,7 @@
 
 use super::{
     codec,
+    data_row::DataRow,
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
@@ -35,23 +36,14 @@ impl AppliedState {
         Ok(this)
     }
 
-    /// Checks that the rules number is known, and that counters and last block belong to the same write.
+    /// Checks that the rules number is known, and that counters and last row belong to the same write.
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.meta.rules > RULES {
             return Err(Error::UnknownRules { rules: self.meta.rules, partition: self.partition });
         }
         let view = self.db.view();
-        let (from, _) = schema::partition_bounds(self.partition);
-        let last =
-            view.falling(Family::Data, &from, &schema::data(self.partition, Position::MAX))?.next().transpose()?;
-        let (end, digest) = match last {
-            None => (1, Digest::default()),
-            Some((key, value)) => {
-                let block =
-                    codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
-                (block.next_position(), block.event_digest)
-            }
-        };
+        let last = DataRow::before(&view, self.partition, Position::MAX.get() + 1)?;
+        let (end, digest) = last.map_or((1, Digest::default()), |row| (row.next_position(), row.event_digest()));
         if end != self.meta.next_position {
             return Err(Error::Counters { partition: self.partition, next: self.meta.next_position, end });
         }

@@ -1,7 +1,9 @@
 //! The source side of a catch-up: sends a consistent view of a partition in bounded chunks.
 
 use super::{
+    chunk_error::ChunkError,
     codec,
+    data_row::DataRow,
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
@@ -10,7 +12,7 @@ use super::{
 use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
-use taffrail_core::ids::{Digest, GroupId, PartitionId, Position};
+use taffrail_core::ids::{Digest, GroupId, PartitionId};
 use taffrail_proto::peer::{CatchUpChunk, Refusal, RefusalKind, Row};
 use taffrail_raft::{
     catch_up_limits::{CatchUpLimits, STEP_MAX, SourcePermit},
@@ -119,18 +121,26 @@ async fn pass_on(
     }
 }
 
-/// Returns true when both replicas have the same events before the receiver's next position.
-fn agrees(view: &View<'_>, wanted: &Wanted) -> Result<bool, Error> {
-    if wanted.next_position <= 1 {
-        return Ok(true);
+/// Returns the place from which the receiver needs this replica's rows, with the digest of the events before; `None`
+/// when both replicas have different events before the receiver's end.
+///
+/// The place is the end of the receiver, or the start of the gap with that end: within a gap, no digest of this
+/// replica is left to compare.
+fn common_start(view: &View<'_>, wanted: &Wanted) -> Result<Option<(u64, Digest)>, Error> {
+    let end = wanted.next_position;
+    if end <= 1 {
+        return Ok(Some((1, Digest::default())));
     }
-    let Some(last) = Position::new(wanted.next_position - 1) else { return Ok(false) };
-    let (from, _) = schema::partition_bounds(wanted.partition);
-    let at = schema::data(wanted.partition, last);
-    let Some(found) = view.falling(Family::Data, &from, &at)?.next() else { return Ok(false) };
-    let (key, value) = found?;
-    let block = codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
-    Ok(block.next_position() == wanted.next_position && block.event_digest == wanted.digest)
+    match DataRow::before(view, wanted.partition, end)? {
+        Some(row) if row.next_position() == end && row.event_digest() == wanted.digest => {
+            Ok(Some((end, wanted.digest)))
+        }
+        Some(DataRow::Gap(gap)) if gap.next_position > end => {
+            let start = gap.first_position.get();
+            Ok(DataRow::digest_at(view, wanted.partition, start)?.map(|digest| (start, digest)))
+        }
+        Some(_) | None => Ok(None),
+    }
 }
 
 /// Passes a single view of the partition to `sink`, until `sink` returns `false`: first the events from the receiver's
@@ -157,8 +167,8 @@ pub(super) fn walk(
     if wanted.next_position > counters.next_position {
         return Err(Error::Behind { end: counters.next_position, wanted: wanted.next_position });
     }
-    let from = if agrees(&view, &wanted)? {
-        wanted.next_position.max(1)
+    let (from, digest) = if let Some(common) = common_start(&view, &wanted)? {
+        common
     } else {
         // One of the two replicas has diverged from the group. The install replaces the receiver's events, so this log
         // line is the last trace of the replaced events.
@@ -167,31 +177,27 @@ pub(super) fn walk(
             %group, %partition, upto, theirs = %wanted.digest, reason = "ReplicaInconsistent",
             "a replica that catches up has other events than this replica up to the same position; all events are sent again"
         );
-        1
+        (1, Digest::default())
     };
     let mut sender = Sender { chunk_bytes_max, sink };
     let (start, end) = schema::data_from(wanted.partition, from);
-    if !sender.rows(Family::Data, schema::PARTITION_LEN, from, view.scan(Family::Data, &start, &end)?)? {
+    let first =
+        CatchUpChunk { from_digest: Bytes::copy_from_slice(&digest.0), from_position: from, ..empty(Family::Data) };
+    if !sender.rows(first, schema::PARTITION_LEN, view.scan(Family::Data, &start, &end)?)? {
         return Ok(());
     }
     for family in Family::GENERATIONS {
         let (start, end) = schema::generation_bounds(wanted.partition, group.generation);
-        if !sender.rows(family, schema::GENERATION_LEN, 0, view.scan(family, &start, &end)?)? {
+        if !sender.rows(empty(family), schema::GENERATION_LEN, view.scan(family, &start, &end)?)? {
             return Ok(());
         }
     }
-    (sender.sink)(CatchUpChunk { group_meta, partition_meta, ..empty(Family::Meta, 0) });
+    (sender.sink)(CatchUpChunk { group_meta, partition_meta, ..empty(Family::Meta) });
     Ok(())
 }
 
-fn empty(family: Family, from_position: u64) -> CatchUpChunk {
-    CatchUpChunk {
-        family: family as u32,
-        rows: Vec::new(),
-        from_position,
-        group_meta: Bytes::new(),
-        partition_meta: Bytes::new(),
-    }
+fn empty(family: Family) -> CatchUpChunk {
+    CatchUpChunk { family: family as u32, ..CatchUpChunk::default() }
 }
 
 struct Sender<'a> {
@@ -200,20 +206,21 @@ struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// Sends rows without the first `prefix` bytes of their keys. Returns `false` when the receiver is gone. A chunk
-    /// with a start position is sent even without rows.
-    fn rows(&mut self, family: Family, prefix: usize, from_position: u64, rows: Rows<'_>) -> Result<bool, Error> {
-        let (mut chunk, mut bytes) = (empty(family, from_position), 0);
+    /// Sends rows without the first `prefix` bytes of their keys, beginning with the empty chunk `first`. Returns `false`
+    /// when the receiver is gone. A chunk with a start position is sent even without rows.
+    fn rows(&mut self, first: CatchUpChunk, prefix: usize, rows: Rows<'_>) -> Result<bool, Error> {
+        let family = Family::from_number(first.family).ok_or(ChunkError::Family(first.family))?;
+        let (mut chunk, mut bytes) = (first, 0);
         for row in rows {
             let (key, value) = row?;
             if family == Family::Data {
-                // Check the block before sending, so that damage is reported on the damaged node and not
+                // Check the row before sending, so that damage is reported on the damaged node and not
                 // by the receiver.
-                codec::check_block(&value).map_err(Error::row(family, &key))?;
+                codec::check_data_row(&value).map_err(Error::row(family, &key))?;
             }
             let size = key.len() + value.len();
             if bytes > 0 && bytes + size > self.chunk_bytes_max {
-                if !(self.sink)(std::mem::replace(&mut chunk, empty(family, 0))) {
+                if !(self.sink)(std::mem::replace(&mut chunk, empty(family))) {
                     return Ok(false);
                 }
                 bytes = 0;

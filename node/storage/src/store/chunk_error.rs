@@ -6,7 +6,7 @@ pub enum ChunkError {
     /// A chunk arrived while no install was running.
     #[error("a chunk arrived before the install began")]
     NotBegun,
-    /// The first chunk must start where this replica's events end, or at the first position.
+    /// The first chunk must not start after the end of this replica's events.
     #[error("the events of the source start at position {start}, the events of this replica end before {end}")]
     Start {
         /// First position of the source's events.
@@ -14,6 +14,10 @@ pub enum ChunkError {
         /// This replica's next position.
         end: u64,
     },
+    /// The events of this replica before the start differ from the events of the source, or this replica has no digest
+    /// there. The next install begins with the first event.
+    #[error("the events of the source before position {0} differ from the events of this replica")]
+    Boundary(u64),
     /// The chunk has rows of a column family outside of the catch-up protocol.
     #[error("rows of column family {0} are not part of a catch-up")]
     Family(u32),

@@ -1,6 +1,7 @@
 //! Encodes and decodes every value of the state database and the commands of a store's log. Decoding never panics: the
 //! error names the value and the reason.
 
+use super::data_row::DataRow;
 use bytes::Bytes;
 use prost::Message;
 use taffrail_core::{
@@ -8,7 +9,7 @@ use taffrail_core::{
     event::NewEvent,
     ids::{Digest, EventId, Position, Revision, StreamNo},
     names::{EventType, StreamName},
-    stream::{AppendRow, Block, Command, IdsHash, Kind, PartitionMeta, RepeatRow, Settings, Stamped, StreamRow},
+    stream::{AppendRow, Block, Command, Gap, IdsHash, Kind, PartitionMeta, RepeatRow, Settings, Stamped, StreamRow},
 };
 use taffrail_proto::storage as pb;
 
@@ -16,9 +17,12 @@ use taffrail_proto::storage as pb;
 pub const FORMAT: u32 = 2;
 /// First byte of an encoded block.
 const BLOCK_FORMAT: u8 = 1;
+/// First byte of an encoded gap.
+const GAP_FORMAT: u8 = 2;
 /// Length of format byte and checksum.
 const BLOCK_HEAD: usize = 5;
 const BLOCK: &str = "block";
+const GAP: &str = "gap";
 
 /// Failure to decode a value or a command.
 #[derive(Debug, thiserror::Error)]
@@ -182,8 +186,24 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
         events: block.events.iter().map(event_to).collect(),
         stream_bytes_before: block.stream_bytes_before,
     };
+    with_head(BLOCK_FORMAT, &message)
+}
+
+/// Encodes a gap in the same way as a block.
+#[must_use]
+pub(crate) fn encode_gap(gap: &Gap) -> Vec<u8> {
+    let message = pb::StoredGap {
+        first_position: gap.first_position.get(),
+        next_position: gap.next_position,
+        event_digest: Bytes::copy_from_slice(&gap.event_digest.0),
+        event_count: gap.events,
+    };
+    with_head(GAP_FORMAT, &message)
+}
+
+fn with_head(format: u8, message: &impl Message) -> Vec<u8> {
     let mut out = Vec::with_capacity(BLOCK_HEAD + message.encoded_len());
-    out.extend_from_slice(&[BLOCK_FORMAT, 0, 0, 0, 0]);
+    out.extend_from_slice(&[format, 0, 0, 0, 0]);
     // Encoding into a vector cannot fail, because the vector grows as needed.
     message.encode_raw(&mut out);
     let crc = crc32c::crc32c(&out[BLOCK_HEAD..]);
@@ -191,21 +211,53 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
     out
 }
 
-/// Checks format and checksum of a block's row. A wrong checksum is an error, never an absent block.
+/// Checks format and checksum of a row of `data`. A wrong checksum is an error, never an absent row.
 ///
 /// # Errors
 /// The error names the faulty part.
-pub(crate) fn check_block(row: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_data_row(row: &[u8]) -> Result<(), Error> {
+    data_row_format(row).map(drop)
+}
+
+/// Returns the format byte of a row of `data` whose checksum is right.
+fn data_row_format(row: &[u8]) -> Result<u8, Error> {
     let Some((head, message)) = row.split_at_checked(BLOCK_HEAD) else { return Err(error(BLOCK, "too short")) };
-    if head[0] != BLOCK_FORMAT {
-        return Err(unknown(BLOCK, format!("format {}", head[0])));
-    }
+    let what = match head[0] {
+        BLOCK_FORMAT => BLOCK,
+        GAP_FORMAT => GAP,
+        other => return Err(unknown(BLOCK, format!("format {other}"))),
+    };
     let (stored, is) = (u32::from_be_bytes([head[1], head[2], head[3], head[4]]), crc32c::crc32c(message));
     if stored == is {
-        Ok(())
+        Ok(head[0])
     } else {
-        Err(error(BLOCK, format!("checksum: {stored:08x} is stored, {is:08x} is computed")))
+        Err(error(what, format!("checksum: {stored:08x} is stored, {is:08x} is computed")))
     }
+}
+
+/// Decodes a row of `data`, and verifies the checksum.
+///
+/// # Errors
+/// The error names the faulty part.
+pub(crate) fn decode_data_row(row: Bytes) -> Result<DataRow, Error> {
+    match data_row_format(&row)? {
+        GAP_FORMAT => decode_gap(row.slice(BLOCK_HEAD..)).map(DataRow::Gap),
+        _ => decode_block_message(row.slice(BLOCK_HEAD..)).map(DataRow::Block),
+    }
+}
+
+fn decode_gap(message: Bytes) -> Result<Gap, Error> {
+    let gap = pb::StoredGap::decode(message).map_err(|e| error(GAP, e))?;
+    let (first, next, events) = (gap.first_position, gap.next_position, gap.event_count);
+    if next <= first || next > Position::MAX.get() + 1 || events == 0 || events > next - first {
+        return Err(error(GAP, format!("{events} events from position {first} to before {next}")));
+    }
+    Ok(Gap {
+        first_position: position(GAP, first)?,
+        next_position: next,
+        event_digest: digest(GAP, &gap.event_digest)?,
+        events,
+    })
 }
 
 /// Decodes a block from its row, and verifies the checksum.
@@ -213,9 +265,15 @@ pub(crate) fn check_block(row: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// The error names the faulty part.
 pub(crate) fn decode_block(row: Bytes) -> Result<Block, Error> {
+    match decode_data_row(row)? {
+        DataRow::Block(block) => Ok(block),
+        DataRow::Gap(_) => Err(error(BLOCK, "the block was removed")),
+    }
+}
+
+fn decode_block_message(message: Bytes) -> Result<Block, Error> {
     const WHAT: &str = BLOCK;
-    check_block(&row)?;
-    let b = pb::StoredBlock::decode(row.slice(BLOCK_HEAD..)).map_err(|e| error(WHAT, e))?;
+    let b = pb::StoredBlock::decode(message).map_err(|e| error(WHAT, e))?;
     let more = (b.events.len() as u64).saturating_sub(1);
     revision(WHAT, b.first_revision.saturating_add(more))?;
     position(WHAT, b.first_position.saturating_add(more))?;

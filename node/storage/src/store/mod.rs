@@ -4,7 +4,7 @@
 //!
 //! | concept | modules |
 //! |---|---|
-//! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), `shared_flush`, [`schema`] (every key), [`codec`] (every value) |
+//! | the database | [`state_db`] ([`StateDb`](state_db::StateDb)), `shared_flush`, [`schema`] (every key), [`codec`] (every value), `data_row` |
 //! | apply | [`store_machine`], `applied_state`, [`group_state`], `staged_batch`, `repeat_floors` |
 //! | read | [`reader`] |
 //! | catch-up | [`catch_up`] (source), `snapshot_install` (receiver), [`chunk_error`] |
@@ -15,6 +15,7 @@ mod applied_state;
 pub mod catch_up;
 pub mod chunk_error;
 pub mod codec;
+mod data_row;
 pub mod error;
 pub mod group_state;
 pub mod reader;

@@ -2,6 +2,7 @@
 
 use super::{
     codec,
+    data_row::DataRow,
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
@@ -181,7 +182,10 @@ impl Reader {
         let at = schema::data(self.partition, from);
         let decode = |row: Result<Row, DbError>| {
             let (key, value) = row?;
-            codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))
+            match codec::decode_data_row(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))? {
+                DataRow::Block(block) => Ok::<_, Error>(Some(block)),
+                DataRow::Gap(_) => Ok(None),
+            }
         };
         let mut next = None;
         match direction {
@@ -191,7 +195,7 @@ impl Reader {
                     None => at.to_vec(),
                 };
                 for found in view.rising(Family::Data, &start, &upper)? {
-                    next = gather.take(decode(found)?, direction);
+                    next = decode(found)?.and_then(|block| gather.take(block, direction));
                     if next.is_some() {
                         break;
                     }
@@ -199,7 +203,7 @@ impl Reader {
             }
             Direction::Backward => {
                 for found in view.falling(Family::Data, &lower, &at)? {
-                    next = gather.take(decode(found)?, direction);
+                    next = decode(found)?.and_then(|block| gather.take(block, direction));
                     if next.is_some() {
                         break;
                     }

@@ -7,13 +7,15 @@
 //!   field set, deletes the rows and clears the field.
 //! - `GroupState::must_refill` is set by the write that deletes the state of this replica, and cleared only by the last
 //!   write of an install. A replica with this field is not started before another install has finished.
-//! - Received rows are verified: the events must continue this replica's events without a gap, and each block's
-//!   digest is recomputed.
+//! - Received rows are verified: the rows must continue this replica's events without a hole, and each block's
+//!   digest is recomputed. The digest of a gap is the source's; the digest of the next block and the counters must
+//!   follow from it.
 
 use super::{
     applied_state::AppliedState,
     chunk_error::ChunkError,
     codec,
+    data_row::DataRow,
     error::Error,
     group_state::GroupState,
     schema::{self, Family},
@@ -55,7 +57,7 @@ impl SnapshotInstall {
     pub(super) fn take(&mut self, applied: &mut AppliedState, chunk: CatchUpChunk) -> Result<bool, Error> {
         let mut next = *self;
         if !next.started {
-            next = Self::start(applied, chunk.from_position)?;
+            next = Self::start(applied, chunk.from_position, &chunk.from_digest)?;
         }
         if !chunk.rows.is_empty() {
             let number = chunk.family;
@@ -70,13 +72,15 @@ impl SnapshotInstall {
         Ok(last)
     }
 
-    fn start(applied: &mut AppliedState, start: u64) -> Result<Self, Error> {
+    fn start(applied: &mut AppliedState, start: u64, digest: &[u8]) -> Result<Self, Error> {
         let end = applied.meta.next_position;
-        if start != end && start != 1 {
+        if start == 0 || start > end {
             return Err(ChunkError::Start { start, end }.into());
         }
-        if start != end {
+        if start == 1 && end != 1 {
             start_over(applied)?;
+        } else if start != end {
+            cut(applied, start, digest)?;
         }
         Ok(Self { started: true, ..Self::after(&applied.meta) })
     }
@@ -90,7 +94,7 @@ impl SnapshotInstall {
         match family {
             Family::Data => {
                 for row in rows {
-                    self.take_block(applied.partition, row, &mut batch)?;
+                    self.take_data(applied.partition, row, &mut batch)?;
                 }
             }
             Family::Names | Family::Dedup | Family::Index | Family::Subs | Family::Snap => {
@@ -106,19 +110,22 @@ impl SnapshotInstall {
         Ok(applied.db.write(batch)?)
     }
 
-    /// Stages the next block. The block must start at the next position, and its digest must continue the digest of
-    /// the events before.
-    fn take_block(&mut self, partition: PartitionId, row: Row, batch: &mut Batch) -> Result<(), Error> {
-        let block = codec::decode_block(row.value).map_err(Error::row(Family::Data, &row.key))?;
-        let found = block.first_position.get();
+    /// Stages the next block or gap. The row must start at the next position, and the digest of a block must continue
+    /// the digest of the events before.
+    fn take_data(&mut self, partition: PartitionId, row: Row, batch: &mut Batch) -> Result<(), Error> {
+        let data = codec::decode_data_row(row.value).map_err(Error::row(Family::Data, &row.key))?;
+        let found = data.first_position().get();
         if found != self.next_position || *row.key != found.to_be_bytes() {
             return Err(ChunkError::Gap { found, expected: self.next_position }.into());
         }
-        if !block.follows(&self.digest) {
-            return Err(ChunkError::Digest(found).into());
+        match &data {
+            DataRow::Block(block) if !block.follows(&self.digest) => return Err(ChunkError::Digest(found).into()),
+            DataRow::Block(block) => stage_block(batch, partition, block, &block.append_row()),
+            DataRow::Gap(gap) => {
+                batch.put(Family::Data, schema::data(partition, gap.first_position), codec::encode_gap(gap));
+            }
         }
-        (self.next_position, self.digest) = (block.next_position(), block.event_digest);
-        stage_block(batch, partition, &block, &block.append_row());
+        (self.next_position, self.digest) = (data.next_position(), data.event_digest());
         Ok(())
     }
 
@@ -162,8 +169,10 @@ pub(super) fn delete_received(applied: &AppliedState) -> Result<(), Error> {
         let view = applied.db.view();
         for row in view.scan(Family::Data, &from, &to)?.take(CLEAR_BLOCKS_MAX) {
             let (key, value) = row?;
-            let block = codec::decode_block(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
-            batch.delete(Family::Stream, schema::stream(applied.partition, block.stream_no, block.first_revision));
+            let row = codec::decode_data_row(Bytes::from(value.into_vec())).map_err(Error::row(Family::Data, &key))?;
+            if let DataRow::Block(block) = row {
+                batch.delete(Family::Stream, schema::stream(applied.partition, block.stream_no, block.first_revision));
+            }
             last = Some(key);
         }
         let Some(last) = last else { break };
@@ -182,18 +191,40 @@ pub(super) fn delete_received(applied: &AppliedState) -> Result<(), Error> {
 /// and sends all events again. From this write on the replica has applied nothing and must be refilled, even after a
 /// crash before the end of the install.
 fn start_over(applied: &mut AppliedState) -> Result<(), Error> {
-    let state = GroupState {
-        generation: applied.state.generation,
-        installing: applied.state.installing,
-        must_refill: true,
-        ..GroupState::default()
-    };
+    let state = nothing_applied(&applied.state);
     let mut batch = Batch::default();
     for family in Family::ALL.into_iter().filter(|f| *f != Family::Meta) {
         let (from, to) = schema::partition_bounds(applied.partition);
         batch.delete_range(family, from, to);
     }
     applied.write_durably(batch, PartitionMeta::default(), state)
+}
+
+fn nothing_applied(before: &GroupState) -> GroupState {
+    GroupState {
+        generation: before.generation,
+        installing: before.installing,
+        must_refill: true,
+        ..GroupState::default()
+    }
+}
+
+/// Deletes the events of this replica from `start` on, because the source has removed events around the end of this
+/// replica, and sends its rows from there. `digest` is the source's digest of the events before. Without the same digest
+/// at the same place all events of this replica are deleted, and the install fails; the next install begins with the
+/// first event.
+///
+/// As after a [start over](start_over), the replica has applied nothing and must be refilled.
+fn cut(applied: &mut AppliedState, start: u64, digest: &[u8]) -> Result<(), Error> {
+    let own = DataRow::digest_at(&applied.db.view(), applied.partition, start)?;
+    let Some(own) = own.filter(|own| own.0.as_slice() == digest) else {
+        start_over(applied)?;
+        return Err(ChunkError::Boundary(start).into());
+    };
+    // The counters end at `start` before the rows go, so the deletion is completed after a crash.
+    let meta = PartitionMeta { next_position: start, event_digest: own, ..applied.meta.clone() };
+    applied.write_durably(Batch::default(), meta, nothing_applied(&applied.state))?;
+    delete_received(applied)
 }
 
 fn drop_generation(batch: &mut Batch, partition: PartitionId, generation: u8) {

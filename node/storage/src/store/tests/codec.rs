@@ -1,5 +1,5 @@
 use super::harness::*;
-use crate::store::{codec::*, group_state::GroupState};
+use crate::store::{codec::*, data_row::DataRow, group_state::GroupState};
 use bytes::Bytes;
 use proptest::prelude::*;
 use taffrail_core::{
@@ -8,7 +8,7 @@ use taffrail_core::{
     ids::{Digest, Position, ReplicaId, Revision, StreamNo},
     names::StreamName,
     plan::Lineage,
-    stream::{AppendRow, Block, Command, IdsHash, Kind, PartitionMeta, RULES, RepeatRow, Settings, StreamRow},
+    stream::{AppendRow, Block, Command, Gap, IdsHash, Kind, PartitionMeta, RULES, RepeatRow, Settings, StreamRow},
 };
 use taffrail_raft::types::{Payload, StoredMembership};
 
@@ -82,6 +82,11 @@ fn imported_block() -> Block {
     Block { events: vec![at(1, 0), at(2, -1_500_000)], ..block() }
 }
 
+fn gap() -> Gap {
+    let first_position = Position::new(3).unwrap();
+    Gap { first_position, next_position: 9, event_digest: Digest([5; 32]), events: 6 }
+}
+
 #[test]
 fn what_is_encoded_decodes_to_the_same() {
     let decoded = GroupState::decode(Some(&group().encode())).unwrap();
@@ -90,6 +95,9 @@ fn what_is_encoded_decodes_to_the_same() {
     assert!(decoded.must_refill && decoded.membership == group().membership);
     assert_eq!(decode_block(encode_block(&block()).into()).unwrap(), block());
     assert_eq!(decode_block(encode_block(&imported_block()).into()).unwrap(), imported_block());
+    assert_eq!(decode_data_row(encode_gap(&gap()).into()).unwrap(), DataRow::Gap(gap()));
+    assert_eq!(decode_data_row(encode_block(&block()).into()).unwrap(), DataRow::Block(block()));
+    assert!(decode_block(encode_gap(&gap()).into()).is_err(), "a gap is no block");
     assert_eq!(decode_partition(&encode_partition(&partition())).unwrap(), partition());
     assert_eq!(decode_partition(&encode_partition(&PartitionMeta::default())).unwrap(), PartitionMeta::default());
     let name = StreamRow { no: StreamNo::new(1), last: Revision::MAX, bytes: u64::MAX };
@@ -121,6 +129,7 @@ fn rows_are_a_contract() {
     let golden = [
         ("block", hex(&encode_block(&block()))),
         ("imported_block", hex(&encode_block(&imported_block()))),
+        ("gap", hex(&encode_gap(&gap()))),
         ("partition", hex(&encode_partition(&partition()))),
         ("name", hex(&encode_name(StreamRow { no: StreamNo::new(1), last: Revision::new(2).unwrap(), bytes: 3 }))),
         ("stream", hex(&encode_append_row(&append_row()))),
@@ -151,6 +160,19 @@ fn a_block_beyond_the_last_revision_or_position_is_damage() {
     assert!(matches!(decode_block(encode_block(&last).into()), Err(Error::Malformed { .. })));
     let none = Block { events: vec![], ..block() };
     assert!(matches!(decode_block(encode_block(&none).into()), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn a_gap_has_positions_and_at_most_an_event_for_each() {
+    let past_the_end = Position::MAX.get() + 2;
+    for bad in [
+        Gap { next_position: 3, ..gap() },
+        Gap { next_position: past_the_end, ..gap() },
+        Gap { events: 0, ..gap() },
+        Gap { events: 7, ..gap() },
+    ] {
+        assert!(matches!(decode_data_row(encode_gap(&bad).into()), Err(Error::Malformed { .. })), "{bad:?}");
+    }
 }
 
 proptest! {

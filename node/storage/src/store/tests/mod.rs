@@ -4,6 +4,7 @@
 mod admission;
 mod catch_up;
 mod codec;
+mod gaps;
 mod harness;
 mod older_source;
 mod reader;

@@ -1,0 +1,118 @@
+//! [`Reports`]: the latest report of each node. The coordinator completes a report that holds only changes from the
+//! report before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use taffrail_core::ids::NodeId;
+use taffrail_proto::peer::{NodeReport, ReplicaReport};
+
+/// The latest report of each polled node, also of nodes that no longer answer.
+#[derive(Debug, Default)]
+pub struct Reports(BTreeMap<NodeId, Report>);
+
+/// The report of a node, completed.
+#[derive(Debug)]
+pub struct Report {
+    /// True if the node answered the last poll.
+    answered: bool,
+    /// The report without `replicas` and `gone`.
+    pub node: NodeReport,
+    /// Reports of the replicas by group and replica id.
+    pub replicas: BTreeMap<(u64, u64), ReplicaReport>,
+}
+
+impl Reports {
+    /// Begins a poll of `nodes`: forgets all other nodes, and marks these nodes as not answering.
+    pub(super) fn begin(&mut self, nodes: &BTreeSet<NodeId>) {
+        self.0.retain(|node, _| nodes.contains(node));
+        for report in self.0.values_mut() {
+            report.answered = false;
+        }
+    }
+
+    /// Returns the id of the latest report of a node, to ask the node for the changes since.
+    pub(super) fn known(&self, node: NodeId) -> Option<u64> {
+        self.0.get(&node).map(|r| r.node.report_id)
+    }
+
+    /// Takes the answer of a node to the poll. Changes since a report other than the latest cannot be completed; the node
+    /// then counts as not answering, and the next poll asks for a whole report.
+    pub(super) fn receive(&mut self, node: NodeId, mut answer: NodeReport) {
+        let changes = std::mem::take(&mut answer.replicas);
+        let gone = std::mem::take(&mut answer.gone);
+        let base = match answer.base_report_id {
+            None => Some(BTreeMap::new()),
+            Some(base) => self.0.remove(&node).filter(|r| r.node.report_id == base).map(|r| r.replicas),
+        };
+        let Some(mut replicas) = base else { return };
+        for key in gone {
+            replicas.remove(&(key.group, key.replica));
+        }
+        replicas.extend(changes.into_iter().map(|r| ((r.group, r.replica), r)));
+        self.0.insert(node, Report { answered: true, node: answer, replicas });
+    }
+
+    /// Returns the report of a node that answered the last poll.
+    #[must_use]
+    pub fn get(&self, node: NodeId) -> Option<&Report> {
+        self.0.get(&node).filter(|r| r.answered)
+    }
+
+    /// Returns the reports of all nodes that answered the last poll.
+    pub(super) fn answers(&self) -> impl Iterator<Item = &Report> {
+        self.0.values().filter(|r| r.answered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use taffrail_proto::peer::ReplicaKey;
+
+    const NODE: NodeId = NodeId::new(1);
+
+    fn replica(group: u64, applied: u64) -> ReplicaReport {
+        ReplicaReport { group, replica: group * 10, applied, ..ReplicaReport::default() }
+    }
+
+    fn report(id: u64, base: Option<u64>, replicas: Vec<ReplicaReport>, gone: &[u64]) -> NodeReport {
+        let gone = gone.iter().map(|group| ReplicaKey { group: *group, replica: *group * 10 }).collect();
+        NodeReport { report_id: id, base_report_id: base, replicas, gone, ..NodeReport::default() }
+    }
+
+    fn applied(reports: &Reports) -> Option<Vec<(u64, u64)>> {
+        Some(reports.get(NODE)?.replicas.values().map(|r| (r.group, r.applied)).collect())
+    }
+
+    #[test]
+    fn changes_complete_the_report_before() {
+        let mut reports = Reports::default();
+        assert_eq!(reports.known(NODE), None);
+        reports.receive(NODE, report(5, None, vec![replica(1, 1), replica(2, 1), replica(3, 1)], &[]));
+        assert_eq!(reports.known(NODE), Some(5));
+        reports.receive(NODE, report(6, Some(5), vec![replica(2, 9), replica(4, 1)], &[3]));
+        assert_eq!(applied(&reports), Some(vec![(1, 1), (2, 9), (4, 1)]));
+        reports.receive(NODE, report(7, None, vec![replica(2, 10)], &[]));
+        assert_eq!(applied(&reports), Some(vec![(2, 10)]), "a whole report replaces all replicas");
+    }
+
+    #[test]
+    fn a_silent_node_keeps_its_report_for_the_next_changes_only() {
+        let mut reports = Reports::default();
+        reports.receive(NODE, report(5, None, vec![replica(1, 1)], &[]));
+        reports.begin(&BTreeSet::from([NODE]));
+        assert_eq!((applied(&reports), reports.answers().count()), (None, 0), "an old report is no observation");
+        assert_eq!(reports.known(NODE), Some(5));
+        reports.receive(NODE, report(6, Some(5), vec![], &[]));
+        assert_eq!(applied(&reports), Some(vec![(1, 1)]));
+        reports.begin(&BTreeSet::new());
+        assert_eq!(reports.known(NODE), None, "a node that is no longer polled is forgotten");
+    }
+
+    #[test]
+    fn changes_since_another_report_are_refused() {
+        let mut reports = Reports::default();
+        reports.receive(NODE, report(5, None, vec![replica(1, 1)], &[]));
+        reports.receive(NODE, report(7, Some(6), vec![replica(2, 1)], &[]));
+        assert_eq!((applied(&reports), reports.known(NODE)), (None, None));
+    }
+}

@@ -1,0 +1,3 @@
+//! Processes are killed again and again while clients append.
+
+mod cycles;
