@@ -23,6 +23,8 @@ pub enum Code {
     Disk = 74,
     /// The data of this disk was retired; a restart brings the node back under a new node id.
     Retired = 75,
+    /// The disk went back to an earlier state; a restart keeps the node fenced.
+    Reverted = 76,
 }
 
 /// File of the termination message of a container, read by Kubernetes.

@@ -110,6 +110,8 @@ reasons! {
     ChangingReplicas: "Replicas of the store are being added or removed.", "Wait; `status.plan` shows the replica.";
     UnderReplicated: "The store has fewer caught-up replicas than `spec.replicas`.",
         "Wait until the replicas have caught up, or bring the missing node back.";
+    ReplicaBroken: "A replica fails at every start, and a new replica takes the place.",
+        "Wait for the new replica. If the message stays, read the log of the pod that the message names.";
     ReplicaInconsistent: "A replica reached a different state than the majority after applying the same log.",
         "Wait for the replacement of the replica. If the message says that no majority agrees, keep all volumes and \
          report the case.";

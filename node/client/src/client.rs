@@ -204,8 +204,8 @@ impl Client {
     /// until [`v1::RemoveStoreResponse::done`] is true.
     ///
     /// # Errors
-    /// [`Error::OutcomeUnknown`] if the store may be removed; a repeat is safe. Any other error proves that the call
-    /// removed nothing.
+    /// [`Error::OutcomeUnknown`] if the store may be removed; a repeat is safe. Any other error proves
+    /// that the call removed nothing.
     pub async fn remove_store(&self, store_id: &str) -> Result<v1::RemoveStoreResponse, Error> {
         let request = v1::RemoveStoreRequest { store_id: store_id.to_owned(), needs: Vec::new() };
         let answer = StoresClient::new(self.channel()).remove(self.unary(request)).await;

@@ -74,8 +74,8 @@ impl StreamName {
     }
 }
 
-/// Maximum length of the name of a Cluster or an EventStore. Pods, Services and labels of at most 63 characters contain
-/// the name.
+/// Maximum length of the name of a Cluster or an EventStore. Pods, Services and labels of at most
+/// 63 characters contain the name.
 pub const RESOURCE_NAME_LENGTH_MAX: usize = 40;
 
 /// Endings of the Services of a Cluster; the name of an EventStore must not have such an ending.

@@ -4,8 +4,8 @@
 //! Without a bound over all calls, large messages sent slowly would exhaust the memory. A call above the bound is
 //! refused at once, because a waiting call could block further calls. The arrival of a message has a time limit.
 //!
-//! The bytes count until the last holder of the payload is done: the call, or a queued append whose caller has gone
-//! ([`RequestMemory`]).
+//! The bytes count until the last holder of the payload is done: the call, or a queued append whose
+//! caller has gone ([`RequestMemory`]).
 //!
 //! The layer also keeps the encoded request for the duration of the call, for [`forward`](super::forward).
 

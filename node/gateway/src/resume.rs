@@ -14,8 +14,8 @@
 //! | 4 | checksum of the bytes before |
 //!
 //! Numbers are big-endian. The hash covers the set fields of the selector in the order of their numbers, so a field of a
-//! later release changes no token of a selector without the field. `include_system` of the request counts as field 10 of
-//! the selector.
+//! later release changes no token of a selector without the field. `include_system` of the request counts as
+//! field 10 of the selector.
 
 use super::status::{Problem, Reason};
 use bytes::Bytes;

@@ -1,5 +1,5 @@
-//! HTTP server of probes and metrics, port 9090 of a node and port 8080 of the operator: `/livez`, `/readyz` and
-//! `/metrics`.
+//! HTTP server of probes and metrics, port 9090 of a node and port 8080 of the operator:
+//! `/livez`, `/readyz` and `/metrics`.
 //!
 //! [`bind`] opens the port, and [`serve`] answers requests from an implementation of [`Probes`]. The server bounds:
 //!

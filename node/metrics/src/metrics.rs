@@ -45,6 +45,8 @@ pub struct Metrics {
     pub ready: IntGauge,
     /// Fenced replicas on this node.
     pub replicas_fenced: IntGauge,
+    /// Replicas on this node that fail at every start.
+    pub replicas_broken: IntGauge,
     stores: StoreGauges,
     state: StateGauges,
     disk: DiskGauges,
@@ -111,6 +113,10 @@ impl Metrics {
             replicas_fenced: r.gauge(
                 "replicas_fenced",
                 "Fenced replicas on this node, stopped for good because their state contradicts the majority.",
+            )?,
+            replicas_broken: r.gauge(
+                "replicas_broken",
+                "Replicas on this node that do not run, because their starts failed repeatedly.",
             )?,
             stores: StoreGauges::register(&r)?,
             state: StateGauges::register(&r)?,

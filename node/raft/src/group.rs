@@ -80,8 +80,8 @@ pub struct Group {
     last_purge: Mutex<PurgeMark>,
 }
 
-/// A command that consensus has taken over; the outcome is open. Made by [`Group::hand_in`], resolved by
-/// [`Group::outcome`].
+/// A command that consensus has taken over; the outcome is open. Made by
+/// [`Group::hand_in`], resolved by [`Group::outcome`].
 pub struct Proposal(BoxStream<'static, Result<WriteResult<TypeConfig>, Fatal<TypeConfig>>>);
 
 /// End and size of the log when applied state was last flushed for a purge.
@@ -225,8 +225,8 @@ impl Group {
     /// order in which a single task hands them in. The call waits only while the queue of consensus is full.
     ///
     /// # Errors
-    /// [`ProposeError::Unknown`] when the replica stops during the call, and [`ProposeError::Refused`] for a command
-    /// above [`COMMAND_BYTES_MAX`].
+    /// [`ProposeError::Unknown`] when the replica stops during the call, and [`ProposeError::Refused`]
+    /// for a command above [`COMMAND_BYTES_MAX`].
     pub async fn hand_in(&self, command: Bytes) -> Result<Proposal, ProposeError> {
         if command.len() > COMMAND_BYTES_MAX {
             let bytes = command.len();

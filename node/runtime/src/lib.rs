@@ -159,8 +159,8 @@ impl Scope {
     }
 }
 
-/// Passes every unexpected end of a task in the scope of the running task to `watch`. Outside of a scope the ends are
-/// only logged.
+/// Passes every unexpected end of a task in the scope of the running task to `watch`. Outside of a scope
+/// the ends are only logged.
 pub fn watch_tasks(watch: TaskWatch) {
     if let Ok(scope) = SCOPE.try_with(Arc::clone) {
         scope.watch_tasks(watch);

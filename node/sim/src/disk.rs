@@ -7,13 +7,16 @@ use prost::Message;
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
 use taffrail_proto::storage as pb;
 use taffrail_raft::{
     codec,
-    log::{Done, EntryInfo, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
+    log::{Done, EntryInfo, LogDisk, LogKey, LogOp, Recovered, ReplicaState, floor::Floor},
     types::{LogId, Vote},
 };
 use tokio::{
@@ -25,7 +28,7 @@ use tokio::{
 const QUEUE_MAX: usize = 256;
 
 /// Synced log of a replica.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Log {
     state: Option<ReplicaState>,
     vote: Option<Vote>,
@@ -52,6 +55,20 @@ impl Log {
     }
 }
 
+/// Synced logs of a disk at a moment.
+pub struct LogCopy {
+    logs: BTreeMap<LogKey, Log>,
+    synced: u64,
+}
+
+impl LogCopy {
+    /// Place of the last write in the copy.
+    #[must_use]
+    pub fn floor(&self) -> Floor {
+        Floor { segment: 0, batch: self.synced }
+    }
+}
+
 struct Queued {
     key: LogKey,
     op: LogOp,
@@ -63,6 +80,8 @@ pub struct SimLogDisk {
     node: NodeId,
     world: Arc<World>,
     logs: Mutex<BTreeMap<LogKey, Log>>,
+    /// Number of synced writes.
+    synced: AtomicU64,
     queue: Mutex<VecDeque<Queued>>,
     queued: Notify,
     room: Notify,
@@ -78,6 +97,7 @@ impl SimLogDisk {
             node,
             world,
             logs: Mutex::default(),
+            synced: AtomicU64::new(0),
             queue: Mutex::default(),
             queued: Notify::new(),
             room: Notify::new(),
@@ -112,6 +132,20 @@ impl SimLogDisk {
         trace!(self.world, "n{} sets its log aside", self.node);
         lock(&self.queue).clear();
         lock(&self.logs).clear();
+        self.synced.store(0, Ordering::Relaxed);
+    }
+
+    /// Copies the synced logs.
+    #[must_use]
+    pub fn copy(&self) -> LogCopy {
+        LogCopy { logs: lock(&self.logs).clone(), synced: self.synced.load(Ordering::Relaxed) }
+    }
+
+    /// Replaces the logs by an earlier copy. The node must not run.
+    pub fn restore(&self, copy: LogCopy) {
+        lock(&self.queue).clear();
+        *lock(&self.logs) = copy.logs;
+        self.synced.store(copy.synced, Ordering::Relaxed);
     }
 
     /// True when the entry would survive a crash of all nodes, or was purged.
@@ -149,6 +183,7 @@ impl SimLogDisk {
             lock(&self.world.invariants).voted(key.replica, *vote);
         }
         lock(&self.logs).entry(key).or_default().carry_out(op);
+        self.synced.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Applies queued writes while the node runs.
@@ -238,7 +273,8 @@ impl LogDisk for SimLogDisk {
                 PlantedDefect::ReorderedWrites
                 | PlantedDefect::ForgedAnswer
                 | PlantedDefect::FreshIdsOnRetry
-                | PlantedDefect::OneAppliesDifferently,
+                | PlantedDefect::OneAppliesDifferently
+                | PlantedDefect::TrustedDisks,
             )
             | None => false,
         };
@@ -278,5 +314,9 @@ impl LogDisk for SimLogDisk {
 
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         Ok(lock(&self.logs).iter().filter_map(|(key, log)| Some((*key, log.state?))).collect())
+    }
+
+    fn floor(&self) -> Floor {
+        Floor { segment: 0, batch: self.synced.load(Ordering::Relaxed) }
     }
 }

@@ -58,6 +58,20 @@ struct Links {
     /// Bytes per millisecond; `None` without a limit.
     bandwidth: Option<u64>,
     frames: u64,
+    /// Hosts of a run of whole nodes.
+    all: BTreeSet<NodeId>,
+    /// Verified connections, by the hosts of caller and peer, with the numbers of their starts.
+    verified: BTreeMap<(NodeId, NodeId), (u64, u64)>,
+}
+
+impl Links {
+    fn is_verified(&self, from: NodeId, to: NodeId) -> bool {
+        match (self.endpoints.get(&from), self.endpoints.get(&to)) {
+            (Some(Endpoint { ports: None, .. }), _) | (_, Some(Endpoint { ports: None, .. })) => true,
+            (Some(own), Some(peer)) => self.verified.get(&(from, to)) == Some(&(own.life, peer.life)),
+            (None, _) | (_, None) => false,
+        }
+    }
 }
 
 /// Endpoints of the running nodes, and the network faults.
@@ -67,6 +81,32 @@ pub struct Network {
 }
 
 impl Network {
+    /// Names all hosts of a run of whole nodes.
+    pub fn name_hosts(&self, hosts: impl IntoIterator<Item = NodeId>) {
+        lock(&self.links).all = hosts.into_iter().collect();
+    }
+
+    /// All hosts of a run of whole nodes.
+    pub(crate) fn hosts(&self) -> Vec<NodeId> {
+        lock(&self.links).all.iter().copied().collect()
+    }
+
+    /// Records a verified connection between two starts.
+    pub(crate) fn verified(&self, from: NodeId, to: NodeId, own_life: u64, life: u64) {
+        lock(&self.links).verified.insert((from, to), (own_life, life));
+    }
+
+    /// Ends a connection after a refusal.
+    pub(crate) fn refused(&self, from: NodeId, to: NodeId) {
+        lock(&self.links).verified.remove(&(from, to));
+    }
+
+    /// True while the connection between the present starts of two hosts is verified; always true in a run
+    /// with a single group.
+    pub(crate) fn is_verified(&self, from: NodeId, to: NodeId) -> bool {
+        lock(&self.links).is_verified(from, to)
+    }
+
     /// Makes a node reachable.
     pub fn attach(&self, node: NodeId, endpoint: Endpoint) {
         lock(&self.links).endpoints.insert(node, endpoint);
@@ -125,11 +165,12 @@ impl Network {
         running.or_else(|| links.hosts.get(&node).copied())
     }
 
-    /// The other running nodes with an id, which a host reaches in both directions.
+    /// The other running nodes with an id, which a host reaches in both directions over a verified connection.
     pub(crate) fn connected(&self, host: NodeId) -> Vec<NodeId> {
         let links = lock(&self.links);
         let open = |other: &NodeId| !links.cut.contains(&(host, *other)) && !links.cut.contains(&(*other, host));
-        let others = links.endpoints.iter().filter(|(other, _)| **other != host && open(other));
+        let known = |other: &NodeId| open(other) && links.is_verified(host, *other);
+        let others = links.endpoints.iter().filter(|(other, _)| **other != host && known(other));
         others.filter_map(|(other, e)| e.node(*other)).collect()
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use std::sync::{Arc, Weak};
 use taffrail_core::ids::{ClusterId, Digest, NodeId, ReplicaId};
-use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind};
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind, Reverted};
 use taffrail_raft::peer::{
     Request,
     dispatch::{Handler, refusal},
@@ -72,16 +72,19 @@ impl Handler for SimPeerHandler {
             disk_id: u128::from(self.node.get()).to_be_bytes().to_vec().into(),
             node_id: self.node.get(),
             name: format!("n{}", self.node),
-            nonces: Vec::new(),
-            address: String::new(),
             protocol: PROTOCOL,
-            version: String::new(),
-            client_address: String::new(),
             lineage: LINEAGE,
+            ..Identity::default()
         })
     }
 
     fn peers(&self) -> Vec<PeerAddress> {
         Vec::new()
     }
+
+    fn meet(&self, _: &Identity) -> BoxFuture<'static, Result<(), Reverted>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn accused(&self, _: &Identity, _: &Reverted) {}
 }

@@ -17,4 +17,6 @@ pub enum PlantedDefect {
     FreshIdsOnRetry,
     /// A single replica skips some commands.
     OneAppliesDifferently,
+    /// Handshakes show no starts, so a disk that went back to an earlier state is accepted; for whole nodes.
+    TrustedDisks,
 }

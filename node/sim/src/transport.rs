@@ -125,8 +125,13 @@ impl PeerTransport for SimTransport {
             let node = to;
             let to = world.network.host_of(node).ok_or(CallError::Unreachable(node))?;
             trace!(world, "send #{number} n{from}>n{to} {} {} {:08x}", kind.as_str_name(), bytes.len(), short(&bytes));
-            // A broken connection is sometimes known before the next frame is sent.
-            if world.network.endpoint(from, to).is_none() && world.chance(500) {
+            // A connection to a node that runs is verified before the first frame. A broken connection is sometimes known
+            // before the next frame is sent.
+            let refused = match world.network.endpoint(from, to) {
+                Some(_) => !world.network.is_verified(from, to),
+                None => world.chance(500),
+            };
+            if refused {
                 trace!(world, "no connection #{number}");
                 return Err(CallError::Unreachable(node));
             }
@@ -163,7 +168,8 @@ impl PeerTransport for SimTransport {
             trace!(world, "catch-up n{from} asks n{to} from {}", request.next_position);
             let Some(delay) = world.travel() else { return Err(lost()) };
             tokio::time::sleep(delay).await;
-            let endpoint = world.network.endpoint(from, to).ok_or(CallError::Unreachable(node))?;
+            let endpoint = world.network.endpoint(from, to).filter(|_| world.network.is_verified(from, to));
+            let endpoint = endpoint.ok_or(CallError::Unreachable(node))?;
             let Endpoint { scope, service, life, ports } = endpoint;
             drop(ports);
             let opened = scope.spawn(async move { service.catch_up(tonic::Request::new(request)).await });

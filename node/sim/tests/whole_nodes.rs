@@ -64,6 +64,9 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
         "retired disks",
         "lost disks",
         "replaced nodes",
+        "disks gone back",
+        "reverted disks found",
+        "reverted nodes replaced",
         "clocks far ahead",
         "grants",
         "stores deleted",
@@ -113,6 +116,11 @@ fn a_hole_in_the_log_after_a_crash_is_found() {
 #[test]
 fn a_replica_that_applies_something_else_is_found() {
     assert_says(&found(PlantedDefect::OneAppliesDifferently, 5), "has another digest than others");
+}
+
+#[test]
+fn a_disk_that_went_back_to_an_earlier_state_and_is_trusted_is_found() {
+    found(PlantedDefect::TrustedDisks, 20);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! [`Reports`]: the latest report of each node. The coordinator completes a report that holds only changes from the
-//! report before.
+//! [`Reports`]: the latest report of each node. The coordinator completes a report that holds only
+//! changes from the report before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::ids::NodeId;

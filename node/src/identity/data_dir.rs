@@ -7,6 +7,7 @@ use super::{
 };
 use std::path::{Path, PathBuf};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
+use taffrail_raft::peer::starts::Start;
 use uuid::Uuid;
 
 /// An open data directory. A directory on the disk is locked until the value is dropped.
@@ -17,19 +18,19 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Opens or creates a directory on the disk, locks it, and records the nonce of this start.
+    /// Opens or creates a directory on the disk, and locks the directory.
     ///
     /// # Errors
     /// Each variant of [`Error`] but `OtherCluster`. A refused directory is left unchanged.
-    pub fn open(path: &Path, new_disk: impl FnOnce() -> Uuid, nonce: u64) -> Result<Self, Error> {
-        Self::on(Box::new(Directory::open(path)?), new_disk, nonce)
+    pub fn open(path: &Path, new_disk: impl FnOnce() -> Uuid) -> Result<Self, Error> {
+        Self::on(Box::new(Directory::open(path)?), new_disk)
     }
 
-    /// Opens the data directory on a volume, and records the nonce of this start.
+    /// Opens the data directory on a volume.
     ///
     /// # Errors
     /// When the volume fails, or the marker is damaged, missing beside data, or of an unknown format.
-    pub fn on(volume: Box<dyn Volume>, new_disk: impl FnOnce() -> Uuid, nonce: u64) -> Result<Self, Error> {
+    pub fn on(volume: Box<dyn Volume>, new_disk: impl FnOnce() -> Uuid) -> Result<Self, Error> {
         let marker_path = volume.path().join(MARKER);
         let found = match volume.read_marker()? {
             Some(bytes) => Some(Marker::decode(&marker_path, &bytes)?),
@@ -41,8 +42,7 @@ impl DataDir {
             // The marker is written before any data and is never moved: data without a marker is damage.
             return Err(Error::Damaged { path: marker_path, why: format!("missing beside {leftover}/") });
         }
-        let mut marker = found.unwrap_or_else(|| Marker::blank(new_disk()));
-        marker.add_nonce(nonce);
+        let marker = found.unwrap_or_else(|| Marker::blank(new_disk()));
         let mut this = Self { volume, marker };
         this.save()?;
         this.volume.clear_temporary()?;
@@ -98,10 +98,20 @@ impl DataDir {
         self.marker.bootstrap
     }
 
-    /// Start nonces, oldest first; the last nonce is that of this process.
+    /// The starts of this disk, oldest first; the last start is that of this process.
     #[must_use]
-    pub fn nonces(&self) -> &[u64] {
-        &self.marker.nonces
+    pub fn starts(&self) -> Vec<Start> {
+        self.marker.starts.iter().copied().map(Start::from).collect()
+    }
+
+    /// Records the start of this process. The caller has opened the log and has contacted no peer yet, so peers know each
+    /// start with the place of the log before the first write of the start.
+    ///
+    /// # Errors
+    /// When the marker cannot be written.
+    pub fn record_start(&mut self, start: Start) -> Result<(), Error> {
+        self.marker.add_start(start);
+        self.save()
     }
 
     /// Records the cluster. Repeating the same cluster changes nothing.

@@ -5,13 +5,14 @@
 use super::Error;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use taffrail_raft::{
+    log::floor::Floor,
+    peer::starts::{STARTS_MAX, Start},
+};
 use uuid::Uuid;
 
 /// Version of the file format, for reading and writing.
 pub(super) const FORMAT: u32 = 1;
-/// Start nonces in the marker; older nonces are dropped.
-const NONCES_MAX: usize = 1024;
-
 /// Progress of this node in bootstrapping its cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,8 +40,30 @@ pub(super) struct Marker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retiring: Option<u64>,
     pub(super) bootstrap: Bootstrap,
-    /// Nonces of the starts, oldest first.
-    pub(super) nonces: Vec<u64>,
+    /// The starts, oldest first; at most [`STARTS_MAX`].
+    pub(super) starts: Vec<StoredStart>,
+}
+
+/// A start of the node, as stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredStart {
+    nonce: u64,
+    /// Last synced place of the log at the start.
+    segment: u64,
+    batch: u64,
+}
+
+impl From<Start> for StoredStart {
+    fn from(Start { nonce, floor: Floor { segment, batch } }: Start) -> Self {
+        Self { nonce, segment, batch }
+    }
+}
+
+impl From<StoredStart> for Start {
+    fn from(StoredStart { nonce, segment, batch }: StoredStart) -> Self {
+        Self { nonce, floor: Floor { segment, batch } }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,15 +83,15 @@ impl Marker {
             node_id: None,
             retiring: None,
             bootstrap: Bootstrap::No,
-            nonces: Vec::new(),
+            starts: Vec::new(),
         }
     }
 
-    /// Adds the nonce of this start and drops the oldest beyond [`NONCES_MAX`].
-    pub(super) fn add_nonce(&mut self, nonce: u64) {
-        self.nonces.push(nonce);
-        let excess = self.nonces.len().saturating_sub(NONCES_MAX);
-        self.nonces.drain(..excess);
+    /// Adds a start and drops the oldest starts beyond [`STARTS_MAX`].
+    pub(super) fn add_start(&mut self, start: Start) {
+        self.starts.push(start.into());
+        let excess = self.starts.len().saturating_sub(STARTS_MAX);
+        self.starts.drain(..excess);
     }
 
     pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {

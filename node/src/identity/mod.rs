@@ -12,14 +12,16 @@
 //!
 //! - The disk id is minted at the first start and never changes, except by a retirement.
 //! - The node id is allocated by the cluster.
-//! - Each start adds a nonce, synced before any peer is contacted.
+//! - Each start adds a nonce with the place of the log, synced before any peer is contacted. Peers remember the last nonce
+//!   and the highest place of each disk ([`PeerStarts`]), and refuse a disk that went back to an earlier state.
 //!
 //! Files: `data_dir`: [`DataDir`], the identity of a node. `volume`: [`Volume`], the medium of the directory. `marker`:
-//! content and encoding of the marker file. `retirement`: moves the data of a node aside. `error`: [`Error`].
+//! content and encoding of the marker file. `peer_starts`: [`PeerStarts`], the last known starts of other disks. `retirement`: moves the data of a node aside. `error`: [`Error`].
 
 mod data_dir;
 mod error;
 mod marker;
+pub(crate) mod peer_starts;
 mod retirement;
 #[cfg(test)]
 mod tests;
@@ -28,4 +30,5 @@ mod volume;
 pub use data_dir::DataDir;
 pub use error::Error;
 pub use marker::Bootstrap;
+pub use peer_starts::{PeerStarts, RecordFile};
 pub use volume::Volume;

@@ -5,24 +5,32 @@ use super::{
 };
 use std::{fs, path::Path};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
+use taffrail_raft::{log::floor::Floor, peer::starts::Start};
 use uuid::Uuid;
 
+fn start(nonce: u64, batch: u64) -> Start {
+    Start { nonce, floor: Floor { segment: 0, batch } }
+}
+
 fn open(path: &Path) -> Result<DataDir, Error> {
-    DataDir::open(path, || Uuid::from_u128(7), 42)
+    let mut dir = DataDir::open(path, || Uuid::from_u128(7))?;
+    dir.record_start(start(42, 5))?;
+    Ok(dir)
 }
 
 #[test]
-fn identity_survives_a_restart_and_nonces_grow() {
+fn identity_survives_a_restart_and_starts_grow() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
     let mut first = open(&path).unwrap();
     first.set_cluster(ClusterId::new(Uuid::from_u128(1))).unwrap();
     first.set_node(NodeId::new(3)).unwrap();
     drop(first);
-    let again = DataDir::open(&path, || Uuid::from_u128(8), 43).unwrap();
+    let mut again = DataDir::open(&path, || Uuid::from_u128(8)).unwrap();
+    again.record_start(start(43, 9)).unwrap();
     assert_eq!(again.disk(), DiskId::new(Uuid::from_u128(7)));
     assert_eq!(again.node(), Some(NodeId::new(3)));
-    assert_eq!(again.nonces(), [42, 43]);
+    assert_eq!(again.starts(), [start(42, 5), start(43, 9)]);
 }
 
 #[test]

@@ -16,12 +16,25 @@ use taffrail_core::ids::{DiskId, NodeId};
 pub(super) const MARKER: &str = "taffrail.json";
 /// Directory of the data of retired nodes, by node id.
 pub(super) const RETIRED: &str = "retired";
+/// Name of the file with the last known starts of other disks.
+pub(super) const PEER_STARTS: &str = "peer-starts.json";
 /// Directories of the databases.
 const DATABASES: [&str; 2] = ["state", "log"];
 const LOCK: &str = "lock";
 /// All names that a node creates in its directory.
-const OURS: &[&str] =
-    &[MARKER, "taffrail.json.new", LOCK, RETIRED, "state", "log", "tmp", "peers.json", "peers.json.new"];
+const OURS: &[&str] = &[
+    MARKER,
+    "taffrail.json.new",
+    LOCK,
+    RETIRED,
+    "state",
+    "log",
+    "tmp",
+    "peers.json",
+    "peers.json.new",
+    PEER_STARTS,
+    "peer-starts.json.new",
+];
 
 /// The medium of a data directory: marker, databases and retired data. Every change is durable when the call returns, and a
 /// crash leaves either the content before the call or the content after the call.

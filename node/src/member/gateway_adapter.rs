@@ -115,6 +115,7 @@ impl GatewayAdapter {
         }
         samples.push(sample(SYSTEM.into(), &member.system, StoreTotals::default()));
         metrics.replicas_fenced.set(i64::try_from(member.fenced().len()).unwrap_or(i64::MAX));
+        metrics.replicas_broken.set(i64::try_from(member.recovery.broken().len()).unwrap_or(i64::MAX));
         metrics.sample(member.system.leads(), &samples);
     }
 }

@@ -1,35 +1,38 @@
 //! Handler of the peer port: finds the replica addressed by a frame, carries out the request, and encodes the answer.
 
 use super::{
+    admin::{cluster_view, nodes},
     fence::{self, FenceError},
     member::Member,
     operations::{self, OPERATION_TIMEOUT, divergence},
     propose::CatalogueError,
+    readiness::REVERTED_TEXT,
 };
-use crate::disk_space::Level;
+use crate::{disk_space::Level, identity::PeerStarts};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use prost::Message;
 use std::sync::{Arc, Mutex, PoisonError};
 use taffrail_core::{
-    catalogue::{Catalogue, CatalogueOutcome, Kind, Registration},
+    catalogue::{Catalogue, CatalogueOutcome, Kind, NodeState, Registration},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
     stream::Kind as StoreKind,
 };
 use taffrail_proto::{
     peer::{
         CatchUpChunk, CatchUpRequest, Fence, FenceResponse, FrameKind, HandOver, Identity, PeerAddress, Refusal,
-        RefusalKind, RegisterRequest, RegisterResponse, ReportRequest, register_response::Answer,
+        RefusalKind, RegisterRequest, RegisterResponse, ReportRequest, Reverted, register_response::Answer,
     },
     storage::{self as pb, entry::Payload},
 };
 use taffrail_raft::{
     group::Group,
-    log::LogKey,
+    log::{LogDisk, LogKey},
     peer::{
         Peers, Request,
         dispatch::{Handler, refusal},
         server::{LINEAGE, PROTOCOL},
+        starts::{self, Seen, Start},
     },
 };
 use taffrail_runtime::{self as rt, TaskKind};
@@ -43,25 +46,41 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+/// Name of the condition of a node whose disk went back to an earlier state.
+const REVERTED: &str = "IdentityReverted";
+
 /// Answers frames and handshakes of peers. Frames are refused until the node is a member,
 /// and after [`fence`](Self::fence).
 pub struct PeerHandler {
     identity: watch::Receiver<Option<Identity>>,
     peers: Arc<dyn Peers>,
     member: watch::Receiver<Option<Arc<Member>>>,
+    log: Arc<dyn LogDisk>,
+    starts: Arc<PeerStarts>,
     fenced: Mutex<Option<String>>,
+    reverted: Arc<watch::Sender<bool>>,
 }
 
 impl PeerHandler {
-    /// Creates a handler that shows `identity` in handshakes and serves frames from `member`, once the
-    /// channels have values.
+    /// Creates a handler that shows `identity` and the place of `log` in handshakes, compares the starts of peers with
+    /// `starts`, and serves frames from `member`, once the channels have values.
     #[must_use]
     pub fn new(
         identity: watch::Receiver<Option<Identity>>,
         peers: Arc<dyn Peers>,
         member: watch::Receiver<Option<Arc<Member>>>,
+        log: Arc<dyn LogDisk>,
+        starts: Arc<PeerStarts>,
     ) -> Self {
-        Self { identity, peers, member, fenced: Mutex::new(None) }
+        let reverted = Arc::new(watch::channel(false).0);
+        Self { identity, peers, member, log, starts, fenced: Mutex::new(None), reverted }
+    }
+
+    /// Returns a receiver of true once a peer has proven that the disk of this node went back to an earlier state, and the
+    /// evidence is synced.
+    #[must_use]
+    pub fn reverted(&self) -> watch::Receiver<bool> {
+        self.reverted.subscribe()
     }
 
     /// Refuses every later frame, with `why` as the reason. The handler keeps the refusal until the process ends.
@@ -118,11 +137,46 @@ impl Handler for PeerHandler {
     }
 
     fn identity(&self) -> Option<Identity> {
-        self.identity.borrow().clone()
+        let identity = self.identity.borrow().clone()?;
+        Some(Identity { floor: Some(starts::to_wire(self.log.floor())), ..identity })
     }
 
     fn peers(&self) -> Vec<PeerAddress> {
         self.peers.addresses()
+    }
+
+    fn meet(&self, peer: &Identity) -> BoxFuture<'static, Result<(), Reverted>> {
+        let (starts, peer) = (Arc::clone(&self.starts), peer.clone());
+        async move {
+            // A fenced node shows that it knows of the evidence, and can only register.
+            if peer.reverted {
+                return Ok(());
+            }
+            starts.meet(&peer).await.map_err(|seen| {
+                tracing::warn!(
+                    peer = %peer.name, node = peer.node_id, place = seen.floor.batch, reason = REVERTED,
+                    "the disk of a peer went back to an earlier state; the peer is refused"
+                );
+                seen.to_wire()
+            })
+        }
+        .boxed()
+    }
+
+    fn accused(&self, by: &Identity, evidence: &Reverted) {
+        let (own, seen) = (self.identity.borrow().clone(), Seen::from_wire(evidence));
+        let Some(own) = own.filter(|own| !seen.is_continued_by(&starts::starts_of(own))) else {
+            tracing::warn!(peer = %by.name, "a peer claims that this disk went back to an earlier state; the claim is wrong");
+            return;
+        };
+        let Some(disk) = DiskId::from_slice(&own.disk_id) else { return };
+        tracing::error!(peer = %by.name, place = seen.floor.batch, reason = REVERTED, "{REVERTED_TEXT}");
+        self.fence(REVERTED_TEXT);
+        let (starts, reverted) = (Arc::clone(&self.starts), Arc::clone(&self.reverted));
+        rt::spawn_task("accusation", TaskKind::Part, async move {
+            starts.accuse(disk, seen).await;
+            reverted.send_replace(true);
+        });
     }
 }
 
@@ -161,8 +215,8 @@ fn until(mut chunks: catch_up::Chunks, end: impl Future<Output = ()> + Send + 's
     rx
 }
 
-/// Builds the identity that this node shows in handshakes, without the address for clients. A node without a node id
-/// shows the id 0.
+/// Builds the identity that this node shows in handshakes, without the address for clients and the present place of the
+/// log. A node without a node id shows the id 0.
 #[must_use]
 pub fn identity(
     cluster: taffrail_core::ids::ClusterId,
@@ -170,7 +224,7 @@ pub fn identity(
     node: Option<NodeId>,
     name: &str,
     address: &str,
-    nonces: &[u64],
+    list: &[Start],
     version: &str,
 ) -> Identity {
     Identity {
@@ -178,12 +232,13 @@ pub fn identity(
         disk_id: disk.to_bytes().to_vec().into(),
         node_id: node.map_or(0, NodeId::get),
         name: name.to_owned(),
-        nonces: nonces.to_vec(),
+        nonces: list.iter().map(|start| start.nonce).collect(),
+        start_floors: list.iter().map(|start| starts::to_wire(start.floor)).collect(),
         address: address.to_owned(),
         protocol: PROTOCOL,
         version: version.to_owned(),
-        client_address: String::new(),
         lineage: LINEAGE,
+        ..Identity::default()
     }
 }
 
@@ -288,8 +343,11 @@ fn addressed(member: &Member, request: &Request) -> Result<Arc<Group>, Refusal> 
     })
 }
 
-async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterResponse, Refusal> {
+async fn register_node(member: &Arc<Member>, r: RegisterRequest) -> Result<RegisterResponse, Refusal> {
     let disk = DiskId::from_slice(&r.disk_id).ok_or_else(|| bad("disk_id: must have 16 bytes"))?;
+    if r.reverted {
+        return reverted_disk(member, disk).await;
+    }
     let kind = Kind::Register(Registration { disk, name: r.name, address: r.address, version: r.version });
     // Nodes repeat the registration periodically, to learn of their removal, so most registrations change nothing.
     let outcome = member.propose_if_needed(kind, Instant::now() + OPERATION_TIMEOUT).await;
@@ -311,6 +369,30 @@ async fn register_node(member: &Member, r: RegisterRequest) -> Result<RegisterRe
             format!("unexpected outcome of the registration of disk {disk}: {other:?}"),
         )),
     }
+}
+
+/// Answers a disk that went back to an earlier state. The disk may be retired once every group keeps a caught-up majority
+/// on other nodes, because the retired data can no longer be served. A store with a single replica on the node therefore
+/// keeps the node fenced, until a person removes the store.
+async fn reverted_disk(member: &Arc<Member>, disk: DiskId) -> Result<RegisterResponse, Refusal> {
+    if !member.system.leads() {
+        return Err(refusal(RefusalKind::Unavailable, "only the coordinator knows whether the data may be retired"));
+    }
+    let view = cluster_view::fresh(member).await;
+    let view = view.map_err(|status| refusal(RefusalKind::Unavailable, status.message()))?;
+    let c = member.applied();
+    let Some((id, node)) = c.nodes.iter().find(|(_, node)| node.disk == disk) else {
+        return Ok(RegisterResponse { answer: Answer::ForcedWhole.into(), node_id: 0 });
+    };
+    let alone = || c.groups.values().any(|g| g.nodes().count() == 1 && g.nodes().any(|n| n == *id));
+    let answer = match node.state {
+        NodeState::Removed { forced: false } => Answer::Drained,
+        NodeState::Removed { forced: true } => Answer::ForcedWhole,
+        NodeState::Member | NodeState::Draining | NodeState::Replacing { .. } => {
+            if alone() || nodes::needed(&view, *id).is_some() { Answer::Forced } else { Answer::ForcedWhole }
+        }
+    };
+    Ok(RegisterResponse { answer: answer.into(), node_id: id.get() })
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 //! The readiness of a node, shown by `/readyz` and by the admin RPC `Status`.
 
 use std::fmt;
+use taffrail_proto::admin::FenceCause;
+
+/// Explanation of the fence of a node whose disk went back to an earlier state.
+pub(super) const REVERTED_TEXT: &str = "the disk went back to an earlier state, as a restored volume does, or is a copy of \
+     the disk of another node; the node stays fenced until all its groups have a caught-up majority on other nodes, and \
+     then joins as a new node";
 
 /// Readiness of a node: ready, or the reason why the node cannot serve yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +25,8 @@ pub enum Readiness {
     },
     /// The node must not serve any more.
     Fenced {
+        /// Cause of the fence.
+        cause: FenceCause,
         /// Reason of the fence, as a sentence.
         reason: String,
     },
@@ -35,7 +43,7 @@ impl fmt::Display for Readiness {
             Self::WaitingForCluster => f.write_str("waiting for a bootstrap or join request that names the cluster"),
             Self::Joining => f.write_str("joining: no node id yet"),
             Self::CatchingUp { groups } => write!(f, "catching up: {groups} groups"),
-            Self::Fenced { reason } => write!(f, "fenced: {reason}"),
+            Self::Fenced { reason, .. } => write!(f, "fenced: {reason}"),
             Self::ShuttingDown => f.write_str("shutting down"),
             Self::Ready => f.write_str("ok"),
         }

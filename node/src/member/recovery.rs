@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use taffrail_core::ids::GroupId;
 use taffrail_raft::log::LogKey;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,12 @@ impl Recovery {
         let refill = Refill { stop: node.child_token(), ended: CancellationToken::new() };
         trouble.refill = Some(refill.clone());
         Some(refill.stop)
+    }
+
+    /// Returns the replicas of a group whose refills are in progress.
+    pub(super) fn refilling(&self, group: GroupId) -> Vec<LogKey> {
+        let replicas = self.lock();
+        replicas.iter().filter(|(key, t)| key.group == group && t.refill.is_some()).map(|(key, _)| *key).collect()
     }
 
     /// Records the end of a refill. After a success the replica is due at once, and after a failure like after

@@ -82,6 +82,12 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
     if member.fence_of(key).is_some() {
         return fence::end(member, key).await;
     }
+    // All replicas of a group on a node write to the same rows, so an earlier replica must end first. The removal of the
+    // earlier replica ends its tasks.
+    if let Some(other) = other_writer(member, key) {
+        let why = format!("replica {} of group {} has not ended on this node", other.replica, other.group);
+        return Err(io::Error::other(why));
+    }
     if let Some(running) = member.not_ended(key.group) {
         member.recovery.runs(key, running.since);
         let Some(why) = running.group.status().stopped else {
@@ -107,6 +113,12 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
             Err(io::Error::new(error.kind(), format!("{error}; the next start follows after {pause:?}")))
         }
     }
+}
+
+/// Returns another replica of the same group that runs or is being refilled on this node.
+fn other_writer(member: &Member, key: LogKey) -> Option<LogKey> {
+    let running = member.not_ended(key.group).map(|r| r.group.key());
+    running.into_iter().chain(member.recovery.refilling(key.group)).find(|other| *other != key)
 }
 
 /// Opens the data of a replica, creates the data of a new replica, and starts consensus.
@@ -252,6 +264,7 @@ pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::test_node::with_a_store;
     use std::collections::BTreeSet;
     use taffrail_core::{catalogue::Replica as Named, ids::StoreId};
     use uuid::Uuid;
@@ -283,6 +296,27 @@ mod tests {
         let made = turn(&three, id(2), Duration::ZERO);
         assert_eq!(made, Some((1..=3).map(|r| (id(r), NodeId::new(r + 10))).collect()));
         assert_eq!(turn(&three, id(3), FORM_AFTER * 2), made, "all make the same");
+    }
+
+    #[tokio::test]
+    async fn another_replica_of_the_group_does_not_count_as_the_replica_and_keeps_it_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, key) = with_a_store(dir.path()).await;
+        let later = LogKey { replica: id(key.replica.get() + 1_000), ..key };
+        let record = node.member.applied().groups.get(&key.group).unwrap().clone();
+        let refused = ensure(&node.member, later, &record).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("replica {} of group {}", key.replica, key.group)), "{refused}");
+        assert_eq!(node.member.not_ended(key.group).map(|r| r.group.key()), Some(key), "the first replica still runs");
+
+        // A refill writes as well, although the replica does not run.
+        stop_replicas::replica(&node.member.not_ended(key.group).unwrap().group).await.unwrap();
+        node.member.remove(key.group);
+        let stop = node.member.recovery.begin_refill(key, &node.member.parts.stop);
+        assert!(stop.is_some() && ensure(&node.member, later, &record).await.is_err());
+        node.member.recovery.refill_ended(key, &Ok(()));
+        ensure(&node.member, later, &record).await.unwrap();
+        assert_eq!(node.member.not_ended(key.group).map(|r| r.group.key()), Some(later));
+        node.end().await;
     }
 
     #[test]

@@ -23,8 +23,8 @@ struct Sent {
 }
 
 impl SentReports {
-    /// Gives a whole report an id, and reduces the report to the changes since the report `known` if that report was the
-    /// last one.
+    /// Gives a whole report an id, and reduces the report to the changes since the report `known` if that
+    /// report was the last one.
     pub(super) fn reduce(&self, known: Option<u64>, mut report: NodeReport) -> NodeReport {
         let replicas = std::mem::take(&mut report.replicas).into_iter();
         let replicas: BTreeMap<_, _> = replicas.map(|r| ((r.group, r.replica), r)).collect();

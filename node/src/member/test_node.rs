@@ -7,7 +7,10 @@ use super::{
     peer_handler::PeerHandler,
     replicas,
 };
-use crate::disk_space::{DiskSpace, FileSystem, MarkSettings, MeasureSpace};
+use crate::{
+    disk_space::{DiskSpace, FileSystem, MarkSettings, MeasureSpace},
+    identity::peer_starts::tests::InMemory,
+};
 use bytes::Bytes;
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use taffrail_core::{
@@ -82,7 +85,8 @@ impl Node {
     /// Creates a handler of frames for this node.
     pub(crate) fn handler(&self) -> PeerHandler {
         let member = watch::channel(Some(Arc::clone(&self.member))).1;
-        PeerHandler::new(watch::channel(None).1, Arc::new(Table::default()), member)
+        let log = Arc::clone(&self.log) as Arc<dyn LogDisk>;
+        PeerHandler::new(watch::channel(None).1, Arc::new(Table::default()), member, log, InMemory::default().open())
     }
 
     /// Handles a frame as if the peer `from` had sent the frame.

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::Config,
     disk_space::{DiskSpace, MeasureSpace},
+    identity::PeerStarts,
 };
 use std::sync::Arc;
 use taffrail_core::ids::{ClusterId, NodeId};
@@ -47,6 +48,8 @@ pub struct Environment {
     pub transport: Arc<dyn PeerTransport>,
     /// Peers whose identity was verified.
     pub peers: Arc<dyn Peers>,
+    /// Last known starts of the peers' disks.
+    pub peer_starts: Arc<PeerStarts>,
     /// Cluster and node id for the frames of the transport; `None` before the node belongs to a cluster.
     pub own: watch::Sender<Option<(ClusterId, NodeId)>>,
     /// Wraps the state machine of each replica.
@@ -107,8 +110,8 @@ impl Services {
 /// Connects the parts of a node. No task of the lifecycle runs before the caller starts the lifecycle with the handles.
 #[must_use]
 pub fn wire(environment: Environment) -> Wiring {
-    let Environment { config, metrics, db, log, transport, peers, own, wrap, meter, on_fatal, stop_streams, stop } =
-        environment;
+    let Environment { config, metrics, db, log, transport, peers, meter, .. } = environment;
+    let Environment { peer_starts, own, wrap, on_fatal, stop_streams, stop, .. } = environment;
     let space = DiskSpace::new(meter, config.disk_marks);
     rt::spawn_task("disk space", TaskKind::Node(stop.clone()), Arc::clone(&space).follow(stop.clone()));
     let readiness = Arc::new(watch::channel(Readiness::Starting).0);
@@ -116,7 +119,8 @@ pub fn wire(environment: Environment) -> Wiring {
     let (identity_tx, identity) = watch::channel(None);
     let (disk_tx, disk) = watch::channel(DiskStatus::default());
     let (requests_tx, requests) = mpsc::channel(REQUESTS_MAX);
-    let handler = Arc::new(PeerHandler::new(identity, Arc::clone(&peers), member.clone()));
+    let (its_log, its_starts) = (Arc::clone(&log), Arc::clone(&peer_starts));
+    let handler = Arc::new(PeerHandler::new(identity, Arc::clone(&peers), member.clone(), its_log, its_starts));
     let adapter = GatewayAdapter::new(member.clone(), Arc::clone(&peers), config.client_address(), Arc::clone(&space));
     let services = Services {
         gateway: Shared {
@@ -151,6 +155,7 @@ pub fn wire(environment: Environment) -> Wiring {
         member: member_tx,
         readiness,
         handler,
+        peer_starts,
         wrap,
         space,
         on_fatal,

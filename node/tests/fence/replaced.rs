@@ -2,7 +2,7 @@
 
 use super::disk;
 use crate::{
-    common::{PATIENCE, until},
+    common::until,
     harness::{
         cluster::{Cluster, Wanted},
         events::{Writer, client},
@@ -39,7 +39,7 @@ async fn story() {
     cluster.settle(&WANTED).await;
     writer.goes_on().await;
 
-    let odd = follower(&mut cluster).await;
+    let odd = cluster.follower().await;
     let old = members(&mut cluster).await;
     let victim = cluster.status(odd).await.node_id;
     cluster.slots[odd].stop(true).await;
@@ -66,7 +66,7 @@ async fn story() {
     writer.goes_on().await;
     writer.finish(&ports).await;
     equal_digests(&ports).await;
-    let metrics = scrape(cluster.slots[odd].ports.http).await;
+    let metrics = cluster.slots[odd].metrics().await;
     assert!(metrics.contains("taffrail_replicas_fenced 0"), "the fenced replica is gone");
     assert_eq!(cluster.deaths(), 0);
     for slot in &mut cluster.slots {
@@ -77,21 +77,6 @@ async fn story() {
     let removed = matches!(state(old[&victim]), Some(ReplicaState::Deleted(Tombstone { cleared: true, .. })));
     assert!(removed, "the fenced replica has a tombstone and no rows");
     assert!(matches!(state(new), Some(ReplicaState::Live(_))));
-}
-
-/// A node that neither leads the store nor coordinates.
-async fn follower(cluster: &mut Cluster) -> usize {
-    let view = cluster.view().await;
-    let leader = view.stores[0].store.as_ref().unwrap().leader_node_id();
-    let coordinator = view.status.as_ref().unwrap().coordinator_node_id();
-    let mut found = None;
-    for slot in 0..NAMES.len() {
-        let node = cluster.status(slot).await.node_id;
-        if node != leader && node != coordinator {
-            found = Some(slot);
-        }
-    }
-    found.unwrap()
 }
 
 /// The replica of the store on each node.
@@ -113,14 +98,4 @@ async fn equal_digests(ports: &[u16]) {
         if equal { Ok(()) } else { Err(format!("{all:?}")) }
     })
     .await;
-}
-
-/// The metrics page of a node.
-async fn scrape(port: u16) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
-    String::from_utf8(answer).unwrap()
 }

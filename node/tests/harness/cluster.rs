@@ -174,6 +174,23 @@ impl Cluster {
         .await
     }
 
+    /// A running node that neither leads the only store nor coordinates.
+    pub(crate) async fn follower(&mut self) -> usize {
+        let view = self.view().await;
+        let leader = view.stores[0].store.as_ref().unwrap().leader_node_id();
+        let coordinator = view.status.as_ref().unwrap().coordinator_node_id();
+        let mut found = None;
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].runs() {
+                let node = self.status(slot).await.node_id;
+                if node != leader && node != coordinator {
+                    found = Some(slot);
+                }
+            }
+        }
+        found.unwrap()
+    }
+
     /// The coordinator's view.
     pub(crate) async fn view(&mut self) -> admin::ClusterView {
         let call = async |mut node: AdminClient<Channel>| node.view(admin::ViewRequest {}).await;

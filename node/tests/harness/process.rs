@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
     sync::oneshot,
     task::JoinHandle,
@@ -77,6 +78,15 @@ impl Slot {
     /// Output of all processes of this node.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// The metrics page of the node.
+    pub(crate) async fn metrics(&self) -> String {
+        let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", self.ports.http)).await.unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
+        String::from_utf8(answer).unwrap()
     }
 
     /// Starts the process and its supervisor.

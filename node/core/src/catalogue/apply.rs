@@ -169,8 +169,8 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
     Ok(CatalogueOutcome::Store(id))
 }
 
-/// Creates an undeclared store. A store with the name is returned if its settings are equal, and is never
-/// changed.
+/// Creates an undeclared store. A store with the name is returned if its settings are equal,
+/// and is never changed.
 fn create_undeclared(c: &mut Catalogue, new: &NewStore, touched: &mut Rows) -> Answer {
     let NewStore { name, replicas, minted } = new.clone();
     if !matches!(replicas, 1 | 3 | 5 | 7) {

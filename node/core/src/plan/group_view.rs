@@ -2,7 +2,7 @@
 
 use super::{
     action::{Action, Plan},
-    observation::{ClusterObservation, GroupObservation},
+    observation::{ClusterObservation, GroupObservation, Loss},
     wait_reason::WaitReason,
 };
 use crate::{
@@ -24,9 +24,9 @@ pub(super) struct GroupView<'a> {
 }
 
 impl GroupView<'_> {
-    /// True if the replica is fenced and the catalogue has not retired the replica yet.
-    pub(super) fn fenced(&self, replica: ReplicaId, record: &Replica) -> bool {
-        fenced(self.cluster, self.id, replica, record)
+    /// True if the replica is fenced or broken and the catalogue has not retired the replica yet.
+    pub(super) fn lost(&self, replica: ReplicaId, record: &Replica) -> bool {
+        loss(self.cluster, self.id, replica, record).is_some()
     }
 
     /// True if the node has yet to remove an earlier replica of the group.
@@ -53,7 +53,7 @@ impl GroupView<'_> {
     }
 }
 
-/// True if the replica is fenced and the catalogue has not retired the replica yet. A fenced replica never runs again.
-pub(super) fn fenced(o: &ClusterObservation, group: GroupId, replica: ReplicaId, record: &Replica) -> bool {
-    record.state != ReplicaState::Leaving && o.fenced(group, replica, record.node)
+/// Returns the loss of a replica that the catalogue has not retired yet: the replica is fenced or broken.
+pub(super) fn loss(o: &ClusterObservation, group: GroupId, replica: ReplicaId, record: &Replica) -> Option<Loss> {
+    if record.state == ReplicaState::Leaving { None } else { o.loss(group, replica, record.node) }
 }

@@ -3,7 +3,7 @@
 use super::{
     action::Plan,
     divergence::frozen,
-    group_view::{GroupView, fenced},
+    group_view::{GroupView, loss},
     membership::{approach, finish_joint},
     observation::ClusterObservation,
     placement::target,
@@ -41,9 +41,11 @@ pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
         }
         return;
     }
-    for (replica, r) in group.replicas.iter().filter(|(r, x)| fenced(o, id, **r, x)) {
-        let sentence = format!("replica {replica} on node {} is fenced; a new replica takes its place", r.node);
-        plan.wait(Some(group.store), Some(r.node), WaitReason::ReplicaInconsistent, sentence);
+    for (replica, r) in &group.replicas {
+        let Some(loss) = loss(o, id, *replica, r) else { continue };
+        let sentence =
+            format!("replica {replica} on node {} is {}; a new replica takes its place", r.node, loss.state());
+        plan.wait(Some(group.store), Some(r.node), loss.reason(), sentence);
     }
     let Some(observed) = o.groups.get(&id) else {
         plan.wait(Some(group.store), None, WaitReason::NoLeader, leaderless(o, group));
@@ -119,7 +121,7 @@ fn form_again(pass: &Pass, id: GroupId, group: &Group, replicas: usize, plan: &m
 
 /// True if the replica may still take part in forming the group: the node answers and has the replica, or may restart.
 fn may_form(c: &Catalogue, o: &ClusterObservation, id: GroupId, replica: ReplicaId, r: &Replica) -> bool {
-    if r.state == ReplicaState::Leaving || o.tombstoned(id, replica, r.node) || o.fenced(id, replica, r.node) {
+    if r.state == ReplicaState::Leaving || o.tombstoned(id, replica, r.node) || o.loss(id, replica, r.node).is_some() {
         return false;
     }
     let given_up = matches!(
@@ -169,7 +171,7 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     }
 }
 
-/// True if a voter of the group is fenced, belongs to a node that is being replaced, or is not recorded as active.
+/// True if a voter of the group is fenced or broken, belongs to a node that is being replaced, or is not recorded as active.
 ///
 /// The voter is then lost, or its replacement votes already and the catalogue has not recorded the vote yet.
 fn lacks_a_voter(g: &GroupView) -> bool {
@@ -179,7 +181,7 @@ fn lacks_a_voter(g: &GroupView) -> bool {
     };
     let runs = |replica| {
         let r = g.record.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
-        r.is_some_and(|r| !g.fenced(*replica, r) && !replaced(r.node))
+        r.is_some_and(|r| !g.lost(*replica, r) && !replaced(r.node))
     };
     !g.observed.voters().iter().all(runs)
 }

@@ -5,7 +5,7 @@
 
 use super::{
     action::Action, action::Plan, divergence::divergent_in, group_view::GroupView, leadership::successor,
-    wait_reason::WaitReason,
+    observation::Loss, wait_reason::WaitReason,
 };
 use crate::{
     catalogue::{Kind, ReplicaState},
@@ -50,10 +50,10 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
     let mut found = BTreeSet::new();
     for node in target {
         match g.record.on(*node) {
-            Some(replica) if g.cluster.fenced(g.id, replica, *node) => retire_fenced(g, replica, *node, plan),
-            Some(replica) => {
-                found.insert(replica);
-            }
+            Some(replica) => match g.cluster.loss(g.id, replica, *node) {
+                Some(loss) => retire_lost(g, replica, *node, loss, plan),
+                None => drop(found.insert(replica)),
+            },
             // The old and the new replica would share their keys, so the node must remove the old data first.
             None if g.still_leaves(*node) => {
                 g.wait(plan, WaitReason::Growing, format!("node {node} still removes its former replica"));
@@ -64,17 +64,18 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
     found
 }
 
-/// Retires a fenced replica whose own node must take the replacement, because no other node is available.
+/// Retires a fenced or broken replica whose own node must take the replacement, because no other node is available.
 ///
-/// Retiring removes the fenced data, so the membership must be committed, and a majority of the voters must be close to
-/// the leader first. The majority does not include the fenced replica: a replica that does not run is never close.
-fn retire_fenced(g: &GroupView, replica: ReplicaId, node: NodeId, plan: &mut Plan) {
+/// Retiring removes the data of the replica, so the membership must be committed, and a majority of the voters must be
+/// close to the leader first. The majority does not include the replica: a replica that does not run is never close.
+fn retire_lost(g: &GroupView, replica: ReplicaId, node: NodeId, loss: Loss, plan: &mut Plan) {
     if !g.observed.membership_committed() {
         g.wait(plan, WaitReason::Changing, UNCOMMITTED);
     } else if g.majority_close(&g.observed.voters()) {
         plan.propose(Kind::RetireReplica { group: g.id, replica });
     } else {
-        let sentence = format!("too few replicas are caught up to remove the fenced replica on node {node}");
+        let state = loss.state();
+        let sentence = format!("too few replicas are caught up to remove the {state} replica on node {node}");
         g.wait(plan, WaitReason::NoQuorum, sentence);
     }
 }

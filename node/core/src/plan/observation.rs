@@ -6,6 +6,7 @@
 //! - *caught up*: the replica has been close for [`CAUGHT_UP_US`] without a break.
 //! - *silent*: the node has not answered for [`SILENT_US`].
 
+use super::wait_reason::WaitReason;
 use crate::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
@@ -155,6 +156,33 @@ pub struct NodeObservation {
     pub broken: BTreeSet<(GroupId, ReplicaId)>,
 }
 
+/// Cause for which a replica is replaced by a new replica, while the node of the replica may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// The replica is fenced and never runs again.
+    Fenced,
+    /// The replica fails at every start.
+    Broken,
+}
+
+impl Loss {
+    /// State of the replica, as a word of a sentence.
+    pub(super) fn state(self) -> &'static str {
+        match self {
+            Self::Fenced => "fenced",
+            Self::Broken => "broken",
+        }
+    }
+
+    /// Reason for the conditions of the store.
+    pub(super) fn reason(self) -> WaitReason {
+        match self {
+            Self::Fenced => WaitReason::ReplicaInconsistent,
+            Self::Broken => WaitReason::ReplicaBroken,
+        }
+    }
+}
+
 /// Contradiction between replicas that reached different states after applying the same log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contradiction {
@@ -187,6 +215,9 @@ pub struct ClusterObservation {
     /// Time of this coordinator's first observation of a fenced replica, by group and node; kept for an hour. Unknown
     /// to a new coordinator.
     pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
+    /// Replica that this coordinator first observed as broken, by group and node, with the time of the observation; kept
+    /// for an hour. Unknown to a new coordinator.
+    pub broken_since_us: BTreeMap<(GroupId, NodeId), (ReplicaId, u64)>,
     /// Groups whose replicas contradict each other while no majority decides which of them are right.
     pub contradictions: BTreeMap<GroupId, Contradiction>,
     /// Confirmed lineages: these replicas have agreed with a majority of independent voters since the install, and count
@@ -239,6 +270,25 @@ impl ClusterObservation {
     /// True if the node has fenced the replica.
     pub(super) fn fenced(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.fenced.contains(&(group, replica)))
+    }
+
+    /// True if the replica is broken and must be replaced like a lost replica.
+    ///
+    /// A later replica of the same group does not count for an hour: if the node or its binary is the cause, each new
+    /// replica breaks as well, and each replacement copies the whole store.
+    fn broken(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
+        let reported = self.nodes.get(&node).is_some_and(|n| n.broken.contains(&(group, replica)));
+        let first = self.broken_since_us.get(&(group, node));
+        reported && first.is_some_and(|(first, _)| *first == replica)
+    }
+
+    /// Returns the cause for which the replica must be replaced although the node may answer; `None` for a replica
+    /// that need not be replaced.
+    pub(super) fn loss(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> Option<Loss> {
+        if self.fenced(group, replica, node) {
+            return Some(Loss::Fenced);
+        }
+        self.broken(group, replica, node).then_some(Loss::Broken)
     }
 
     /// True if a replica of the group was fenced on the node within the last hour.

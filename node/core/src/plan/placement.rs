@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 ///   ([`ClusterObservation::may_restart`](super::observation::ClusterObservation::may_restart)). One missed poll must not
 ///   cost a copy of the whole store.
 /// - A reachable learner comes before a lost voter. A learner beside the full number of voters replaces a voter that was
-///   fenced or lost. A new coordinator does not know the reason while the voter's node is unreachable, and must continue
+///   fenced, broken or lost. A new coordinator does not know the reason while the voter's node is unreachable, and must continue
 ///   the replacement after the time of a restart instead of reverting to the old voter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -27,7 +27,7 @@ enum Rank {
     Successor,
     /// Has no replica.
     Free,
-    /// Has a fenced or leaving replica, whose data must be removed before a new replica can begin.
+    /// Has a fenced, broken or leaving replica, whose data must be removed before a new replica can begin.
     Occupied,
     UnreachableLearner,
     /// Has no usable replica and does not answer. A new replica would never catch up, so the node is the last resort.
@@ -37,7 +37,7 @@ enum Rank {
 /// Selects `wanted` nodes whose replicas are to vote, best [`Rank`] first; `None` if too few candidates exist.
 ///
 /// The candidates are:
-/// - nodes accepted by `stays` with a usable replica (neither leaving nor fenced), by lowest id within a rank;
+/// - nodes accepted by `stays` with a usable replica (neither leaving, fenced nor broken), by lowest id within a rank;
 /// - all other members of the cluster, by fewest replicas within a rank.
 pub(super) fn target(g: &GroupView, wanted: usize, stays: &dyn Fn(NodeId) -> bool) -> Option<BTreeSet<NodeId>> {
     let mut ranked = nodes_with_replica(g, stays);
@@ -56,7 +56,7 @@ fn nodes_with_replica(g: &GroupView, stays: &dyn Fn(NodeId) -> bool) -> Vec<(Ran
         .record
         .replicas
         .iter()
-        .filter(|(replica, r)| r.state != ReplicaState::Leaving && stays(r.node) && !g.fenced(**replica, r));
+        .filter(|(replica, r)| r.state != ReplicaState::Leaving && stays(r.node) && !g.lost(**replica, r));
     let ranked = usable.map(|(replica, r)| {
         let rank = match (voters.contains(replica), g.cluster.reachable(r.node)) {
             (true, true) if *replica == g.observed.leader => Rank::Leader,

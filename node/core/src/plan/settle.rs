@@ -1,5 +1,5 @@
-//! Timers of observations. Four timers survive a pass: close to the leader since, silent since, contradicted since, and
-//! fenced within the hour. Confirmed lineages survive as well. A new coordinator starts from zero.
+//! Timers of observations. Five timers survive a pass: close to the leader since, silent since, contradicted since,
+//! fenced within the hour, and broken within the hour. Confirmed lineages survive as well. A new coordinator starts from zero.
 
 use super::{
     divergence::{divergent, first_contradiction},
@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 
 /// Time after a fence during which no other replica of the same group is fenced on the same node, microseconds.
 pub(super) const FENCE_AGAIN_US: u64 = 3_600_000_000;
+/// Time after a replica was observed as broken during which no later replica of the group on the same
+/// node counts as broken, microseconds.
+pub(super) const BROKEN_AGAIN_US: u64 = 3_600_000_000;
 /// Time after the last observation of a contradiction until the contradiction is forgotten, microseconds. A busy group
 /// passes several indexes that all replicas compare in this time.
 const CONTRADICTION_US: u64 = 10_000_000;
@@ -19,6 +22,7 @@ impl ClusterObservation {
     pub fn settle(&mut self, previous: &Self) {
         self.settle_silence(previous);
         self.settle_fences(previous);
+        self.settle_broken(previous);
         self.settle_lineages(previous);
         self.settle_contradictions(previous);
         self.settle_closeness(previous);
@@ -28,9 +32,10 @@ impl ClusterObservation {
         for (node, observed) in self.nodes.iter_mut().filter(|(_, n)| !n.reachable) {
             let since = previous.silent_since_us.get(node).copied().unwrap_or(self.now_us);
             self.silent_since_us.insert(*node, since);
-            // A fence is permanent: the replacement of a fenced replica continues while the replica's node is away.
+            // The replacement of a fenced or broken replica continues while the replica's node is away.
             if let Some(before) = previous.nodes.get(node) {
                 observed.fenced.clone_from(&before.fenced);
+                observed.broken.clone_from(&before.broken);
             }
         }
     }
@@ -42,6 +47,17 @@ impl ClusterObservation {
         for (node, observed) in &self.nodes {
             for (group, _) in &observed.fenced {
                 self.fenced_since_us.entry((*group, *node)).or_insert(now);
+            }
+        }
+    }
+
+    fn settle_broken(&mut self, previous: &Self) {
+        let now = self.now_us;
+        let lately = previous.broken_since_us.iter().filter(|(_, (_, t))| now.saturating_sub(*t) < BROKEN_AGAIN_US);
+        self.broken_since_us = lately.map(|(key, first)| (*key, *first)).collect();
+        for (node, observed) in &self.nodes {
+            for (group, replica) in &observed.broken {
+                self.broken_since_us.entry((*group, *node)).or_insert((*replica, now));
             }
         }
     }

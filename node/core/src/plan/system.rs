@@ -172,8 +172,8 @@ enum VoterRank {
 ///   this group, which replicas to remove.
 /// - A lost voter stays until the successor votes, or until the members can fill all votes that the group keeps. A
 ///   replacement never reduces the number of voters, but a drain does, so votes of nodes that leave by a drain are not
-///   kept. Without the first rule, a successor that registers before the replacement adds a vote that no member can fill
-///   later.
+///   kept. Without the first rule, a successor that registers before the replacement adds a vote that no
+///   member can fill later.
 fn leaving(c: &Catalogue, o: &ClusterObservation, observed: &GroupObservation, members: usize) -> BTreeSet<NodeId> {
     let drained = |id: NodeId| holds_nothing(c, id) || given_up(c, o, id);
     let voters = observed.voters();

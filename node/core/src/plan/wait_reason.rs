@@ -43,6 +43,8 @@ wait_reasons! {
     NotEnoughNodes => "NotEnoughNodes",
     /// Nodes are removing the data of a store.
     Removing => "Removing",
+    /// A replica fails at every start.
+    ReplicaBroken => "ReplicaBroken",
     /// A replica reached a different state than the majority after applying the same log.
     ReplicaInconsistent => "ReplicaInconsistent",
     /// A lost node is being replaced.

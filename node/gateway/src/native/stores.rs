@@ -1,5 +1,5 @@
-//! Service `taffrail.v1.Stores`: a single store, or the stores of the cluster page by page; creation and removal of
-//! stores.
+//! Service `taffrail.v1.Stores`: a single store, or the stores of the cluster page by page; creation
+//! and removal of stores.
 
 use crate::{
     Shared,

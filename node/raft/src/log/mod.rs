@@ -15,6 +15,7 @@ use super::{
     types::{LogId, Vote},
 };
 use bytes::Bytes;
+use floor::Floor;
 use std::io;
 use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
 
@@ -177,6 +178,9 @@ pub trait LogDisk: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails.
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>>;
+    /// Returns the place of the last synced write of all groups together. Every write of any kind raises the place, also
+    /// a truncation or a purge, so the place never falls as long as the disk loses no synced write.
+    fn floor(&self) -> Floor;
 }
 
 /// Submits a write and waits for the sync.

@@ -12,7 +12,14 @@ use crate::{codec, types::LogId};
 use bytes::Bytes;
 use prost::Message;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions, WriteBatch, WriteOptions};
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
 use taffrail_proto::storage as pb;
 use taffrail_runtime::{self as rt, failpoint};
@@ -88,6 +95,8 @@ pub type OnSync = Arc<dyn Fn(f64) + Send + Sync>;
 pub struct RocksdbLog {
     db: Arc<DB>,
     queue: mpsc::Sender<Queued>,
+    /// Number of the last synced write.
+    synced: Arc<AtomicU64>,
     writer: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -113,10 +122,12 @@ impl RocksdbLog {
         let floor = FloorWriter::start(file, end, Arc::clone(&on_fatal))?;
         let died = Arc::clone(&on_fatal);
         let (queue, rx) = mpsc::channel(QUEUE_MAX);
+        let synced = Arc::new(AtomicU64::new(end.batch));
+        let ends = Ends { synced: Arc::clone(&synced), floor };
         let writer_db = Arc::clone(&db);
-        let work = move || write_loop(&writer_db, rx, &floor, &on_fatal, &on_sync);
+        let work = move || write_loop(&writer_db, rx, &ends, &on_fatal, &on_sync);
         let writer = rt::thread("log-writer", or_fatal("the log writer", &died, work))?;
-        Ok(Self { db, queue, writer: std::sync::Mutex::new(Some(writer)) })
+        Ok(Self { db, queue, synced, writer: std::sync::Mutex::new(Some(writer)) })
     }
 
     /// Carries out all writes submitted before, ends the writer thread and waits for the end. Later writes are refused.
@@ -152,16 +163,30 @@ fn end_of(db: &DB) -> Floor {
     Floor { segment: 0, batch: db.latest_sequence_number() }
 }
 
-fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, floor: &FloorWriter, on_fatal: &OnFatal, on_sync: &OnSync) {
+/// Receivers of the synced end of the log.
+struct Ends {
+    synced: Arc<AtomicU64>,
+    floor: FloorWriter,
+}
+
+impl Ends {
+    /// Records a synced end.
+    fn raise(&self, to: Floor) {
+        self.synced.store(to.batch, Ordering::Release);
+        self.floor.raise(to);
+    }
+}
+
+fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, ends: &Ends, on_fatal: &OnFatal, on_sync: &OnSync) {
     let mut synced = WriteOptions::default();
     synced.set_sync(true);
-    let mut ends = false;
-    while !ends && let Some(first) = rx.blocking_recv() {
+    let mut last = false;
+    while !last && let Some(first) = rx.blocking_recv() {
         let (mut batch, mut done) = (WriteBatch::default(), Vec::new());
         let mut next = Some(first);
         while let Some(queued) = next.take() {
             let Queued::Write(key, op, callback) = queued else {
-                ends = true;
+                last = true;
                 break;
             };
             stage(&mut batch, key, op);
@@ -178,7 +203,7 @@ fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, floor: &FloorWriter, on_f
         match db.write_opt(batch, &synced) {
             Ok(()) => {
                 on_sync(start.elapsed().as_secs_f64());
-                floor.raise(end_of(db));
+                ends.raise(end_of(db));
                 done.into_iter().for_each(|d| d(Ok(())));
             }
             Err(e) => {
@@ -348,6 +373,9 @@ impl LogDisk for RocksdbLog {
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         let db = Arc::clone(&self.db);
         rt::blocking(move || replicas(&db)).await.map_err(io::Error::other)?
+    }
+    fn floor(&self) -> Floor {
+        Floor { segment: 0, batch: self.synced.load(Ordering::Acquire) }
     }
 }
 

@@ -4,7 +4,7 @@ use super::Request;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use taffrail_core::ids::NodeId;
-use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind};
+use taffrail_proto::peer::{CatchUpChunk, CatchUpRequest, Identity, PeerAddress, Refusal, RefusalKind, Reverted};
 use tokio::sync::mpsc;
 
 /// Answers requests of verified peers. Calls arrive from many tasks at once.
@@ -23,6 +23,15 @@ pub trait Handler: Send + Sync + 'static {
     fn identity(&self) -> Option<Identity>;
     /// Returns the addresses of all known peers.
     fn peers(&self) -> Vec<PeerAddress>;
+    /// Compares the starts of a peer with the earlier starts of the same disk, and records the present start before the
+    /// peer is accepted.
+    ///
+    /// # Errors
+    /// The evidence that the disk of the peer went back to an earlier state.
+    fn meet(&self, peer: &Identity) -> BoxFuture<'static, Result<(), Reverted>>;
+    /// Receives the claim of the peer `by` that the disk of this node went back to an earlier state. The
+    /// evidence is not checked yet.
+    fn accused(&self, by: &Identity, evidence: &Reverted);
 }
 
 /// Builds a refusal without a leader hint.

@@ -1,6 +1,6 @@
 //! [`GrpcTransport`]: the transport over tonic, on the verified connections of the [`Table`]. Requests travel on the
-//! control lane and states on the bulk lane ([`Lane`]). Large requests travel in [`pieces`], so that no frame keeps a
-//! heartbeat waiting.
+//! control lane and states on the bulk lane ([`Lane`]). Large requests travel in [`pieces`], so that no
+//! frame keeps a heartbeat waiting.
 
 use super::{CallError, Lane, PeerTransport, Request, frame, pieces, table::Table};
 use bytes::Bytes;

@@ -8,7 +8,7 @@ use super::{
     Lane,
     dispatch::Handler,
     grpc::client,
-    server::check_identity,
+    handshake::verify,
     table::{Link, Table},
 };
 use std::{
@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use taffrail_proto::peer::{HandshakeRequest, Identity};
+use taffrail_proto::peer::{HandshakeRequest, HandshakeResponse, Identity};
 use taffrail_runtime::{self as rt, TaskKind};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -104,13 +104,17 @@ async fn hold(address: &str, lane: Lane, table: &Table, handler: &Arc<dyn Handle
     loop {
         let Some(own) = handler.identity() else { return ("this node belongs to no cluster yet".into(), proven) };
         let asked = handshake(channel.clone(), &own);
-        let identity = if proven && !lane.answers_at_once() {
+        let answer = if proven && !lane.answers_at_once() {
             asked.await
         } else {
             let late = |_| Err("the peer did not answer the handshake in time".to_owned());
             tokio::time::timeout(HANDSHAKE_TIMEOUT, asked).await.unwrap_or_else(late)
         };
-        let identity = match identity.and_then(|identity| check_identity(&own, &identity).map(|()| identity)) {
+        let verified = match answer {
+            Ok(answer) => verify(&**handler, &own, answer).await,
+            Err(why) => Err(why),
+        };
+        let identity = match verified {
             Ok(identity) => identity,
             Err(why) => return (why, proven),
         };
@@ -135,11 +139,11 @@ async fn connect(address: &str) -> Result<Channel, String> {
     endpoint.connect().await.map_err(|e| e.to_string())
 }
 
-/// Shows the own identity to the peer and returns the identity of the peer.
-async fn handshake(channel: Channel, own: &Identity) -> Result<Identity, String> {
+/// Shows the own identity to the peer and returns the answer of the peer.
+async fn handshake(channel: Channel, own: &Identity) -> Result<HandshakeResponse, String> {
     let request = HandshakeRequest { from: Some(own.clone()) };
     let answer = client(channel).handshake(request).await.map_err(|status| status.message().to_owned())?;
-    answer.into_inner().from.ok_or_else(|| "the peer answered the handshake without an identity".to_owned())
+    Ok(answer.into_inner())
 }
 
 #[cfg(test)]

@@ -4,15 +4,18 @@
 //!   has another implementation.
 //! - [`links`] keeps the connections to the peers, one for each [`Lane`].
 //! - [`server`] receives frames, checks the sender, and passes each frame to a [`Handler`](dispatch::Handler).
+//! - [`handshake`] verifies peers. [`starts`] detects a disk that went back to an earlier state.
 //! - [`pieces`] cuts large requests into small frames, and joins the frames at the receiver.
 //! - [`Peers`] shows the verified peers to the rest of the node. [`table`] holds the verified connections of [`grpc`].
 
 pub mod dispatch;
 pub mod grpc;
+pub mod handshake;
 mod lane;
 pub mod links;
 pub mod pieces;
 pub mod server;
+pub mod starts;
 pub mod table;
 
 pub use lane::Lane;

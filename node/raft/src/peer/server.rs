@@ -121,7 +121,15 @@ impl Peer for Service {
             .ok_or_else(|| Status::invalid_argument("HandshakeRequest: field from is missing"))?;
         let own = self.handler.identity().ok_or_else(|| Status::unavailable("this node belongs to no cluster yet"))?;
         check_identity(&own, &other).map_err(Status::failed_precondition)?;
-        Ok(Response::new(HandshakeResponse { from: Some(own), peers: self.handler.peers() }))
+        match self.handler.meet(&other).await {
+            Ok(()) => {
+                Ok(Response::new(HandshakeResponse { from: Some(own), peers: self.handler.peers(), reverted: None }))
+            }
+            Err(evidence) => {
+                let (peers, reverted) = (Vec::new(), Some(evidence));
+                Ok(Response::new(HandshakeResponse { from: Some(own), peers, reverted }))
+            }
+        }
     }
 
     async fn call(&self, request: tonic::Request<Frame>) -> Result<Response<Frame>, Status> {

@@ -1,8 +1,14 @@
 //! [`Host`]: a machine with crash-safe disks, which runs the real node between a start and the next crash.
 
-use super::{layout::Layout, peers::SimPeers, settings::config, volume::SimVolume};
+use super::{
+    layout::Layout,
+    links,
+    peers::SimPeers,
+    settings::config,
+    volume::{SimVolume, VolumeCopy},
+};
 use crate::{
-    disk::SimLogDisk,
+    disk::{LogCopy, SimLogDisk},
     lock::lock,
     machine::Watched,
     network::{Endpoint, Ports},
@@ -14,6 +20,8 @@ use rocksdb::Env;
 use std::{
     collections::BTreeMap,
     fmt::Display,
+    io,
+    path::PathBuf,
     sync::{Arc, Mutex, Weak},
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
@@ -21,7 +29,7 @@ use taffrail_gateway::server::{add_native, in_process};
 use taffrail_metrics::Metrics;
 use taffrail_node::{
     exit::Code,
-    identity::DataDir,
+    identity::{DataDir, PeerStarts},
     member::{
         lifecycle::{End, Lifecycle},
         member::Member,
@@ -30,8 +38,8 @@ use taffrail_node::{
 };
 use taffrail_raft::{
     group::Group,
-    log::LogDisk,
-    peer::{dispatch::Handler, server::Service},
+    log::{LogDisk, floor::Floor, rocksdb_log::OnFatal},
+    peer::{dispatch::Handler, server::Service, starts::Start},
 };
 use taffrail_runtime::{self as rt, Clock, Scope, TaskKind};
 use taffrail_storage::store::state_db::{Medium, StateDb};
@@ -79,9 +87,24 @@ impl Running {
     }
 }
 
+/// A copy of all disks of a host.
+pub struct DiskCopy {
+    log: LogCopy,
+    volume: VolumeCopy,
+}
+
+impl DiskCopy {
+    /// Place of the last write in the log.
+    #[must_use]
+    pub fn floor(&self) -> Floor {
+        self.log.floor()
+    }
+}
+
 /// Parts of a running node that the checks read.
 struct Parts {
     db: Arc<StateDb>,
+    starts: Arc<PeerStarts>,
     member: watch::Receiver<Option<Arc<Member>>>,
 }
 
@@ -94,6 +117,8 @@ pub struct Host {
     volume: SimVolume,
     world: Arc<World>,
     env: Env,
+    /// Number of copies of the state database.
+    copies: Mutex<u64>,
     lives: Mutex<u64>,
     running: Mutex<Option<Arc<Running>>>,
     last_db: Mutex<Weak<StateDb>>,
@@ -112,6 +137,7 @@ impl Host {
             log_disk,
             world,
             env: Env::mem_env()?,
+            copies: Mutex::new(0),
             lives: Mutex::new(0),
             running: Mutex::new(None),
             last_db: Mutex::default(),
@@ -143,6 +169,38 @@ impl Host {
         let running = self.running()?;
         let parts = lock(&running.parts);
         parts.as_ref().map(|p| Arc::clone(&p.db))
+    }
+
+    /// The records of the running node about the disks of its peers.
+    #[must_use]
+    pub fn peer_starts(&self) -> Option<Arc<PeerStarts>> {
+        let running = self.running()?;
+        let parts = lock(&running.parts);
+        parts.as_ref().map(|p| Arc::clone(&p.starts))
+    }
+
+    /// Copies all disks of a running node, like a snapshot of a volume in use.
+    #[must_use]
+    pub fn copy_disk(&self) -> Option<DiskCopy> {
+        let db = self.db()?;
+        let number = {
+            let mut copies = lock(&self.copies);
+            *copies += 1;
+            *copies
+        };
+        let state = PathBuf::from(format!("/copy-{number}"));
+        if let Err(e) = db.copy_to(&state) {
+            self.world.fail(format!("n{}: the state cannot be copied: {e}", self.number));
+            return None;
+        }
+        Some(DiskCopy { log: self.log_disk.copy(), volume: self.volume.copy(state) })
+    }
+
+    /// Ends the node and replaces the content of all disks by an earlier copy.
+    pub fn restore_disk(&self, copy: DiskCopy) {
+        self.kill();
+        self.volume.restore(copy.volume);
+        self.log_disk.restore(copy.log);
     }
 
     /// Starts the node; no effect on a running node.
@@ -219,21 +277,30 @@ impl Host {
 
     /// Runs the node in the same order as a process: identity, databases, wiring, ports, lifecycle.
     async fn run(self: &Arc<Self>, running: &Arc<Running>) -> Result<(), End> {
-        let dir = DataDir::on(Box::new(self.volume.clone()), rt::new_uuid, rt::random_u64())?;
+        let mut dir = DataDir::on(Box::new(self.volume.clone()), rt::new_uuid)?;
+        let starts = PeerStarts::open(Box::new(self.volume.clone()), self.on_fatal())?;
         rt::spawn_task("log writer", TaskKind::Part, Arc::clone(&self.log_disk).write());
         let db = self.open_db().await?;
-        let Wiring { handles, requests, member, services } = wire(self.environment(Arc::clone(&db))?);
-        *lock(&running.parts) = Some(Parts { db, member: member.clone() });
+        dir.record_start(Start { nonce: rt::random_u64(), floor: self.log_disk.floor() })?;
+        let environment = self.environment(Arc::clone(&db), Arc::clone(&starts))?;
+        let Wiring { handles, requests, member, services } = wire(environment);
+        *lock(&running.parts) = Some(Parts { db, starts, member: member.clone() });
         self.attach(running, &services);
+        links::keep(&self.world, self.number);
         let observer = observe(Arc::clone(&self.world), self.number, member);
         rt::spawn_task("observer", TaskKind::Part, observer);
         trace!(self.world, "up n{}", self.number);
         Lifecycle::new(handles, dir, requests).run().await
     }
 
-    fn environment(&self, db: Arc<StateDb>) -> Result<Environment, End> {
-        let (own, own_rx) = watch::channel(None);
+    fn on_fatal(&self) -> OnFatal {
         let (world, number) = (Arc::clone(&self.world), self.number);
+        Arc::new(move |e: &io::Error| world.fail(format!("n{number}: the disk cannot be written: {e}")))
+    }
+
+    fn environment(&self, db: Arc<StateDb>, peer_starts: Arc<PeerStarts>) -> Result<Environment, End> {
+        let (own, own_rx) = watch::channel(None);
+        let number = self.number;
         let (watched, disk) = (Arc::clone(&self.world), Arc::clone(&self.log_disk));
         Ok(Environment {
             config: Arc::new(config(&self.world, number)),
@@ -242,12 +309,13 @@ impl Host {
             log: Arc::clone(&self.log_disk) as Arc<dyn LogDisk>,
             transport: Arc::new(SimTransport::new(Arc::clone(&self.world), number, own_rx)),
             peers: Arc::new(SimPeers { world: Arc::clone(&self.world), host: number }),
+            peer_starts,
             own,
             wrap: Arc::new(move |key, machine| {
                 Box::new(Watched::new(machine, key, Arc::clone(&watched), Arc::clone(&disk)))
             }),
             meter: Arc::new(self.volume.clone()),
-            on_fatal: Arc::new(move |e| world.fail(format!("n{number}: the state cannot be written: {e}"))),
+            on_fatal: self.on_fatal(),
             stop_streams: CancellationToken::new(),
             stop: CancellationToken::new(),
         })
@@ -274,11 +342,12 @@ impl Host {
         self.world.network.attach(self.number, endpoint);
     }
 
-    /// Ends the process after the end of the lifecycle. A retired disk starts again, as a container does.
+    /// Ends the process after the end of the lifecycle. A retired or fenced disk starts again, as a container does.
     fn ended(self: &Arc<Self>, life: u64, ended: Result<(), End>) {
         let (this, world) = (Arc::clone(self), Arc::clone(&self.world));
         match ended {
             Err(End { code: Code::Retired, .. }) => world.count("retired disks"),
+            Err(End { code: Code::Reverted, .. }) => world.count("reverted disks found"),
             Err(end) => world.fail(format!("n{} ended: {}", self.number, end.why)),
             Ok(()) => world.fail(format!("n{} ended without a stop", self.number)),
         }

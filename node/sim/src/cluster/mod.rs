@@ -5,7 +5,7 @@
 //!
 //! - [`run`]: the course of a run. [`layout`]: the drawn numbers of hosts and stores.
 //! - [`host`]: a host that crashes and restarts a node. [`volume`]: the marker of the disk. [`settings`]: the configuration.
-//! - [`port`], [`peers`]: gRPC calls between nodes and from outside.
+//! - [`links`]: verified connections between nodes. [`port`], [`peers`]: gRPC calls between nodes and from outside.
 //! - [`simulated`]: the shared state of a run. [`ledger`]: answers to clients.
 //! - [`clients`], [`reading`], [`gateway_client`]: appends and reads. [`operator`], [`admin`]: requests of the operator.
 //! - [`faults`]: crashes, cuts, slow disks, leadership transfers. [`checks`], [`leftovers`]: conditions at the end.
@@ -19,6 +19,7 @@ pub mod host;
 pub mod layout;
 pub mod ledger;
 pub mod leftovers;
+pub mod links;
 pub mod operator;
 pub mod peers;
 pub mod port;

@@ -1,5 +1,6 @@
 //! The operator of a run: forms the cluster, declares the lasting stores, then drains nodes, takes nodes down under the
-//! disruption grant, replaces nodes with lost disks, and creates and deletes stores. Each request is repeated until done, as the real operator does.
+//! disruption grant, replaces nodes with lost disks or with disks that went back to an earlier copy, and creates and deletes
+//! stores. Each request is repeated until done, as the real operator does.
 
 use super::{
     admin::{AdminPort, any},
@@ -8,14 +9,14 @@ use super::{
     layout::NAMESPACE,
     simulated::Cluster,
 };
-use crate::{trace, world::World};
+use crate::{planted_defect::PlantedDefect, trace, world::World};
 use std::sync::Arc;
 use taffrail_core::{
     catalogue::NodeState,
     ids::{GroupId, NodeId, StoreId},
 };
 use taffrail_proto::admin::{self as pb, Lifecycle};
-use taffrail_raft::status::Status;
+use taffrail_raft::{log::floor::Floor, status::Status};
 use tokio::time::Instant;
 
 /// Name of the operator in grants and declarations.
@@ -26,6 +27,8 @@ const GRANT_MS: u64 = 20_000;
 const DRAIN_MS: u64 = 15_000;
 /// Milliseconds until the wait for a drain or a deletion counts as endless.
 const ENDLESS_MS: u64 = 100_000;
+/// Milliseconds for the peers to see later writes of a copied disk. An idle disk writes nothing.
+const KNOWN_MS: u64 = 10_000;
 
 /// Operates the cluster until the time is over, and finishes the last operation.
 pub async fn run(cluster: Arc<Cluster>, until: Instant) {
@@ -46,12 +49,18 @@ pub async fn run(cluster: Arc<Cluster>, until: Instant) {
     trace!(cluster.world, "the cluster is formed");
     cluster.world.count("clusters formed");
     let mut stores = 0;
+    let trusting = cluster.world.options.plant == Some(PlantedDefect::TrustedDisks);
     while Instant::now() < until {
         cluster.world.pause(100, 2000).await;
+        if trusting {
+            roll_back(&cluster).await;
+            continue;
+        }
         match cluster.world.below(100) {
             0..=29 if cluster.hosts.layout.can_shrink() => drain(&cluster).await,
             0..=54 => disrupt(&cluster).await,
-            55..=69 => replace(&cluster).await,
+            55..=66 => replace(&cluster).await,
+            67..=78 => roll_back(&cluster).await,
             _ => {
                 stores += 1;
                 short_lived(&cluster, stores).await;
@@ -230,10 +239,21 @@ async fn replace(cluster: &Arc<Cluster>) {
     world.pause(10, 1000).await;
     host.start();
     admit(Arc::clone(cluster), host.number, false).await;
+    replace_by_new(cluster, &host, node).await;
+}
+
+/// Replaces a node whose disk is lost by the new node of the same host, once the new node has an id.
+async fn replace_by_new(cluster: &Arc<Cluster>, host: &Host, node: NodeId) {
+    let world = &cluster.world;
     let end = Instant::now() + world.ms(ENDLESS_MS);
     let new = loop {
         match AdminPort::of(cluster, host.number).status().await {
-            Ok(status) if status.node_id != 0 => break NodeId::new(status.node_id),
+            Ok(status) if status.lifecycle() == Lifecycle::Member && status.node_id != node.get() => {
+                break NodeId::new(status.node_id);
+            }
+            Ok(_) | Err(_) if Instant::now() >= end => {
+                return world.fail(format!("the host of node {node} does not join as a new node in time"));
+            }
             Ok(_) | Err(_) => pause(world).await,
         }
     };
@@ -248,12 +268,79 @@ async fn replace(cluster: &Arc<Cluster>) {
     world.fail(format!("node {node} is not replaced by node {new} in time"));
 }
 
+/// Lets the disk of a node go back to an earlier copy. The peers must find this, and the node must return as a new node
+/// that replaces the old node. Without the other holder of the latest entries, the node must not form a majority.
+async fn roll_back(cluster: &Arc<Cluster>) {
+    let Some((node, host)) = expendable(cluster) else { return };
+    let world = &cluster.world;
+    let Some(copy) = host.copy_disk() else { return };
+    trace!(world, "copy the disk of n{} of node {node}", host.number);
+    if !known_to_peers(cluster, &host, copy.floor()).await || !is_expendable(cluster, node) {
+        return world.count("disk copies not restored");
+    }
+    if world.chance(300) {
+        host.crash();
+        world.pause(10, 1000).await;
+        host.start();
+        world.pause(100, 2000).await;
+    }
+    let others: Vec<NodeId> = cluster.hosts.layout.numbers().filter(|n| *n != host.number).collect();
+    let late = others.get(usize::try_from(world.below(others.len() as u64)).unwrap_or(0)).copied();
+    let holders: Vec<&Arc<Host>> =
+        cluster.hosts.all().iter().filter(|h| h.number != host.number && Some(h.number) != late).collect();
+    // One node misses the latest entries. The nodes with the entries are down while the node returns.
+    if let Some(late) = late {
+        others.iter().chain([&host.number]).filter(|n| **n != late).for_each(|n| {
+            world.network.cut(*n, late);
+            world.network.cut(late, *n);
+        });
+        world.pause(500, 2000).await;
+    }
+    trace!(world, "the disk of n{} goes back", host.number);
+    world.count("disks gone back");
+    cluster.roll_back(&host, node, copy);
+    holders.iter().for_each(|h| h.crash());
+    if let Some(late) = late {
+        world.network.heal(late);
+    }
+    host.start();
+    world.pause(3000, 5000).await;
+    holders.iter().for_each(|h| h.start());
+    if world.options.plant == Some(PlantedDefect::TrustedDisks) {
+        return;
+    }
+    replace_by_new(cluster, &host, node).await;
+    world.count("reverted nodes replaced");
+}
+
+/// Waits until the synced records of all other nodes show that the disk has written since the copy.
+async fn known_to_peers(cluster: &Cluster, host: &Host, copied: Floor) -> bool {
+    let world = &cluster.world;
+    let end = Instant::now() + world.ms(KNOWN_MS);
+    let Some(disk) = host.member().map(|m| m.parts.registration.disk) else { return false };
+    while Instant::now() < end {
+        let later = |h: &Arc<Host>| {
+            let seen = h.peer_starts().and_then(|starts| starts.synced(disk));
+            seen.is_some_and(|seen| seen.floor > copied)
+        };
+        if cluster.hosts.all().iter().filter(|h| h.number != host.number).all(later) {
+            return true;
+        }
+        pause(world).await;
+    }
+    false
+}
+
 /// A random node, and its host, whose disk can be lost: every group with a replica on the node has a settled membership of
 /// at least three voters.
 fn expendable(cluster: &Cluster) -> Option<(NodeId, Arc<Host>)> {
     let node = any_member(cluster)?;
     let host = cluster.world.network.host_of(node).and_then(|number| cluster.hosts.get(number))?;
-    let coordinator = cluster.hosts.coordinator()?;
+    is_expendable(cluster, node).then(|| (node, Arc::clone(host)))
+}
+
+fn is_expendable(cluster: &Cluster, node: NodeId) -> bool {
+    let Some(coordinator) = cluster.hosts.coordinator() else { return false };
     let catalogue = coordinator.applied();
     let settled = |status: &Status| {
         let configs = status.membership.membership().get_joint_config();
@@ -265,5 +352,5 @@ fn expendable(cluster: &Cluster) -> Option<(NodeId, Arc<Host>)> {
     };
     let here = catalogue.groups.iter().filter(|(_, g)| g.replicas.values().any(|r| r.node == node));
     let safe = here.into_iter().all(|(id, _)| of_group(id).as_ref().is_some_and(settled));
-    (safe && settled(&coordinator.system.status())).then(|| (node, Arc::clone(host)))
+    safe && settled(&coordinator.system.status())
 }

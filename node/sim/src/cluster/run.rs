@@ -40,6 +40,7 @@ pub async fn play(world: &Arc<World>) -> usize {
     };
     let cluster = Arc::new(Cluster::new(Arc::clone(world), hosts));
     world.network.weather(10, 20);
+    world.network.name_hosts(cluster.hosts.layout.numbers());
     cluster.hosts.all().iter().for_each(Host::start);
     let until = Instant::now() + world.ms(u64::from(world.options.fault_seconds) * 1000);
     let (stop, stopped) = watch::channel(false);

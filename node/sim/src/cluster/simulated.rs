@@ -1,7 +1,7 @@
 //! [`Cluster`]: the state that all tasks of the environment share.
 
 use super::{
-    host::{Host, Hosts},
+    host::{DiskCopy, Host, Hosts},
     ledger::Ledger,
 };
 use crate::{lock::lock, world::World};
@@ -34,6 +34,13 @@ impl Cluster {
         let system = ReplicaId::new(node.get());
         lock(&self.lost).extend(host.log_disk.kept().into_iter().chain([system]));
         host.lose_disk();
+    }
+
+    /// Lets the disk of a node go back to an earlier copy. Entries that were synced after the copy are lost.
+    pub fn roll_back(&self, host: &Host, node: NodeId, copy: DiskCopy) {
+        let system = ReplicaId::new(node.get());
+        lock(&self.lost).extend(host.log_disk.kept().into_iter().chain([system]));
+        host.restore_disk(copy);
     }
 
     /// True for a replica whose disk was lost. An entry on the lost disk counted when the entry was committed.

@@ -1,4 +1,4 @@
-//! [`SimVolume`]: the data directory of a simulated disk. Each change is durable at once; a crash may follow any change.
+//! [`SimVolume`]: the data directory of a simulated disk, without log and state database. Each change is durable at once; a crash may follow any change.
 
 use crate::{disk::SimLogDisk, lock::lock};
 use std::{
@@ -12,7 +12,7 @@ use std::{
 use taffrail_core::ids::{DiskId, NodeId};
 use taffrail_node::{
     disk_space::{MeasureSpace, Space},
-    identity::{Error, Volume},
+    identity::{Error, RecordFile, Volume},
 };
 
 /// Crashes per thousand changes of the marker.
@@ -21,13 +21,24 @@ const CRASH_PERMILLE: u64 = 100;
 /// Size of a simulated disk, in bytes.
 pub const DISK_BYTES: u64 = 64 << 30;
 
-/// The marker of a disk, the free bytes, and the generation of the databases. Clones share the content.
+/// A copy of a disk without the log: marker, records of the peers' starts, and path of a copy of the state database.
+pub struct VolumeCopy {
+    marker: Option<Vec<u8>>,
+    peer_starts: Option<Vec<u8>>,
+    state: PathBuf,
+}
+
+/// The marker of a disk, the records of the peers' starts, the free bytes, and the generation of the databases. Clones
+/// share the content.
 #[derive(Clone)]
 pub struct SimVolume {
     log_disk: Arc<SimLogDisk>,
     marker: Arc<Mutex<Option<Vec<u8>>>>,
+    peer_starts: Arc<Mutex<Option<Vec<u8>>>>,
     generation: Arc<AtomicU64>,
     free_bytes: Arc<AtomicU64>,
+    /// Path of a restored state database; `None` for the database of the generation.
+    restored: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl fmt::Debug for SimVolume {
@@ -40,8 +51,9 @@ impl SimVolume {
     /// A blank volume beside a log disk.
     #[must_use]
     pub fn new(log_disk: Arc<SimLogDisk>) -> Self {
+        let (marker, peer_starts, restored) = (Arc::default(), Arc::default(), Arc::default());
         let free_bytes = Arc::new(AtomicU64::new(DISK_BYTES / 2));
-        Self { log_disk, marker: Arc::default(), generation: Arc::default(), free_bytes }
+        Self { log_disk, marker, peer_starts, generation: Arc::default(), free_bytes, restored }
     }
 
     /// Sets the free bytes of the disk.
@@ -53,14 +65,34 @@ impl SimVolume {
     pub fn blank(&self) {
         self.set_free_bytes(DISK_BYTES / 2);
         *lock(&self.marker) = None;
+        *lock(&self.peer_starts) = None;
+        self.blank_databases();
+    }
+
+    fn blank_databases(&self) {
         self.log_disk.set_aside();
         self.generation.fetch_add(1, Ordering::Relaxed);
+        *lock(&self.restored) = None;
+    }
+
+    /// Copies the disk, with the path of a copy of the state database.
+    #[must_use]
+    pub fn copy(&self, state: PathBuf) -> VolumeCopy {
+        VolumeCopy { marker: lock(&self.marker).clone(), peer_starts: lock(&self.peer_starts).clone(), state }
+    }
+
+    /// Replaces the content of the disk by an earlier copy.
+    pub fn restore(&self, copy: VolumeCopy) {
+        *lock(&self.marker) = copy.marker;
+        *lock(&self.peer_starts) = copy.peer_starts;
+        *lock(&self.restored) = Some(copy.state);
     }
 
     /// Path of the state database. A retirement moves the database away, so later starts use another path.
     #[must_use]
     pub fn state_path(&self) -> PathBuf {
-        PathBuf::from(format!("/state-{}", self.generation.load(Ordering::Relaxed)))
+        let of_generation = || PathBuf::from(format!("/state-{}", self.generation.load(Ordering::Relaxed)));
+        lock(&self.restored).clone().unwrap_or_else(of_generation)
     }
 }
 
@@ -98,8 +130,22 @@ impl Volume for SimVolume {
     }
 
     fn retire(&self, _: NodeId) -> Result<(), Error> {
-        self.log_disk.set_aside();
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.blank_databases();
+        Ok(())
+    }
+}
+
+impl RecordFile for SimVolume {
+    fn path(&self) -> PathBuf {
+        "/sim/peer-starts".into()
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(lock(&self.peer_starts).clone())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+        *lock(&self.peer_starts) = Some(bytes.to_vec());
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ const PASS_MAX: Duration = Duration::from_secs(3);
 pub(super) type Views = Pin<Box<dyn Stream<Item = Result<ClusterView, Status>> + Send>>;
 
 /// Waits for a new pass of the coordinator and returns the view of this pass.
-pub(super) async fn fresh(member: &Arc<Member>) -> Result<ClusterView, Status> {
+pub(in crate::member) async fn fresh(member: &Arc<Member>) -> Result<ClusterView, Status> {
     let mut passes = member.passes.subscribe();
     let (begun, _) = *passes.borrow();
     member.look.notify_one();

@@ -7,7 +7,7 @@ use crate::{
     member::{lifecycle::LifecycleRequest, readiness::Readiness},
 };
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
-use taffrail_proto::admin::{self as pb, Lifecycle, NodeStatus};
+use taffrail_proto::admin::{self as pb, FenceCause, Lifecycle, NodeStatus};
 use tokio::sync::oneshot;
 use tonic::Status;
 
@@ -62,8 +62,16 @@ impl Service {
         let space = self.space.now();
         let readiness = self.readiness.borrow().clone();
         let member = self.member.borrow().clone();
-        let fenced = if let Readiness::Fenced { reason } = &readiness { reason.clone() } else { String::new() };
-        let lifecycle = if !fenced.is_empty() {
+        let (cause, fenced) = match &readiness {
+            Readiness::Fenced { cause, reason } => (*cause, reason.clone()),
+            Readiness::Starting
+            | Readiness::WaitingForCluster
+            | Readiness::Joining
+            | Readiness::CatchingUp { .. }
+            | Readiness::ShuttingDown
+            | Readiness::Ready => (FenceCause::Unspecified, String::new()),
+        };
+        let lifecycle = if cause != FenceCause::Unspecified {
             Lifecycle::Fenced
         } else if disk.node.is_some() {
             Lifecycle::Member
@@ -82,6 +90,7 @@ impl Service {
             ready: readiness == Readiness::Ready,
             ready_reason: readiness.to_string(),
             fence_reason: fenced,
+            fence_cause: cause.into(),
             coordinator_node_id: member.as_ref().and_then(|m| m.system.leader()).map(|l| l.node.get()),
             group_count: member.as_ref().map_or(0, |m| u32::try_from(m.all_running().len() + 1).unwrap_or(u32::MAX)),
             leader_count: member.as_ref().map_or(0, |m| u32::try_from(m.leaderships()).unwrap_or(u32::MAX)),

@@ -6,10 +6,10 @@
 //! - `stores`, `nodes`, `grants`: RPCs for changes of the catalogue.
 //! - `parse`: ids in requests. `propose`: commands for the catalogue, and refusals as gRPC statuses.
 
-mod cluster_view;
+pub(super) mod cluster_view;
 mod grants;
 mod local;
-mod nodes;
+pub(super) mod nodes;
 mod parse;
 mod propose;
 mod service;

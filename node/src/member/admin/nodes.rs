@@ -91,7 +91,7 @@ fn gone(c: &Catalogue, id: NodeId) -> bool {
 }
 
 /// Returns the reason why a node must not be replaced: a group would lose the quorum without the node.
-fn needed(view: &ClusterView, id: NodeId) -> Option<String> {
+pub(in crate::member) fn needed(view: &ClusterView, id: NodeId) -> Option<String> {
     let blocked =
         cluster_view::of_node(view, id).map(|n| n.disruption_blocked_by.clone()).filter(|why| !why.is_empty());
     let half = || half_of_the_system(view, id).then(|| "the node is one of two voters of the system group".to_owned());

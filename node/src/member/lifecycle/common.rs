@@ -40,12 +40,22 @@ impl Common {
 
     /// Publishes cluster, disk and node id to `Status`, to the handshake and to the transport.
     pub(super) fn publish_identity(&self) {
+        self.publish(self.dir.node(), false);
+    }
+
+    /// Publishes the identity of a disk that went back to an earlier state: without the node id, because replicas with
+    /// newer data may run under the id.
+    pub(super) fn publish_reverted(&self) {
+        self.publish(None, true);
+    }
+
+    fn publish(&self, node: Option<NodeId>, reverted: bool) {
         let handles = &self.handles;
         handles.disk.send_replace(DiskStatus {
             cluster: self.dir.cluster(),
             disk: Some(self.dir.disk()),
             node: self.dir.node(),
-            incarnation: self.dir.nonces().last().copied().unwrap_or(0),
+            incarnation: self.dir.starts().last().map_or(0, |start| start.nonce),
         });
         if let Some(node) = self.dir.node() {
             tracing::Span::current().record("node", node.get());
@@ -54,14 +64,15 @@ impl Common {
         let mut identity = peer_handler::identity(
             cluster,
             self.dir.disk(),
-            self.dir.node(),
+            node,
             &handles.config.name,
             &handles.config.advertise,
-            self.dir.nonces(),
+            &self.dir.starts(),
             env!("CARGO_PKG_VERSION"),
         );
+        identity.reverted = reverted;
         identity.client_address = handles.config.client_address().unwrap_or_default();
-        handles.own.send_replace(Some((cluster, self.dir.node().unwrap_or_default())));
+        handles.own.send_replace(Some((cluster, node.unwrap_or_default())));
         handles.identity.send_replace(Some(identity));
     }
 
@@ -75,14 +86,16 @@ impl Common {
         }
     }
 
-    /// Registers the disk at any peer. For a registered disk, the answer is the node id or the removal of the disk.
-    pub(super) async fn register(&self) -> Result<RegisterResponse, CallError> {
+    /// Registers the disk at any peer. For a registered disk, the answer is the node id or the removal of the disk. For
+    /// a disk that went back to an earlier state, the answer says whether the data may be retired.
+    pub(super) async fn register(&self, reverted: bool) -> Result<RegisterResponse, CallError> {
         let r = self.registration();
         let register = RegisterRequest {
             disk_id: r.disk.to_bytes().to_vec().into(),
             name: r.name,
             address: r.address,
             version: r.version,
+            reverted,
         };
         let request = Request {
             kind: FrameKind::Register,

@@ -28,7 +28,7 @@ impl Joining {
         self.common.publish_identity();
         self.common.handles.readiness.send_replace(Readiness::Joining);
         loop {
-            match self.common.register().await {
+            match self.common.register(false).await {
                 Ok(response) if response.answer() == Answer::Member => {
                     let node = NodeId::new(response.node_id);
                     self.common.dir.set_node(node)?;

@@ -18,7 +18,7 @@ use taffrail_core::{
     ids::{ClusterId, NodeId, StoreId},
     names::StoreName,
 };
-use taffrail_proto::peer::register_response::Answer;
+use taffrail_proto::{admin::FenceCause, peer::register_response::Answer};
 use taffrail_runtime::{self as rt, TaskKind};
 use tokio::time::Instant;
 
@@ -75,7 +75,8 @@ impl Serving {
                     let reason =
                         "this disk was removed by force; the node waits until all groups of the disk are complete elsewhere"
                             .to_owned();
-                    self.common.handles.readiness.send_replace(Readiness::Fenced { reason });
+                    let cause = FenceCause::Removed;
+                    self.common.handles.readiness.send_replace(Readiness::Fenced { cause, reason });
                 }
                 Some(Answer::Unspecified) | None => {}
             }
@@ -116,7 +117,7 @@ impl Serving {
                 Ok(_) | Err(_) => None,
             };
         }
-        let response = self.common.register().await.ok()?;
+        let response = self.common.register(false).await.ok()?;
         match response.answer() {
             Answer::Member if response.node_id != member.node().get() => {
                 tracing::error!(
@@ -149,7 +150,7 @@ impl Serving {
             }
             // A drained node learns of the removal from peers, because the system group no longer replicates
             // to the node.
-            if let Ok(response) = self.common.register().await
+            if let Ok(response) = self.common.register(false).await
                 && matches!(response.answer(), Answer::Drained | Answer::ForcedWhole)
             {
                 return self.retire(member).await;
@@ -175,7 +176,8 @@ impl Serving {
 
     async fn retire(&mut self, member: &Arc<Member>) -> Result<(), End> {
         self.common.handles.handler.fence("this disk was removed from the cluster; its data is retired");
-        self.common.handles.readiness.send_replace(Readiness::Fenced { reason: "removed from the cluster".into() });
+        let (cause, reason) = (FenceCause::Removed, "removed from the cluster".into());
+        self.common.handles.readiness.send_replace(Readiness::Fenced { cause, reason });
         // The tasks of the member end before the replicas that they use.
         member.parts.stop.cancel();
         if !member.stop_replicas(Deadline::after(self.common.handles.config.grace)).await.is_empty() {

@@ -8,19 +8,21 @@
 //!   The store replicas start only after the system group has confirmed that the disk is still a member. Before
 //!   the confirmation, the node is not ready. A disk removed by the cluster is retired, and the next start joins
 //!   as a new node.
+//! - `Reverted`: a peer has proven that the disk went back to an earlier state. No replica runs.
 
 mod blank;
 mod common;
 mod joining;
 mod member;
+mod reverted;
 
-use self::{blank::Blank, common::Common, joining::Joining, member::Serving};
+use self::{blank::Blank, common::Common, joining::Joining, member::Serving, reverted::Reverted};
 use super::{member::Member, peer_handler::PeerHandler, timed_machine::WrapMachine};
 use crate::{
     config::Config,
     disk_space::DiskSpace,
     exit::Code,
-    identity::{Bootstrap, DataDir, Error as IdentityError},
+    identity::{Bootstrap, DataDir, Error as IdentityError, PeerStarts},
 };
 use std::{sync::Arc, time::Duration};
 use taffrail_core::ids::{ClusterId, DiskId, NodeId};
@@ -33,7 +35,8 @@ use taffrail_storage::store::state_db::StateDb;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::readiness::Readiness;
+use super::readiness::{REVERTED_TEXT, Readiness};
+use taffrail_runtime::{self as rt, TaskKind};
 
 /// The node id of the first node of a cluster.
 const FIRST: NodeId = NodeId::new(1);
@@ -69,6 +72,8 @@ pub struct ProcessHandles {
     pub readiness: Arc<watch::Sender<Readiness>>,
     /// Answers frames of peers.
     pub handler: Arc<PeerHandler>,
+    /// Last known starts of the peers' disks.
+    pub peer_starts: Arc<PeerStarts>,
     /// Wraps the state machine of each replica.
     pub wrap: WrapMachine,
     /// Room on the disk.
@@ -120,6 +125,8 @@ fn failed(e: impl std::fmt::Display) -> End {
 /// The lifecycle of the node of this process: runs the states in order.
 pub struct Lifecycle {
     stop: CancellationToken,
+    reverted: watch::Receiver<bool>,
+    peer_starts: Arc<PeerStarts>,
     state: State,
 }
 
@@ -127,22 +134,26 @@ enum State {
     Blank(Blank),
     Joining(Joining),
     Serving(Serving),
+    Reverted(Reverted),
 }
 
 impl Lifecycle {
     /// Reads the state from the data directory. No task runs before [`Lifecycle::run`].
     #[must_use]
     pub fn new(handles: ProcessHandles, dir: DataDir, requests: mpsc::Receiver<LifecycleRequest>) -> Self {
-        let stop = handles.stop.clone();
+        let (stop, reverted) = (handles.stop.clone(), handles.handler.reverted());
+        let peer_starts = Arc::clone(&handles.peer_starts);
+        let evidence = peer_starts.against(dir.disk()).filter(|seen| !seen.is_continued_by(&dir.starts()));
         let (bootstrap, cluster, node) = (dir.bootstrap(), dir.cluster(), dir.node());
         let common = Common::new(handles, dir, requests);
         let state = match (bootstrap, cluster, node) {
+            _ if evidence.is_some() => State::Reverted(Reverted::new(common)),
             (Bootstrap::Begun, Some(cluster), _) => State::Blank(Blank::interrupted(common, cluster)),
             (_, None, _) => State::Blank(Blank::new(common)),
             (_, Some(cluster), None) => State::Joining(Joining::new(common, cluster)),
             (_, Some(cluster), Some(node)) => State::Serving(Serving::new(common, cluster, node)),
         };
-        Self { stop, state }
+        Self { stop, reverted, peer_starts, state }
     }
 
     /// Takes the node from state to state until the stop signal of the handles.
@@ -150,11 +161,15 @@ impl Lifecycle {
     /// # Errors
     /// The [`End`] of the process, if the process must end for another reason than the stop signal.
     pub async fn run(self) -> Result<(), End> {
-        let stop = self.stop;
+        let Self { stop, mut reverted, peer_starts, state } = self;
+        rt::spawn_task("peer starts", TaskKind::Node(stop.clone()), peer_starts.write_behind(stop.clone()));
+        let fenced = async { reverted.wait_for(|reverted| *reverted).await.is_ok() };
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
-            end = live(self.state) => end,
+            // The restart ends all replicas and begins in the state `Reverted`.
+            true = fenced => Err(End { code: Code::Reverted, why: REVERTED_TEXT.into() }),
+            end = live(state) => end,
         }
     }
 }
@@ -168,6 +183,7 @@ async fn live(mut state: State) -> Result<(), End> {
             },
             State::Joining(joining) => State::Serving(joining.run().await?),
             State::Serving(serving) => return serving.run().await,
+            State::Reverted(reverted) => return Err(reverted.run().await),
         };
     }
 }

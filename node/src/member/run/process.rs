@@ -11,7 +11,7 @@ use crate::{
     discovery,
     disk_space::FileSystem,
     exit::{Code, disk_failed, task_died},
-    identity::DataDir,
+    identity::{DataDir, PeerStarts},
     logging,
     member::{
         deadline::Deadline,
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use taffrail_metrics::Metrics;
 use taffrail_raft::{
     log::{LogDisk, rocksdb_log::RocksdbLog},
-    peer::{grpc::GrpcTransport, links::keep_links, table::Table},
+    peer::{grpc::GrpcTransport, links::keep_links, starts::Start, table::Table},
 };
 use taffrail_runtime::{self as rt, TaskKind, TaskWatch};
 use taffrail_storage::store::state_db::StateDb;
@@ -55,13 +55,16 @@ async fn in_span(config: Config, stopping: &mut Option<Deadline>) -> Result<(), 
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(failed)?);
     metrics.started(rt::now_us());
     rt::watch_tasks(watch(&metrics));
-    let dir = DataDir::open(&config.data_dir, rt::new_uuid, rt::random_u64()).map_err(End::from)?;
+    let mut dir = DataDir::open(&config.data_dir, rt::new_uuid).map_err(End::from)?;
+    let peer_starts = PeerStarts::in_directory(dir.path(), Arc::new(|e| disk_failed(e))).map_err(End::from)?;
     let listeners = Listeners::open(&config).await?;
     let (db, log) = databases::open(&dir, config.state_memory_bytes, &metrics)?;
+    dir.record_start(Start { nonce: rt::random_u64(), floor: log.floor() }).map_err(End::from)?;
 
     let stop = StopTokens::default();
     let table = Table::default();
-    let Wiring { handles, requests, member, services } = wire(environment(&config, &metrics, db, &log, &table, &stop));
+    let environment = environment(&config, &metrics, db, &log, peer_starts, &table, &stop);
+    let Wiring { handles, requests, member, services } = wire(environment);
     let (_fixed, candidates) = discovery::source::start(&config, &stop.all);
     let readiness = Arc::clone(&handles.readiness);
     let servers = servers::start(listeners, services, &stop.clients, &stop.all)?;
@@ -84,6 +87,7 @@ fn environment(
     metrics: &Arc<Metrics>,
     db: Arc<StateDb>,
     log: &Arc<RocksdbLog>,
+    peer_starts: Arc<PeerStarts>,
     table: &Table,
     stop: &StopTokens,
 ) -> Environment {
@@ -95,6 +99,7 @@ fn environment(
         log: Arc::clone(log) as Arc<dyn LogDisk>,
         transport: Arc::new(GrpcTransport::new(table.clone(), own_rx)),
         peers: Arc::new(table.clone()),
+        peer_starts,
         own,
         meter: Arc::new(FileSystem::of(config.data_dir.clone())),
         wrap: timed(metrics.apply_seconds.clone()),

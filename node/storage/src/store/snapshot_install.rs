@@ -211,8 +211,8 @@ fn nothing_applied(before: &GroupState) -> GroupState {
 
 /// Deletes the events of this replica from `start` on, because the source has removed events around the end of this
 /// replica, and sends its rows from there. `digest` is the source's digest of the events before. Without the same digest
-/// at the same place all events of this replica are deleted, and the install fails; the next install begins with the
-/// first event.
+/// at the same place all events of this replica are deleted, and the install fails; the next install
+/// begins with the first event.
 ///
 /// As after a [start over](start_over), the replica has applied nothing and must be refilled.
 fn cut(applied: &mut AppliedState, start: u64, digest: &[u8]) -> Result<(), Error> {

@@ -7,12 +7,12 @@ use super::{
     shared_flush::SharedFlush,
 };
 use bytes::Bytes;
-use rocksdb::compaction_filter::Decision;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBWithThreadMode, Direction, Env, ErrorKind, FlushOptions, IteratorMode, MultiThreaded, Options, ReadOptions,
     ReadTier, WriteBatch, WriteBufferManager, WriteOptions, properties,
 };
+use rocksdb::{checkpoint::Checkpoint, compaction_filter::Decision};
 use std::{path::Path, sync::Arc};
 use taffrail_core::ids::PartitionId;
 
@@ -187,6 +187,14 @@ impl StateDb {
         let families = Family::ALL.into_iter().map(|f| self.family(f)).collect::<Result<Vec<_>, _>>()?;
         let families: Vec<_> = families.iter().collect();
         self.db.flush_cfs_opt(&families, &options).map_err(failed)
+    }
+
+    /// Writes a consistent copy of the database into a new directory of the same medium. The copy flushes all earlier writes.
+    ///
+    /// # Errors
+    /// When RocksDB fails.
+    pub fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        Checkpoint::new(&self.db).and_then(|copy| copy.create_checkpoint(path)).map_err(failed)
     }
 
     /// Allows compaction to remove the repeat rows of a partition below the bucket `floor`. The floor must be flushed.

@@ -19,7 +19,7 @@ use taffrail_crds::{
     conditions::{ConditionStatus, Subject, settle, standing},
 };
 use taffrail_proto::{
-    admin::{ClusterView, Lifecycle},
+    admin::{ClusterView, FenceCause, Lifecycle, NodeStatus},
     v1::{NodeState, StoreState},
 };
 
@@ -298,16 +298,24 @@ fn first_problem(wish: &Wish, observation: &Observation, size: i32) -> Option<Po
     (0..size).find_map(|ordinal| match observation.pods.get(&ordinal) {
         None => observation.creation.clone(),
         Some(pod) => pod.problem.clone().or_else(|| match &pod.node {
-            NodeObservation::Status(node) if node.lifecycle() == Lifecycle::Fenced => Some(PodProblem {
-                reason: if node.fence_reason.contains("everted") { Reason::IdentityReverted } else { Reason::NodeLost },
-                message: format!("{} is fenced: {}", wish.pod(ordinal), node.fence_reason),
-            }),
+            NodeObservation::Status(node) if node.lifecycle() == Lifecycle::Fenced => {
+                Some(fence_problem(&wish.pod(ordinal), node))
+            }
             NodeObservation::Silent(why) if pod.running && pod.ready => {
                 Some(PodProblem { reason: Reason::NodeUnreachable, message: why.clone() })
             }
             NodeObservation::Status(_) | NodeObservation::Silent(_) => None,
         }),
     })
+}
+
+/// Returns the problem of a pod whose node is fenced.
+fn fence_problem(pod: &str, node: &NodeStatus) -> PodProblem {
+    let reason = match node.fence_cause() {
+        FenceCause::IdentityReverted => Reason::IdentityReverted,
+        FenceCause::Removed | FenceCause::Unspecified => Reason::NodeLost,
+    };
+    PodProblem { reason, message: format!("{pod} is fenced: {}", node.fence_reason) }
 }
 
 fn is_paused() -> Finding {
@@ -329,4 +337,25 @@ fn ready_pods(observation: &Observation, below: i32) -> i32 {
 
 fn count(n: usize) -> i32 {
     i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_condition_of_a_fenced_node_follows_the_cause_and_not_the_text() {
+        let of = |cause: FenceCause| {
+            let node = NodeStatus {
+                lifecycle: Lifecycle::Fenced.into(),
+                fence_reason: "reverted by a person".into(),
+                fence_cause: cause.into(),
+                ..NodeStatus::default()
+            };
+            fence_problem("main-1", &node)
+        };
+        assert_eq!(of(FenceCause::IdentityReverted).reason, Reason::IdentityReverted);
+        assert_eq!(of(FenceCause::Removed).reason, Reason::NodeLost);
+        assert_eq!(of(FenceCause::Removed).message, "main-1 is fenced: reverted by a person");
+    }
 }

@@ -1,5 +1,6 @@
 //! Tests of the planner: tables of observations, one test per rule on a toy cluster, and random disturbances.
 
+mod broken;
 mod drain;
 mod fences;
 mod groups;

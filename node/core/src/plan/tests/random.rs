@@ -30,6 +30,8 @@ enum Disturb {
     Forget(u8, u64),
     /// A replica becomes divergent.
     Spoil(u8, u64),
+    /// A replica fails at every start from now on.
+    Break(u8, u64),
     /// The operator acquires the disruption grant for the node.
     Grant(u64),
     /// Writes stop or resume. Without writes, replicas reach the same index and can be compared.
@@ -58,6 +60,7 @@ fn disturb() -> impl Strategy<Value = Disturb> {
         1 => (1u64..8).prop_map(Disturb::Lose),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Forget(s, n)),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Spoil(s, n)),
+        1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Break(s, n)),
         1 => (1u64..8).prop_map(Disturb::Grant),
         1 => any::<bool>().prop_map(Disturb::Write),
         1 => any::<bool>().prop_map(Disturb::Slow),
@@ -107,6 +110,7 @@ impl Story {
             Disturb::Lose(n) => self.lose(NodeId::new(n)),
             Disturb::Forget(s, n) => self.forget(s, NodeId::new(n)),
             Disturb::Spoil(s, n) => self.spoil(s, NodeId::new(n)),
+            Disturb::Break(s, n) => self.break_replica(s, NodeId::new(n)),
             Disturb::Grant(n) => self.grant(NodeId::new(n)),
             Disturb::Write(writing) => toy.writing = writing,
             Disturb::Slow(slow) => toy.slow = slow,
@@ -169,6 +173,13 @@ impl Story {
         };
         if self.toy.divergent.iter().find(divergent_too).is_none() {
             self.toy.divergent.insert(key);
+        }
+    }
+
+    /// Breaks a replica, unless the group has a divergent replica: a majority must decide which replica is divergent.
+    fn break_replica(&mut self, store: u8, node: NodeId) {
+        if let Some(key) = self.spare(store, node).filter(|(group, _)| divergent_members(&self.toy, *group) == 0) {
+            self.toy.broken.insert(key);
         }
     }
 
@@ -251,6 +262,8 @@ impl Story {
             prop_assert_eq!(seen.hosts.len(), store.replicas as usize, "members of store {}", id);
             prop_assert!(group.replicas.values().all(|r| r.state == ReplicaState::Active));
             prop_assert_eq!(&group.phase, &GroupPhase::Formed);
+            let broken = known_broken(&self.toy, store.group);
+            prop_assert!(broken.is_empty(), "store {} still has the broken replicas {:?}", id, broken);
             let divergent = divergent_members(&self.toy, store.group);
             prop_assert!(
                 divergent * 2 >= seen.hosts.len() || divergent == 0,
@@ -272,6 +285,11 @@ impl Story {
 /// Counts the divergent members of a group.
 fn divergent_members(toy: &Toy, group: GroupId) -> usize {
     toy.groups[&group].hosts.keys().filter(|r| toy.divergent.contains(&(group, **r))).count()
+}
+
+/// Returns the broken members of a group.
+fn known_broken(toy: &Toy, group: GroupId) -> Vec<ReplicaId> {
+    toy.groups[&group].hosts.keys().filter(|r| toy.broken.contains(&(group, **r))).copied().collect()
 }
 
 fn group_id(c: &Catalogue, store: StoreId) -> GroupId {

@@ -109,6 +109,8 @@ pub(super) struct Toy {
     pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) divergent: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
+    /// Replicas that fail at every start.
+    pub(super) broken: BTreeSet<(GroupId, ReplicaId)>,
     /// Replicas that installed the state of another replica.
     pub(super) copied: BTreeMap<(GroupId, ReplicaId), Lineage>,
     /// True if a new replica installs the state of the leader, right or not.
@@ -135,6 +137,7 @@ impl Toy {
             stalled: BTreeSet::new(),
             divergent: BTreeSet::new(),
             fenced: BTreeSet::new(),
+            broken: BTreeSet::new(),
             copied: BTreeMap::new(),
             copying: false,
             writing: true,
@@ -234,7 +237,8 @@ impl Toy {
 
     fn alive(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         let key = (group, replica);
-        !self.down.contains(&node) && !self.deleted.contains(&key) && !self.fenced.contains(&key)
+        let runs = !self.deleted.contains(&key) && !self.fenced.contains(&key) && !self.broken.contains(&key);
+        runs && !self.down.contains(&node)
     }
 
     pub(super) fn majority(&self, group: GroupId) -> bool {
@@ -283,7 +287,7 @@ impl Toy {
         for (id, m) in &mut self.groups {
             let (down, key) = (&self.down, (*id, m.leader));
             let lost = m.hosts.get(&m.leader).is_none_or(|n| down.contains(n));
-            if lost || self.deleted.contains(&key) || self.fenced.contains(&key) {
+            if lost || [&self.deleted, &self.fenced, &self.broken].iter().any(|set| set.contains(&key)) {
                 m.roll_back();
             }
         }
@@ -327,8 +331,9 @@ impl Toy {
         let mut o = ClusterObservation { now_us: self.now_us, ..ClusterObservation::default() };
         for id in self.c.nodes.keys() {
             let (reachable, deleted) = (!self.down.contains(id), self.deleted.clone());
-            let fenced = if reachable { self.fenced_on(*id) } else { BTreeSet::new() };
-            o.nodes.insert(*id, NodeObservation { reachable, deleted, fenced, ..NodeObservation::default() });
+            let on = |of: &BTreeSet<(GroupId, ReplicaId)>| if reachable { self.on(*id, of) } else { BTreeSet::new() };
+            let (fenced, broken) = (on(&self.fenced), on(&self.broken));
+            o.nodes.insert(*id, NodeObservation { reachable, deleted, fenced, broken, ..NodeObservation::default() });
         }
         for (id, m) in &self.groups {
             for (replica, node) in m.hosts.iter().filter(|(r, n)| self.alive(*id, **r, **n)) {
@@ -369,12 +374,13 @@ impl Toy {
         o
     }
 
-    fn fenced_on(&self, node: NodeId) -> BTreeSet<(GroupId, ReplicaId)> {
+    /// Returns those of the replicas `of` whose data is on the node.
+    fn on(&self, node: NodeId, of: &BTreeSet<(GroupId, ReplicaId)>) -> BTreeSet<(GroupId, ReplicaId)> {
         let here = |(group, replica): &&(GroupId, ReplicaId)| {
             let r = self.c.groups.get(group).and_then(|g| g.replicas.get(replica));
             r.is_some_and(|r| r.node == node) && !self.deleted.contains(&(*group, *replica))
         };
-        self.fenced.iter().filter(here).copied().collect()
+        of.iter().filter(here).copied().collect()
     }
 
     /// Fences a replica, and checks that a correct majority remains without the replica and without the granted node.

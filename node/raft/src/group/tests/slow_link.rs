@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    log::{Done, LogOp, Recovered, ReplicaState},
+    log::{Done, LogOp, Recovered, ReplicaState, floor::Floor},
     peer::{
         dispatch::Handler,
         pieces,
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use std::sync::{Weak, atomic::AtomicUsize};
-use taffrail_proto::peer::{Frame, Identity, PeerAddress, Refusal, peer_server::Peer};
+use taffrail_proto::peer::{Frame, Identity, PeerAddress, Refusal, Reverted, peer_server::Peer};
 
 const MIB: usize = 1 << 20;
 const BYTES_PER_SECOND: usize = 8 * MIB;
@@ -45,6 +45,9 @@ impl LogDisk for MemoryDisk {
     }
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         Ok(Vec::new())
+    }
+    fn floor(&self) -> Floor {
+        Floor::default()
     }
 }
 
@@ -138,6 +141,10 @@ impl Handler for ToGroup {
     fn peers(&self) -> Vec<PeerAddress> {
         Vec::new()
     }
+    fn meet(&self, _: &Identity) -> BoxFuture<'static, Result<(), Reverted>> {
+        std::future::ready(Ok(())).boxed()
+    }
+    fn accused(&self, _: &Identity, _: &Reverted) {}
 }
 
 async fn start(links: &Arc<Links>, node: u64) -> Arc<Group> {

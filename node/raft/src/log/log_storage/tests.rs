@@ -1,6 +1,8 @@
 use super::*;
 use crate::{
-    log::{Done, EntryInfo, Recovered, ReplicaState, log_index::CACHE_BYTES_MAX, rocksdb_log::RocksdbLog},
+    log::{
+        Done, EntryInfo, Recovered, ReplicaState, floor::Floor, log_index::CACHE_BYTES_MAX, rocksdb_log::RocksdbLog,
+    },
     types::{Command, LeaderId},
 };
 use futures::StreamExt;
@@ -117,6 +119,9 @@ impl LogDisk for HeldDisk {
     }
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         Ok(Vec::new())
+    }
+    fn floor(&self) -> Floor {
+        Floor::default()
     }
 }
 

@@ -156,3 +156,43 @@ async fn a_panic_of_the_writer_counts_as_a_failed_write() {
     assert_eq!(told.expect("the panic is reported").as_deref(), Some("the log writer panicked: planted"));
     rt::blocking(move || log.close()).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_floor_rises_with_every_kind_of_write_never_before_the_sync_and_never_falls() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+    let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+    let id = |index| LogId { leader_id: crate::types::LeaderId { term: 1, node_id: 1 }, index };
+    let entry = |index| {
+        let entry = crate::types::Entry { log_id: id(index), payload: crate::types::Payload::Blank };
+        (index, Bytes::from(codec::entry_to(&entry).encode_to_vec()))
+    };
+    let tombstone = Tombstone { partition: PartitionId::new(3), cleared: true };
+    let writes = [
+        LogOp::Created(PartitionId::new(3)),
+        LogOp::Append(vec![entry(0), entry(1), entry(2)]),
+        // The conflicting end of a follower's log.
+        LogOp::Truncate(2),
+        LogOp::Purge(id(0)),
+        LogOp::Fenced(mark()),
+        LogOp::Deleted(tombstone),
+    ];
+    let mut log = open();
+    assert_eq!(log.floor(), Floor::default());
+    for op in writes {
+        let before = log.floor();
+        // The place is raised before the caller learns of the sync, and only by the sync.
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        let seen = Arc::downgrade(&log);
+        let done = move |synced: io::Result<()>| drop(tx.send(synced.map(|()| seen.upgrade().map(|log| log.floor()))));
+        log.submit(key, op.clone(), Box::new(done)).await;
+        let at_sync = rx.await.unwrap().unwrap().unwrap();
+        assert!(at_sync > before && log.floor() == at_sync, "{op:?}: {before:?}, {at_sync:?}");
+        let closing = Arc::clone(&log);
+        rt::blocking(move || closing.close()).await.unwrap();
+        drop(log);
+        log = open();
+        assert!(log.floor() >= at_sync, "{op:?}: {:?} after a restart, {at_sync:?} before", log.floor());
+    }
+    rt::blocking(move || log.close()).await.unwrap();
+}

@@ -23,7 +23,7 @@ use taffrail_core::{
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
     group::{Group, Home},
-    log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState},
+    log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState, floor::Floor},
     peer::NoPeers,
     tuning::Tuning,
 };
@@ -78,6 +78,9 @@ impl LogDisk for HeldDisk {
     }
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         Ok(Vec::new())
+    }
+    fn floor(&self) -> Floor {
+        Floor::default()
     }
 }
 

@@ -26,7 +26,10 @@ use taffrail_proto::peer::CatchUpChunk;
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
     group::{Group, Home},
-    log::{Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState, Tombstone, rocksdb_log::RocksdbLog, write_synced},
+    log::{
+        Done, LogDisk, LogKey, LogOp, Recovered, ReplicaState, Tombstone, floor::Floor, rocksdb_log::RocksdbLog,
+        write_synced,
+    },
     machine::{CatchUpPoint, Machine, MachineError},
     peer::NoPeers,
     tuning::Tuning,
@@ -141,6 +144,9 @@ impl LogDisk for Disk {
     }
     async fn replicas(&self) -> io::Result<Vec<(LogKey, ReplicaState)>> {
         self.log.replicas().await
+    }
+    fn floor(&self) -> Floor {
+        self.log.floor()
     }
 }
 
