@@ -23,7 +23,7 @@ use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
 };
-use taffrail_runtime::failpoint;
+use taffrail_runtime::{failpoint, planted_defect::is_planted};
 use taffrail_store_api::Applied;
 use tokio::sync::watch;
 
@@ -134,7 +134,8 @@ impl StateMachine {
     async fn persisted(&self) -> io::Result<SnapshotMeta> {
         let known_to_openraft = self.known_to_openraft.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let flushed = self.machine.with(|m| m.persisted()).await?;
-        let (last_log_id, last_membership) = if flushed.0 > known_to_openraft.0 { known_to_openraft } else { flushed };
+        let newer = flushed.0 > known_to_openraft.0 && !is_planted("unclamped-snapshot");
+        let (last_log_id, last_membership) = if newer { known_to_openraft } else { flushed };
         Ok(SnapshotMeta { last_log_id, last_membership })
     }
 
@@ -147,6 +148,10 @@ impl StateMachine {
 impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
     type SnapshotData = CatchUpFrom;
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        if is_planted("purge-before-flush") {
+            let (last_log_id, last_membership) = self.applied().await?;
+            return Ok(self.snapshot(SnapshotMeta { last_log_id, last_membership }));
+        }
         self.machine.flush().await?;
         Ok(self.snapshot(self.persisted().await?))
     }

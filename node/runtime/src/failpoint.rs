@@ -1,8 +1,9 @@
 //! Fault points: named places in the code. A test arms a fault point to end the process at this place, as SIGKILL would
-//! ([`reach`]), or to end a task or thread with a panic ([`panic_at`]).
+//! ([`reach`]), or to end a task or thread with a panic ([`panic_at`]). A simulation learns of each arrival at [`reach`], and
+//! may crash the node.
 //!
-//! Environment variables arm a fault point. Without the variables [`reach`] does nothing and costs a read
-//! of a static.
+//! Environment variables arm a fault point. Without the variables [`reach`] does nothing in a process, and costs a read
+//! of a static and of the scope.
 //!
 //! - `TAFFRAIL_FAILPOINT=NAME[:N]`: the process aborts at its N-th arrival at `NAME`.
 //! - `TAFFRAIL_FAILPOINT_FILE=PATH`: the first line of the file, if the file exists, is `NAME:N`. Every process
@@ -66,6 +67,7 @@ impl Armed {
 /// taffrail_runtime::failpoint::reach("membership-joint-write");
 /// ```
 pub fn reach(name: impl Display) {
+    crate::at_failpoint(&name);
     let Some(armed) = ARMED.get_or_init(Armed::from_env) else { return };
     let name = &name.to_string();
     let dies = match armed {

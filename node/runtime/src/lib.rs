@@ -25,14 +25,18 @@
 //! # });
 //! ```
 //!
-//! [`failpoint`] ends the process at a named place, for tests of crashes.
+//! [`failpoint`] ends the process at a named place, for tests of crashes. [`planted_defect`] marks the places of defects that
+//! the simulator must find.
 #![allow(clippy::disallowed_methods, reason = "this crate is the one owner of these calls")]
 
 pub mod failpoint;
+mod freeze;
+pub mod planted_defect;
 mod tasks;
 
 pub use tasks::{OnPanic, TaskEnd, TaskKind, TaskWatch, catch, spawn, spawn_task};
 
+use freeze::Freezer;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
     fmt,
@@ -80,6 +84,20 @@ pub struct Scope {
     tasks: Option<Mutex<Vec<AbortHandle>>>,
     /// Receives the unexpected ends of tasks.
     watch: OnceLock<TaskWatch>,
+    /// Stops the tasks of a simulated node.
+    freezer: Arc<Freezer>,
+    /// Faults of a simulated node; none in production.
+    faults: Faults,
+}
+
+/// Faults inside a simulated node, which a process never has.
+#[doc(hidden)]
+#[derive(Default)]
+pub struct Faults {
+    /// Name of the [planted defect](planted_defect).
+    pub defect: Option<&'static str>,
+    /// Called with the name of each [fault point](failpoint) on arrival.
+    pub on_failpoint: Option<Box<dyn Fn(&str) + Send + Sync>>,
 }
 
 impl fmt::Debug for Scope {
@@ -102,18 +120,33 @@ impl Scope {
             blocking: Blocking::Pool,
             tasks: None,
             watch: OnceLock::new(),
+            freezer: Arc::default(),
+            faults: Faults::default(),
         })
     }
 
     /// Makes the scope of a simulated node: everything follows from `seed` and `clock`.
     #[must_use]
     pub fn simulated(seed: u64, clock: Box<dyn Clock>) -> Arc<Self> {
+        Self::of_simulation(seed, clock, Faults::default())
+    }
+
+    /// Makes the scope of a simulated node with faults. Reserved for the simulator by `clippy.toml`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn simulated_with_faults(seed: u64, clock: Box<dyn Clock>, faults: Faults) -> Arc<Self> {
+        Self::of_simulation(seed, clock, faults)
+    }
+
+    fn of_simulation(seed: u64, clock: Box<dyn Clock>, faults: Faults) -> Arc<Self> {
         Arc::new(Self {
             rng: Mutex::new(SmallRng::seed_from_u64(seed)),
             clock,
             blocking: Blocking::Inline,
             tasks: Some(Mutex::new(Vec::new())),
             watch: OnceLock::new(),
+            freezer: Arc::default(),
+            faults,
         })
     }
 
@@ -132,6 +165,17 @@ impl Scope {
         drop(self.watch.set(watch));
     }
 
+    /// Stops all spawned tasks of a simulated node before their next poll, until [`thaw`](Self::thaw). Does nothing in
+    /// production.
+    pub fn freeze(&self) {
+        self.freezer.freeze();
+    }
+
+    /// Lets the tasks continue after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.freezer.thaw();
+    }
+
     /// Runs `future` in this scope.
     pub async fn run<F: Future>(self: Arc<Self>, future: F) -> F::Output {
         SCOPE.scope(self, future).await
@@ -143,14 +187,14 @@ impl Scope {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let handle = tokio::spawn(SCOPE.scope(Arc::clone(self), future));
-        if let Some(tasks) = &self.tasks {
-            let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
-            if tasks.len() > 256 {
-                tasks.retain(|t| !t.is_finished());
-            }
-            tasks.push(handle.abort_handle());
+        let Some(tasks) = &self.tasks else { return tokio::spawn(SCOPE.scope(Arc::clone(self), future)) };
+        let handle = tokio::spawn(SCOPE.scope(Arc::clone(self), Arc::clone(&self.freezer).hold(future)));
+        let mut tasks = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.len() > 256 {
+            tasks.retain(|t| !t.is_finished());
         }
+        tasks.push(handle.abort_handle());
+        drop(tasks);
         handle
     }
 
@@ -196,6 +240,21 @@ where
 #[must_use]
 pub fn is_inline() -> bool {
     SCOPE.try_with(|s| s.blocking == Blocking::Inline).unwrap_or(false)
+}
+
+/// Returns the planted defect of the running task's scope.
+fn defect() -> Option<&'static str> {
+    SCOPE.try_with(|s| s.faults.defect).ok().flatten()
+}
+
+/// Tells the scope of the running task about the arrival at a fault point.
+fn at_failpoint(name: &dyn fmt::Display) {
+    // Without a scope, the call belongs to a process or a test.
+    let _ = SCOPE.try_with(|s| {
+        if let Some(called) = &s.faults.on_failpoint {
+            called(&name.to_string());
+        }
+    });
 }
 
 /// Starts a named thread for work with the lifetime of the node, such as the log writer.

@@ -1,7 +1,10 @@
 //! [`SimLogDisk`]: the log disk of a node. Writes wait in a queue until a sync of random duration. A crash keeps a random
 //! prefix of the queue; synced writes always survive.
 
-use crate::{lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
+use crate::{
+    disk_faults::DiskFaults, invariants::Voters, lock::lock, planted_defect::PlantedDefect, trace, trace::short,
+    world::World,
+};
 use bytes::Bytes;
 use prost::Message;
 use std::{
@@ -12,12 +15,12 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_proto::storage as pb;
 use taffrail_raft::{
     codec,
-    log::{Done, EntryInfo, LogDisk, LogKey, LogOp, Recovered, ReplicaState, floor::Floor},
-    types::{LogId, Vote},
+    log::{self, Done, EntryInfo, LogDisk, LogKey, LogOp, Recovered, ReplicaState, Tombstone, floor::Floor},
+    types::{LogId, Payload, Vote},
 };
 use tokio::{
     sync::{Notify, mpsc},
@@ -87,6 +90,8 @@ pub struct SimLogDisk {
     room: Notify,
     slow_until: Mutex<Instant>,
     crash_now: mpsc::Sender<NodeId>,
+    /// Failing writes of the disk.
+    pub faults: DiskFaults,
 }
 
 impl SimLogDisk {
@@ -103,7 +108,14 @@ impl SimLogDisk {
             room: Notify::new(),
             slow_until: Mutex::new(Instant::now()),
             crash_now,
+            faults: DiskFaults::default(),
         })
+    }
+
+    /// The host of the disk.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// Makes syncs slow until this time.
@@ -156,6 +168,14 @@ impl SimLogDisk {
         })
     }
 
+    /// The memberships in the synced logs of a group on this disk, with their log ids.
+    #[must_use]
+    pub fn memberships(&self, group: GroupId) -> Vec<(LogId, Voters)> {
+        let logs = lock(&self.logs);
+        let of_group = logs.iter().filter(|(key, _)| key.group == group);
+        of_group.flat_map(|(_, log)| log.entries.values()).filter_map(membership_of).collect()
+    }
+
     /// Cuts the power: a random part of the unsynced writes is lost.
     pub fn crash(&self) {
         let queue = std::mem::take(&mut *lock(&self.queue));
@@ -164,6 +184,9 @@ impl SimLogDisk {
         let skipped = if reordered { overtaken(&queue) } else { None };
         let kept = if skipped.is_some() { queue.len() } else { kept };
         trace!(self.world, "n{} loses {} of {} writes", self.node, queue.len() - kept, queue.len());
+        if queue.len() > kept {
+            self.world.count("unsynced writes lost");
+        }
         for (n, queued) in queue.iter().take(kept).enumerate() {
             if Some(n) != skipped {
                 self.carry_out(queued.key, &queued.op);
@@ -178,6 +201,20 @@ impl SimLogDisk {
                 let why = format!("r{} purged up to {upto}, but the state would restart at {next}", key.replica);
                 self.world.fail(why);
             }
+        }
+        if let LogOp::Created(_) = op {
+            let first = lock(&self.world.invariants).created(key, self.node);
+            self.world.require(first);
+        }
+        if let LogOp::Deleted(Tombstone { cleared: false, .. }) = op
+            && let Some(checks) = self.world.replica_checks()
+        {
+            (checks.removed)(key, self.node);
+        }
+        if let LogOp::Truncate(from) = op
+            && lock(&self.logs).get(&key).is_some_and(|log| log.entries.range(from..).next().is_some())
+        {
+            self.world.count("truncations");
         }
         if let LogOp::Vote(vote) = op {
             lock(&self.world.invariants).voted(key.replica, *vote);
@@ -202,6 +239,10 @@ impl SimLogDisk {
             }
             let batch: Vec<Queued> = lock(&self.queue).drain(..waiting).collect();
             self.room.notify_waiters();
+            if let Some(error) = self.faults.write_error() {
+                self.fail(batch, &error);
+                continue;
+            }
             for queued in &batch {
                 trace!(self.world, "sync n{} r{} {}", self.node, queued.key.replica, describe(&queued.op));
                 self.carry_out(queued.key, &queued.op);
@@ -212,14 +253,40 @@ impl SimLogDisk {
         }
     }
 
-    /// Sometimes cuts the power just before a vote or an entry is reported as synced.
+    /// Fails the writes of a batch; a random part is on the disk nevertheless. The node ends, so no later write is carried
+    /// out.
+    fn fail(&self, batch: Vec<Queued>, error: &io::Error) {
+        let kept = usize::try_from(self.world.below(batch.len() as u64 + 1)).unwrap_or(0);
+        trace!(self.world, "n{} fails {} writes and keeps {kept}", self.node, batch.len());
+        self.world.count("failed writes of a log");
+        batch.iter().take(kept).for_each(|queued| self.carry_out(queued.key, &queued.op));
+        if self.world.options.plant != Some(PlantedDefect::SwallowedSyncError) {
+            lock(&self.queue).clear();
+        }
+        log::fail(batch.into_iter().filter_map(|q| q.done).collect(), error, &self.faults.on_fatal());
+    }
+
+    /// Sometimes cuts the power just before a vote or an entry is reported as synced, or slows the disk during a membership
+    /// change.
     fn tempt(&self, op: &LogOp) {
         let permille = match op {
+            LogOp::Append(entries) if self.begins_membership(entries) => {
+                if self.world.chance(150) {
+                    self.world.count("disks slow at a membership change");
+                    self.slow_until(Instant::now() + self.world.random_ms(50, 800));
+                }
+                30
+            }
             LogOp::Vote(_) => 60,
             LogOp::Append(_) | LogOp::Truncate(_) | LogOp::Purge(_) => 1,
             LogOp::Created(_) | LogOp::Fenced(_) | LogOp::Deleted(_) => 20,
         };
         self.wish_crash(permille);
+    }
+
+    /// True for a write of a membership in a run of whole nodes.
+    fn begins_membership(&self, entries: &[(u64, Bytes)]) -> bool {
+        self.world.options.cluster && entries.iter().any(|(_, entry)| membership_of(entry).is_some())
     }
 
     /// Sometimes requests a crash of the node.
@@ -240,6 +307,14 @@ fn overtaken(queue: &VecDeque<Queued>) -> Option<usize> {
 
 fn id_of(entry: &Bytes) -> Option<LogId> {
     pb::Entry::decode(entry.clone()).ok()?.log_id.as_ref().map(codec::log_id_from)
+}
+
+fn membership_of(entry: &Bytes) -> Option<(LogId, Voters)> {
+    let entry = codec::entry_from(pb::Entry::decode(entry.clone()).ok()?).ok()?;
+    match entry.payload {
+        Payload::Membership(membership) => Some((entry.log_id, membership.get_joint_config().clone())),
+        Payload::Blank | Payload::Normal(_) => None,
+    }
 }
 
 fn describe(op: &LogOp) -> String {
@@ -266,18 +341,12 @@ impl LogDisk for SimLogDisk {
             self.room.notified().await;
         }
         self.tempt(&op);
-        let early = match self.world.options.plant {
-            Some(PlantedDefect::AckBeforeSync) => matches!(op, LogOp::Append(_)),
-            Some(PlantedDefect::VoteBeforeSync) => matches!(op, LogOp::Vote(_)),
-            Some(
-                PlantedDefect::ReorderedWrites
-                | PlantedDefect::ForgedAnswer
-                | PlantedDefect::FreshIdsOnRetry
-                | PlantedDefect::OneAppliesDifferently
-                | PlantedDefect::TrustedDisks,
-            )
-            | None => false,
-        };
+        let plant = self.world.options.plant;
+        let early = matches!(
+            (plant, &op),
+            (Some(PlantedDefect::AckBeforeSync), LogOp::Append(_))
+                | (Some(PlantedDefect::VoteBeforeSync), LogOp::Vote(_))
+        );
         let (now, later) = if early { (Some(done), None) } else { (None, Some(done)) };
         lock(&self.queue).push_back(Queued { key, op, done: later });
         self.queued.notify_one();
@@ -287,6 +356,7 @@ impl LogDisk for SimLogDisk {
     }
 
     async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
+        self.world.count("cold log reads");
         let logs = lock(&self.logs);
         let (mut out, mut bytes) = (Vec::new(), 0);
         for (index, entry) in logs.get(&key).into_iter().flat_map(|log| log.entries.range(from..to)) {

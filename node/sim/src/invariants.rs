@@ -2,6 +2,7 @@
 //!
 //! - All replicas apply the same entry at an index, and have the same digest after the entry.
 //! - A granted vote is synced and survives a crash.
+//! - A replica id of a group is used once.
 //! - An acknowledged append is on the disks of a majority. [`crate::clients`] checks this condition.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ pub struct Invariants {
     entry_of: BTreeMap<(GroupId, Position), LogId>,
     memberships: BTreeMap<GroupId, BTreeMap<u64, Voters>>,
     highest: Position,
+    created: BTreeMap<LogKey, NodeId>,
 }
 
 impl Invariants {
@@ -77,6 +79,19 @@ impl Invariants {
             return Ok(());
         }
         Err(format!("replica {replica} has another digest than others after entry {index}"))
+    }
+
+    /// Records the creation of a replica on the disk of a host.
+    ///
+    /// # Errors
+    /// When a replica with the same id was created on another host before: the new replica has forgotten the votes of the
+    /// earlier replica.
+    pub fn created(&mut self, key: LogKey, host: NodeId) -> Result<(), String> {
+        let first = *self.created.entry(key).or_insert(host);
+        if first == host {
+            return Ok(());
+        }
+        Err(format!("replica {} of group {} is created on n{host}, but was on n{first} before", key.replica, key.group))
     }
 
     /// Records a synced vote of a replica.

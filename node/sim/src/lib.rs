@@ -4,8 +4,9 @@
 //! environment is simulated: network, log disk, time, and crashes of processes. The seed decides the whole run.
 //!
 //! - [`run`]: a single seed, from start to verdict. [`seed_range`]: many seeds. [`options`], [`planted_defect`]: variations.
+//! - [`power`]: proves that the checks find each planted defect.
 //! - [`world`]: randomness, time, trace and verdict of a run. [`trace`](mod@trace), [`panic_capture`]: parts of the world.
-//! - [`network`], [`transport`]: frames between nodes. [`disk`]: the log disk. [`machine`]: the state machine, observed.
+//! - [`network`], [`transport`]: frames between nodes. [`disk`], [`disk_faults`]: the log disk. [`machine`]: the state machine, observed.
 //! - [`host`]: a node that crashes and restarts. [`peer_handler`]: answers to peers.
 //! - [`clients`]: appends and reads. [`faults`]: crashes, cuts, slow disks. [`membership`]: moves of replicas between nodes.
 //! - [`invariants`]: conditions at every moment. [`checks`]: conditions at the end.
@@ -21,6 +22,7 @@ pub mod checks;
 pub mod clients;
 pub mod cluster;
 pub mod disk;
+pub mod disk_faults;
 pub mod faults;
 pub mod host;
 pub mod invariants;
@@ -32,6 +34,7 @@ pub mod options;
 pub mod panic_capture;
 pub mod peer_handler;
 pub mod planted_defect;
+pub mod power;
 pub mod run;
 pub mod seed_range;
 pub mod trace;

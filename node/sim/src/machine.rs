@@ -63,6 +63,19 @@ impl Watched {
         Ok(())
     }
 
+    fn check_install(&self) {
+        if let Some(checks) = self.world.replica_checks() {
+            (checks.installing)(self.key, self.log_disk.node());
+        }
+    }
+
+    /// Fails a write to the state while the writes to the disk fail.
+    fn write_error(&self) -> Result<(), MachineError> {
+        let Some(error) = self.log_disk.faults.write_error() else { return Ok(()) };
+        self.world.count("failed writes of a state");
+        Err(MachineError::Storage(error.to_string()))
+    }
+
     fn note_digest(&self) {
         let (Some(last), _) = self.inner.applied() else { return };
         let digest = self.inner.digest();
@@ -123,6 +136,7 @@ impl Machine for Watched {
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
+        self.write_error()?;
         let replies = match self.planted(entries)? {
             Some(others) => self.inner.apply(&others)?,
             None => self.inner.apply(entries)?,
@@ -135,6 +149,7 @@ impl Machine for Watched {
     }
 
     fn flush(&mut self) -> Result<(), MachineError> {
+        self.write_error()?;
         self.inner.flush()?;
         if self.world.options.cluster {
             // Between the flush and the purge of the log.
@@ -168,12 +183,17 @@ impl Machine for Watched {
         self.world.count("catch-ups begun");
         self.inner.begin_install()?;
         self.installing = true;
+        self.check_install();
         self.note_persisted()
     }
 
     fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError> {
         trace!(self.world, "install r{} family {} rows {}", self.replica, chunk.family, chunk.rows.len());
+        let over = chunk.from_position == 1 && self.inner.catch_up_point().next_position > 1;
         self.inner.install(chunk)?;
+        if over && self.inner.must_refill() {
+            self.world.count("start-overs");
+        }
         self.log_disk.wish_crash(40);
         self.note_persisted()
     }

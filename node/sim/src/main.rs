@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, process::ExitCode};
 use taffrail_sim::{
     options::{Formers, Options},
     planted_defect::PlantedDefect,
+    power,
     seed_range::run_seeds,
 };
+use tokio::time::Instant;
 
 // As in the node: openraft allocates ring buffers in advance, and other allocators fill untouched buffers.
 #[global_allocator]
@@ -42,9 +44,13 @@ struct Args {
     /// Prints how often each kind of event has occurred in all seeds together.
     #[arg(long)]
     counts: bool,
-    /// Plants a defect in the simulated environment; the checks must find the defect.
+    /// Plants a defect in the simulated environment or, for whole nodes, in the code of the node; the checks must find the
+    /// defect.
     #[arg(long)]
     plant: Option<PlantedDefect>,
+    /// Plants each defect in turn and runs seeds until the checks find the defect; the number of seeds is the limit.
+    #[arg(long)]
+    power: bool,
     /// The replicas that write the first membership.
     #[arg(long, default_value = "one")]
     formers: Formers,
@@ -67,7 +73,11 @@ fn main() -> ExitCode {
         far_clock_seconds: args.far_clock_seconds,
     };
     let jobs = if args.trace { 1 } else { args.jobs };
+    if args.power {
+        return power(&args, jobs, options);
+    }
     let (mut failed, mut counts) = (Vec::new(), BTreeMap::new());
+    let begin = Instant::now();
     run_seeds(args.from, args.seeds, jobs, options, |report| {
         println!("{report}");
         for (what, n) in &report.counts {
@@ -81,11 +91,31 @@ fn main() -> ExitCode {
     if args.counts {
         counts.iter().for_each(|(what, n)| println!("{n} {what}"));
     }
+    // Not part of the output, which is the same in every process.
+    eprintln!("{:.2} runs per second", args.seeds as f64 / begin.elapsed().as_secs_f64());
     println!("{} seeds, {} failed", args.seeds, failed.len());
     let Some(first) = failed.first() else { return ExitCode::SUCCESS };
     println!("failed: {failed:?}");
     println!("again: {} --from {first} --seeds 1{} --trace", program(), varied(&options));
     ExitCode::FAILURE
+}
+
+/// Searches each planted defect, or the requested defect alone.
+fn power(args: &Args, jobs: usize, options: Options) -> ExitCode {
+    let defects = args.plant.map_or_else(|| PlantedDefect::value_variants().to_vec(), |defect| vec![defect]);
+    let mut missed = 0;
+    for defect in &defects {
+        let name = defect.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned());
+        match power::search(*defect, args.from, args.seeds, jobs, options) {
+            Ok(found) => println!("{name}: {found}"),
+            Err(why) => {
+                println!("{name}: MISSED: {why}");
+                missed += 1;
+            }
+        }
+    }
+    println!("{} planted defects, {missed} missed", defects.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The options of a run without arguments.

@@ -1,4 +1,4 @@
-//! [`PlantedDefect`]: defects of the simulated environment, to prove that the checks can fail.
+//! [`PlantedDefect`]: defects of the simulated environment and of the node, to prove that the checks can fail.
 
 use clap::ValueEnum;
 
@@ -19,4 +19,51 @@ pub enum PlantedDefect {
     OneAppliesDifferently,
     /// Handshakes show no starts, so a disk that went back to an earlier state is accepted; for whole nodes.
     TrustedDisks,
+    /// Node: the log is purged up to the applied state, which is not flushed.
+    PurgeBeforeFlush,
+    /// Node: a snapshot may name a later entry than consensus has applied.
+    UnclampedSnapshot,
+    /// Node: replicas are removed under a membership that is not committed.
+    EarlyRetire,
+    /// Node: a cache of the latest appends decides about repeats.
+    CacheDecidesRepeats,
+    /// Node: a failed write of the log is reported as synced.
+    SwallowedSyncError,
+    /// Node: the checksum of a block is not compared.
+    SkippedChecksum,
+    /// Node: the expected revision is checked before the proposal only.
+    RevisionCheckedByGateway,
+    /// Node: a linearizable read does not wait for a read index.
+    NoReadIndex,
+    /// Node: the id of a removed replica is given to a new replica of the group.
+    ReusedReplicaId,
+    /// Node: an append without the answer of a follower counts as stored by the follower.
+    AckBeforeMajority,
+}
+
+impl PlantedDefect {
+    /// Name of the defect in the code of the node ([`taffrail_runtime::planted_defect`]); `None` for a defect of the
+    /// environment.
+    #[must_use]
+    pub fn in_node(self) -> Option<&'static str> {
+        match self {
+            Self::AckBeforeSync
+            | Self::VoteBeforeSync
+            | Self::ReorderedWrites
+            | Self::ForgedAnswer
+            | Self::FreshIdsOnRetry
+            | Self::OneAppliesDifferently
+            | Self::TrustedDisks => None,
+            Self::PurgeBeforeFlush => Some("purge-before-flush"),
+            Self::UnclampedSnapshot => Some("unclamped-snapshot"),
+            Self::EarlyRetire => Some("early-retire"),
+            Self::CacheDecidesRepeats => Some("cache-decides-repeats"),
+            Self::SwallowedSyncError => Some("swallowed-sync-error"),
+            Self::SkippedChecksum => Some("skipped-checksum"),
+            Self::RevisionCheckedByGateway => Some("revision-checked-by-gateway"),
+            Self::NoReadIndex => Some("no-read-index"),
+            Self::ReusedReplicaId => Some("reused-replica-id"),
+            Self::AckBeforeMajority => Some("ack-before-majority"),
+        }
+    }
 }

@@ -10,10 +10,11 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
-use taffrail_core::ids::{ClusterId, EventId, GroupId, PartitionId};
+use taffrail_core::ids::{ClusterId, EventId, GroupId, NodeId, PartitionId};
+use taffrail_raft::log::LogKey;
 use taffrail_raft::tuning::Tuning;
 use tokio::time::Instant;
 
@@ -43,6 +44,18 @@ pub struct World {
     trace: Mutex<Trace>,
     failures: Mutex<Vec<String>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
+    replica_checks: OnceLock<ReplicaChecks>,
+}
+
+/// A check of a replica on a host.
+pub type ReplicaCheck = Box<dyn Fn(LogKey, NodeId) + Send + Sync>;
+
+/// Checks of replicas at moments that only the environment knows.
+pub struct ReplicaChecks {
+    /// At the sync of the tombstone of a replica.
+    pub removed: ReplicaCheck,
+    /// While the replica installs the state of another replica.
+    pub installing: ReplicaCheck,
 }
 
 /// Adds an event to a world's trace.
@@ -78,7 +91,21 @@ impl World {
             trace: Mutex::new(Trace::new(options.trace)),
             failures: Mutex::default(),
             counts: Mutex::default(),
+            replica_checks: OnceLock::new(),
         })
+    }
+
+    /// Sets the checks of replicas, once per run.
+    pub fn check_replicas(&self, checks: ReplicaChecks) {
+        if self.replica_checks.set(checks).is_err() {
+            self.fail("the checks of replicas are set twice");
+        }
+    }
+
+    /// The checks of replicas; `None` in a run with a single group.
+    #[must_use]
+    pub fn replica_checks(&self) -> Option<&ReplicaChecks> {
+        self.replica_checks.get()
     }
 
     /// A random number.

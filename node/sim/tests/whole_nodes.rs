@@ -6,6 +6,7 @@ use taffrail_sim::{
     cluster::{admin::AdminPort, host::Hosts, layout::Layout, simulated::Cluster},
     options::Options,
     planted_defect::PlantedDefect,
+    power::search,
     run::run,
     seed_range::run_seeds,
     world::World,
@@ -47,7 +48,7 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
         "cuts",
         "one-way cuts",
         "slow disks",
-        "full disks",
+        "nearly full disks",
         "appends refused for full disks",
         "weather changes",
         "bandwidth changes",
@@ -72,9 +73,34 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
         "stores deleted",
         "appends to short-lived stores",
         "writers of deleted stores",
+        "lost races",
+        "failing disks",
+        "full disks",
+        "failed writes of a log",
+        "failed writes of a state",
+        "ends after a failed write",
+        "damaged blocks",
+        "reads refused for damage",
+        "frozen processes",
+        "disks slow at a membership change",
+        "unsynced writes lost",
+        "truncations",
+        "cold log reads",
+        "replicas retired",
+        "reads refused during an install",
     ];
     for what in kinds {
         assert!(counts.get(what).is_some_and(|n| *n > 0), "no {what} in fifty seeds: {counts:?}");
+    }
+}
+
+/// A node is drained while the node starts and is cut off, after the system group has confirmed the membership. The node gets
+/// no read index any more, and retires all the same.
+#[test]
+fn a_node_that_is_drained_during_its_start_retires() {
+    let counts = hold(1003, 1, Options::cluster());
+    for what in ["drains", "retired disks"] {
+        assert!(counts.get(what).is_some_and(|n| *n > 0), "the scenario does not occur, no {what}: {counts:?}");
     }
 }
 
@@ -161,4 +187,50 @@ fn a_run_fails_when_a_task_of_a_node_ends() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let failures = runtime.block_on(coordinator_without_a_system_group());
     assert!(failures.iter().any(|why| why.contains("the task coordinator has ended")), "{failures:?}");
+}
+
+/// Searches a defect in the code of the node. The failing seed must hold without the defect.
+fn assert_caught(plant: PlantedDefect, from: u64, seeds: u64) {
+    let found = search(plant, from, seeds, 1, Options::cluster());
+    assert!(found.is_ok(), "{plant:?}: {found:?}");
+}
+
+#[test]
+fn a_planted_purge_before_the_flush_is_found() {
+    assert_says(&found(PlantedDefect::PurgeBeforeFlush, 5), "but the state would restart at");
+}
+
+#[test]
+fn a_planted_check_of_the_revision_before_the_proposal_alone_is_found() {
+    assert_says(&found(PlantedDefect::RevisionCheckedByGateway, 5), "is stored as");
+}
+
+#[test]
+fn a_planted_cache_that_decides_about_repeats_is_found() {
+    assert_caught(PlantedDefect::CacheDecidesRepeats, 0, 10);
+}
+
+#[test]
+fn a_planted_read_without_a_read_index_is_found() {
+    assert_caught(PlantedDefect::NoReadIndex, 0, 5);
+}
+
+#[test]
+fn a_planted_acknowledgement_before_a_majority_is_found() {
+    assert_caught(PlantedDefect::AckBeforeMajority, 0, 5);
+}
+
+#[test]
+fn a_planted_skip_of_the_checksum_is_found() {
+    assert_caught(PlantedDefect::SkippedChecksum, 5, 20);
+}
+
+#[test]
+fn a_planted_success_of_a_failed_sync_is_found() {
+    assert_caught(PlantedDefect::SwallowedSyncError, 18, 20);
+}
+
+#[test]
+fn a_planted_second_use_of_a_replica_id_is_found() {
+    assert_caught(PlantedDefect::ReusedReplicaId, 18, 20);
 }

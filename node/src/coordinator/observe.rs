@@ -116,6 +116,8 @@ fn group(r: &WireReport) -> Option<GroupObservation> {
     let mut matched: BTreeMap<ReplicaId, u64> =
         r.matched.iter().map(|m| (ReplicaId::new(m.replica), m.index)).collect();
     matched.insert(leader, r.log_end.saturating_sub(1));
+    let effective =
+        if rt::planted_defect::is_planted("early-retire") { stored.log_id().map(|id| id.index) } else { None };
     Some(GroupObservation {
         leader,
         leader_node: *hosts.get(&leader)?,
@@ -124,7 +126,7 @@ fn group(r: &WireReport) -> Option<GroupObservation> {
         configs: stored.get_joint_config().iter().map(|set| set.iter().map(|r| ReplicaId::new(*r)).collect()).collect(),
         hosts,
         matched,
-        committed: r.committed,
+        committed: r.committed.max(effective.unwrap_or(0)),
         quorum: r.quorum,
         settings: Settings { version: r.settings_version, repeat_window_us: r.repeat_window_us, closed: r.closed },
     })

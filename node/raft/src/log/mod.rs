@@ -16,8 +16,10 @@ use super::{
 };
 use bytes::Bytes;
 use floor::Floor;
+use rocksdb_log::OnFatal;
 use std::io;
 use taffrail_core::ids::{Digest, GroupId, PartitionId, ReplicaId};
+use taffrail_runtime::planted_defect::is_planted;
 
 /// Identifies the log of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +51,18 @@ pub enum LogOp {
 
 /// Callback of a write; called once, when the write is on stable storage or has failed.
 pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
+
+/// Reports a failed batch of writes: to `on_fatal`, which ends the node, then to the caller of each write. The disk must not
+/// carry out any later write, because the failed writes are missing before it.
+pub fn fail(done: Vec<Done>, error: &io::Error, on_fatal: &OnFatal) {
+    if is_planted("swallowed-sync-error") {
+        return done.into_iter().for_each(|done| done(Ok(())));
+    }
+    on_fatal(error);
+    for done in done {
+        done(Err(io::Error::new(error.kind(), error.to_string())));
+    }
+}
 
 /// Log id and encoded size of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -206,14 +206,7 @@ fn write_loop(db: &DB, mut rx: mpsc::Receiver<Queued>, ends: &Ends, on_fatal: &O
                 ends.raise(end_of(db));
                 done.into_iter().for_each(|d| d(Ok(())));
             }
-            Err(e) => {
-                let e = failed(e);
-                on_fatal(&e);
-                for d in done {
-                    d(Err(io::Error::new(e.kind(), e.to_string())));
-                }
-                return;
-            }
+            Err(e) => return super::fail(done, &failed(e), on_fatal),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     clients::{Answer, any_revision, event, send},
-    ledger::StoreRecord,
+    ledger::{StoreRecord, place_of},
     reading::holds,
     simulated::Cluster,
 };
@@ -251,13 +251,17 @@ fn complete(events: &[RecordedEvent], record: &StoreRecord) -> Result<(), String
         stream: e.stream.as_str().to_owned(),
         revision: e.revision.get(),
         position: e.position.get(),
+        r#type: e.event.event_type.as_str().to_owned(),
+        content_type: e.event.content_type.clone(),
+        data: e.event.data.clone(),
         ..v1::RecordedEvent::default()
     };
     let wire: Vec<v1::RecordedEvent> = events.iter().map(on_the_wire).collect();
     holds(&wire, &record.acknowledged)?;
     for (position, place) in &record.read {
         let at = usize::try_from(*position - 1).ok().and_then(|index| wire.get(index));
-        if at.is_none_or(|e| (&e.stream, e.revision, &e.id) != (&place.0, place.1, &place.2)) {
+        let at = at.map(place_of);
+        if at.as_ref() != Some(place) {
             return Err(format!("a read returned {place:?} at position {position}, which holds {at:?}"));
         }
     }

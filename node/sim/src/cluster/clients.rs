@@ -7,13 +7,15 @@ use super::{
     reading,
     simulated::Cluster,
 };
-use crate::{lock::lock, planted_defect::PlantedDefect, trace, world::World};
+use crate::{lock::lock, planted_defect::PlantedDefect, trace};
 use std::sync::Arc;
 use taffrail_client::{Error, Rejection};
 use taffrail_core::ids::{GroupId, NodeId, Position, ReplicaId};
 use taffrail_proto::v1::{AppendRequest, AppendResponse, ExpectedRevision, NewEvent, Unit, expected_revision::Kind};
 use tokio::sync::watch;
 
+/// Largest payload: the largest event without room for its other fields.
+const DATA_BYTES_MAX: u64 = (1 << 20) - (1 << 10);
 /// Attempts of an append; afterwards the outcome stays unknown.
 const TRIES_MAX: u32 = 8;
 
@@ -79,18 +81,7 @@ fn check_durable(cluster: &Cluster, store: &str, answer: &AppendResponse) {
     // new voters count.
     let known = effective_index(cluster, group).is_some_and(|effective| effective == index);
     let sets = if known { voters.as_slice() } else { voters.last().map(std::slice::from_ref).unwrap_or_default() };
-    let durable = |replica: &&u64| {
-        let replica = ReplicaId::new(**replica);
-        if cluster.is_lost(replica) {
-            return true;
-        }
-        let next = invariants.persisted_next(replica);
-        cluster
-            .hosts
-            .all()
-            .iter()
-            .any(|h| h.log_disk.kept().contains(&replica) && (next > id.index || h.log_disk.has(replica, id)))
-    };
+    let durable = |replica: &&u64| cluster.is_durable(&invariants, ReplicaId::new(**replica), id);
     let short = sets.iter().find(|set| set.iter().filter(durable).count() * 2 <= set.len());
     let missing = short.map(|set| format!("entry {id} of {store} is acknowledged, but no majority of {set:?} has it"));
     drop(invariants);
@@ -137,6 +128,19 @@ fn exactly(tail: Option<u64>) -> ExpectedRevision {
     ExpectedRevision { kind: Some(tail.map_or(Kind::NoStream(Unit {}), Kind::Exact)) }
 }
 
+/// Checks that an append with an exact revision is stored right after the revision.
+fn follows(store: &str, append: &AppendRequest, answer: &AppendResponse) -> Result<(), String> {
+    let first = match append.expected.as_ref().and_then(|e| e.kind.as_ref()) {
+        Some(Kind::NoStream(_)) => 0,
+        Some(Kind::Exact(revision)) => *revision + 1,
+        Some(Kind::Any(_) | Kind::StreamExists(_)) | None => return Ok(()),
+    };
+    if answer.first_revision == Some(first) {
+        return Ok(());
+    }
+    Err(format!("{store}: an append to {} for revision {first} is stored as {answer:?}", append.stream))
+}
+
 /// The expectation that any state of a stream fulfils.
 #[must_use]
 pub fn any_revision() -> ExpectedRevision {
@@ -149,16 +153,26 @@ fn events(cluster: &Cluster) -> Vec<NewEvent> {
     (0..=world.below(3)).map(|_| event(cluster, "Happened")).collect()
 }
 
-/// A random payload: most payloads are small, some are empty, few are large.
-fn payload(world: &World) -> Vec<u8> {
+/// A random payload: most payloads are small, some are empty, few are large. In a run with large events, some payloads have
+/// up to the largest size.
+fn payload(cluster: &Cluster) -> Vec<u8> {
+    let world = &cluster.world;
     let len = match world.below(100) {
         0..=4 => 0,
-        5..=79 => 8,
+        5..=49 => 8,
+        50..=61 if cluster.hosts.layout.large_events => {
+            world.count("large events");
+            world.below(DATA_BYTES_MAX)
+        }
+        50..=79 => 8,
         80..=97 => world.below(2 << 10),
         _ => world.below(64 << 10),
     };
     let word = world.random().to_be_bytes();
-    word.iter().copied().cycle().take(usize::try_from(len).unwrap_or(0)).collect()
+    let len = usize::try_from(len).unwrap_or(0);
+    let mut data = word.repeat(len / word.len() + 1);
+    data.truncate(len);
+    data
 }
 
 /// An event with a random payload.
@@ -169,7 +183,7 @@ pub fn event(cluster: &Cluster, kind: &str) -> NewEvent {
         id: world.event_id().to_string(),
         r#type: kind.to_owned(),
         content_type: "application/octet-stream".into(),
-        data: payload(world).into(),
+        data: payload(cluster).into(),
         ..NewEvent::default()
     }
 }
@@ -191,10 +205,10 @@ impl Client {
             () = declared => {}
         }
         while !*stop.borrow() {
-            if self.cluster.world.chance(450) {
-                self.append_own().await;
-            } else {
-                self.append_shared().await;
+            match self.cluster.world.below(100) {
+                0..=39 => self.append_own().await,
+                40..=74 => self.append_shared().await,
+                _ => self.append_contended().await,
             }
             self.cluster.world.pause(0, 120).await;
         }
@@ -231,6 +245,30 @@ impl Client {
                 Tail::Unknown
             }
         };
+    }
+
+    /// Appends to the stream that all clients of the store append to with an exact revision.
+    async fn append_contended(&mut self) {
+        let at = self.cluster.ledger.with(&self.store, |s| s.contended).flatten();
+        let (stream, events) = ("contended".to_owned(), events(&self.cluster));
+        let append = AppendRequest { stream, expected: Some(exactly(at)), events, needs: Vec::new() };
+        let tail = match self.settle(append.clone()).await {
+            End::Stored(answer) => answer.last_revision,
+            End::Abandoned => None,
+            End::Refused(_) => {
+                self.cluster.world.count("lost races");
+                // The stream only grows, so the expected revision never returns.
+                self.never(&append);
+                self.contended_tail(&append.stream).await
+            }
+            End::Unknown => self.contended_tail(&append.stream).await,
+        };
+        self.cluster.ledger.with(&self.store, |s| s.contended = s.contended.max(tail));
+    }
+
+    async fn contended_tail(&self, stream: &str) -> Option<u64> {
+        let to = self.cluster.hosts.layout.any(&self.cluster.world);
+        reading::tail(&self.cluster, &self.store, to, stream).await.flatten()
     }
 
     /// Records that the events of an append must never appear.
@@ -290,6 +328,7 @@ impl Client {
 
     async fn acknowledged(&mut self, append: &AppendRequest, answer: AppendResponse) {
         trace!(self.cluster.world, "{} client {} stored {} {answer:?}", self.store, self.name, append.stream);
+        self.cluster.world.require(follows(&self.store, append, &answer));
         let ids = append.events.iter().map(|e| e.id.clone()).collect();
         let acknowledged = Acknowledged { stream: append.stream.clone(), ids, answer };
         self.cluster.ledger.with(&self.store, |s| s.acknowledge(acknowledged));

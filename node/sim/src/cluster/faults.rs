@@ -1,7 +1,8 @@
 //! Faults of a run: crashes of single nodes and of all nodes, network cuts in a single direction or both, message loss and
-//! delay, limited bandwidth, slow disks, nearly full disks, and leadership transfers.
+//! delay, limited bandwidth, slow disks, nearly full disks, leadership transfers, frozen processes, and the faults of
+//! [`media_faults`].
 
-use super::{simulated::Cluster, volume::DISK_BYTES};
+use super::{media_faults, simulated::Cluster, volume::DISK_BYTES};
 use crate::trace;
 use std::sync::Arc;
 use taffrail_core::ids::NodeId;
@@ -37,7 +38,7 @@ pub async fn run(cluster: Arc<Cluster>, until: Instant, mut crash_now: mpsc::Rec
 fn fault(cluster: &Arc<Cluster>) {
     let world = &cluster.world;
     let host = cluster.hosts.layout.any(world);
-    match world.below(100) {
+    match world.below(118) {
         0..=27 => crash(cluster, host),
         28..=31 => {
             trace!(world, "power cut");
@@ -68,7 +69,11 @@ fn fault(cluster: &Arc<Cluster>) {
             world.network.weather(loss, slow);
         }
         90..=92 => fill_disks(cluster, host),
-        _ => hand_over(cluster),
+        93..=99 => hand_over(cluster),
+        100..=104 => media_faults::fail_writes(cluster, host),
+        105..=106 => media_faults::fill_disk(cluster, host),
+        107..=111 => media_faults::damage_block(cluster, host),
+        _ => freeze(cluster, host),
     }
 }
 
@@ -77,7 +82,7 @@ fn fill_disks(cluster: &Arc<Cluster>, host: NodeId) {
     let world = Arc::clone(&cluster.world);
     let (all, free_bytes) = (world.chance(300), if world.chance(500) { LOW_BYTES } else { FULL_BYTES });
     trace!(world, "fill n{host}, all {all}: {free_bytes} free");
-    world.count("full disks");
+    world.count("nearly full disks");
     let hosts = cluster.hosts.all().iter().filter(|h| all || h.number == host).map(Arc::clone);
     let hosts: Vec<_> = hosts.inspect(|h| h.set_free_bytes(free_bytes)).collect();
     cluster.world.spawn(async move {
@@ -147,6 +152,21 @@ fn crash(cluster: &Arc<Cluster>, host: NodeId) {
         tokio::time::sleep(down).await;
         trace!(world, "power n{}", host.number);
         host.start();
+    });
+}
+
+/// Freezes the process of a node; the process continues later without having noticed the pause.
+fn freeze(cluster: &Arc<Cluster>, host: NodeId) {
+    let world = &cluster.world;
+    let Some(running) = cluster.hosts.get(host).and_then(|h| h.running()) else { return };
+    trace!(world, "freeze n{host}");
+    world.count("frozen processes");
+    running.scope().freeze();
+    let after = Arc::clone(world);
+    world.spawn(async move {
+        after.pause(50, 3000).await;
+        trace!(after, "thaw n{host}");
+        running.scope().thaw();
     });
 }
 

@@ -12,6 +12,7 @@ use crate::{
     lock::lock,
     machine::Watched,
     network::{Endpoint, Ports},
+    planted_defect::PlantedDefect,
     trace,
     transport::SimTransport,
     world::World,
@@ -41,7 +42,7 @@ use taffrail_raft::{
     log::{LogDisk, floor::Floor, rocksdb_log::OnFatal},
     peer::{dispatch::Handler, server::Service, starts::Start},
 };
-use taffrail_runtime::{self as rt, Clock, Scope, TaskKind};
+use taffrail_runtime::{self as rt, Clock, Faults, Scope, TaskKind};
 use taffrail_storage::store::state_db::{Medium, StateDb};
 use tokio::{
     sync::{mpsc, watch},
@@ -57,6 +58,8 @@ const EPOCH_US: u64 = 1_800_000_000_000_000;
 const SKEW_US_MAX: u64 = 20_000_000;
 /// Starts per thousand with a clock that is far ahead.
 const FAR_PERMILLE: u64 = 30;
+/// Crashes per thousand arrivals at a fault point.
+const FAILPOINT_PERMILLE: u64 = 30;
 /// Yields to the tasks of a crashed node, so that all tasks are dropped before the disk is opened again.
 const DROP_TURNS_MAX: u32 = 10_000;
 
@@ -222,7 +225,7 @@ impl Host {
         let skew_us =
             self.world.below(if far { self.world.options.far_clock_seconds * 1_000_000 } else { SKEW_US_MAX });
         let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
-        let scope = Scope::simulated(self.world.random(), Box::new(clock));
+        let scope = self.scope(clock);
         let (number, failing) = (self.number, Arc::clone(&self.world));
         scope.watch_tasks(Box::new(move |end| {
             failing.fail(format!("n{number}: the task {} has ended: {}", end.task, end.why));
@@ -234,6 +237,22 @@ impl Host {
             let ended = this.run(&running).await;
             this.ended(life, ended);
         });
+    }
+
+    /// The scope of a start. Crashes are likely at the fault points of the node, which lie between durable steps.
+    fn scope(self: &Arc<Self>, clock: SimClock) -> Arc<Scope> {
+        let (this, disk) = (Arc::downgrade(self), Arc::clone(&self.log_disk));
+        self.log_disk.faults.set_on_fatal(Arc::new(move |e| {
+            if let Some(host) = this.upgrade() {
+                host.write_failed(e);
+            }
+        }));
+        let faults = Faults {
+            defect: self.world.options.plant.and_then(PlantedDefect::in_node),
+            on_failpoint: Some(Box::new(move |_| disk.wish_crash(FAILPOINT_PERMILLE))),
+        };
+        #[expect(clippy::disallowed_methods, reason = "the simulator causes faults")]
+        Scope::simulated_with_faults(self.world.random(), Box::new(clock), faults)
     }
 
     /// Crashes the node between two steps of its tasks; unsynced writes are lost.
@@ -249,6 +268,21 @@ impl Host {
     pub fn lose_disk(&self) {
         self.kill();
         self.volume.blank();
+    }
+
+    /// Ends the node after a failed write, as the process ends, and starts the node again later.
+    fn write_failed(self: &Arc<Self>, error: &io::Error) {
+        if self.log_disk.faults.write_error().is_none() {
+            return self.world.fail(format!("n{}: a write failed: {error}", self.number));
+        }
+        trace!(self.world, "n{} ends: {error}", self.number);
+        self.world.count("ends after a failed write");
+        self.kill();
+        let (this, world) = (Arc::clone(self), Arc::clone(&self.world));
+        self.world.spawn(async move {
+            world.pause(10, 500).await;
+            this.start();
+        });
     }
 
     fn kill(&self) {
@@ -315,7 +349,7 @@ impl Host {
                 Box::new(Watched::new(machine, key, Arc::clone(&watched), Arc::clone(&disk)))
             }),
             meter: Arc::new(self.volume.clone()),
-            on_fatal: self.on_fatal(),
+            on_fatal: self.log_disk.faults.on_fatal(),
             stop_streams: CancellationToken::new(),
             stop: CancellationToken::new(),
         })

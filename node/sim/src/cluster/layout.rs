@@ -6,6 +6,9 @@ use taffrail_core::ids::NodeId;
 /// Namespace of all stores of a run.
 pub const NAMESPACE: &str = "sim";
 
+/// Runs per thousand with large events, which cost more time.
+const LARGE_PERMILLE: u64 = 30;
+
 /// A store that exists from the beginning to the end of a run.
 #[derive(Clone, Debug)]
 pub struct Lasting {
@@ -20,6 +23,8 @@ pub struct Lasting {
 pub struct Layout {
     /// Number of hosts: 3, 4 or 5.
     pub hosts: u64,
+    /// True in a run with many events up to the largest size, so that logs outgrow their caches.
+    pub large_events: bool,
     /// Stores with 1 and 3 voters; in some runs with 5 hosts also a store with 5 voters.
     pub stores: Vec<Lasting>,
 }
@@ -31,7 +36,7 @@ impl Layout {
         let hosts = world.between(3, 6);
         let sizes: &[u32] = if hosts == 5 && world.chance(600) { &[1, 3, 5] } else { &[1, 3] };
         let stores = sizes.iter().map(|n| Lasting { name: format!("size-{n}"), replicas: *n }).collect();
-        Self { hosts, stores }
+        Self { hosts, large_events: world.chance(LARGE_PERMILLE), stores }
     }
 
     /// Numbers of all hosts, from 1. A host number is no node id: a disk that was drained returns under a new node id.

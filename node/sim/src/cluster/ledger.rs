@@ -1,6 +1,6 @@
 //! [`Ledger`]: the answers to clients, by store, for the checks during and after a run.
 
-use crate::lock::lock;
+use crate::{lock::lock, trace::short};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard},
@@ -20,8 +20,15 @@ pub struct Acknowledged {
     pub answer: AppendResponse,
 }
 
-/// Place of an event: stream, revision and id.
-pub type Place = (String, u64, String);
+/// Place and content of an event: stream, revision, id, and the hash of types and data.
+pub type Place = (String, u64, String, u32);
+
+/// The place and content of an event.
+#[must_use]
+pub fn place_of(event: &RecordedEvent) -> Place {
+    let content = short(&[event.r#type.as_bytes(), event.content_type.as_bytes(), &event.data].concat());
+    (event.stream.clone(), event.revision, event.id.clone(), content)
+}
 
 /// A declared store, and all that clients know about the store.
 #[derive(Debug)]
@@ -38,12 +45,14 @@ pub struct StoreRecord {
     pub read: BTreeMap<u64, Place>,
     /// True once the deletion of the store was requested: the replicas may be gone before an acknowledgement arrives.
     pub closing: bool,
+    /// Last known revision of the stream that all clients append to with exact revisions.
+    pub contended: Option<u64>,
 }
 
 impl StoreRecord {
     fn new(id: StoreId, group: GroupId) -> Self {
         let (acknowledged, never, read) = (Vec::new(), BTreeSet::new(), BTreeMap::new());
-        Self { id, group, acknowledged, never, read, closing: false }
+        Self { id, group, acknowledged, never, read, closing: false, contended: None }
     }
 
     /// Records the acknowledgement of an append.
@@ -56,7 +65,7 @@ impl StoreRecord {
     /// # Errors
     /// When an earlier read returned another event at the same position.
     pub fn saw(&mut self, event: &RecordedEvent) -> Result<(), String> {
-        let place = (event.stream.clone(), event.revision, event.id.clone());
+        let place = place_of(event);
         match self.read.entry(event.position).or_insert_with(|| place.clone()) {
             earlier if *earlier == place => Ok(()),
             earlier => {

@@ -8,7 +8,8 @@
 //! - [`links`]: verified connections between nodes. [`port`], [`peers`]: gRPC calls between nodes and from outside.
 //! - [`simulated`]: the shared state of a run. [`ledger`]: answers to clients.
 //! - [`clients`], [`reading`], [`gateway_client`]: appends and reads. [`operator`], [`admin`]: requests of the operator.
-//! - [`faults`]: crashes, cuts, slow disks, leadership transfers. [`checks`], [`leftovers`]: conditions at the end.
+//! - [`faults`], [`media_faults`]: crashes, cuts, slow disks, leadership transfers; failing writes and damaged blocks.
+//! - [`replica_checks`]: conditions of every removal and every install. [`checks`], [`leftovers`]: conditions at the end.
 
 pub mod admin;
 pub mod checks;
@@ -20,10 +21,12 @@ pub mod layout;
 pub mod ledger;
 pub mod leftovers;
 pub mod links;
+pub mod media_faults;
 pub mod operator;
 pub mod peers;
 pub mod port;
 pub mod reading;
+pub mod replica_checks;
 pub mod run;
 pub mod settings;
 pub mod simulated;

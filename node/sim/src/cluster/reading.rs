@@ -6,7 +6,7 @@ use super::{
     ledger::Acknowledged,
     simulated::Cluster,
 };
-use crate::trace;
+use crate::{lock::lock, trace};
 use std::sync::Arc;
 use taffrail_client::Error;
 use taffrail_core::ids::NodeId;
@@ -15,7 +15,7 @@ use taffrail_proto::v1::{
     start::Kind as Place,
 };
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Code, Status};
 
 fn selector(stream: Option<&str>) -> Selector {
     Selector { kind: Some(stream.map_or(Kind::All(Unit {}), |s| Kind::Stream(s.to_owned()))) }
@@ -36,6 +36,10 @@ async fn pages(cluster: &Cluster, store: &str, at: NodeId, read: ReadRequest) ->
 /// Sorts the failure of a read: a missing stream is an answer, an unreachable replica is none, and anything else
 /// fails the run.
 fn no_answer(cluster: &Cluster, store: &str, at: NodeId, status: Status) -> bool {
+    if status.code() == Code::DataLoss && *lock(&cluster.damaged) > 0 {
+        cluster.world.count("reads refused for damage");
+        return false;
+    }
     match Error::from_status(status) {
         Error::NotFound { reason, .. } if reason == "STREAM_NOT_FOUND" => return true,
         Error::Unavailable { .. } | Error::Deadline { .. } | Error::OutcomeUnknown { .. } => {}

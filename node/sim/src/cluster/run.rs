@@ -6,10 +6,10 @@ use super::{
     faults,
     host::{Host, Hosts},
     layout::Layout,
-    leftovers, operator, reading,
+    leftovers, operator, reading, replica_checks,
     simulated::Cluster,
 };
-use crate::{trace, world::World};
+use crate::{lock::lock, trace, world::World};
 use std::sync::Arc;
 use tokio::{
     sync::{mpsc, watch},
@@ -23,6 +23,8 @@ const CLIENTS: u64 = 2;
 const WISHES_MAX: usize = 4;
 /// Milliseconds between the last fault and the end of the resulting restarts and cuts.
 const SETTLE_MS: u64 = 3200;
+/// Milliseconds for the restoration of damaged blocks.
+const RESTORE_MS: u64 = 30_000;
 /// Milliseconds for the operator to finish the last operation after the calm. A drain moves all replicas of a node.
 const OPERATOR_MS: u64 = 120_000;
 
@@ -39,6 +41,7 @@ pub async fn play(world: &Arc<World>) -> usize {
         }
     };
     let cluster = Arc::new(Cluster::new(Arc::clone(world), hosts));
+    replica_checks::begin(&cluster);
     world.network.weather(10, 20);
     world.network.name_hosts(cluster.hosts.layout.numbers());
     cluster.hosts.all().iter().for_each(Host::start);
@@ -53,6 +56,7 @@ pub async fn play(world: &Arc<World>) -> usize {
     world.network.limit_bandwidth(None);
     tokio::time::sleep(world.ms(SETTLE_MS)).await;
     world.network.heal_all();
+    restored(&cluster).await;
     end("the operator", world, operating, OPERATOR_MS).await;
     stop.send_replace(true);
     for task in working {
@@ -61,6 +65,17 @@ pub async fn play(world: &Arc<World>) -> usize {
     verdict(&cluster).await;
     cluster.hosts.end();
     cluster.ledger.all().values().map(|s| s.acknowledged.len()).sum()
+}
+
+/// Waits until no block is damaged.
+async fn restored(cluster: &Cluster) {
+    let deadline = Instant::now() + cluster.world.ms(RESTORE_MS);
+    while *lock(&cluster.damaged) > 0 {
+        if Instant::now() >= deadline {
+            return cluster.world.fail("a damaged block is not restored after the calm");
+        }
+        cluster.world.pause(20, 60).await;
+    }
 }
 
 fn clients(cluster: &Arc<Cluster>, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {

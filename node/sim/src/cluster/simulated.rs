@@ -4,12 +4,13 @@ use super::{
     host::{DiskCopy, Host, Hosts},
     ledger::Ledger,
 };
-use crate::{lock::lock, world::World};
+use crate::{invariants::Invariants, lock::lock, world::World};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_raft::types::LogId;
 
 /// World, hosts and ledger of a run.
 pub struct Cluster {
@@ -19,6 +20,8 @@ pub struct Cluster {
     pub hosts: Hosts,
     /// Answers to clients.
     pub ledger: Ledger,
+    /// Number of damaged blocks at the moment.
+    pub damaged: Mutex<u64>,
     lost: Mutex<BTreeSet<ReplicaId>>,
 }
 
@@ -26,7 +29,7 @@ impl Cluster {
     /// A cluster without declared stores.
     #[must_use]
     pub fn new(world: Arc<World>, hosts: Hosts) -> Self {
-        Self { world, hosts, ledger: Ledger::default(), lost: Mutex::default() }
+        Self { world, hosts, ledger: Ledger::default(), damaged: Mutex::default(), lost: Mutex::default() }
     }
 
     /// Loses the disk of a node for good. The replicas of the disk never return.
@@ -41,6 +44,16 @@ impl Cluster {
         let system = ReplicaId::new(node.get());
         lock(&self.lost).extend(host.log_disk.kept().into_iter().chain([system]));
         host.restore_disk(copy);
+    }
+
+    /// True if an entry of a replica survives a crash of all nodes: on the log disk, or in the flushed state.
+    #[must_use]
+    pub fn is_durable(&self, invariants: &Invariants, replica: ReplicaId, id: LogId) -> bool {
+        let next = invariants.persisted_next(replica);
+        let holds = |host: &Arc<Host>| {
+            host.log_disk.kept().contains(&replica) && (next > id.index || host.log_disk.has(replica, id))
+        };
+        self.is_lost(replica) || self.hosts.all().iter().any(holds)
     }
 
     /// True for a replica whose disk was lost. An entry on the lost disk counted when the entry was committed.

@@ -85,6 +85,10 @@ impl Serving {
         // The applied catalogue may be older than a catalogue that this disk has applied before, because state is
         // flushed rarely. Replicas are removed only after a majority has confirmed that the catalogue is current.
         while member.system.read_index(Instant::now() + ATTEMPT_TIMEOUT).await.is_err() {
+            // A disk that was removed after the confirmation gets no read index any more, and must still retire.
+            if matches!(self.confirm(&member).await, Some(Answer::Drained | Answer::ForcedWhole)) {
+                return self.retire(&member).await;
+            }
             retry_pause().await;
         }
         replicas::reconcile(&member, &member.applied()).await;

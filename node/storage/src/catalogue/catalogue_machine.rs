@@ -1,7 +1,7 @@
 //! [`CatalogueMachine`]: the state machine of the system group. The whole catalogue is in memory; a command writes the
 //! changed rows and the applied log id in one batch.
 
-use super::codec;
+use super::{codec, planted};
 use crate::store::{
     catch_up::{self, Chunks},
     chunk_error::ChunkError,
@@ -165,7 +165,7 @@ impl Machine for CatalogueMachine {
                 }
                 Payload::Normal(command) => {
                     let command = codec::decode_command(command.0.clone())?;
-                    let (outcome, rows) = catalogue::apply(&mut catalogue, &command)
+                    let (outcome, rows) = planted::apply(&mut catalogue, &command)
                         .map_err(|e| MachineError::Unsupported(e.to_string()))?;
                     touched.extend(rows);
                     Reply::Catalogue(outcome)

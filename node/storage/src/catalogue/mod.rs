@@ -3,3 +3,4 @@
 
 pub mod catalogue_machine;
 pub mod codec;
+mod planted;

@@ -9,7 +9,7 @@
 //! | read | [`reader`] |
 //! | catch-up | [`catch_up`] (source), `snapshot_install` (receiver), [`chunk_error`] |
 //! | a replica as the gateway sees it | [`replica`] |
-//! | failures | [`error`] |
+//! | failures | [`error`]; `planted` (a defect for the simulator) |
 
 mod applied_state;
 pub mod catch_up;
@@ -18,6 +18,7 @@ pub mod codec;
 mod data_row;
 pub mod error;
 pub mod group_state;
+mod planted;
 pub mod reader;
 mod repeat_floors;
 pub mod replica;

@@ -1,7 +1,7 @@
 //! [`Replica`]: a replica of a store on this node, as the gateway sees the replica. Appends are combined into few log
 //! entries; reads come from applied state.
 
-use super::{codec, reader::Reader, state_db::StateDb};
+use super::{codec, planted, reader::Reader, state_db::StateDb};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::{
@@ -231,6 +231,7 @@ impl StoreReplica for Replica {
         if !self.group.voters_have_room() {
             return Err(AppendError::StorageLow(StorageLow::Voters));
         }
+        let append = planted::before_proposal(&self.reader, append);
         let (answer, rx) = oneshot::channel();
         enqueue(&self.queue, Waiting { append, deadline, memory, answer }).await?;
         match tokio::time::timeout_at(deadline, rx).await {

@@ -12,6 +12,7 @@ use taffrail_core::{
     names::StreamName,
     stream::{AppendRow, Block, RepeatKey, RepeatRow, State, StreamRow},
 };
+use taffrail_runtime::planted_defect::is_planted;
 
 /// Staged writes of one apply call, layered over the applied rows.
 pub(crate) struct StagedBatch<'a> {
@@ -71,6 +72,10 @@ impl State for StagedBatch<'_> {
             return Ok(Some(*row));
         }
         let key = schema::repeat(self.partition, self.generation, key);
+        // The defect: a cache of the latest appends of this replica decides instead of the rows.
+        if is_planted("cache-decides-repeats") && self.db.get_persisted(Family::Dedup, &key)?.is_some() {
+            return Ok(None);
+        }
         let row = self.db.get(Family::Dedup, &key)?;
         row.map(|row| codec::decode_repeat(&row).map_err(Error::row(Family::Dedup, &key))).transpose()
     }
