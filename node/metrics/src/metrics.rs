@@ -43,6 +43,8 @@ pub struct Metrics {
     pub tasks_failed: IntCounterVec,
     /// 1 while the node is ready.
     pub ready: IntGauge,
+    /// Coordinator: largest reported difference of a node's clock from the median clock, in seconds.
+    pub clock_difference_seconds: Gauge,
     /// Fenced replicas on this node.
     pub replicas_fenced: IntGauge,
     /// Replicas on this node that fail at every start.
@@ -110,6 +112,10 @@ impl Metrics {
                 &["task"],
             )?,
             ready: r.gauge("ready", "1 while the node is ready.")?,
+            clock_difference_seconds: r.float_gauge(
+                "clock_difference_seconds",
+                "Coordinator only: largest reported difference of a node's clock from the median clock.",
+            )?,
             replicas_fenced: r.gauge(
                 "replicas_fenced",
                 "Fenced replicas on this node, stopped for good because their state contradicts the majority.",

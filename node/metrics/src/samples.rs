@@ -24,6 +24,8 @@ pub struct StoreSample {
     pub quorum: bool,
     /// Leader: number of log entries missing on the slowest replica.
     pub worst_lag: u64,
+    /// Advance of the last recorded time over the clock of the node, in whole seconds.
+    pub recorded_ahead_seconds: u64,
 }
 
 /// Size of the state database in bytes, over all column families.
@@ -81,6 +83,7 @@ pub(crate) struct StoreGauges {
     applied_index: IntGaugeVec,
     quorum: IntGaugeVec,
     lag: IntGaugeVec,
+    recorded_ahead: IntGaugeVec,
     groups: IntGauge,
     coordinator: IntGauge,
 }
@@ -98,6 +101,10 @@ impl StoreGauges {
             quorum: r
                 .store_gauges("store_quorum", "1 while a majority answers (leader) or a leader is known (follower).")?,
             lag: r.store_gauges("store_worst_lag", "Leader only: log entries missing on the slowest replica.")?,
+            recorded_ahead: r.store_gauges(
+                "store_recorded_ahead_seconds",
+                "Advance of the last recorded time over the clock of this node. New events get the last recorded time.",
+            )?,
             groups: r.gauge("groups", "Replicas of groups on this node.")?,
             coordinator: r.gauge("coordinator", "1 while this node leads the system group.")?,
         })
@@ -116,6 +123,7 @@ impl StoreGauges {
             &self.applied_index,
             &self.quorum,
             &self.lag,
+            &self.recorded_ahead,
         ];
         all.iter().for_each(|g| g.reset());
         for s in samples {
@@ -128,6 +136,7 @@ impl StoreGauges {
             self.commit_index.with_label_values(label).set(signed(s.committed));
             self.applied_index.with_label_values(label).set(signed(s.applied));
             self.quorum.with_label_values(label).set(s.quorum.into());
+            self.recorded_ahead.with_label_values(label).set(signed(s.recorded_ahead_seconds));
             if s.leads {
                 self.lag.with_label_values(label).set(signed(s.worst_lag));
             }

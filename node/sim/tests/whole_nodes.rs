@@ -1,6 +1,8 @@
 //! Whole nodes under faults: seeds pass all checks, and the expected faults and operations occur.
 
 use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+use taffrail_core::ids::NodeId;
+use taffrail_node::member::member::Member;
 use taffrail_proto::admin::Lifecycle;
 use taffrail_sim::{
     cluster::{admin::AdminPort, host::Hosts, layout::Layout, simulated::Cluster},
@@ -233,4 +235,77 @@ fn a_planted_success_of_a_failed_sync_is_found() {
 #[test]
 fn a_planted_second_use_of_a_replica_id_is_found() {
     assert_caught(PlantedDefect::ReusedReplicaId, 18, 20);
+}
+
+/// Asks a blank node to bootstrap or to join, until the node is a member.
+async fn admit(cluster: &Arc<Cluster>, host: NodeId) -> Arc<Member> {
+    let id = cluster.world.cluster.to_string();
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if let Some(member) = cluster.hosts.get(host).and_then(|host| host.member()) {
+            return member;
+        }
+        let mut port = AdminPort::of(cluster, host);
+        let status = port.status().await;
+        if let Some(blank) = status.ok().filter(|status| status.lifecycle() == Lifecycle::Blank) {
+            let disk = blank.disk_id;
+            let first = host == NodeId::new(1);
+            drop(if first { port.bootstrap(id.clone(), disk).await } else { port.join(id.clone(), disk).await });
+        }
+    }
+}
+
+/// Forms a cluster of three nodes; the clock of the first node, the coordinator, is ahead of the others by `ahead`. Returns the
+/// host of the coordinator and the reasons of the problems after `patience` of simulated time at most.
+async fn coordinator_with_clock_ahead(ahead: Duration, patience: Duration) -> (Option<NodeId>, Vec<String>) {
+    let world = World::new(1, Options::cluster());
+    let (crash, _wishes) = mpsc::channel(1);
+    let layout = Layout { hosts: 3, stores: Vec::new() };
+    let hosts = Hosts::new(&world, layout, &crash).unwrap();
+    let cluster = Arc::new(Cluster::new(Arc::clone(&world), hosts));
+    for host in cluster.hosts.all() {
+        host.set_clock_ahead(if host.number == NodeId::new(1) { ahead } else { Duration::ZERO });
+        host.start();
+    }
+    let first = admit(&cluster, NodeId::new(1)).await;
+    while !first.system.leads() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for host in [2, 3].map(NodeId::new) {
+        admit(&cluster, host).await;
+    }
+    let end = tokio::time::Instant::now() + patience;
+    let leader = || cluster.hosts.all().iter().find(|h| h.member().is_some_and(|m| m.system.leads())).map(|h| h.number);
+    let problems = || {
+        let view = cluster.hosts.coordinator().and_then(|member| member.view.borrow().clone());
+        let status = view.and_then(|view| view.status.clone());
+        status.map(|status| status.problems.into_iter().map(|p| p.reason).collect::<Vec<_>>()).unwrap_or_default()
+    };
+    while tokio::time::Instant::now() < end && (leader() == Some(NodeId::new(1)) || problems().is_empty()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let found = (leader(), problems());
+    assert!(world.failures().is_empty(), "{:?}", world.failures());
+    drop(first);
+    cluster.hosts.end();
+    found
+}
+
+fn with_clock_ahead(ahead: Duration) -> (Option<NodeId>, Vec<String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(coordinator_with_clock_ahead(ahead, Duration::from_secs(120)))
+}
+
+#[test]
+fn a_coordinator_whose_clock_is_an_hour_ahead_hands_its_leadership_over() {
+    let (leader, problems) = with_clock_ahead(Duration::from_secs(3600));
+    assert!(leader.is_some_and(|host| host != NodeId::new(1)), "host {leader:?} leads");
+    assert!(problems.contains(&"ClockSkew".to_owned()), "{problems:?}");
+}
+
+#[test]
+fn a_clock_half_a_minute_ahead_is_reported_and_moves_no_leadership() {
+    let (leader, problems) = with_clock_ahead(Duration::from_secs(30));
+    assert_eq!(leader, Some(NodeId::new(1)));
+    assert!(problems.contains(&"ClockSkew".to_owned()), "{problems:?}");
 }

@@ -17,7 +17,7 @@ use crate::member::member::Member;
 use act::Actions;
 use reports::Reports;
 use std::{sync::Arc, time::Duration};
-use taffrail_core::plan::{self, ClusterObservation};
+use taffrail_core::plan::{self, ClusterObservation, clocks};
 use taffrail_runtime::failpoint;
 
 /// Pause between two passes while a change is planned, awaited or not settled.
@@ -46,6 +46,7 @@ pub async fn run(member: Arc<Member>) {
             reports = Reports::default();
             actions.end().await;
             member.view.send_if_modified(|view| view.take().is_some());
+            member.clocks.forget();
         }
         tokio::select! {
             biased;
@@ -77,7 +78,9 @@ async fn pass(
     let mut observed = observe::observed(member, &catalogue, reports);
     observed.settle(&previous);
     let plan = plan::plan(&catalogue, &observed);
-    view::publish(member, &catalogue, &observed, &plan, reports);
+    let clocks = clocks::problems(&catalogue, &observed);
+    view::publish(member, &catalogue, &observed, &plan, reports, &clocks);
+    member.clocks.observe(clocks, &observed);
     member.passes.send_modify(|(begun, published)| *published = *begun);
     let busy = !plan.fences.is_empty()
         || !plan.actions.is_empty()

@@ -11,7 +11,7 @@ use std::{
 use taffrail_core::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{ClusterObservation, GroupObservation, Lineage, NodeObservation, ReplicaObservation},
+    plan::{ClockReading, ClusterObservation, GroupObservation, Lineage, NodeObservation, ReplicaObservation},
     stream::Settings,
 };
 use taffrail_proto::{
@@ -20,6 +20,7 @@ use taffrail_proto::{
 };
 use taffrail_raft::{codec, peer::Request};
 use taffrail_runtime as rt;
+use tokio::time::Instant;
 
 /// Time limit for the report of a node.
 const POLL_TIMEOUT: Duration = Duration::from_millis(700);
@@ -33,15 +34,19 @@ pub async fn poll(member: &Arc<Member>, reports: &mut Reports) {
     let polls = nodes.iter().map(|id| poll_one(member, *id, reports.known(*id)));
     let answers = futures::future::join_all(polls).await;
     for (node, answer) in nodes.into_iter().zip(answers) {
-        if let Some(answer) = answer {
-            reports.receive(node, answer);
+        if let Some((report, clock)) = answer {
+            reports.receive(node, report, clock);
         }
     }
 }
 
-async fn poll_one(member: &Arc<Member>, node: NodeId, known: Option<u64>) -> Option<NodeReport> {
+async fn poll_one(
+    member: &Arc<Member>,
+    node: NodeId,
+    known: Option<u64>,
+) -> Option<(NodeReport, Option<ClockReading>)> {
     if node == member.node() {
-        return Some(operations::report(member));
+        return Some((operations::report(member), Some(ClockReading::default())));
     }
     let request = Request {
         kind: FrameKind::Report,
@@ -50,8 +55,13 @@ async fn poll_one(member: &Arc<Member>, node: NodeId, known: Option<u64>) -> Opt
         to_replica: ReplicaId::new(node.get()),
         payload: ReportRequest { known_report_id: known }.encode_to_vec().into(),
     };
+    let asked = Instant::now();
     let answer = member.parts.home.transport.call(node, request, POLL_TIMEOUT).await.ok()?;
-    NodeReport::decode(answer).ok()
+    let (arrived_us, round_trip) = (rt::now_us(), asked.elapsed());
+    let report = NodeReport::decode(answer).ok()?;
+    let round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+    let clock = (report.clock_us != 0).then(|| ClockReading::of_answer(report.clock_us, arrived_us, round_trip_us));
+    Some((report, clock))
 }
 
 /// Converts the reports to the observation for the planner.
@@ -75,9 +85,10 @@ pub fn observed(member: &Member, catalogue: &Catalogue, reports: &Reports) -> Cl
 }
 
 fn node(report: Option<&Report>) -> NodeObservation {
-    let Some(Report { node: report, replicas, .. }) = report else { return NodeObservation::default() };
+    let Some(Report { node: report, replicas, clock, .. }) = report else { return NodeObservation::default() };
     NodeObservation {
         reachable: true,
+        clock: *clock,
         other_disk: None,
         replicas: replicas.values().map(|r| (key(r.group, r.replica), replica(r))).collect(),
         deleted: report.deleted.iter().map(|k| key(k.group, k.replica)).collect(),
@@ -129,5 +140,6 @@ fn group(r: &WireReport) -> Option<GroupObservation> {
         committed: r.committed.max(effective.unwrap_or(0)),
         quorum: r.quorum,
         settings: Settings { version: r.settings_version, repeat_window_us: r.repeat_window_us, closed: r.closed },
+        recorded_us: r.recorded_us,
     })
 }

@@ -2,7 +2,7 @@
 //! changes from the report before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use taffrail_core::ids::NodeId;
+use taffrail_core::{ids::NodeId, plan::clocks::ClockReading};
 use taffrail_proto::peer::{NodeReport, ReplicaReport};
 
 /// The latest report of each polled node, also of nodes that no longer answer.
@@ -14,6 +14,8 @@ pub struct Reports(BTreeMap<NodeId, Report>);
 pub struct Report {
     /// True if the node answered the last poll.
     answered: bool,
+    /// Clock of the node at the answer; `None` if the answer names no time.
+    pub clock: Option<ClockReading>,
     /// The report without `replicas` and `gone`.
     pub node: NodeReport,
     /// Reports of the replicas by group and replica id.
@@ -36,7 +38,7 @@ impl Reports {
 
     /// Takes the answer of a node to the poll. Changes since a report other than the latest cannot be completed; the node
     /// then counts as not answering, and the next poll asks for a whole report.
-    pub(super) fn receive(&mut self, node: NodeId, mut answer: NodeReport) {
+    pub(super) fn receive(&mut self, node: NodeId, mut answer: NodeReport, clock: Option<ClockReading>) {
         let changes = std::mem::take(&mut answer.replicas);
         let gone = std::mem::take(&mut answer.gone);
         let base = match answer.base_report_id {
@@ -48,7 +50,7 @@ impl Reports {
             replicas.remove(&(key.group, key.replica));
         }
         replicas.extend(changes.into_iter().map(|r| ((r.group, r.replica), r)));
-        self.0.insert(node, Report { answered: true, node: answer, replicas });
+        self.0.insert(node, Report { answered: true, clock, node: answer, replicas });
     }
 
     /// Returns the report of a node that answered the last poll.
@@ -87,22 +89,22 @@ mod tests {
     fn changes_complete_the_report_before() {
         let mut reports = Reports::default();
         assert_eq!(reports.known(NODE), None);
-        reports.receive(NODE, report(5, None, vec![replica(1, 1), replica(2, 1), replica(3, 1)], &[]));
+        reports.receive(NODE, report(5, None, vec![replica(1, 1), replica(2, 1), replica(3, 1)], &[]), None);
         assert_eq!(reports.known(NODE), Some(5));
-        reports.receive(NODE, report(6, Some(5), vec![replica(2, 9), replica(4, 1)], &[3]));
+        reports.receive(NODE, report(6, Some(5), vec![replica(2, 9), replica(4, 1)], &[3]), None);
         assert_eq!(applied(&reports), Some(vec![(1, 1), (2, 9), (4, 1)]));
-        reports.receive(NODE, report(7, None, vec![replica(2, 10)], &[]));
+        reports.receive(NODE, report(7, None, vec![replica(2, 10)], &[]), None);
         assert_eq!(applied(&reports), Some(vec![(2, 10)]), "a whole report replaces all replicas");
     }
 
     #[test]
     fn a_silent_node_keeps_its_report_for_the_next_changes_only() {
         let mut reports = Reports::default();
-        reports.receive(NODE, report(5, None, vec![replica(1, 1)], &[]));
+        reports.receive(NODE, report(5, None, vec![replica(1, 1)], &[]), None);
         reports.begin(&BTreeSet::from([NODE]));
         assert_eq!((applied(&reports), reports.answers().count()), (None, 0), "an old report is no observation");
         assert_eq!(reports.known(NODE), Some(5));
-        reports.receive(NODE, report(6, Some(5), vec![], &[]));
+        reports.receive(NODE, report(6, Some(5), vec![], &[]), None);
         assert_eq!(applied(&reports), Some(vec![(1, 1)]));
         reports.begin(&BTreeSet::new());
         assert_eq!(reports.known(NODE), None, "a node that is no longer polled is forgotten");
@@ -111,8 +113,8 @@ mod tests {
     #[test]
     fn changes_since_another_report_are_refused() {
         let mut reports = Reports::default();
-        reports.receive(NODE, report(5, None, vec![replica(1, 1)], &[]));
-        reports.receive(NODE, report(7, Some(6), vec![replica(2, 1)], &[]));
+        reports.receive(NODE, report(5, None, vec![replica(1, 1)], &[]), None);
+        reports.receive(NODE, report(7, Some(6), vec![replica(2, 1)], &[]), None);
         assert_eq!((applied(&reports), reports.known(NODE)), (None, None));
     }
 }

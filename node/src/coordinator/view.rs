@@ -12,6 +12,8 @@ use taffrail_proto::{admin, v1};
 
 /// Maximum number of problems in a cluster status.
 const PROBLEMS_MAX: usize = 20;
+/// Reason of a problem about clocks, also the reason in conditions.
+const CLOCK_SKEW: &str = "ClockSkew";
 
 /// Returns true while the cluster is not settled although the plan may be empty: a replica has not been caught up for
 /// long enough, or a group has no observed leader.
@@ -24,8 +26,15 @@ pub fn settling(catalogue: &Catalogue, observed: &ClusterObservation) -> bool {
 }
 
 /// Publishes the view, and wakes the watchers of the member if the view differs from the previous view.
-pub fn publish(member: &Member, catalogue: &Catalogue, observed: &ClusterObservation, plan: &Plan, reports: &Reports) {
-    let new = Arc::new(cluster(member, catalogue, observed, plan, reports));
+pub fn publish(
+    member: &Member,
+    catalogue: &Catalogue,
+    observed: &ClusterObservation,
+    plan: &Plan,
+    reports: &Reports,
+    clocks: &[String],
+) {
+    let new = Arc::new(cluster(member, catalogue, observed, plan, reports, clocks));
     let changed = member.view.send_if_modified(|old| {
         let differs = old.as_ref().is_none_or(|o| **o != *new);
         *old = Some(new);
@@ -42,6 +51,7 @@ fn cluster(
     o: &ClusterObservation,
     plan: &Plan,
     reports: &Reports,
+    clocks: &[String],
 ) -> admin::ClusterView {
     let nodes: Vec<admin::NodeView> = c
         .nodes
@@ -58,12 +68,7 @@ fn cluster(
         store_count: u32::try_from(c.stores.values().filter(|s| s.state == StoreState::Active).count())
             .unwrap_or(u32::MAX),
         answered_by_node_id: member.node().get(),
-        problems: plan
-            .waiting
-            .iter()
-            .take(PROBLEMS_MAX)
-            .map(|w| v1::Problem { reason: w.reason.to_string(), message: w.sentence.clone() })
-            .collect(),
+        problems: problems(plan, clocks),
     };
     let grants = c.live_grant(o.now_us).map(|g| admin::Grant {
         node_id: g.node.get(),
@@ -99,6 +104,13 @@ fn cluster(
 pub fn shown_free_bytes(space: Space) -> u64 {
     let step = (space.total_bytes / 100).max(1);
     space.free_bytes / step * step
+}
+
+fn problems(plan: &Plan, clocks: &[String]) -> Vec<v1::Problem> {
+    let waiting =
+        plan.waiting.iter().map(|w| v1::Problem { reason: w.reason.to_string(), message: w.sentence.clone() });
+    let clocks = clocks.iter().map(|w| v1::Problem { reason: CLOCK_SKEW.to_owned(), message: w.clone() });
+    clocks.chain(waiting).take(PROBLEMS_MAX).collect()
 }
 
 /// Returns the state of a node as shown to clients. A node being replaced is shown as a member.

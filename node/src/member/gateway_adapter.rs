@@ -116,6 +116,7 @@ impl GatewayAdapter {
         samples.push(sample(SYSTEM.into(), &member.system, StoreTotals::default()));
         metrics.replicas_fenced.set(i64::try_from(member.fenced().len()).unwrap_or(i64::MAX));
         metrics.replicas_broken.set(i64::try_from(member.recovery.broken().len()).unwrap_or(i64::MAX));
+        metrics.clock_difference_seconds.set(member.clocks.differs_seconds());
         metrics.sample(member.system.leads(), &samples);
     }
 }
@@ -132,6 +133,7 @@ fn sample(store: String, group: &taffrail_raft::group::Group, totals: StoreTotal
         applied: s.applied,
         quorum: if s.leads { s.quorum_acked_ago.is_some() } else { s.leader.is_some() },
         worst_lag: s.committed.saturating_sub(slowest),
+        recorded_ahead_seconds: group.progress().borrow().recorded_us.saturating_sub(rt::now_us()) / 1_000_000,
     }
 }
 

@@ -2,6 +2,7 @@
 //! of the node.
 
 use super::{
+    clock_watch::ClockWatch,
     deadline::{Deadline, Phase},
     recovery::Recovery,
     removal,
@@ -88,6 +89,8 @@ pub struct Member {
     pub look: Notify,
     /// Number of passes begun by the coordinator on this node, and the number of the last pass whose view is published.
     pub passes: watch::Sender<(u64, u64)>,
+    /// Clocks of the nodes, as compared by the coordinator on this node.
+    pub clocks: ClockWatch,
     /// Change counter of the status: rises when the status may have changed.
     pub changes: watch::Sender<u64>,
 }
@@ -133,6 +136,7 @@ impl Member {
             view: watch::channel(None).0,
             look: Notify::new(),
             passes: watch::channel((0, 0)).0,
+            clocks: ClockWatch::default(),
             changes: watch::channel(0).0,
         }))
     }

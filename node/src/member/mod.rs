@@ -11,9 +11,11 @@
 //! - [`admin`]: the admin service for the operator. [`peer_handler`]: answers frames of peers. [`gateway_adapter`]:
 //!   implements the port of the gateway.
 //! - [`wiring`]: connects the parts of a node, for the process and for the simulator.
+//! - [`clock_watch`]: the differences between the clocks of the nodes, for the log and the metrics.
 //! - [`readiness`]: the readiness as shown to probes. [`ready`]: the start barrier.
 
 pub mod admin;
+pub mod clock_watch;
 pub mod deadline;
 pub mod fence;
 pub mod gateway_adapter;

@@ -29,7 +29,9 @@ use taffrail_raft::{
     peer::dispatch::refusal,
     status::{ProposeError, Status},
 };
+use taffrail_runtime as rt;
 use taffrail_storage::store::codec::encode_command;
+use taffrail_store_api::Applied;
 use tokio::time::Instant;
 
 /// Time limit for an operation whose caller sets no deadline.
@@ -66,6 +68,7 @@ pub fn report(member: &Member) -> NodeReport {
         disk_total_bytes: disk.measured().map(|space| space.total_bytes),
         disk_free_bytes: disk.measured().map(|space| space.free_bytes),
         storage_low: disk.level > Level::Enough,
+        clock_us: rt::now_us(),
         ..NodeReport::default()
     }
 }
@@ -83,7 +86,7 @@ fn broken_replica(broken: Broken) -> BrokenReplica {
 
 fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
     let s: Status = group.status();
-    let settings = group.progress().borrow().settings;
+    let Applied { settings, recorded_us, .. } = *group.progress().borrow();
     let alone = s.membership.voter_ids().count() == 1;
     let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < lease * 2));
     ReplicaReport {
@@ -108,6 +111,7 @@ fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
         settings_version: settings.version,
         repeat_window_us: settings.repeat_window_us,
         closed: settings.closed,
+        recorded_us,
     }
 }
 

@@ -169,6 +169,8 @@ pub struct Applied {
     pub rules: u32,
     /// Settings in force. A closed store refuses every new append on all replicas.
     pub settings: Settings,
+    /// Time of the last append, Unix time in microseconds; 0 before the first append.
+    pub recorded_us: u64,
 }
 
 /// Bounds of a page.

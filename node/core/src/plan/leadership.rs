@@ -71,9 +71,10 @@ pub(super) fn successor(
 
 /// Plans at most one transfer of leadership from a node with more leaders to a node with at least three fewer.
 ///
-/// Only groups whose voters are all caught up take part.
-pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
-    let mut load: BTreeMap<NodeId, usize> = c.members().filter(|n| o.reachable(*n)).map(|n| (n, 0)).collect();
+/// Only groups whose voters are all caught up take part, and no node of `unfit`, whose clocks are wrong.
+pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, unfit: &BTreeSet<NodeId>, plan: &mut Plan) {
+    let fit = c.members().filter(|n| o.reachable(*n) && !unfit.contains(n));
+    let mut load: BTreeMap<NodeId, usize> = fit.map(|n| (n, 0)).collect();
     for observed in c.groups.keys().filter_map(|id| o.groups.get(id)) {
         if let Some(n) = load.get_mut(&observed.leader_node) {
             *n += 1;

@@ -9,6 +9,7 @@
 //!   the leader. A replica that is not close counts as unavailable.
 
 mod action;
+pub mod clocks;
 mod departures;
 mod divergence;
 pub mod grants;
@@ -28,6 +29,7 @@ mod wait_reason;
 mod witnesses;
 
 pub use action::{Action, Fence, Plan, Waiting};
+pub use clocks::ClockReading;
 pub use leadership::{Candidate, best_candidate, can_take_over};
 pub use observation::{
     ClusterObservation, CommitMark, Contradiction, GroupObservation, Lineage, LogPoint, NodeObservation,

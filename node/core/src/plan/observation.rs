@@ -6,7 +6,7 @@
 //! - *caught up*: the replica has been close for [`CAUGHT_UP_US`] without a break.
 //! - *silent*: the node has not answered for [`SILENT_US`].
 
-use super::wait_reason::WaitReason;
+use super::{clocks::ClockReading, wait_reason::WaitReason};
 use crate::{
     catalogue::{Catalogue, NodeState},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
@@ -81,6 +81,8 @@ pub struct GroupObservation {
     pub quorum: bool,
     /// Settings of the store, as applied by the leader.
     pub settings: Settings,
+    /// Time of the last append of the store, Unix time in microseconds; 0 without an append.
+    pub recorded_us: u64,
 }
 
 impl GroupObservation {
@@ -144,6 +146,8 @@ impl CommitMark {
 pub struct NodeObservation {
     /// True if the node answered the last poll.
     pub reachable: bool,
+    /// Clock of the node at the last poll; `None` without an answer that names the time.
+    pub clock: Option<ClockReading>,
     /// Foreign disk that answers under this node's name.
     pub other_disk: Option<DiskId>,
     /// Replicas of the node, including stopped replicas.

@@ -1,7 +1,8 @@
 //! Entry point of the planner: a pass over all rules, in a fixed order.
 
 use super::{
-    action::Plan, departures, divergence, grants, groups, leadership, observation::ClusterObservation, settings, system,
+    action::Plan, clocks, departures, divergence, grants, groups, leadership, observation::ClusterObservation,
+    settings, system,
 };
 use crate::catalogue::Catalogue;
 
@@ -25,8 +26,10 @@ pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
     departures::plan(catalogue, observation, &mut plan);
     divergence::plan(catalogue, observation, &mut plan);
     grants::plan(catalogue, observation, &mut plan);
+    let unfit = clocks::unfit(observation);
+    clocks::plan(observation, &unfit, &mut plan);
     if plan.actions.is_empty() && catalogue.live_grant(observation.now_us).is_none() {
-        leadership::balance(catalogue, observation, &mut plan);
+        leadership::balance(catalogue, observation, &unfit, &mut plan);
     }
     plan
 }

@@ -24,6 +24,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, Mutex, Weak},
+    time::Duration,
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
 use taffrail_gateway::server::{add_native, in_process};
@@ -123,6 +124,8 @@ pub struct Host {
     /// Number of copies of the state database.
     copies: Mutex<u64>,
     lives: Mutex<u64>,
+    /// Advance of the clock of the next starts; `None` for a random advance.
+    clock_ahead: Mutex<Option<Duration>>,
     running: Mutex<Option<Arc<Running>>>,
     last_db: Mutex<Weak<StateDb>>,
 }
@@ -142,6 +145,7 @@ impl Host {
             env: Env::mem_env()?,
             copies: Mutex::new(0),
             lives: Mutex::new(0),
+            clock_ahead: Mutex::default(),
             running: Mutex::new(None),
             last_db: Mutex::default(),
         }))
@@ -206,6 +210,11 @@ impl Host {
         self.log_disk.restore(copy.log);
     }
 
+    /// Sets the clock of the next starts to this advance.
+    pub fn set_clock_ahead(&self, by: Duration) {
+        *lock(&self.clock_ahead) = Some(by);
+    }
+
     /// Starts the node; no effect on a running node.
     pub fn start(self: &Arc<Self>) {
         if self.running().is_some() {
@@ -224,6 +233,8 @@ impl Host {
         }
         let skew_us =
             self.world.below(if far { self.world.options.far_clock_seconds * 1_000_000 } else { SKEW_US_MAX });
+        let ahead = lock(&self.clock_ahead).map(|by| u64::try_from(by.as_micros()).unwrap_or(u64::MAX));
+        let skew_us = ahead.unwrap_or(skew_us);
         let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
         let scope = self.scope(clock);
         let (number, failing) = (self.number, Arc::clone(&self.world));

@@ -200,6 +200,7 @@ impl Machine for CatalogueMachine {
             position: Position::START,
             rules: catalogue::RULES_IN_FORCE,
             settings: Settings::default(),
+            recorded_us: 0,
         }
     }
 

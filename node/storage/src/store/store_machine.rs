@@ -140,6 +140,7 @@ impl Machine for StoreMachine {
             position: self.applied.meta.last_position(),
             rules: self.applied.meta.rules,
             settings: self.applied.meta.settings(),
+            recorded_us: self.applied.meta.last_recorded_at_us,
         }
     }
 

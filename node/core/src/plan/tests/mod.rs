@@ -1,6 +1,7 @@
 //! Tests of the planner: tables of observations, one test per rule on a toy cluster, and random disturbances.
 
 mod broken;
+mod clocks;
 mod drain;
 mod fences;
 mod groups;

@@ -363,6 +363,7 @@ impl Toy {
                     committed: m.committed,
                     quorum: true,
                     settings: m.settings,
+                    recorded_us: 0,
                 },
             );
         }
