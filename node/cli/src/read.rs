@@ -56,7 +56,6 @@ impl Args {
             at_least_position: self.at_least_position,
             include_system: self.include_system,
             needs: system.into_iter().chain(at_least).map(select::number).collect(),
-            ..v1::ReadRequest::default()
         })
     }
 }

@@ -43,7 +43,6 @@ impl Args {
             start: Some(self.from.to_proto(self.selector.all)),
             include_system: self.include_system,
             needs: self.include_system.then_some(v1::Feature::IncludeSystem).map(select::number).into_iter().collect(),
-            ..v1::SubscribeRequest::default()
         })
     }
 }

@@ -172,7 +172,7 @@ impl Read {
         let (mut wanted, mut bounds) = (None, None);
         loop {
             let mut permit = self.call.answers.permit(wanted).await?;
-            let page = match self.local_page(replica, as_of, *bounds.get_or_insert(permit.page_bytes())).await {
+            let page = match self.local_page(replica, as_of, *bounds.get_or_insert_with(|| permit.page_bytes())).await {
                 Ok(page) => page,
                 Err(e) if replica_lost(&e) && self.shared.origin == Origin::Client => {
                     drop(permit);

@@ -202,7 +202,7 @@ impl Subscription {
         let (mut wanted, mut bounds) = (None, None);
         loop {
             let mut permit = self.call.answers.permit(wanted).await?;
-            let bytes_max = PAGE.bytes_max.min(*bounds.get_or_insert(permit.page_bytes()));
+            let bytes_max = PAGE.bytes_max.min(*bounds.get_or_insert_with(|| permit.page_bytes()));
             let cursor = self.cursor.clone();
             let read =
                 self.shared.readers.run(replica.reader(), move |r| cursor.page(r, PageBounds { bytes_max, ..PAGE }));

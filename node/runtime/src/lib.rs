@@ -90,6 +90,10 @@ pub struct Scope {
     faults: Faults,
 }
 
+/// Receives the name of a [fault point](failpoint) on arrival.
+#[doc(hidden)]
+pub type OnFailpoint = Box<dyn Fn(&str) + Send + Sync>;
+
 /// Faults inside a simulated node, which a process never has.
 #[doc(hidden)]
 #[derive(Default)]
@@ -97,7 +101,7 @@ pub struct Faults {
     /// Name of the [planted defect](planted_defect).
     pub defect: Option<&'static str>,
     /// Called with the name of each [fault point](failpoint) on arrival.
-    pub on_failpoint: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    pub on_failpoint: Option<OnFailpoint>,
 }
 
 impl fmt::Debug for Scope {

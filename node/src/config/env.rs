@@ -6,8 +6,18 @@ use std::{collections::BTreeMap, ffi::OsString};
 /// True for a variable with the prefix `TAFFRAIL_`, except the variables of the client commands, of the operator and of
 /// tests, and the variables of Kubernetes for each Service.
 pub(super) fn is_setting(name: &str) -> bool {
-    const OTHERS: &[&str] =
-        &["ENDPOINT", "STORE", "CACHE", "OUTPUT", "TIMEOUT", "E2E", "FIX", "FAILPOINT", "FAILPOINT_FILE"];
+    const OTHERS: &[&str] = &[
+        "ENDPOINT",
+        "STORE",
+        "CACHE",
+        "OUTPUT",
+        "TIMEOUT",
+        "E2E",
+        "FIX",
+        "FAILPOINT",
+        "FAILPOINT_FILE",
+        "PANIC_POINT",
+    ];
     let Some(rest) = name.strip_prefix("TAFFRAIL_") else { return false };
     let link = rest.starts_with("SERVICE_")
         || rest.contains("_SERVICE_")

@@ -438,7 +438,7 @@ mod tests {
         let disk = Arc::new(Disk(AtomicU64::new(1 << 39)));
         let (node, key) = with_a_store_on(dir.path(), Arc::clone(&disk) as _).await;
         let stop = CancellationToken::new();
-        rt::spawn(Arc::clone(&node.member.parts.space).follow(stop.clone()));
+        drop(rt::spawn(Arc::clone(&node.member.parts.space).follow(stop.clone())));
         let level = async |free_bytes, level| {
             disk.0.store(free_bytes, Ordering::SeqCst);
             while node.member.parts.space.now().level != level {

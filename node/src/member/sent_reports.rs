@@ -69,21 +69,16 @@ mod tests {
         report.replicas.iter().map(|r| r.group).collect()
     }
 
-    /// Waits until nothing changes between two reports, and returns the id of the last report.
+    /// Waits until all replicas lead and have applied their logs. Returns the id of the last report.
     async fn settled(node: &Node) -> u64 {
-        let mut id = ask(node, None).await.report_id;
         loop {
-            let next = ask(node, Some(id)).await;
-            if next.base_report_id == Some(id) && next.replicas.is_empty() && leads_all(node) {
-                return next.report_id;
+            let report = ask(node, None).await;
+            let idle = |r: &ReplicaReport| r.leads && r.applied + 1 == r.log_end && r.committed == r.applied;
+            if report.replicas.iter().all(idle) {
+                return report.report_id;
             }
-            id = next.report_id;
             tokio::task::yield_now().await;
         }
-    }
-
-    fn leads_all(node: &Node) -> bool {
-        node.member.all_running().iter().all(|r| r.group.leads())
     }
 
     #[tokio::test]

@@ -112,7 +112,7 @@ async fn leader(cluster: &mut Cluster, store: &str) -> usize {
     let leader = crate::common::until("a leader", async || {
         let view = cluster.view().await;
         let record = view.stores.iter().filter_map(|s| s.store.as_ref()).find(|s| s.name == store);
-        record.and_then(|s| s.leader_node_id).ok_or(format!("{record:?}"))
+        record.and_then(|s| s.leader_node_id).ok_or_else(|| format!("{record:?}"))
     })
     .await;
     for slot in 0..NAMES.len() {

@@ -2,7 +2,7 @@
 //! Requests are sent as bytes, as a client of a later release would send them.
 
 use super::harness::{Cluster, Port};
-use crate::{forward, server};
+use crate::{CallMemory, forward, server};
 use bytes::Bytes;
 use prost::Message;
 use std::sync::{Arc, Mutex};
@@ -141,7 +141,7 @@ impl Spy {
         routes.add_service(StreamsServer::new(self.clone())).add_service(SubscriptionsServer::new(self.clone()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let server = server::server(64 << 20).add_routes(routes.routes());
+        let server = server::server(&CallMemory::new(64 << 20, 64 << 20)).add_routes(routes.routes());
         taffrail_runtime::spawn_task("silent peer", taffrail_runtime::TaskKind::Call, async move {
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });

@@ -43,7 +43,8 @@ impl AppliedState {
         }
         let view = self.db.view();
         let last = DataRow::before(&view, self.partition, Position::MAX.get() + 1)?;
-        let (end, digest) = last.map_or((1, Digest::default()), |row| (row.next_position(), row.event_digest()));
+        let (end, digest) =
+            last.map_or_else(|| (1, Digest::default()), |row| (row.next_position(), row.event_digest()));
         if end != self.meta.next_position {
             return Err(Error::Counters { partition: self.partition, next: self.meta.next_position, end });
         }

@@ -18,7 +18,7 @@ use futures::{
 use std::sync::atomic::{AtomicUsize, Ordering};
 use taffrail_core::ids::{ClusterId, GroupId, NodeId, ReplicaId};
 use taffrail_proto::{
-    peer::{CatchUpChunk, CatchUpRequest, FrameKind, PeerAddress, Refusal, Row, peer_server::PeerServer},
+    peer::{CatchUpChunk, CatchUpRequest, FrameKind, PeerAddress, Refusal, Reverted, Row, peer_server::PeerServer},
     v1::{
         EventPage, RecordedEvent, SubscribeRequest, SubscribeResponse,
         subscribe_response::Kind,
@@ -102,6 +102,12 @@ impl Handler for Endless {
     fn peers(&self) -> Vec<PeerAddress> {
         Vec::new()
     }
+
+    fn meet(&self, _: &Identity) -> BoxFuture<'static, Result<(), Reverted>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn accused(&self, _: &Identity, _: &Reverted) {}
 }
 
 #[tonic::async_trait]

@@ -184,7 +184,8 @@ async fn appends_enter_the_log_in_the_order_of_the_queue() {
         let deadline = Instant::now() + Duration::from_secs(60);
         // `join_all` polls in order, and the queue has room, so the large append is queued first.
         let sizes = [1 << 20, 1, 1 << 20, 1];
-        let appends = (0..).zip(sizes).map(|(n, bytes)| replica.append(of_size(4 * round + n, bytes), deadline));
+        let appends =
+            (0..).zip(sizes).map(|(n, bytes)| replica.append(of_size(4 * round + n, bytes), Arc::new(()), deadline));
         for answer in join_all(appends).await {
             assert_eq!(answer.unwrap().first_revision.get(), first, "round {round}");
             first += 1;
