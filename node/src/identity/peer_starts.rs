@@ -195,15 +195,16 @@ impl PeerStarts {
     /// The recorded state, if the disk does not continue from this state.
     pub async fn meet(self: &Arc<Self>, peer: &Identity) -> Result<(), Seen> {
         let Some(disk) = DiskId::from_slice(&peer.disk_id) else { return Ok(()) };
-        let new_start = {
+        let (seen, new_start) = {
             let mut records = lock(&self.records);
             if let Some(known) = records.of(disk).filter(|known| !known.is_continued_by(&starts_of(peer))) {
                 return Err(known);
             }
             let Some(seen) = Seen::of(peer) else { return Ok(()) };
-            records.note(disk, seen)
+            (seen, records.note(disk, seen))
         };
-        if new_start {
+        // Of two handshakes of a start at the same time, the second waits for the write of the first.
+        if new_start || self.synced(disk).is_none_or(|synced| synced.nonce != seen.nonce) {
             self.sync().await;
         } else {
             self.raised.notify_one();

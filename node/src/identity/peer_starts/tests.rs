@@ -95,6 +95,21 @@ async fn a_new_start_is_synced_at_once_and_higher_places_once_a_second() {
 }
 
 #[tokio::test]
+async fn a_second_handshake_of_a_start_waits_for_the_write_of_the_first() {
+    let file = InMemory::default();
+    let starts = file.open();
+    let start = identity(&[(1, 0)], 10);
+    let (mut first, mut second) = (Box::pin(starts.meet(&start)), Box::pin(starts.meet(&start)));
+    {
+        let _disk_is_busy = lock(&file.content);
+        assert!(futures::poll!(&mut first).is_pending());
+        assert!(futures::poll!(&mut second).is_pending(), "accepted before the start is synced");
+    }
+    assert_eq!((first.await, second.await), (Ok(()), Ok(())));
+    assert_eq!((file.writes(), starts.synced(DISK)), (1, Some(seen(1, 10))));
+}
+
+#[tokio::test]
 async fn the_evidence_against_the_own_disk_outlives_a_restart_and_ends_with_the_disk_id() {
     let file = InMemory::default();
     file.open().accuse(DISK, seen(5, 6)).await;
