@@ -6,7 +6,6 @@ use crate::{
     harness::{
         cluster::{Cluster, Wanted},
         events::Writer,
-        process::Slot,
     },
 };
 use tokio::task::LocalSet;
@@ -24,13 +23,7 @@ async fn a_store_comes_and_its_replica_is_replaced_though_the_node_that_was_to_f
 async fn lost_before_it_forms() {
     let dir = tempfile::Builder::new().prefix("unborn-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut cluster = Cluster::new(dir.path(), &NAMES);
-    cluster.points.arm(None);
-    cluster.slots.iter_mut().for_each(Slot::start);
-    cluster.bootstrap(0).await;
-    for slot in 1..NAMES.len() {
-        cluster.join(slot).await;
-    }
-    cluster.settle(&Wanted { nodes: &NAMES, stores: &[] }).await;
+    cluster.form(&NAMES).await;
     let old = cluster.status(LOST).await.node_id;
     cluster.slots[LOST].stop(false).await;
 
@@ -79,12 +72,7 @@ async fn only_replica_lost_before_it_forms() {
     let stores = [("first", 1), ("orders", 1)];
     let dir = tempfile::Builder::new().prefix("unborn-one-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut cluster = Cluster::new(dir.path(), &NAMES);
-    cluster.points.arm(None);
-    cluster.slots.iter_mut().for_each(Slot::start);
-    cluster.bootstrap(0).await;
-    for slot in 1..NAMES.len() {
-        cluster.join(slot).await;
-    }
+    cluster.form(&NAMES).await;
     cluster.declare(&stores[..1]).await;
     cluster.settle(&Wanted { nodes: &NAMES, stores: &stores[..1] }).await;
     let old = cluster.status(LOST).await.node_id;

@@ -6,7 +6,6 @@ use crate::{
     harness::{
         cluster::{Cluster, Wanted},
         events::{Writer, client},
-        process::Slot,
     },
 };
 use std::collections::BTreeMap;
@@ -26,13 +25,7 @@ async fn a_replica_with_other_data_is_fenced_and_replaced() {
 async fn story() {
     let root = tempfile::Builder::new().prefix("fence-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut cluster = Cluster::new(root.path(), &NAMES);
-    cluster.points.arm(None);
-    cluster.slots.iter_mut().for_each(Slot::start);
-    cluster.bootstrap(0).await;
-    for slot in 1..NAMES.len() {
-        cluster.join(slot).await;
-    }
-    cluster.settle(&Wanted { nodes: &NAMES, stores: &[] }).await;
+    cluster.form(&NAMES).await;
     cluster.declare(&STORES).await;
     let ports: Vec<u16> = cluster.slots.iter().map(|slot| slot.ports.clients).collect();
     let writer = Writer::start("default/orders", &ports);

@@ -191,6 +191,17 @@ impl Cluster {
         found.unwrap()
     }
 
+    /// Starts the first nodes, forms a cluster of them, and waits for the end of the formation. No fault point is armed.
+    pub(crate) async fn form(&mut self, nodes: &[&str]) {
+        self.points.arm(None);
+        self.slots[..nodes.len()].iter_mut().for_each(Slot::start);
+        self.bootstrap(0).await;
+        for slot in 1..nodes.len() {
+            self.join(slot).await;
+        }
+        self.settle(&Wanted { nodes, stores: &[] }).await;
+    }
+
     /// The coordinator's view.
     pub(crate) async fn view(&mut self) -> admin::ClusterView {
         let call = async |mut node: AdminClient<Channel>| node.view(admin::ViewRequest {}).await;

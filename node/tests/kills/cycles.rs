@@ -70,13 +70,7 @@ async fn story(cycles: usize) {
 
 async fn started(root: &std::path::Path) -> Cluster {
     let mut cluster = Cluster::new(root, &NAMES);
-    cluster.points.arm(None);
-    cluster.slots.iter_mut().for_each(Slot::start);
-    cluster.bootstrap(0).await;
-    for slot in 1..NAMES.len() {
-        cluster.join(slot).await;
-    }
-    cluster.settle(&Wanted { nodes: &NAMES, stores: &[] }).await;
+    cluster.form(&NAMES).await;
     cluster.declare(&STORES).await;
     cluster.settle(&WANTED).await;
     cluster

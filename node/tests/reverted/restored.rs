@@ -6,7 +6,6 @@ use crate::{
     harness::{
         cluster::{Cluster, Wanted},
         events::Writer,
-        process::Slot,
     },
 };
 use std::{fs, path::Path};
@@ -30,13 +29,7 @@ async fn restored_and_cloned_disks_are_refused_and_return_as_new_nodes() {
 async fn story() {
     let root = tempfile::Builder::new().prefix("reverted-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut cluster = Cluster::new(root.path(), &NAMES);
-    cluster.points.arm(None);
-    cluster.slots[..CLONE].iter_mut().for_each(Slot::start);
-    cluster.bootstrap(0).await;
-    for slot in 1..CLONE {
-        cluster.join(slot).await;
-    }
-    cluster.settle(&Wanted { stores: &[], ..THREE }).await;
+    cluster.form(THREE.nodes).await;
     cluster.declare(&STORES).await;
     let ports: Vec<u16> = cluster.slots[..CLONE].iter().map(|slot| slot.ports.clients).collect();
     let writer = Writer::start("default/orders", &ports);

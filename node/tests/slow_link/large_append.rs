@@ -7,7 +7,6 @@ use crate::{
     harness::{
         cluster::{Cluster, Wanted},
         events::client,
-        process::Slot,
     },
 };
 use std::{path::Path, time::Duration};
@@ -31,14 +30,8 @@ async fn an_append_that_needs_seconds_on_the_link_commits_under_the_same_leader(
 async fn story() {
     let root = tempfile::Builder::new().prefix("slow-link-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut cluster = Cluster::new(root.path(), &NAMES);
-    cluster.points.arm(None);
     let proxies = put_proxies_between(&cluster, root.path()).await;
-    cluster.slots.iter_mut().for_each(Slot::start);
-    cluster.bootstrap(0).await;
-    for slot in 1..NAMES.len() {
-        cluster.join(slot).await;
-    }
-    cluster.settle(&Wanted { nodes: &NAMES, stores: &[] }).await;
+    cluster.form(&NAMES).await;
     cluster.declare(&STORES).await;
     cluster.settle(&WANTED).await;
 
