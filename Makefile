@@ -144,7 +144,7 @@ fault-points: ## end a process before and after each command of the catalogue an
 
 KILL_CYCLES ?= 100
 .PHONY: kill-cycles
-kill-cycles: ## kill and restart processes of a cluster under checked writers: make kill-cycles KILL_CYCLES=100, 4 minutes
+kill-cycles: ## kill and restart processes of a cluster under checked writers: make kill-cycles KILL_CYCLES=100, 3 minutes
 	@TAFFRAIL_KILL_CYCLES=$(KILL_CYCLES) $(CARGO) test --workspace --test fault_points killed_processes -- --nocapture
 
 .PHONY: bench

@@ -4,9 +4,10 @@
 //! pure), publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass
 //! does not wait for.
 //!
-//! Four timers survive a pass: since when each replica has been close to the leader of its group, since when each node
-//! has been silent, since when replicas contradict each other, and which replicas were fenced within the hour. The actions
-//! in progress and the confirmed origins of copies survive as well. A new coordinator starts from zero.
+//! Five timers survive a pass: since when each replica has been close to the leader of its group, since when each node
+//! has been silent, since when replicas contradict each other, and which replicas were fenced or found broken within the
+//! hour. The reports of the nodes, the actions in progress and the confirmed origins of copies survive as well. A new
+//! coordinator starts from zero.
 
 pub mod act;
 pub mod observe;

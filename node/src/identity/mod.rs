@@ -16,7 +16,8 @@
 //!   and the highest place of each disk ([`PeerStarts`]), and refuse a disk that went back to an earlier state.
 //!
 //! Files: `data_dir`: [`DataDir`], the identity of a node. `volume`: [`Volume`], the medium of the directory. `marker`:
-//! content and encoding of the marker file. `peer_starts`: [`PeerStarts`], the last known starts of other disks. `retirement`: moves the data of a node aside. `error`: [`Error`].
+//! content and encoding of the marker file. `peer_starts`: [`PeerStarts`], the last known starts of other disks.
+//! `retirement`: moves the data of a node aside. `error`: [`Error`].
 
 mod data_dir;
 mod error;

@@ -6,8 +6,9 @@
 //!   catalogue. [`operations`]: operations that coordinator and peers call.
 //!   [`sent_reports`]: reduces reports to changes.
 //! - [`replicas`]: creates and removes replicas according to the catalogue. [`recovery`]: pauses between the starts of a
-//!   failing replica, and refills. `store_changes`: creation and removal of stores for clients. `removal`: deletes the data of a replica, and completes the deletion after a crash. [`fence`]: stops a divergent replica for good. [`stop_replicas`]: stops
-//!   replicas within a time limit. [`timed_machine`]: measures the apply times of state machines.
+//!   failing replica, and refills. `store_changes`: creation and removal of stores for clients. `removal`: deletes the data
+//!   of a replica, and completes the deletion after a crash. [`fence`]: stops a divergent replica for good.
+//!   [`stop_replicas`]: stops replicas within a time limit. [`timed_machine`]: measures the apply times of state machines.
 //! - [`admin`]: the admin service for the operator. [`peer_handler`]: answers frames of peers. [`gateway_adapter`]:
 //!   implements the port of the gateway.
 //! - [`wiring`]: connects the parts of a node, for the process and for the simulator.

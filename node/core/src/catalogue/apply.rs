@@ -130,9 +130,7 @@ fn register(c: &mut Catalogue, r: &Registration, touched: &mut Rows) -> Answer {
 }
 
 fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
-    if !matches!(d.replicas, 1 | 3 | 5 | 7) {
-        return Err(Refused::InvalidReplicas(d.replicas));
-    }
+    check_number(d.replicas)?;
     let known = match d.adopt {
         Some(id) => {
             let store = c.stores.get(&id).filter(|s| s.name == d.name).ok_or(Refused::StoreNotFound(id))?;
@@ -173,9 +171,7 @@ fn declare(c: &mut Catalogue, d: &Declaration, touched: &mut Rows) -> Answer {
 /// and is never changed.
 fn create_undeclared(c: &mut Catalogue, new: &NewStore, touched: &mut Rows) -> Answer {
     let NewStore { name, replicas, minted } = new.clone();
-    if !matches!(replicas, 1 | 3 | 5 | 7) {
-        return Err(Refused::InvalidReplicas(replicas));
-    }
+    check_number(replicas)?;
     let Some((id, store)) = c.store_named(&name) else {
         return create(c, &Declaration { name, replicas, adopt: None, minted, declared_by: String::new() }, touched);
     };
@@ -268,10 +264,13 @@ fn form_again(c: &mut Catalogue, old: GroupId, nodes: &BTreeSet<NodeId>, touched
     Ok(CatalogueOutcome::Store(id))
 }
 
+/// Checks that a store may have this number of replicas.
+fn check_number(replicas: u32) -> Result<(), Refused> {
+    if matches!(replicas, 1 | 3 | 5 | 7) { Ok(()) } else { Err(Refused::InvalidReplicas(replicas)) }
+}
+
 fn check_replicas(c: &Catalogue, replicas: u32) -> Result<(), Refused> {
-    if !matches!(replicas, 1 | 3 | 5 | 7) {
-        return Err(Refused::InvalidReplicas(replicas));
-    }
+    check_number(replicas)?;
     let have = u32::try_from(c.members().count()).unwrap_or(u32::MAX);
     if have < replicas { Err(Refused::NotEnoughNodes { wanted: replicas, have }) } else { Ok(()) }
 }
