@@ -12,7 +12,7 @@ use taffrail_proto::{admin, v1};
 
 /// Maximum number of problems in a cluster status.
 const PROBLEMS_MAX: usize = 20;
-/// Reason of a problem about clocks, also the reason in conditions.
+/// Reason of a problem about clocks.
 const CLOCK_SKEW: &str = "ClockSkew";
 
 /// Returns true while the cluster is not settled although the plan may be empty: a replica has not been caught up for
