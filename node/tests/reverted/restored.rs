@@ -18,8 +18,10 @@ const CLONE: usize = 3;
 const STORES: [(&str, u32); 1] = [("orders", 3)];
 const THREE: Wanted<'static> = Wanted { nodes: &["main-0", "main-1", "main-2"], stores: &STORES };
 const FOUR: Wanted<'static> = Wanted { nodes: &NAMES, stores: &STORES };
-/// Text of the fence in the log of a node.
-const FENCED: &str = "the disk went back to an earlier state";
+/// Reason of the fence in the status of a node.
+const REASON: &str = "the disk went back to an earlier state";
+/// Line of the fence in the log of the fenced node. The reason alone is also in the refusals that other nodes log.
+const FENCED: &str = r#""level":"ERROR","message":"the disk went back to an earlier state"#;
 
 #[tokio::test]
 async fn restored_and_cloned_disks_are_refused_and_return_as_new_nodes() {
@@ -70,7 +72,7 @@ async fn restore(cluster: &mut Cluster, victim: usize, root: &Path, writer: &Wri
     })
     .await;
     assert_eq!(fenced.fence_cause(), FenceCause::IdentityReverted, "{fenced:?}");
-    assert!(!fenced.ready && fenced.node_id == old && fenced.fence_reason.contains(FENCED), "{fenced:?}");
+    assert!(!fenced.ready && fenced.node_id == old && fenced.fence_reason.contains(REASON), "{fenced:?}");
 
     cluster.slots[away].start();
     writer.goes_on().await;
