@@ -17,6 +17,9 @@ use tokio::{
 /// Maximum number of states sent by a node at the same time. Two suffice for the bandwidth of a node, and each takes a
 /// thread and a few mebibytes.
 const SOURCES_MAX: usize = 2;
+/// Maximum number of catalogues sent by a node at the same time. More than the other voters of the largest system group, so
+/// that a catalogue never waits for the states of stores; the threads are still bounded.
+const CATALOGUES_MAX: usize = 8;
 /// Maximum number of states installed by a node at the same time. Each flushes the whole state database several times.
 const INSTALLS_MAX: usize = 2;
 /// Time limit of a single chunk, for the source until the receiver has room and for the receiver until the chunk arrives.
@@ -29,6 +32,7 @@ const BURST: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct CatchUpLimits {
     sources: Arc<Semaphore>,
+    catalogues: Arc<Semaphore>,
     installs: Arc<Semaphore>,
     bytes_per_second: u64,
     /// True while the disk has room for another state; `None` without a measurement.
@@ -50,6 +54,7 @@ impl CatchUpLimits {
         Arc::new(Self {
             room,
             sources: Arc::new(Semaphore::new(SOURCES_MAX)),
+            catalogues: Arc::new(Semaphore::new(CATALOGUES_MAX)),
             installs: Arc::new(Semaphore::new(INSTALLS_MAX)),
             bytes_per_second: bytes_per_second.max(1),
             paid_until: Mutex::new(Instant::now()),
@@ -59,8 +64,19 @@ impl CatchUpLimits {
     /// Takes the permit to send a state, or `None` when this node sends the maximum number of states already.
     #[must_use]
     pub fn try_source(self: &Arc<Self>) -> Option<SourcePermit> {
-        let permit = Arc::clone(&self.sources).try_acquire_owned().ok()?;
-        Some(SourcePermit { limits: Arc::clone(self), _permit: permit })
+        self.permit(&self.sources, Some(Arc::clone(self)))
+    }
+
+    /// Takes the permit to send the catalogue, or `None` when this node sends the maximum number of catalogues already. The
+    /// catalogue is small, and a node without the catalogue cannot serve, so no rate holds the transfer up.
+    #[must_use]
+    pub fn try_catalogue(self: &Arc<Self>) -> Option<SourcePermit> {
+        self.permit(&self.catalogues, None)
+    }
+
+    fn permit(&self, of: &Arc<Semaphore>, rate: Option<Arc<Self>>) -> Option<SourcePermit> {
+        let permit = Arc::clone(of).try_acquire_owned().ok()?;
+        Some(SourcePermit { rate, _permit: permit })
     }
 
     /// Waits for room on the disk and for the permit to install a state. `None` is never the answer while the node runs.
@@ -89,14 +105,17 @@ impl CatchUpLimits {
 /// The permit to send a state, given back when dropped.
 #[derive(Debug)]
 pub struct SourcePermit {
-    limits: Arc<CatchUpLimits>,
+    /// Limits with the rate of the transfer; `None` for a transfer without a rate.
+    rate: Option<Arc<CatchUpLimits>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl SourcePermit {
-    /// Waits until `bytes` more are within the rate of the node.
+    /// Waits until `bytes` more are within the rate of the transfer.
     pub async fn pace(&self, bytes: usize) {
-        self.limits.pace(bytes).await;
+        if let Some(limits) = &self.rate {
+            limits.pace(bytes).await;
+        }
     }
 }
 
@@ -131,8 +150,10 @@ mod tests {
         let limits = CatchUpLimits::new(1);
         let sources: Vec<_> = (0..SOURCES_MAX).map(|_| limits.try_source().unwrap()).collect();
         assert!(limits.try_source().is_none());
-        drop(sources);
-        assert!(limits.try_source().is_some());
+        let catalogues: Vec<_> = (0..CATALOGUES_MAX).map(|_| limits.try_catalogue().unwrap()).collect();
+        assert!(limits.try_catalogue().is_none(), "states of stores do not count, but other catalogues do");
+        drop((sources, catalogues));
+        assert!(limits.try_source().is_some() && limits.try_catalogue().is_some());
         let mut installs = Vec::new();
         for _ in 0..INSTALLS_MAX {
             installs.push(limits.install().await.unwrap());

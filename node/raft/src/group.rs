@@ -156,6 +156,7 @@ impl Group {
                 return Err(io::Error::other(e.to_string()).into());
             }
         };
+        log.started();
         let ended = Arc::new(AtomicBool::new(false));
         let followed = Arc::clone(&ended);
         let kind = TaskKind::Replica(Box::new(move |_| followed.store(true, Ordering::Relaxed)));

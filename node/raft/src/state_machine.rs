@@ -184,7 +184,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, from: CatchUpFrom) -> Result<(), io::Error> {
         self.fetch.fetch_up_to(meta, &from).await?;
         // The new state must survive a crash before openraft drops the replaced part of the log.
-        self.machine.with(|m| m.flush()).await?;
+        self.machine.flush().await?;
         self.set_known((meta.last_log_id, meta.last_membership.clone()));
         Ok(())
     }

@@ -113,7 +113,7 @@ impl Handler for PeerHandler {
             let group = GroupId::new(request.group);
             let db = Arc::clone(&member.parts.db);
             if group == GroupId::SYSTEM {
-                return Ok(catalogue_machine::send(db));
+                return catalogue_machine::send(db, &member.parts.home.catch_ups);
             }
             // The receiver would be one more witness for a state that may be wrong.
             if contradicted(&member.applied(), group) {

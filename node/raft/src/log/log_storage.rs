@@ -21,7 +21,10 @@ use prost::Message;
 use std::{
     fmt, io,
     ops::{Bound, RangeBounds, RangeInclusive},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use taffrail_proto::storage as pb;
 
@@ -34,6 +37,8 @@ pub struct LogStorage {
     key: LogKey,
     disk: Arc<dyn LogDisk>,
     index: Arc<Mutex<LogIndex>>,
+    /// True until consensus runs on the log.
+    starting: Arc<AtomicBool>,
 }
 
 /// Sizes of a replica's log, in encoded bytes.
@@ -58,7 +63,13 @@ impl LogStorage {
     /// When the disk fails or an entry does not decode.
     pub async fn open(disk: Arc<dyn LogDisk>, key: LogKey) -> io::Result<Self> {
         let recovered = disk.recover(key).await?;
-        Ok(Self { key, disk, index: Arc::new(Mutex::new(LogIndex::new(recovered))) })
+        let starting = Arc::new(AtomicBool::new(true));
+        Ok(Self { key, disk, index: Arc::new(Mutex::new(LogIndex::new(recovered))), starting })
+    }
+
+    /// Notes that consensus runs on the log: reads of whole ranges have the payloads of commands from now on.
+    pub(crate) fn started(&self) {
+        self.starting.store(false, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, LogIndex> {
@@ -135,6 +146,14 @@ fn decode(key: LogKey, bytes: Bytes) -> io::Result<Entry> {
     codec::entry_from(entry).map_err(|e| fail(e.to_string()))
 }
 
+/// Replaces the payload of a command by a blank payload.
+fn without_command(entry: Entry) -> Entry {
+    match entry.payload {
+        Payload::Normal(_) => Entry { payload: Payload::Blank, ..entry },
+        Payload::Blank | Payload::Membership(_) => entry,
+    }
+}
+
 /// Returns the first index of a range and the index after the last.
 fn half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let from = match range.start_bound() {
@@ -152,7 +171,11 @@ fn half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
 
 impl RaftLogReader<TypeConfig> for LogStorage {
     /// Reads all entries of the range at once. openraft calls this function only while a replica starts, with ranges of
-    /// at most 64 entries.
+    /// 64 entries, in search of the last two memberships. Until [`started`](Self::started), a blank payload stands for each
+    /// command, because 64 commands of the largest size do not fit into the memory of a small node.
+    ///
+    /// openraft would also apply entries of the range if the log kept the committed index. The log does not keep this index
+    /// ([`read_committed`](RaftLogStorage::read_committed) of the default implementation).
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + fmt::Debug + OptionalSend>(
         &mut self,
         range: RB,
@@ -169,9 +192,13 @@ impl RaftLogReader<TypeConfig> for LogStorage {
             if from >= to.min(end) {
                 return Ok(out);
             }
-            let part = self.entries(from, to, usize::MAX).await?;
+            let part = self.entries(from, to, READ_BYTES_MAX).await?;
             from = part.last().map_or(from, |last| last.log_id.index + 1);
-            out.extend(part);
+            if self.starting.load(Ordering::Relaxed) {
+                out.extend(part.into_iter().map(without_command));
+            } else {
+                out.extend(part);
+            }
         }
     }
 

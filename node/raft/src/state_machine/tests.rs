@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     catch_up_limits::{CatchUpLimits, STEP_MAX},
     log::LogKey,
-    machine::{CatchUpPoint, Machine, MachineError},
+    machine::{CatchUpPoint, DetachedFlush, Machine, MachineError},
     peer::{CallError, PeerTransport, Request},
     types::{Host, LeaderId, Membership, Reply},
 };
@@ -57,7 +57,15 @@ impl Machine for Noting {
         Ok(vec![Reply::default(); entries.len()])
     }
     fn flush(&mut self) -> Result<(), MachineError> {
+        self.note("flush that excludes other calls");
         Ok(())
+    }
+    fn detached_flush(&self) -> Option<DetachedFlush> {
+        let notes = Arc::clone(&self.notes);
+        Some(Box::new(move || {
+            notes.lock().unwrap().push("flush");
+            Ok(())
+        }))
     }
     fn progress(&self) -> Applied {
         Applied { index: self.applied.map_or(0, |id| id.index), ..Applied::default() }
@@ -191,7 +199,10 @@ async fn a_chunk_that_does_not_decode_ends_the_try_and_another_voter_is_asked() 
     let mut case =
         case(vec![vec![chunk(FITS, false), chunk(BROKEN, false)], vec![chunk(FITS, false), chunk(FITS, true)]]);
     case.install().await.unwrap();
-    assert_eq!(case.notes(), ["begin", "install", "install", "abort", "begin", "install", "install", "finish"]);
+    assert_eq!(
+        case.notes(),
+        ["begin", "install", "install", "abort", "begin", "install", "install", "finish", "flush"]
+    );
     assert_eq!(case.asked(), [2, 3], "the source first, then the other voter");
     assert!(!case.fatal.load(Ordering::SeqCst), "this replica's own storage did not fail");
 }
@@ -201,7 +212,7 @@ async fn a_last_chunk_that_does_not_decode_and_a_stream_that_breaks_are_tried_ag
     let lost = Err(CallError::NoAnswer("the connection broke".into()));
     let mut case = case(vec![vec![chunk(BROKEN, true)], vec![chunk(FITS, false), lost], vec![chunk(FITS, true)]]);
     case.install().await.unwrap();
-    let tries = ["begin", "install", "abort", "begin", "install", "abort", "begin", "install", "finish"];
+    let tries = ["begin", "install", "abort", "begin", "install", "abort", "begin", "install", "finish", "flush"];
     assert_eq!(case.notes(), tries);
     assert_eq!(case.asked(), [2, 3, 2], "in turn");
 }
@@ -213,7 +224,7 @@ async fn a_source_that_falls_silent_is_given_up_and_another_voter_is_asked() {
     let begun = tokio::time::Instant::now();
     tokio::time::timeout(STEP_MAX * 3, case.install()).await.expect("every receive has a time limit").unwrap();
     assert!(begun.elapsed() >= STEP_MAX);
-    assert_eq!(case.notes(), ["begin", "abort", "begin", "install", "finish"]);
+    assert_eq!(case.notes(), ["begin", "abort", "begin", "install", "finish", "flush"]);
     assert_eq!(case.asked(), [2, 3]);
 }
 

@@ -17,8 +17,9 @@ use taffrail_core::{
     ids::{Digest, GroupId, Position},
     stream::Settings,
 };
-use taffrail_proto::peer::{CatchUpChunk, Row};
+use taffrail_proto::peer::{CatchUpChunk, Refusal, Row};
 use taffrail_raft::{
+    catch_up_limits::CatchUpLimits,
     machine::{CatchUpPoint, DetachedFlush, Machine, MachineError},
     types::{Entry, LogId, Payload, Reply, StoredMembership},
 };
@@ -107,10 +108,12 @@ impl CatalogueMachine {
 }
 
 /// Starts to send the catalogue to another replica: the source side of a catch-up of the system group.
-#[must_use]
-pub fn send(db: Arc<StateDb>) -> Chunks {
-    // The catalogue is small, and a node without the catalogue cannot serve, so the limits do not count this transfer.
-    catch_up::stream(move |sink| walk(&db, sink), None)
+///
+/// # Errors
+/// Refuses when this node sends the maximum number of catalogues already. The receiver tries another source, or again later.
+pub fn send(db: Arc<StateDb>, limits: &Arc<CatchUpLimits>) -> Result<Chunks, Refusal> {
+    let permit = limits.try_catalogue().ok_or_else(|| catch_up::too_many("catalogues"))?;
+    Ok(catch_up::stream(move |sink| walk(&db, sink), permit))
 }
 
 fn walk(db: &StateDb, sink: &mut dyn FnMut(CatchUpChunk) -> bool) -> Result<(), StoreError> {

@@ -47,17 +47,19 @@ pub type Chunks = mpsc::Receiver<Result<CatchUpChunk, Refusal>>;
 /// # Errors
 /// Refuses when this node sends the maximum number of states already. The receiver tries another source, or again later.
 pub fn send(db: Arc<StateDb>, wanted: Wanted, limits: &Arc<CatchUpLimits>) -> Result<Chunks, Refusal> {
-    let Some(permit) = limits.try_source() else {
-        let message = "this node already sends as many states of stores as it may send at the same time";
-        return Err(refusal(RefusalKind::Unavailable, message));
-    };
-    Ok(stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink), Some(permit)))
+    let permit = limits.try_source().ok_or_else(|| too_many("states of stores"))?;
+    Ok(stream(move |sink| walk(&db, wanted, CHUNK_BYTES_MAX, sink), permit))
+}
+
+/// Refusal of a node that sends the maximum number of states already.
+pub(crate) fn too_many(what: &str) -> Refusal {
+    refusal(RefusalKind::Unavailable, format!("this node already sends the maximum number of {what} at the same time"))
 }
 
 /// Runs `walk` on a thread of its own, with a function that sends a chunk. The function waits until the receiver has room,
-/// and returns false when the receiver is gone or has had no room for [`STEP_MAX`]. With a permit, the chunks keep to the
-/// rate of the node, and the permit is given back after the last chunk.
-pub fn stream<F>(walk: F, permit: Option<SourcePermit>) -> Chunks
+/// and returns false when the receiver is gone or has had no room for [`STEP_MAX`]. The chunks keep to the rate of the
+/// permit, which is given back after the last chunk.
+pub fn stream<F>(walk: F, permit: SourcePermit) -> Chunks
 where
     F: FnOnce(&mut dyn FnMut(CatchUpChunk) -> bool) -> Result<(), Error> + Send + 'static,
 {
@@ -108,11 +110,11 @@ fn failed(e: impl ToString) -> Refusal {
 async fn pass_on(
     chunks: impl futures::Stream<Item = Result<CatchUpChunk, Refusal>>,
     out: mpsc::Sender<Result<CatchUpChunk, Refusal>>,
-    permit: Option<SourcePermit>,
+    permit: SourcePermit,
 ) {
     let mut chunks = std::pin::pin!(chunks);
     while let Some(chunk) = chunks.next().await {
-        if let (Some(permit), Ok(chunk)) = (&permit, &chunk) {
+        if let Ok(chunk) = &chunk {
             permit.pace(chunk.rows.iter().map(|row| row.key.len() + row.value.len()).sum()).await;
         }
         if !matches!(tokio::time::timeout(STEP_MAX, out.send(chunk)).await, Ok(Ok(()))) {

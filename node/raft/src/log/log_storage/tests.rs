@@ -3,14 +3,14 @@ use crate::{
     log::{
         Done, EntryInfo, Recovered, ReplicaState, floor::Floor, log_index::CACHE_BYTES_MAX, rocksdb_log::RocksdbLog,
     },
-    types::{Command, LeaderId},
+    types::{Command, Host, LeaderId, Membership},
 };
 use futures::StreamExt;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::atomic::{AtomicUsize, Ordering},
 };
-use taffrail_core::ids::{GroupId, PartitionId, ReplicaId};
+use taffrail_core::ids::{GroupId, NodeId, PartitionId, ReplicaId};
 
 const MIB: usize = 1 << 20;
 const KEY: LogKey = LogKey { group: GroupId::new(7), replica: ReplicaId::new(1) };
@@ -232,4 +232,26 @@ async fn a_purge_by_size_keeps_the_newest_entries() {
     let bound = log.purge_bound(2 * MIB as u64).unwrap();
     // Eight encoded entries are a little larger than 2 MiB.
     assert_eq!(bound, 91);
+}
+
+#[tokio::test]
+async fn the_search_for_memberships_at_start_keeps_no_command_in_memory() {
+    let disk = HeldDisk::with(64, MIB);
+    let members = Membership::new(vec![[1].into()], BTreeMap::from([(1, Host(NodeId::new(1)))])).unwrap();
+    let membership = Entry { log_id: id(10), payload: Payload::Membership(members) };
+    let encoded = Bytes::from(codec::entry_to(&membership).encode_to_vec());
+    disk.entries.lock().unwrap().insert(10, encoded);
+    let mut log = open(&disk).await;
+
+    let read = log.try_get_log_entries(0..64).await.unwrap();
+    assert_eq!(indexes(&read), (0..64).collect::<Vec<_>>());
+    let kept: Vec<u64> = read.iter().filter(|e| e.payload != Payload::Blank).map(|e| e.log_id.index).collect();
+    assert_eq!(kept, [10]);
+    assert!(disk.largest_read.load(Ordering::SeqCst) < 2 * MIB, "the commands were in memory together");
+    // openraft would apply entries of such a range up to this index.
+    assert_eq!(log.read_committed().await.unwrap(), None);
+
+    log.started();
+    let read = log.try_get_log_entries(0..2).await.unwrap();
+    assert_eq!(read, [entry(0, MIB), entry(1, MIB)]);
 }

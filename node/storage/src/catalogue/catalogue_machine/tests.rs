@@ -69,7 +69,7 @@ async fn an_older_catalogue_is_refused_and_the_next_one_is_taken() {
     let before = (machine.digest(), machine.applied().0, Arc::clone(&seen.borrow()));
     let mut take = async |from: &Arc<StateDb>| {
         machine.begin_install().unwrap();
-        let mut chunks = send(Arc::clone(from));
+        let mut chunks = send(Arc::clone(from), &CatchUpLimits::new(1)).unwrap();
         let mut taken = Ok(());
         while let Some(chunk) = chunks.recv().await {
             taken = taken.and_then(|()| machine.install(chunk.unwrap()));
