@@ -33,6 +33,8 @@ pub enum ConditionType {
     CoordinatorAvailable,
     /// The store has as many caught-up voters as `spec.replicas` (EventStore only).
     FullyReplicated,
+    /// Clocks of nodes differ by five seconds or more (Cluster only).
+    ClocksDiffer,
     /// The object is observed and Ready, and neither Reconciling, Stalled, Degraded nor Paused.
     Stable,
 }
@@ -67,6 +69,7 @@ impl Subject {
                 T::Paused,
                 T::QuorumAvailable,
                 T::CoordinatorAvailable,
+                T::ClocksDiffer,
                 T::Stable,
             ],
             Self::EventStore => &[
@@ -95,6 +98,7 @@ impl ConditionType {
             Self::QuorumAvailable => "QuorumAvailable",
             Self::CoordinatorAvailable => "CoordinatorAvailable",
             Self::FullyReplicated => "FullyReplicated",
+            Self::ClocksDiffer => "ClocksDiffer",
             Self::Stable => "Stable",
         }
     }
@@ -110,6 +114,7 @@ impl ConditionType {
             Self::QuorumAvailable => "The group behind this object has a majority of its voters.",
             Self::CoordinatorAvailable => "The system group has a leader that answers.",
             Self::FullyReplicated => "The store has as many caught-up voters as `spec.replicas`.",
+            Self::ClocksDiffer => "The clock of a node differs from the clocks of the other nodes by 5 s or more.",
             Self::Stable => "The object is observed and Ready, and neither Reconciling, Stalled, Degraded nor Paused.",
         }
     }
@@ -120,7 +125,9 @@ impl ConditionType {
             Self::Ready | Self::QuorumAvailable | Self::CoordinatorAvailable | Self::FullyReplicated | Self::Stable => {
                 Polarity::TrueIsGood
             }
-            Self::Reconciling | Self::Stalled | Self::Degraded | Self::Paused => Polarity::TrueIsNotable,
+            Self::Reconciling | Self::Stalled | Self::Degraded | Self::Paused | Self::ClocksDiffer => {
+                Polarity::TrueIsNotable
+            }
         }
     }
 }

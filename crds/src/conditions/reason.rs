@@ -112,6 +112,8 @@ reasons! {
         "Wait until the replicas have caught up, or bring the missing node back.";
     ReplicaBroken: "A replica fails at every start, and a new replica takes the place.",
         "Wait for the new replica. If the message stays, read the log of the pod that the message names.";
+    ClockSkew: "The clock of a node differs from the clocks of the other nodes by 5 s or more.",
+        "Correct the time synchronisation of the machine of the node that the message names.";
     ReplicaInconsistent: "A replica reached a different state than the majority after applying the same log.",
         "Wait for the replacement of the replica. If the message says that no majority agrees, keep all volumes and \
          report the case.";

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use taffrail_core::{
     catalogue::{Catalogue, NodeState, Store, StoreState},
     ids::{GroupId, NodeId, StoreId},
-    plan::{ClusterObservation, Plan, WaitReason, status},
+    plan::{
+        ClusterObservation, Plan, WaitReason,
+        clocks::{ClockProblem, ClockSubject},
+        status,
+    },
 };
 use taffrail_proto::{admin, v1};
 
@@ -32,7 +36,7 @@ pub fn publish(
     observed: &ClusterObservation,
     plan: &Plan,
     reports: &Reports,
-    clocks: &[String],
+    clocks: &[ClockProblem],
 ) {
     let new = Arc::new(cluster(member, catalogue, observed, plan, reports, clocks));
     let changed = member.view.send_if_modified(|old| {
@@ -51,7 +55,7 @@ fn cluster(
     o: &ClusterObservation,
     plan: &Plan,
     reports: &Reports,
-    clocks: &[String],
+    clocks: &[ClockProblem],
 ) -> admin::ClusterView {
     let nodes: Vec<admin::NodeView> = c
         .nodes
@@ -106,11 +110,24 @@ pub fn shown_free_bytes(space: Space) -> u64 {
     space.free_bytes / step * step
 }
 
-fn problems(plan: &Plan, clocks: &[String]) -> Vec<v1::Problem> {
-    let waiting =
-        plan.waiting.iter().map(|w| v1::Problem { reason: w.reason.to_string(), message: w.sentence.clone() });
-    let clocks = clocks.iter().map(|w| v1::Problem { reason: CLOCK_SKEW.to_owned(), message: w.clone() });
-    clocks.chain(waiting).take(PROBLEMS_MAX).collect()
+/// Returns the problems of the cluster, at most [`PROBLEMS_MAX`]: clocks, recorded times, then waiting changes.
+fn problems(plan: &Plan, clocks: &[ClockProblem]) -> Vec<v1::Problem> {
+    let waiting = plan.waiting.iter().map(|w| v1::Problem {
+        reason: w.reason.to_string(),
+        message: w.sentence.clone(),
+        kind: v1::ProblemKind::Waiting.into(),
+        node_id: w.node.map(NodeId::get),
+    });
+    clocks.iter().map(clock_problem).chain(waiting).take(PROBLEMS_MAX).collect()
+}
+
+fn clock_problem(problem: &ClockProblem) -> v1::Problem {
+    let (kind, node) = match problem.subject {
+        ClockSubject::Node(node) => (v1::ProblemKind::ClockDiffers, Some(node.get())),
+        ClockSubject::Store(_) => (v1::ProblemKind::StoreAhead, None),
+    };
+    let message = problem.sentence.clone();
+    v1::Problem { reason: CLOCK_SKEW.to_owned(), message, kind: kind.into(), node_id: node }
 }
 
 /// Returns the state of a node as shown to clients. A node being replaced is shown as a member.
@@ -211,3 +228,6 @@ fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) -> Opt
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,10 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
-use taffrail_core::plan::{ClusterObservation, clocks};
+use taffrail_core::plan::{
+    ClusterObservation,
+    clocks::{self, ClockProblem},
+};
 
 /// Problems about clocks on the coordinator's node. Written by the coordinator, read by the metrics.
 #[derive(Debug, Default)]
@@ -18,10 +21,10 @@ pub struct ClockWatch {
 
 impl ClockWatch {
     /// Logs the problems that the observation before did not have, and the end of the last problem.
-    pub fn observe(&self, problems: Vec<String>, observed: &ClusterObservation) {
+    pub fn observe(&self, problems: Vec<ClockProblem>, observed: &ClusterObservation) {
         let differs = clocks::deviations(observed).iter().map(|d| d.differs_us).max();
         self.differs_us.store(differs.unwrap_or(0), Ordering::Relaxed);
-        let new: BTreeSet<String> = problems.into_iter().collect();
+        let new: BTreeSet<String> = problems.into_iter().map(|p| p.sentence).collect();
         let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         for problem in new.difference(&known) {
             tracing::warn!(%problem, "clocks differ");

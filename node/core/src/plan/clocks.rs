@@ -84,6 +84,25 @@ pub struct StoreAhead {
     pub ahead_us: u64,
 }
 
+/// Subject of a problem about clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockSubject {
+    /// Node whose clock differs from the median clock.
+    Node(NodeId),
+    /// Store whose last recorded time is ahead of the clocks.
+    Store(StoreId),
+}
+
+/// A problem about clocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockProblem {
+    /// Subject of the problem.
+    pub subject: ClockSubject,
+    /// Explanation for people. The sentence names the largest bound below the difference, so that the same problem has
+    /// the same sentence at every observation.
+    pub sentence: String,
+}
+
 /// Returns the readings of the clocks of the reachable voters of the system group, by offset.
 fn voters(o: &ClusterObservation) -> Vec<ClockReading> {
     let Some(system) = o.groups.get(&GroupId::SYSTEM) else { return Vec::new() };
@@ -152,27 +171,29 @@ fn at_least_seconds(differs_us: u64) -> u64 {
     below.max().unwrap_or(BOUNDS_SECONDS[0])
 }
 
-/// Returns a sentence for each wrong clock and for each store with a recorded time ahead of the clocks.
+/// Returns the problem of each wrong clock, by node, and then of each store with a recorded time ahead of the clocks.
 #[must_use]
-pub fn problems(c: &Catalogue, o: &ClusterObservation) -> Vec<String> {
+pub fn problems(c: &Catalogue, o: &ClusterObservation) -> Vec<ClockProblem> {
     let several = o.nodes.values().filter(|n| n.clock.is_some()).count() >= CLOCKS_MIN;
     let clock = |d: Deviation| {
         let (seconds, side) = (at_least_seconds(d.differs_us), if d.ahead { "ahead of" } else { "behind" });
         let name = c.nodes.get(&d.node).map_or("", |n| n.name.as_str());
         let doubt = if several { "" } else { "; with two clocks nobody can tell which one is wrong" };
         let node = d.node;
-        format!(
+        let sentence = format!(
             "the clock of node {node} ({name}) is at least {seconds} s {side} the median clock of the voters{doubt}; \
              check the time synchronisation of the machine"
-        )
+        );
+        ClockProblem { subject: ClockSubject::Node(node), sentence }
     };
     let ahead = |a: StoreAhead| {
         let name = c.stores.get(&a.store).map_or_else(String::new, |s| s.name.to_string());
         let (seconds, recorded) = (at_least_seconds(a.ahead_us), a.recorded_us / 1_000_000);
-        format!(
+        let sentence = format!(
             "store {name}: the last recorded time, {recorded} s after 1970, is at least {seconds} s ahead of the clocks; \
              all new events get this time until the clocks have passed the time"
-        )
+        );
+        ClockProblem { subject: ClockSubject::Store(a.store), sentence }
     };
     let clocks = deviations(o).into_iter().map(clock);
     clocks.chain(stores_ahead(c, o).into_iter().map(ahead)).collect()

@@ -20,7 +20,7 @@ use taffrail_crds::{
 };
 use taffrail_proto::{
     admin::{ClusterView, FenceCause, Lifecycle, NodeStatus},
-    v1::{NodeState, StoreState},
+    v1::{NodeState, ProblemKind, StoreState},
 };
 
 const RETAINED_MAX: usize = 20;
@@ -82,6 +82,7 @@ pub(super) fn unobserved(
         Finding::unknown(T::Ready, error.reason(), message.clone()),
         Finding::unknown(T::QuorumAvailable, error.reason(), message.clone()),
         Finding::unknown(T::CoordinatorAvailable, error.reason(), message.clone()),
+        Finding::unknown(T::ClocksDiffer, error.reason(), message.clone()),
         error_finding(error, message),
     ]);
     ClusterStatus {
@@ -261,7 +262,8 @@ fn health(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option<&
         return vec![
             Finding::no(T::Ready, reason, message),
             Finding::no(T::QuorumAvailable, Reason::NoQuorum, why.clone()),
-            Finding::no(T::CoordinatorAvailable, Reason::NoLeader, why),
+            Finding::no(T::CoordinatorAvailable, Reason::NoLeader, why.clone()),
+            Finding::unknown(T::ClocksDiffer, Reason::NoLeader, why),
         ];
     };
     // The view was taken after a read index, so the system group has its majority.
@@ -280,7 +282,20 @@ fn health(wish: &Wish, observation: &Observation, plan: &Plan, blocked: Option<&
         let message = blocked.map_or_else(|| format!("no ready pod behind Service {service}"), |b| b.message.clone());
         Finding::no(T::Ready, blocked.map_or(Reason::NoEndpoint, |b| b.reason), message)
     });
+    all.push(clocks_differ(view));
     all
+}
+
+/// Returns the finding about the clocks of the nodes. The coordinator compares the clocks, and the sentences of its problems
+/// name each node and the difference.
+fn clocks_differ(view: &ClusterView) -> Finding {
+    let problems = view.status.iter().flat_map(|status| &status.problems);
+    let differ = problems.filter(|problem| problem.kind() == ProblemKind::ClockDiffers);
+    let messages: Vec<&str> = differ.map(|problem| problem.message.as_str()).collect();
+    if messages.is_empty() {
+        return Finding::no(T::ClocksDiffer, Reason::AsExpected, "the clocks of the nodes agree");
+    }
+    Finding::yes(T::ClocksDiffer, Reason::ClockSkew, messages.join("; "))
 }
 
 /// Message of a Ready Cluster. Below three nodes every node is needed for a majority, and no disruption budget can hold
@@ -342,6 +357,7 @@ fn count(n: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use taffrail_proto::v1::{ClusterStatus, Problem};
 
     #[test]
     fn the_condition_of_a_fenced_node_follows_the_cause_and_not_the_text() {
@@ -357,5 +373,35 @@ mod tests {
         assert_eq!(of(FenceCause::IdentityReverted).reason, Reason::IdentityReverted);
         assert_eq!(of(FenceCause::Removed).reason, Reason::NodeLost);
         assert_eq!(of(FenceCause::Removed).message, "main-1 is fenced: reverted by a person");
+    }
+
+    fn health_with(view: Option<ClusterView>) -> Finding {
+        let wish = Wish { name: "main".to_owned(), replicas: 3, paused: false, deleting: false };
+        let observation = Observation { view, ..Observation::default() };
+        let plan = Plan { formed: true, size: 3, ..Plan::default() };
+        let all = health(&wish, &observation, &plan, None);
+        all.into_iter().rfind(|finding| finding.type_ == T::ClocksDiffer).expect("a finding about clocks")
+    }
+
+    #[test]
+    fn clocks_differ_while_the_coordinator_reports_a_clock_and_no_other_kind_of_problem() {
+        let problem = |kind: ProblemKind, message: &str| Problem {
+            reason: "ClockSkew".to_owned(),
+            message: message.to_owned(),
+            kind: kind.into(),
+            node_id: Some(2),
+        };
+        let with = |problems| {
+            let status = ClusterStatus { problems, ..ClusterStatus::default() };
+            health_with(Some(ClusterView { status: Some(status), ..ClusterView::default() }))
+        };
+        let others = vec![problem(ProblemKind::StoreAhead, "store a"), problem(ProblemKind::Waiting, "node 2 drains")];
+        assert_eq!(with(others.clone()).status, ConditionStatus::False);
+        let clocks = ["node 2 (main-1) is at least 5 s ahead", "node 3 (main-2) is at least 60 s behind"];
+        let all = clocks.map(|clock| problem(ProblemKind::ClockDiffers, clock)).into_iter().chain(others).collect();
+        let found = with(all);
+        assert_eq!((found.status, found.reason), (ConditionStatus::True, Reason::ClockSkew));
+        assert_eq!(found.message, clocks.join("; "));
+        assert_eq!(health_with(None).status, ConditionStatus::Unknown, "nobody has compared the clocks");
     }
 }

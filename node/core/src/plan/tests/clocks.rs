@@ -134,8 +134,8 @@ fn a_store_whose_recorded_time_is_ahead_of_the_clocks_is_reported() {
     assert!(clocks::problems(&toy.c, &o).is_empty());
     record(&mut o, 73 * 365 * 86_400 * SECOND);
     let problems = clocks::problems(&toy.c, &o);
-    assert!(problems.len() == 1 && problems[0].contains("store default/a"), "{problems:?}");
-    assert!(problems[0].contains("at least 31536000 s ahead"), "{problems:?}");
+    assert!(problems.len() == 1 && problems[0].sentence.contains("store default/a"), "{problems:?}");
+    assert!(problems[0].sentence.contains("at least 31536000 s ahead"), "{problems:?}");
     // The clock of the coordinator is the wrong one: the store is not ahead of the median.
     set(&mut o, &[0, 0, 0]);
     record(&mut o, 100 * SECOND);
