@@ -10,6 +10,7 @@ use taffrail_core::{
     event::RecordedEvent,
     ids::{Position, Revision},
     names::StreamName,
+    stream::visibility,
 };
 use taffrail_proto::v1::{self, start::Kind as StartKind};
 use taffrail_store_api::{Direction, PageBounds, ReadError, StoreReader};
@@ -74,7 +75,10 @@ impl Cursor {
     /// True for an event that is no part of the selection: an event of a stream of the store itself.
     #[must_use]
     pub(crate) fn hides(&self, event: &RecordedEvent) -> bool {
-        matches!(self, Self::All { system: false, .. }) && event.stream.is_system()
+        match self {
+            Self::Stream { .. } => false,
+            Self::All { system, .. } => !visibility::selected(&event.stream, *system),
+        }
     }
 
     /// Checks that a forward read of all events begins at most one position after the last position of the store.

@@ -7,6 +7,7 @@ mod command;
 mod digest;
 mod gap;
 mod state;
+pub mod visibility;
 
 pub use apply::{ApplyError, apply};
 pub use block::Block;

@@ -15,7 +15,10 @@ use taffrail_core::{
     event::RecordedEvent,
     ids::{GroupId, PartitionId, Position, Revision},
     names::StreamName,
-    stream::{Block, StreamRow},
+    stream::{
+        Block, StreamRow,
+        visibility::{self, StreamLimits},
+    },
 };
 use taffrail_store_api::{Direction, Page, PageBounds, ReadError, StoreReader, StoreTotals, StreamSummary};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,8 @@ pub struct Reader {
     group: GroupId,
     partition: PartitionId,
     stop: CancellationToken,
+    /// Returns what a stream hides. The rows of streams hold no limits yet, so a page reads no row for the answer.
+    limits: LimitsOf,
 }
 
 /// Collects the events of a page within the bounds.
@@ -34,39 +39,36 @@ struct Gather<'a> {
     bytes: usize,
     events: Vec<RecordedEvent>,
     wants: &'a dyn Fn(Revision, Position) -> bool,
+    /// Returns what a stream hides.
+    limits: LimitsOf,
+    /// Clock of this node at the begin of the page, Unix time in microseconds.
+    now_us: u64,
 }
+
+/// Returns what a stream hides.
+type LimitsOf = fn(&StreamName) -> StreamLimits;
 
 impl Gather<'_> {
     /// Adds the events of a block in reading order. Returns the place of the first event beyond the bounds, or `None`
     /// when all events fit.
     fn take(&mut self, block: Block, direction: Direction) -> Option<(Revision, Position)> {
-        let place = |i: u64| {
-            let r = Revision::new(block.first_revision.get() + i).unwrap_or(Revision::MAX);
-            let p = Position::new(block.first_position.get() + i).unwrap_or(Position::MAX);
-            (r, p)
-        };
-        let mut numbered: Vec<_> = (0_u64..).zip(block.events).collect();
+        let limits = (self.limits)(&block.stream);
+        let mut events: Vec<RecordedEvent> = visibility::recorded(block, limits, self.now_us).collect();
         if direction == Direction::Backward {
-            numbered.reverse();
+            events.reverse();
         }
-        for (i, event) in numbered {
-            let (revision, position) = place(i);
+        for event in events {
+            let (revision, position) = (event.revision, event.position);
             if !(self.wants)(revision, position) {
                 continue;
             }
-            let size = event.size();
+            let size = event.event.size();
             let full = self.events.len() >= self.bounds.events_max || self.bytes + size > self.bounds.bytes_max;
             if full && !self.events.is_empty() {
                 return Some((revision, position));
             }
             self.bytes += size;
-            self.events.push(RecordedEvent {
-                stream: block.stream.clone(),
-                revision,
-                position,
-                recorded_at_us: block.recorded_at_us,
-                event,
-            });
+            self.events.push(event);
         }
         None
     }
@@ -76,7 +78,18 @@ impl Reader {
     /// Makes a reader of the applied state of a partition.
     #[must_use]
     pub fn new(db: Arc<StateDb>, group: GroupId, partition: PartitionId) -> Self {
-        Self { db, group, partition, stop: CancellationToken::new() }
+        Self { db, group, partition, stop: CancellationToken::new(), limits: |_| StreamLimits::default() }
+    }
+
+    /// Hides events of the streams for which `limits` returns limits.
+    #[cfg(test)]
+    pub(super) fn hiding(self, limits: LimitsOf) -> Self {
+        Self { limits, ..self }
+    }
+
+    fn gather<'a>(&self, bounds: PageBounds, wants: &'a dyn Fn(Revision, Position) -> bool) -> Gather<'a> {
+        let now_us = taffrail_runtime::now_us();
+        Gather { bounds, bytes: 0, events: Vec::new(), wants, limits: self.limits, now_us }
     }
 
     /// Refuses every read after `stop` is cancelled, even while rows of this replica remain. A paged read then
@@ -135,7 +148,7 @@ impl Reader {
             Direction::Forward => r >= from && r <= row.last,
             Direction::Backward => r <= from,
         };
-        let mut gather = Gather { bounds, bytes: 0, events: Vec::new(), wants: &wants };
+        let mut gather = self.gather(bounds, &wants);
         let (lower, upper) = schema::stream_bounds(self.partition, row.no);
         let at = schema::stream(self.partition, row.no, from);
         let mut next = None;
@@ -177,7 +190,7 @@ impl Reader {
             Direction::Backward => p <= from,
         };
         self.generation(view)?;
-        let mut gather = Gather { bounds, bytes: 0, events: Vec::new(), wants: &wants };
+        let mut gather = self.gather(bounds, &wants);
         let (lower, upper) = schema::partition_bounds(self.partition);
         let at = schema::data(self.partition, from);
         let decode = |row: Result<Row, DbError>| {

@@ -5,6 +5,7 @@ use taffrail_core::{
     event::RecordedEvent,
     ids::{Position, Revision},
     names::StreamName,
+    stream::visibility::StreamLimits,
 };
 use taffrail_raft::machine::Machine;
 use taffrail_store_api::{Direction, PageBounds, ReadError, StoreReader};
@@ -159,4 +160,30 @@ fn nothing_is_read_while_another_state_is_taken_over() {
     let aborted = r.reader().read_all(None, Direction::Forward, bounds);
     assert!(matches!(aborted, Err(ReadError::NotServing(_))), "the group is far ahead of this state");
     assert_eq!(r.crash().unwrap().events(), all);
+}
+
+/// Streams with an even last letter hide their first three revisions, in every read at once.
+#[test]
+fn what_a_stream_hides_is_hidden_from_reads_of_the_stream_and_of_everything() {
+    let r = Replica::with(&log(17, 80));
+    let hides = |stream: &StreamName| stream.as_str().bytes().last().is_some_and(|last| last.is_multiple_of(2));
+    let limits: fn(&StreamName) -> StreamLimits = |stream| {
+        let even = stream.as_str().bytes().last().is_some_and(|last| last.is_multiple_of(2));
+        if even { StreamLimits { floor: Revision::new(3).unwrap(), max_age_us: None } } else { StreamLimits::default() }
+    };
+    let reader = r.reader().hiding(limits);
+    let whole = PageBounds { events_max: usize::MAX, bytes_max: usize::MAX };
+    let all = r.events();
+    let shown: Vec<RecordedEvent> =
+        all.iter().filter(|e| !hides(&e.stream) || e.revision.get() >= 3).cloned().collect();
+    assert!(shown.len() < all.len() && !shown.is_empty(), "the log has hidden and visible events");
+    let backward = |events: &[RecordedEvent]| events.iter().rev().cloned().collect::<Vec<_>>();
+    assert_eq!(reader.read_all(None, Direction::Forward, whole).unwrap().events, shown);
+    assert_eq!(reader.read_all(None, Direction::Backward, whole).unwrap().events, backward(&shown));
+    let names: std::collections::BTreeSet<&StreamName> = all.iter().map(|e| &e.stream).collect();
+    for name in names {
+        let of: Vec<RecordedEvent> = shown.iter().filter(|e| e.stream == *name).cloned().collect();
+        assert_eq!(reader.read_stream(name, None, Direction::Forward, whole).unwrap().events, of, "{name}");
+        assert_eq!(reader.read_stream(name, None, Direction::Backward, whole).unwrap().events, backward(&of), "{name}");
+    }
 }
