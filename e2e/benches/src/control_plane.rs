@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, ensure};
 use std::{hint::black_box, path::Path, sync::Arc};
 use taffrail_core::{
-    catalogue::{Catalogue, Command, Declaration, Kind, RULES_IN_FORCE, Registration},
+    catalogue::{Catalogue, Command, Declaration, Kind, RULES, Registration},
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
     plan::{self, ClusterObservation, GroupObservation, NodeObservation, ReplicaObservation},
@@ -102,7 +102,7 @@ impl Cluster {
 
     fn apply(&mut self, kinds: &[Kind]) -> Result<()> {
         let entry = |(index, kind): (u64, &Kind)| {
-            let command = Command { rules: RULES_IN_FORCE, stamp_us: index + 1, kind: kind.clone() };
+            let command = Command { rules: RULES, stamp_us: index + 1, kind: kind.clone() };
             let log_id = LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index };
             Entry { log_id, payload: Payload::Normal(types::Command(codec::encode_command(&command))) }
         };

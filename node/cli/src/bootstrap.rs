@@ -141,20 +141,20 @@ fn plan(
 
 type Clients = Vec<(String, AdminClient<Channel>)>;
 
-fn connect(address: &str, timeout: Duration) -> Result<AdminClient<Channel>, Failure> {
+pub(crate) fn connect(address: &str, timeout: Duration) -> Result<AdminClient<Channel>, Failure> {
     let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(uri).map_err(|e| Failure::Usage(format!("--admin {address}: {e}")))?;
     Ok(AdminClient::new(endpoint.connect_timeout(timeout).connect_lazy()))
 }
 
-fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
+pub(crate) fn with_timeout<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
 }
 
 /// Converts the status of a failed admin call to a [`Failure`] that names the node.
-fn failure_of(address: &str, status: tonic::Status) -> Failure {
+pub(crate) fn failure_of(address: &str, status: tonic::Status) -> Failure {
     match Error::from_status(status) {
         Error::Unavailable { message, .. } | Error::Deadline { message } => {
             Failure::Unavailable(format!("{address}: {message}"))

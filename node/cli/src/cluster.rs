@@ -1,9 +1,10 @@
-//! `taffrail cluster`: the status of cluster and nodes, and the bootstrap outside Kubernetes.
+//! `taffrail cluster`: the status of cluster and nodes, the bootstrap outside Kubernetes, and the end of an upgrade.
 
 use super::{
     args::GlobalArgs,
     bootstrap,
     failure::Failure,
+    finalize_upgrade,
     output::{Printer, UNKNOWN, known, table},
 };
 use serde_json::json;
@@ -21,6 +22,12 @@ pub enum Command {
     /// Form a cluster of blank nodes, once. For nodes outside Kubernetes only: on Kubernetes the operator
     /// forms the cluster.
     Bootstrap(bootstrap::Args),
+    /// Finish an upgrade: put the newest rules in force that the binaries of all nodes know.
+    ///
+    /// Older binaries do not run any more afterwards. The nodes finish an upgrade by themselves unless their setting
+    /// upgrade.finalize is on-demand.
+    #[command(after_help = finalize_upgrade::EXAMPLE)]
+    FinalizeUpgrade(finalize_upgrade::Args),
 }
 
 /// Runs a command of `taffrail cluster`.
@@ -54,6 +61,7 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
             }
         }
         Command::Bootstrap(args) => bootstrap::run(args, globals, printer).await?,
+        Command::FinalizeUpgrade(args) => finalize_upgrade::run(args, globals, printer).await?,
     }
     Ok(())
 }

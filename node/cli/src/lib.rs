@@ -5,7 +5,8 @@
 //! results through a [`Printer`]. A [`Failure`] goes to stderr and determines the exit code.
 //!
 //! - Commands about events: [`append`], [`read`] and [`subscribe`]. [`select`] chooses a stream or the whole store.
-//! - Commands about the cluster: [`streams`], [`stores`], and [`cluster`] with [`bootstrap`].
+//! - Commands about the cluster: [`streams`], [`stores`], and [`cluster`] with [`bootstrap`] and
+//!   [`finalize_upgrade`].
 //! - [`load`]: a load generator with an open and a closed loop.
 //! - [`args`]: flags of every command, and parsers of flag values.
 //! - [`output`]: the output formats table, JSON and JSON lines.
@@ -18,6 +19,7 @@ pub mod bootstrap;
 pub mod cluster;
 pub mod event_json;
 pub mod failure;
+pub mod finalize_upgrade;
 pub mod json_text;
 pub mod load;
 pub mod output;

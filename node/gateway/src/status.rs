@@ -228,6 +228,9 @@ impl From<Refused> for Problem {
                 Self::new(Reason::StoreDeclared, message).with("store_id", id).with("declared_by", by)
             }
             Refused::NameTaken { by } => Self::new(Reason::StoreDeclared, message).with("declared_by", by),
+            Refused::UpgradePending { rules, in_force } => {
+                Self::new(Reason::UpgradePending, message).with("rules", rules).with("in_force", in_force)
+            }
             // Refusals of commands that no client sends.
             Refused::WrongCluster
             | Refused::BadNode(_)

@@ -1,6 +1,6 @@
 //! Parses and checks all values, once, into the frozen [`Config`]. [`super::keys::KEYS`] holds the bounds and choices.
 
-use super::{Config, Discovery, LogFormat, log_filter, values::Values};
+use super::{Config, Discovery, FinalizeUpgrade, LogFormat, log_filter, values::Values};
 use crate::disk_space::MarkSettings;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use taffrail_raft::tuning::Tuning;
@@ -43,6 +43,7 @@ pub(super) fn check(v: &mut Values, env: &BTreeMap<String, String>) -> Config {
         answer_bytes_max: shares.answers,
         state_memory_bytes: shares.state,
         disk_marks: disk_marks(v),
+        finalize_upgrade: finalize_upgrade(v),
         raft: tuning(v),
         drain_delay,
         grace: millis(v, "shutdown.grace_ms"),
@@ -111,6 +112,17 @@ fn disk_marks(v: &mut Values) -> MarkSettings {
     }
     let bytes = |mib: u64| (mib > 0).then(|| mib.saturating_mul(1 << 20));
     MarkSettings { soft_bytes: bytes(soft), hard_bytes: bytes(hard) }
+}
+
+fn finalize_upgrade(v: &mut Values) -> FinalizeUpgrade {
+    match v.get("upgrade.finalize").0.as_str() {
+        "automatic" => FinalizeUpgrade::Automatic,
+        "on-demand" => FinalizeUpgrade::OnDemand,
+        _ => {
+            v.not_a_choice("upgrade.finalize", "");
+            FinalizeUpgrade::OnDemand
+        }
+    }
 }
 
 fn log_format(v: &mut Values) -> LogFormat {

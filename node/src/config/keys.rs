@@ -82,6 +82,16 @@ pub const KEYS: &[Key] = &[
     )
     .default("0")
     .why("Must be less than disk.soft_free_mib if both are set."),
+    Key::choice(
+        "upgrade.finalize",
+        &["automatic", "on-demand"],
+        "When the coordinator raises the rules of the catalogue and of the stores after an upgrade.",
+    )
+    .default("automatic")
+    .why(
+        "`automatic`: once the binaries of all nodes know newer rules; `on-demand`: at `taffrail cluster finalize-upgrade`, so \
+         that a return to the older version stays possible until then. The setting of the coordinator's node counts.",
+    ),
     Key::integer("raft.heartbeat_ms", MS, Min::Fixed(10), 10_000, "Interval between two heartbeats of a leader.")
         .default("150"),
     Key::integer(

@@ -96,6 +96,8 @@ pub struct Config {
     pub state_memory_bytes: usize,
     /// Marks of the free space on the disk.
     pub disk_marks: MarkSettings,
+    /// Time at which the coordinator finishes an upgrade.
+    pub finalize_upgrade: FinalizeUpgrade,
     /// Timeouts of consensus, and when the log is purged.
     pub raft: Tuning,
     /// Time for which a stopping node still accepts calls.
@@ -108,6 +110,16 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// Additional directives, already checked, which override the level.
     pub log_filter: String,
+}
+
+/// Time at which the coordinator raises the rules of catalogue and stores. Older binaries do not run any more afterwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FinalizeUpgrade {
+    /// As soon as the binaries of all nodes know newer rules.
+    #[default]
+    Automatic,
+    /// At a call of `taffrail cluster finalize-upgrade`.
+    OnDemand,
 }
 
 impl Config {

@@ -138,7 +138,8 @@ impl Actions {
                 Action::Propose(kind) => proposals.push(kind),
                 Action::ChangeMembership { group, leader_node, .. }
                 | Action::Transfer { group, leader_node, .. }
-                | Action::Settings { group, leader_node, .. } => {
+                | Action::Settings { group, leader_node, .. }
+                | Action::RaiseRules { group, leader_node, .. } => {
                     changes.push((group, leader_node, action));
                 }
             }
@@ -314,14 +315,10 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
             .await
         }
         Action::Settings { group, leader_node, leader, settings } => {
-            let kind = stream::Kind::Settings(settings);
-            if leader_node == member.node() {
-                let here = local(member, group, leader)?;
-                return operations::store_command(&here, kind).await.map_err(|no| no.message);
-            }
-            // The leader proposes under the rules in force in its log.
-            let command = encode_command(&stream::Command { rules: RULES, kind }).to_vec();
-            send(member, FrameKind::StoreCommand, group, leader_node, leader, command, CHANGE_TIMEOUT).await
+            store_command(member, group, leader_node, leader, stream::Kind::Settings(settings)).await
+        }
+        Action::RaiseRules { group, leader_node, leader, rules } => {
+            store_command(member, group, leader_node, leader, stream::Kind::RaiseRules(rules)).await
         }
         Action::Transfer { group, leader_node, leader, to } => {
             if leader_node == member.node() {
@@ -332,6 +329,23 @@ async fn act(member: &Arc<Member>, action: Action) -> Result<(), String> {
             send(member, FrameKind::HandOver, group, leader_node, leader, hand_over, CHANGE_TIMEOUT).await
         }
     }
+}
+
+/// Proposes a command to the log of a store, through the leader.
+async fn store_command(
+    member: &Member,
+    group: GroupId,
+    leader_node: NodeId,
+    leader: ReplicaId,
+    kind: stream::Kind,
+) -> Result<(), String> {
+    if leader_node == member.node() {
+        let here = local(member, group, leader)?;
+        return operations::store_command(&here, kind).await.map_err(|no| no.message);
+    }
+    // The leader proposes under the rules in force in its log.
+    let command = encode_command(&stream::Command { rules: RULES, kind }).to_vec();
+    send(member, FrameKind::StoreCommand, group, leader_node, leader, command, CHANGE_TIMEOUT).await
 }
 
 fn local(member: &Member, group: GroupId, replica: ReplicaId) -> Result<Arc<taffrail_raft::group::Group>, String> {

@@ -1,7 +1,10 @@
 //! Observation of the cluster: polls the reports of all nodes, and converts the reports to the input of the planner.
 
 use super::reports::{Report, Reports};
-use crate::member::{member::Member, operations};
+use crate::{
+    config::FinalizeUpgrade,
+    member::{member::Member, operations},
+};
 use prost::Message;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +12,7 @@ use std::{
     time::Duration,
 };
 use taffrail_core::{
-    catalogue::{Catalogue, NodeState},
+    catalogue::{Catalogue, NodeState, Rules},
     ids::{Digest, GroupId, NodeId, ReplicaId},
     plan::{ClockReading, ClusterObservation, GroupObservation, Lineage, NodeObservation, ReplicaObservation},
     stream::Settings,
@@ -69,6 +72,7 @@ async fn poll_one(
 pub fn observed(member: &Member, catalogue: &Catalogue, reports: &Reports) -> ClusterObservation {
     let mut observed =
         ClusterObservation { now_us: rt::now_us(), coordinator: member.node(), ..ClusterObservation::default() };
+    observed.raise_rules = member.parts.finalize_upgrade == FinalizeUpgrade::Automatic;
     for id in catalogue.nodes.keys() {
         observed.nodes.insert(*id, node(reports.get(*id)));
     }
@@ -88,6 +92,7 @@ fn node(report: Option<&Report>) -> NodeObservation {
     let Some(Report { node: report, replicas, clock, .. }) = report else { return NodeObservation::default() };
     NodeObservation {
         reachable: true,
+        rules: Some(known_rules(report)),
         clock: *clock,
         other_disk: None,
         replicas: replicas.values().map(|r| (key(r.group, r.replica), replica(r))).collect(),
@@ -95,6 +100,11 @@ fn node(report: Option<&Report>) -> NodeObservation {
         fenced: report.fenced.iter().map(|f| key(f.group, f.replica)).collect(),
         broken: report.broken.iter().map(|b| key(b.group, b.replica)).collect(),
     }
+}
+
+/// Returns the newest rules known to the binary of a node. A binary that does not report the rules knows the first rules.
+fn known_rules(report: &NodeReport) -> Rules {
+    Rules { catalogue: report.known_catalogue_rules, stores: report.known_store_rules }.max(Rules::FIRST)
 }
 
 fn key(group: u64, replica: u64) -> (GroupId, ReplicaId) {
@@ -140,6 +150,7 @@ fn group(r: &WireReport) -> Option<GroupObservation> {
         committed: r.committed.max(effective.unwrap_or(0)),
         quorum: r.quorum,
         settings: Settings { version: r.settings_version, repeat_window_us: r.repeat_window_us, closed: r.closed },
+        rules: r.rules,
         recorded_us: r.recorded_us,
     })
 }

@@ -10,7 +10,7 @@ use super::{
     stop_replicas,
     timed_machine::WrapMachine,
 };
-use crate::disk_space::DiskSpace;
+use crate::{config::FinalizeUpgrade, disk_space::DiskSpace};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -58,6 +58,8 @@ pub struct Parts {
     pub db: Arc<StateDb>,
     /// Room on the disk.
     pub space: Arc<DiskSpace>,
+    /// Time at which the coordinator on this node finishes an upgrade.
+    pub finalize_upgrade: FinalizeUpgrade,
     /// Wraps the state machine of each replica.
     pub wrap: WrapMachine,
     /// Cancelled when the member must stop: with the node, or before the data of a removed disk is retired.

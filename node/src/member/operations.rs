@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 use taffrail_core::{
+    catalogue::Rules,
     ids::{NodeId, ReplicaId},
     plan::{Candidate, can_take_over},
     stream::{Command, Kind, RULES},
@@ -69,6 +70,8 @@ pub fn report(member: &Member) -> NodeReport {
         disk_free_bytes: disk.measured().map(|space| space.free_bytes),
         storage_low: disk.level > Level::Enough,
         clock_us: rt::now_us(),
+        known_catalogue_rules: Rules::KNOWN.catalogue,
+        known_store_rules: Rules::KNOWN.stores,
         ..NodeReport::default()
     }
 }
@@ -86,7 +89,7 @@ fn broken_replica(broken: Broken) -> BrokenReplica {
 
 fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
     let s: Status = group.status();
-    let Applied { settings, recorded_us, .. } = *group.progress().borrow();
+    let Applied { settings, recorded_us, rules, .. } = *group.progress().borrow();
     let alone = s.membership.voter_ids().count() == 1;
     let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < lease * 2));
     ReplicaReport {
@@ -112,6 +115,7 @@ fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
         repeat_window_us: settings.repeat_window_us,
         closed: settings.closed,
         recorded_us,
+        rules,
     }
 }
 

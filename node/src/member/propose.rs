@@ -4,7 +4,7 @@
 use super::member::Member;
 use std::time::Duration;
 use taffrail_core::{
-    catalogue::{Catalogue, CatalogueOutcome, Command, Kind, RULES_IN_FORCE, apply},
+    catalogue::{Catalogue, CatalogueOutcome, Command, Kind, RULES, apply},
     ids::GroupId,
 };
 use taffrail_proto::peer::FrameKind;
@@ -29,8 +29,9 @@ pub enum CatalogueError {
     Unknown(String),
 }
 
-fn now(kind: Kind) -> Command {
-    Command { rules: RULES_IN_FORCE, stamp_us: rt::now_us(), kind }
+/// Creates a command under the rules in force, which every member knows, but never under rules unknown to this version.
+fn now(catalogue: &Catalogue, kind: Kind) -> Command {
+    Command { rules: catalogue.rules.catalogue.min(RULES), stamp_us: rt::now_us(), kind }
 }
 
 /// Time limit for the check whether a command is needed. An unnecessary command is better than a missing command.
@@ -46,7 +47,7 @@ fn look_until(now: Instant, deadline: Instant) -> Instant {
 /// change the catalogue.
 fn dry_run(catalogue: &Catalogue, kind: &Kind) -> Option<CatalogueOutcome> {
     let mut copy = catalogue.clone();
-    let (outcome, _) = apply(&mut copy, &now(kind.clone())).ok()?;
+    let (outcome, _) = apply(&mut copy, &now(catalogue, kind.clone())).ok()?;
     // Version, clock and digest change with every command, so these fields are not compared.
     (copy.version, copy.clock_us, copy.digest) = (catalogue.version, catalogue.clock_us, catalogue.digest);
     (copy == *catalogue).then_some(outcome)
@@ -99,7 +100,7 @@ impl Member {
         }
         let name = kind.name();
         failpoint::reach(format_args!("catalogue-{name}-write"));
-        match self.system.propose(codec::encode_command(&now(kind)), deadline).await {
+        match self.system.propose(codec::encode_command(&now(&self.applied(), kind)), deadline).await {
             Ok(Reply::Catalogue(outcome)) => {
                 failpoint::reach(format_args!("catalogue-{name}-written"));
                 Ok(outcome)
@@ -125,7 +126,7 @@ impl Member {
             group: GroupId::SYSTEM,
             from_replica: self.system.key().replica,
             to_replica: leader.replica,
-            payload: codec::encode_command(&now(kind.clone())),
+            payload: codec::encode_command(&now(&self.applied(), kind.clone())),
         };
         let ttl = deadline.saturating_duration_since(Instant::now());
         match self.parts.home.transport.call(leader.node, request, ttl).await {
@@ -142,7 +143,7 @@ impl Member {
 mod tests {
     use super::*;
     use taffrail_core::{
-        catalogue::{CloseMode, Declaration, NodeState, Refused, Registration},
+        catalogue::{CloseMode, Declaration, NodeState, Refused, Registration, Rules},
         ids::{ClusterId, DiskId, NodeId, StoreId},
         names::StoreName,
     };
@@ -160,9 +161,13 @@ mod tests {
 
     #[test]
     fn commands_are_proposed_under_the_rules_in_force_not_the_newest_known() {
-        // Compared with the number itself: no command raises the rules yet, so members of the first version must
-        // understand all commands.
-        assert_eq!(now(Kind::StoreGone(StoreId::new(Uuid::from_u128(1)))).rules, 1);
+        let rules = |in_force| {
+            let catalogue = Catalogue { rules: Rules { catalogue: in_force, stores: 1 }, ..Catalogue::default() };
+            now(&catalogue, Kind::StoreGone(StoreId::new(Uuid::from_u128(1)))).rules
+        };
+        // Compared with the number itself: members of the first version must understand all commands of a new cluster.
+        assert_eq!(rules(Rules::FIRST.catalogue), 1);
+        assert_eq!(rules(RULES + 1), RULES, "never rules unknown to this version");
     }
 
     #[test]
@@ -184,27 +189,30 @@ mod tests {
             address: String::new(),
             version: String::new(),
         };
-        let mut run = |kind| apply(&mut catalogue, &now(kind)).unwrap();
-        run(Kind::Init { cluster: ClusterId::new(Uuid::from_u128(9)), first: disk(1) });
-        run(Kind::Register(disk(2)));
+        let run = |catalogue: &mut Catalogue, kind| {
+            let command = now(catalogue, kind);
+            apply(catalogue, &command).unwrap()
+        };
+        run(&mut catalogue, Kind::Init { cluster: ClusterId::new(Uuid::from_u128(9)), first: disk(1) });
+        run(&mut catalogue, Kind::Register(disk(2)));
         let two = NodeId::new(2);
         let drain = Kind::Drain(two);
         assert_eq!(dry_run(&catalogue, &Kind::Register(disk(2))), Some(CatalogueOutcome::Node(two)));
         assert_eq!(dry_run(&catalogue, &Kind::Register(disk(3))), None);
         assert_eq!(dry_run(&catalogue, &drain), None);
         assert_eq!(catalogue.nodes[&two].state, NodeState::Member, "looking changes nothing");
-        apply(&mut catalogue, &now(drain.clone())).unwrap();
+        run(&mut catalogue, drain.clone());
         assert_eq!(dry_run(&catalogue, &drain), Some(CatalogueOutcome::Done));
         let unknown = NodeId::new(7);
         let refused = CatalogueOutcome::Refused(Refused::BadNode(unknown));
         assert_eq!(dry_run(&catalogue, &Kind::Drain(unknown)), Some(refused));
         let grant = Kind::AcquireGrant { node: two, holder: "o".into(), ttl_us: 1_000_000 };
         assert_eq!(dry_run(&catalogue, &grant), None, "a grant touches no row but the header");
-        apply(&mut catalogue, &now(declared("orders"))).unwrap();
+        run(&mut catalogue, declared("orders"));
         let id = catalogue.stores.keys().next().copied().unwrap();
         let close = Kind::Close { store: id, mode: CloseMode::Delete, declared_by: String::new() };
         assert_eq!(dry_run(&catalogue, &close), None);
-        apply(&mut catalogue, &now(close.clone())).unwrap();
+        run(&mut catalogue, close.clone());
         assert_eq!(dry_run(&catalogue, &close), Some(CatalogueOutcome::Done));
     }
 }

@@ -8,6 +8,7 @@ use super::{
     replicas,
 };
 use crate::{
+    config::FinalizeUpgrade,
     disk_space::{DiskSpace, FileSystem, MarkSettings, MeasureSpace},
     identity::peer_starts::tests::InMemory,
 };
@@ -66,6 +67,7 @@ impl Node {
             home,
             db: Arc::new(StateDb::open(&dir.join("state"), &Medium::Disk).unwrap()),
             space: DiskSpace::new(disk, MarkSettings::default()),
+            finalize_upgrade: FinalizeUpgrade::Automatic,
             wrap: Arc::new(|_, machine| machine),
             stop: CancellationToken::new(),
         };

@@ -22,19 +22,33 @@ type Rows = BTreeSet<Touched>;
 
 /// Applies a command, and returns the outcome and the changed rows.
 ///
+/// The rules in force in the catalogue judge every command. The number of the command only stops a version that does not
+/// know the number; a command above the rules in force is refused.
+///
 /// # Errors
-/// [`ApplyError`] if the rules of the command are unknown to this version.
+/// [`ApplyError`] if the command follows or introduces rules unknown to this version.
 pub fn apply(
     catalogue: &mut Catalogue,
     command: &Command,
 ) -> Result<(CatalogueOutcome, BTreeSet<Touched>), ApplyError> {
-    if command.rules == 0 || command.rules > RULES {
-        return Err(ApplyError(command.rules));
+    apply_knowing(RULES, catalogue, command)
+}
+
+/// Same as [`apply()`], by a version that knows the rules up to `newest`.
+fn apply_knowing(
+    newest: u32,
+    catalogue: &mut Catalogue,
+    command: &Command,
+) -> Result<(CatalogueOutcome, BTreeSet<Touched>), ApplyError> {
+    let known = |rules: u32| if (1..=newest).contains(&rules) { Ok(()) } else { Err(ApplyError(rules)) };
+    known(command.rules)?;
+    if let Kind::RaiseRules(rules) = &command.kind {
+        known(rules.catalogue)?;
     }
     catalogue.clock_us = catalogue.clock_us.max(command.stamp_us);
     let mut touched = Rows::new();
     // Every rule completes its checks before the first change, so a refusal leaves all rows unchanged.
-    let outcome = decide(catalogue, &command.kind, &mut touched).unwrap_or_else(CatalogueOutcome::Refused);
+    let outcome = decide(catalogue, command, &mut touched).unwrap_or_else(CatalogueOutcome::Refused);
     if !touched.is_empty() {
         catalogue.version += 1;
     }
@@ -43,14 +57,18 @@ pub fn apply(
     Ok((outcome, touched))
 }
 
-fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
-    if let Kind::Init { cluster, first } = kind {
+fn decide(c: &mut Catalogue, command: &Command, touched: &mut Rows) -> Answer {
+    if let Kind::Init { cluster, first } = &command.kind {
         return init(c, *cluster, first, touched);
     }
     if c.cluster.is_none() {
         return Err(Refused::WrongCluster);
     }
-    match kind {
+    let in_force = c.rules.catalogue;
+    if command.rules > in_force && !matches!(command.kind, Kind::RaiseRules(_)) {
+        return Err(Refused::UpgradePending { rules: command.rules, in_force });
+    }
+    match &command.kind {
         Kind::Init { .. } => Err(Refused::WrongCluster),
         Kind::Register(registration) => register(c, registration, touched),
         Kind::Declare(declaration) => declare(c, declaration, touched),
@@ -74,6 +92,14 @@ fn decide(c: &mut Catalogue, kind: &Kind, touched: &mut Rows) -> Answer {
         Kind::ReleaseGrant { node, holder } => {
             if c.grant.as_ref().is_some_and(|g| g.node == *node && g.holder == *holder) {
                 c.grant = None;
+                touched.insert(Touched::Header);
+            }
+            Ok(CatalogueOutcome::Done)
+        }
+        Kind::RaiseRules(rules) => {
+            let raised = c.rules.max(*rules);
+            if c.rules != raised {
+                c.rules = raised;
                 touched.insert(Touched::Header);
             }
             Ok(CatalogueOutcome::Done)

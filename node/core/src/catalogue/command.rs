@@ -3,16 +3,47 @@
 use crate::{
     ids::{ClusterId, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
+    stream,
 };
 use std::collections::BTreeSet;
 
-/// Number of the newest rules known to this version.
+/// Number of the newest rules of the catalogue known to this version. All older rules stay known. A logged command
+/// ([`Kind::RaiseRules`]) raises the rules in force.
 pub const RULES: u32 = 1;
-/// Number of the rules in force, under which the coordinator proposes.
-///
-/// Equal to the initial rules of every catalogue, because no command raises the rules yet. Proposals under [`RULES`]
-/// instead would stop the members of an older version.
-pub const RULES_IN_FORCE: u32 = 1;
+
+/// Numbers of rules: of the catalogue, and of the logs of the stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Number of rules of the catalogue.
+    pub catalogue: u32,
+    /// Number of rules of the stores.
+    pub stores: u32,
+}
+
+impl Rules {
+    /// Initial rules of every cluster, independent of the version that forms the cluster.
+    pub const FIRST: Self = Self { catalogue: 1, stores: 1 };
+    /// Newest rules known to this version.
+    pub const KNOWN: Self = Self { catalogue: RULES, stores: stream::RULES };
+
+    /// Returns the newer rules, each number for itself.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self { catalogue: self.catalogue.max(other.catalogue), stores: self.stores.max(other.stores) }
+    }
+
+    /// Returns the older rules, each number for itself.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self { catalogue: self.catalogue.min(other.catalogue), stores: self.stores.min(other.stores) }
+    }
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
 
 /// A command of the system group's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,4 +209,7 @@ pub enum Kind {
         /// Name of the holder.
         holder: String,
     },
+    /// Puts newer rules of the catalogue in force for all later commands, and demands newer rules of every store. Never
+    /// lowers a number. Requires that the binaries of all members know the rules.
+    RaiseRules(Rules),
 }

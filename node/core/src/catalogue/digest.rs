@@ -139,6 +139,10 @@ impl Canonical {
             }
             Kind::CreateStore(new) => self.tag(20).new_store(new),
             Kind::RemoveStore(store) => self.tag(21).store(*store),
+            Kind::RaiseRules(rules) => {
+                self.tag(22).number(rules.catalogue.into());
+                self.number(rules.stores.into());
+            }
         }
     }
 
@@ -185,6 +189,10 @@ impl Canonical {
             Refused::Declared { id, by } => {
                 self.tag(13).store(*id);
                 self.text(by);
+            }
+            Refused::UpgradePending { rules, in_force } => {
+                self.tag(14).number((*rules).into());
+                self.number((*in_force).into());
             }
         }
     }

@@ -42,6 +42,7 @@ kinds! {
     Self::Replaced(_) => "replaced",
     Self::AcquireGrant { .. } => "acquire-grant",
     Self::ReleaseGrant { .. } => "release-grant",
+    Self::RaiseRules(_) => "raise-rules",
 }
 
 #[cfg(test)]

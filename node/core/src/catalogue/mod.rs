@@ -14,7 +14,7 @@ mod sharded_map;
 mod stores;
 
 pub use apply::{ApplyError, apply};
-pub use command::{CloseMode, Command, Declaration, Kind, NewStore, RULES, RULES_IN_FORCE, Registration};
+pub use command::{CloseMode, Command, Declaration, Kind, NewStore, RULES, Registration, Rules};
 pub use model::{
     Catalogue, Grant, Group, GroupPhase, Node, NodeState, Replica, ReplicaState, Store, StoreState, system_voters,
 };

@@ -1,6 +1,6 @@
 //! Rows of the catalogue: nodes, stores, groups and the disruption grant.
 
-use super::{sharded_map::ShardedMap, stores::Stores};
+use super::{command::Rules, sharded_map::ShardedMap, stores::Stores};
 use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
@@ -180,6 +180,9 @@ pub struct Catalogue {
     pub removed_stores: BTreeSet<StoreId>,
     /// All groups except the system group.
     pub groups: ShardedMap<GroupId, Group>,
+    /// Rules of the catalogue in force, and rules that every store must follow. A new store follows the first rules until
+    /// the coordinator has raised the rules in the log of the store.
+    pub rules: Rules,
     /// Latest disruption grant, possibly expired; see [`Catalogue::live_grant`].
     pub grant: Option<Grant>,
 }

@@ -89,6 +89,14 @@ pub enum Refused {
         /// Declared number of replicas.
         replicas: u32,
     },
+    /// The command follows rules that are not in force yet.
+    #[error("the command follows rules {rules}, and rules {in_force} are in force until the upgrade is finished")]
+    UpgradePending {
+        /// Rules of the command.
+        rules: u32,
+        /// Rules in force.
+        in_force: u32,
+    },
     /// An object declares the store, so the store is neither changed nor removed through the API.
     #[error("store {id} is declared by the EventStore with the UID {by}")]
     Declared {

@@ -42,6 +42,17 @@ pub enum Action {
         /// Settings to put in force.
         settings: Settings,
     },
+    /// Proposes newer rules to the log of a store.
+    RaiseRules {
+        /// Group of the store.
+        group: GroupId,
+        /// Node of the leader.
+        leader_node: NodeId,
+        /// Leader of the group.
+        leader: ReplicaId,
+        /// Number of the rules to put in force.
+        rules: u32,
+    },
     /// Hands leadership of a group over to another caught-up voter.
     Transfer {
         /// Group whose leader moves.

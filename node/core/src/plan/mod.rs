@@ -21,6 +21,7 @@ mod membership;
 mod observation;
 mod placement;
 mod planner;
+pub mod rules;
 mod settings;
 mod settle;
 pub mod status;

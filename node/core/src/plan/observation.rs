@@ -8,7 +8,7 @@
 
 use super::{clocks::ClockReading, wait_reason::WaitReason};
 use crate::{
-    catalogue::{Catalogue, NodeState},
+    catalogue::{Catalogue, NodeState, Rules},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
     stream::Settings,
 };
@@ -81,6 +81,9 @@ pub struct GroupObservation {
     pub quorum: bool,
     /// Settings of the store, as applied by the leader.
     pub settings: Settings,
+    /// Rules in force in the log of the store, as applied by the leader; 0 if the node of the leader does not report the
+    /// rules.
+    pub rules: u32,
     /// Time of the last append of the store, Unix time in microseconds; 0 without an append.
     pub recorded_us: u64,
 }
@@ -146,6 +149,8 @@ impl CommitMark {
 pub struct NodeObservation {
     /// True if the node answered the last poll.
     pub reachable: bool,
+    /// Newest rules known to the binary of the node; `None` while the node does not answer.
+    pub rules: Option<Rules>,
     /// Clock of the node at the last poll; `None` without an answer that names the time.
     pub clock: Option<ClockReading>,
     /// Foreign disk that answers under this node's name.
@@ -206,6 +211,9 @@ pub struct ClusterObservation {
     pub now_us: u64,
     /// The coordinator's node.
     pub coordinator: NodeId,
+    /// True if the coordinator raises the rules as soon as every node of the cluster knows newer rules; false if an operator
+    /// finishes each upgrade.
+    pub raise_rules: bool,
     /// Observations of the nodes in the catalogue.
     pub nodes: BTreeMap<NodeId, NodeObservation>,
     /// Groups with a leader, including the system group.

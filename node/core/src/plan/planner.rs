@@ -1,7 +1,7 @@
 //! Entry point of the planner: a pass over all rules, in a fixed order.
 
 use super::{
-    action::Plan, clocks, departures, divergence, grants, groups, leadership, observation::ClusterObservation,
+    action::Plan, clocks, departures, divergence, grants, groups, leadership, observation::ClusterObservation, rules,
     settings, system,
 };
 use crate::catalogue::Catalogue;
@@ -23,6 +23,7 @@ pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
     }
     groups::forget_removed_stores(catalogue, &mut plan);
     settings::plan(catalogue, observation, &mut plan);
+    rules::plan(catalogue, observation, &mut plan);
     departures::plan(catalogue, observation, &mut plan);
     divergence::plan(catalogue, observation, &mut plan);
     grants::plan(catalogue, observation, &mut plan);

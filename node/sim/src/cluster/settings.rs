@@ -5,7 +5,7 @@ use crate::world::World;
 use std::{net::SocketAddr, time::Duration};
 use taffrail_core::ids::NodeId;
 use taffrail_node::{
-    config::{Config, Discovery, LogFormat},
+    config::{Config, Discovery, FinalizeUpgrade, LogFormat},
     disk_space::MarkSettings,
 };
 use tracing::level_filters::LevelFilter;
@@ -38,6 +38,7 @@ pub fn config(world: &World, host: NodeId) -> Config {
         answer_bytes_max: CALL_BYTES_MAX,
         state_memory_bytes: 64 << 20,
         disk_marks: MarkSettings::default(),
+        finalize_upgrade: FinalizeUpgrade::Automatic,
         raft: world.tuning.clone(),
         drain_delay: Duration::ZERO,
         grace: Duration::from_secs(30),

@@ -14,5 +14,6 @@ mod parse;
 mod propose;
 mod service;
 mod stores;
+mod upgrade;
 
 pub use service::Service;

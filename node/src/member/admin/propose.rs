@@ -49,6 +49,7 @@ pub(super) fn reason(why: &Refused) -> &'static str {
         | Refused::BadNode(_)
         | Refused::BadReplica(_)
         | Refused::StillNamed(_)
+        | Refused::UpgradePending { .. }
         | Refused::GrantHeld { .. } => "Refused",
     }
 }

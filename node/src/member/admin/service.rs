@@ -6,7 +6,7 @@ use super::{
     grants, nodes,
     parse::node,
     propose::TIMEOUT,
-    stores,
+    stores, upgrade,
 };
 use crate::member::readiness::Readiness;
 use crate::{
@@ -191,5 +191,13 @@ impl Admin for Service {
     ) -> Result<Response<pb::ReleaseDisruptionResponse>, Status> {
         let member = local_or_forward!(self, request, release_disruption);
         grants::release(&member, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn finalize_upgrade(
+        &self,
+        request: Request<pb::FinalizeUpgradeRequest>,
+    ) -> Result<Response<pb::FinalizeUpgradeResponse>, Status> {
+        let member = local_or_forward!(self, request, finalize_upgrade);
+        upgrade::finalize(&member).await.map(Response::new)
     }
 }

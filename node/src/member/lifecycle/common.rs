@@ -128,6 +128,7 @@ impl Common {
             },
             db: Arc::clone(&handles.db),
             space: Arc::clone(&handles.space),
+            finalize_upgrade: handles.config.finalize_upgrade,
             wrap: Arc::clone(&handles.wrap),
             stop: handles.stop.child_token(),
         };

@@ -13,7 +13,7 @@ use crate::store::{
 use bytes::Bytes;
 use std::sync::Arc;
 use taffrail_core::{
-    catalogue::{self, Catalogue},
+    catalogue::Catalogue,
     ids::{Digest, GroupId, Position},
     stream::Settings,
 };
@@ -201,7 +201,7 @@ impl Machine for CatalogueMachine {
         Applied {
             index: self.state.applied_index(),
             position: Position::START,
-            rules: catalogue::RULES_IN_FORCE,
+            rules: self.catalogue.rules.catalogue,
             settings: Settings::default(),
             recorded_us: 0,
         }

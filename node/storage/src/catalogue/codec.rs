@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::{
     catalogue::{
         Catalogue, CatalogueOutcome, CloseMode, Command, Declaration, Grant, Group, GroupPhase, Kind, NewStore, Node,
-        NodeState, Refused, Registration, Replica, ReplicaState, Store, StoreState, Touched,
+        NodeState, RULES, Refused, Registration, Replica, ReplicaState, Rules, Store, StoreState, Touched,
     },
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
@@ -115,6 +115,7 @@ pub fn encode_command(command: &Command) -> Bytes {
         Kind::Contradicted { group, index } => {
             K::Contradicted(pb::Contradicted { group: group.get(), index: index.unwrap_or(0) })
         }
+        Kind::RaiseRules(rules) => K::RaiseRules(pb::RaiseRules { catalogue: rules.catalogue, stores: rules.stores }),
     };
     pb::CatalogueCommand { rules: command.rules, stamp_us: command.stamp_us, kind: Some(kind) }.encode_to_vec().into()
 }
@@ -167,6 +168,7 @@ pub fn decode_command(bytes: Bytes) -> Result<Command, Error> {
         K::Contradicted(m) => {
             Kind::Contradicted { group: GroupId::new(m.group), index: (m.index != 0).then_some(m.index) }
         }
+        K::RaiseRules(r) => Kind::RaiseRules(Rules { catalogue: r.catalogue, stores: r.stores }),
     };
     Ok(Command { rules: command.rules, stamp_us: command.stamp_us, kind })
 }
@@ -212,6 +214,9 @@ fn refused_to(refused: &Refused) -> pb::refused_command::Kind {
         Refused::Declared { id, by } => {
             K::Declared(pb::DeclaredBy { store: uuid_bytes(id.to_bytes()), declared_by: by.clone() })
         }
+        Refused::UpgradePending { rules, in_force } => {
+            K::UpgradePending(pb::RulesPending { rules: *rules, in_force: *in_force })
+        }
     }
 }
 
@@ -244,6 +249,7 @@ pub fn decode_outcome(bytes: Bytes) -> Result<CatalogueOutcome, Error> {
             R::GrantHeld(g) => Refused::GrantHeld { node: NodeId::new(g.node), holder: g.holder },
             R::StoreExists(s) => Refused::StoreExists { id: store(WHAT, &s.store)?, replicas: s.replicas },
             R::Declared(d) => Refused::Declared { id: store(WHAT, &d.store)?, by: d.declared_by },
+            R::UpgradePending(r) => Refused::UpgradePending { rules: r.rules, in_force: r.in_force },
         }),
     })
 }
@@ -349,7 +355,14 @@ fn header_to(c: &Catalogue) -> pb::CatalogueHeader {
             holder: g.holder.clone(),
             until_us: g.until_us,
         }),
+        rules: beyond_first(c.rules.catalogue),
+        store_rules: beyond_first(c.rules.stores),
     }
+}
+
+/// Returns the number of rules as stored in the header, 0 for the first rules: headers without the number stay valid.
+fn beyond_first(rules: u32) -> u32 {
+    if rules > 1 { rules } else { 0 }
 }
 
 fn header_from(c: &mut Catalogue, value: &[u8]) -> Result<(), Error> {
@@ -358,6 +371,11 @@ fn header_from(c: &mut Catalogue, value: &[u8]) -> Result<(), Error> {
     if h.format != FORMAT {
         return Err(error(WHAT, format!("format {} is not known to this version", h.format)));
     }
+    if h.rules > RULES {
+        return Err(error(WHAT, format!("rules {} are not known to this version; upgrade this node", h.rules)));
+    }
+    // Rows without the numbers follow the first rules.
+    c.rules = Rules { catalogue: h.rules, stores: h.store_rules }.max(Rules::FIRST);
     c.cluster = if h.cluster.is_empty() { None } else { Some(cluster(WHAT, &h.cluster)?) };
     c.version = h.version;
     c.clock_us = h.clock_us;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::{
+    catalogue::Rules,
     ids::{ClusterId, DiskId},
     names::StoreName,
 };
@@ -50,6 +51,26 @@ fn nodes_get_ids_by_disk_and_keep_them() {
     let version = c.version;
     run(&mut c, 1, Kind::Register(registration(4)));
     assert_eq!(c.version, version, "a repeated registration changes nothing");
+}
+
+#[test]
+fn rules_rise_by_a_command_only_and_judge_the_later_commands() {
+    let mut c = cluster(1);
+    assert_eq!(c.rules, Rules::FIRST, "independent of the version that forms the cluster");
+    let two = Rules { catalogue: 2, stores: 2 };
+    let raise = |rules| Command { rules: 1, stamp_us: 1, kind: Kind::RaiseRules(rules) };
+    let drain = |rules| Command { rules, stamp_us: 1, kind: Kind::Drain(NodeId::new(7)) };
+    assert_eq!(apply_knowing(1, &mut c.clone(), &raise(two)), Err(ApplyError(2)), "a version that knows 1 stops");
+    let (premature, touched) = apply_knowing(2, &mut c, &drain(2)).unwrap();
+    assert_eq!(premature, CatalogueOutcome::Refused(Refused::UpgradePending { rules: 2, in_force: 1 }));
+    assert_eq!(touched, [Touched::Header].into());
+    apply_knowing(2, &mut c, &raise(two)).unwrap();
+    assert_eq!(c.rules, two);
+    let (judged, _) = apply_knowing(2, &mut c, &drain(2)).unwrap();
+    assert_eq!(judged, CatalogueOutcome::Refused(Refused::BadNode(NodeId::new(7))));
+    let version = c.version;
+    apply_knowing(2, &mut c, &raise(Rules { catalogue: 1, stores: 2 })).unwrap();
+    assert_eq!((c.rules, c.version), (two, version), "rules never fall");
 }
 
 #[test]
@@ -363,6 +384,7 @@ mod random {
             1 => node.clone().prop_map(Kind::Replaced),
             1 => (node.clone(), holder.clone()).prop_map(|(node, holder)| Kind::AcquireGrant { node, holder, ttl_us: 5 }),
             1 => (node, holder).prop_map(|(node, holder)| Kind::ReleaseGrant { node, holder }),
+            1 => (1u32..4).prop_map(|stores| Kind::RaiseRules(Rules { catalogue: 1, stores })),
         ]
     }
 

@@ -35,7 +35,9 @@ fn reported(offsets_ms: &[i64]) -> Vec<(u64, bool)> {
 fn transfers(toy: &Toy, o: &ClusterObservation) -> Vec<(GroupId, NodeId)> {
     let to_node = |action: Action| match action {
         Action::Transfer { group, to, .. } => Some((group, o.groups[&group].hosts[&to])),
-        Action::Propose(_) | Action::ChangeMembership { .. } | Action::Settings { .. } => None,
+        Action::Propose(_) | Action::ChangeMembership { .. } | Action::Settings { .. } | Action::RaiseRules { .. } => {
+            None
+        }
     };
     plan(&toy.c, o).actions.into_iter().filter_map(to_node).collect()
 }

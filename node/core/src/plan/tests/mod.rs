@@ -10,6 +10,7 @@ mod observation;
 mod random;
 mod removal;
 mod replacement;
+mod rules;
 mod settings;
 mod status;
 mod toy;

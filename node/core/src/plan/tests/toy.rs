@@ -6,7 +6,7 @@
 use crate::{
     catalogue::{
         self, Catalogue, CatalogueOutcome, Command, Declaration, GroupPhase, Kind, NodeState, Registration,
-        ReplicaState, StoreState, system_voters,
+        ReplicaState, Rules, StoreState, system_voters,
     },
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
@@ -36,6 +36,8 @@ pub(super) struct Members {
     pub(super) committed: u64,
     matched: BTreeMap<ReplicaId, u64>,
     pub(super) settings: Settings,
+    /// Rules in force in the log.
+    pub(super) rules: u32,
 }
 
 /// A committed membership that a new leader restores if the leader is lost before the latest membership is committed.
@@ -52,7 +54,18 @@ impl Members {
     fn new(voters: BTreeSet<ReplicaId>, hosts: BTreeMap<ReplicaId, NodeId>, leader: ReplicaId) -> Self {
         let matched = hosts.keys().map(|r| (*r, 10)).collect();
         let settings = Settings::default();
-        Self { configs: vec![voters], hosts, leader, version: 1, at: 0, before: None, committed: 10, matched, settings }
+        Self {
+            configs: vec![voters],
+            hosts,
+            leader,
+            version: 1,
+            at: 0,
+            before: None,
+            committed: 10,
+            matched,
+            settings,
+            rules: 1,
+        }
     }
 
     /// Appends a membership to the leader's log.
@@ -116,6 +129,10 @@ pub(super) struct Toy {
     /// True if a new replica installs the state of the leader, right or not.
     pub(super) copying: bool,
     pub(super) writing: bool,
+    /// Newest rules known to the binaries of the nodes.
+    pub(super) knows: BTreeMap<NodeId, Rules>,
+    /// True if the coordinator raises the rules by itself.
+    pub(super) raise_rules: bool,
     /// True if leaders need a further pass to commit a membership.
     pub(super) slow: bool,
     ids: BTreeMap<ReplicaId, (GroupId, NodeId)>,
@@ -141,6 +158,8 @@ impl Toy {
             copied: BTreeMap::new(),
             copying: false,
             writing: true,
+            knows: BTreeMap::new(),
+            raise_rules: true,
             slow: false,
             ids: BTreeMap::new(),
             tick: 0,
@@ -328,12 +347,15 @@ impl Toy {
     }
 
     pub(super) fn observe(&mut self) -> ClusterObservation {
-        let mut o = ClusterObservation { now_us: self.now_us, ..ClusterObservation::default() };
+        let (now_us, raise_rules) = (self.now_us, self.raise_rules);
+        let mut o = ClusterObservation { now_us, raise_rules, ..ClusterObservation::default() };
         for id in self.c.nodes.keys() {
             let (reachable, deleted) = (!self.down.contains(id), self.deleted.clone());
             let on = |of: &BTreeSet<(GroupId, ReplicaId)>| if reachable { self.on(*id, of) } else { BTreeSet::new() };
             let (fenced, broken) = (on(&self.fenced), on(&self.broken));
-            o.nodes.insert(*id, NodeObservation { reachable, deleted, fenced, broken, ..NodeObservation::default() });
+            let rules = reachable.then(|| self.knows.get(id).copied().unwrap_or(Rules::FIRST));
+            let seen = NodeObservation { reachable, rules, deleted, fenced, broken, ..NodeObservation::default() };
+            o.nodes.insert(*id, seen);
         }
         for (id, m) in &self.groups {
             for (replica, node) in m.hosts.iter().filter(|(r, n)| self.alive(*id, **r, **n)) {
@@ -363,6 +385,7 @@ impl Toy {
                     committed: m.committed,
                     quorum: true,
                     settings: m.settings,
+                    rules: m.rules,
                     recorded_us: 0,
                 },
             );
@@ -416,6 +439,11 @@ impl Toy {
                 let m = self.groups.get_mut(&group).unwrap();
                 assert!(settings.version > m.settings.version, "settings that change nothing");
                 m.settings = settings;
+            }
+            Action::RaiseRules { group, rules, .. } => {
+                let m = self.groups.get_mut(&group).unwrap();
+                assert!(rules > m.rules, "rules that change nothing");
+                m.rules = rules;
             }
             Action::ChangeMembership { group, expected, voters, learners, .. } => {
                 self.change(group, expected, voters, &learners, carry);

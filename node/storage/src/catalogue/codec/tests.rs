@@ -1,5 +1,5 @@
 use super::*;
-use taffrail_core::catalogue::{self, RULES};
+use taffrail_core::catalogue;
 use uuid::Uuid;
 
 fn store_id(n: u128) -> StoreId {
@@ -58,6 +58,7 @@ fn kinds() -> Vec<Kind> {
             minted: store_id(10),
         }),
         Kind::RemoveStore(store_id(10)),
+        Kind::RaiseRules(Rules { catalogue: RULES, stores: 2 }),
     ];
     for kind in &all {
         match kind {
@@ -81,7 +82,8 @@ fn kinds() -> Vec<Kind> {
             | Kind::FormAgain { .. }
             | Kind::Contradicted { .. }
             | Kind::CreateStore(_)
-            | Kind::RemoveStore(_) => {}
+            | Kind::RemoveStore(_)
+            | Kind::RaiseRules(_) => {}
         }
     }
     all
@@ -106,6 +108,7 @@ fn outcomes() -> Vec<CatalogueOutcome> {
         Refused::GrantHeld { node: NodeId::new(2), holder: "operator".into() },
         Refused::StoreExists { id: store_id(10), replicas: 3 },
         Refused::Declared { id: store_id(10), by: "uid".into() },
+        Refused::UpgradePending { rules: 2, in_force: 1 },
     ];
     let answers = [
         CatalogueOutcome::Done,
@@ -227,4 +230,17 @@ fn bytes_are_those_of_the_golden_file() {
         text += &format!("row {kind} {} {}\n", hex(&id), hex(&value));
     }
     crate::golden::check("src/catalogue/codec/golden.txt", &text);
+}
+
+#[test]
+fn the_header_keeps_raised_rules_and_unknown_rules_are_refused() {
+    let read = |rules: Rules| {
+        let rows = all_rows(&Catalogue { rules, ..lived().0 });
+        from_rows(rows.iter().filter_map(|(kind, _, value)| Some((*kind, value.as_deref()?))))
+    };
+    for rules in [Rules::FIRST, Rules { catalogue: RULES, stores: 2 }] {
+        assert_eq!(read(rules).unwrap().rules, rules);
+    }
+    let unknown = read(Rules { catalogue: RULES + 1, stores: 1 });
+    assert!(unknown.unwrap_err().to_string().contains("upgrade this node"));
 }

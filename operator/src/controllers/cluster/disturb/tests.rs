@@ -84,6 +84,7 @@ impl Admin for Coordinator {
         cancel_drain(CancelDrainRequest) -> pb::CancelDrainResponse;
         replace_node(ReplaceNodeRequest) -> pb::ReplaceNodeResponse;
         release_disruption(ReleaseDisruptionRequest) -> pb::ReleaseDisruptionResponse;
+        finalize_upgrade(FinalizeUpgradeRequest) -> pb::FinalizeUpgradeResponse;
     }
 
     async fn drain_node(
