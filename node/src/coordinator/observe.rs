@@ -94,6 +94,8 @@ fn node(report: Option<&Report>) -> NodeObservation {
         reachable: true,
         rules: Some(known_rules(report)),
         clock: *clock,
+        storage_low: report.storage_low,
+        free_bytes: report.disk_free_bytes.unwrap_or(0),
         other_disk: None,
         replicas: replicas.values().map(|r| (key(r.group, r.replica), replica(r))).collect(),
         deleted: report.deleted.iter().map(|k| key(k.group, k.replica)).collect(),

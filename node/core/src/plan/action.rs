@@ -67,6 +67,17 @@ pub enum Action {
 }
 
 impl Action {
+    /// Returns the group of the action; `None` for a command of the catalogue.
+    pub(super) const fn group(&self) -> Option<GroupId> {
+        match self {
+            Self::Propose(_) => None,
+            Self::ChangeMembership { group, .. }
+            | Self::Settings { group, .. }
+            | Self::RaiseRules { group, .. }
+            | Self::Transfer { group, .. } => Some(*group),
+        }
+    }
+
     /// Creates a change of an observed group to the given voters and learners.
     pub(super) fn change_membership(
         group: GroupId,

@@ -71,7 +71,8 @@ pub(super) fn successor(
 
 /// Plans at most one transfer of leadership from a node with more leaders to a node with at least three fewer.
 ///
-/// Only groups whose voters are all caught up take part, and no node of `unfit`, whose clocks are wrong.
+/// Only groups whose voters are all caught up take part, and no node of `unfit`: nodes whose clocks are
+/// wrong or whose disks are nearly full.
 pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, unfit: &BTreeSet<NodeId>, plan: &mut Plan) {
     let fit = c.members().filter(|n| o.reachable(*n) && !unfit.contains(n));
     let mut load: BTreeMap<NodeId, usize> = fit.map(|n| (n, 0)).collect();

@@ -25,6 +25,7 @@ pub mod rules;
 mod settings;
 mod settle;
 pub mod status;
+mod storage;
 mod system;
 mod wait_reason;
 mod witnesses;

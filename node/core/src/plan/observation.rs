@@ -153,6 +153,10 @@ pub struct NodeObservation {
     pub rules: Option<Rules>,
     /// Clock of the node at the last poll; `None` without an answer that names the time.
     pub clock: Option<ClockReading>,
+    /// True if the disk of the node is nearly full: the node refuses appends as leader.
+    pub storage_low: bool,
+    /// Free bytes on the disk of the node; 0 if unknown.
+    pub free_bytes: u64,
     /// Foreign disk that answers under this node's name.
     pub other_disk: Option<DiskId>,
     /// Replicas of the node, including stopped replicas.

@@ -2,7 +2,7 @@
 
 use super::{
     action::Plan, clocks, departures, divergence, grants, groups, leadership, observation::ClusterObservation, rules,
-    settings, system,
+    settings, storage, system,
 };
 use crate::catalogue::Catalogue;
 
@@ -29,6 +29,9 @@ pub fn plan(catalogue: &Catalogue, observation: &ClusterObservation) -> Plan {
     grants::plan(catalogue, observation, &mut plan);
     let unfit = clocks::unfit(observation);
     clocks::plan(observation, &unfit, &mut plan);
+    let low = storage::low(observation);
+    storage::plan(observation, &low, &unfit, &mut plan);
+    let unfit = unfit.union(&low).copied().collect();
     if plan.actions.is_empty() && catalogue.live_grant(observation.now_us).is_none() {
         leadership::balance(catalogue, observation, &unfit, &mut plan);
     }

@@ -13,4 +13,5 @@ mod replacement;
 mod rules;
 mod settings;
 mod status;
+mod storage;
 mod toy;
