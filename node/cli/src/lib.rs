@@ -5,8 +5,8 @@
 //! results through a [`Printer`]. A [`Failure`] goes to stderr and determines the exit code.
 //!
 //! - Commands about events: [`append`], [`read`] and [`subscribe`]. [`select`] chooses a stream or the whole store.
-//! - Commands about the cluster: [`streams`], [`stores`], and [`cluster`] with [`bootstrap`] and
-//!   [`finalize_upgrade`].
+//! - Commands about the cluster: [`streams`], [`stores`], and [`cluster`] with [`bootstrap`] and its
+//!   counterpart after an upgrade, [`finalize_upgrade`].
 //! - [`load`]: a load generator with an open and a closed loop.
 //! - [`args`]: flags of every command, and parsers of flag values.
 //! - [`output`]: the output formats table, JSON and JSON lines.

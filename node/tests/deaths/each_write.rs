@@ -16,7 +16,8 @@ use taffrail_core::catalogue::Kind;
 use tokio::task::LocalSet;
 
 /// Kinds of commands that no phase uses.
-const NOT_NEEDED: [&str; 5] = ["cancel-drain", "form-again", "contradicted", "create-store", "remove-store"];
+const NOT_NEEDED: [&str; 6] =
+    ["cancel-drain", "form-again", "contradicted", "create-store", "remove-store", "raise-rules"];
 /// Kinds of membership changes, each with a write of its own.
 const CHANGES: [&str; 4] = ["first", "learners", "joint", "removal"];
 /// Fault points that `make test` covers, by phase: requests of the operator, steps of the plan, membership changes, and
