@@ -1,16 +1,16 @@
 //! CPU of the control plane by number of stores: resolving a name, applying a catalogue command, and a pass of the
-//! coordinator's planner. Prints a table. No group runs, so every figure is the work of one thread.
+//! coordinator's planner, with and without changed reports. Prints a table. No group runs, so every figure is the work of one thread.
 //!
 //! Run with `cargo run --release -p taffrail-benches --features bench --bin control-plane`.
 #![allow(unreachable_pub, reason = "a binary")]
 
 use anyhow::{Context, Result, ensure};
-use std::{hint::black_box, path::Path, sync::Arc};
+use std::{collections::BTreeSet, hint::black_box, path::Path, sync::Arc};
 use taffrail_core::{
     catalogue::{Catalogue, Command, Declaration, Kind, RULES, Registration},
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
-    plan::{self, ClusterObservation, GroupObservation, NodeObservation, ReplicaObservation},
+    plan::{self, ClusterObservation, GroupObservation, NodeObservation, Planner, ReplicaObservation},
 };
 use taffrail_raft::{
     machine::Machine,
@@ -155,7 +155,10 @@ fn group(o: &mut ClusterObservation, id: GroupId, hosts: std::collections::BTree
 }
 
 fn main() -> Result<()> {
-    println!("| stores | resolve, µs | catalogue command, µs | planner pass, µs |\n|---|---|---|---|");
+    println!(
+        "| stores | resolve, µs | catalogue command, µs | planner pass, µs | idle planner pass, µs | of both: copy, µs |\n\
+         |---|---|---|---|---|---|"
+    );
     let scratch = tempfile::tempdir()?;
     for stores in [10, 100, 1_000, 10_000] {
         let mut cluster = Cluster::new(&scratch.path().join(stores.to_string()), stores)?;
@@ -165,11 +168,24 @@ fn main() -> Result<()> {
             n = (n + 7) % stores;
             black_box(catalogue.store_named(&name(n)?)).map(drop).context("a store is missing")
         })?;
-        let before = settled(&catalogue);
+        let mut before = settled(&catalogue);
+        before.settle(&before.clone());
         let pass = each_ns(|| {
             let mut observed = before.clone();
             observed.settle(&before);
             black_box(plan::plan(&catalogue, &observed));
+            Ok(())
+        })?;
+        let mut planner = Planner::default();
+        let idle = each_ns(|| {
+            let mut observed = before.clone();
+            observed.changed = Some(BTreeSet::new());
+            observed.settle(&before);
+            black_box(planner.plan(&catalogue, &observed));
+            Ok(())
+        })?;
+        let copy = each_ns(|| {
+            black_box(before.clone());
             Ok(())
         })?;
         drop(catalogue);
@@ -179,7 +195,8 @@ fn main() -> Result<()> {
             cluster.apply(&[declare(stores / 2, replicas)?])
         })?;
         let us = |ns: u64| format!("{}.{:02}", ns / 1_000, ns % 1_000 / 10);
-        println!("| {stores} | {} | {} | {} |", us(resolve), us(command), us(pass));
+        let (resolve, command, copy) = (us(resolve), us(command), us(copy));
+        println!("| {stores} | {resolve} | {command} | {} | {} | {copy} |", us(pass), us(idle));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The coordinator: the task on the leader of the system group that drives every group towards the catalogue.
 //!
 //! The coordinator is level-triggered. A pass polls the nodes ([`observe`], [`reports`]), plans ([`taffrail_core::plan`],
-//! pure), publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass
+//! pure; settled groups without a changed report are left out), publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass
 //! does not wait for.
 //!
 //! Five timers survive a pass: since when each replica has been close to the leader of its group, since when each node
@@ -18,7 +18,7 @@ use crate::member::member::Member;
 use act::Actions;
 use reports::Reports;
 use std::{sync::Arc, time::Duration};
-use taffrail_core::plan::{self, ClusterObservation, clocks};
+use taffrail_core::plan::{ClusterObservation, Planner, clocks};
 use taffrail_runtime::failpoint;
 
 /// Pause between two passes while a change is planned, awaited or not settled.
@@ -33,10 +33,12 @@ pub async fn run(member: Arc<Member>) {
     let mut previous: Option<ClusterObservation> = None;
     let mut reports = Reports::default();
     let mut actions = Actions::default();
+    let mut planner = Planner::default();
     loop {
         let mut pause = QUIET;
         if member.system.leads() {
-            let (observed, busy) = pass(&member, previous.take().unwrap_or_default(), &mut reports, &mut actions).await;
+            let before = previous.take().unwrap_or_default();
+            let (observed, busy) = pass(&member, before, &mut reports, &mut planner, &mut actions).await;
             previous = Some(observed);
             actions.idle(BUSY).await;
             if busy || actions.busy() {
@@ -45,6 +47,7 @@ pub async fn run(member: Arc<Member>) {
         } else {
             previous = None;
             reports = Reports::default();
+            planner = Planner::default();
             actions.end().await;
             member.view.send_if_modified(|view| view.take().is_some());
             member.clocks.forget();
@@ -66,6 +69,7 @@ async fn pass(
     member: &Arc<Member>,
     previous: ClusterObservation,
     reports: &mut Reports,
+    planner: &mut Planner,
     actions: &mut Actions,
 ) -> (ClusterObservation, bool) {
     failpoint::panic_at("coordinator-pass");
@@ -77,8 +81,9 @@ async fn pass(
     observe::poll(member, reports).await;
     let catalogue = member.applied();
     let mut observed = observe::observed(member, &catalogue, reports);
+    observed.changed = Some(reports.take_changed());
     observed.settle(&previous);
-    let plan = plan::plan(&catalogue, &observed);
+    let plan = planner.plan(&catalogue, &observed);
     let clocks = clocks::problems(&catalogue, &observed);
     view::publish(member, &catalogue, &observed, &plan, reports, &clocks);
     member.clocks.observe(clocks, &observed);

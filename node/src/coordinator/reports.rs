@@ -2,12 +2,19 @@
 //! changes from the report before.
 
 use std::collections::{BTreeMap, BTreeSet};
-use taffrail_core::{ids::NodeId, plan::clocks::ClockReading};
+use taffrail_core::{
+    ids::{GroupId, NodeId},
+    plan::clocks::ClockReading,
+};
 use taffrail_proto::peer::{NodeReport, ReplicaReport};
 
 /// The latest report of each polled node, also of nodes that no longer answer.
 #[derive(Debug, Default)]
-pub struct Reports(BTreeMap<NodeId, Report>);
+pub struct Reports {
+    nodes: BTreeMap<NodeId, Report>,
+    /// Groups with a report that changed since the last call of [`take_changed`](Self::take_changed).
+    changed: BTreeSet<GroupId>,
+}
 
 /// The report of a node, completed.
 #[derive(Debug)]
@@ -25,15 +32,15 @@ pub struct Report {
 impl Reports {
     /// Begins a poll of `nodes`: forgets all other nodes, and marks these nodes as not answering.
     pub(super) fn begin(&mut self, nodes: &BTreeSet<NodeId>) {
-        self.0.retain(|node, _| nodes.contains(node));
-        for report in self.0.values_mut() {
+        self.nodes.retain(|node, _| nodes.contains(node));
+        for report in self.nodes.values_mut() {
             report.answered = false;
         }
     }
 
     /// Returns the id of the latest report of a node, to ask the node for the changes since.
     pub(super) fn known(&self, node: NodeId) -> Option<u64> {
-        self.0.get(&node).map(|r| r.node.report_id)
+        self.nodes.get(&node).map(|r| r.node.report_id)
     }
 
     /// Takes the answer of a node to the poll. Changes since a report other than the latest cannot be completed; the node
@@ -41,28 +48,59 @@ impl Reports {
     pub(super) fn receive(&mut self, node: NodeId, mut answer: NodeReport, clock: Option<ClockReading>) {
         let changes = std::mem::take(&mut answer.replicas);
         let gone = std::mem::take(&mut answer.gone);
-        let base = match answer.base_report_id {
-            None => Some(BTreeMap::new()),
-            Some(base) => self.0.remove(&node).filter(|r| r.node.report_id == base).map(|r| r.replicas),
+        let before = self.nodes.remove(&node);
+        self.changed.extend(changed_keys(before.as_ref().map(|b| &b.node), &answer));
+        let mut replicas = match (answer.base_report_id, before) {
+            (None, before) => {
+                let old = before.map(|b| b.replicas).unwrap_or_default();
+                let same = |r: &&ReplicaReport| old.get(&(r.group, r.replica)) == Some(*r);
+                let new: BTreeSet<_> = changes.iter().filter(same).map(|r| (r.group, r.replica)).collect();
+                let differ = changes.iter().map(|r| (r.group, r.replica)).chain(old.keys().copied());
+                self.changed.extend(differ.filter(|key| !new.contains(key)).map(|(group, _)| GroupId::new(group)));
+                BTreeMap::new()
+            }
+            (Some(base), Some(before)) if before.node.report_id == base => {
+                let keys = changes.iter().map(|r| r.group).chain(gone.iter().map(|key| key.group));
+                self.changed.extend(keys.map(GroupId::new));
+                before.replicas
+            }
+            (Some(_), _) => return,
         };
-        let Some(mut replicas) = base else { return };
         for key in gone {
             replicas.remove(&(key.group, key.replica));
         }
         replicas.extend(changes.into_iter().map(|r| ((r.group, r.replica), r)));
-        self.0.insert(node, Report { answered: true, clock, node: answer, replicas });
+        self.nodes.insert(node, Report { answered: true, clock, node: answer, replicas });
+    }
+
+    /// Returns the groups with a report that changed since the call before. The answer of a node after a poll without an
+    /// answer changes the reports of all its groups; the observation shows such a node as not answering before.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<GroupId> {
+        std::mem::take(&mut self.changed)
     }
 
     /// Returns the report of a node that answered the last poll.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<&Report> {
-        self.0.get(&node).filter(|r| r.answered)
+        self.nodes.get(&node).filter(|r| r.answered)
     }
 
     /// Returns the reports of all nodes that answered the last poll.
     pub(super) fn answers(&self) -> impl Iterator<Item = &Report> {
-        self.0.values().filter(|r| r.answered)
+        self.nodes.values().filter(|r| r.answered)
     }
+}
+
+/// Returns the groups whose tombstones, fences or broken replicas differ between two reports of a node.
+fn changed_keys(before: Option<&NodeReport>, now: &NodeReport) -> BTreeSet<GroupId> {
+    let open = |report: &NodeReport| -> BTreeSet<(u8, u64, u64)> {
+        let deleted = report.deleted.iter().map(|k| (0, k.group, k.replica));
+        let fenced = report.fenced.iter().map(|f| (1, f.group, f.replica));
+        let broken = report.broken.iter().map(|b| (2, b.group, b.replica));
+        deleted.chain(fenced).chain(broken).collect()
+    };
+    let before = before.map(open).unwrap_or_default();
+    before.symmetric_difference(&open(now)).map(|(_, group, _)| GroupId::new(*group)).collect()
 }
 
 #[cfg(test)]
@@ -116,5 +154,31 @@ mod tests {
         reports.receive(NODE, report(5, None, vec![replica(1, 1)], &[]), None);
         reports.receive(NODE, report(7, Some(6), vec![replica(2, 1)], &[]), None);
         assert_eq!((applied(&reports), reports.known(NODE)), (None, None));
+    }
+
+    fn changed(reports: &mut Reports) -> Vec<u64> {
+        reports.take_changed().into_iter().map(GroupId::get).collect()
+    }
+
+    #[test]
+    fn changed_groups_are_those_with_another_report_tombstone_fence_or_broken_replica() {
+        let mut reports = Reports::default();
+        reports.receive(NODE, report(5, None, vec![replica(1, 1), replica(2, 1)], &[]), None);
+        assert_eq!(changed(&mut reports), [1, 2], "the first report");
+        reports.receive(NODE, report(6, Some(5), vec![replica(2, 9), replica(4, 1)], &[1]), None);
+        assert_eq!(changed(&mut reports), [1, 2, 4]);
+        // The own node of the coordinator always sends a whole report.
+        reports.receive(NODE, report(7, None, vec![replica(2, 9), replica(4, 2)], &[]), None);
+        assert_eq!(changed(&mut reports), [4]);
+        reports.receive(NODE, report(8, None, vec![replica(4, 2)], &[]), None);
+        assert_eq!(changed(&mut reports), [2], "the replica is gone");
+        let key = ReplicaKey { group: 7, replica: 70 };
+        let deleted = NodeReport { deleted: vec![key], ..report(9, Some(8), vec![], &[]) };
+        reports.receive(NODE, deleted, None);
+        assert_eq!(changed(&mut reports), [7], "a new tombstone");
+        reports.receive(NODE, report(10, Some(9), vec![], &[]), None);
+        assert_eq!(changed(&mut reports), [7], "a forgotten tombstone");
+        reports.receive(NODE, report(11, Some(10), vec![], &[]), None);
+        assert_eq!(changed(&mut reports), Vec::<u64>::new());
     }
 }

@@ -143,6 +143,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns the number of actions, fences and deviations together.
+    pub(super) fn len(&self) -> usize {
+        self.actions.len() + self.fences.len() + self.waiting.len()
+    }
+
     pub(super) fn propose(&mut self, kind: Kind) {
         self.actions.push(Action::Propose(kind));
     }

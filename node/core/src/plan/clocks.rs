@@ -154,6 +154,9 @@ pub(super) fn unfit(o: &ClusterObservation) -> BTreeSet<NodeId> {
 
 /// Plans the transfer of every leadership from nodes with wrong clocks to caught-up voters on other nodes.
 pub(super) fn plan(o: &ClusterObservation, unfit: &BTreeSet<NodeId>, plan: &mut Plan) {
+    if unfit.is_empty() {
+        return;
+    }
     for (id, observed) in o.groups.iter().filter(|(_, g)| unfit.contains(&g.leader_node)) {
         let fit =
             observed.hosts.iter().filter(|(_, node)| !unfit.contains(node)).map(|(replica, _)| *replica).collect();

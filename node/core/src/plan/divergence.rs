@@ -21,9 +21,18 @@ use std::collections::{BTreeMap, BTreeSet};
 const RECORD_AFTER_US: u64 = 2_000_000;
 
 /// Reports divergent replicas, and plans at most a single fence per group. Without a majority no replica is fenced.
-pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
+///
+/// Groups in `skipped` are passed over. Groups of which the pass said something are added to `busy`.
+pub(super) fn plan(
+    c: &Catalogue,
+    o: &ClusterObservation,
+    skipped: &BTreeSet<GroupId>,
+    busy: &mut BTreeSet<GroupId>,
+    plan: &mut Plan,
+) {
     let divergent = divergent(o);
-    for (group, observed) in &o.groups {
+    for (group, observed) in o.groups.iter().filter(|(id, _)| !skipped.contains(id)) {
+        let before = plan.len();
         record(c, o, *group, observed, plan);
         let store = c.groups.get(group).map(|g| g.store);
         for replica in divergent.get(group).into_iter().flatten() {
@@ -40,6 +49,9 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
             plan.wait(store, None, WaitReason::ReplicaInconsistent, sentence.into());
         }
         fence_one(c, o, permitted(c, o, *group, observed, &votes), plan);
+        if plan.len() > before {
+            busy.insert(*group);
+        }
     }
 }
 
@@ -186,7 +198,11 @@ pub(super) fn first_contradiction(o: &ClusterObservation, group: GroupId) -> Opt
 /// index. Groups without such replicas are absent.
 pub(super) fn divergent(o: &ClusterObservation) -> BTreeMap<GroupId, BTreeSet<ReplicaId>> {
     let of = |group: &GroupId| (*group, divergent_in(o, *group));
-    o.groups.keys().map(of).filter(|(_, replicas)| !replicas.is_empty()).collect()
+    let found = |(_, replicas): &(_, BTreeSet<ReplicaId>)| !replicas.is_empty();
+    match &o.disagreeing {
+        Some(disagreeing) => disagreeing.iter().filter(|id| o.groups.contains_key(id)).map(of).filter(found).collect(),
+        None => o.groups.keys().map(of).filter(found).collect(),
+    }
 }
 
 /// Returns the divergent replicas of a group, see [`divergent`].
@@ -202,8 +218,16 @@ pub(super) fn divergent_in(o: &ClusterObservation, group: GroupId) -> BTreeSet<R
     divergent
 }
 
+/// True if replicas of a group report different digests at the same index.
+pub(super) fn disagree(o: &ClusterObservation, group: GroupId) -> bool {
+    reported(o, group).values().any(|votes| votes.len() > 1)
+}
+
 /// Returns the indexes at which replicas of a group disagree, each with the reported digests.
 fn contradictions(o: &ClusterObservation, group: GroupId) -> BTreeMap<u64, Votes> {
+    if o.disagreeing.as_ref().is_some_and(|disagreeing| !disagreeing.contains(&group)) {
+        return BTreeMap::new();
+    }
     let mut by_index = reported(o, group);
     by_index.retain(|_, votes| votes.len() > 1);
     by_index

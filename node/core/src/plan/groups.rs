@@ -189,8 +189,8 @@ fn lacks_a_voter(g: &GroupView) -> bool {
 /// Removes stores from the catalogue once their last replica is gone.
 pub(super) fn forget_removed_stores(c: &Catalogue, plan: &mut Plan) {
     for (id, store) in &c.stores {
-        let empty = c.groups.get(&store.group).is_none_or(|g| g.replicas.is_empty());
-        if store.state == StoreState::Removing && empty {
+        let empty = || c.groups.get(&store.group).is_none_or(|g| g.replicas.is_empty());
+        if store.state == StoreState::Removing && empty() {
             plan.propose(Kind::StoreGone(*id));
         }
     }

@@ -81,6 +81,11 @@ pub(super) fn balance(c: &Catalogue, o: &ClusterObservation, unfit: &BTreeSet<No
             *n += 1;
         }
     }
+    // The usual case: no move can pass the comparison below.
+    let most = load.values().max().copied().unwrap_or(0);
+    if load.values().min().is_none_or(|least| least + 2 >= most) {
+        return;
+    }
     for (id, observed) in c.groups.keys().filter_map(|id| o.groups.get(id).map(|observed| (*id, observed))) {
         let Some(from) = load.get(&observed.leader_node).copied() else { continue };
         if observed.changing() || !observed.voters().iter().all(|v| o.caught_up(id, *v)) {

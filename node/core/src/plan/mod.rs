@@ -37,7 +37,7 @@ pub use observation::{
     ClusterObservation, CommitMark, Contradiction, GroupObservation, Lineage, LogPoint, NodeObservation,
     ReplicaObservation,
 };
-pub use planner::plan;
+pub use planner::{Planner, plan};
 pub use wait_reason::WaitReason;
 
 #[cfg(test)]

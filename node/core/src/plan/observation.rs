@@ -81,8 +81,7 @@ pub struct GroupObservation {
     pub quorum: bool,
     /// Settings of the store, as applied by the leader.
     pub settings: Settings,
-    /// Rules in force in the log of the store, as applied by the leader; 0 if the node of the leader does not report the
-    /// rules.
+    /// Rules in force in the log of the store, as applied by the leader; 0 if the leader does not report rules.
     pub rules: u32,
     /// Time of the last append of the store, Unix time in microseconds; 0 without an append.
     pub recorded_us: u64,
@@ -224,6 +223,11 @@ pub struct ClusterObservation {
     pub groups: BTreeMap<GroupId, GroupObservation>,
     /// Replicas that are close to their leaders, each with the start of the unbroken time of being close.
     pub close_since_us: BTreeMap<(GroupId, ReplicaId), u64>,
+    /// Groups with a report that differs from the observation before, of any replica, tombstone, fence or broken replica;
+    /// `None` if any group may differ. [`settle`](Self::settle) resets the set when another node answers than before.
+    pub changed: Option<BTreeSet<GroupId>>,
+    /// Groups whose replicas report different digests at the same index, found by [`settle`](Self::settle); `None` before.
+    pub disagreeing: Option<BTreeSet<GroupId>>,
     /// Earlier committed indexes of each group, the measure for close replicas.
     pub marks: BTreeMap<GroupId, CommitMark>,
     /// Time of this coordinator's first unanswered poll of each unreachable node.

@@ -8,7 +8,7 @@
 
 use super::{
     action::{Action, Plan},
-    observation::{ClusterObservation, GroupObservation},
+    observation::ClusterObservation,
 };
 use crate::{
     catalogue::{Catalogue, Group, GroupPhase, Kind, Rules, StoreState},
@@ -18,7 +18,7 @@ use crate::{
 /// A node whose binary does not know the newest rules of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldUpBy {
-    /// The node.
+    /// Node that holds newer rules up.
     pub node: NodeId,
     /// Newest rules known to the binary; `None` for a node that does not answer.
     pub knows: Option<Rules>,
@@ -50,32 +50,23 @@ pub fn support(c: &Catalogue, o: &ClusterObservation) -> Support {
     }
 }
 
-/// Returns the rules in force in the log of a store, if the group was formed and has a leader.
-fn in_force(group: &Group, observed: Option<&GroupObservation>) -> Option<u32> {
-    let observed = observed.filter(|o| group.phase == GroupPhase::Formed && o.quorum)?;
-    Some(observed.rules.max(Rules::FIRST.stores))
-}
-
-/// Returns the stores whose rules must be raised, with the rules in force in their logs.
-pub fn behind<'a>(c: &'a Catalogue, o: &'a ClusterObservation) -> impl Iterator<Item = (GroupId, u32)> + 'a {
-    let alive = |group: &Group| c.stores.get(&group.store).is_some_and(|s| s.state != StoreState::Removing);
-    let groups = c.groups.iter().filter(move |(_, group)| alive(group));
-    let rules = groups.filter_map(|(id, group)| Some((*id, in_force(group, o.groups.get(id))?)));
-    rules.filter(|(_, rules)| *rules < c.rules.stores)
-}
-
-/// Plans the decision if the policy permits, and brings the stores up to the decided rules.
-pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
+/// Plans the decision if the policy permits.
+pub(super) fn decide(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
     if o.raise_rules {
         let raised = support(c, o).raised;
         if raised != c.rules {
             plan.propose(Kind::RaiseRules(raised));
         }
     }
-    for (group, _) in behind(c, o) {
-        let Some(observed) = o.groups.get(&group) else { continue };
+}
+
+/// Brings a formed store up to the decided rules.
+pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, id: GroupId, group: &Group, plan: &mut Plan) {
+    let alive = c.stores.get(&group.store).is_some_and(|s| s.state != StoreState::Removing);
+    let Some(observed) = o.groups.get(&id).filter(|g| g.quorum && alive) else { return };
+    if group.phase == GroupPhase::Formed && observed.rules.max(Rules::FIRST.stores) < c.rules.stores {
         plan.actions.push(Action::RaiseRules {
-            group,
+            group: id,
             leader_node: observed.leader_node,
             leader: observed.leader,
             rules: c.rules.stores,

@@ -2,7 +2,7 @@
 //! fenced within the hour, and broken within the hour. Confirmed lineages survive as well. A new coordinator starts from zero.
 
 use super::{
-    divergence::{divergent, first_contradiction},
+    divergence::{disagree, divergent, first_contradiction},
     observation::{ClusterObservation, CommitMark, Contradiction},
 };
 use crate::ids::GroupId;
@@ -20,12 +20,29 @@ const CONTRADICTION_US: u64 = 10_000_000;
 impl ClusterObservation {
     /// Carries the running timers over from the previous observation.
     pub fn settle(&mut self, previous: &Self) {
+        self.settle_disagreement(previous);
         self.settle_silence(previous);
         self.settle_fences(previous);
         self.settle_broken(previous);
         self.settle_lineages(previous);
         self.settle_contradictions(previous);
         self.settle_closeness(previous);
+    }
+
+    /// Compares the digests of the groups that changed. Without a change the answer is the answer of the previous observation.
+    fn settle_disagreement(&mut self, previous: &Self) {
+        let answers = |o: &Self| o.nodes.iter().map(|(node, n)| (*node, n.reachable)).collect::<Vec<_>>();
+        if previous.disagreeing.is_none() || answers(self) != answers(previous) {
+            self.changed = None;
+        }
+        let disagreeing: BTreeSet<GroupId> = match (&self.changed, &previous.disagreeing) {
+            (Some(changed), Some(before)) => {
+                let kept = before.difference(changed).copied();
+                kept.chain(changed.iter().copied().filter(|group| disagree(self, *group))).collect()
+            }
+            _ => self.groups.keys().copied().filter(|group| disagree(self, *group)).collect(),
+        };
+        self.disagreeing = Some(disagreeing);
     }
 
     fn settle_silence(&mut self, previous: &Self) {
@@ -65,7 +82,8 @@ impl ClusterObservation {
     fn settle_contradictions(&mut self, previous: &Self) {
         let now_us = self.now_us;
         let recent = |c: &&Contradiction| now_us.saturating_sub(c.seen_us) < CONTRADICTION_US;
-        let groups: BTreeSet<GroupId> = self.groups.keys().chain(previous.contradictions.keys()).copied().collect();
+        let disagreeing = self.disagreeing.iter().flatten();
+        let groups: BTreeSet<GroupId> = disagreeing.chain(previous.contradictions.keys()).copied().collect();
         for group in groups {
             let before = previous.contradictions.get(&group).filter(recent).copied();
             let seen = first_contradiction(self, group);

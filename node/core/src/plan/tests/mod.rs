@@ -7,6 +7,7 @@ mod fences;
 mod groups;
 mod guard;
 mod observation;
+mod planner;
 mod random;
 mod removal;
 mod replacement;

@@ -11,8 +11,8 @@ use crate::{
     ids::{ClusterId, Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     names::StoreName,
     plan::{
-        Action, ClusterObservation, Fence, GroupObservation, Lineage, LogPoint, NodeObservation, ReplicaObservation,
-        WaitReason, Waiting,
+        Action, ClusterObservation, Fence, GroupObservation, Lineage, LogPoint, NodeObservation, Plan, Planner,
+        ReplicaObservation, WaitReason, Waiting,
         observation::{CAUGHT_UP_US, SILENT_US},
         plan,
     },
@@ -139,6 +139,9 @@ pub(super) struct Toy {
     tick: u64,
     pub(super) now_us: u64,
     pub(super) last: ClusterObservation,
+    planner: Planner,
+    /// Observation of the last call of `planner`.
+    planned: ClusterObservation,
     minted: u128,
 }
 
@@ -165,6 +168,8 @@ impl Toy {
             tick: 0,
             now_us: 1,
             last: ClusterObservation::default(),
+            planner: Planner::default(),
+            planned: ClusterObservation::default(),
             minted: 100,
         };
         let cluster = ClusterId::new(Uuid::from_u128(1));
@@ -393,9 +398,27 @@ impl Toy {
         if let Some(system) = o.groups.get(&GroupId::SYSTEM) {
             o.coordinator = system.leader_node;
         }
+        let mut changes = o.clone();
+        changes.changed = Some(changed(&self.last, &o));
         o.settle(&self.last);
+        changes.settle(&self.last);
+        changes.changed = None;
+        assert_eq!(changes, o, "an observation of the changed groups");
         self.last = o.clone();
         o
+    }
+
+    /// Returns the number of groups that the last pass of the changed groups left out.
+    pub(super) fn left_out(&self) -> usize {
+        self.planner.left_out
+    }
+
+    /// Checks that a plan of the changed groups alone is the same as the plan of all groups.
+    fn plan_changed(&mut self, o: &ClusterObservation, expected: &Plan) {
+        let mut changes = o.clone();
+        changes.changed = Some(changed(&self.planned, o));
+        assert_eq!(self.planner.plan(&self.c, &changes), *expected, "a plan of the changed groups");
+        self.planned = o.clone();
     }
 
     /// Returns those of the replicas `of` whose data is on the node.
@@ -522,6 +545,7 @@ impl Toy {
         }
         let plan = plan(&self.c, &o);
         assert_eq!(plan, crate::plan::plan(&self.c, &o), "the planner is not pure");
+        self.plan_changed(&o, &plan);
         let mut moving = BTreeSet::new();
         for action in &plan.actions {
             if let Action::ChangeMembership { group, .. } | Action::Transfer { group, .. } = action {
@@ -599,6 +623,33 @@ impl Toy {
     pub(super) fn is_quiet(&mut self) -> bool {
         (0..6).all(|_| self.pass() == 0)
     }
+}
+
+/// Returns the groups with a report that differs between two observations, as the coordinator finds from the reports: a node
+/// that does not answer keeps its reports.
+fn changed(before: &ClusterObservation, now: &ClusterObservation) -> BTreeSet<GroupId> {
+    let nodes: BTreeSet<NodeId> = before.nodes.keys().chain(now.nodes.keys()).copied().collect();
+    let none = NodeObservation::default();
+    let mut changed = BTreeSet::new();
+    for node in nodes {
+        let (a, b) = (before.nodes.get(&node).unwrap_or(&none), now.nodes.get(&node).unwrap_or(&none));
+        if !a.reachable || !b.reachable {
+            continue;
+        }
+        for key in a.replicas.keys().chain(b.replicas.keys()) {
+            if a.replicas.get(key) != b.replicas.get(key) {
+                changed.insert(key.0);
+            }
+        }
+        for (a, b) in [(&a.deleted, &b.deleted), (&a.fenced, &b.fenced), (&a.broken, &b.broken)] {
+            changed.extend(a.symmetric_difference(b).map(|(group, _)| *group));
+        }
+    }
+    let groups = before.groups.keys().chain(now.groups.keys());
+    let answers = |o: &ClusterObservation| o.nodes.values().all(|n| n.reachable);
+    let leaders = answers(before) && answers(now);
+    changed.extend(groups.filter(|id| leaders && before.groups.get(id) != now.groups.get(id)));
+    changed
 }
 
 pub(super) fn registration(disk: u64) -> Registration {

@@ -1,0 +1,70 @@
+//! Groups that a planner leaves out. The toy cluster compares every plan of the changed groups with the plan of all groups.
+
+use super::toy::Toy;
+use crate::{
+    catalogue::{CloseMode, Kind},
+    ids::NodeId,
+};
+
+/// An idle cluster of three nodes with three settled stores.
+fn idle() -> Toy {
+    let mut toy = Toy::new(3);
+    for name in ["a", "b", "c"] {
+        toy.declare(name, 3);
+    }
+    toy.settle();
+    toy.writing = false;
+    toy.quiet_down();
+    toy
+}
+
+#[test]
+fn settled_groups_are_left_out_until_their_reports_change() {
+    let mut toy = idle();
+    toy.pass();
+    assert_eq!(toy.left_out(), 3);
+    let group = toy.group("a");
+    toy.groups.get_mut(&group).unwrap().committed += 1;
+    toy.pass();
+    assert_eq!(toy.left_out(), 2, "the group with new entries is planned");
+    toy.quiet_down();
+    assert_eq!(toy.left_out(), 3);
+}
+
+#[test]
+fn all_groups_are_planned_after_a_command_of_the_catalogue_and_while_a_node_does_not_answer() {
+    let mut toy = idle();
+    let store = toy.find("a").unwrap();
+    toy.run(Kind::Close { store, mode: CloseMode::Retain, declared_by: "u".into() });
+    assert!(toy.pass() > 0, "the store is closed in its log");
+    assert_eq!(toy.left_out(), 0);
+    toy.quiet_down();
+    assert_eq!(toy.left_out(), 3);
+    toy.down.insert(NodeId::new(3));
+    toy.pass();
+    toy.pass();
+    assert_eq!(toy.left_out(), 0);
+}
+
+#[test]
+fn all_groups_are_planned_from_time_to_time() {
+    let mut toy = idle();
+    let full = (0..250).filter(|_| {
+        toy.pass();
+        toy.left_out() == 0
+    });
+    assert!((2..=3).contains(&full.count()));
+}
+
+#[test]
+fn a_node_that_answers_again_with_the_same_reports_is_compared_again() {
+    let mut toy = idle();
+    let group = toy.group("a");
+    let (replica, node) = toy.groups[&group].hosts.iter().next().map(|(r, n)| (*r, *n)).unwrap();
+    toy.down.insert(node);
+    toy.quiet_down();
+    toy.divergent.insert((group, replica));
+    toy.down.remove(&node);
+    let o = toy.observe();
+    assert!(o.disagreeing.is_some_and(|groups| groups.contains(&group)));
+}
