@@ -2,8 +2,10 @@
 
 mod broken;
 mod clocks;
+mod divergence;
 mod drain;
 mod fences;
+mod forming;
 mod groups;
 mod guard;
 mod observation;

@@ -14,15 +14,15 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-const GROUP: GroupId = GroupId::new(7);
+pub(super) const GROUP: GroupId = GroupId::new(7);
 
-fn replica(n: u64) -> ReplicaId {
+pub(super) fn replica(n: u64) -> ReplicaId {
     ReplicaId::new(1000 + n)
 }
 
 /// Creates an observation of a group with replicas 1, 2, ... on nodes 1, 2, ... and their `matched` indexes. Replica 1
 /// leads and has committed up to `committed`.
-fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
+pub(super) fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
     let mut o = ClusterObservation { now_us, ..ClusterObservation::default() };
     let mut seen = GroupObservation {
         leader: replica(1),
@@ -45,7 +45,7 @@ fn look(now_us: u64, committed: u64, matched: &[u64]) -> ClusterObservation {
 }
 
 /// Creates the catalogue that belongs to the observations of `look`.
-fn catalogue(replicas: u64) -> Catalogue {
+pub(super) fn catalogue(replicas: u64) -> Catalogue {
     let (store, partition) = (StoreId::new(Uuid::from_u128(1)), PartitionId::new(1));
     let place = |n| (replica(n), Replica { node: NodeId::new(n), state: ReplicaState::Active });
     let (phase, contradicted) = (GroupPhase::Formed, None);
@@ -61,11 +61,11 @@ fn catalogue(replicas: u64) -> Catalogue {
     }
 }
 
-fn report(o: &mut ClusterObservation, n: u64) -> &mut ReplicaObservation {
+pub(super) fn report(o: &mut ClusterObservation, n: u64) -> &mut ReplicaObservation {
     o.nodes.get_mut(&NodeId::new(n)).unwrap().replicas.get_mut(&(GROUP, replica(n))).unwrap()
 }
 
-fn settled(looks: impl IntoIterator<Item = ClusterObservation>) -> ClusterObservation {
+pub(super) fn settled(looks: impl IntoIterator<Item = ClusterObservation>) -> ClusterObservation {
     looks.into_iter().fold(ClusterObservation::default(), |previous, mut o| {
         o.settle(&previous);
         o

@@ -1,0 +1,148 @@
+//! Groups that are being formed, one test per rule: how long a group waits for its first members, and what the store's status says.
+
+use super::toy::Toy;
+use crate::{
+    catalogue::{CatalogueOutcome, GroupPhase, Kind, NodeState, Replica, ReplicaState},
+    ids::{GroupId, NodeId, ReplicaId},
+    plan::{Action, ClusterObservation, WaitReason, observation::SILENT_US, plan},
+};
+use std::collections::BTreeSet;
+
+/// Sentence of the store's wait for a leader.
+fn leaderless(toy: &Toy, o: &ClusterObservation) -> String {
+    plan(&toy.c, o).waiting.into_iter().find(|w| w.reason == WaitReason::NoLeader).unwrap().sentence
+}
+
+/// Nodes on which the plan forms the group again; `None` if the group keeps waiting.
+fn formed_again(toy: &Toy, o: &ClusterObservation, group: GroupId) -> Option<BTreeSet<NodeId>> {
+    plan(&toy.c, o).actions.into_iter().find_map(|action| match action {
+        Action::Propose(Kind::FormAgain { group: of, nodes }) if of == group => Some(nodes),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_store_without_a_leader_says_whether_its_group_is_new() {
+    let mut toy = Toy::new(3);
+    toy.declare("a", 3);
+    let o = toy.observe();
+    assert_eq!(leaderless(&toy, &o), "the group is being formed");
+    toy.settle();
+    let mut o = toy.observe();
+    o.groups.remove(&toy.group("a"));
+    assert_eq!(leaderless(&toy, &o), "the group has no leader");
+}
+
+/// Declares a store of `replicas` on `nodes` nodes, and makes the nodes of the first `lost` replicas silent.
+fn unformed(nodes: u64, replicas: u32, lost: usize) -> (Toy, ClusterObservation, GroupId) {
+    let mut toy = Toy::new(nodes);
+    toy.declare("a", replicas);
+    let group = toy.group("a");
+    toy.down.extend(toy.c.groups[&group].nodes().take(lost));
+    toy.be_silent();
+    let o = toy.observe();
+    (toy, o, group)
+}
+
+#[test]
+fn a_group_waits_for_its_first_members_while_more_than_half_are_left() {
+    for (replicas, lost, waits) in
+        [(1, 0, true), (1, 1, false), (3, 1, true), (3, 2, false), (5, 2, true), (5, 3, false)]
+    {
+        let (toy, o, group) = unformed(9, replicas, lost);
+        let nodes = formed_again(&toy, &o, group);
+        assert_eq!(nodes.is_none(), waits, "{lost} of {replicas} replicas are lost");
+        let answer = |nodes: BTreeSet<NodeId>| nodes.len() == replicas as usize && nodes.is_disjoint(&toy.down);
+        assert!(nodes.is_none_or(answer), "the new group needs the full number of nodes that answer");
+    }
+}
+
+#[test]
+fn half_of_the_first_members_cannot_form_a_group() {
+    let (mut toy, _, group) = unformed(5, 3, 0);
+    let record = toy.c.groups.get_mut(&group).unwrap();
+    let third = *record.replicas.keys().last().unwrap();
+    record.replicas.remove(&third);
+    let GroupPhase::Creating { initial, .. } = &mut record.phase else { panic!("the group is formed already") };
+    initial.remove(&third);
+    let lost = record.nodes().next().unwrap();
+    let o = toy.observe();
+    assert_eq!(formed_again(&toy, &o, group), None, "both are left");
+    toy.down.insert(lost);
+    toy.be_silent();
+    let o = toy.observe();
+    assert!(formed_again(&toy, &o, group).is_some_and(|nodes| nodes.len() == 3 && !nodes.contains(&lost)));
+}
+
+#[test]
+fn a_group_is_not_formed_again_with_too_few_nodes() {
+    let (toy, o, group) = unformed(3, 3, 2);
+    assert_eq!(formed_again(&toy, &o, group), None);
+}
+
+/// Change of the record of a group with a single replica, and of the observation.
+type Change = fn(&mut Toy, &mut ClusterObservation, GroupId, ReplicaId, NodeId);
+
+fn only_replica(toy: &mut Toy, group: GroupId) -> &mut Replica {
+    toy.c.groups.get_mut(&group).unwrap().replicas.values_mut().next().unwrap()
+}
+
+/// Makes the node unreachable for a moment or for the time after which a node is silent.
+fn away(o: &mut ClusterObservation, node: NodeId, for_us: u64) {
+    o.nodes.get_mut(&node).unwrap().reachable = false;
+    o.silent_since_us.insert(node, o.now_us);
+    o.now_us += for_us;
+}
+
+#[test]
+fn a_replica_takes_part_in_forming_a_group_while_it_may_run() {
+    let cases: [(&str, bool, Change); 11] = [
+        ("the node answers", true, |_, _, _, _, _| {}),
+        ("the replica leaves", false, |toy, _, g, _, _| only_replica(toy, g).state = ReplicaState::Leaving),
+        ("the node removed the replica", false, |_, o, g, r, n| {
+            o.nodes.get_mut(&n).unwrap().deleted.insert((g, r));
+        }),
+        ("the replica is fenced", false, |_, o, g, r, n| {
+            o.nodes.get_mut(&n).unwrap().fenced.insert((g, r));
+        }),
+        ("the replica is broken", false, |_, o, g, r, n| {
+            o.nodes.get_mut(&n).unwrap().broken.insert((g, r));
+            o.broken_since_us.insert((g, n), (r, o.now_us));
+        }),
+        ("the node may restart", true, |_, o, _, _, n| away(o, n, 1)),
+        ("the node is silent", false, |_, o, _, _, n| away(o, n, SILENT_US)),
+        ("the silent node has the disruption grant", true, |toy, o, _, _, n| {
+            let granted = toy.run(Kind::AcquireGrant { node: n, holder: "o".into(), ttl_us: 10 * SILENT_US });
+            assert_eq!(granted, CatalogueOutcome::Done);
+            away(o, n, SILENT_US);
+        }),
+        ("the node is replaced", false, |toy, o, _, _, n| {
+            toy.c.nodes.get_mut(&n).unwrap().state = NodeState::Replacing { by: None };
+            away(o, n, 1);
+        }),
+        ("the node is removed", false, |toy, o, _, _, n| {
+            toy.c.nodes.get_mut(&n).unwrap().state = NodeState::Removed { forced: true };
+            away(o, n, 1);
+        }),
+        ("the node is drained", true, |toy, o, _, _, n| {
+            toy.c.nodes.get_mut(&n).unwrap().state = NodeState::Draining;
+            away(o, n, 1);
+        }),
+    ];
+    for (case, may_form, change) in cases {
+        let (mut toy, mut o, group) = unformed(3, 1, 0);
+        let node = only_replica(&mut toy, group).node;
+        let replica = toy.c.groups[&group].on(node).unwrap();
+        change(&mut toy, &mut o, group, replica, node);
+        assert_eq!(formed_again(&toy, &o, group).is_none(), may_form, "{case}");
+    }
+}
+
+#[test]
+fn a_formed_group_is_not_recorded_as_formed_again() {
+    let mut toy = Toy::with_store(3, 3);
+    let group = toy.group("a");
+    assert_eq!(toy.c.groups[&group].phase, GroupPhase::Formed);
+    let o = toy.observe();
+    assert!(!plan(&toy.c, &o).actions.contains(&Action::Propose(Kind::GroupFormed(group))));
+}
