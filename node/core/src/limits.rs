@@ -27,3 +27,16 @@ pub(crate) const REPEAT_WINDOW_MAX_US: u64 = 24 * 60 * 60 * 1_000_000;
 ///
 /// The length is part of the rules: another length would need another rules number.
 pub(crate) const REPEAT_BUCKET_US: u64 = 225 * 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients, configurations and rules of stores depend on these numbers.
+    #[test]
+    fn the_limits_have_the_documented_sizes() {
+        assert_eq!((EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, BATCH_BYTES_MAX), (1_048_576, 16_777_216, 33_554_432));
+        let seconds = [REPEAT_BUCKET_US, REPEAT_WINDOW_US, REPEAT_WINDOW_MAX_US].map(|us| us / 1_000_000);
+        assert_eq!(seconds, [225, 900, 86_400]);
+    }
+}

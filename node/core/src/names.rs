@@ -199,7 +199,31 @@ mod tests {
         assert!(StreamName::new("").is_err());
         assert!(StreamName::new(&"x".repeat(513)).is_err());
         assert!(StreamName::new("a\nb").is_err());
-        assert!(StreamName::new("$$meta").is_ok_and(|s| s.is_system()));
+        assert!(StreamName::new(&"x".repeat(512)).is_ok());
+    }
+
+    #[test]
+    fn only_names_with_a_leading_dollar_belong_to_the_store() {
+        let system = |name: &str| StreamName::new(name).unwrap().is_system();
+        assert!(system("$$meta") && system("$") && !system("orders-1") && !system("orders-$"));
+    }
+
+    #[test]
+    fn the_name_of_a_cluster_begins_with_a_letter_and_fits_into_a_label() {
+        for good in ["a", "main", "main-2", "a--b", "z9", &"x".repeat(40)] {
+            assert!(is_resource_name(good), "{good}");
+        }
+        for bad in ["", "2main", "-main", "main-", "Main", "mAin", "main.a", "main_a", &"x".repeat(41)] {
+            assert!(!is_resource_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_an_event_store_is_no_service_of_a_cluster() {
+        assert!(is_event_store_name("orders") && is_event_store_name("peers"));
+        for bad in ["Orders", "main-clients", "main-peers", "main-ready"] {
+            assert!(!is_event_store_name(bad), "{bad}");
+        }
     }
 
     #[test]
@@ -207,7 +231,17 @@ mod tests {
         assert!(StoreName::new("default", "orders").is_ok());
         for bad in ["Orders", "-a", "a-", "a.b", ""] {
             assert!(StoreName::new("default", bad).is_err(), "{bad}");
+            assert!(StoreName::new(bad, "orders").is_err(), "{bad}");
         }
+        let digit = StoreName::new("team-1", "2-orders").unwrap();
+        assert_eq!((digit.namespace(), digit.name()), ("team-1", "2-orders"));
+        assert_eq!(
+            (digit.to_string(), format!("{digit:?}")),
+            ("team-1/2-orders".into(), "StoreName(team-1/2-orders)".into())
+        );
+        assert!(StoreName::new(&"n".repeat(63), &"s".repeat(40)).is_ok());
+        assert_eq!(StoreName::new(&"n".repeat(64), "s").unwrap_err().field, "namespace");
+        assert_eq!(StoreName::new("n", &"s".repeat(41)).unwrap_err().field, "store");
     }
 
     #[test]

@@ -76,3 +76,42 @@ fn many_raises_cost_few_writes() {
     assert_eq!(file.floor(), at(100_000));
     assert!(file.last.number < 1000, "{} writes", file.last.number);
 }
+
+#[test]
+fn a_floor_that_cannot_be_opened_or_read_is_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    assert!(FloorFile::open(dir.path()).is_err());
+    assert!(path.is_symlink(), "the file is still in place");
+    // A file without permission to read stands for a disk that fails.
+    let unreadable = File::options().write(true).create(true).truncate(true).open(dir.path().join("other")).unwrap();
+    let e = read(&unreadable, &path).unwrap_err();
+    assert!(e.get_ref().is_none(), "a failure of the disk and not a damaged floor: {e}");
+}
+
+#[test]
+fn a_new_file_has_room_for_both_slots_and_a_shortened_file_keeps_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = FloorFile::open(dir.path()).unwrap();
+    let slots = 2 * SLOT_BYTES as u64;
+    assert_eq!(fs::metadata(dir.path().join(FILE)).unwrap().len(), slots);
+    file.write(at(3)).unwrap();
+    file.write(at(4)).unwrap();
+    assert_eq!(fs::metadata(dir.path().join(FILE)).unwrap().len(), slots, "writes stay inside the slots");
+    file.file.set_len(SLOT_BYTES as u64).unwrap();
+    assert_eq!(FloorFile::open(dir.path()).unwrap().floor(), at(4));
+}
+
+#[test]
+fn an_unchanged_floor_is_not_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut file = FloorFile::open(dir.path()).unwrap();
+    file.write(at(5)).unwrap();
+    let number = file.last.number;
+    drop(FloorWriter::start(file, at(5), fatal()).unwrap());
+    let writer = FloorWriter::start(FloorFile::open(dir.path()).unwrap(), at(4), fatal()).unwrap();
+    drop(writer);
+    let file = FloorFile::open(dir.path()).unwrap();
+    assert_eq!((file.last.number, file.floor()), (number, at(5)), "a floor never falls");
+}

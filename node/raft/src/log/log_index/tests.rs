@@ -90,3 +90,55 @@ fn an_entry_that_the_disk_lacks_or_confuses_is_an_error() {
         assert!(matches!(log.check(key, 0, &read), Err(ReadError::Other { index: 1, .. })));
     }
 }
+
+#[test]
+fn a_read_from_memory_ends_at_its_size_and_has_at_least_one_entry() {
+    let log = filled(0..4, MIB);
+    let read = |bytes_max| match log.lookup(1, 9, bytes_max) {
+        Lookup::Cached(entries) => entries.iter().map(|e| e.log_id.index).collect::<Vec<_>>(),
+        Lookup::OnDisk { .. } => panic!("all payloads are in memory"),
+    };
+    assert_eq!(read(usize::MAX), [1, 2, 3]);
+    assert_eq!(read(2 * MIB), [1, 2], "an exact fit");
+    assert_eq!(read(2 * MIB - 1), [1]);
+    assert_eq!(read(0), [1]);
+}
+
+#[test]
+fn a_read_outside_the_log_finds_nothing() {
+    let mut log = filled(0..6, MIB);
+    log.purge(entry(1, 1).log_id);
+    for (from, to) in [(1, 4), (6, 9), (4, 4), (4, 3)] {
+        assert_eq!(cached(&log, from, to), [0; 0], "{from}..{to}");
+    }
+    assert_eq!(cached(&log, 2, 3), [2]);
+}
+
+#[test]
+fn truncations_and_purges_make_an_earlier_read_from_disk_worthless() {
+    let mut log = filled(0..6, MIB);
+    let mut versions = vec![log.version()];
+    log.purge(entry(1, 0).log_id);
+    versions.push(log.version());
+    log.purge(entry(1, 1).log_id);
+    versions.push(log.version());
+    log.truncate(4);
+    versions.push(log.version());
+    for (n, version) in versions.iter().enumerate() {
+        assert!(!versions[..n].contains(version), "{versions:?}");
+    }
+}
+
+#[test]
+fn a_recovered_log_is_synced_and_begins_after_the_purge() {
+    let info = |index| EntryInfo { log_id: entry(1, index).log_id, bytes: MIB };
+    let purged = Some(entry(1, 4).log_id);
+    let mut log = LogIndex::new(Recovered { vote: None, purged, entries: vec![info(5), info(6)] });
+    assert_eq!((log.first(), log.end(), log.purged(), log.last()), (5, 7, purged, Some(info(6).log_id)));
+    let bytes = (log.cached_bytes(), log.total_bytes(), log.grown_bytes());
+    assert_eq!(bytes, (0, 2 * MIB as u64, 2 * MIB as u64));
+    (7..17).for_each(|index| log.push(entry(1, index), MIB));
+    assert_eq!(log.cached_bytes(), 10 * MIB, "the new payloads are not synced");
+    assert_eq!(on_disk(&log, 5, 9), 7);
+    assert_eq!(log.infos_from(6).map(|i| i.log_id.index).collect::<Vec<_>>(), (6..17).collect::<Vec<_>>());
+}

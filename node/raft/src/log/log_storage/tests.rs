@@ -255,3 +255,92 @@ async fn the_search_for_memberships_at_start_keeps_no_command_in_memory() {
     let read = log.try_get_log_entries(0..2).await.unwrap();
     assert_eq!(read, [entry(0, MIB), entry(1, MIB)]);
 }
+
+/// A log on a real disk, with entries 0 to 2 of term 1 and entries 3 to 5 of term 2.
+async fn of_two_terms(dir: &std::path::Path) -> (Arc<RocksdbLog>, LogStorage) {
+    let disk = Arc::new(RocksdbLog::open(dir, Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+    let mut log = LogStorage::open(Arc::clone(&disk) as Arc<dyn LogDisk>, KEY).await.unwrap();
+    if log.bounds() == (0, 0) {
+        let entry = |index| {
+            let log_id = LogId { leader_id: LeaderId { term: 1 + index / 3, node_id: 1 }, index };
+            Entry { log_id, payload: Payload::Blank }
+        };
+        log.append((0..6).map(entry), IOFlushed::noop()).await.unwrap();
+    }
+    (disk, log)
+}
+
+async fn close(disk: Arc<RocksdbLog>) {
+    taffrail_runtime::blocking(move || disk.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restart_finds_the_vote_the_purge_and_the_entries_that_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let vote = Vote::new(3, 7);
+    let (disk, mut log) = of_two_terms(dir.path()).await;
+    assert_eq!(log.read_vote().await.unwrap(), None);
+    log.save_vote(&vote).await.unwrap();
+    log.truncate_after(Some(LogId { leader_id: LeaderId { term: 2, node_id: 1 }, index: 4 })).await.unwrap();
+    log.purge(id(1)).await.unwrap();
+    let before = log.get_log_state().await.unwrap();
+    assert_eq!((log.bounds(), log.read_vote().await.unwrap()), ((2, 5), Some(vote)));
+    drop(log);
+    close(disk).await;
+    let (disk, mut log) = of_two_terms(dir.path()).await;
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!((log.bounds(), log.read_vote().await.unwrap(), &state), ((2, 5), Some(vote), &before));
+    assert_eq!(
+        (state.last_purged_log_id, state.last_log_id.map(|l| (l.leader_id.term, l.index))),
+        (Some(id(1)), Some((2, 4)))
+    );
+    assert_eq!(indexes(&log.try_get_log_entries(..).await.unwrap()), [2, 3, 4]);
+    log.truncate_after(None).await.unwrap();
+    assert_eq!(log.bounds(), (2, 2), "purged entries are not truncated");
+    close(disk).await;
+}
+
+#[tokio::test]
+async fn each_kind_of_range_reads_exactly_its_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut log) = of_two_terms(dir.path()).await;
+    let after = (Bound::Excluded(1), Bound::Included(3));
+    assert_eq!(indexes(&log.try_get_log_entries(after).await.unwrap()), [2, 3]);
+    assert_eq!(indexes(&log.try_get_log_entries(..=1).await.unwrap()), [0, 1]);
+    assert_eq!(indexes(&log.try_get_log_entries(4..).await.unwrap()), [4, 5]);
+    assert_eq!(indexes(&log.try_get_log_entries(2..4).await.unwrap()), [2, 3]);
+    assert_eq!(indexes(&log.try_get_log_entries(2..2).await.unwrap()), [0; 0]);
+    log.purge(id(1)).await.unwrap();
+    assert_eq!(indexes(&log.try_get_log_entries(0..4).await.unwrap()), [2, 3], "the purged part is left out");
+    close(disk).await;
+}
+
+#[tokio::test]
+async fn the_key_ids_are_the_last_ids_of_each_leader_in_the_range() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, mut log) = of_two_terms(dir.path()).await;
+    let at = |index| LogId { leader_id: LeaderId { term: 1 + index / 3, node_id: 1 }, index };
+    for (range, ids) in [(0..=5, vec![2, 5]), (1..=4, vec![2, 4]), (0..=1, vec![1]), (4..=5, vec![5])] {
+        let found = log.get_key_log_ids(at(*range.start())..=at(*range.end())).await.unwrap();
+        assert_eq!(found, ids.into_iter().map(at).collect::<Vec<_>>(), "{range:?}");
+    }
+    close(disk).await;
+}
+
+#[tokio::test]
+async fn an_append_that_leaves_a_gap_is_refused() {
+    let disk = HeldDisk::with(0, 0);
+    let mut log = open(&disk).await;
+    log.append([entry(0, 1)], IOFlushed::noop()).await.unwrap();
+    for wrong in [0, 2] {
+        let refused = log.append([entry(wrong, 1)], IOFlushed::noop()).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{wrong}");
+    }
+    assert_eq!(log.bounds(), (0, 1));
+}
+
+#[test]
+fn only_commands_have_a_payload() {
+    assert_eq!(payload_len(&entry(0, 7)), 7);
+    assert_eq!(payload_len(&Entry { log_id: id(0), payload: Payload::Blank }), 0);
+}

@@ -196,3 +196,90 @@ async fn the_floor_rises_with_every_kind_of_write_never_before_the_sync_and_neve
     }
     rt::blocking(move || log.close()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_read_from_disk_ends_at_its_size_and_has_at_least_one_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
+    let ten_bytes = |index: u64| (index, Bytes::from(vec![index.to_le_bytes()[0]; 10]));
+    for replica in [6, 7, 8] {
+        write_synced(&log, key(replica), LogOp::Append((0..6).map(ten_bytes).collect())).await.unwrap();
+    }
+    for (from, to, bytes_max, found) in [
+        (0, 6, usize::MAX, 0..6),
+        (1, 9, 20, 1..3),
+        (1, 9, 19, 1..2),
+        (1, 9, 0, 1..2),
+        (2, 4, usize::MAX, 2..4),
+        (6, 9, 9, 6..6),
+    ] {
+        let read = log.read(key(7), from, to, bytes_max).await.unwrap();
+        assert_eq!(read, found.map(ten_bytes).collect::<Vec<_>>(), "{from}..{to}, {bytes_max} bytes");
+    }
+    rt::blocking(move || log.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_with_a_gap_or_with_an_entry_in_the_wrong_place_is_not_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap();
+    let stored = |at: u64, index: u64| {
+        let log_id = LogId { leader_id: crate::types::LeaderId { term: 1, node_id: 1 }, index };
+        let entry = crate::types::Entry { log_id, payload: crate::types::Payload::Blank };
+        (at, Bytes::from(codec::entry_to(&entry).encode_to_vec()))
+    };
+    let logs = [vec![stored(0, 0), stored(1, 1)], vec![stored(0, 0), stored(2, 2)], vec![stored(0, 0), stored(1, 2)]];
+    for (replica, (entries, whole)) in (1..).zip(logs.into_iter().zip([true, false, false])) {
+        let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
+        write_synced(&log, key, LogOp::Append(entries)).await.unwrap();
+        let recovered = log.recover(key).await;
+        assert_eq!(recovered.is_ok(), whole, "{recovered:?}");
+    }
+    rt::blocking(move || log.close()).await.unwrap();
+}
+
+/// Writes that are queued during a sync share the next sync.
+#[tokio::test]
+async fn queued_writes_share_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begun, mut begins) = mpsc::channel(128);
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let on_sync: OnSync = Arc::new(move |_| {
+        begun.blocking_send(()).unwrap();
+        // Ends with the sender, so only the first sync is held back.
+        assert!(held.lock().unwrap().recv().is_err());
+    });
+    let log = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), on_sync).unwrap();
+    let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
+    for replica in 0..100 {
+        log.submit(key(replica), LogOp::Created(PartitionId::new(1)), Box::new(|done| done.unwrap())).await;
+        if replica == 0 {
+            begins.recv().await.unwrap();
+        }
+    }
+    drop(go_on);
+    rt::blocking(move || log.close()).await.unwrap();
+    let mut syncs = 1;
+    while begins.try_recv().is_ok() {
+        syncs += 1;
+    }
+    assert_eq!(syncs, 2, "99 writes were queued during the first sync");
+}
+
+#[test]
+fn a_failed_batch_ends_the_node_and_each_caller_learns_of_the_failure() {
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let tell = |who: &'static str| {
+        let told = Arc::clone(&told);
+        move |e: &io::Error| told.lock().unwrap().push(format!("{who}: {e}"))
+    };
+    let done = |who| -> crate::log::Done {
+        let tell = tell(who);
+        Box::new(move |result| tell(&result.unwrap_err()))
+    };
+    let on_fatal: OnFatal = Arc::new(tell("node"));
+    crate::log::fail(vec![done("first"), done("second")], &io::Error::other("full"), &on_fatal);
+    assert_eq!(*told.lock().unwrap(), ["node: full", "first: full", "second: full"]);
+}
