@@ -139,3 +139,34 @@ fn a_drained_node_is_not_forgotten_before_the_system_group_has_committed_its_rem
     toy.settle();
     assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: false });
 }
+
+#[test]
+fn a_node_that_is_drained_says_what_the_drain_waits_for() {
+    let mut toy = Toy::with_store(3, 3);
+    let draining = |toy: &mut Toy| toy.waiting(WaitReason::Draining).unwrap().sentence;
+    toy.run(Kind::Drain(NodeId::new(3)));
+    assert_eq!(draining(&mut toy), "store default/a has a replica on the node");
+    for (name, others) in [("b", 1), ("c", 2)] {
+        toy.run(Kind::CancelDrain(NodeId::new(3)));
+        toy.declare(name, 3);
+        toy.settle();
+        toy.run(Kind::Drain(NodeId::new(3)));
+        let sentence = format!("store default/a and {others} others have a replica on the node");
+        assert_eq!(draining(&mut toy), sentence);
+    }
+    let mut toy = Toy::with_store(4, 3);
+    toy.drain_a_voter_that_is_down();
+    let sentence = "the node does not answer; the node removes its data of store default/a";
+    assert_eq!(draining(&mut toy), sentence);
+    let mut toy = Toy::new(4);
+    toy.run(Kind::Drain(NodeId::new(4)));
+    assert_eq!(draining(&mut toy), "the system group still names the node");
+}
+
+#[test]
+fn a_node_that_is_replaced_says_what_the_replacement_waits_for() {
+    let mut toy = Toy::with_store(3, 3);
+    toy.down.insert(NodeId::new(3));
+    toy.run(Kind::Replace { old: NodeId::new(3), new: None });
+    assert_eq!(toy.waiting(WaitReason::Replacing).unwrap().sentence, "store default/a has a replica on the node");
+}
