@@ -147,3 +147,26 @@ pub enum Rejected {
 
 /// Outcome of an append.
 pub type Outcome = Result<Appended, Rejected>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_expected_and_the_actual_revision() {
+        let refusal = |expected, actual| {
+            let stream = StreamName::new("orders-1").unwrap();
+            Rejected::WrongRevision { stream, expected, actual }.to_string()
+        };
+        let seven = Revision::new(7).unwrap();
+        let texts = [
+            refusal(ExpectedRevision::Any, Tail::Empty),
+            refusal(ExpectedRevision::NoStream, Tail::At(seven)),
+            refusal(ExpectedRevision::StreamExists, Tail::Empty),
+            refusal(ExpectedRevision::Exact(seven), Tail::Empty),
+        ];
+        let expected =
+            ["empty, expected any", "7, expected no_stream", "empty, expected stream_exists", "empty, expected 7"];
+        assert_eq!(texts, expected.map(|text| format!("stream orders-1 is at {text}")));
+    }
+}

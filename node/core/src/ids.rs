@@ -199,3 +199,15 @@ impl fmt::Debug for Digest {
         write!(f, "Digest({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_written_as_hexadecimal_digits() {
+        let mut digest = Digest::default();
+        (digest.0[0], digest.0[31]) = (0x0a, 0xff);
+        assert_eq!(digest.to_string(), format!("0a{}ff", "00".repeat(30)));
+    }
+}

@@ -65,3 +65,51 @@ impl Block {
         StreamRow { no: self.stream_no, last: self.last_revision(), bytes }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ids::EventId, names::EventType};
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    fn event(data: usize, metadata: usize) -> NewEvent {
+        NewEvent {
+            id: EventId::new(Uuid::from_u128(1)),
+            event_type: EventType::new("OrderPlaced").unwrap(),
+            content_type: "application/json".into(),
+            data: Bytes::from(vec![1; data]),
+            metadata: Bytes::from(vec![2; metadata]),
+            tags: vec!["order:1".into()],
+            correlation_id: "c".into(),
+            causation_id: "d".into(),
+            occurred_at_us: Some(1),
+        }
+    }
+
+    #[test]
+    fn the_rows_of_a_block_follow_from_its_events() {
+        let block = Block {
+            event_digest: Digest::default(),
+            stream_no: StreamNo::new(9),
+            stream: StreamName::new("orders-1").unwrap(),
+            first_revision: Revision::new(5).unwrap(),
+            first_position: Position::new(70).unwrap(),
+            recorded_at_us: 8,
+            stream_bytes_before: 100,
+            events: vec![event(10, 3), event(20, 0), event(0, 4)],
+        };
+        assert_eq!((block.last_revision().get(), block.next_position()), (7, 73));
+        // Only data and metadata count: 13 + 20 + 4 bytes.
+        let stream = StreamRow { no: block.stream_no, last: block.last_revision(), bytes: 137 };
+        assert_eq!(block.stream_row(), stream);
+        let append = AppendRow {
+            first_position: block.first_position,
+            count: 3,
+            recorded_at_us: 8,
+            ids_hash: IdsHash::of(&block.events),
+            bytes_before: 100,
+        };
+        assert_eq!(block.append_row(), append);
+    }
+}

@@ -4,6 +4,7 @@ use super::toy::Toy;
 use crate::{
     catalogue::{CloseMode, Kind, NodeState},
     ids::NodeId,
+    plan::WaitReason,
 };
 
 #[test]
@@ -32,4 +33,14 @@ fn removal_does_not_wait_for_a_node_that_is_replaced() {
     toy.settle();
     assert!(toy.c.stores.is_empty() && toy.c.groups.is_empty());
     assert_eq!(toy.c.nodes[&node].state, NodeState::Removed { forced: true });
+}
+
+#[test]
+fn a_store_that_is_removed_says_how_many_nodes_still_have_data() {
+    let mut toy = Toy::with_store(3, 3);
+    let (store, group) = (toy.find("a").unwrap(), toy.group("a"));
+    toy.run(Kind::Close { store, mode: CloseMode::Delete, declared_by: "u".into() });
+    assert_eq!(toy.waiting(WaitReason::Removing).unwrap().sentence, "3 nodes still remove their data");
+    toy.c.groups.get_mut(&group).unwrap().replicas.clear();
+    assert_eq!(toy.waiting(WaitReason::Removing), None);
 }
