@@ -147,6 +147,10 @@ KILL_CYCLES ?= 100
 kill-cycles: ## kill and restart processes of a cluster under checked writers: make kill-cycles KILL_CYCLES=100, 3 minutes
 	@TAFFRAIL_KILL_CYCLES=$(KILL_CYCLES) $(CARGO) test --workspace --test fault_points killed_processes -- --nocapture
 
+.PHONY: mutants
+mutants: ## change core and the log in small ways, and list the changes that no test notices: make mutants MUTANTS_SHARD=0/8 MUTANTS_PART=core, hours
+	@scripts/mutants.sh
+
 .PHONY: bench
 bench: deps ## measure the hot paths against minimal baselines, release profile: make bench BENCH_SECONDS=1 BENCH_ROUNDS=5, 5 minutes
 	@$(CARGO) build --release -p taffrail-node -p taffrail-benches --features taffrail-benches/bench --bin taffrail --bin hot-paths
