@@ -145,9 +145,9 @@ fn voters_and_learners_do_not_delay_the_fences_of_each_other() {
 /// Proposed values of [`Group::contradicted`].
 fn proposed(c: &Catalogue, o: &ClusterObservation) -> Vec<Option<u64>> {
     let actions = planned(c, o).actions.into_iter();
-    let of_group = actions.filter_map(|action| match action {
-        Action::Propose(Kind::Contradicted { group: GROUP, index }) => Some(index),
-        _ => None,
+    let of_group = actions.filter_map(|action| {
+        let Action::Propose(Kind::Contradicted { group: GROUP, index }) = action else { return None };
+        Some(index)
     });
     of_group.collect()
 }

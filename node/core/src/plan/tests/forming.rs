@@ -15,9 +15,9 @@ fn leaderless(toy: &Toy, o: &ClusterObservation) -> String {
 
 /// Nodes on which the plan forms the group again; `None` if the group keeps waiting.
 fn formed_again(toy: &Toy, o: &ClusterObservation, group: GroupId) -> Option<BTreeSet<NodeId>> {
-    plan(&toy.c, o).actions.into_iter().find_map(|action| match action {
-        Action::Propose(Kind::FormAgain { group: of, nodes }) if of == group => Some(nodes),
-        _ => None,
+    plan(&toy.c, o).actions.into_iter().find_map(|action| {
+        let Action::Propose(Kind::FormAgain { group: of, nodes }) = action else { return None };
+        (of == group).then_some(nodes)
     })
 }
 

@@ -180,6 +180,37 @@ fn a_replica_that_its_node_removed_by_mistake_is_replaced_on_the_spot() {
 }
 
 #[test]
+fn a_store_with_too_few_nodes_names_the_node_whose_drain_is_blocked() {
+    let mut toy = Toy::with_store(3, 3);
+    let sentence = "too few nodes for 3 replicas; add nodes or declare fewer replicas";
+    toy.run(Kind::Drain(NodeId::new(2)));
+    let blocked = toy.waiting(WaitReason::ScaleDownBlocked).unwrap();
+    assert_eq!((blocked.node, &*blocked.sentence), (Some(NodeId::new(2)), sentence));
+    assert_eq!(toy.waiting(WaitReason::NotEnoughNodes), None);
+    toy.run(Kind::CancelDrain(NodeId::new(2)));
+    toy.run(Kind::Replace { old: NodeId::new(3), new: None });
+    let few = toy.waiting(WaitReason::NotEnoughNodes).unwrap();
+    assert_eq!((few.node, &*few.sentence), (None, sentence), "no node is drained");
+    assert_eq!(toy.waiting(WaitReason::ScaleDownBlocked), None);
+}
+
+#[test]
+fn a_store_that_lost_no_voter_does_not_grow_onto_nodes_that_are_drained() {
+    let mut toy = Toy::with_store(3, 1);
+    let voters = toy.voters("a");
+    toy.declare("a", 3);
+    for node in (1..=3).filter(|n| !voters.contains(n)).map(NodeId::new) {
+        toy.add_learner("a", node);
+        toy.run(Kind::Drain(node));
+    }
+    for _ in 0..20 {
+        toy.pass();
+        assert_eq!(toy.voters("a"), voters);
+    }
+    assert!(toy.waiting(WaitReason::ScaleDownBlocked).is_some());
+}
+
+#[test]
 fn leaders_are_spread_and_then_left_alone() {
     let mut toy = Toy::new(3);
     for i in 0..9 {

@@ -244,12 +244,12 @@ async fn a_log_with_a_gap_or_with_an_entry_in_the_wrong_place_is_not_opened() {
 async fn queued_writes_share_a_sync() {
     let dir = tempfile::tempdir().unwrap();
     let (begun, mut begins) = mpsc::channel(128);
-    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let (go_on, held) = mpsc::channel::<()>(1);
     let held = std::sync::Mutex::new(held);
     let on_sync: OnSync = Arc::new(move |_| {
         begun.blocking_send(()).unwrap();
         // Ends with the sender, so only the first sync is held back.
-        assert!(held.lock().unwrap().recv().is_err());
+        assert_eq!(held.lock().unwrap().blocking_recv(), None);
     });
     let log = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), on_sync).unwrap();
     let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
