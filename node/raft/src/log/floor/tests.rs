@@ -115,3 +115,19 @@ fn an_unchanged_floor_is_not_written_again() {
     let file = FloorFile::open(dir.path()).unwrap();
     assert_eq!((file.last.number, file.floor()), (number, at(5)), "a floor never falls");
 }
+
+#[tokio::test]
+async fn a_raised_floor_is_written_while_the_log_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = FloorWriter::start(FloorFile::open(dir.path()).unwrap(), at(1), fatal()).unwrap();
+    for batch in [1, 2] {
+        writer.raise(at(batch));
+        let written = async {
+            while FloorFile::open(dir.path()).unwrap().floor() < at(batch) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), written).await.expect("the floor is written");
+    }
+    drop(writer);
+}
