@@ -75,11 +75,8 @@ impl HeldDisk {
             match op {
                 LogOp::Append(new) => entries.extend(new),
                 LogOp::Truncate(from) => drop(entries.split_off(&from)),
-                other @ (LogOp::Created(_)
-                | LogOp::Vote(_)
-                | LogOp::Purge(_)
-                | LogOp::Fenced(_)
-                | LogOp::Deleted(_)) => {
+                LogOp::Purge(upto) => *entries = entries.split_off(&(upto.index + 1)),
+                other @ (LogOp::Created(_) | LogOp::Vote(_) | LogOp::Fenced(_) | LogOp::Deleted(_)) => {
                     panic!("unexpected write {other:?}")
                 }
             }
@@ -101,6 +98,8 @@ impl LogDisk for HeldDisk {
     }
     async fn read(&self, _: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
+        // A read takes time, in which other tasks go on.
+        tokio::task::yield_now().await;
         let (mut out, mut bytes) = (Vec::new(), 0);
         for (index, entry) in self.entries.lock().unwrap().range(from..to) {
             if !out.is_empty() && bytes + entry.len() > bytes_max {
@@ -343,4 +342,18 @@ async fn an_append_that_leaves_a_gap_is_refused() {
 fn only_commands_have_a_payload() {
     assert_eq!(payload_len(&entry(0, 7)), 7);
     assert_eq!(payload_len(&Entry { log_id: id(0), payload: Payload::Blank }), 0);
+}
+
+#[tokio::test]
+async fn a_purge_during_a_read_is_answered_with_the_entries_after_the_purge() {
+    let disk = HeldDisk::with(8, 2 * MIB);
+    let mut log = open(&disk).await;
+    let mut purged = log.clone();
+    let (read, done, synced) = tokio::join!(log.limited_get_log_entries(2, 4), purged.purge(id(5)), async {
+        tokio::task::yield_now().await;
+        disk.sync()
+    });
+    done.unwrap();
+    assert_eq!((synced, disk.reads()), (1, 2), "the purge came during the first read");
+    assert_eq!(indexes(&read.unwrap()), [6], "an answer with a hole, and not without entries");
 }
