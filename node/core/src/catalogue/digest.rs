@@ -197,3 +197,68 @@ impl Canonical {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    /// Replicas that answer a command differently must have different digests from then on.
+    #[test]
+    fn different_outcomes_give_different_digests() {
+        let store = |n| StoreId::new(Uuid::from_u128(n));
+        let (node, group, text) = (NodeId::new, GroupId::new, String::from);
+        let refusals = [
+            Refused::WrongCluster,
+            Refused::NotEnoughNodes { wanted: 3, have: 1 },
+            Refused::NotEnoughNodes { wanted: 3, have: 2 },
+            Refused::NotEnoughNodes { wanted: 5, have: 2 },
+            Refused::RetainedDataExists { id: store(1), at_us: 1 },
+            Refused::RetainedDataExists { id: store(1), at_us: 2 },
+            Refused::RetainedDataExists { id: store(2), at_us: 2 },
+            Refused::NameTaken { by: text("a") },
+            Refused::NameTaken { by: text("b") },
+            Refused::StoreNotFound(store(1)),
+            Refused::StoreNotFound(store(2)),
+            Refused::StoreRemoving(store(1)),
+            Refused::StoreRemoving(store(2)),
+            Refused::InvalidReplicas(2),
+            Refused::InvalidReplicas(4),
+            Refused::BadNode(node(1)),
+            Refused::BadNode(node(2)),
+            Refused::BadReplica(group(1)),
+            Refused::BadReplica(group(2)),
+            Refused::StillNamed(group(1)),
+            Refused::StillNamed(group(2)),
+            Refused::GrantHeld { node: node(1), holder: text("a") },
+            Refused::GrantHeld { node: node(1), holder: text("b") },
+            Refused::GrantHeld { node: node(2), holder: text("b") },
+            Refused::StoreExists { id: store(1), replicas: 1 },
+            Refused::StoreExists { id: store(1), replicas: 3 },
+            Refused::StoreExists { id: store(2), replicas: 3 },
+            Refused::Declared { id: store(1), by: text("a") },
+            Refused::Declared { id: store(1), by: text("b") },
+            Refused::Declared { id: store(2), by: text("b") },
+        ];
+        let answers = [
+            CatalogueOutcome::Done,
+            CatalogueOutcome::Node(node(1)),
+            CatalogueOutcome::Node(node(2)),
+            CatalogueOutcome::NodeRemoved { node: node(1), forced: false },
+            CatalogueOutcome::NodeRemoved { node: node(1), forced: true },
+            CatalogueOutcome::NodeRemoved { node: node(2), forced: true },
+            CatalogueOutcome::Store(store(1)),
+            CatalogueOutcome::Store(store(2)),
+            CatalogueOutcome::Replica(ReplicaId::new(1)),
+            CatalogueOutcome::Replica(ReplicaId::new(2)),
+        ];
+        let command = Command { rules: 1, stamp_us: 1, kind: Kind::Drained(node(1)) };
+        let outcomes = refusals.into_iter().map(CatalogueOutcome::Refused).chain(answers);
+        let mut seen = Vec::new();
+        for outcome in outcomes {
+            let digest = next(Digest::default(), &command, &outcome);
+            assert!(!seen.contains(&digest), "{outcome:?}");
+            seen.push(digest);
+        }
+    }
+}

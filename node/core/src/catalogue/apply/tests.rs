@@ -449,3 +449,15 @@ mod random {
         }
     }
 }
+
+#[test]
+fn the_successor_of_a_lost_node_is_another_member() {
+    let mut c = cluster(3);
+    run(&mut c, 1, Kind::Drain(NodeId::new(2)));
+    for wrong in [1, 2, 9].map(NodeId::new) {
+        let answer = run(&mut c, 1, Kind::Replace { old: NodeId::new(1), new: Some(wrong) });
+        assert_eq!(answer, CatalogueOutcome::Refused(Refused::BadNode(wrong)));
+    }
+    let answer = run(&mut c, 1, Kind::Replace { old: NodeId::new(1), new: Some(NodeId::new(3)) });
+    assert_eq!(answer, CatalogueOutcome::Done);
+}
