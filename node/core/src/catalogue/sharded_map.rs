@@ -204,4 +204,15 @@ mod tests {
         assert_eq!(shared.count() + 1, map.shards.len());
         assert!(map.shards.values().all(|shard| shard.len() <= 64));
     }
+
+    #[test]
+    fn stores_are_spread_over_256_shards() {
+        let stores = (0..=u8::MAX).map(|first| {
+            let mut id = [7; 16];
+            id[0] = first;
+            (StoreId::new(uuid::Uuid::from_bytes(id)), first)
+        });
+        let map: ShardedMap<StoreId, u8> = stores.collect();
+        assert!(map.shards.len() == 256 && map.values().copied().eq(0..=u8::MAX), "shards hold the keys in order");
+    }
 }
