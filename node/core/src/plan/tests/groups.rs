@@ -211,6 +211,21 @@ fn a_store_that_lost_no_voter_does_not_grow_onto_nodes_that_are_drained() {
 }
 
 #[test]
+fn a_node_gets_no_new_replica_before_the_data_of_the_former_replica_is_gone() {
+    let mut toy = Toy::with_store(3, 3);
+    let (group, node) = (toy.group("a"), NodeId::new(3));
+    let former = toy.c.groups[&group].on(node).unwrap();
+    toy.c.groups.get_mut(&group).unwrap().replicas.get_mut(&former).unwrap().state = ReplicaState::Leaving;
+    let add = Action::Propose(Kind::AddReplica { group, node });
+    let o = toy.observe();
+    let planned = plan(&toy.c, &o);
+    assert!(!planned.actions.contains(&add), "{:?}", planned.actions);
+    assert!(planned.waiting.iter().any(|w| w.sentence == "node 3 still removes its former replica"));
+    toy.c.groups.get_mut(&group).unwrap().replicas.remove(&former);
+    assert!(plan(&toy.c, &o).actions.contains(&add));
+}
+
+#[test]
 fn leaders_are_spread_and_then_left_alone() {
     let mut toy = Toy::new(3);
     for i in 0..9 {
