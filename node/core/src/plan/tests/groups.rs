@@ -3,9 +3,10 @@
 use super::toy::{Carry, Toy};
 use crate::{
     catalogue::{CatalogueOutcome, GroupPhase, Kind, ReplicaState},
-    ids::{GroupId, NodeId},
+    ids::{GroupId, NodeId, ReplicaId},
     plan::{Action, ClusterObservation, WaitReason, guard::guard, plan},
 };
+use std::collections::BTreeSet;
 
 #[test]
 fn the_system_group_grows_to_its_rule() {
@@ -257,4 +258,17 @@ fn leaders(toy: &Toy) -> Vec<usize> {
     let mut counts: Vec<usize> = toy.c.members().map(|n| of(&n)).collect();
     counts.sort_unstable();
     counts
+}
+
+#[test]
+fn a_change_of_the_system_voters_that_was_left_half_done_is_finished() {
+    let mut toy = Toy::new(3);
+    let mut o = toy.observe();
+    let system = o.groups.get_mut(&GroupId::SYSTEM).unwrap();
+    let older = system.configs[0].clone();
+    let newer: BTreeSet<ReplicaId> = older.iter().copied().take(2).collect();
+    system.configs = vec![older, newer.clone()];
+    let finishes =
+        |a: &Action| matches!(a, Action::ChangeMembership { group: GroupId::SYSTEM, voters, .. } if *voters == newer);
+    assert!(plan(&toy.c, &o).actions.iter().any(finishes));
 }

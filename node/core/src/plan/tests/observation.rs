@@ -196,3 +196,10 @@ fn a_node_is_named_by_the_membership_before_until_the_latest_is_committed() {
     o.groups.get_mut(&GROUP).unwrap().committed = 101;
     assert_eq!(named(&o), []);
 }
+
+#[test]
+fn a_replica_without_a_known_entry_is_not_close_even_if_nothing_is_committed() {
+    let o = settled([look(0, 0, &[0, 0, 1])]);
+    assert!(o.close(GROUP, replica(1)), "the leader");
+    assert!(!o.close(GROUP, replica(2)) && o.close(GROUP, replica(3)));
+}
