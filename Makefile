@@ -130,13 +130,13 @@ SEEDS ?= 1000
 FROM ?= 70000
 .PHONY: sim
 sim: ## run the simulator of whole nodes with a range of seeds: make sim FROM=70000 SEEDS=1000
-	@$(CARGO) build -q --workspace --bin taffrail-sim
-	@$(CARGO_TARGET_DIR)/debug/taffrail-sim --cluster --from $(FROM) --seeds $(SEEDS) --jobs $$(nproc)
+	@$(CARGO) build -q --workspace --profile sim --bin taffrail-sim
+	@$(CARGO_TARGET_DIR)/sim/taffrail-sim --cluster --from $(FROM) --seeds $(SEEDS) --jobs $$(nproc)
 
 .PHONY: sim-power
 sim-power: ## plant each defect until the simulator of whole nodes finds the defect, within SEEDS seeds
-	@$(CARGO) build -q --workspace --bin taffrail-sim
-	@$(CARGO_TARGET_DIR)/debug/taffrail-sim --cluster --power --from 0 --seeds $(SEEDS) --jobs $$(nproc)
+	@$(CARGO) build -q --workspace --profile sim --bin taffrail-sim
+	@$(CARGO_TARGET_DIR)/sim/taffrail-sim --cluster --power --from 0 --seeds $(SEEDS) --jobs $$(nproc)
 
 .PHONY: fault-points
 fault-points: ## end a process before and after each command of the catalogue and each membership change: 6 minutes

@@ -135,6 +135,9 @@ impl StateMachine {
         let known_to_openraft = self.known_to_openraft.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let flushed = self.machine.with(|m| m.persisted()).await?;
         let newer = flushed.0 > known_to_openraft.0 && !is_planted("unclamped-snapshot");
+        if newer {
+            failpoint::reach("snapshot-bounded");
+        }
         let (last_log_id, last_membership) = if newer { known_to_openraft } else { flushed };
         Ok(SnapshotMeta { last_log_id, last_membership })
     }

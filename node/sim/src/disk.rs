@@ -2,8 +2,8 @@
 //! prefix of the queue; synced writes always survive.
 
 use crate::{
-    disk_faults::DiskFaults, invariants::Voters, lock::lock, planted_defect::PlantedDefect, trace, trace::short,
-    world::World,
+    disk_faults::DiskFaults, invariants::Voters, lock::lock, log_damage::LogDamage, planted_defect::PlantedDefect,
+    trace, trace::short, world::World,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -12,7 +12,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
@@ -29,6 +29,8 @@ use tokio::{
 
 /// Capacity of the queue of writes.
 const QUEUE_MAX: usize = 256;
+/// Writes of a membership per thousand that stall the group.
+const STALLED_PERMILLE: u64 = 150;
 
 /// Synced log of a replica.
 #[derive(Clone, Default)]
@@ -85,6 +87,10 @@ pub struct SimLogDisk {
     logs: Mutex<BTreeMap<LogKey, Log>>,
     /// Number of synced writes.
     synced: AtomicU64,
+    /// Number of disks before, which were retired or lost.
+    number: AtomicU64,
+    /// True between a cut of the power and the next start: nothing is written.
+    cut: AtomicBool,
     queue: Mutex<VecDeque<Queued>>,
     queued: Notify,
     room: Notify,
@@ -92,6 +98,8 @@ pub struct SimLogDisk {
     crash_now: mpsc::Sender<NodeId>,
     /// Failing writes of the disk.
     pub faults: DiskFaults,
+    /// Damaged entries and failing reads.
+    pub damage: LogDamage,
 }
 
 impl SimLogDisk {
@@ -103,12 +111,15 @@ impl SimLogDisk {
             world,
             logs: Mutex::default(),
             synced: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            cut: AtomicBool::new(false),
             queue: Mutex::default(),
             queued: Notify::new(),
             room: Notify::new(),
             slow_until: Mutex::new(Instant::now()),
             crash_now,
             faults: DiskFaults::default(),
+            damage: LogDamage::default(),
         })
     }
 
@@ -145,6 +156,14 @@ impl SimLogDisk {
         lock(&self.queue).clear();
         lock(&self.logs).clear();
         self.synced.store(0, Ordering::Relaxed);
+        self.number.fetch_add(1, Ordering::Relaxed);
+        self.replaced();
+    }
+
+    /// Records that the content of the disk was replaced.
+    fn replaced(&self) {
+        self.damage.clear();
+        self.world.diverged.end_on(self.node);
     }
 
     /// Copies the synced logs.
@@ -158,6 +177,7 @@ impl SimLogDisk {
         lock(&self.queue).clear();
         *lock(&self.logs) = copy.logs;
         self.synced.store(copy.synced, Ordering::Relaxed);
+        self.replaced();
     }
 
     /// True when the entry would survive a crash of all nodes, or was purged.
@@ -183,6 +203,7 @@ impl SimLogDisk {
         let reordered = self.world.options.plant == Some(PlantedDefect::ReorderedWrites);
         let skipped = if reordered { overtaken(&queue) } else { None };
         let kept = if skipped.is_some() { queue.len() } else { kept };
+        let kept = if self.is_cut() { 0 } else { kept };
         trace!(self.world, "n{} loses {} of {} writes", self.node, queue.len() - kept, queue.len());
         if queue.len() > kept {
             self.world.count("unsynced writes lost");
@@ -203,7 +224,7 @@ impl SimLogDisk {
             }
         }
         if let LogOp::Created(_) = op {
-            let first = lock(&self.world.invariants).created(key, self.node);
+            let first = lock(&self.world.invariants).created(key, self.node, self.number.load(Ordering::Relaxed));
             self.world.require(first);
         }
         if let LogOp::Deleted(Tombstone { cleared: false, .. }) = op
@@ -219,6 +240,15 @@ impl SimLogDisk {
         if let LogOp::Vote(vote) = op {
             lock(&self.world.invariants).voted(key.replica, *vote);
         }
+        if let LogOp::Deleted(_) = op {
+            self.world.diverged.end(key);
+        }
+        if let LogOp::Fenced(_) = op {
+            self.world.count("fenced replicas");
+        }
+        if self.damage.carried_out(key, op) {
+            self.world.count("damaged logs replaced");
+        }
         lock(&self.logs).entry(key).or_default().carry_out(op);
         self.synced.fetch_add(1, Ordering::Relaxed);
     }
@@ -226,6 +256,9 @@ impl SimLogDisk {
     /// Applies queued writes while the node runs.
     pub async fn write(self: Arc<Self>) {
         loop {
+            if self.is_cut() {
+                return std::future::pending().await;
+            }
             let waiting = lock(&self.queue).len();
             if waiting == 0 {
                 self.queued.notified().await;
@@ -243,14 +276,70 @@ impl SimLogDisk {
                 self.fail(batch, &error);
                 continue;
             }
-            for queued in &batch {
-                trace!(self.world, "sync n{} r{} {}", self.node, queued.key.replica, describe(&queued.op));
-                self.carry_out(queued.key, &queued.op);
+            if self.sync(&batch) {
+                continue;
             }
             for done in batch.into_iter().filter_map(|q| q.done) {
                 done(Ok(()));
             }
         }
+    }
+
+    /// Carries out a batch. Returns true after a cut of the power between two writes: the rest of the batch is lost, and nobody
+    /// learns of the writes before.
+    fn sync(&self, batch: &[Queued]) -> bool {
+        batch.iter().any(|queued| {
+            trace!(self.world, "sync n{} r{} {}", self.node, queued.key.replica, describe(&queued.op));
+            self.carry_out(queued.key, &queued.op);
+            let permille = match queued.op {
+                LogOp::Append(_) => 1,
+                LogOp::Truncate(_) | LogOp::Purge(_) => 4,
+                LogOp::Vote(_) => 4,
+                LogOp::Created(_) | LogOp::Fenced(_) | LogOp::Deleted(_) => 15,
+            };
+            self.cut_after(permille)
+        })
+    }
+
+    /// Records a change that survives a crash, in a run of whole nodes, and sometimes cuts the power right after the change.
+    pub fn durable_step(&self, permille: u64) {
+        self.cut_after(permille);
+    }
+
+    /// Returns true after a cut of the power.
+    fn cut_after(&self, permille: u64) -> bool {
+        if !self.world.options.cluster || self.world.is_calm() {
+            return false;
+        }
+        self.world.count("durable steps");
+        let cut = self.world.chance(permille);
+        if cut && !self.cut.swap(true, Ordering::Relaxed) {
+            self.world.count("crashes right after a durable step");
+            self.faults.cut_power();
+        }
+        self.is_cut()
+    }
+
+    /// True between a cut of the power and the next start.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Discards the writes that nobody waits for. The tasks of a crashed node may have queued some before they ended.
+    pub fn begin_life(&self) {
+        self.cut.store(false, Ordering::Relaxed);
+        lock(&self.queue).clear();
+    }
+
+    /// Damages a random entry of a log for good. Returns the index; `None` for a log without entries.
+    pub fn damage_entry(&self, key: LogKey) -> Option<u64> {
+        let logs = lock(&self.logs);
+        let entries = &logs.get(&key)?.entries;
+        let at = usize::try_from(self.world.below(entries.len() as u64)).ok()?;
+        let index = *entries.keys().nth(at)?;
+        self.damage.damage(key, index);
+        Some(index)
     }
 
     /// Fails the writes of a batch; a random part is on the disk nevertheless. The node ends, so no later write is carried
@@ -268,9 +357,13 @@ impl SimLogDisk {
 
     /// Sometimes cuts the power just before a vote or an entry is reported as synced, or slows the disk during a membership
     /// change.
-    fn tempt(&self, op: &LogOp) {
+    fn tempt(&self, key: LogKey, op: &LogOp) {
         let permille = match op {
             LogOp::Append(entries) if self.begins_membership(entries) => {
+                // The first membership, at index 0, changes nothing.
+                if entries.iter().any(|(index, _)| *index > 0) {
+                    self.stall_group(key.group);
+                }
                 if self.world.chance(150) {
                     self.world.count("disks slow at a membership change");
                     self.slow_until(Instant::now() + self.world.random_ms(50, 800));
@@ -282,6 +375,16 @@ impl SimLogDisk {
             LogOp::Created(_) | LogOp::Fenced(_) | LogOp::Deleted(_) => 20,
         };
         self.wish_crash(permille);
+    }
+
+    /// Sometimes stalls a store group at the write of a membership: the membership is not committed for a while, and the
+    /// leader keeps its majority of heartbeats.
+    fn stall_group(&self, group: GroupId) {
+        if group != GroupId::SYSTEM && self.world.chance(STALLED_PERMILLE) {
+            self.world.count("groups stalled at a membership change");
+            let until = Instant::now() + self.world.random_ms(500, 2500);
+            self.world.network.hosts().into_iter().for_each(|to| self.world.network.stall(group, to, until));
+        }
     }
 
     /// True for a write of a membership in a run of whole nodes.
@@ -340,7 +443,7 @@ impl LogDisk for SimLogDisk {
         while lock(&self.queue).len() >= QUEUE_MAX {
             self.room.notified().await;
         }
-        self.tempt(&op);
+        self.tempt(key, &op);
         let plant = self.world.options.plant;
         let early = matches!(
             (plant, &op),
@@ -357,6 +460,7 @@ impl LogDisk for SimLogDisk {
 
     async fn read(&self, key: LogKey, from: u64, to: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {
         self.world.count("cold log reads");
+        self.damage.check(key, from, to)?;
         let logs = lock(&self.logs);
         let (mut out, mut bytes) = (Vec::new(), 0);
         for (index, entry) in logs.get(&key).into_iter().flat_map(|log| log.entries.range(from..to)) {
@@ -370,6 +474,7 @@ impl LogDisk for SimLogDisk {
     }
 
     async fn recover(&self, key: LogKey) -> io::Result<Recovered> {
+        self.damage.check(key, 0, u64::MAX)?;
         let logs = lock(&self.logs);
         let Some(log) = logs.get(&key) else { return Ok(Recovered::default()) };
         let first = log.purged.map_or(0, |p| p.index + 1);

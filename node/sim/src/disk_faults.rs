@@ -1,4 +1,4 @@
-//! [`DiskFaults`]: periods in which all writes to the disk of a host fail.
+//! [`DiskFaults`]: periods in which all writes to the disk of a host fail, and cuts of the power between two writes.
 
 use crate::lock::lock;
 use std::{
@@ -8,9 +8,13 @@ use std::{
 use taffrail_raft::log::rocksdb_log::OnFatal;
 use tokio::time::Instant;
 
-/// Failing writes of a disk, and the end of the node after a failed write.
+/// Cuts the power of the node.
+pub type CutPower = Arc<dyn Fn() + Send + Sync>;
+
+/// Failing writes of a disk, the end of the node after a failed write, and the end of the node between two writes.
 #[derive(Default)]
 pub struct DiskFaults {
+    cut_power: Mutex<Option<CutPower>>,
     fails: Mutex<Option<(Instant, io::ErrorKind)>>,
     on_fatal: Mutex<Option<OnFatal>>,
 }
@@ -26,6 +30,19 @@ impl DiskFaults {
     pub fn write_error(&self) -> Option<io::Error> {
         let fails = *lock(&self.fails);
         fails.filter(|(until, _)| *until > Instant::now()).map(|(_, kind)| kind.into())
+    }
+
+    /// Sets the callback that cuts the power of the node.
+    pub fn set_cut_power(&self, cut_power: CutPower) {
+        *lock(&self.cut_power) = Some(cut_power);
+    }
+
+    /// Cuts the power of the node at once.
+    pub fn cut_power(&self) {
+        let cut_power = lock(&self.cut_power).clone();
+        if let Some(cut_power) = cut_power {
+            cut_power();
+        }
     }
 
     /// Sets the callback of a failed write, which ends the node.

@@ -47,7 +47,7 @@ pub struct Invariants {
     entry_of: BTreeMap<(GroupId, Position), LogId>,
     memberships: BTreeMap<GroupId, BTreeMap<u64, Voters>>,
     highest: Position,
-    created: BTreeMap<LogKey, NodeId>,
+    created: BTreeMap<LogKey, (NodeId, u64)>,
 }
 
 impl Invariants {
@@ -81,17 +81,20 @@ impl Invariants {
         Err(format!("replica {replica} has another digest than others after entry {index}"))
     }
 
-    /// Records the creation of a replica on the disk of a host.
+    /// Records the creation of a replica on the disk of a host, with the number of the disk.
     ///
     /// # Errors
-    /// When a replica with the same id was created on another host before: the new replica has forgotten the votes of the
+    /// When a replica with the same id was created on another disk before: the new replica has forgotten the votes of the
     /// earlier replica.
-    pub fn created(&mut self, key: LogKey, host: NodeId) -> Result<(), String> {
-        let first = *self.created.entry(key).or_insert(host);
-        if first == host {
+    pub fn created(&mut self, key: LogKey, host: NodeId, disk: u64) -> Result<(), String> {
+        let (first, first_disk) = *self.created.entry(key).or_insert((host, disk));
+        if (first, first_disk) == (host, disk) {
             return Ok(());
         }
-        Err(format!("replica {} of group {} is created on n{host}, but was on n{first} before", key.replica, key.group))
+        let LogKey { group, replica } = key;
+        Err(format!(
+            "replica {replica} of group {group} is created on disk {disk} of n{host}, but was on disk {first_disk} of n{first}"
+        ))
     }
 
     /// Records a synced vote of a replica.

@@ -6,7 +6,7 @@
 //! - [`run`]: a single seed, from start to verdict. [`seed_range`]: many seeds. [`options`], [`planted_defect`]: variations.
 //! - [`power`]: proves that the checks find each planted defect.
 //! - [`world`]: randomness, time, trace and verdict of a run. [`trace`](mod@trace), [`panic_capture`]: parts of the world.
-//! - [`network`], [`transport`]: frames between nodes. [`disk`], [`disk_faults`]: the log disk. [`machine`]: the state machine, observed.
+//! - [`network`], [`transport`]: frames between nodes. [`disk`], [`disk_faults`], [`log_damage`]: the log disk. [`machine`], [`diverged`]: the state machine, observed.
 //! - [`host`]: a node that crashes and restarts. [`peer_handler`]: answers to peers.
 //! - [`clients`]: appends and reads. [`faults`]: crashes, cuts, slow disks. [`membership`]: moves of replicas between nodes.
 //! - [`invariants`]: conditions at every moment. [`checks`]: conditions at the end.
@@ -23,10 +23,12 @@ pub mod clients;
 pub mod cluster;
 pub mod disk;
 pub mod disk_faults;
+pub mod diverged;
 pub mod faults;
 pub mod host;
 pub mod invariants;
 pub mod lock;
+pub mod log_damage;
 pub mod machine;
 pub mod membership;
 pub mod network;

@@ -17,6 +17,7 @@ use taffrail_raft::{
     types::{Entry, LogId, Payload, Reply, StoredMembership},
 };
 use taffrail_store_api::Applied;
+use tokio::time::Instant;
 
 /// The defective replica of [`PlantedDefect::OneAppliesDifferently`] in a run with a single group, a first member.
 const ODD: ReplicaId = ReplicaId::new(2);
@@ -24,6 +25,10 @@ const ODD: ReplicaId = ReplicaId::new(2);
 const ODD_GROUP: GroupId = GroupId::new(2);
 /// The defective replica skips commands at multiples of this index.
 const PASSED_OVER: u64 = 16;
+/// Crashes per thousand durable changes of a state.
+const STEP_PERMILLE: u64 = 10;
+/// Installs per thousand whose replica gets no entries for a while.
+const STALLED_PERMILLE: u64 = 700;
 
 /// A state machine with reports to [`crate::invariants`].
 pub struct Watched {
@@ -63,6 +68,20 @@ impl Watched {
         Ok(())
     }
 
+    /// Sometimes keeps the following entries away from a replica that has installed a state: the state is then newer than the
+    /// log for a while.
+    fn stall(&self) {
+        if self.world.options.cluster
+            && !self.world.is_calm()
+            && self.key.group != GroupId::SYSTEM
+            && self.world.chance(STALLED_PERMILLE)
+        {
+            self.world.count("appends stalled after an install");
+            let until = Instant::now() + self.world.random_ms(1000, 2500);
+            self.world.network.stall(self.key.group, self.log_disk.node(), until);
+        }
+    }
+
     fn check_install(&self) {
         if let Some(checks) = self.world.replica_checks() {
             (checks.installing)(self.key, self.log_disk.node());
@@ -71,6 +90,9 @@ impl Watched {
 
     /// Fails a write to the state while the writes to the disk fail.
     fn write_error(&self) -> Result<(), MachineError> {
+        if self.log_disk.is_cut() {
+            return Err(MachineError::Storage("the power is cut".into()));
+        }
         let Some(error) = self.log_disk.faults.write_error() else { return Ok(()) };
         self.world.count("failed writes of a state");
         Err(MachineError::Storage(error.to_string()))
@@ -78,6 +100,9 @@ impl Watched {
 
     fn note_digest(&self) {
         let (Some(last), _) = self.inner.applied() else { return };
+        if self.world.diverged.contains(self.key) {
+            return;
+        }
         let digest = self.inner.digest();
         trace!(self.world, "state r{} {last} digest {:08x}", self.replica, short(&digest.0));
         let same = lock(&self.world.invariants).digest(self.key, last.index, digest);
@@ -95,6 +120,9 @@ impl Watched {
 
     /// The entries as the defective replica applies them; `None` for every other replica.
     fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
+        if self.world.diverged.is_wanted(self.key) {
+            return Ok(self.diverge(entries));
+        }
         if self.world.options.plant != Some(PlantedDefect::OneAppliesDifferently) || !self.is_odd() {
             return Ok(None);
         }
@@ -108,12 +136,27 @@ impl Watched {
         entries.iter().map(other).collect::<Result<_, _>>().map(Some).map_err(|e| MachineError::Corrupt(e.to_string()))
     }
 
+    /// The entries without their first command, for a replica that is to diverge.
+    fn diverge(&self, entries: &[Entry]) -> Option<Vec<Entry>> {
+        let skipped = entries.iter().position(|entry| matches!(entry.payload, Payload::Normal(_)))?;
+        trace!(self.world, "r{} of group {} diverges", self.replica, self.key.group);
+        self.world.count("diverged replicas");
+        self.world.diverged.begin(self.key, self.log_disk.node());
+        let mut others = entries.to_vec();
+        if let Some(entry) = others.get_mut(skipped) {
+            entry.payload = Payload::Blank;
+        }
+        Some(others)
+    }
+
     fn note_entry(&self, entry: &Entry, reply: &Reply) {
         let content = short(&codec::entry_to(entry).encode_to_vec());
         trace!(self.world, "apply r{} {} {content:08x}", self.replica, entry.log_id);
         let mut invariants = lock(&self.world.invariants);
         let same = invariants.applied(self.key, entry.log_id, content);
-        if let Reply::Appends(outcomes) = reply {
+        if let Reply::Appends(outcomes) = reply
+            && !self.world.diverged.contains(self.key)
+        {
             for appended in outcomes.iter().flatten().filter(|a| !a.repeated) {
                 invariants.placed(self.key.group, appended.last_position, entry.log_id);
             }
@@ -138,7 +181,15 @@ impl Machine for Watched {
     fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, MachineError> {
         self.write_error()?;
         let replies = match self.planted(entries)? {
-            Some(others) => self.inner.apply(&others)?,
+            Some(others) => {
+                let replies = self.inner.apply(&others)?;
+                if self.world.diverged.contains(self.key) {
+                    // Otherwise a crash would end the divergence.
+                    self.inner.flush()?;
+                    self.note_persisted()?;
+                }
+                replies
+            }
             None => self.inner.apply(entries)?,
         };
         for (entry, reply) in entries.iter().zip(&replies) {
@@ -155,7 +206,9 @@ impl Machine for Watched {
             // Between the flush and the purge of the log.
             self.log_disk.wish_crash(20);
         }
-        self.note_persisted()
+        self.note_persisted()?;
+        self.log_disk.durable_step(STEP_PERMILLE);
+        Ok(())
     }
 
     fn progress(&self) -> Applied {
@@ -184,7 +237,9 @@ impl Machine for Watched {
         self.inner.begin_install()?;
         self.installing = true;
         self.check_install();
-        self.note_persisted()
+        self.note_persisted()?;
+        self.log_disk.durable_step(STEP_PERMILLE);
+        Ok(())
     }
 
     fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError> {
@@ -202,8 +257,12 @@ impl Machine for Watched {
         self.inner.finish_install()?;
         self.installing = false;
         self.world.count("catch-ups");
+        let source = self.inner.copied_from().map(|lineage| lineage.source);
+        self.world.diverged.copied(self.key, self.log_disk.node(), source);
         self.note_persisted()?;
         self.note_digest();
+        self.stall();
+        self.log_disk.durable_step(STEP_PERMILLE);
         Ok(())
     }
 

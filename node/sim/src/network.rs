@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use taffrail_core::ids::NodeId;
+use taffrail_core::ids::{GroupId, NodeId};
 use taffrail_raft::peer::{dispatch::Handler, server::Service};
 use taffrail_runtime::Scope;
 use taffrail_store_api::PeerChannel;
+use tokio::time::Instant;
 
 /// Access to a running node.
 #[derive(Clone)]
@@ -57,6 +58,8 @@ struct Links {
     slow_permille: u64,
     /// Bytes per millisecond; `None` without a limit.
     bandwidth: Option<u64>,
+    /// Ends of the stalls of groups: appends with entries to a host are lost, and heartbeats pass.
+    stalls: BTreeMap<(GroupId, NodeId), Instant>,
     frames: u64,
     /// Hosts of a run of whole nodes.
     all: BTreeSet<NodeId>,
@@ -141,6 +144,17 @@ impl Network {
     /// Limits the bytes of a frame per millisecond; `None` ends the limit.
     pub fn limit_bandwidth(&self, bytes_per_ms: Option<u64>) {
         lock(&self.links).bandwidth = bytes_per_ms;
+    }
+
+    /// Stalls a group on the way to a host until a time: appends with entries are lost, and heartbeats pass. A path that drops
+    /// large packets behaves in this way.
+    pub fn stall(&self, group: GroupId, to: NodeId, until: Instant) {
+        lock(&self.links).stalls.insert((group, to), until);
+    }
+
+    /// True while appends with entries of a group to a host are lost.
+    pub(crate) fn is_stalled(&self, group: GroupId, to: NodeId) -> bool {
+        lock(&self.links).stalls.get(&(group, to)).is_some_and(|until| *until > Instant::now())
     }
 
     /// Time for the transfer of a frame beside the delay of the first byte.

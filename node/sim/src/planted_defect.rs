@@ -17,8 +17,6 @@ pub enum PlantedDefect {
     FreshIdsOnRetry,
     /// A single replica skips some commands.
     OneAppliesDifferently,
-    /// Handshakes show no starts, so a disk that went back to an earlier state is accepted; for whole nodes.
-    TrustedDisks,
     /// Node: the log is purged up to the applied state, which is not flushed.
     PurgeBeforeFlush,
     /// Node: a snapshot may name a later entry than consensus has applied.
@@ -39,6 +37,8 @@ pub enum PlantedDefect {
     ReusedReplicaId,
     /// Node: an append without the answer of a follower counts as stored by the follower.
     AckBeforeMajority,
+    /// Node: a disk that went back to an earlier state is accepted.
+    TrustedDisks,
 }
 
 impl PlantedDefect {
@@ -52,8 +52,7 @@ impl PlantedDefect {
             | Self::ReorderedWrites
             | Self::ForgedAnswer
             | Self::FreshIdsOnRetry
-            | Self::OneAppliesDifferently
-            | Self::TrustedDisks => None,
+            | Self::OneAppliesDifferently => None,
             Self::PurgeBeforeFlush => Some("purge-before-flush"),
             Self::UnclampedSnapshot => Some("unclamped-snapshot"),
             Self::EarlyRetire => Some("early-retire"),
@@ -64,6 +63,7 @@ impl PlantedDefect {
             Self::NoReadIndex => Some("no-read-index"),
             Self::ReusedReplicaId => Some("reused-replica-id"),
             Self::AckBeforeMajority => Some("ack-before-majority"),
+            Self::TrustedDisks => Some("trusted-disks"),
         }
     }
 }

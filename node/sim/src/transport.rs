@@ -118,7 +118,7 @@ impl PeerTransport for SimTransport {
     fn call(&self, to: NodeId, request: Request, ttl: Duration) -> BoxFuture<'static, Result<Bytes, CallError>> {
         let (world, from) = (Arc::clone(&self.world), self.host);
         let number = world.network.next_frame();
-        let (kind, group) = (request.kind, request.group);
+        let (kind, group, payload) = (request.kind, request.group, request.payload.clone());
         let frame = peer::frame(*self.own.borrow(), to, request, ttl);
         async move {
             let bytes = Bytes::from(frame?.encode_to_vec());
@@ -134,6 +134,12 @@ impl PeerTransport for SimTransport {
             if refused {
                 trace!(world, "no connection #{number}");
                 return Err(CallError::Unreachable(node));
+            }
+            if world.network.is_stalled(group, to) && carries_entries(kind, payload) {
+                trace!(world, "stalled #{number}");
+                world.count("stalled appends");
+                world.pause(20, 120).await;
+                return Err(lost());
             }
             let forgeable = kind == FrameKind::Append && group != GroupId::SYSTEM;
             if world.options.plant == Some(PlantedDefect::ForgedAnswer) && forgeable && world.chance(10) {
@@ -198,6 +204,11 @@ impl World {
 
 fn lost() -> CallError {
     CallError::NoAnswer("the connection broke".into())
+}
+
+/// True for an append with entries; a heartbeat has none.
+fn carries_entries(kind: FrameKind, payload: Bytes) -> bool {
+    kind == FrameKind::Append && pb::AppendRequest::decode(payload).is_ok_and(|append| !append.entries.is_empty())
 }
 
 /// The answer of a follower after a successful append.

@@ -4,13 +4,16 @@
 //! with seeds from the world.
 #![allow(clippy::disallowed_methods, reason = "tasks of the environment belong to no node and must outlive its crash")]
 
-use crate::{invariants::Invariants, lock::lock, network::Network, options::Options, trace::Trace};
+use crate::{diverged::Diverged, invariants::Invariants, lock::lock, network::Network, options::Options, trace::Trace};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use taffrail_core::ids::{ClusterId, EventId, GroupId, NodeId, PartitionId};
@@ -39,12 +42,15 @@ pub struct World {
     pub network: Network,
     /// Invariants, checked while the run goes on.
     pub invariants: Mutex<Invariants>,
+    /// Replicas that diverged from their groups.
+    pub diverged: Diverged,
     start: Instant,
     random: Mutex<SmallRng>,
     trace: Mutex<Trace>,
     failures: Mutex<Vec<String>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     replica_checks: OnceLock<ReplicaChecks>,
+    calm: AtomicBool,
 }
 
 /// A check of a replica on a host.
@@ -71,13 +77,18 @@ impl World {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut draw = |from: u64, to: u64| from + random.next_u64() % (to - from);
         let ms = |n: u64| Duration::from_millis(n) * options.stretch;
+        // In half of the runs the sizes of the entries decide about purges, and not their number.
+        let by_bytes = draw(0, 2) == 0;
+        let usual = Tuning::default();
         let tuning = Tuning {
             heartbeat: ms(draw(60, 150)),
             election_min: ms(draw(300, 500)),
             election_max: ms(draw(600, 1000)),
             purge_after_entries: draw(10, 120),
             keep_entries: draw(2, 60),
-            ..Tuning::default()
+            purge_after_bytes: if by_bytes { 256 << draw(0, 6) } else { usual.purge_after_bytes },
+            keep_bytes: if by_bytes { 256 << draw(0, 6) } else { usual.keep_bytes },
+            ..usual
         };
         let cluster = u128::from(seed).to_be_bytes();
         Arc::new(Self {
@@ -86,13 +97,26 @@ impl World {
             cluster: ClusterId::from_slice(&cluster).expect("an id has sixteen bytes"),
             network: Network::default(),
             invariants: Mutex::default(),
+            diverged: Diverged::default(),
             start: Instant::now(),
             random: Mutex::new(random),
             trace: Mutex::new(Trace::new(options.trace)),
             failures: Mutex::default(),
             counts: Mutex::default(),
             replica_checks: OnceLock::new(),
+            calm: AtomicBool::new(false),
         })
+    }
+
+    /// Ends the faults that follow events of the nodes.
+    pub fn begin_calm(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// True after the last fault.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
     }
 
     /// Sets the checks of replicas, once per run.

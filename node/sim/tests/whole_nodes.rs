@@ -91,6 +91,17 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
         "cold log reads",
         "replicas retired",
         "reads refused during an install",
+        "start-overs",
+        "diverged replicas",
+        "failing reads",
+        "damaged log entries",
+        "damaged logs replaced",
+        "replicas stopped by a failed read",
+        "durable steps",
+        "crashes right after a durable step",
+        "groups stalled at a membership change",
+        "appends stalled after an install",
+        "stalled appends",
     ];
     for what in kinds {
         assert!(counts.get(what).is_some_and(|n| *n > 0), "no {what} in fifty seeds: {counts:?}");
@@ -222,6 +233,21 @@ fn a_planted_skip_of_the_checksum_is_found() {
 #[test]
 fn a_planted_success_of_a_failed_sync_is_found() {
     assert_caught(PlantedDefect::SwallowedSyncError, 18, 20);
+}
+
+#[test]
+fn a_planted_retirement_under_an_uncommitted_membership_is_found() {
+    assert_caught(PlantedDefect::EarlyRetire, 0, 40);
+}
+
+#[test]
+fn a_planted_second_use_of_a_replica_id_is_found() {
+    assert_caught(PlantedDefect::ReusedReplicaId, 0, 40);
+}
+
+#[test]
+fn a_planted_trust_in_a_disk_that_went_back_is_found() {
+    assert_caught(PlantedDefect::TrustedDisks, 0, 40);
 }
 
 /// Asks a blank node to bootstrap or to join, until the node is a member.

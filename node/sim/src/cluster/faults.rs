@@ -1,8 +1,8 @@
 //! Faults of a run: crashes of single nodes and of all nodes, network cuts in a single direction or both, message loss and
 //! delay, limited bandwidth, slow disks, nearly full disks, leadership transfers, frozen processes, and the faults of
-//! [`media_faults`].
+//! [`media_faults`] and [`divergence`].
 
-use super::{media_faults, simulated::Cluster, volume::DISK_BYTES};
+use super::{divergence, media_faults, simulated::Cluster, volume::DISK_BYTES};
 use crate::trace;
 use std::sync::Arc;
 use taffrail_core::ids::NodeId;
@@ -38,7 +38,7 @@ pub async fn run(cluster: Arc<Cluster>, until: Instant, mut crash_now: mpsc::Rec
 fn fault(cluster: &Arc<Cluster>) {
     let world = &cluster.world;
     let host = cluster.hosts.layout.any(world);
-    match world.below(118) {
+    match world.below(130) {
         0..=27 => crash(cluster, host),
         28..=31 => {
             trace!(world, "power cut");
@@ -73,7 +73,10 @@ fn fault(cluster: &Arc<Cluster>) {
         100..=104 => media_faults::fail_writes(cluster, host),
         105..=106 => media_faults::fill_disk(cluster, host),
         107..=111 => media_faults::damage_block(cluster, host),
-        _ => freeze(cluster, host),
+        112..=117 => freeze(cluster, host),
+        118..=121 => media_faults::fail_reads(cluster, host),
+        122..=125 => media_faults::damage_log(cluster, host),
+        _ => divergence::begin(cluster, host),
     }
 }
 

@@ -26,7 +26,7 @@ use std::{
     sync::{Arc, Mutex, Weak},
     time::Duration,
 };
-use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_core::ids::{GroupId, NodeId, ReplicaId};
 use taffrail_gateway::server::{add_native, in_process};
 use taffrail_metrics::Metrics;
 use taffrail_node::{
@@ -226,6 +226,7 @@ impl Host {
             *lives
         };
         trace!(self.world, "start n{} life {life}", self.number);
+        self.log_disk.begin_life();
         // The clocks of hosts differ, and a clock may jump back across a restart.
         let far = self.world.chance(FAR_PERMILLE);
         if far {
@@ -236,7 +237,7 @@ impl Host {
         let ahead = lock(&self.clock_ahead).map(|by| u64::try_from(by.as_micros()).unwrap_or(u64::MAX));
         let skew_us = ahead.unwrap_or(skew_us);
         let clock = SimClock { zero: Instant::now(), at_zero_us: EPOCH_US + life * 1_000_000 + skew_us };
-        let scope = self.scope(clock);
+        let scope = self.scope(life, clock);
         let (number, failing) = (self.number, Arc::clone(&self.world));
         scope.watch_tasks(Box::new(move |end| {
             failing.fail(format!("n{number}: the task {} has ended: {}", end.task, end.why));
@@ -251,16 +252,33 @@ impl Host {
     }
 
     /// The scope of a start. Crashes are likely at the fault points of the node, which lie between durable steps.
-    fn scope(self: &Arc<Self>, clock: SimClock) -> Arc<Scope> {
+    fn scope(self: &Arc<Self>, life: u64, clock: SimClock) -> Arc<Scope> {
         let (this, disk) = (Arc::downgrade(self), Arc::clone(&self.log_disk));
         self.log_disk.faults.set_on_fatal(Arc::new(move |e| {
             if let Some(host) = this.upgrade() {
                 host.write_failed(e);
             }
         }));
+        let this = Arc::downgrade(self);
+        self.log_disk.faults.set_cut_power(Arc::new(move || {
+            let Some(host) = this.upgrade() else { return };
+            // Not from within a task of the node, which would go on until its next pause.
+            Arc::clone(&host.world).spawn(async move {
+                if host.running().is_some_and(|r| r.life == life) {
+                    host.crash();
+                    host.start_later();
+                }
+            });
+        }));
+        let world = Arc::clone(&self.world);
         let faults = Faults {
             defect: self.world.options.plant.and_then(PlantedDefect::in_node),
-            on_failpoint: Some(Box::new(move |_| disk.wish_crash(FAILPOINT_PERMILLE))),
+            on_failpoint: Some(Box::new(move |name| {
+                if name == "snapshot-bounded" {
+                    world.count("snapshots bounded by the log");
+                }
+                disk.wish_crash(FAILPOINT_PERMILLE);
+            })),
         };
         #[expect(clippy::disallowed_methods, reason = "the simulator causes faults")]
         Scope::simulated_with_faults(self.world.random(), Box::new(clock), faults)
@@ -283,12 +301,19 @@ impl Host {
 
     /// Ends the node after a failed write, as the process ends, and starts the node again later.
     fn write_failed(self: &Arc<Self>, error: &io::Error) {
+        if self.running().is_none() || self.log_disk.is_cut() {
+            return;
+        }
         if self.log_disk.faults.write_error().is_none() {
             return self.world.fail(format!("n{}: a write failed: {error}", self.number));
         }
         trace!(self.world, "n{} ends: {error}", self.number);
         self.world.count("ends after a failed write");
         self.kill();
+        self.start_later();
+    }
+
+    fn start_later(self: &Arc<Self>) {
         let (this, world) = (Arc::clone(self), Arc::clone(&self.world));
         self.world.spawn(async move {
             world.pause(10, 500).await;
@@ -332,7 +357,7 @@ impl Host {
         *lock(&running.parts) = Some(Parts { db, starts, member: member.clone() });
         self.attach(running, &services);
         links::keep(&self.world, self.number);
-        let observer = observe(Arc::clone(&self.world), self.number, member);
+        let observer = observe(Arc::clone(&self.world), Arc::clone(&self.log_disk), member);
         rt::spawn_task("observer", TaskKind::Part, observer);
         trace!(self.world, "up n{}", self.number);
         Lifecycle::new(handles, dir, requests).run().await
@@ -414,22 +439,27 @@ fn failed(why: impl Display) -> End {
 }
 
 /// Traces the view of each replica of a node, counts elections, and reports replicas that stop without a request.
-async fn observe(world: Arc<World>, host: NodeId, member: watch::Receiver<Option<Arc<Member>>>) {
+async fn observe(world: Arc<World>, disk: Arc<SimLogDisk>, member: watch::Receiver<Option<Arc<Member>>>) {
     let mut last: BTreeMap<ReplicaId, String> = BTreeMap::new();
     loop {
         world.pause(50, 250).await;
         let Some(member) = member.borrow().clone() else { continue };
         let groups = member.all_running().into_iter().map(|r| r.group).chain([Arc::clone(&member.system)]);
         for group in groups {
-            look(&world, host, &group, &mut last);
+            look(&world, &disk, &group, &mut last);
         }
     }
 }
 
-fn look(world: &World, host: NodeId, group: &Group, last: &mut BTreeMap<ReplicaId, String>) {
+fn look(world: &World, disk: &SimLogDisk, group: &Group, last: &mut BTreeMap<ReplicaId, String>) {
+    let host = disk.node();
     let (key, status) = (group.key(), group.status());
     let stopping = group.stopping().is_cancelled();
     if let Some(why) = status.stopped.filter(|_| !stopping) {
+        if disk.damage.was_met() && key.group != GroupId::SYSTEM {
+            trace!(world, "n{host} g{} r{}: consensus stopped: {why}", key.group, key.replica);
+            return world.count("replicas stopped by a failed read");
+        }
         world.fail(format!("n{host} g{} r{}: consensus stopped without a request: {why}", key.group, key.replica));
         group.stopping().cancel();
         return;

@@ -1,7 +1,7 @@
 //! Connections between nodes: each node verifies each peer by a handshake about every second, like the connections of
 //! processes. Frames and calls travel only over verified connections.
 
-use crate::{network::Endpoint, planted_defect::PlantedDefect, trace, world::World};
+use crate::{network::Endpoint, trace, world::World};
 use std::sync::Arc;
 use taffrail_core::ids::NodeId;
 use taffrail_proto::peer::{HandshakeRequest, HandshakeResponse, Identity, peer_server::Peer};
@@ -62,12 +62,7 @@ async fn handshake(world: &Arc<World>, from: NodeId, to: NodeId) -> bool {
 /// The identity of a running node, and the number of its start.
 fn identity(world: &World, host: NodeId) -> Option<(Identity, u64)> {
     let Endpoint { ports, life, .. } = world.network.endpoint(host, host)?;
-    let mut identity = ports?.handler.identity()?;
-    if world.options.plant == Some(PlantedDefect::TrustedDisks) {
-        identity.nonces.clear();
-        identity.start_floors.clear();
-    }
-    Some((identity, life))
+    Some((ports?.handler.identity()?, life))
 }
 
 fn life(world: &World, from: NodeId, to: NodeId) -> Option<u64> {
@@ -81,13 +76,7 @@ async fn ask(world: &Arc<World>, from: NodeId, to: NodeId, own: Identity) -> Opt
     drop(ports);
     let request = tonic::Request::new(HandshakeRequest { from: Some(own) });
     let answered = scope.spawn(async move { service.handshake(request).await });
-    let mut answer = answered.await.ok()?.ok()?.into_inner();
-    if world.options.plant == Some(PlantedDefect::TrustedDisks)
-        && let Some(peer) = &mut answer.from
-    {
-        peer.nonces.clear();
-        peer.start_floors.clear();
-    }
+    let answer = answered.await.ok()?.ok()?.into_inner();
     tokio::time::sleep(world.travel()?).await;
     Some(answer)
 }

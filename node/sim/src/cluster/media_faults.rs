@@ -1,10 +1,11 @@
-//! Faults of the media: writes that fail, full disks, and damaged bytes in the events of a store.
+//! Faults of the media: writes and reads that fail, full disks, and damaged bytes in the events and in the log of a store.
 
 use super::{host::Host, simulated::Cluster};
 use crate::{lock::lock, trace};
 use bytes::Bytes;
 use std::{io, sync::Arc, time::Duration};
 use taffrail_core::ids::NodeId;
+use taffrail_raft::status::Status;
 use taffrail_storage::store::{
     schema::{Family, partition_bounds},
     state_db::Batch,
@@ -31,6 +32,35 @@ fn fail(cluster: &Cluster, host: NodeId, what: &'static str, kind: io::ErrorKind
     trace!(cluster.world, "{what} n{} {during:?}", host.number);
     cluster.world.count(what);
     host.log_disk.faults.fail_until(Instant::now() + during, kind);
+}
+
+/// Lets all reads of the logs on a host fail for a moment.
+pub fn fail_reads(cluster: &Cluster, host: NodeId) {
+    let Some(host) = cluster.hosts.get(host) else { return };
+    let during = cluster.world.random_ms(1, 600);
+    trace!(cluster.world, "failing reads n{} {during:?}", host.number);
+    cluster.world.count("failing reads");
+    host.log_disk.damage.fail_until(Instant::now() + during);
+}
+
+/// Damages an entry in the log of a voter for good, at most once per run: a node replaces a broken replica of a group only once
+/// an hour.
+pub fn damage_log(cluster: &Cluster, host: NodeId) {
+    let world = &cluster.world;
+    if cluster.is_endangered() || world.counted("damaged log entries") > 0 {
+        return;
+    }
+    let Some((host, member)) = cluster.hosts.get(host).and_then(|h| Some((h, h.member()?))) else { return };
+    let whole = |status: &Status| {
+        let configs = status.membership.membership().get_joint_config();
+        configs.len() == 1 && configs.iter().all(|voters| voters.len() >= 3)
+    };
+    let Some(key) = member.all_running().iter().find(|r| whole(&r.group.status())).map(|r| r.group.key()) else {
+        return;
+    };
+    let Some(index) = host.log_disk.damage_entry(key) else { return };
+    trace!(world, "damage entry {index} in the log of r{} of group {} on n{}", key.replica, key.group, host.number);
+    world.count("damaged log entries");
 }
 
 /// A damaged block of a host.

@@ -8,12 +8,14 @@
 //! - [`links`]: verified connections between nodes. [`port`], [`peers`]: gRPC calls between nodes and from outside.
 //! - [`simulated`]: the shared state of a run. [`ledger`]: answers to clients.
 //! - [`clients`], [`reading`], [`gateway_client`]: appends and reads. [`operator`], [`admin`]: requests of the operator.
-//! - [`faults`], [`media_faults`]: crashes, cuts, slow disks, leadership transfers; failing writes and damaged blocks.
+//! - [`faults`], [`media_faults`], [`divergence`]: crashes, cuts, slow disks, leadership transfers; failing writes, damaged
+//!   blocks and logs; histories that differ.
 //! - [`replica_checks`]: conditions of every removal and every install. [`checks`], [`leftovers`]: conditions at the end.
 
 pub mod admin;
 pub mod checks;
 pub mod clients;
+pub mod divergence;
 pub mod faults;
 pub mod gateway_client;
 pub mod host;

@@ -54,8 +54,10 @@ pub async fn run(cluster: Arc<Cluster>, until: Instant) {
         cluster.world.pause(100, 2000).await;
         if trusting {
             roll_back(&cluster).await;
+            cluster.set_losing(false);
             continue;
         }
+        cluster.set_losing(false);
         match cluster.world.below(100) {
             0..=29 if cluster.hosts.layout.can_shrink() => drain(&cluster).await,
             0..=54 => disrupt(&cluster).await,
@@ -233,6 +235,7 @@ async fn disrupt(cluster: &Arc<Cluster>) {
 async fn replace(cluster: &Arc<Cluster>) {
     let Some((node, host)) = expendable(cluster) else { return };
     let world = &cluster.world;
+    cluster.set_losing(true);
     trace!(world, "node {node} loses the disk of n{}", host.number);
     world.count("lost disks");
     cluster.lose(&host, node);
@@ -278,6 +281,7 @@ async fn roll_back(cluster: &Arc<Cluster>) {
     if !known_to_peers(cluster, &host, copy.floor()).await || !is_expendable(cluster, node) {
         return world.count("disk copies not restored");
     }
+    cluster.set_losing(true);
     if world.chance(300) {
         host.crash();
         world.pause(10, 1000).await;
@@ -340,6 +344,9 @@ fn expendable(cluster: &Cluster) -> Option<(NodeId, Arc<Host>)> {
 }
 
 fn is_expendable(cluster: &Cluster, node: NodeId) -> bool {
+    if cluster.is_endangered() {
+        return false;
+    }
     let Some(coordinator) = cluster.hosts.coordinator() else { return false };
     let catalogue = coordinator.applied();
     let settled = |status: &Status| {

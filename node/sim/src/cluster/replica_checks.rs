@@ -78,7 +78,10 @@ fn is_retired(cluster: &Cluster, key: LogKey, host: NodeId) -> bool {
     let Some(member) = cluster.hosts.get(host).and_then(|h| h.member()) else { return false };
     let catalogue = member.applied();
     let store = catalogue.groups.get(&key.group).and_then(|g| catalogue.stores.get(&g.store));
+    // A replica whose log cannot be read is removed before its successor votes, if no other node is free.
+    let damaged = cluster.hosts.get(host).is_some_and(|h| h.log_disk.damage.was_met());
     key.group != GroupId::SYSTEM
+        && !damaged
         && store.is_some_and(|s| s.state == StoreState::Active)
         && member.fence_of(key).is_none()
 }

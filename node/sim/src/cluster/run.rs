@@ -25,6 +25,8 @@ const WISHES_MAX: usize = 4;
 const SETTLE_MS: u64 = 3200;
 /// Milliseconds for the restoration of damaged blocks.
 const RESTORE_MS: u64 = 30_000;
+/// Milliseconds for the replacement of a diverged replica.
+const DIVERGENCE_MS: u64 = 40_000;
 /// Milliseconds for the operator to finish the last operation after the calm. A drain moves all replicas of a node.
 const OPERATOR_MS: u64 = 120_000;
 
@@ -52,6 +54,7 @@ pub async fn play(world: &Arc<World>) -> usize {
     faults::run(Arc::clone(&cluster), until, wishes).await;
 
     trace!(world, "calm");
+    world.begin_calm();
     world.network.weather(0, 0);
     world.network.limit_bandwidth(None);
     tokio::time::sleep(world.ms(SETTLE_MS)).await;
@@ -99,7 +102,27 @@ async fn end(what: &str, world: &World, task: JoinHandle<()>, ms: u64) {
     }
 }
 
+/// Waits until no replica differs from its group. Returns true when too few independent replicas speak against a differing
+/// state: the catalogue then records the contradiction, no replica is copied or removed, and a person decides.
+async fn is_left_to_a_person(cluster: &Cluster) -> bool {
+    let world = &cluster.world;
+    let deadline = Instant::now() + world.ms(DIVERGENCE_MS);
+    while world.diverged.is_active() && Instant::now() < deadline {
+        world.pause(50, 100).await;
+    }
+    let catalogue = cluster.hosts.coordinator().map(|member| member.applied());
+    let recorded = catalogue.is_some_and(|c| c.groups.values().any(|group| group.contradicted.is_some()));
+    let left = world.diverged.is_active() && recorded;
+    if left {
+        world.count("divergences left to a person");
+    }
+    left
+}
+
 async fn verdict(cluster: &Arc<Cluster>) {
+    if is_left_to_a_person(cluster).await {
+        return;
+    }
     checks::converge(cluster).await;
     checks::accept(cluster).await;
     if cluster.world.chance(300) {

@@ -7,7 +7,10 @@ use super::{
 use crate::{invariants::Invariants, lock::lock, world::World};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
 use taffrail_raft::types::LogId;
@@ -23,13 +26,36 @@ pub struct Cluster {
     /// Number of damaged blocks at the moment.
     pub damaged: Mutex<u64>,
     lost: Mutex<BTreeSet<ReplicaId>>,
+    /// Number of disks that are lost and not replaced yet.
+    losing: AtomicU64,
 }
 
 impl Cluster {
     /// A cluster without declared stores.
     #[must_use]
     pub fn new(world: Arc<World>, hosts: Hosts) -> Self {
-        Self { world, hosts, ledger: Ledger::default(), damaged: Mutex::default(), lost: Mutex::default() }
+        Self {
+            world,
+            hosts,
+            ledger: Ledger::default(),
+            damaged: Mutex::default(),
+            lost: Mutex::default(),
+            losing: AtomicU64::new(0),
+        }
+    }
+
+    /// Records that the operator begins or ends the loss of a disk.
+    pub fn set_losing(&self, losing: bool) {
+        self.losing.store(u64::from(losing), Ordering::Relaxed);
+    }
+
+    /// True while another loss could be one too many: a disk is lost and not replaced, a log is damaged, or a replica has another
+    /// state than its group.
+    #[must_use]
+    pub fn is_endangered(&self) -> bool {
+        self.losing.load(Ordering::Relaxed) > 0
+            || self.world.diverged.is_active()
+            || self.hosts.all().iter().any(|h| h.log_disk.damage.is_damaged())
     }
 
     /// Loses the disk of a node for good. The replicas of the disk never return.

@@ -17,6 +17,8 @@ use taffrail_node::{
 
 /// Crashes per thousand changes of the marker.
 const CRASH_PERMILLE: u64 = 100;
+/// Crashes per thousand changes, right after the change.
+const STEP_PERMILLE: u64 = 10;
 
 /// Size of a simulated disk, in bytes.
 pub const DISK_BYTES: u64 = 64 << 30;
@@ -114,6 +116,7 @@ impl Volume for SimVolume {
     fn write_marker(&self, bytes: &[u8]) -> Result<(), Error> {
         *lock(&self.marker) = Some(bytes.to_vec());
         self.log_disk.wish_crash(CRASH_PERMILLE);
+        self.log_disk.durable_step(STEP_PERMILLE);
         Ok(())
     }
 
@@ -131,6 +134,7 @@ impl Volume for SimVolume {
 
     fn retire(&self, _: NodeId) -> Result<(), Error> {
         self.blank_databases();
+        self.log_disk.durable_step(STEP_PERMILLE);
         Ok(())
     }
 }
@@ -146,6 +150,7 @@ impl RecordFile for SimVolume {
 
     fn write(&self, bytes: &[u8]) -> Result<(), Error> {
         *lock(&self.peer_starts) = Some(bytes.to_vec());
+        self.log_disk.durable_step(STEP_PERMILLE);
         Ok(())
     }
 }

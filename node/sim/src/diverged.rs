@@ -1,0 +1,93 @@
+//! [`Diverged`]: replicas whose state differs from the states of the other replicas on purpose.
+//!
+//! A diverged replica gives wrong answers until it is fenced or refilled, and no check could tell these answers from the answers
+//! of a defective node. The network therefore carries no call of a client to the host of a diverged replica.
+
+use crate::lock::lock;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use taffrail_core::ids::{NodeId, ReplicaId};
+use taffrail_raft::log::LogKey;
+
+/// Replicas of a run that diverged from their groups.
+#[derive(Default)]
+pub struct Diverged {
+    /// Replica that skips its next command.
+    wanted: Mutex<Option<LogKey>>,
+    /// Diverged replicas and their hosts.
+    replicas: Mutex<BTreeMap<LogKey, NodeId>>,
+    /// True after the first divergence of the run.
+    any: AtomicBool,
+}
+
+impl Diverged {
+    /// Lets a replica skip its next command.
+    pub fn want(&self, key: LogKey) {
+        *lock(&self.wanted) = Some(key);
+    }
+
+    /// True for a replica that is to skip its next command.
+    pub(crate) fn is_wanted(&self, key: LogKey) -> bool {
+        *lock(&self.wanted) == Some(key)
+    }
+
+    /// Cancels the request of [`want`](Self::want); false when the replica has diverged already.
+    pub fn cancel(&self) -> bool {
+        lock(&self.wanted).take().is_some()
+    }
+
+    /// Records that a replica on a host has another state than its group.
+    pub(crate) fn begin(&self, key: LogKey, host: NodeId) {
+        *lock(&self.wanted) = None;
+        lock(&self.replicas).insert(key, host);
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that a replica on a host has taken over the state of another replica of the group.
+    pub(crate) fn copied(&self, key: LogKey, host: NodeId, source: Option<ReplicaId>) {
+        if source.is_some_and(|replica| self.contains(LogKey { replica, ..key })) {
+            self.begin(key, host);
+        } else {
+            self.end(key);
+        }
+    }
+
+    /// Records that the state of a replica is gone.
+    pub(crate) fn end(&self, key: LogKey) {
+        lock(&self.replicas).remove(&key);
+    }
+
+    /// Records that all states on the disk of a host are gone.
+    pub(crate) fn end_on(&self, host: NodeId) {
+        lock(&self.replicas).retain(|_, at| *at != host);
+    }
+
+    /// True for a replica with another state than its group.
+    #[must_use]
+    pub fn contains(&self, key: LogKey) -> bool {
+        lock(&self.replicas).contains_key(&key)
+    }
+
+    /// True for the host of a diverged replica.
+    #[must_use]
+    pub fn is_host(&self, host: NodeId) -> bool {
+        self.any() && lock(&self.replicas).values().any(|at| *at == host)
+    }
+
+    /// True once a replica has diverged in the run.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// True while a replica differs from its group.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        !lock(&self.replicas).is_empty()
+    }
+}
