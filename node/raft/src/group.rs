@@ -43,6 +43,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Largest command of an entry, bytes: an append request with this entry alone fits the largest request between nodes.
 pub const COMMAND_BYTES_MAX: usize = REQUEST_BYTES_MAX - (64 << 10);
+/// Smallest number of entries that a purge by number removes, so that small logs are not written for every entry.
+const PURGE_ENTRIES_MIN: u64 = 256;
 
 /// A running replica of a group; shared through [`Arc`].
 ///
@@ -344,8 +346,8 @@ impl Group {
         MetricsWatch(self.raft.metrics())
     }
 
-    /// Flushes applied state and lets openraft purge the log below the flushed state, once `purge_after_entries` more
-    /// entries or `purge_after_bytes` more bytes are in the log. Purges flushed entries beyond `keep_bytes`.
+    /// Flushes applied state once `purge_after_entries` more entries or `purge_after_bytes` more bytes are in the log. Purges
+    /// flushed entries beyond `keep_entries` or `keep_bytes`.
     ///
     /// The node calls this function periodically. Each call only starts its next step, so the log shrinks a few calls
     /// after the flush was due.
@@ -353,12 +355,12 @@ impl Group {
         if self.flush_is_due()
             && let Err(e) = self.raft.trigger().snapshot().await
         {
-            tracing::debug!(group = %self.key.group, error = %e, "the purge of the log did not start");
+            tracing::debug!(group = %self.key.group, error = %e, "the flush before the purge of the log did not start");
         }
-        if let Some(upto) = self.purgeable_by_bytes()
+        if let Some(upto) = self.purgeable()
             && let Err(e) = self.raft.trigger().purge_log(upto).await
         {
-            tracing::debug!(group = %self.key.group, error = %e, "the purge of the log by size did not start");
+            tracing::debug!(group = %self.key.group, error = %e, "the purge of the log did not start");
         }
     }
 
@@ -374,14 +376,19 @@ impl Group {
         true
     }
 
-    /// Returns the last flushed entry that need not be kept, or `None` when the log keeps no entry beyond `keep_bytes`.
+    /// Returns the last flushed entry beyond `keep_entries` or `keep_bytes`, or `None` when all entries are kept.
     ///
-    /// openraft itself counts only entries, so a log of large entries would keep `keep_entries` of them.
-    fn purgeable_by_bytes(&self) -> Option<u64> {
-        let bound = self.log.purge_bound(self.tuning.keep_bytes)?;
+    /// openraft's own policy is off ([`config`]), because the policy knows no bytes and asserts that no
+    /// later purge was ordered: a leader purges an entry only once no follower reads the entry, and the next flush may come
+    /// before.
+    fn purgeable(&self) -> Option<u64> {
         let flushed = self.raft.metrics().borrow_watched().snapshot.map(|id| id.index)?;
-        let upto = bound.min(flushed);
-        (upto >= self.log.bounds().0).then_some(upto)
+        let (first, _) = self.log.bounds();
+        // In batches, unless only few entries are kept.
+        let batch = self.tuning.keep_entries.clamp(1, PURGE_ENTRIES_MIN);
+        let by_entries = flushed.checked_sub(self.tuning.keep_entries).filter(|upto| upto + 1 >= first + batch);
+        let by_bytes = self.log.purge_bound(self.tuning.keep_bytes).map(|upto| upto.min(flushed));
+        by_entries.max(by_bytes.filter(|upto| *upto >= first))
     }
 
     /// Makes all applied entries survive a crash.

@@ -23,6 +23,8 @@ pub struct Tuning {
     /// Encoded size, in bytes, of the entries kept in the log after a purge. Fewer than `keep_entries` entries remain
     /// if the entries are larger.
     pub keep_bytes: u64,
+    /// Maximum number of entries of a request from a leader to a follower. The request has a limit in bytes as well.
+    pub append_entries: u64,
     /// Bytes per second sent by the node to replicas catching up, all transfers together.
     pub catch_up_bytes_per_second: u64,
 }
@@ -38,6 +40,7 @@ impl Default for Tuning {
             // Both default numbers of entries at 13 KiB per entry. Smaller entries are purged by number.
             purge_after_bytes: 256 << 20,
             keep_bytes: 64 << 20,
+            append_entries: 4096,
             catch_up_bytes_per_second: 64 << 20,
         }
     }
@@ -58,10 +61,9 @@ pub(super) fn config(tuning: &Tuning, key: LogKey) -> io::Result<Arc<Config>> {
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: tuning.keep_entries,
-        // Purges in batches of at most `keep_entries`: otherwise a log with few kept entries would never be purged.
-        purge_batch_size: tuning.keep_entries.clamp(1, 256),
-        max_payload_entries: 4096,
+        // The group orders every purge itself, by entries and by bytes.
+        max_in_snapshot_log_to_keep: u64::MAX,
+        max_payload_entries: tuning.append_entries,
         api_channel_size: Some(4096),
         ..Config::default()
     }

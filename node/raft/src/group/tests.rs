@@ -145,6 +145,29 @@ async fn large_entries_are_purged_by_bytes() {
 }
 
 #[tokio::test]
+async fn small_entries_are_purged_by_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), Arc::new(|_| {})).unwrap());
+    let group = leader(&disk, Tuning { purge_after_entries: 20, keep_entries: 6, ..Tuning::default() }).await;
+    for _ in 0..10 {
+        group.propose(Bytes::from_static(b"small"), later()).await.unwrap();
+    }
+    group.purge_if_due().await;
+    assert_eq!((group.purgeable(), group.log.bounds().0), (None, 0), "nothing is flushed before twenty entries");
+    for _ in 0..20 {
+        group.propose(Bytes::from_static(b"small"), later()).await.unwrap();
+    }
+    wait(&group, async || {
+        group.purge_if_due().await;
+        group.log.bounds().0 > 0
+    })
+    .await;
+    let (first, end) = group.log.bounds();
+    assert!(first > 6 && end - first >= 6, "the log keeps six flushed entries: {first}..{end}");
+    group.stop().await;
+}
+
+#[tokio::test]
 async fn entries_are_applied_during_a_flush() {
     let (on_apply, applied) = std::sync::mpsc::sync_channel(8);
     let slow = SlowFlush { begun: tokio::sync::Semaphore::new(0), applied: Mutex::new(applied), on_apply };

@@ -171,7 +171,7 @@ fn half_open(range: &impl RangeBounds<u64>) -> (u64, u64) {
 
 impl RaftLogReader<TypeConfig> for LogStorage {
     /// Reads all entries of the range at once. openraft calls this function only while a replica starts, with ranges of
-    /// 64 entries, in search of the last two memberships. Until [`started`](Self::started), a blank payload stands for each
+    /// 64 entries, in search of the last two memberships. Until `started` is called, a blank payload stands for each
     /// command, because 64 commands of the largest size do not fit into the memory of a small node.
     ///
     /// openraft would also apply entries of the range if the log kept the committed index. The log does not keep this index
