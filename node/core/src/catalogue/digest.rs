@@ -239,6 +239,9 @@ mod tests {
             Refused::Declared { id: store(1), by: text("a") },
             Refused::Declared { id: store(1), by: text("b") },
             Refused::Declared { id: store(2), by: text("b") },
+            Refused::UpgradePending { rules: 2, in_force: 1 },
+            Refused::UpgradePending { rules: 3, in_force: 1 },
+            Refused::UpgradePending { rules: 3, in_force: 2 },
         ];
         let answers = [
             CatalogueOutcome::Done,

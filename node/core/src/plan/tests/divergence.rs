@@ -42,7 +42,7 @@ fn record(c: &mut Catalogue) -> &mut Group {
 
 fn planned(c: &Catalogue, o: &ClusterObservation) -> Plan {
     let mut plan = Plan::default();
-    divergence::plan(c, o, &mut plan);
+    divergence::plan(c, o, &BTreeSet::new(), &mut BTreeSet::new(), &mut plan);
     plan
 }
 
