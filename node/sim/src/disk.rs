@@ -160,7 +160,7 @@ impl SimLogDisk {
         self.replaced();
     }
 
-    /// Records that the content of the disk was replaced.
+    /// Records a replacement of the disk's content.
     fn replaced(&self) {
         self.damage.clear();
         self.world.diverged.end_on(self.node);
@@ -326,7 +326,7 @@ impl SimLogDisk {
         self.cut.load(Ordering::Relaxed)
     }
 
-    /// Discards the writes that nobody waits for. The tasks of a crashed node may have queued some before they ended.
+    /// Discards the writes that nobody waits for. The tasks of a crashed node may have queued some before the crash.
     pub fn begin_life(&self) {
         self.cut.store(false, Ordering::Relaxed);
         lock(&self.queue).clear();
@@ -378,7 +378,7 @@ impl SimLogDisk {
     }
 
     /// Sometimes stalls a store group at the write of a membership: the membership is not committed for a while, and the
-    /// leader keeps its majority of heartbeats.
+    /// leader keeps the majority of heartbeats.
     fn stall_group(&self, group: GroupId) {
         if group != GroupId::SYSTEM && self.world.chance(STALLED_PERMILLE) {
             self.world.count("groups stalled at a membership change");

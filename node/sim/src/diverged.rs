@@ -14,10 +14,10 @@ use std::{
 use taffrail_core::ids::{NodeId, ReplicaId};
 use taffrail_raft::log::LogKey;
 
-/// Replicas of a run that diverged from their groups.
+/// Diverged replicas of a run.
 #[derive(Default)]
 pub struct Diverged {
-    /// Replica that skips its next command.
+    /// Replica about to skip the next command.
     wanted: Mutex<Option<LogKey>>,
     /// Diverged replicas and their hosts.
     replicas: Mutex<BTreeMap<LogKey, NodeId>>,
@@ -26,12 +26,12 @@ pub struct Diverged {
 }
 
 impl Diverged {
-    /// Lets a replica skip its next command.
+    /// Lets a replica skip the next command.
     pub fn want(&self, key: LogKey) {
         *lock(&self.wanted) = Some(key);
     }
 
-    /// True for a replica that is to skip its next command.
+    /// True for a replica about to skip the next command.
     pub(crate) fn is_wanted(&self, key: LogKey) -> bool {
         *lock(&self.wanted) == Some(key)
     }
@@ -41,7 +41,7 @@ impl Diverged {
         lock(&self.wanted).take().is_some()
     }
 
-    /// Records that a replica on a host has another state than its group.
+    /// Records a replica on a host with another state than the group.
     pub(crate) fn begin(&self, key: LogKey, host: NodeId) {
         *lock(&self.wanted) = None;
         lock(&self.replicas).insert(key, host);
@@ -57,17 +57,17 @@ impl Diverged {
         }
     }
 
-    /// Records that the state of a replica is gone.
+    /// Records the end of a replica's state.
     pub(crate) fn end(&self, key: LogKey) {
         lock(&self.replicas).remove(&key);
     }
 
-    /// Records that all states on the disk of a host are gone.
+    /// Records the end of all states on the disk of a host.
     pub(crate) fn end_on(&self, host: NodeId) {
         lock(&self.replicas).retain(|_, at| *at != host);
     }
 
-    /// True for a replica with another state than its group.
+    /// True for a replica with another state than the group.
     #[must_use]
     pub fn contains(&self, key: LogKey) -> bool {
         lock(&self.replicas).contains_key(&key)
@@ -85,7 +85,7 @@ impl Diverged {
         self.any.load(Ordering::Relaxed)
     }
 
-    /// True while a replica differs from its group.
+    /// True while a replica differs from the group.
     #[must_use]
     pub fn is_active(&self) -> bool {
         !lock(&self.replicas).is_empty()

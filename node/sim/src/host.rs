@@ -186,7 +186,7 @@ impl Host {
         });
     }
 
-    /// Crashes the node between two steps of its tasks; unsynced writes are lost.
+    /// Crashes the node between two steps of the tasks; unsynced writes are lost.
     pub fn crash(&self) {
         let Some(running) = lock(&self.running).take() else { return };
         trace!(self.world, "crash n{}", self.node);

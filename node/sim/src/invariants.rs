@@ -35,7 +35,7 @@ pub struct Acknowledged {
 pub struct Invariants {
     /// Acknowledged appends, in the order of the answers.
     pub acknowledged: Vec<Acknowledged>,
-    /// Refused events, which must never appear.
+    /// Refused events, never allowed to appear.
     pub refused: BTreeSet<EventId>,
     /// Voters and their nodes, in place of a catalogue.
     pub roster: BTreeMap<ReplicaId, NodeId>,
@@ -57,7 +57,7 @@ impl Invariants {
         self.leaders.insert((term, replica))
     }
 
-    /// Records that a replica has applied an entry.
+    /// Records an entry applied by a replica.
     ///
     /// # Errors
     /// When another replica has applied another entry at the same index.

@@ -67,7 +67,7 @@ impl LogDamage {
         })
     }
 
-    /// Forgets the damaged entries that a write removes; true for the removal of the last one.
+    /// Forgets the damaged entries that a write removes; true for the removal of the last entry.
     pub(crate) fn carried_out(&self, key: LogKey, op: &LogOp) -> bool {
         let mut entries = lock(&self.entries);
         let before = entries.len();

@@ -118,7 +118,7 @@ impl Watched {
         }
     }
 
-    /// The entries as the defective replica applies them; `None` for every other replica.
+    /// The entries in the form applied by the defective replica; `None` for every other replica.
     fn planted(&self, entries: &[Entry]) -> Result<Option<Vec<Entry>>, MachineError> {
         if self.world.diverged.is_wanted(self.key) {
             return Ok(self.diverge(entries));

@@ -38,7 +38,7 @@ struct Args {
     /// Runs whole nodes with several stores instead of the replicas of a single group.
     #[arg(long)]
     cluster: bool,
-    /// Largest advance of a clock that is far ahead, in seconds; for whole nodes.
+    /// Largest advance of a clock far ahead, in seconds; for whole nodes.
     #[arg(long, default_value_t = Options::default().far_clock_seconds)]
     far_clock_seconds: u64,
     /// Prints how often each kind of event has occurred in all seeds together.
@@ -51,7 +51,7 @@ struct Args {
     /// Plants each defect in turn and runs seeds until the checks find the defect; the number of seeds is the limit.
     #[arg(long)]
     power: bool,
-    /// The replicas that write the first membership.
+    /// The replicas writing the first membership.
     #[arg(long, default_value = "one")]
     formers: Formers,
     /// Fences some replicas before a move.

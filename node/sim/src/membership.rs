@@ -134,7 +134,7 @@ async fn step(world: &Arc<World>, hosts: &Arc<Hosts>, planned: Move) -> bool {
         return true;
     }
     let change = if configs.len() > 1 {
-        // The leader that began the change was lost before the change ended.
+        // The leader of the change was lost before the change ended.
         world.count("joint changes ended by another leader");
         (voters, BTreeMap::new())
     } else if !known {

@@ -31,7 +31,7 @@ pub struct Ports {
     pub handler: Arc<dyn Handler>,
     /// The port for clients.
     pub clients: PeerChannel,
-    /// The port for calls that a peer forwards.
+    /// The port for calls forwarded by a peer.
     pub forwarded: PeerChannel,
     /// The port for the operator.
     pub admin: PeerChannel,
@@ -51,7 +51,7 @@ impl Endpoint {
 #[derive(Default)]
 struct Links {
     endpoints: BTreeMap<NodeId, Endpoint>,
-    /// The last known host of each node. A frame to a node that is down has a destination too.
+    /// The last known host of each node. A frame to a stopped node has a destination too.
     hosts: BTreeMap<NodeId, NodeId>,
     cut: BTreeSet<(NodeId, NodeId)>,
     loss_permille: u64,

@@ -4,7 +4,7 @@ use crate::planted_defect::PlantedDefect;
 use clap::ValueEnum;
 use taffrail_core::ids::ReplicaId;
 
-/// The first replicas that write the first membership, at each of their starts.
+/// The first replicas writing the first membership, at each of their starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Formers {
     /// The first replica, as in a group without losses.
@@ -16,7 +16,7 @@ pub enum Formers {
 }
 
 impl Formers {
-    /// True for a replica that writes the first membership.
+    /// True for a replica writing the first membership.
     #[must_use]
     pub fn include(self, replica: ReplicaId) -> bool {
         match self {
@@ -39,13 +39,13 @@ pub struct Options {
     pub fault_seconds: u32,
     /// A defect of the simulated environment, for the checks to find.
     pub plant: Option<PlantedDefect>,
-    /// Replicas that write the first membership.
+    /// Replicas writing the first membership.
     pub formers: Formers,
     /// Fences some replicas before a move, like divergent replicas.
     pub fences: bool,
     /// Runs whole nodes with several stores instead of the replicas of a single group.
     pub cluster: bool,
-    /// Largest advance of a clock that is far ahead, in seconds; for whole nodes.
+    /// Largest advance of a clock far ahead, in seconds; for whole nodes.
     pub far_clock_seconds: u64,
 }
 

@@ -17,11 +17,11 @@ pub enum PlantedDefect {
     FreshIdsOnRetry,
     /// A single replica skips some commands.
     OneAppliesDifferently,
-    /// Node: the log is purged up to the applied state, which is not flushed.
+    /// Node: the log is purged up to the applied state without a flush.
     PurgeBeforeFlush,
     /// Node: a snapshot may name a later entry than consensus has applied.
     UnclampedSnapshot,
-    /// Node: replicas are removed under a membership that is not committed.
+    /// Node: replicas are removed under an uncommitted membership.
     EarlyRetire,
     /// Node: a cache of the latest appends decides about repeats.
     CacheDecidesRepeats,

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::fmt;
 
-/// A planted defect and the first seed that finds the defect.
+/// A planted defect and the first seed with the defect found.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The failing run.

@@ -29,7 +29,7 @@ pub struct SimTransport {
 }
 
 impl SimTransport {
-    /// Creates the transport of a host. `own` holds the cluster and the node id that frames name as their sender.
+    /// Creates the transport of a host. `own` holds the cluster and the node id named by frames as the sender.
     #[must_use]
     pub fn new(world: Arc<World>, host: NodeId, own: watch::Receiver<Option<(ClusterId, NodeId)>>) -> Self {
         Self { world, host, own }

@@ -42,7 +42,7 @@ pub struct World {
     pub network: Network,
     /// Invariants, checked while the run goes on.
     pub invariants: Mutex<Invariants>,
-    /// Replicas that diverged from their groups.
+    /// Diverged replicas.
     pub diverged: Diverged,
     start: Instant,
     random: Mutex<SmallRng>,
@@ -56,7 +56,7 @@ pub struct World {
 /// A check of a replica on a host.
 pub type ReplicaCheck = Box<dyn Fn(LogKey, NodeId) + Send + Sync>;
 
-/// Checks of replicas at moments that only the environment knows.
+/// Checks of replicas at moments known only to the environment.
 pub struct ReplicaChecks {
     /// At the sync of the tombstone of a replica.
     pub removed: ReplicaCheck,
@@ -77,9 +77,11 @@ impl World {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut draw = |from: u64, to: u64| from + random.next_u64() % (to - from);
         let ms = |n: u64| Duration::from_millis(n) * options.stretch;
-        // In half of the runs the sizes of the entries decide about purges, and not their number.
-        let by_bytes = draw(0, 2) == 0;
+        // In half of the runs of whole nodes the sizes of the entries decide about purges, and not their number.
+        let by_bytes = options.cluster && draw(0, 2) == 0;
         let usual = Tuning::default();
+        // In a third of these runs a follower behind the leader gets single entries, with flushes and crashes in between.
+        let one_by_one = options.cluster && draw(0, 3) == 0;
         let tuning = Tuning {
             heartbeat: ms(draw(60, 150)),
             election_min: ms(draw(300, 500)),
@@ -88,6 +90,7 @@ impl World {
             keep_entries: draw(2, 60),
             purge_after_bytes: if by_bytes { 256 << draw(0, 6) } else { usual.purge_after_bytes },
             keep_bytes: if by_bytes { 256 << draw(0, 6) } else { usual.keep_bytes },
+            append_entries: if one_by_one { draw(1, 5) } else { usual.append_entries },
             ..usual
         };
         let cluster = u128::from(seed).to_be_bytes();

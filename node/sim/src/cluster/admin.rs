@@ -11,7 +11,7 @@ use taffrail_proto::admin::{self as pb, admin_client::AdminClient};
 use taffrail_store_api::{PeerChannel, peer_channel};
 use tonic::{Request, Status};
 
-/// Milliseconds of the operator's patience for one call.
+/// Milliseconds of the operator's patience for a call.
 const PATIENCE_MS: u64 = 4_000;
 
 /// The admin port of the node on a host.
@@ -21,7 +21,7 @@ pub struct AdminPort {
 }
 
 impl AdminPort {
-    /// The admin port of a host. A host that is down refuses the calls.
+    /// The admin port of a host. A stopped host refuses the calls.
     #[must_use]
     pub fn of(cluster: &Cluster, host: NodeId) -> Self {
         let world = Arc::clone(&cluster.world);

@@ -14,7 +14,7 @@ use taffrail_core::ids::{GroupId, NodeId, Position, ReplicaId};
 use taffrail_proto::v1::{AppendRequest, AppendResponse, ExpectedRevision, NewEvent, Unit, expected_revision::Kind};
 use tokio::sync::watch;
 
-/// Largest payload: the largest event without room for its other fields.
+/// Largest payload: the largest event without room for the other fields.
 const DATA_BYTES_MAX: u64 = (1 << 20) - (1 << 10);
 /// Attempts of an append; afterwards the outcome stays unknown.
 const TRIES_MAX: u32 = 8;
@@ -90,7 +90,7 @@ fn check_durable(cluster: &Cluster, store: &str, answer: &AppendResponse) {
     }
 }
 
-/// Index of the membership that the leader of a group works under.
+/// Index of the membership in use by the leader of a group.
 fn effective_index(cluster: &Cluster, group: GroupId) -> Option<u64> {
     let statuses = cluster.hosts.members().filter_map(|m| m.running(group)).map(|r| r.group.status());
     let leader = statuses.filter(|s| s.leads).max_by_key(|s| s.term)?;
@@ -141,13 +141,13 @@ fn follows(store: &str, append: &AppendRequest, answer: &AppendResponse) -> Resu
     Err(format!("{store}: an append to {} for revision {first} is stored as {answer:?}", append.stream))
 }
 
-/// The expectation that any state of a stream fulfils.
+/// The expectation fulfilled by any state of a stream.
 #[must_use]
 pub fn any_revision() -> ExpectedRevision {
     ExpectedRevision { kind: Some(Kind::Any(Unit {})) }
 }
 
-/// One to three events.
+/// Up to three events.
 fn events(cluster: &Cluster) -> Vec<NewEvent> {
     let world = &cluster.world;
     (0..=world.below(3)).map(|_| event(cluster, "Happened")).collect()
@@ -353,7 +353,7 @@ impl Client {
     }
 }
 
-/// A client that writes to a short-lived store until the store is gone.
+/// A client writing to a short-lived store until the store is gone.
 pub struct Writer {
     cluster: Arc<Cluster>,
     store: String,

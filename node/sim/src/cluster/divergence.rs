@@ -12,8 +12,8 @@ use taffrail_node::member::member::Running;
 use taffrail_raft::log::LogKey;
 
 /// Divergences per thousand after which the host is down for long, so that the replica returns by a catch-up.
-const DOWN_PERMILLE: u64 = 700;
-/// Milliseconds until a replica that gets no command is given up.
+const DOWN_PERMILLE: u64 = 850;
+/// Milliseconds until a replica without a command is given up.
 const PATIENCE_MS: u64 = 2_000;
 /// Looks at the replica during [`PATIENCE_MS`].
 const LOOKS: u64 = 100;
@@ -50,7 +50,7 @@ fn choose(cluster: &Cluster, host: NodeId) -> Option<(Arc<Host>, LogKey)> {
     Some((Arc::clone(host), running.group.key()))
 }
 
-/// Waits for the divergence, and often takes the host down while the group goes on without it.
+/// Waits for the divergence, and often takes the host down while the group goes on.
 async fn follow(cluster: &Cluster, host: &Arc<Host>, key: LogKey) {
     let world = &cluster.world;
     for _ in 0..LOOKS {
@@ -63,6 +63,6 @@ async fn follow(cluster: &Cluster, host: &Arc<Host>, key: LogKey) {
         return;
     }
     host.crash();
-    world.pause(2_000, 7_000).await;
+    world.pause(5_000, 12_000).await;
     host.start();
 }

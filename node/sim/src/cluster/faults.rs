@@ -38,7 +38,7 @@ pub async fn run(cluster: Arc<Cluster>, until: Instant, mut crash_now: mpsc::Rec
 fn fault(cluster: &Arc<Cluster>) {
     let world = &cluster.world;
     let host = cluster.hosts.layout.any(world);
-    match world.below(130) {
+    match world.below(134) {
         0..=27 => crash(cluster, host),
         28..=31 => {
             trace!(world, "power cut");

@@ -12,7 +12,7 @@ use taffrail_proto::v1::streams_client::StreamsClient;
 use taffrail_store_api::{PeerChannel, peer_channel};
 use tonic::{Request, metadata::MetadataValue};
 
-/// Milliseconds of a client's patience for one call.
+/// Milliseconds of a client's patience for a call.
 const PATIENCE_MS: u64 = 1500;
 
 /// A client of the gateway of the node on a host.

@@ -57,7 +57,7 @@ use tonic::service::RoutesBuilder;
 const EPOCH_US: u64 = 1_800_000_000_000_000;
 /// Largest usual difference between the clocks of two starts, in microseconds.
 const SKEW_US_MAX: u64 = 20_000_000;
-/// Starts per thousand with a clock that is far ahead.
+/// Starts per thousand with a clock far ahead.
 const FAR_PERMILLE: u64 = 30;
 /// Crashes per thousand arrivals at a fault point.
 const FAILPOINT_PERMILLE: u64 = 30;
@@ -105,7 +105,7 @@ impl DiskCopy {
     }
 }
 
-/// Parts of a running node that the checks read.
+/// Parts of a running node read by the checks.
 struct Parts {
     db: Arc<StateDb>,
     starts: Arc<PeerStarts>,
@@ -178,7 +178,7 @@ impl Host {
         parts.as_ref().map(|p| Arc::clone(&p.db))
     }
 
-    /// The records of the running node about the disks of its peers.
+    /// The records of the running node about the disks of the peers.
     #[must_use]
     pub fn peer_starts(&self) -> Option<Arc<PeerStarts>> {
         let running = self.running()?;
@@ -284,7 +284,7 @@ impl Host {
         Scope::simulated_with_faults(self.world.random(), Box::new(clock), faults)
     }
 
-    /// Crashes the node between two steps of its tasks; unsynced writes are lost.
+    /// Crashes the node between two steps of the tasks; unsynced writes are lost.
     pub fn crash(&self) {
         if self.running().is_some() {
             trace!(self.world, "crash n{}", self.number);
@@ -510,7 +510,7 @@ impl Hosts {
         self.all.iter().filter_map(|h| h.member())
     }
 
-    /// The member that leads the system group in the latest term.
+    /// The member leading the system group in the latest term.
     #[must_use]
     pub fn coordinator(&self) -> Option<Arc<Member>> {
         self.members().filter(|m| m.system.leads()).max_by_key(|m| m.system.status().term)

@@ -9,7 +9,7 @@ pub const NAMESPACE: &str = "sim";
 /// Runs per thousand with large events, which cost more time.
 const LARGE_PERMILLE: u64 = 30;
 
-/// A store that exists from the beginning to the end of a run.
+/// A store existing from the beginning to the end of a run.
 #[derive(Clone, Debug)]
 pub struct Lasting {
     /// Name of the store within [`NAMESPACE`].
@@ -23,7 +23,7 @@ pub struct Lasting {
 pub struct Layout {
     /// Number of hosts: 3, 4 or 5.
     pub hosts: u64,
-    /// True in a run with many events up to the largest size, so that logs outgrow their caches.
+    /// True in a run with many events up to the largest size, with logs larger than the caches.
     pub large_events: bool,
     /// Stores with 1 and 3 voters; in some runs with 5 hosts also a store with 5 voters.
     pub stores: Vec<Lasting>,
@@ -39,7 +39,7 @@ impl Layout {
         Self { hosts, large_events: world.chance(LARGE_PERMILLE), stores }
     }
 
-    /// Numbers of all hosts, from 1. A host number is no node id: a disk that was drained returns under a new node id.
+    /// Numbers of all hosts, from 1. A host number is no node id: a drained disk returns under a new node id.
     pub fn numbers(&self) -> impl Iterator<Item = NodeId> + use<> {
         (1..=self.hosts).map(NodeId::new)
     }

@@ -39,7 +39,7 @@ pub struct StoreRecord {
     pub group: GroupId,
     /// Acknowledged appends, in the order of the answers.
     pub acknowledged: Vec<Acknowledged>,
-    /// Events that must never appear: refused by the rules, or never proposed and never repeated.
+    /// Events never allowed to appear: refused by the rules, or never proposed and never repeated.
     pub never: BTreeSet<String>,
     /// Events returned by reads, by position. Every read must return the same event at a position.
     pub read: BTreeMap<u64, Place>,
@@ -106,7 +106,7 @@ impl Ledger {
         let _declared = declared.wait_for(|_| lock(&self.stores).contains_key(name)).await;
     }
 
-    /// Reads or changes the record of a store; `None` for a store that is not declared, or was deleted.
+    /// Reads or changes the record of a store; `None` for an undeclared or deleted store.
     pub fn with<T>(&self, name: &str, work: impl FnOnce(&mut StoreRecord) -> T) -> Option<T> {
         lock(&self.stores).get_mut(name).map(work)
     }

@@ -59,7 +59,7 @@ async fn handshake(world: &Arc<World>, from: NodeId, to: NodeId) -> bool {
     }
 }
 
-/// The identity of a running node, and the number of its start.
+/// The identity of a running node, and the number of the start.
 fn identity(world: &World, host: NodeId) -> Option<(Identity, u64)> {
     let Endpoint { ports, life, .. } = world.network.endpoint(host, host)?;
     Some((ports?.handler.identity()?, life))

@@ -4,7 +4,10 @@ use super::{host::Host, simulated::Cluster};
 use crate::{lock::lock, trace};
 use bytes::Bytes;
 use std::{io, sync::Arc, time::Duration};
-use taffrail_core::ids::NodeId;
+use taffrail_core::{
+    catalogue::GroupPhase,
+    ids::{GroupId, NodeId},
+};
 use taffrail_raft::status::Status;
 use taffrail_storage::store::{
     schema::{Family, partition_bounds},
@@ -12,7 +15,7 @@ use taffrail_storage::store::{
 };
 use tokio::time::Instant;
 
-/// Bytes at the start of a block that are not damaged: a wrong format number is another failure than a wrong checksum.
+/// Bytes at the start of a block without damage: a wrong format number is another failure than a wrong checksum.
 const UNDAMAGED_BYTES: u64 = 1;
 /// Blocks of a partition among which a damaged block is chosen.
 const BLOCKS_MAX: usize = 64;
@@ -51,13 +54,16 @@ pub fn damage_log(cluster: &Cluster, host: NodeId) {
         return;
     }
     let Some((host, member)) = cluster.hosts.get(host).and_then(|h| Some((h, h.member()?))) else { return };
+    let Some(catalogue) = cluster.hosts.coordinator().map(|member| member.applied()) else { return };
     let whole = |status: &Status| {
         let configs = status.membership.membership().get_joint_config();
         configs.len() == 1 && configs.iter().all(|voters| voters.len() >= 3)
     };
-    let Some(key) = member.all_running().iter().find(|r| whole(&r.group.status())).map(|r| r.group.key()) else {
-        return;
-    };
+    // A store that is not formed yet has no acknowledged event. A damaged log of its first member keeps the store from forming.
+    let formed = |id: GroupId| catalogue.groups.get(&id).is_some_and(|group| group.phase == GroupPhase::Formed);
+    let running = member.all_running();
+    let fits = running.iter().map(|r| &r.group).find(|group| whole(&group.status()) && formed(group.key().group));
+    let Some(key) = fits.map(|group| group.key()) else { return };
     let Some(index) = host.log_disk.damage_entry(key) else { return };
     trace!(world, "damage entry {index} in the log of r{} of group {} on n{}", key.replica, key.group, host.number);
     world.count("damaged log entries");
@@ -116,7 +122,7 @@ fn choose(cluster: &Cluster, host: NodeId) -> Option<Damage> {
     Some(Damage { host: Arc::clone(host), key: key.to_vec(), before, after: after.into() })
 }
 
-/// Restores a block that is still damaged; false while the host is down.
+/// Restores a damaged block; false while the host is down.
 fn restore(damage: &Damage) -> bool {
     let Some(db) = damage.host.db() else { return false };
     if db.get(Family::Data, &damage.key).ok().flatten().is_none_or(|row| row != damage.after) {

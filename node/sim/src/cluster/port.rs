@@ -95,7 +95,7 @@ fn broken() -> StdError {
 impl VirtualPort {
     /// The called node, when the node runs and the way to the node is not cut.
     fn endpoint(&self) -> Option<Endpoint> {
-        // A diverged replica gives wrong answers until its node has found the divergence.
+        // A diverged replica gives wrong answers until the node has found the divergence.
         if self.port != Port::Admin && self.world.diverged.is_host(self.to) {
             return None;
         }

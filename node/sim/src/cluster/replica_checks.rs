@@ -1,4 +1,4 @@
-//! Conditions of replicas, checked at moments that only the environment knows:
+//! Conditions of replicas, checked at moments known only to the environment:
 //!
 //! - A replica of a store is removed only after a membership without the replica is committed. Until then a new leader may
 //!   restore the membership before, and need the data of the replica.
@@ -34,7 +34,7 @@ pub fn begin(cluster: &Arc<Cluster>) {
     cluster.world.check_replicas(ReplicaChecks { removed: check(removed), installing: check(installing) });
 }
 
-/// Reads from a replica that installs a state. A replica that does not run yet has no reader.
+/// Reads from a replica during an install. A replica without a start has no reader.
 fn installing(cluster: &Cluster, key: LogKey, host: NodeId) {
     let member = cluster.hosts.get(host).and_then(|h| h.member());
     let running = member.and_then(|m| m.running(key.group)).filter(|r| r.group.key() == key);
@@ -78,7 +78,7 @@ fn is_retired(cluster: &Cluster, key: LogKey, host: NodeId) -> bool {
     let Some(member) = cluster.hosts.get(host).and_then(|h| h.member()) else { return false };
     let catalogue = member.applied();
     let store = catalogue.groups.get(&key.group).and_then(|g| catalogue.stores.get(&g.store));
-    // A replica whose log cannot be read is removed before its successor votes, if no other node is free.
+    // A replica whose log cannot be read is removed before the successor votes, if no other node is free.
     let damaged = cluster.hosts.get(host).is_some_and(|h| h.log_disk.damage.was_met());
     key.group != GroupId::SYSTEM
         && !damaged
@@ -90,7 +90,7 @@ fn names(voters: &Voters, replica: ReplicaId) -> bool {
     voters.iter().any(|set| set.contains(&replica.get()))
 }
 
-/// True if a membership entry is durable on a majority of each of its sets of voters.
+/// True if a membership entry is durable on a majority of each set of voters.
 fn is_committed(cluster: &Cluster, invariants: &Invariants, id: LogId, voters: &Voters) -> bool {
     let durable = |replica: &&u64| cluster.is_durable(invariants, ReplicaId::new(**replica), id);
     voters.iter().all(|set| set.iter().filter(durable).count() * 2 > set.len())

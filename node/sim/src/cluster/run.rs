@@ -30,7 +30,7 @@ const DIVERGENCE_MS: u64 = 40_000;
 /// Milliseconds for the operator to finish the last operation after the calm. A drain moves all replicas of a node.
 const OPERATOR_MS: u64 = 120_000;
 
-/// Runs the world's seed. Returns the number of acknowledged appends to stores that still exist.
+/// Runs the world's seed. Returns the number of acknowledged appends to existing stores.
 pub async fn play(world: &Arc<World>) -> usize {
     let (crash_now, wishes) = mpsc::channel(WISHES_MAX);
     let layout = Layout::draw(world);
@@ -102,7 +102,7 @@ async fn end(what: &str, world: &World, task: JoinHandle<()>, ms: u64) {
     }
 }
 
-/// Waits until no replica differs from its group. Returns true when too few independent replicas speak against a differing
+/// Waits until no replica differs from the group. Returns true when too few independent replicas speak against a differing
 /// state: the catalogue then records the contradiction, no replica is copied or removed, and a person decides.
 async fn is_left_to_a_person(cluster: &Cluster) -> bool {
     let world = &cluster.world;

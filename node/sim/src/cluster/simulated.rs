@@ -1,4 +1,4 @@
-//! [`Cluster`]: the state that all tasks of the environment share.
+//! [`Cluster`]: the state shared by all tasks of the environment.
 
 use super::{
     host::{DiskCopy, Host, Hosts},
@@ -26,7 +26,7 @@ pub struct Cluster {
     /// Number of damaged blocks at the moment.
     pub damaged: Mutex<u64>,
     lost: Mutex<BTreeSet<ReplicaId>>,
-    /// Number of disks that are lost and not replaced yet.
+    /// Number of lost disks without a replacement.
     losing: AtomicU64,
 }
 
@@ -44,13 +44,13 @@ impl Cluster {
         }
     }
 
-    /// Records that the operator begins or ends the loss of a disk.
+    /// Records whether the operator begins or ends the loss of a disk.
     pub fn set_losing(&self, losing: bool) {
         self.losing.store(u64::from(losing), Ordering::Relaxed);
     }
 
     /// True while another loss could be one too many: a disk is lost and not replaced, a log is damaged, or a replica has another
-    /// state than its group.
+    /// state than the group.
     #[must_use]
     pub fn is_endangered(&self) -> bool {
         self.losing.load(Ordering::Relaxed) > 0
