@@ -12,24 +12,10 @@
 # Exit code 0: at least 97 % of the viable mutants were caught. 1: fewer, or a part could not run. 2: wrong usage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/step.sh
-. scripts/step.sh
-version=27.1.0
-cache=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}
-root=$cache/cargo-mutants-$version
-results=$cache/mutants
+# shellcheck source=scripts/cargo-tool.sh
+. scripts/cargo-tool.sh
+results=${TAFFRAIL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/taffrail}/mutants
 percent_min=97
-
-install() {
-  local log=$root/install.log
-  if ! env -u RUSTFLAGS -u MAKEFLAGS -u MFLAGS -u MAKELEVEL CARGO_TARGET_DIR="$root/target" cargo install --quiet --locked --debug --root "$root" \
-    --version "$version" cargo-mutants >"$log" 2>&1; then
-    tail -n 20 "$log" >&2
-    echo "mutants: cannot install cargo-mutants $version; the lines above are the end of $log" >&2
-    return 1
-  fi
-  rm -rf "$root/target"
-}
 
 # mutate PART PACKAGE GLOB [TEST_ARGS...]: runs the mutants of the package's files. Prints missed mutants and timeouts as they occur.
 mutate() {
@@ -37,7 +23,7 @@ mutate() {
   shift 3
   rm -rf "${results:?}/$part"
   mkdir -p "$results/$part"
-  "$root/bin/cargo-mutants" mutants --package "$package" --file "${MUTANTS_FILES:-$glob}" --shard "${MUTANTS_SHARD:-0/1}" \
+  "$tool" mutants --package "$package" --file "${MUTANTS_FILES:-$glob}" --shard "${MUTANTS_SHARD:-0/1}" \
     --sharding round-robin --no-times --output "$results/$part" -- "$@" || status=$?
   # 2: missed mutants, 3: timeouts. Other codes are failures of the run, for example of the unmutated tests.
   case $status in
@@ -88,10 +74,8 @@ run() {
   return "$failed"
 }
 
-mkdir -p "$root" "$results"
-exec 9>"$root/lock"
-flock 9
-[ -x "$root/bin/cargo-mutants" ] || step "cargo-mutants $version, once" "2 min on two cores" install
+mkdir -p "$results"
+cargo_tool cargo-mutants 27.1.0 "2 min on two cores"
 # A target directory apart from the checkout's, because a mutant must never be mistaken for the code of the checkout.
 export CARGO_TARGET_DIR=$results/target
 unset MAKEFLAGS MFLAGS MAKELEVEL
