@@ -1,8 +1,8 @@
 //! The coordinator: the task on the leader of the system group that drives every group towards the catalogue.
 //!
 //! The coordinator is level-triggered. A pass polls the nodes ([`observe`], [`reports`]), plans ([`taffrail_core::plan`],
-//! pure; settled groups without a changed report are left out), publishes the observation ([`view`]), and starts the fences and planned actions ([`act`]), which a pass
-//! does not wait for.
+//! pure; settled groups without a changed report are left out), publishes the observation ([`view`]), and starts the fences
+//! and planned actions ([`act`]), which a pass does not wait for.
 //!
 //! Five timers survive a pass: since when each replica has been close to the leader of its group, since when each node
 //! has been silent, since when replicas contradict each other, and which replicas were fenced or found broken within the

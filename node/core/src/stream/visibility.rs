@@ -4,7 +4,7 @@
 //! [`recorded`] makes the events of reads from stored blocks, so no read can pass the decision. [`selected`] decides for reads
 //! of several streams whether a stream is part of the read at all.
 
-use super::{block::Block, state::StreamRow};
+use super::block::Block;
 use crate::{
     event::RecordedEvent,
     ids::{Position, Revision},
@@ -18,14 +18,6 @@ pub struct StreamLimits {
     pub floor: Revision,
     /// Age after which events are hidden, microseconds; `None` without a limit.
     pub max_age_us: Option<u64>,
-}
-
-impl StreamRow {
-    /// Returns what the stream hides. The rows of streams hold no limits yet, so no stream hides an event.
-    #[must_use]
-    pub fn limits(&self) -> StreamLimits {
-        StreamLimits::default()
-    }
 }
 
 /// Returns true if a stream with the given limits shows an event, given the revision of the event, the time of its append and

@@ -2,6 +2,8 @@
 //!
 //! Nodes receive the catalogue with a delay, replicas need time to catch up, and a membership change may stop in the
 //! joint state.
+//!
+//! One file, although long: every step changes the state of nodes, groups and coordinator together, and is checked as a whole.
 
 use crate::{
     catalogue::{
