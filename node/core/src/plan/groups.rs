@@ -100,20 +100,26 @@ fn leaderless(o: &ClusterObservation, group: &Group) -> String {
     }
 }
 
-/// Plans a new group for a store whose group was never formed and can no longer be formed, because too few of the
-/// initial voters are left.
+/// Plans a new group for a store whose group was never formed, once an initial voter is lost.
+///
+/// The other initial voters may be unable to form the group, even a majority of them: a replica that has voted for the lost
+/// replica and has not received the first entry forms no group and starts no election. A group that the others can form has
+/// a leader before the loss is certain.
 ///
 /// The catalogue proves that the old group has acknowledged nothing: a node accepts appends only after applying the
 /// record of the formed group. An initial voter lost too early for the proof merely waits.
 fn form_again(pass: &Pass, id: GroupId, group: &Group, replicas: usize, plan: &mut Plan) {
     let (c, o) = (pass.catalogue, pass.cluster);
     let GroupPhase::Creating { initial, .. } = &group.phase else { return };
-    let left = initial.iter().filter(|r| group.replicas.get(r).is_some_and(|x| may_form(c, o, id, **r, x))).count();
-    if left * 2 > initial.len() {
+    let may_form = |r: &ReplicaId| group.replicas.get(r).is_some_and(|x| may_form(c, o, id, *r, x));
+    if initial.iter().all(may_form) {
         return;
     }
-    let free = pass.by_load.iter().copied().filter(|n| o.reachable(*n));
-    let nodes: BTreeSet<NodeId> = free.take(replicas).collect();
+    let lost = |n: &NodeId| group.on(*n).is_some_and(|r| !may_form(&r));
+    let free = || pass.by_load.iter().copied().filter(|n| o.reachable(*n));
+    // A node that has lost its replica comes last, because the next replica may break there as well.
+    let nodes = free().filter(|n| !lost(n)).chain(free().filter(lost));
+    let nodes: BTreeSet<NodeId> = nodes.take(replicas).collect();
     if nodes.len() == replicas {
         plan.propose(Kind::FormAgain { group: id, nodes });
     }

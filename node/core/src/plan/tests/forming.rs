@@ -45,9 +45,9 @@ fn unformed(nodes: u64, replicas: u32, lost: usize) -> (Toy, ClusterObservation,
 }
 
 #[test]
-fn a_group_waits_for_its_first_members_while_more_than_half_are_left() {
+fn a_group_waits_for_its_first_members_until_one_is_lost() {
     for (replicas, lost, waits) in
-        [(1, 0, true), (1, 1, false), (3, 1, true), (3, 2, false), (5, 2, true), (5, 3, false)]
+        [(1, 0, true), (1, 1, false), (3, 0, true), (3, 1, false), (3, 2, false), (5, 0, true), (5, 1, false)]
     {
         let (toy, o, group) = unformed(9, replicas, lost);
         let nodes = formed_again(&toy, &o, group);
@@ -72,6 +72,18 @@ fn half_of_the_first_members_cannot_form_a_group() {
     toy.be_silent();
     let o = toy.observe();
     assert!(formed_again(&toy, &o, group).is_some_and(|nodes| nodes.len() == 3 && !nodes.contains(&lost)));
+}
+
+#[test]
+fn a_group_is_formed_again_on_other_nodes_than_the_node_of_a_broken_replica_if_possible() {
+    for (nodes, again) in [(3, true), (4, false)] {
+        let (mut toy, _, group) = unformed(nodes, 3, 0);
+        let (replica, node) = toy.c.groups[&group].replicas.iter().map(|(id, r)| (*id, r.node)).next().unwrap();
+        toy.broken.insert((group, replica));
+        let o = toy.observe();
+        let formed = formed_again(&toy, &o, group).expect("a replica that cannot start forms no group");
+        assert_eq!(formed.contains(&node), again, "{nodes} nodes");
+    }
 }
 
 #[test]
