@@ -14,7 +14,7 @@ use futures::{FutureExt, future::BoxFuture};
 use prost::Message;
 use std::sync::{Arc, Mutex, PoisonError};
 use taffrail_core::{
-    catalogue::{Catalogue, CatalogueOutcome, Kind, NodeState, Registration},
+    catalogue::{Catalogue, CatalogueOutcome, Kind, NodeState, Registration, Rules},
     ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
     stream::Kind as StoreKind,
 };
@@ -348,6 +348,8 @@ async fn register_node(member: &Arc<Member>, r: RegisterRequest) -> Result<Regis
     if r.reverted {
         return reverted_disk(member, disk).await;
     }
+    let known = Rules { catalogue: r.known_catalogue_rules, stores: r.known_store_rules }.max(Rules::FIRST);
+    upgraded(known, member.applied().rules).map_err(|why| refusal(RefusalKind::Rejected, why))?;
     let kind = Kind::Register(Registration { disk, name: r.name, address: r.address, version: r.version });
     // Nodes repeat the registration periodically, to learn of their removal, so most registrations change nothing.
     let outcome = member.propose_if_needed(kind, Instant::now() + OPERATION_TIMEOUT).await;
@@ -369,6 +371,20 @@ async fn register_node(member: &Arc<Member>, r: RegisterRequest) -> Result<Regis
             format!("unexpected outcome of the registration of disk {disk}: {other:?}"),
         )),
     }
+}
+
+/// Checks that a binary knows the rules in force. Without the check, an older binary would join and then stop at the first
+/// entry under the newer rules.
+fn upgraded(known: Rules, in_force: Rules) -> Result<(), String> {
+    if known.min(in_force) == in_force {
+        return Ok(());
+    }
+    let (a, b) = (known.catalogue, known.stores);
+    let (c, d) = (in_force.catalogue, in_force.stores);
+    Err(format!(
+        "the cluster follows the rules {c} of the catalogue and {d} of stores; this binary knows the rules up to {a} and {b}: \
+         upgrade the node"
+    ))
 }
 
 /// Answers a disk that went back to an earlier state. The disk may be retired once every group keeps a caught-up majority
@@ -404,6 +420,22 @@ mod tests {
     };
     use std::sync::atomic::{AtomicU64, Ordering};
     use taffrail_core::stream::{Command, RULES};
+
+    #[test]
+    fn a_binary_that_does_not_know_the_rules_in_force_is_refused() {
+        let rules = |catalogue, stores| Rules { catalogue, stores };
+        for (known, in_force, fits) in [
+            (rules(1, 1), rules(1, 1), true),
+            (rules(3, 2), rules(2, 1), true),
+            (rules(1, 2), rules(2, 2), false),
+            (rules(2, 1), rules(2, 2), false),
+            (rules(3, 1), rules(2, 2), false),
+        ] {
+            let answer = upgraded(known, in_force);
+            assert_eq!(answer.is_ok(), fits, "{known:?} under {in_force:?}");
+            assert!(answer.err().is_none_or(|why| why.contains("upgrade the node")));
+        }
+    }
 
     #[tokio::test]
     async fn a_state_that_is_being_sent_ends_with_its_replica() {

@@ -13,10 +13,10 @@ use crate::{
 use prost::Message;
 use std::sync::Arc;
 use taffrail_core::{
-    catalogue::Registration,
+    catalogue::{Registration, Rules},
     ids::{ClusterId, GroupId, NodeId, ReplicaId},
 };
-use taffrail_proto::peer::{FrameKind, RegisterRequest, RegisterResponse};
+use taffrail_proto::peer::{FrameKind, RefusalKind, RegisterRequest, RegisterResponse};
 use taffrail_raft::{
     catch_up_limits::CatchUpLimits,
     group::Home,
@@ -96,6 +96,8 @@ impl Common {
             address: r.address,
             version: r.version,
             reverted,
+            known_catalogue_rules: Rules::KNOWN.catalogue,
+            known_store_rules: Rules::KNOWN.stores,
         };
         let request = Request {
             kind: FrameKind::Register,
@@ -105,7 +107,13 @@ impl Common {
             payload: register.encode_to_vec().into(),
         };
         let (transport, peers) = (&*self.handles.transport, &*self.handles.peers);
-        let answer = ask_any(transport, peers, request, ATTEMPT_TIMEOUT).await?;
+        let answer = ask_any(transport, peers, request, ATTEMPT_TIMEOUT).await;
+        if let Err(CallError::Refused(no)) = &answer
+            && no.kind() == RefusalKind::Rejected
+        {
+            tracing::warn!(why = no.message, "a peer refuses to register this disk");
+        }
+        let answer = answer?;
         RegisterResponse::decode(answer).map_err(|e| CallError::NoAnswer(e.to_string()))
     }
 
