@@ -69,6 +69,7 @@ pub async fn send(cluster: &Cluster, store: &str, to: NodeId, append: AppendRequ
 
 /// Checks at an acknowledgement that the entry is durable on a majority of the membership in force.
 fn check_durable(cluster: &Cluster, store: &str, answer: &AppendResponse) {
+    cluster.note_groups();
     let group = cluster.ledger.with(store, |s| (!s.closing).then_some(s.group)).flatten();
     let Some((group, last)) = group.zip(answer.last_position.and_then(Position::new)) else { return };
     let invariants = lock(&cluster.world.invariants);

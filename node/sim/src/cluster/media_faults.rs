@@ -4,10 +4,7 @@ use super::{host::Host, simulated::Cluster};
 use crate::{lock::lock, trace};
 use bytes::Bytes;
 use std::{io, sync::Arc, time::Duration};
-use taffrail_core::{
-    catalogue::GroupPhase,
-    ids::{GroupId, NodeId},
-};
+use taffrail_core::ids::NodeId;
 use taffrail_raft::status::Status;
 use taffrail_storage::store::{
     schema::{Family, partition_bounds},
@@ -54,15 +51,12 @@ pub fn damage_log(cluster: &Cluster, host: NodeId) {
         return;
     }
     let Some((host, member)) = cluster.hosts.get(host).and_then(|h| Some((h, h.member()?))) else { return };
-    let Some(catalogue) = cluster.hosts.coordinator().map(|member| member.applied()) else { return };
     let whole = |status: &Status| {
         let configs = status.membership.membership().get_joint_config();
         configs.len() == 1 && configs.iter().all(|voters| voters.len() >= 3)
     };
-    // A store that is not formed yet has no acknowledged event. A damaged log of its first member keeps the store from forming.
-    let formed = |id: GroupId| catalogue.groups.get(&id).is_some_and(|group| group.phase == GroupPhase::Formed);
     let running = member.all_running();
-    let fits = running.iter().map(|r| &r.group).find(|group| whole(&group.status()) && formed(group.key().group));
+    let fits = running.iter().map(|r| &r.group).find(|group| whole(&group.status()));
     let Some(key) = fits.map(|group| group.key()) else { return };
     let Some(index) = host.log_disk.damage_entry(key) else { return };
     trace!(world, "damage entry {index} in the log of r{} of group {} on n{}", key.replica, key.group, host.number);

@@ -10,7 +10,8 @@ use super::{
     simulated::Cluster,
 };
 use crate::{lock::lock, trace, world::World};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
+use taffrail_core::ids::GroupId;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -102,38 +103,39 @@ async fn end(what: &str, world: &World, task: JoinHandle<()>, ms: u64) {
     }
 }
 
-/// Waits until no replica differs from the group. Returns true when too few independent replicas speak against a differing
-/// state: the catalogue then records the contradiction, no replica is copied or removed, and a person decides.
-async fn is_left_to_a_person(cluster: &Cluster) -> bool {
+/// Waits until no replica differs from the group. Returns the groups with a differing state against which too few independent
+/// replicas speak: the catalogue then records the contradiction, no replica is copied or removed, and a person decides.
+async fn left_to_a_person(cluster: &Cluster) -> BTreeSet<GroupId> {
     let world = &cluster.world;
     let deadline = Instant::now() + world.ms(DIVERGENCE_MS);
     while world.diverged.is_active() && Instant::now() < deadline {
         world.pause(50, 100).await;
     }
-    let catalogue = cluster.hosts.coordinator().map(|member| member.applied());
-    let recorded = catalogue.is_some_and(|c| c.groups.values().any(|group| group.contradicted.is_some()));
-    let left = world.diverged.is_active() && recorded;
-    if left {
+    if !world.diverged.is_active() {
+        return BTreeSet::new();
+    }
+    let Some(catalogue) = cluster.hosts.coordinator().map(|member| member.applied()) else { return BTreeSet::new() };
+    let contradicted = catalogue.groups.iter().filter(|(_, group)| group.contradicted.is_some());
+    let left: BTreeSet<GroupId> = contradicted.map(|(id, _)| *id).collect();
+    if !left.is_empty() {
         world.count("divergences left to a person");
     }
     left
 }
 
 async fn verdict(cluster: &Arc<Cluster>) {
-    if is_left_to_a_person(cluster).await {
-        return;
-    }
-    checks::converge(cluster).await;
-    checks::accept(cluster).await;
-    if cluster.world.chance(300) {
+    let spared = left_to_a_person(cluster).await;
+    checks::converge(cluster, &spared).await;
+    checks::accept(cluster, &spared).await;
+    if spared.is_empty() && cluster.world.chance(300) {
         // All acknowledged events must be recovered from the disks alone.
         trace!(cluster.world, "last power cut");
         cluster.hosts.all().iter().for_each(|h| h.crash());
         cluster.hosts.all().iter().for_each(Host::start);
-        checks::converge(cluster).await;
-        checks::accept(cluster).await;
+        checks::converge(cluster, &spared).await;
+        checks::accept(cluster, &spared).await;
     }
-    checks::converge(cluster).await;
-    checks::content(cluster);
+    checks::converge(cluster, &spared).await;
+    checks::content(cluster, &spared);
     leftovers::check(cluster);
 }

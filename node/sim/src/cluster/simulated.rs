@@ -72,6 +72,18 @@ impl Cluster {
         host.restore_disk(copy);
     }
 
+    /// Records the present groups of all stores. A store gets another group while its group cannot be formed.
+    pub fn note_groups(&self) {
+        for member in self.hosts.members() {
+            let catalogue = member.applied();
+            for record in self.ledger.all().values_mut() {
+                let group = catalogue.stores.get(&record.id).map(|store| store.group);
+                // A node may know an earlier catalogue; a later group has a higher id.
+                record.group = record.group.max(group.unwrap_or_default());
+            }
+        }
+    }
+
     /// True if an entry of a replica survives a crash of all nodes: on the log disk, or in the flushed state.
     #[must_use]
     pub fn is_durable(&self, invariants: &Invariants, replica: ReplicaId, id: LogId) -> bool {
