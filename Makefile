@@ -129,14 +129,14 @@ unit: ## run the tests beside the code: unit tests, property tests, golden files
 SEEDS ?= 1000
 FROM ?= 70000
 .PHONY: sim
-sim: ## run the simulator of whole nodes with a range of seeds: make sim FROM=70000 SEEDS=1000
+sim: ## run the simulator with a range of seeds: make sim FROM=70000 SEEDS=1000
 	@$(CARGO) build -q --workspace --profile sim --bin taffrail-sim
-	@$(CARGO_TARGET_DIR)/sim/taffrail-sim --cluster --from $(FROM) --seeds $(SEEDS) --jobs $$(nproc)
+	@$(CARGO_TARGET_DIR)/sim/taffrail-sim --from $(FROM) --seeds $(SEEDS) --jobs $$(nproc)
 
 .PHONY: sim-power
-sim-power: ## plant each defect until the simulator of whole nodes finds the defect, within SEEDS seeds
+sim-power: ## plant each defect until the simulator finds the defect, within SEEDS seeds
 	@$(CARGO) build -q --workspace --profile sim --bin taffrail-sim
-	@$(CARGO_TARGET_DIR)/sim/taffrail-sim --cluster --power --from 0 --seeds $(SEEDS) --jobs $$(nproc)
+	@$(CARGO_TARGET_DIR)/sim/taffrail-sim --power --from 0 --seeds $(SEEDS) --jobs $$(nproc)
 
 .PHONY: fault-points
 fault-points: ## end a process before and after each command of the catalogue and each membership change: 6 minutes
@@ -157,7 +157,7 @@ bench: deps ## measure the hot paths against minimal baselines, release profile:
 	@$(CARGO_TARGET_DIR)/release/hot-paths
 
 .PHONY: integration
-integration: ## run all tests that need no Kubernetes, including 200 simulated seeds
+integration: ## run all tests that need no Kubernetes, including 56 simulated seeds
 	@$(CARGO) test --workspace --lib --bins --tests
 	@$(CARGO) test --workspace --doc
 

@@ -301,14 +301,14 @@ impl SimLogDisk {
         })
     }
 
-    /// Records a change that survives a crash, in a run of whole nodes, and sometimes cuts the power right after the change.
+    /// Records a change that survives a crash, and sometimes cuts the power right after the change.
     pub fn durable_step(&self, permille: u64) {
         self.cut_after(permille);
     }
 
     /// Returns true after a cut of the power.
     fn cut_after(&self, permille: u64) -> bool {
-        if !self.world.options.cluster || self.world.is_calm() {
+        if self.world.is_calm() {
             return false;
         }
         self.world.count("durable steps");
@@ -359,7 +359,7 @@ impl SimLogDisk {
     /// change.
     fn tempt(&self, key: LogKey, op: &LogOp) {
         let permille = match op {
-            LogOp::Append(entries) if self.begins_membership(entries) => {
+            LogOp::Append(entries) if has_membership(entries) => {
                 // The first membership, at index 0, changes nothing.
                 if entries.iter().any(|(index, _)| *index > 0) {
                     self.stall_group(key.group);
@@ -387,9 +387,22 @@ impl SimLogDisk {
         }
     }
 
-    /// True for a write of a membership in a run of whole nodes.
-    fn begins_membership(&self, entries: &[(u64, Bytes)]) -> bool {
-        self.world.options.cluster && entries.iter().any(|(_, entry)| membership_of(entry).is_some())
+    /// Reports the write of the first entry of a log.
+    fn note_first_entry(&self, key: LogKey, op: &LogOp) {
+        if is_first_entry(op)
+            && let Some(checks) = self.world.replica_checks()
+        {
+            (checks.first_entry)(key, self.node);
+        }
+    }
+
+    /// True when the disk or the queue of writes holds the first entry of a log of the group, or the entry was purged.
+    #[must_use]
+    pub fn has_first_entry(&self, group: GroupId) -> bool {
+        let held = |log: &Log| log.purged.is_some() || log.entries.contains_key(&0);
+        let queued = |queued: &Queued| queued.key.group == group && is_first_entry(&queued.op);
+        lock(&self.logs).iter().any(|(key, log)| key.group == group && held(log))
+            || lock(&self.queue).iter().any(queued)
     }
 
     /// Sometimes requests a crash of the node.
@@ -406,6 +419,16 @@ fn overtaken(queue: &VecDeque<Queued>) -> Option<usize> {
     let mut appends = queue.iter().enumerate().filter(|(_, q)| matches!(q.op, LogOp::Append(_))).map(|(n, _)| n);
     let first = appends.next();
     appends.next().and(first)
+}
+
+/// True for an append that begins with the entry at index 0, the first entry of a log.
+fn is_first_entry(op: &LogOp) -> bool {
+    matches!(op, LogOp::Append(entries) if entries.first().is_some_and(|(index, _)| *index == 0))
+}
+
+/// True for an append of a membership.
+fn has_membership(entries: &[(u64, Bytes)]) -> bool {
+    entries.iter().any(|(_, entry)| membership_of(entry).is_some())
 }
 
 fn id_of(entry: &Bytes) -> Option<LogId> {
@@ -443,6 +466,7 @@ impl LogDisk for SimLogDisk {
         while lock(&self.queue).len() >= QUEUE_MAX {
             self.room.notified().await;
         }
+        self.note_first_entry(key, &op);
         self.tempt(key, &op);
         let plant = self.world.options.plant;
         let early = matches!(

@@ -1,11 +1,16 @@
 //! [`Watched`]: the state machine of the node with checks. Applied entries, flushes and installed snapshots are compared with
 //! the entries and digests of the other replicas.
 
-use crate::{disk::SimLogDisk, lock::lock, planted_defect::PlantedDefect, trace, trace::short, world::World};
+use crate::{
+    disk::SimLogDisk, invariants::MembershipChange, lock::lock, planted_defect::PlantedDefect, trace, trace::short,
+    world::World,
+};
 use prost::Message;
 use std::sync::Arc;
-use taffrail_core::ids::{Digest, GroupId, ReplicaId};
-use taffrail_core::plan::Lineage;
+use taffrail_core::{
+    ids::{Digest, GroupId, ReplicaId},
+    plan::Lineage,
+};
 use taffrail_proto::{
     peer::CatchUpChunk,
     storage::{self as pb, entry::Payload as WirePayload},
@@ -19,9 +24,7 @@ use taffrail_raft::{
 use taffrail_store_api::Applied;
 use tokio::time::Instant;
 
-/// The defective replica of [`PlantedDefect::OneAppliesDifferently`] in a run with a single group, a first member.
-const ODD: ReplicaId = ReplicaId::new(2);
-/// The group with the defective replica in a run of whole nodes, which has three voters.
+/// The group with the defective replica of [`PlantedDefect::OneAppliesDifferently`], which has three voters.
 const ODD_GROUP: GroupId = GroupId::new(2);
 /// The defective replica skips commands at multiples of this index.
 const PASSED_OVER: u64 = 16;
@@ -71,11 +74,7 @@ impl Watched {
     /// Sometimes keeps the following entries away from a replica that has installed a state: the state is then newer than the
     /// log for a while.
     fn stall(&self) {
-        if self.world.options.cluster
-            && !self.world.is_calm()
-            && self.key.group != GroupId::SYSTEM
-            && self.world.chance(STALLED_PERMILLE)
-        {
+        if !self.world.is_calm() && self.key.group != GroupId::SYSTEM && self.world.chance(STALLED_PERMILLE) {
             self.world.count("appends stalled after an install");
             let until = Instant::now() + self.world.random_ms(1000, 2500);
             self.world.network.stall(self.key.group, self.log_disk.node(), until);
@@ -110,12 +109,8 @@ impl Watched {
     }
 
     fn is_odd(&self) -> bool {
-        if self.world.options.cluster {
-            // The first replicas of a group have consecutive ids.
-            self.key.group == ODD_GROUP && self.replica.get().is_multiple_of(3)
-        } else {
-            self.replica == ODD
-        }
+        // The first replicas of a group have consecutive ids.
+        self.key.group == ODD_GROUP && self.replica.get().is_multiple_of(3)
     }
 
     /// The entries in the form applied by the defective replica; `None` for every other replica.
@@ -161,10 +156,19 @@ impl Watched {
                 invariants.placed(self.key.group, appended.last_position, entry.log_id);
             }
         }
-        if let Payload::Membership(membership) = &entry.payload {
-            invariants.membership(self.key.group, entry.log_id.index, membership.get_joint_config().clone());
-        }
+        let change = match &entry.payload {
+            Payload::Membership(membership) => {
+                invariants.membership(self.key.group, entry.log_id, membership.get_joint_config().clone())
+            }
+            Payload::Blank | Payload::Normal(_) => MembershipChange::default(),
+        };
         drop(invariants);
+        if change.ended_by_another_leader {
+            self.world.count("joint changes ended by another leader");
+        }
+        if change.is_move {
+            self.world.count("moves");
+        }
         self.world.require(same);
     }
 }
@@ -202,10 +206,8 @@ impl Machine for Watched {
     fn flush(&mut self) -> Result<(), MachineError> {
         self.write_error()?;
         self.inner.flush()?;
-        if self.world.options.cluster {
-            // Between the flush and the purge of the log.
-            self.log_disk.wish_crash(20);
-        }
+        // Between the flush and the purge of the log.
+        self.log_disk.wish_crash(20);
         self.note_persisted()?;
         self.log_disk.durable_step(STEP_PERMILLE);
         Ok(())

@@ -2,19 +2,14 @@
 
 use clap::{Parser, ValueEnum};
 use std::{collections::BTreeMap, process::ExitCode};
-use taffrail_sim::{
-    options::{Formers, Options},
-    planted_defect::PlantedDefect,
-    power,
-    seed_range::run_seeds,
-};
+use taffrail_sim::{options::Options, planted_defect::PlantedDefect, power, seed_range::run_seeds};
 use tokio::time::Instant;
 
 // As in the node: openraft allocates ring buffers in advance, and other allocators fill untouched buffers.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Simulates store groups under faults. The seed decides the whole run; a failing seed fails again.
+/// Simulates a cluster of whole nodes under faults. The seed decides the whole run; a failing seed fails again.
 #[derive(Parser)]
 struct Args {
     /// First seed of the range.
@@ -32,44 +27,30 @@ struct Args {
     /// Multiplies all times, so that events closer than a millisecond, the step of timers, get different times.
     #[arg(long, default_value = "1", num_args = 0..=1, default_missing_value = "16")]
     stretch: u32,
-    /// Simulated seconds of faults, before stretching; 8 by default, and 20 for whole nodes.
-    #[arg(long)]
-    fault_seconds: Option<u32>,
-    /// Runs whole nodes with several stores instead of the replicas of a single group.
-    #[arg(long)]
-    cluster: bool,
-    /// Largest advance of a clock far ahead, in seconds; for whole nodes.
+    /// Simulated seconds of faults, before stretching.
+    #[arg(long, default_value_t = Options::default().fault_seconds)]
+    fault_seconds: u32,
+    /// Largest advance of a clock far ahead, in seconds.
     #[arg(long, default_value_t = Options::default().far_clock_seconds)]
     far_clock_seconds: u64,
     /// Prints how often each kind of event has occurred in all seeds together.
     #[arg(long)]
     counts: bool,
-    /// Plants a defect in the simulated environment or, for whole nodes, in the code of the node; the checks must find the
-    /// defect.
+    /// Plants a defect in the simulated environment or in the code of the node; the checks must find the defect.
     #[arg(long)]
     plant: Option<PlantedDefect>,
     /// Plants each defect in turn and runs seeds until the checks find the defect; the number of seeds is the limit.
     #[arg(long)]
     power: bool,
-    /// The replicas writing the first membership.
-    #[arg(long, default_value = "one")]
-    formers: Formers,
-    /// Fences some replicas before a move.
-    #[arg(long)]
-    fences: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let usual = usual(args.cluster);
     let options = Options {
         trace: args.trace,
         stretch: args.stretch.max(1),
-        fault_seconds: args.fault_seconds.unwrap_or(usual.fault_seconds),
+        fault_seconds: args.fault_seconds,
         plant: args.plant,
-        formers: args.formers,
-        fences: args.fences,
-        cluster: args.cluster,
         far_clock_seconds: args.far_clock_seconds,
     };
     let jobs = if args.trace { 1 } else { args.jobs };
@@ -118,21 +99,13 @@ fn power(args: &Args, jobs: usize, options: Options) -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The options of a run without arguments.
-fn usual(cluster: bool) -> Options {
-    if cluster { Options::cluster() } else { Options::default() }
-}
-
 fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "taffrail-sim".into())
 }
 
 /// The arguments for the same run.
 fn varied(options: &Options) -> String {
-    let (usual, mut out) = (usual(options.cluster), String::new());
-    if options.cluster {
-        out.push_str(" --cluster");
-    }
+    let (usual, mut out) = (Options::default(), String::new());
     if options.stretch != usual.stretch {
         out.push_str(&format!(" --stretch {}", options.stretch));
     }
@@ -142,14 +115,8 @@ fn varied(options: &Options) -> String {
     if let Some(plant) = options.plant.and_then(|p| p.to_possible_value()) {
         out.push_str(&format!(" --plant {}", plant.get_name()));
     }
-    if let Some(formers) = Some(options.formers).filter(|f| *f != usual.formers).and_then(|f| f.to_possible_value()) {
-        out.push_str(&format!(" --formers {}", formers.get_name()));
-    }
     if options.far_clock_seconds != usual.far_clock_seconds {
         out.push_str(&format!(" --far-clock-seconds {}", options.far_clock_seconds));
-    }
-    if options.fences {
-        out.push_str(" --fences");
     }
     out
 }

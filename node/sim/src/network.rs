@@ -21,11 +21,11 @@ pub struct Endpoint {
     pub service: Arc<Service>,
     /// Counts the starts of the node.
     pub life: u64,
-    /// Ports of a whole node; `None` in a run with a single group.
-    pub ports: Option<Arc<Ports>>,
+    /// Identity and gRPC ports of the node.
+    pub ports: Arc<Ports>,
 }
 
-/// Identity and gRPC ports of a whole node.
+/// Identity and gRPC ports of a node.
 pub struct Ports {
     /// Answers frames, and knows the identity of the node.
     pub handler: Arc<dyn Handler>,
@@ -38,13 +38,9 @@ pub struct Ports {
 }
 
 impl Endpoint {
-    /// The node id, once the node has an id of the cluster. In a run with a single group, hosts and nodes have
-    /// the same numbers.
-    fn node(&self, host: NodeId) -> Option<NodeId> {
-        match &self.ports {
-            None => Some(host),
-            Some(ports) => ports.handler.identity().map(|i| NodeId::new(i.node_id)).filter(|n| *n != NodeId::default()),
-        }
+    /// The node id, once the node has an id of the cluster.
+    fn node(&self) -> Option<NodeId> {
+        self.ports.handler.identity().map(|i| NodeId::new(i.node_id)).filter(|n| *n != NodeId::default())
     }
 }
 
@@ -61,7 +57,7 @@ struct Links {
     /// Ends of the stalls of groups: appends with entries to a host are lost, and heartbeats pass.
     stalls: BTreeMap<(GroupId, NodeId), Instant>,
     frames: u64,
-    /// Hosts of a run of whole nodes.
+    /// Hosts of the run.
     all: BTreeSet<NodeId>,
     /// Verified connections, by the hosts of caller and peer, with the numbers of their starts.
     verified: BTreeMap<(NodeId, NodeId), (u64, u64)>,
@@ -70,7 +66,6 @@ struct Links {
 impl Links {
     fn is_verified(&self, from: NodeId, to: NodeId) -> bool {
         match (self.endpoints.get(&from), self.endpoints.get(&to)) {
-            (Some(Endpoint { ports: None, .. }), _) | (_, Some(Endpoint { ports: None, .. })) => true,
             (Some(own), Some(peer)) => self.verified.get(&(from, to)) == Some(&(own.life, peer.life)),
             (None, _) | (_, None) => false,
         }
@@ -84,12 +79,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// Names all hosts of a run of whole nodes.
+    /// Names all hosts of the run.
     pub fn name_hosts(&self, hosts: impl IntoIterator<Item = NodeId>) {
         lock(&self.links).all = hosts.into_iter().collect();
     }
 
-    /// All hosts of a run of whole nodes.
+    /// All hosts of the run.
     pub(crate) fn hosts(&self) -> Vec<NodeId> {
         lock(&self.links).all.iter().copied().collect()
     }
@@ -104,8 +99,7 @@ impl Network {
         lock(&self.links).verified.remove(&(from, to));
     }
 
-    /// True while the connection between the present starts of two hosts is verified; always true in a run
-    /// with a single group.
+    /// True while the connection between the present starts of two hosts is verified.
     pub(crate) fn is_verified(&self, from: NodeId, to: NodeId) -> bool {
         lock(&self.links).is_verified(from, to)
     }
@@ -172,7 +166,7 @@ impl Network {
     /// The host of a node; the last known host while the node is down.
     pub(crate) fn host_of(&self, node: NodeId) -> Option<NodeId> {
         let mut links = lock(&self.links);
-        let running = links.endpoints.iter().find(|(host, e)| e.node(**host) == Some(node)).map(|(host, _)| *host);
+        let running = links.endpoints.iter().find(|(_, e)| e.node() == Some(node)).map(|(host, _)| *host);
         if let Some(host) = running {
             links.hosts.insert(node, host);
         }
@@ -185,7 +179,7 @@ impl Network {
         let open = |other: &NodeId| !links.cut.contains(&(host, *other)) && !links.cut.contains(&(*other, host));
         let known = |other: &NodeId| open(other) && links.is_verified(host, *other);
         let others = links.endpoints.iter().filter(|(other, _)| **other != host && known(other));
-        others.filter_map(|(other, e)| e.node(*other)).collect()
+        others.filter_map(|(_, e)| e.node()).collect()
     }
 
     /// The number of the next frame.

@@ -16,19 +16,10 @@ use std::{
     },
     time::Duration,
 };
-use taffrail_core::ids::{ClusterId, EventId, GroupId, NodeId, PartitionId};
+use taffrail_core::ids::{ClusterId, EventId, NodeId};
 use taffrail_raft::log::LogKey;
 use taffrail_raft::tuning::Tuning;
 use tokio::time::Instant;
-
-/// The only group of a run.
-pub const GROUP: GroupId = GroupId::new(1);
-/// The partition of [`GROUP`].
-pub const PARTITION: PartitionId = PartitionId::new(1);
-/// Nodes of a run, including a spare node at any time.
-pub const NODES: u64 = 4;
-/// Voters of the group.
-pub const VOTERS: u64 = 3;
 
 /// State of a run.
 pub struct World {
@@ -62,6 +53,8 @@ pub struct ReplicaChecks {
     pub removed: ReplicaCheck,
     /// While the replica installs the state of another replica.
     pub installing: ReplicaCheck,
+    /// Before the write of the first entry of the replica's log, which holds the first membership.
+    pub first_entry: ReplicaCheck,
 }
 
 /// Adds an event to a world's trace.
@@ -77,11 +70,11 @@ impl World {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut draw = |from: u64, to: u64| from + random.next_u64() % (to - from);
         let ms = |n: u64| Duration::from_millis(n) * options.stretch;
-        // In half of the runs of whole nodes the sizes of the entries decide about purges, and not their number.
-        let by_bytes = options.cluster && draw(0, 2) == 0;
+        // In half of the runs the sizes of the entries decide about purges, and not their number.
+        let by_bytes = draw(0, 2) == 0;
         let usual = Tuning::default();
-        // In a third of these runs a follower behind the leader gets single entries, with flushes and crashes in between.
-        let one_by_one = options.cluster && draw(0, 3) == 0;
+        // In a third of the runs a follower behind the leader gets single entries, with flushes and crashes in between.
+        let one_by_one = draw(0, 3) == 0;
         let tuning = Tuning {
             heartbeat: ms(draw(60, 150)),
             election_min: ms(draw(300, 500)),
@@ -129,7 +122,7 @@ impl World {
         }
     }
 
-    /// The checks of replicas; `None` in a run with a single group.
+    /// The checks of replicas; `None` before [`check_replicas`](Self::check_replicas).
     #[must_use]
     pub fn replica_checks(&self) -> Option<&ReplicaChecks> {
         self.replica_checks.get()

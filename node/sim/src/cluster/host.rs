@@ -407,7 +407,7 @@ impl Host {
             scope: Arc::clone(&running.scope),
             service: Arc::new(Service::new(handler)),
             life: running.life,
-            ports: Some(Arc::new(ports)),
+            ports: Arc::new(ports),
         };
         self.world.network.attach(self.number, endpoint);
     }

@@ -37,7 +37,7 @@ async fn keep_one(world: Arc<World>, from: NodeId, to: NodeId) {
 async fn handshake(world: &Arc<World>, from: NodeId, to: NodeId) -> bool {
     let (Some((own, own_life)), Some(life)) = (identity(world, from), life(world, from, to)) else { return false };
     let Some(answer) = ask(world, from, to, own.clone()).await else { return false };
-    let Some(Endpoint { ports: Some(ports), life: own_life_now, .. }) = world.network.endpoint(from, from) else {
+    let Some(Endpoint { ports, life: own_life_now, .. }) = world.network.endpoint(from, from) else {
         return false;
     };
     if own_life_now != own_life || world.network.endpoint(to, from).is_none() {
@@ -62,7 +62,7 @@ async fn handshake(world: &Arc<World>, from: NodeId, to: NodeId) -> bool {
 /// The identity of a running node, and the number of the start.
 fn identity(world: &World, host: NodeId) -> Option<(Identity, u64)> {
     let Endpoint { ports, life, .. } = world.network.endpoint(host, host)?;
-    Some((ports?.handler.identity()?, life))
+    Some((ports.handler.identity()?, life))
 }
 
 fn life(world: &World, from: NodeId, to: NodeId) -> Option<u64> {

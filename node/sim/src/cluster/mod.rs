@@ -10,7 +10,8 @@
 //! - [`clients`], [`reading`], [`gateway_client`]: appends and reads. [`operator`], [`admin`]: requests of the operator.
 //! - [`faults`], [`media_faults`], [`divergence`]: crashes, cuts, slow disks, leadership transfers; failing writes, damaged
 //!   blocks and logs; histories that differ.
-//! - [`replica_checks`]: conditions of every removal and every install. [`checks`], [`leftovers`]: conditions at the end.
+//! - [`replica_checks`]: conditions of every removal and every install, and a count of the groups formed by another replica
+//!   than the replica named by the catalogue. [`checks`], [`leftovers`]: conditions at the end.
 
 pub mod admin;
 pub mod checks;

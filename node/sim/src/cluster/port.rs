@@ -124,7 +124,7 @@ impl VirtualPort {
         }
         let Some(delay) = world.travel() else { return Err(self.silence().await) };
         tokio::time::sleep(delay).await;
-        let Some(Endpoint { scope, ports: Some(ports), life, .. }) = self.endpoint() else {
+        let Some(Endpoint { scope, ports, life, .. }) = self.endpoint() else {
             return Err(self.silence().await);
         };
         let (head, answered) = oneshot::channel();

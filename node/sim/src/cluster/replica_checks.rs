@@ -3,6 +3,8 @@
 //! - A replica of a store is removed only after a membership without the replica is committed. Until then a new leader may
 //!   restore the membership before, and need the data of the replica.
 //! - A replica that installs the state of another replica answers no read.
+//!
+//! The module also counts the store groups that another replica forms than the replica named by the catalogue.
 
 use super::simulated::Cluster;
 use crate::{
@@ -12,7 +14,7 @@ use crate::{
 };
 use std::sync::Arc;
 use taffrail_core::{
-    catalogue::StoreState,
+    catalogue::{GroupPhase, StoreState},
     ids::{GroupId, NodeId, ReplicaId},
 };
 use taffrail_raft::{log::LogKey, types::LogId};
@@ -31,7 +33,8 @@ pub fn begin(cluster: &Arc<Cluster>) {
             }
         })
     };
-    cluster.world.check_replicas(ReplicaChecks { removed: check(removed), installing: check(installing) });
+    let (removed, installing, first_entry) = (check(removed), check(installing), check(first_entry));
+    cluster.world.check_replicas(ReplicaChecks { removed, installing, first_entry });
 }
 
 /// Reads from a replica during an install. A replica without a start has no reader.
@@ -48,6 +51,17 @@ fn installing(cluster: &Cluster, key: LogKey, host: NodeId) {
                 .world
                 .fail(format!("replica {replica} of group {group} answers a read during an install: {answer:?}"));
         }
+    }
+}
+
+/// Counts a group whose first membership is written by another replica than the initializer named by the catalogue. A replica
+/// writes the first membership without a leader if no log of the group holds the entry yet.
+fn first_entry(cluster: &Cluster, key: LogKey, host: NodeId) {
+    let catalogue = cluster.hosts.get(host).and_then(|h| h.member()).map(|member| member.applied());
+    let phase = catalogue.as_ref().and_then(|c| c.groups.get(&key.group)).map(|group| &group.phase);
+    let Some(GroupPhase::Creating { initializer, .. }) = phase else { return };
+    if *initializer != key.replica && !cluster.hosts.all().iter().any(|h| h.log_disk.has_first_entry(key.group)) {
+        cluster.world.count("groups formed by another replica");
     }
 }
 
