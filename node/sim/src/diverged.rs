@@ -23,6 +23,8 @@ pub struct Diverged {
     replicas: Mutex<BTreeMap<LogKey, NodeId>>,
     /// True after the first divergence of the run.
     any: AtomicBool,
+    /// True once the hosts of diverged replicas answer clients again.
+    answering: AtomicBool,
 }
 
 impl Diverged {
@@ -73,10 +75,15 @@ impl Diverged {
         lock(&self.replicas).contains_key(&key)
     }
 
-    /// True for the host of a diverged replica.
+    /// Lets the hosts of diverged replicas answer clients again, for checks of other stores.
+    pub fn let_hosts_answer(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// True for the host of a diverged replica, until [`let_hosts_answer`](Self::let_hosts_answer).
     #[must_use]
     pub fn is_host(&self, host: NodeId) -> bool {
-        self.any() && lock(&self.replicas).values().any(|at| *at == host)
+        self.any() && !self.answering.load(Ordering::Relaxed) && lock(&self.replicas).values().any(|at| *at == host)
     }
 
     /// True once a replica has diverged in the run.

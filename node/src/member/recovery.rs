@@ -109,6 +109,11 @@ impl Recovery {
         Some(refill.stop)
     }
 
+    /// Returns all replicas with a failure.
+    pub(super) fn replicas(&self) -> Vec<LogKey> {
+        self.lock().keys().copied().collect()
+    }
+
     /// Returns the replicas of a group whose refills are in progress.
     pub(super) fn refilling(&self, group: GroupId) -> Vec<LogKey> {
         let replicas = self.lock();

@@ -73,6 +73,14 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
             );
         }
     }
+    // A broken or fenced replica does not run, and its group may be gone: a group is formed again under another id.
+    let stopped = member.recovery.replicas().into_iter().chain(member.fenced().into_keys());
+    let names = |key: LogKey| catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
+    if stopped.into_iter().any(|key| !names(key))
+        && let Err(error) = remove_unnamed(member).await
+    {
+        tracing::warn!(%error, "replicas that do not run and that the catalogue does not name could not be removed; trying again");
+    }
 }
 
 async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Result<()> {
@@ -239,8 +247,8 @@ async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io
     Ok(())
 }
 
-/// Removes all replicas of this disk that the catalogue does not name, at the start of the node. The caller must have
-/// confirmed that the applied catalogue is current.
+/// Removes all replicas of this disk that the catalogue does not name. The caller must have confirmed that the applied catalogue
+/// is current.
 ///
 /// # Errors
 /// The disk fails, or a replica does not stop in time.
@@ -266,7 +274,10 @@ mod tests {
     use super::*;
     use crate::member::test_node::with_a_store;
     use std::collections::BTreeSet;
-    use taffrail_core::{catalogue::Replica as Named, ids::StoreId};
+    use taffrail_core::{
+        catalogue::{CatalogueOutcome, Kind, Replica as Named},
+        ids::StoreId,
+    };
     use uuid::Uuid;
 
     fn id(n: u64) -> ReplicaId {
@@ -316,6 +327,22 @@ mod tests {
         node.member.recovery.refill_ended(key, &Ok(()));
         ensure(&node.member, later, &record).await.unwrap();
         assert_eq!(node.member.not_ended(key.group).map(|r| r.group.key()), Some(later));
+        node.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_broken_replica_is_removed_when_its_group_is_formed_again_under_another_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, key) = with_a_store(dir.path()).await;
+        stop_replicas::replica(&node.member.not_ended(key.group).unwrap().group).await.unwrap();
+        node.member.remove(key.group);
+        node.member.recovery.failed(key, "entry 0: wrong checksum of the block".into());
+        let again = Kind::FormAgain { group: key.group, nodes: [node.member.node()].into() };
+        assert!(matches!(node.propose(again).await, CatalogueOutcome::Store(_)));
+        node.reconcile().await;
+        assert!(node.member.is_deleted(key), "the replica has a tombstone");
+        assert_eq!(node.member.recovery.replicas(), [], "its failures are forgotten");
+        assert_eq!(node.member.all_running().len(), 1, "the new group runs");
         node.end().await;
     }
 

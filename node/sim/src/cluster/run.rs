@@ -119,6 +119,7 @@ async fn left_to_a_person(cluster: &Cluster) -> BTreeSet<GroupId> {
     let left: BTreeSet<GroupId> = contradicted.map(|(id, _)| *id).collect();
     if !left.is_empty() {
         world.count("divergences left to a person");
+        world.diverged.let_hosts_answer();
     }
     left
 }
