@@ -73,7 +73,7 @@ impl World {
         // In half of the runs the sizes of the entries decide about purges, and not their number.
         let by_bytes = draw(0, 2) == 0;
         let usual = Tuning::default();
-        // In a third of the runs a follower behind the leader gets single entries, with flushes and crashes in between.
+        // In a third of the runs a follower behind the leader gets few entries at once, with flushes and crashes in between.
         let one_by_one = draw(0, 3) == 0;
         let tuning = Tuning {
             heartbeat: ms(draw(60, 150)),

@@ -251,6 +251,7 @@ fn write<S: State>(
         recorded_at_us: now,
         stream_bytes_before: row.map_or(0, |r| r.bytes),
         events: append.events.clone(),
+        removed: None,
     };
     block.event_digest = digest::events(&meta.event_digest, &block);
     meta.event_digest = block.event_digest;

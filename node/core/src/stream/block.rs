@@ -1,7 +1,7 @@
 //! Blocks, the unit of event storage.
 
 use super::{
-    digest::IdsHash,
+    digest::{self, IdsHash},
     state::{AppendRow, StreamRow},
 };
 use crate::{
@@ -27,22 +27,51 @@ pub struct Block {
     pub recorded_at_us: u64,
     /// Size of the events of the stream before the append (data plus metadata), bytes.
     pub stream_bytes_before: u64,
-    /// Events of the append, in order; never empty.
+    /// Events of the append that the block still holds, in order; never empty.
     pub events: Vec<NewEvent>,
+    /// First events of the append, removed from the block; `None` for a block with the whole append.
+    pub removed: Option<RemovedStart>,
+}
+
+/// The removed first events of an append. Replicas may remove events at different times, so no outcome depends on removed
+/// events.
+///
+/// The block keeps its place: the revision, the position and the row of the append stay those of the whole append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovedStart {
+    /// Number of removed events; at least 1.
+    pub count: u32,
+    /// Size of the removed events (data plus metadata), bytes.
+    pub bytes: u64,
+    /// Digest of the whole append.
+    pub append_digest: Digest,
+    /// Hash of the event ids of the whole append.
+    pub ids_hash: IdsHash,
 }
 
 impl Block {
+    /// Returns the number of removed events.
+    #[must_use]
+    pub fn removed_events(&self) -> u64 {
+        self.removed.map_or(0, |removed| u64::from(removed.count))
+    }
+
+    /// Returns the number of events of the append, with the removed events.
+    fn count(&self) -> u64 {
+        self.removed_events() + self.events.len() as u64
+    }
+
     /// Returns the revision of the last event.
     #[must_use]
     pub fn last_revision(&self) -> Revision {
-        let more = (self.events.len() as u64).saturating_sub(1);
+        let more = self.count().saturating_sub(1);
         Revision::new(self.first_revision.get().saturating_add(more)).unwrap_or(Revision::MAX)
     }
 
     /// Returns the position after the last event.
     #[must_use]
     pub fn next_position(&self) -> u64 {
-        self.first_position.get().saturating_add(self.events.len() as u64)
+        self.first_position.get().saturating_add(self.count())
     }
 
     /// Returns the row of the append.
@@ -50,17 +79,36 @@ impl Block {
     pub fn append_row(&self) -> AppendRow {
         AppendRow {
             first_position: self.first_position,
-            count: u32::try_from(self.events.len()).unwrap_or(u32::MAX),
+            count: u32::try_from(self.count()).unwrap_or(u32::MAX),
             recorded_at_us: self.recorded_at_us,
-            ids_hash: IdsHash::of(&self.events),
+            ids_hash: self.ids_hash(),
             bytes_before: self.stream_bytes_before,
         }
+    }
+
+    fn ids_hash(&self) -> IdsHash {
+        self.removed.map_or_else(|| IdsHash::of(&self.events), |removed| removed.ids_hash)
+    }
+
+    /// Removes the first `count` of the events that the block still holds. Returns `None` if no event would be left, because
+    /// a gap stands for a block without events.
+    #[must_use]
+    pub fn without_start(mut self, count: u32) -> Option<Self> {
+        let kept = self.events.get(usize::try_from(count).ok()?..).filter(|kept| !kept.is_empty())?.to_vec();
+        let (append_digest, ids_hash) = (digest::append(&self), self.ids_hash());
+        let gone: u64 = self.events.iter().take(self.events.len() - kept.len()).map(|e| e.size() as u64).sum();
+        let before = self.removed.map_or((0, 0), |removed| (removed.count, removed.bytes));
+        let (count, bytes) = (before.0.checked_add(count)?, before.1.saturating_add(gone));
+        self.removed = (count > 0).then_some(RemovedStart { count, bytes, append_digest, ids_hash });
+        self.events = kept;
+        Some(self)
     }
 
     /// Returns the row of the stream after the append.
     #[must_use]
     pub fn stream_row(&self) -> StreamRow {
-        let added: u64 = self.events.iter().map(|e| e.size() as u64).sum();
+        let removed = self.removed.map_or(0, |removed| removed.bytes);
+        let added = self.events.iter().map(|e| e.size() as u64).fold(removed, u64::saturating_add);
         let bytes = self.stream_bytes_before.saturating_add(added);
         StreamRow { no: self.stream_no, last: self.last_revision(), bytes }
     }
@@ -98,6 +146,7 @@ mod tests {
             recorded_at_us: 8,
             stream_bytes_before: 100,
             events: vec![event(10, 3), event(20, 0), event(0, 4)],
+            removed: None,
         };
         assert_eq!((block.last_revision().get(), block.next_position()), (7, 73));
         // Only data and metadata count: 13 + 20 + 4 bytes.
@@ -111,5 +160,22 @@ mod tests {
             bytes_before: 100,
         };
         assert_eq!(block.append_row(), append);
+
+        // A block without its first events keeps the rows and the digest of the whole append.
+        let before = Digest([3; 32]);
+        let mut whole = block;
+        whole.event_digest = digest::events(&before, &whole);
+        assert!(whole.follows(&before));
+        for cut in [whole.clone().without_start(2), whole.clone().without_start(1).and_then(|b| b.without_start(1))] {
+            let cut = cut.unwrap();
+            assert_eq!((cut.removed_events(), cut.events.as_slice()), (2, &whole.events[2..]));
+            assert_eq!((cut.last_revision(), cut.next_position()), (whole.last_revision(), whole.next_position()));
+            assert_eq!((cut.append_row(), cut.stream_row()), (append, stream));
+            assert!(cut.follows(&before) && !cut.follows(&Digest::default()));
+            let other = RemovedStart { append_digest: Digest([4; 32]), ..cut.removed.unwrap() };
+            assert!(!Block { removed: Some(other), ..cut }.follows(&before), "the kept digest counts");
+        }
+        assert_eq!(whole.clone().without_start(0), Some(whole.clone()));
+        assert_eq!((whole.clone().without_start(3), whole.without_start(u32::MAX)), (None, None));
     }
 }

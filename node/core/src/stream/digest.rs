@@ -40,8 +40,12 @@ pub(super) fn events(before: &Digest, block: &Block) -> Digest {
 }
 
 /// Computes the digest of a single accepted append, independent of the appends before. The event digest is a hash of
-/// these digests, so that a replica can prove a history from which the events of an append were removed.
-fn append(block: &Block) -> Digest {
+/// these digests, so that a replica can prove a history from which the events of an append were removed. A block without
+/// the first events of its append keeps the digest of the whole append.
+pub(super) fn append(block: &Block) -> Digest {
+    if let Some(removed) = block.removed {
+        return removed.append_digest;
+    }
     let mut h = blake3::Hasher::new();
     text(&mut h, block.stream.as_str().as_bytes());
     for n in [block.first_revision.get(), block.first_position.get(), block.recorded_at_us] {

@@ -10,7 +10,7 @@ mod state;
 pub mod visibility;
 
 pub use apply::{ApplyError, apply};
-pub use block::Block;
+pub use block::{Block, RemovedStart};
 pub use command::{Command, Kind, RULES, Settings, Stamped};
 pub use digest::IdsHash;
 pub use gap::Gap;

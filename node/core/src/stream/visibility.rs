@@ -37,8 +37,9 @@ pub fn selected(stream: &StreamName, include_system: bool) -> bool {
 
 /// Returns the visible events of a block of a stream with the given limits, in order.
 pub fn recorded(block: Block, limits: StreamLimits, now_us: u64) -> impl Iterator<Item = RecordedEvent> {
+    let first = block.removed_events();
     let Block { stream, first_revision, first_position, recorded_at_us, events, .. } = block;
-    (0_u64..).zip(events).filter_map(move |(i, event)| {
+    (first..).zip(events).filter_map(move |(i, event)| {
         let revision = Revision::new(first_revision.get() + i).unwrap_or(Revision::MAX);
         let position = Position::new(first_position.get() + i).unwrap_or(Position::MAX);
         let stream = stream.clone();

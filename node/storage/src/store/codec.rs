@@ -9,7 +9,10 @@ use taffrail_core::{
     event::NewEvent,
     ids::{Digest, EventId, Position, Revision, StreamNo},
     names::{EventType, StreamName},
-    stream::{AppendRow, Block, Command, Gap, IdsHash, Kind, PartitionMeta, RepeatRow, Settings, Stamped, StreamRow},
+    stream::{
+        AppendRow, Block, Command, Gap, IdsHash, Kind, PartitionMeta, RemovedStart, RepeatRow, Settings, Stamped,
+        StreamRow,
+    },
 };
 use taffrail_proto::storage as pb;
 use taffrail_runtime::planted_defect::is_planted;
@@ -186,6 +189,12 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
         recorded_at_us: block.recorded_at_us,
         events: block.events.iter().map(event_to).collect(),
         stream_bytes_before: block.stream_bytes_before,
+        removed_start: block.removed.map(|removed| pb::RemovedStart {
+            event_count: removed.count,
+            bytes: removed.bytes,
+            append_digest: Bytes::copy_from_slice(&removed.append_digest.0),
+            ids_hash: Bytes::copy_from_slice(&removed.ids_hash.0),
+        }),
     };
     with_head(BLOCK_FORMAT, &message)
 }
@@ -275,7 +284,9 @@ pub(crate) fn decode_block(row: Bytes) -> Result<Block, Error> {
 fn decode_block_message(message: Bytes) -> Result<Block, Error> {
     const WHAT: &str = BLOCK;
     let b = pb::StoredBlock::decode(message).map_err(|e| error(WHAT, e))?;
-    let more = (b.events.len() as u64).saturating_sub(1);
+    let removed = b.removed_start.map(removed_start).transpose()?;
+    let count = removed.map_or(0, |removed| u64::from(removed.count)) + b.events.len() as u64;
+    let more = count.saturating_sub(1);
     revision(WHAT, b.first_revision.saturating_add(more))?;
     position(WHAT, b.first_position.saturating_add(more))?;
     Ok(Block {
@@ -287,6 +298,19 @@ fn decode_block_message(message: Bytes) -> Result<Block, Error> {
         recorded_at_us: b.recorded_at_us,
         stream_bytes_before: b.stream_bytes_before,
         events: events_from(WHAT, b.events)?,
+        removed,
+    })
+}
+
+fn removed_start(removed: pb::RemovedStart) -> Result<RemovedStart, Error> {
+    if removed.event_count == 0 {
+        return Err(error(BLOCK, "removed_start: event_count: must be at least 1"));
+    }
+    Ok(RemovedStart {
+        count: removed.event_count,
+        bytes: removed.bytes,
+        append_digest: digest(BLOCK, &removed.append_digest)?,
+        ids_hash: ids_hash(BLOCK, &removed.ids_hash)?,
     })
 }
 

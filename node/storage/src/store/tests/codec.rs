@@ -8,7 +8,10 @@ use taffrail_core::{
     ids::{Digest, Position, ReplicaId, Revision, StreamNo},
     names::StreamName,
     plan::Lineage,
-    stream::{AppendRow, Block, Command, Gap, IdsHash, Kind, PartitionMeta, RULES, RepeatRow, Settings, StreamRow},
+    stream::{
+        AppendRow, Block, Command, Gap, IdsHash, Kind, PartitionMeta, RULES, RemovedStart, RepeatRow, Settings,
+        StreamRow,
+    },
 };
 use taffrail_raft::types::{Payload, StoredMembership};
 
@@ -22,7 +25,14 @@ fn block() -> Block {
         recorded_at_us: 6,
         stream_bytes_before: 7,
         events: vec![event(1, 2), event(2, 0)],
+        removed: None,
     }
+}
+
+/// Returns a block without the first three events of its append.
+fn shortened_block() -> Block {
+    let removed = RemovedStart { count: 3, bytes: 4, append_digest: Digest([3; 32]), ids_hash: IdsHash([2; 16]) };
+    Block { removed: Some(removed), ..block() }
 }
 
 fn partition() -> PartitionMeta {
@@ -95,6 +105,7 @@ fn what_is_encoded_decodes_to_the_same() {
     assert!(decoded.must_refill && decoded.membership == group().membership);
     assert_eq!(decode_block(encode_block(&block()).into()).unwrap(), block());
     assert_eq!(decode_block(encode_block(&imported_block()).into()).unwrap(), imported_block());
+    assert_eq!(decode_block(encode_block(&shortened_block()).into()).unwrap(), shortened_block());
     assert_eq!(decode_data_row(encode_gap(&gap()).into()).unwrap(), DataRow::Gap(gap()));
     assert_eq!(decode_data_row(encode_block(&block()).into()).unwrap(), DataRow::Block(block()));
     assert!(decode_block(encode_gap(&gap()).into()).is_err(), "a gap is no block");
@@ -129,6 +140,7 @@ fn rows_are_a_contract() {
     let golden = [
         ("block", hex(&encode_block(&block()))),
         ("imported_block", hex(&encode_block(&imported_block()))),
+        ("shortened_block", hex(&encode_block(&shortened_block()))),
         ("gap", hex(&encode_gap(&gap()))),
         ("partition", hex(&encode_partition(&partition()))),
         ("name", hex(&encode_name(StreamRow { no: StreamNo::new(1), last: Revision::new(2).unwrap(), bytes: 3 }))),
@@ -160,6 +172,12 @@ fn a_block_beyond_the_last_revision_or_position_is_damage() {
     assert!(matches!(decode_block(encode_block(&last).into()), Err(Error::Malformed { .. })));
     let none = Block { events: vec![], ..block() };
     assert!(matches!(decode_block(encode_block(&none).into()), Err(Error::Malformed { .. })));
+    let removed = shortened_block().removed.unwrap();
+    for count in [0, u32::MAX] {
+        let first_revision = Revision::new(Revision::MAX.get() - 9).unwrap();
+        let bad = Block { first_revision, removed: Some(RemovedStart { count, ..removed }), ..block() };
+        assert!(matches!(decode_block(encode_block(&bad).into()), Err(Error::Malformed { .. })), "{count}");
+    }
 }
 
 #[test]

@@ -162,6 +162,65 @@ fn a_catch_up_carries_the_gaps_of_its_source() {
     assert_eq!(third.machine.digest(), source.machine.digest());
 }
 
+/// Removes the first event of each append with several events, as the removal of old events will do. Returns the positions of
+/// the removed events.
+fn shorten(of: &Replica) -> Vec<u64> {
+    let (mut batch, mut removed) = (Batch::default(), Vec::new());
+    for row in rows(of) {
+        let DataRow::Block(block) = row else { continue };
+        let position = block.first_position;
+        if let Some(shorter) = block.without_start(1) {
+            batch.put(Family::Data, schema::data(PARTITION, position), codec::encode_block(&shorter));
+            removed.push(position.get());
+        }
+    }
+    of.db.write(batch).unwrap();
+    of.db.flush().unwrap();
+    removed
+}
+
+#[test]
+fn a_store_opens_reads_goes_on_and_catches_up_with_appends_that_lack_their_first_events() {
+    let log = log(45, 80);
+    let whole = Replica::with(&log[..60]);
+    let all = whole.events();
+    let removed = shorten(&whole);
+    assert!(removed.len() > 3, "the log has appends with several events");
+    let remaining = |events: &[RecordedEvent]| {
+        events.iter().filter(|e| !removed.contains(&e.position.get())).cloned().collect::<Vec<_>>()
+    };
+    let mut source = whole.crash().unwrap();
+    assert_eq!(source.events(), remaining(&all));
+    let bounds = PageBounds { events_max: usize::MAX, bytes_max: usize::MAX };
+    for direction in [Direction::Forward, Direction::Backward] {
+        for stream in all.iter().map(|e| &e.stream) {
+            let mut page = source.reader().read_stream(stream, None, direction, bounds).unwrap().events;
+            if direction == Direction::Backward {
+                page.reverse();
+            }
+            let kept = remaining(&all).into_iter().filter(|e| e.stream == *stream).collect::<Vec<_>>();
+            assert_eq!(page, kept, "{stream} {direction:?}");
+        }
+    }
+    let mut complete = Replica::with(&log[..60]);
+    assert_eq!(source.machine.apply(&log[60..]).unwrap(), complete.machine.apply(&log[60..]).unwrap());
+    assert_eq!(source.machine.digest(), complete.machine.digest());
+    source.machine.flush().unwrap();
+
+    let mut target = Replica::new();
+    install(&mut target, &sent(&source, &Replica::new()).unwrap()).unwrap();
+    let target = target.crash().unwrap();
+    assert_eq!(target.machine.digest(), source.machine.digest());
+    assert_eq!(target.events(), remaining(&complete.events()));
+    let streams = |of: &Replica| {
+        let (from, to) = schema::partition_bounds(PARTITION);
+        let view = of.db.view();
+        let rows = view.rising(Family::Stream, &from, &to).unwrap().map(Result::unwrap);
+        rows.map(|(key, value)| (key.to_vec(), value.to_vec())).collect::<Vec<_>>()
+    };
+    assert_eq!(streams(&target), streams(&complete), "the rows of appends do not depend on removed events");
+}
+
 /// A source with a gap around the end of the receiver: the gap, the source and the receiver.
 fn around_the_end(seed: u64) -> (Gap, Replica, Replica, Vec<taffrail_raft::types::Entry>) {
     let log = log(seed, 80);
