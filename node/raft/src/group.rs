@@ -379,8 +379,8 @@ impl Group {
     /// Returns the last flushed entry beyond `keep_entries` or `keep_bytes`, or `None` when all entries are kept.
     ///
     /// openraft's own policy is off ([`config`]), because the policy knows no bytes and asserts that no
-    /// later purge was ordered: a leader purges an entry only once no follower reads the entry, and the next flush may come
-    /// before.
+    /// later purge was ordered: a leader purges an entry only once no follower reads the entry, and the next
+    /// flush may come before.
     fn purgeable(&self) -> Option<u64> {
         let flushed = self.raft.metrics().borrow_watched().snapshot.map(|id| id.index)?;
         let (first, _) = self.log.bounds();

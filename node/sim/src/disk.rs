@@ -342,8 +342,8 @@ impl SimLogDisk {
         Some(index)
     }
 
-    /// Fails the writes of a batch; a random part is on the disk nevertheless. The node ends, so no later write is carried
-    /// out.
+    /// Fails the writes of a batch; a random part is on the disk nevertheless. The node ends, so no
+    /// later write is carried out.
     fn fail(&self, batch: Vec<Queued>, error: &io::Error) {
         let kept = usize::try_from(self.world.below(batch.len() as u64 + 1)).unwrap_or(0);
         trace!(self.world, "n{} fails {} writes and keeps {kept}", self.node, batch.len());
@@ -355,8 +355,8 @@ impl SimLogDisk {
         log::fail(batch.into_iter().filter_map(|q| q.done).collect(), error, &self.faults.on_fatal());
     }
 
-    /// Sometimes cuts the power just before a vote or an entry is reported as synced, or slows the disk during a membership
-    /// change.
+    /// Sometimes cuts the power just before a vote or an entry is reported as synced, or slows the disk
+    /// during a membership change.
     fn tempt(&self, key: LogKey, op: &LogOp) {
         let permille = match op {
             LogOp::Append(entries) if has_membership(entries) => {

@@ -71,8 +71,8 @@ impl Invariants {
     /// Records the creation of a replica on the disk of a host, with the number of the disk.
     ///
     /// # Errors
-    /// When a replica with the same id was created on another disk before: the new replica has forgotten the votes of the
-    /// earlier replica.
+    /// When a replica with the same id was created on another disk before: the new replica has forgotten
+    /// the votes of the earlier replica.
     pub fn created(&mut self, key: LogKey, host: NodeId, disk: u64) -> Result<(), String> {
         let (first, first_disk) = *self.created.entry(key).or_insert((host, disk));
         if (first, first_disk) == (host, disk) {

@@ -42,8 +42,8 @@ pub enum PlantedDefect {
 }
 
 impl PlantedDefect {
-    /// Name of the defect in the code of the node ([`taffrail_runtime::planted_defect`]); `None` for a defect of the
-    /// environment.
+    /// Name of the defect in the code of the node ([`taffrail_runtime::planted_defect`]); `None` for a
+    /// defect of the environment.
     #[must_use]
     pub fn in_node(self) -> Option<&'static str> {
         match self {

@@ -247,8 +247,8 @@ async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io
     Ok(())
 }
 
-/// Removes all replicas of this disk that the catalogue does not name. The caller must have confirmed that the applied catalogue
-/// is current.
+/// Removes all replicas of this disk that the catalogue does not name. The caller must have confirmed that the
+/// applied catalogue is current.
 ///
 /// # Errors
 /// The disk fails, or a replica does not stop in time.

@@ -84,8 +84,8 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Computes the same plan as [`plan`]. [`ClusterObservation::changed`] must name all changes since the observation of the
-    /// call before.
+    /// Computes the same plan as [`plan`]. [`ClusterObservation::changed`] must name all changes since
+    /// the observation of the call before.
     pub fn plan(&mut self, c: &Catalogue, o: &ClusterObservation) -> Plan {
         let answering: BTreeSet<NodeId> = c.present().filter(|n| o.reachable(*n)).collect();
         let whole = c.present().count() == answering.len();

@@ -33,8 +33,8 @@ pub struct Block {
     pub removed: Option<RemovedStart>,
 }
 
-/// The removed first events of an append. Replicas may remove events at different times, so no outcome depends on removed
-/// events.
+/// The removed first events of an append. Replicas may remove events at different times, so no outcome depends on
+/// removed events.
 ///
 /// The block keeps its place: the revision, the position and the row of the append stay those of the whole append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
