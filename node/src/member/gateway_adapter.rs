@@ -204,7 +204,11 @@ impl Node for GatewayAdapter {
     fn route_read(&self, store: &StoreRef) -> Route {
         let member = self.now();
         match member.as_ref().and_then(|m| m.running(store.group)) {
-            Some(running) => Route::Local(running.replica),
+            Some(running) if member.as_ref().is_some_and(|m| is_formed(&m.applied(), store.group)) => {
+                Route::Local(running.replica)
+            }
+            // Another group may have taken the place of a group that is not recorded as formed, and have taken appends since.
+            Some(_) => Route::Remote(Vec::new()),
             None => {
                 let here = member.map(|m| m.node());
                 Route::Remote(store.nodes.iter().copied().filter(|n| Some(*n) != here).collect())
@@ -417,7 +421,7 @@ mod tests {
     use taffrail_raft::peer::table::Table;
 
     #[tokio::test]
-    async fn an_append_waits_until_the_group_is_recorded_as_formed() {
+    async fn appends_and_reads_wait_until_the_group_is_recorded_as_formed() {
         let dir = tempfile::tempdir().unwrap();
         let (node, key) = with_a_store(dir.path()).await;
         let mut applied = node.member.running(key.group).unwrap().group.progress();
@@ -429,8 +433,10 @@ mod tests {
         let name = StoreName::new("default", "orders").unwrap();
         let store = adapter.resolve(&name, Instant::now() + Duration::from_secs(60)).await.unwrap();
         assert!(matches!(adapter.route_write(&store), Route::Remote(nodes) if nodes.is_empty()));
+        assert!(matches!(adapter.route_read(&store), Route::Remote(nodes) if nodes.is_empty()));
         node.propose(Kind::GroupFormed(key.group)).await;
         assert!(matches!(adapter.route_write(&store), Route::Local(_)));
+        assert!(matches!(adapter.route_read(&store), Route::Local(_)));
         drop(adapter);
         // Ends the task of the adapter, which holds the member.
         node.member.changed();
