@@ -169,10 +169,10 @@ fn main() -> Result<()> {
             black_box(catalogue.store_named(&name(n)?)).map(drop).context("a store is missing")
         })?;
         let mut before = settled(&catalogue);
-        before.settle(&before.clone());
+        before.settle(&catalogue, &before.clone());
         let pass = each_ns(|| {
             let mut observed = before.clone();
-            observed.settle(&before);
+            observed.settle(&catalogue, &before);
             black_box(plan::plan(&catalogue, &observed));
             Ok(())
         })?;
@@ -180,7 +180,7 @@ fn main() -> Result<()> {
         let idle = each_ns(|| {
             let mut observed = before.clone();
             observed.changed = Some(BTreeSet::new());
-            observed.settle(&before);
+            observed.settle(&catalogue, &before);
             black_box(planner.plan(&catalogue, &observed));
             Ok(())
         })?;

@@ -82,7 +82,7 @@ async fn pass(
     let catalogue = member.applied();
     let mut observed = observe::observed(member, &catalogue, reports);
     observed.changed = Some(reports.take_changed());
-    observed.settle(&previous);
+    observed.settle(&catalogue, &previous);
     let plan = planner.plan(&catalogue, &observed);
     let clocks = clocks::problems(&catalogue, &observed);
     view::publish(member, &catalogue, &observed, &plan, reports, &clocks);

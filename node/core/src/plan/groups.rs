@@ -54,6 +54,7 @@ pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
     };
     if !observed.quorum {
         plan.wait(Some(group.store), None, WaitReason::NoQuorum, "no majority of the voters answers".into());
+        form_again(pass, id, group, store.replicas as usize, plan);
         return;
     }
     // A leader alone proves nothing: if its disk is lost before the first membership is committed, another replica must
@@ -115,9 +116,9 @@ fn form_again(pass: &Pass, id: GroupId, group: &Group, replicas: usize, plan: &m
     if initial.iter().all(may_form) {
         return;
     }
-    let lost = |n: &NodeId| group.on(*n).is_some_and(|r| !may_form(&r));
+    let lost = |n: &NodeId| group.on(*n).is_some_and(|r| !may_form(&r)) || o.broken_lately(group.store, *n);
     let free = || pass.by_load.iter().copied().filter(|n| o.reachable(*n));
-    // A node that has lost its replica comes last, because the next replica may break there as well.
+    // A node that has lost a replica comes last, because the next replica may break there as well.
     let nodes = free().filter(|n| !lost(n)).chain(free().filter(lost));
     let nodes: BTreeSet<NodeId> = nodes.take(replicas).collect();
     if nodes.len() == replicas {

@@ -34,7 +34,7 @@ pub use action::{Action, Fence, Plan, Waiting};
 pub use clocks::ClockReading;
 pub use leadership::{Candidate, best_candidate, can_take_over};
 pub use observation::{
-    ClusterObservation, CommitMark, Contradiction, GroupObservation, Lineage, LogPoint, NodeObservation,
+    ClusterObservation, CommitMark, Contradiction, GroupObservation, Lineage, LogPoint, NodeObservation, ObservedGrant,
     ReplicaObservation,
 };
 pub use planner::{Planner, plan};

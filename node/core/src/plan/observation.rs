@@ -8,8 +8,8 @@
 
 use super::{clocks::ClockReading, wait_reason::WaitReason};
 use crate::{
-    catalogue::{Catalogue, NodeState, Rules},
-    ids::{Digest, DiskId, GroupId, NodeId, ReplicaId},
+    catalogue::{Catalogue, Grant, NodeState, Rules},
+    ids::{Digest, DiskId, GroupId, NodeId, ReplicaId, StoreId},
     stream::Settings,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -207,6 +207,17 @@ pub struct Contradiction {
     pub seen_us: u64,
 }
 
+/// Disruption grant, as observed by a coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedGrant {
+    /// The grant.
+    pub grant: Grant,
+    /// Time of the first observation of the grant.
+    pub since_us: u64,
+    /// Time for which the grant was still valid at the first observation, microseconds.
+    pub remaining_us: u64,
+}
+
 /// Observed state of the whole cluster; the input of the planner beside the catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterObservation {
@@ -235,9 +246,11 @@ pub struct ClusterObservation {
     /// Time of this coordinator's first observation of a fenced replica, by group and node; kept for an hour. Unknown
     /// to a new coordinator.
     pub fenced_since_us: BTreeMap<(GroupId, NodeId), u64>,
-    /// Replica that this coordinator first observed as broken, by group and node, with the time of the observation; kept
+    /// Replica that this coordinator first observed as broken, by store and node, with the time of the observation; kept
     /// for an hour. Unknown to a new coordinator.
-    pub broken_since_us: BTreeMap<(GroupId, NodeId), (ReplicaId, u64)>,
+    pub broken_since_us: BTreeMap<(StoreId, NodeId), ((GroupId, ReplicaId), u64)>,
+    /// The disruption grant, and since when this coordinator has observed the grant.
+    pub grant: Option<ObservedGrant>,
     /// Groups whose replicas contradict each other while no majority decides which of them are right.
     pub contradictions: BTreeMap<GroupId, Contradiction>,
     /// Confirmed lineages: these replicas have agreed with a majority of independent voters since the install, and count
@@ -294,12 +307,17 @@ impl ClusterObservation {
 
     /// True if the replica is broken and must be replaced like a lost replica.
     ///
-    /// A later replica of the same group does not count for an hour: if the node or its binary is the cause, each new
-    /// replica breaks as well, and each replacement copies the whole store.
+    /// A later replica of the same store does not count for an hour: if the node or its binary is the cause, each new
+    /// replica breaks as well, and each replacement copies the whole store or forms the group again.
     fn broken(&self, group: GroupId, replica: ReplicaId, node: NodeId) -> bool {
         let reported = self.nodes.get(&node).is_some_and(|n| n.broken.contains(&(group, replica)));
-        let first = self.broken_since_us.get(&(group, node));
-        reported && first.is_some_and(|(first, _)| *first == replica)
+        let mut first = self.broken_since_us.iter().filter(|((_, on), _)| *on == node).map(|(_, (first, _))| *first);
+        reported && first.any(|first| first == (group, replica))
+    }
+
+    /// True if a replica of the store broke on the node within the last hour.
+    pub(super) fn broken_lately(&self, store: StoreId, node: NodeId) -> bool {
+        self.broken_since_us.contains_key(&(store, node))
     }
 
     /// Returns the cause for which the replica must be replaced although the node may answer; `None` for a replica

@@ -1,16 +1,16 @@
-//! Timers of observations. Five timers survive a pass: close to the leader since, silent since, contradicted since,
-//! fenced within the hour, and broken within the hour. Confirmed lineages survive as well. A new coordinator starts from zero.
+//! Timers of observations. Six timers survive a pass: close to the leader since, silent since, contradicted since,
+//! fenced within the hour, broken within the hour, and granted since. Confirmed lineages survive as well. A new coordinator starts from zero.
 
 use super::{
     divergence::{disagree, divergent, first_contradiction},
-    observation::{ClusterObservation, CommitMark, Contradiction},
+    observation::{ClusterObservation, CommitMark, Contradiction, ObservedGrant},
 };
-use crate::ids::GroupId;
+use crate::{catalogue::Catalogue, ids::GroupId};
 use std::collections::BTreeSet;
 
 /// Time after a fence during which no other replica of the same group is fenced on the same node, microseconds.
 pub(super) const FENCE_AGAIN_US: u64 = 3_600_000_000;
-/// Time after a replica was observed as broken during which no later replica of the group on the same
+/// Time after a replica was observed as broken during which no later replica of the store on the same
 /// node counts as broken, microseconds.
 pub(super) const BROKEN_AGAIN_US: u64 = 3_600_000_000;
 /// Time after the last observation of a contradiction until the contradiction is forgotten, microseconds. A busy group
@@ -19,11 +19,12 @@ const CONTRADICTION_US: u64 = 10_000_000;
 
 impl ClusterObservation {
     /// Carries the running timers over from the previous observation.
-    pub fn settle(&mut self, previous: &Self) {
+    pub fn settle(&mut self, catalogue: &Catalogue, previous: &Self) {
         self.settle_disagreement(previous);
         self.settle_silence(previous);
         self.settle_fences(previous);
-        self.settle_broken(previous);
+        self.settle_broken(catalogue, previous);
+        self.settle_grant(catalogue, previous);
         self.settle_lineages(previous);
         self.settle_contradictions(previous);
         self.settle_closeness(previous);
@@ -68,15 +69,27 @@ impl ClusterObservation {
         }
     }
 
-    fn settle_broken(&mut self, previous: &Self) {
+    fn settle_broken(&mut self, catalogue: &Catalogue, previous: &Self) {
         let now = self.now_us;
         let lately = previous.broken_since_us.iter().filter(|(_, (_, t))| now.saturating_sub(*t) < BROKEN_AGAIN_US);
         self.broken_since_us = lately.map(|(key, first)| (*key, *first)).collect();
         for (node, observed) in &self.nodes {
             for (group, replica) in &observed.broken {
-                self.broken_since_us.entry((*group, *node)).or_insert((*replica, now));
+                let Some(store) = catalogue.groups.get(group).map(|g| g.store) else { continue };
+                self.broken_since_us.entry((store, *node)).or_insert(((*group, *replica), now));
             }
         }
+    }
+
+    fn settle_grant(&mut self, catalogue: &Catalogue, previous: &Self) {
+        let Some(grant) = &catalogue.grant else { return };
+        let begin = || ObservedGrant {
+            grant: grant.clone(),
+            since_us: self.now_us,
+            remaining_us: grant.until_us.saturating_sub(self.now_us.max(catalogue.clock_us)),
+        };
+        let before = previous.grant.clone().filter(|before| before.grant == *grant);
+        self.grant = Some(before.unwrap_or_else(begin));
     }
 
     fn settle_contradictions(&mut self, previous: &Self) {

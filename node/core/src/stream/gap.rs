@@ -3,7 +3,8 @@
 use crate::ids::{Digest, Position};
 
 /// A run of positions whose blocks were removed. Replicas may remove blocks at different times, so a gap is local to a
-/// replica: no outcome depends on a gap.
+/// replica: no outcome may depend on a gap. Only blocks below a floor of their stream that all replicas know from the log may
+/// therefore be removed, and the rules treat appends below the floor as absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// First position of the run; the start of an append.

@@ -161,7 +161,7 @@ fn only_voters_that_run_and_are_caught_up_call_another_one_divergent() {
     // The replica still reports a digest, but no longer runs.
     o.nodes.get_mut(&node).unwrap().replicas.get_mut(&(group, other)).unwrap().stopped = Some("gone".into());
     o.close_since_us.clear();
-    o.settle(&ClusterObservation::default());
+    o.settle(&toy.c, &ClusterObservation::default());
     assert_eq!(plan(&toy.c, &o).fences, []);
 }
 
@@ -176,7 +176,7 @@ fn replicas_that_are_never_at_one_index_are_compared_at_the_marks_that_they_pass
             report.marks = vec![(1, Digest([1; 32])), (2, Digest([2 + u8::from(*replica == divergent); 32]))];
         }
     }
-    o.settle(&toy.last);
+    o.settle(&toy.c, &toy.last);
     let fences = plan(&toy.c, &o).fences;
     assert_eq!(fences.iter().map(|f| (f.replica, f.index)).collect::<Vec<_>>(), [(divergent, 2)]);
 }

@@ -4,7 +4,9 @@ use super::toy::Toy;
 use crate::{
     catalogue::{CatalogueOutcome, GroupPhase, Kind, NodeState, Replica, ReplicaState},
     ids::{GroupId, NodeId, ReplicaId},
-    plan::{Action, ClusterObservation, WaitReason, observation::SILENT_US, plan},
+    plan::{
+        Action, ClusterObservation, GroupObservation, WaitReason, observation::SILENT_US, plan, settle::BROKEN_AGAIN_US,
+    },
 };
 use std::collections::BTreeSet;
 
@@ -86,6 +88,42 @@ fn a_group_is_formed_again_on_other_nodes_than_the_node_of_a_broken_replica_if_p
     }
 }
 
+/// Breaks the only replica of the store, lets the plan form the group again, and returns the node of the new replica; `None` if
+/// the group keeps waiting.
+fn after_a_break(toy: &mut Toy) -> Option<NodeId> {
+    let group = toy.group("a");
+    let replica = *toy.c.groups[&group].replicas.keys().next().unwrap();
+    toy.broken.insert((group, replica));
+    let o = toy.observe();
+    let nodes = formed_again(toy, &o, group)?;
+    toy.run(Kind::FormAgain { group, nodes });
+    toy.c.groups[&toy.group("a")].nodes().next()
+}
+
+#[test]
+fn nodes_that_break_every_replica_are_passed_over_and_get_one_replica_an_hour() {
+    let (mut toy, _, group) = unformed(3, 1, 0);
+    let first = toy.c.groups[&group].nodes().next().unwrap();
+    let second = after_a_break(&mut toy).unwrap();
+    let third = after_a_break(&mut toy).unwrap();
+    assert_eq!(BTreeSet::from([first, second, third]).len(), 3, "every node is tried before a node is tried again");
+    let fourth = after_a_break(&mut toy).unwrap();
+    assert_eq!(after_a_break(&mut toy), None, "node {fourth} breaks its second replica within the hour");
+    toy.now_us += BROKEN_AGAIN_US;
+    let o = toy.observe();
+    assert!(formed_again(&toy, &o, toy.group("a")).is_some(), "an hour later, the break counts again");
+}
+
+#[test]
+fn a_group_whose_leader_lost_its_majority_before_the_group_was_formed_is_formed_again() {
+    let (toy, mut o, group) = unformed(6, 3, 2);
+    let leader = *toy.c.groups[&group].replicas.keys().last().unwrap();
+    o.groups.insert(group, GroupObservation { leader, quorum: false, ..GroupObservation::default() });
+    assert!(formed_again(&toy, &o, group).is_some());
+    o.groups.get_mut(&group).unwrap().quorum = true;
+    assert_eq!(formed_again(&toy, &o, group), None, "the majority may still form the group");
+}
+
 #[test]
 fn a_group_is_not_formed_again_with_too_few_nodes() {
     let (toy, o, group) = unformed(3, 3, 2);
@@ -117,9 +155,9 @@ fn a_replica_takes_part_in_forming_a_group_while_it_may_run() {
         ("the replica is fenced", false, |_, o, g, r, n| {
             o.nodes.get_mut(&n).unwrap().fenced.insert((g, r));
         }),
-        ("the replica is broken", false, |_, o, g, r, n| {
+        ("the replica is broken", false, |toy, o, g, r, n| {
             o.nodes.get_mut(&n).unwrap().broken.insert((g, r));
-            o.broken_since_us.insert((g, n), (r, o.now_us));
+            o.broken_since_us.insert((toy.c.groups[&g].store, n), ((g, r), o.now_us));
         }),
         ("the node may restart", true, |_, o, _, _, n| away(o, n, 1)),
         ("the node is silent", false, |_, o, _, _, n| away(o, n, SILENT_US)),

@@ -67,7 +67,7 @@ pub(super) fn report(o: &mut ClusterObservation, n: u64) -> &mut ReplicaObservat
 
 pub(super) fn settled(looks: impl IntoIterator<Item = ClusterObservation>) -> ClusterObservation {
     looks.into_iter().fold(ClusterObservation::default(), |previous, mut o| {
-        o.settle(&previous);
+        o.settle(&Catalogue::default(), &previous);
         o
     })
 }

@@ -402,8 +402,8 @@ impl Toy {
         }
         let mut changes = o.clone();
         changes.changed = Some(changed(&self.last, &o));
-        o.settle(&self.last);
-        changes.settle(&self.last);
+        o.settle(&self.c, &self.last);
+        changes.settle(&self.c, &self.last);
         changes.changed = None;
         assert_eq!(changes, o, "an observation of the changed groups");
         self.last = o.clone();
@@ -650,7 +650,9 @@ fn changed(before: &ClusterObservation, now: &ClusterObservation) -> BTreeSet<Gr
     let groups = before.groups.keys().chain(now.groups.keys());
     let answers = |o: &ClusterObservation| o.nodes.values().all(|n| n.reachable);
     let leaders = answers(before) && answers(now);
-    changed.extend(groups.filter(|id| leaders && before.groups.get(id) != now.groups.get(id)));
+    // A leader that appears or changes reports so. The disappearance of a leader shows only in the report of its node.
+    let differs = |id: &&GroupId| before.groups.get(id) != now.groups.get(id);
+    changed.extend(groups.filter(differs).filter(|id| leaders || now.groups.contains_key(id)));
     changed
 }
 
