@@ -87,11 +87,15 @@ impl PeerHandler {
     pub fn fence(&self, why: &str) {
         *self.fenced.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
+
+    fn fence_reason(&self) -> Option<String> {
+        self.fenced.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Handler for PeerHandler {
     fn handle(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Bytes, Refusal>> {
-        let fenced = self.fenced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fenced = self.fence_reason();
         let member = self.member.borrow().clone();
         async move {
             if let Some(why) = fenced {
@@ -107,8 +111,12 @@ impl Handler for PeerHandler {
         &self,
         request: CatchUpRequest,
     ) -> BoxFuture<'static, Result<mpsc::Receiver<Result<CatchUpChunk, Refusal>>, Refusal>> {
+        let fenced = self.fence_reason();
         let member = self.member.borrow().clone();
         async move {
+            if let Some(why) = fenced {
+                return Err(refusal(RefusalKind::Fenced, why));
+            }
             let member = member.ok_or_else(|| refusal(RefusalKind::Unavailable, "this node is not a member yet"))?;
             let group = GroupId::new(request.group);
             let db = Arc::clone(&member.parts.db);
@@ -302,8 +310,9 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
     }
 }
 
-/// Returns true for a request with appends of clients to a store. All other entries are small, and reads, deletions and
-/// changes of the membership need them: the first entry of a leader, settings, memberships, the catalogue.
+/// Returns true for a request with appends of clients to a store that the present leader has taken. All other entries are small,
+/// and reads, deletions and changes of the membership need them: the first entry of a leader, settings, memberships, the
+/// catalogue. The first entry of a leader follows the appends of earlier leaders, whose number does not grow any more.
 fn brings_appends(request: &Request) -> bool {
     let appends = |entry: &pb::Entry| match &entry.payload {
         Some(Payload::Command(command)) => {
@@ -311,8 +320,10 @@ fn brings_appends(request: &Request) -> bool {
         }
         Some(Payload::Blank(_) | Payload::Membership(_)) | None => false,
     };
-    request.group != GroupId::SYSTEM
-        && pb::AppendRequest::decode(request.payload.clone()).is_ok_and(|rpc| rpc.entries.iter().any(appends))
+    let Ok(rpc) = pb::AppendRequest::decode(request.payload.clone()) else { return false };
+    let term = rpc.vote.map(|vote| vote.term);
+    let present = |entry: &&pb::Entry| entry.log_id.as_ref().map(|id| id.term) == term;
+    request.group != GroupId::SYSTEM && rpc.entries.iter().filter(present).any(appends)
 }
 
 fn not_fenced(e: FenceError) -> Refusal {
@@ -495,6 +506,19 @@ mod tests {
             assert!(!refused(key, settings()).await, "{at:?}");
             assert!(!refused(system, appends()).await, "{at:?}");
         }
+        // The first entry of a leader follows an append of the leader before.
+        let id = |term, index| Some(pb::LogId { term, leader: 9, index });
+        let taken_over = |term_of_append| {
+            let entry = |log_id, payload| pb::Entry { log_id, payload };
+            let first = entry(id(term_of_append, 90), appends());
+            let entries = vec![first, entry(id(7, 91), Some(Payload::Blank(pb::Blank {})))];
+            let vote = Some(pb::Vote { term: 7, replica: 9, committed: true });
+            pb::AppendRequest { vote, entries, ..pb::AppendRequest::default() }.encode_to_vec()
+        };
+        for (term_of_append, refuses) in [(6, false), (7, true)] {
+            let answer = node.frame(FrameKind::Append, HERE, key, taken_over(term_of_append)).await;
+            assert_eq!(answer.err() == Some(RefusalKind::StorageLow), refuses, "an append of term {term_of_append}");
+        }
         level(1 << 39, Level::Enough).await;
         assert!(!refused(key, appends()).await);
         stop.cancel();
@@ -502,7 +526,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_state_is_sent_while_replicas_contradict_each_other() {
+    async fn no_state_is_sent_while_replicas_contradict_each_other_or_by_a_fenced_node() {
         let dir = tempfile::tempdir().unwrap();
         let (node, key) = with_a_store(dir.path()).await;
         let request = CatchUpRequest {
@@ -517,6 +541,10 @@ mod tests {
         };
         assert_eq!(asked(Some(5)).await, Some(RefusalKind::Unavailable));
         assert_eq!(asked(None).await, None);
+        let fenced = node.handler();
+        fenced.fence("the disk went back");
+        assert_eq!(fenced.catch_up(request.clone()).await.err().map(|no| no.kind()), Some(RefusalKind::Fenced));
+        drop(fenced);
         node.end().await;
     }
 

@@ -221,8 +221,9 @@ fn cut(applied: &mut AppliedState, start: u64, digest: &[u8]) -> Result<(), Erro
         start_over(applied)?;
         return Err(ChunkError::Boundary(start).into());
     };
-    // The counters end at `start` before the rows go, so the deletion is completed after a crash.
-    let meta = PartitionMeta { next_position: start, event_digest: own, ..applied.meta.clone() };
+    // The counters end at `start` before the rows go, so the deletion is completed after a crash. The other counters arrive with
+    // the state: the floor of this replica could be higher, and compaction would remove rows that count in the state.
+    let meta = PartitionMeta { next_position: start, event_digest: own, ..PartitionMeta::default() };
     applied.write_durably(Batch::default(), meta, nothing_applied(&applied.state))?;
     delete_received(applied)
 }
