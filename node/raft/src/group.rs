@@ -34,6 +34,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use taffrail_core::ids::{ClusterId, Digest, GroupId, NodeId, ReplicaId};
 use taffrail_runtime::{self as rt, TaskKind};
@@ -290,6 +291,23 @@ impl Group {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.raft.is_leader() && !self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Returns true for a leader that no majority of the voters has answered for two election timeouts. The other voters may
+    /// have elected another leader, and no entry is committed before a majority answers. Consensus itself keeps such a leader.
+    #[must_use]
+    pub fn has_lost_quorum(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let m = metrics.borrow_watched();
+        let alone = m.membership_config.voter_ids().nth(1).is_none();
+        let acked_ago = m.last_quorum_acked.map(|at| (*at).elapsed());
+        m.state == ServerState::Leader && !alone && acked_ago.is_some_and(|ago| ago > self.quorum_timeout())
+    }
+
+    /// Returns the time without an answer of a majority after which a leader counts as a leader without a quorum.
+    #[must_use]
+    pub fn quorum_timeout(&self) -> Duration {
+        self.tuning.election_max * 2
     }
 
     /// Returns true while a majority of the voters takes entries, as far as this leader knows. The other voters refuse

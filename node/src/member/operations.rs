@@ -50,7 +50,7 @@ pub fn report(member: &Member) -> NodeReport {
         name: parts.registration.name.clone(),
         address: parts.registration.address.clone(),
         version: parts.registration.version.clone(),
-        replicas: groups.iter().map(|g| replica_report(g, parts.home.tuning.election_max)).collect(),
+        replicas: groups.iter().map(|g| replica_report(g)).collect(),
         deleted: member
             .deleted_of(&member.applied())
             .into_iter()
@@ -87,11 +87,11 @@ fn broken_replica(broken: Broken) -> BrokenReplica {
     BrokenReplica { group: key.group.get(), replica: key.replica.get(), failures, why }
 }
 
-fn replica_report(group: &Group, lease: Duration) -> ReplicaReport {
+fn replica_report(group: &Group) -> ReplicaReport {
     let s: Status = group.status();
     let Applied { settings, recorded_us, rules, .. } = *group.progress().borrow();
     let alone = s.membership.voter_ids().count() == 1;
-    let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < lease * 2));
+    let quorum = s.leads && (alone || s.quorum_acked_ago.is_some_and(|ago| ago < group.quorum_timeout()));
     ReplicaReport {
         group: group.group().get(),
         replica: group.key().replica.get(),

@@ -3,7 +3,13 @@
 
 use super::{codec, planted, reader::Reader, state_db::StateDb};
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use taffrail_core::{
     append::{Append, Appended, Outcome},
     event::NewEvent,
@@ -51,6 +57,8 @@ struct Waiting {
     deadline: Instant,
     /// Counts the payload until the proposal ends.
     memory: RequestMemory,
+    /// True once the append is taken for an entry, or given up by its caller; whoever sets the flag first decides.
+    taken: Arc<AtomicBool>,
     answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -156,7 +164,8 @@ fn encoded_len_max(append: &Append) -> usize {
 /// Callers of the appends of an entry, in the order of the appends.
 type Callers = Vec<oneshot::Sender<Result<Appended, AppendError>>>;
 
-/// Encodes the entry of a batch. Appends whose deadline has passed are answered and left out; `None` without an append.
+/// Encodes the entry of a batch. Appends whose deadline has passed are answered and left out, and appends that their callers have
+/// given up are left out; `None` without an append.
 fn entry(group: &Group, batch: Vec<Waiting>) -> Option<(Bytes, Callers, Vec<RequestMemory>)> {
     let now = Instant::now();
     let stamp_us = rt::now_us();
@@ -164,6 +173,9 @@ fn entry(group: &Group, batch: Vec<Waiting>) -> Option<(Bytes, Callers, Vec<Requ
     for w in batch {
         if w.deadline <= now {
             drop(w.answer.send(Err(AppendError::DeadlineBeforeProposal)));
+            continue;
+        }
+        if w.taken.swap(true, Ordering::AcqRel) {
             continue;
         }
         appends.push(Stamped { append: w.append, stamp_us });
@@ -224,7 +236,7 @@ fn answer_all(waiting: Callers, error: impl Fn() -> AppendError) {
 #[async_trait::async_trait]
 impl StoreReplica for Replica {
     async fn append(&self, append: Append, memory: RequestMemory, deadline: Instant) -> Result<Appended, AppendError> {
-        if !self.group.leads() {
+        if !self.group.leads() || self.group.has_lost_quorum() {
             let leader = self.group.leader().filter(|l| l.replica != self.group.key().replica);
             return Err(AppendError::NotLeader(leader));
         }
@@ -232,12 +244,14 @@ impl StoreReplica for Replica {
             return Err(AppendError::StorageLow(StorageLow::Voters));
         }
         let append = planted::before_proposal(&self.reader, append);
-        let (answer, rx) = oneshot::channel();
-        enqueue(&self.queue, Waiting { append, deadline, memory, answer }).await?;
+        let ((answer, rx), taken) = (oneshot::channel(), Arc::new(AtomicBool::new(false)));
+        enqueue(&self.queue, Waiting { append, deadline, memory, taken: Arc::clone(&taken), answer }).await?;
         match tokio::time::timeout_at(deadline, rx).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(AppendError::Unknown("the replica stopped")),
-            Err(_) => Err(AppendError::Unknown("the deadline passed")),
+            // Otherwise the append is taken out of the queue later and dropped.
+            Err(_) if taken.swap(true, Ordering::AcqRel) => Err(AppendError::Unknown("the deadline passed")),
+            Err(_) => Err(AppendError::DeadlineBeforeProposal),
         }
     }
 

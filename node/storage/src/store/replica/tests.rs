@@ -9,7 +9,7 @@ use taffrail_core::{
 fn waiting(deadline: Instant) -> Waiting {
     let append =
         Append { stream: StreamName::new("orders").unwrap(), expected: ExpectedRevision::Any, events: Vec::new() };
-    Waiting { append, deadline, memory: Arc::new(()), answer: oneshot::channel().0 }
+    Waiting { append, deadline, memory: Arc::new(()), taken: Arc::default(), answer: oneshot::channel().0 }
 }
 
 #[tokio::test]

@@ -152,8 +152,15 @@ async fn eight_entries_at_most() {
     };
     let short = appends(1..9, Duration::from_millis(100));
     let long = appends(9..17, Duration::from_secs(60));
+    let queued = appends(17..20, Duration::from_millis(200));
     for answer in short.await {
         assert!(matches!(answer.unwrap(), Err(AppendError::Unknown(_))), "the sync is held back");
+    }
+    for answer in queued.await {
+        assert!(
+            matches!(answer.unwrap(), Err(AppendError::DeadlineBeforeProposal)),
+            "the append is still in the queue"
+        );
     }
     // The callers of all eight entries have given up, and the payloads of the entries are still in memory.
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -163,6 +170,8 @@ async fn eight_entries_at_most() {
         answer.unwrap().unwrap();
     }
     assert_eq!(disk.unsynced(), 0);
+    let last = replica.append(large(20), Arc::new(()), far()).await.unwrap();
+    assert_eq!(last.first_revision.get(), 1 + 16, "no append is stored that is answered as not proposed");
     group.stop().await;
 }
 
