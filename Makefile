@@ -78,7 +78,7 @@ charts: ## package the charts: taffrail-VERSION.tgz, taffrail-crds-VERSION.tgz
 	@helm package charts/taffrail-crds charts/taffrail
 
 .PHONY: check
-check: deps ## check formats, lints, docs, generated files, charts, scripts, pages, walls and licences, without edits: 4 minutes after the first `up`
+check: deps ## check formats, lints, docs, generated files, charts, scripts, pages, dependencies between crates and licences, without edits: 4 minutes after the first `up`
 # not as prerequisites: with -j, these builds would start before `deps` has installed the compiler
 	@$(MAKE) --no-print-directory tools lint docs build
 	@$(CARGO) fmt --all -- --check
@@ -157,7 +157,7 @@ bench: deps ## measure the hot paths against minimal baselines, release profile:
 	@$(CARGO_TARGET_DIR)/release/hot-paths
 
 .PHONY: integration
-integration: ## run all tests that need no Kubernetes, including 56 simulated seeds
+integration: ## run all tests that need no Kubernetes, including some dozens of simulated seeds
 	@$(CARGO) test --workspace --lib --bins --tests
 	@$(CARGO) test --workspace --doc
 
@@ -172,7 +172,7 @@ e2e-long: tools prometheus build ## test the local Kubernetes and run all scenar
 	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-localkube/e2e,taffrail-scenarios/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: ## run check, integration and e2e, as CI does: 16 minutes after the first `up`, then 8
+test: ## run check, integration and e2e, as CI does: 18 minutes after the first `up`, then 12
 	@$(STEPS); \
 	step "check" "4 min" $(MAKE) --no-print-directory check; \
 	step "integration" "10 min after the first up, then 4" $(MAKE) --no-print-directory integration; \

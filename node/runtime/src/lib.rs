@@ -2,7 +2,8 @@
 //!
 //! Owns the [`Scope`] of a node, carried by every task of the node. In production the scope uses the operating system's
 //! random source and clock; in a simulation both follow from the seed, and aborting all tasks of a scope is a crash. No
-//! other crate spawns tasks, draws random numbers or reads the wall clock (`clippy.toml` enforces the rule). Apart from
+//! other crate of a node spawns tasks, draws random numbers or reads the wall clock (`clippy.toml` enforces the rule; the
+//! environment of a simulation and the test tools have marked exceptions). Apart from
 //! [`failpoint`], which counts arrivals in a locked file, the crate never waits and does no I/O. The crate knows nothing
 //! of stores or consensus.
 //!

@@ -1,5 +1,5 @@
 //! [`SimLogDisk`]: the log disk of a node. Writes wait in a queue until a sync of random duration. A crash keeps a random
-//! prefix of the queue; synced writes always survive.
+//! prefix of the queue; synced writes always survive a crash.
 
 use crate::{
     disk_faults::DiskFaults, invariants::Voters, lock::lock, log_damage::LogDamage, planted_defect::PlantedDefect,
@@ -132,14 +132,6 @@ impl SimLogDisk {
     /// Makes syncs slow until this time.
     pub fn slow_until(&self, until: Instant) {
         *lock(&self.slow_until) = until;
-    }
-
-    /// Replicas created on this disk and not removed, fenced replicas included.
-    #[must_use]
-    pub fn kept(&self) -> Vec<ReplicaId> {
-        let logs = lock(&self.logs);
-        let kept = |log: &Log| matches!(log.state, Some(ReplicaState::Live(_) | ReplicaState::Fenced(_)));
-        logs.iter().filter(|(_, log)| kept(log)).map(|(key, _)| key.replica).collect()
     }
 
     /// Logs of the replicas created on this disk and not removed, fenced replicas included.

@@ -15,7 +15,7 @@ use taffrail_raft::log::LogKey;
 const DOWN_PERMILLE: u64 = 850;
 /// Milliseconds until a replica without a command is given up.
 const PATIENCE_MS: u64 = 2_000;
-/// Looks at the replica during [`PATIENCE_MS`].
+/// Number of looks at the replica during [`PATIENCE_MS`].
 const LOOKS: u64 = 100;
 
 /// Lets a replica of a group on a host diverge, at most once per run.

@@ -3,7 +3,7 @@
 //! - All replicas apply the same entry at an index, and have the same digest after the entry.
 //! - A granted vote is synced and survives a crash.
 //! - A replica id of a group is used once.
-//! - An acknowledged append is on the disks of a majority. [`crate::cluster::clients`] checks this condition.
+//! - An acknowledged append is on the disks of a majority. [`crate::clients`] checks this condition.
 
 use std::collections::{BTreeMap, BTreeSet};
 use taffrail_core::ids::{Digest, GroupId, NodeId, Position, ReplicaId};

@@ -8,7 +8,7 @@ use taffrail_proto::peer::{HandshakeRequest, HandshakeResponse, Identity, peer_s
 use taffrail_raft::peer::handshake::verify;
 use taffrail_runtime::{self as rt, TaskKind};
 
-/// Looks at a verified connection between two handshakes.
+/// Number of looks at a verified connection between two handshakes.
 const LOOKS: u32 = 10;
 
 /// Keeps connections from the node on a host to all other hosts, until the node ends. Call in the scope of the node.

@@ -8,7 +8,7 @@ use crate::{
 use prost::Message;
 use std::sync::Arc;
 use taffrail_core::{
-    ids::{Digest, GroupId, ReplicaId},
+    ids::{Digest, GroupId},
     plan::Lineage,
 };
 use taffrail_proto::{
@@ -37,7 +37,6 @@ const STALLED_PERMILLE: u64 = 700;
 pub struct Watched {
     inner: Box<dyn Machine>,
     key: LogKey,
-    replica: ReplicaId,
     world: Arc<World>,
     log_disk: Arc<SimLogDisk>,
     installing: bool,
@@ -55,7 +54,7 @@ impl Watched {
     /// Wraps the state machine of a replica. A machine whose flushed state cannot be read fails the run.
     #[must_use]
     pub fn new(inner: Box<dyn Machine>, key: LogKey, world: Arc<World>, log_disk: Arc<SimLogDisk>) -> Self {
-        let this = Self { inner, key, replica: key.replica, world, log_disk, installing: false };
+        let this = Self { inner, key, world, log_disk, installing: false };
         if let Err(e) = this.note_persisted() {
             this.world.fail(format!("r{}: the flushed state cannot be read: {e}", key.replica));
         }
@@ -66,8 +65,8 @@ impl Watched {
     fn note_persisted(&self) -> Result<(), MachineError> {
         let (last, _) = self.inner.persisted()?;
         let next = last.map_or(0, |l| l.index + 1);
-        trace!(self.world, "persisted r{} before {next}", self.replica);
-        lock(&self.world.invariants).persisted(self.replica, next);
+        trace!(self.world, "persisted r{} before {next}", self.key.replica);
+        lock(&self.world.invariants).persisted(self.key.replica, next);
         Ok(())
     }
 
@@ -103,14 +102,14 @@ impl Watched {
             return;
         }
         let digest = self.inner.digest();
-        trace!(self.world, "state r{} {last} digest {:08x}", self.replica, short(&digest.0));
+        trace!(self.world, "state r{} {last} digest {:08x}", self.key.replica, short(&digest.0));
         let same = lock(&self.world.invariants).digest(self.key, last.index, digest);
         self.world.require(same);
     }
 
     fn is_odd(&self) -> bool {
         // The first replicas of a group have consecutive ids.
-        self.key.group == ODD_GROUP && self.replica.get().is_multiple_of(3)
+        self.key.group == ODD_GROUP && self.key.replica.get().is_multiple_of(3)
     }
 
     /// The entries in the form applied by the defective replica; `None` for every other replica.
@@ -134,7 +133,7 @@ impl Watched {
     /// The entries without their first command, for a replica that is to diverge.
     fn diverge(&self, entries: &[Entry]) -> Option<Vec<Entry>> {
         let skipped = entries.iter().position(|entry| matches!(entry.payload, Payload::Normal(_)))?;
-        trace!(self.world, "r{} of group {} diverges", self.replica, self.key.group);
+        trace!(self.world, "r{} of group {} diverges", self.key.replica, self.key.group);
         self.world.count("diverged replicas");
         self.world.diverged.begin(self.key, self.log_disk.node());
         let mut others = entries.to_vec();
@@ -146,7 +145,7 @@ impl Watched {
 
     fn note_entry(&self, entry: &Entry, reply: &Reply) {
         let content = short(&codec::entry_to(entry).encode_to_vec());
-        trace!(self.world, "apply r{} {} {content:08x}", self.replica, entry.log_id);
+        trace!(self.world, "apply r{} {} {content:08x}", self.key.replica, entry.log_id);
         let mut invariants = lock(&self.world.invariants);
         let same = invariants.applied(self.key, entry.log_id, content);
         if let Reply::Appends(outcomes) = reply
@@ -234,7 +233,7 @@ impl Machine for Watched {
     }
 
     fn begin_install(&mut self) -> Result<(), MachineError> {
-        trace!(self.world, "install r{} begins at {:?}", self.replica, self.inner.catch_up_point().next_position);
+        trace!(self.world, "install r{} begins at {:?}", self.key.replica, self.inner.catch_up_point().next_position);
         self.world.count("catch-ups begun");
         self.inner.begin_install()?;
         self.installing = true;
@@ -245,7 +244,7 @@ impl Machine for Watched {
     }
 
     fn install(&mut self, chunk: CatchUpChunk) -> Result<(), MachineError> {
-        trace!(self.world, "install r{} family {} rows {}", self.replica, chunk.family, chunk.rows.len());
+        trace!(self.world, "install r{} family {} rows {}", self.key.replica, chunk.family, chunk.rows.len());
         let over = chunk.from_position == 1 && self.inner.catch_up_point().next_position > 1;
         self.inner.install(chunk)?;
         if over && self.inner.must_refill() {
@@ -269,7 +268,7 @@ impl Machine for Watched {
     }
 
     fn abort_install(&mut self) -> Result<(), MachineError> {
-        trace!(self.world, "install r{} ends early", self.replica);
+        trace!(self.world, "install r{} ends early", self.key.replica);
         self.world.count("catch-ups cut short");
         self.inner.abort_install()?;
         self.installing = false;

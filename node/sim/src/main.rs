@@ -1,4 +1,5 @@
-//! `taffrail-sim`: runs a range of seeds, prints a line per seed, and lists the failed seeds.
+//! `taffrail-sim`: runs a range of seeds, prints a line per seed, and lists the failed seeds; with `--power`, searches
+//! planted defects.
 
 use clap::{Parser, ValueEnum};
 use std::{collections::BTreeMap, process::ExitCode};
@@ -24,7 +25,8 @@ struct Args {
     /// Prints every event; runs on a single thread.
     #[arg(long)]
     trace: bool,
-    /// Multiplies all times, so that events closer than a millisecond, the step of timers, get different times.
+    /// Multiplies all times, by 16 without a number, so that events closer than a millisecond, the step of timers, get different
+    /// times.
     #[arg(long, default_value = "1", num_args = 0..=1, default_missing_value = "16")]
     stretch: u32,
     /// Simulated seconds of faults, before stretching.

@@ -1,4 +1,4 @@
-//! [`Network`]: reachable nodes, and network faults: cuts per direction, loss and delay.
+//! [`Network`]: reachable nodes, and network faults: cuts per direction, loss, delay, limited bandwidth and stalled groups.
 
 use crate::lock::lock;
 use std::{

@@ -19,9 +19,9 @@ use taffrail_proto::admin::{self as pb, Lifecycle};
 use taffrail_raft::{log::floor::Floor, status::Status};
 use tokio::time::Instant;
 
-/// Largest of the numbers by which the operator chooses the loss of a disk.
+/// End of the range of draws from 0 to 99 with which the operator loses a disk.
 const LOSES_DISK: u64 = 66;
-/// Largest of the numbers by which the operator lets a disk go back.
+/// End of the following range of draws, with which the operator lets a disk go back.
 const GOES_BACK: u64 = 78;
 /// Name of the operator in grants and declarations.
 const OPERATOR: &str = "operator";

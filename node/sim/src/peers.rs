@@ -8,7 +8,7 @@ use taffrail_proto::peer::PeerAddress;
 use taffrail_raft::peer::Peers;
 use taffrail_store_api::{PeerChannel, peer_channel};
 
-/// The peers of the node on a host. A node counts as connected while the network lets frames pass in both directions.
+/// The peers of the node on a host. A node counts as connected while the connection is verified and lets frames pass in both directions.
 pub struct SimPeers {
     /// World of the run.
     pub world: Arc<World>,

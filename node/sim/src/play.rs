@@ -1,4 +1,4 @@
-//! [`play`]: the course of a run of a whole cluster.
+//! [`play`]: the course of a run, from the faults through the calm to the verdict.
 
 use super::{
     checks,

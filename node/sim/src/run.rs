@@ -1,6 +1,6 @@
-//! [`run`]: a single seed, from the faults through the calm to the verdict.
+//! [`run`]: a single seed, and the report of the run.
 
-use crate::{cluster, options::Options, panic_capture, world::World};
+use crate::{options::Options, panic_capture, play::play, world::World};
 use std::{collections::BTreeMap, fmt};
 use tokio::runtime::{Builder, RngSeed};
 
@@ -56,7 +56,7 @@ pub fn run(seed: u64, options: Options) -> Report {
         .expect("a runtime without I/O needs nothing but memory");
     let (world, acknowledged) = runtime.block_on(async {
         let world = World::new(seed, options);
-        let acknowledged = cluster::run::play(&world).await;
+        let acknowledged = play(&world).await;
         (world, acknowledged)
     });
     drop(runtime);

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
@@ -26,8 +26,8 @@ pub struct Cluster {
     /// Number of damaged blocks at the moment.
     pub damaged: Mutex<u64>,
     lost: Mutex<BTreeSet<ReplicaId>>,
-    /// Number of lost disks without a replacement.
-    losing: AtomicU64,
+    /// True while the operator replaces a lost disk, or a disk that went back.
+    losing: AtomicBool,
 }
 
 impl Cluster {
@@ -40,20 +40,20 @@ impl Cluster {
             ledger: Ledger::default(),
             damaged: Mutex::default(),
             lost: Mutex::default(),
-            losing: AtomicU64::new(0),
+            losing: AtomicBool::new(false),
         }
     }
 
     /// Records whether the operator begins or ends the loss of a disk.
     pub fn set_losing(&self, losing: bool) {
-        self.losing.store(u64::from(losing), Ordering::Relaxed);
+        self.losing.store(losing, Ordering::Relaxed);
     }
 
     /// True while another loss could be one too many: a disk is lost and not replaced, a log is damaged, or a replica has another
     /// state than the group.
     #[must_use]
     pub fn is_endangered(&self) -> bool {
-        self.losing.load(Ordering::Relaxed) > 0
+        self.losing.load(Ordering::Relaxed)
             || self.world.diverged.is_active()
             || self.hosts.all().iter().any(|h| h.log_disk.damage.is_damaged())
     }
@@ -61,14 +61,14 @@ impl Cluster {
     /// Loses the disk of a node for good. The replicas of the disk never return.
     pub fn lose(&self, host: &Host, node: NodeId) {
         let system = ReplicaId::new(node.get());
-        lock(&self.lost).extend(host.log_disk.kept().into_iter().chain([system]));
+        lock(&self.lost).extend(kept(host).chain([system]));
         host.lose_disk();
     }
 
     /// Lets the disk of a node go back to an earlier copy. Entries that were synced after the copy are lost.
     pub fn roll_back(&self, host: &Host, node: NodeId, copy: DiskCopy) {
         let system = ReplicaId::new(node.get());
-        lock(&self.lost).extend(host.log_disk.kept().into_iter().chain([system]));
+        lock(&self.lost).extend(kept(host).chain([system]));
         host.restore_disk(copy);
     }
 
@@ -89,7 +89,7 @@ impl Cluster {
     pub fn is_durable(&self, invariants: &Invariants, replica: ReplicaId, id: LogId) -> bool {
         let next = invariants.persisted_next(replica);
         let holds = |host: &Arc<Host>| {
-            host.log_disk.kept().contains(&replica) && (next > id.index || host.log_disk.has(replica, id))
+            kept(host).any(|kept| kept == replica) && (next > id.index || host.log_disk.has(replica, id))
         };
         self.is_lost(replica) || self.hosts.all().iter().any(holds)
     }
@@ -99,4 +99,9 @@ impl Cluster {
     pub fn is_lost(&self, replica: ReplicaId) -> bool {
         lock(&self.lost).contains(&replica)
     }
+}
+
+/// Replicas on the disk of a host, fenced replicas included.
+fn kept(host: &Host) -> impl Iterator<Item = ReplicaId> + use<> {
+    host.log_disk.kept_logs().into_iter().map(|key| key.replica)
 }

@@ -15,9 +15,9 @@ use taffrail_node::{
     identity::{Error, RecordFile, Volume},
 };
 
-/// Crashes per thousand changes of the marker.
+/// Requests of a crash per thousand changes of the marker.
 const CRASH_PERMILLE: u64 = 100;
-/// Crashes per thousand changes, right after the change.
+/// Power cuts per thousand changes, right after the change.
 const STEP_PERMILLE: u64 = 10;
 
 /// Size of a simulated disk, in bytes.

@@ -6,13 +6,8 @@ use taffrail_core::ids::NodeId;
 use taffrail_node::member::member::Member;
 use taffrail_proto::admin::Lifecycle;
 use taffrail_sim::{
-    cluster::{admin::AdminPort, host::Hosts, layout::Layout, simulated::Cluster},
-    options::Options,
-    planted_defect::PlantedDefect,
-    power::search,
-    run::run,
-    seed_range::run_seeds,
-    world::World,
+    admin::AdminPort, host::Hosts, layout::Layout, options::Options, planted_defect::PlantedDefect, power::search,
+    run::run, seed_range::run_seeds, simulated::Cluster, world::World,
 };
 use tokio::sync::mpsc;
 

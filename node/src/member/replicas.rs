@@ -188,7 +188,7 @@ async fn initialize(group: &Group, record: &Record, waited: Duration) -> io::Res
 }
 
 /// Returns the initial membership, if the replica `own` is due to form the group after `waited`. The initializer named
-/// by the catalogue is due at once. The other initial replicas are due in turn, in case the initializer is lost first.
+/// by the catalogue is due at once. The other initial replicas are due in turn, in case the initializer does not run.
 ///
 /// Forming a group is safe no matter how far other replicas have come:
 ///
