@@ -201,7 +201,127 @@ impl Canonical {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        catalogue::Rules,
+        ids::{ClusterId, DiskId},
+        names::StoreName,
+    };
+    use std::collections::BTreeSet;
     use uuid::Uuid;
+
+    /// Every field of a command counts, so that replicas that received different commands have different digests.
+    #[test]
+    fn different_commands_give_different_digests() {
+        let store = |n| StoreId::new(Uuid::from_u128(n));
+        let (node, group, replica, text) = (NodeId::new, GroupId::new, ReplicaId::new, String::from);
+        let cluster = |n| ClusterId::new(Uuid::from_u128(n));
+        let registration = |disk, name, address, version| Registration {
+            disk: DiskId::new(Uuid::from_u128(disk)),
+            name: text(name),
+            address: text(address),
+            version: text(version),
+        };
+        let name = |namespace, name| StoreName::new(namespace, name).unwrap();
+        let declaration = |name, replicas, adopt, minted, by| {
+            Kind::Declare(Declaration { name, replicas, adopt, minted: store(minted), declared_by: text(by) })
+        };
+        let new = |name, replicas, minted| Kind::CreateStore(NewStore { name, replicas, minted: store(minted) });
+        let close = |n, mode, by| Kind::Close { store: store(n), mode, declared_by: text(by) };
+        let again = |n, nodes: &[u64]| Kind::FormAgain {
+            group: group(n),
+            nodes: nodes.iter().copied().map(NodeId::new).collect(),
+        };
+        let acquire = |n, holder, ttl_us| Kind::AcquireGrant { node: node(n), holder: text(holder), ttl_us };
+        let release = |n, holder| Kind::ReleaseGrant { node: node(n), holder: text(holder) };
+        let kinds = [
+            Kind::Init { cluster: cluster(1), first: registration(1, "a", "b", "c") },
+            Kind::Init { cluster: cluster(2), first: registration(1, "a", "b", "c") },
+            Kind::Init { cluster: cluster(2), first: registration(2, "a", "b", "c") },
+            Kind::Register(registration(1, "a", "b", "c")),
+            Kind::Register(registration(2, "a", "b", "c")),
+            Kind::Register(registration(2, "ab", "", "c")),
+            Kind::Register(registration(2, "ab", "c", "")),
+            declaration(name("a", "b"), 1, None, 1, "u"),
+            declaration(name("b", "b"), 1, None, 1, "u"),
+            declaration(name("b", "c"), 1, None, 1, "u"),
+            declaration(name("b", "c"), 3, None, 1, "u"),
+            declaration(name("b", "c"), 3, Some(store(1)), 1, "u"),
+            declaration(name("b", "c"), 3, Some(store(2)), 1, "u"),
+            declaration(name("b", "c"), 3, Some(store(2)), 2, "u"),
+            declaration(name("b", "c"), 3, Some(store(2)), 2, "v"),
+            new(name("a", "b"), 1, 1),
+            new(name("b", "b"), 1, 1),
+            new(name("b", "c"), 1, 1),
+            new(name("b", "c"), 3, 1),
+            new(name("b", "c"), 3, 2),
+            Kind::RemoveStore(store(1)),
+            Kind::RemoveStore(store(2)),
+            Kind::GroupFormed(group(1)),
+            Kind::GroupFormed(group(2)),
+            again(1, &[1]),
+            again(2, &[1]),
+            again(2, &[2]),
+            again(2, &[1, 2]),
+            Kind::Contradicted { group: group(1), index: None },
+            Kind::Contradicted { group: group(2), index: None },
+            Kind::Contradicted { group: group(2), index: Some(1) },
+            Kind::Contradicted { group: group(2), index: Some(2) },
+            Kind::AddReplica { group: group(1), node: node(1) },
+            Kind::AddReplica { group: group(2), node: node(1) },
+            Kind::AddReplica { group: group(2), node: node(2) },
+            Kind::ReplicaActive { group: group(1), replica: replica(1) },
+            Kind::ReplicaActive { group: group(2), replica: replica(1) },
+            Kind::ReplicaActive { group: group(2), replica: replica(2) },
+            Kind::RetireReplica { group: group(1), replica: replica(1) },
+            Kind::RetireReplica { group: group(2), replica: replica(1) },
+            Kind::RetireReplica { group: group(2), replica: replica(2) },
+            Kind::DropReplica { group: group(1), replica: replica(1) },
+            Kind::DropReplica { group: group(2), replica: replica(1) },
+            Kind::DropReplica { group: group(2), replica: replica(2) },
+            close(1, CloseMode::Retain, "u"),
+            close(2, CloseMode::Retain, "u"),
+            close(2, CloseMode::Delete, "u"),
+            close(2, CloseMode::Delete, "v"),
+            Kind::StoreGone(store(1)),
+            Kind::StoreGone(store(2)),
+            Kind::Drain(node(1)),
+            Kind::Drain(node(2)),
+            Kind::CancelDrain(node(1)),
+            Kind::CancelDrain(node(2)),
+            Kind::Drained(node(1)),
+            Kind::Drained(node(2)),
+            Kind::Replace { old: node(1), new: None },
+            Kind::Replace { old: node(2), new: None },
+            Kind::Replace { old: node(2), new: Some(node(1)) },
+            Kind::Replace { old: node(2), new: Some(node(3)) },
+            Kind::Replaced(node(1)),
+            Kind::Replaced(node(2)),
+            acquire(1, "a", 1),
+            acquire(2, "a", 1),
+            acquire(2, "b", 1),
+            acquire(2, "b", 2),
+            release(1, "a"),
+            release(2, "a"),
+            release(2, "b"),
+            Kind::RaiseRules(Rules { catalogue: 1, stores: 1 }),
+            Kind::RaiseRules(Rules { catalogue: 2, stores: 1 }),
+            Kind::RaiseRules(Rules { catalogue: 2, stores: 2 }),
+        ];
+        let named: BTreeSet<_> = kinds.iter().map(Kind::name).collect();
+        assert_eq!(named.len(), Kind::NAMES.len(), "a kind of command is missing here");
+        let command = |kind| Command { rules: 1, stamp_us: 1, kind };
+        let (later, newer) = (Command { stamp_us: 2, ..command(kinds[0].clone()) }, Kind::Drain(node(1)));
+        let further = [later, Command { rules: 2, ..command(newer) }];
+        let mut seen = Vec::new();
+        for command in kinds.into_iter().map(command).chain(further) {
+            let digest = next(Digest::default(), &command, &CatalogueOutcome::Done);
+            assert!(!seen.contains(&digest), "{command:?}");
+            seen.push(digest);
+        }
+        let command = command(Kind::Drain(node(1)));
+        let after = next(Digest([1; 32]), &command, &CatalogueOutcome::Done);
+        assert!(!seen.contains(&after), "the digest before counts");
+    }
 
     /// Replicas that answer a command differently must have different digests from then on.
     #[test]

@@ -177,6 +177,17 @@ mod tests {
         found
     }
 
+    /// A change of the index copies a shard, so the shards of a large index are small.
+    #[test]
+    fn names_that_begin_alike_are_spread_over_256_shards() {
+        let mut sizes = BTreeMap::new();
+        for n in 0..16 * NAME_SHARDS {
+            *sizes.entry(ShortName::new(&format!("store-{n}")).shard()).or_insert(0) += 1;
+        }
+        assert_eq!(sizes.len(), 256);
+        assert!(sizes.values().all(|size| *size <= 64), "{sizes:?}");
+    }
+
     proptest! {
         /// After any changes, a look-up by name finds the same stores as a scan, and the index has no further entries.
         #[test]

@@ -128,6 +128,25 @@ fn retained_data_is_never_shadowed_and_can_be_adopted() {
 }
 
 #[test]
+fn a_retained_store_is_adopted_unless_another_store_has_its_name_in_use() {
+    let cases = [
+        (StoreState::Active, refused(Refused::NameTaken { by: "u1".into() })),
+        (StoreState::Removing, refused(Refused::NameTaken { by: "u1".into() })),
+        (StoreState::Retained { at_us: 2 }, CatalogueOutcome::Store(store(11))),
+    ];
+    for (state, answer) in cases {
+        let mut c = cluster(1);
+        run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u1")));
+        // No command gives a name to two stores, so the second store is added to the rows.
+        let second = Store { state: StoreState::Retained { at_us: 1 }, ..c.stores[&store(10)].clone() };
+        c.stores.insert(store(10), Store { state, ..second.clone() });
+        c.stores.insert(store(11), second);
+        let adopt = Declaration { adopt: Some(store(11)), ..declaration("a", 1, 12, "u2") };
+        assert_eq!(run(&mut c, 3, Kind::Declare(adopt)), answer, "{state:?}");
+    }
+}
+
+#[test]
 fn a_name_belongs_to_its_declarer() {
     let mut c = cluster(1);
     run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u1")));
@@ -283,6 +302,47 @@ fn one_replacement_at_a_time() {
     );
     let second = run(&mut c, 1, Kind::Replace { old: NodeId::new(2), new: None });
     assert!(matches!(second, CatalogueOutcome::Refused(Refused::BadNode(_))));
+}
+
+#[test]
+fn a_successor_can_be_named_and_changed_during_a_replacement_and_never_taken_back() {
+    let mut c = cluster(4);
+    let old = NodeId::new(1);
+    for (new, by) in [(None, None), (Some(3), Some(3)), (Some(4), Some(4)), (None, Some(4))] {
+        let answer = run(&mut c, 1, Kind::Replace { old, new: new.map(NodeId::new) });
+        let state = NodeState::Replacing { by: by.map(NodeId::new) };
+        assert_eq!((answer, c.nodes[&old].state), (CatalogueOutcome::Done, state), "{new:?}");
+    }
+}
+
+#[test]
+fn only_a_leaving_replica_is_dropped() {
+    let mut c = cluster(3);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));
+    let group = c.stores[&store(10)].group;
+    let active = *c.groups[&group].replicas.keys().next().unwrap();
+    let CatalogueOutcome::Replica(joining) = run(&mut c, 1, Kind::AddReplica { group, node: NodeId::new(2) }) else {
+        panic!("a member takes a replica")
+    };
+    for (replica, state) in [(active, ReplicaState::Active), (joining, ReplicaState::Joining)] {
+        let answer = run(&mut c, 1, Kind::DropReplica { group, replica });
+        assert_eq!(answer, refused(Refused::BadReplica(group)), "{state:?}");
+        assert_eq!(c.groups[&group].replicas[&replica].state, state);
+        run(&mut c, 1, Kind::RetireReplica { group, replica });
+        assert_eq!(run(&mut c, 1, Kind::DropReplica { group, replica }), CatalogueOutcome::Done);
+        assert!(!c.groups[&group].replicas.contains_key(&replica));
+    }
+}
+
+#[test]
+fn a_contradiction_at_the_first_entry_of_a_group_is_not_recorded() {
+    let mut c = cluster(1);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));
+    let group = c.stores[&store(10)].group;
+    for (index, recorded) in [(Some(0), None), (Some(1), Some(1)), (Some(0), None), (Some(2), Some(2)), (None, None)] {
+        assert_eq!(run(&mut c, 1, Kind::Contradicted { group, index }), CatalogueOutcome::Done);
+        assert_eq!(c.groups[&group].contradicted, recorded, "{index:?}");
+    }
 }
 
 #[test]

@@ -138,6 +138,9 @@ fn a_store_whose_recorded_time_is_ahead_of_the_clocks_is_reported() {
     let problems = clocks::problems(&toy.c, &o);
     assert!(problems.len() == 1 && problems[0].sentence.contains("store default/a"), "{problems:?}");
     assert!(problems[0].sentence.contains("at least 31536000 s ahead"), "{problems:?}");
+    let seconds = o.groups[&group].recorded_us / 1_000_000;
+    let recorded = format!("the last recorded time, {seconds} s after 1970, is");
+    assert!(problems[0].sentence.contains(&recorded), "{problems:?}");
     // The clock of the coordinator is the wrong one: the store is not ahead of the median.
     set(&mut o, &[0, 0, 0]);
     record(&mut o, 100 * SECOND);

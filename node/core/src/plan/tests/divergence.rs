@@ -142,6 +142,19 @@ fn voters_and_learners_do_not_delay_the_fences_of_each_other() {
     }
 }
 
+#[test]
+fn a_group_with_a_report_an_action_or_a_fence_is_busy() {
+    let busy = |c: &Catalogue, o: &ClusterObservation| {
+        let mut busy = BTreeSet::new();
+        divergence::plan(c, o, &BTreeSet::new(), &mut busy, &mut Plan::default());
+        busy.contains(&GROUP)
+    };
+    assert!(!busy(&members(3), &digests(&[1, 1, 1])));
+    assert!(busy(&members(3), &digests(&[1, 1, 2])), "a fence");
+    assert!(busy(&members(2), &digests(&[1, 2])), "a report");
+    assert!(busy(&contradicted(3, INDEX), &digests(&[1, 1, 1])), "a command");
+}
+
 /// Proposed values of [`Group::contradicted`].
 fn proposed(c: &Catalogue, o: &ClusterObservation) -> Vec<Option<u64>> {
     let actions = planned(c, o).actions.into_iter();

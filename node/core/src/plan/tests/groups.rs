@@ -253,6 +253,44 @@ fn leaders_are_spread_and_then_left_alone() {
     assert!(toy.is_quiet());
 }
 
+#[test]
+fn a_leader_moves_to_a_node_with_at_least_three_fewer_leaders() {
+    let mut toy = Toy::new(3);
+    for n in 0..12 {
+        toy.declare(&format!("s{n}"), 3);
+    }
+    toy.settle();
+    let o = toy.observe();
+    let cases = [
+        ([4, 4, 4], false),
+        ([3, 4, 5], false),
+        ([5, 5, 2], true),
+        ([3, 3, 6], true),
+        ([6, 1, 5], true),
+        ([0, 0, 12], true),
+    ];
+    for (leaders, moves) in cases {
+        let mut o = o.clone();
+        let nodes = (1..).map(NodeId::new).zip(leaders).flat_map(|(node, n)| std::iter::repeat_n(node, n));
+        for (group, node) in toy.c.groups.keys().zip(nodes) {
+            let observed = o.groups.get_mut(group).unwrap();
+            observed.leader = observed.hosts.iter().find(|(_, n)| **n == node).map(|(r, _)| *r).unwrap();
+            observed.leader_node = node;
+        }
+        let to = |action| {
+            if let Action::Transfer { leader_node, to, group, .. } = action {
+                Some((leader_node, o.groups[&group].hosts[&to]))
+            } else {
+                None
+            }
+        };
+        let moved: Vec<_> = plan(&toy.c, &o).actions.into_iter().filter_map(to).collect();
+        assert_eq!(moved.len(), usize::from(moves), "{leaders:?}");
+        let of = |node: NodeId| leaders[usize::try_from(node.get()).unwrap() - 1];
+        assert!(moved.iter().all(|(from, to)| of(*to) + 2 < of(*from)), "{leaders:?}: {moved:?}");
+    }
+}
+
 fn leaders(toy: &Toy) -> Vec<usize> {
     let of = |n: &NodeId| toy.c.groups.keys().filter(|g| toy.groups[g].hosts[&toy.groups[g].leader] == *n).count();
     let mut counts: Vec<usize> = toy.c.members().map(|n| of(&n)).collect();

@@ -59,6 +59,18 @@ fn a_store_of_one_replica_does_not_hold_its_node() {
 }
 
 #[test]
+fn a_store_without_a_leader_holds_the_nodes_of_its_replicas_only() {
+    let mut toy = Toy::with_store(4, 3);
+    let group = toy.group("a");
+    let mut o = toy.observe();
+    o.groups.remove(&group);
+    for n in 1..=4 {
+        let held = guard(&toy.c, &o, NodeId::new(n)).err().map(|blocked| blocked.group);
+        assert_eq!(held, toy.voters("a").contains(&n).then_some(group), "node {n}");
+    }
+}
+
+#[test]
 fn two_nodes_are_let_go_one_at_a_time() {
     let mut toy = Toy::with_store(2, 1);
     assert_eq!(toy.groups[&GroupId::SYSTEM].configs[0].len(), 2);
