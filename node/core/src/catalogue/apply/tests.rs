@@ -335,6 +335,19 @@ fn only_a_leaving_replica_is_dropped() {
 }
 
 #[test]
+fn a_replica_that_leaves_never_votes_again() {
+    let mut c = cluster(1);
+    run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));
+    let group = c.stores[&store(10)].group;
+    let replica = *c.groups[&group].replicas.keys().next().unwrap();
+    for answer in [CatalogueOutcome::Done, refused(Refused::BadReplica(group))] {
+        assert_eq!(run(&mut c, 1, Kind::ReplicaActive { group, replica }), answer);
+        assert_eq!(run(&mut c, 1, Kind::RetireReplica { group, replica }), CatalogueOutcome::Done);
+        assert_eq!(c.groups[&group].replicas[&replica].state, ReplicaState::Leaving);
+    }
+}
+
+#[test]
 fn a_contradiction_at_the_first_entry_of_a_group_is_not_recorded() {
     let mut c = cluster(1);
     run(&mut c, 1, Kind::Declare(declaration("a", 1, 10, "u")));

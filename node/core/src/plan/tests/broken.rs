@@ -1,9 +1,15 @@
 //! Replacement of replicas that fail at every start, one test per rule.
 
-use super::toy::Toy;
+use super::{
+    observation::{GROUP, catalogue},
+    toy::Toy,
+};
 use crate::{
     ids::{GroupId, NodeId, ReplicaId},
-    plan::{WaitReason, guard::guard, settle::BROKEN_AGAIN_US, status},
+    plan::{
+        ClusterObservation, NodeObservation, WaitReason, guard::guard, observation::Loss, settle::BROKEN_AGAIN_US,
+        status,
+    },
 };
 use std::collections::BTreeSet;
 
@@ -75,6 +81,23 @@ fn a_node_that_breaks_every_replica_gets_one_new_replica_an_hour() {
     toy.now_us += BROKEN_AGAIN_US;
     toy.settle();
     assert!(toy.c.groups[&group].on(node).is_some_and(|third| third != first && third != second));
+}
+
+#[test]
+fn a_later_replica_counts_as_broken_an_hour_after_the_first() {
+    let (group, node) = (GROUP, NodeId::new(1));
+    let (first, later) = (ReplicaId::new(1_000), ReplicaId::new(1_001));
+    let look = |now_us: u64, replica: ReplicaId, before: &ClusterObservation| {
+        let seen = NodeObservation { reachable: true, broken: [(group, replica)].into(), ..NodeObservation::default() };
+        let mut o = ClusterObservation { now_us, nodes: [(node, seen)].into(), ..ClusterObservation::default() };
+        o.settle(&catalogue(1), before);
+        o
+    };
+    let before = look(5, first, &ClusterObservation::default());
+    assert_eq!(before.loss(group, first, node), Some(Loss::Broken));
+    for (after_us, loss) in [(10, None), (BROKEN_AGAIN_US - 1, None), (BROKEN_AGAIN_US, Some(Loss::Broken))] {
+        assert_eq!(look(5 + after_us, later, &before).loss(group, later, node), loss, "{after_us}");
+    }
 }
 
 #[test]

@@ -184,6 +184,29 @@ fn a_contradiction_is_recorded_after_two_seconds() {
 }
 
 #[test]
+fn an_observed_contradiction_is_forgotten_ten_seconds_after_its_last_observation() {
+    let look = |now_us: u64, of: [u8; 2], before: &ClusterObservation| {
+        let mut o = look(now_us, INDEX, &[INDEX; 2]);
+        for (n, digest) in (1..).zip(of) {
+            report(&mut o, n).digest = Digest([digest; 32]);
+        }
+        o.settle(&Catalogue::default(), before);
+        o
+    };
+    let first = look(5, [1, 2], &ClusterObservation::default());
+    let last = look(9, [1, 2], &first);
+    let seen = Contradiction { index: INDEX, since_us: 5, seen_us: 9 };
+    assert_eq!(last.contradictions.get(&GROUP), Some(&seen));
+    // An observation without comparable digests proves nothing.
+    for (after_us, kept) in [(9_999_999, Some(&seen)), (10_000_000, None)] {
+        assert_eq!(look(9 + after_us, [1, 0], &last).contradictions.get(&GROUP), kept, "{after_us}");
+        let again = look(9 + after_us, [1, 2], &last);
+        let since_us = kept.map_or(9 + after_us, |kept| kept.since_us);
+        assert_eq!(again.contradictions[&GROUP].since_us, since_us, "{after_us}");
+    }
+}
+
+#[test]
 fn a_recorded_contradiction_ends_with_a_majority_at_the_same_index_or_later() {
     let o = digests(&[1, 1, 2]);
     assert_eq!(proposed(&contradicted(3, INDEX), &o), [None]);

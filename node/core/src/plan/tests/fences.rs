@@ -2,9 +2,11 @@
 
 use super::toy::Toy;
 use crate::{
-    catalogue::{CatalogueOutcome, Kind, NodeState, ReplicaState},
+    catalogue::{Catalogue, CatalogueOutcome, Kind, NodeState, ReplicaState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
-    plan::{Action, ClusterObservation, Lineage, WaitReason, guard::guard, plan, settle::FENCE_AGAIN_US},
+    plan::{
+        Action, ClusterObservation, Lineage, NodeObservation, WaitReason, guard::guard, plan, settle::FENCE_AGAIN_US,
+    },
 };
 use std::collections::BTreeSet;
 
@@ -199,6 +201,23 @@ fn a_node_that_makes_one_divergent_replica_after_the_other_is_given_one_an_hour(
     }
     toy.settle();
     assert_eq!(toy.fenced.len(), 2, "the hour is over");
+}
+
+#[test]
+fn a_fence_counts_for_an_hour_after_its_first_observation() {
+    let (group, replica, node) = (GroupId::new(7), ReplicaId::new(1_000), NodeId::new(1));
+    let look = |now_us: u64, fenced: bool, before: &ClusterObservation| {
+        let fenced = fenced.then_some((group, replica)).into_iter().collect();
+        let seen = NodeObservation { reachable: true, fenced, ..NodeObservation::default() };
+        let mut o = ClusterObservation { now_us, nodes: [(node, seen)].into(), ..ClusterObservation::default() };
+        o.settle(&Catalogue::default(), before);
+        o
+    };
+    let first = look(5, true, &ClusterObservation::default());
+    let again = look(9, true, &first);
+    for (after_us, lately) in [(10, true), (FENCE_AGAIN_US - 1, true), (FENCE_AGAIN_US, false)] {
+        assert_eq!(look(5 + after_us, false, &again).fenced_lately(group, node), lately, "{after_us}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::toy::{Carry, Toy};
 use crate::{
-    catalogue::{CatalogueOutcome, GroupPhase, Kind, ReplicaState},
+    catalogue::{CatalogueOutcome, GroupPhase, Kind, Replica, ReplicaState},
     ids::{GroupId, NodeId, ReplicaId},
     plan::{Action, ClusterObservation, WaitReason, guard::guard, plan},
 };
@@ -227,6 +227,18 @@ fn a_node_gets_no_new_replica_before_the_data_of_the_former_replica_is_gone() {
 }
 
 #[test]
+fn a_node_gets_a_new_replica_while_another_node_removes_its_data() {
+    let mut toy = Toy::with_store(4, 3);
+    let (group, node) = (toy.group("a"), NodeId::new(3));
+    let former = toy.c.groups[&group].on(node).unwrap();
+    let moved = Replica { node: NodeId::new(4), state: ReplicaState::Leaving };
+    toy.c.groups.get_mut(&group).unwrap().replicas.insert(former, moved);
+    let o = toy.observe();
+    let planned = plan(&toy.c, &o);
+    assert!(planned.actions.contains(&Action::Propose(Kind::AddReplica { group, node })), "{planned:?}");
+}
+
+#[test]
 fn leaders_are_spread_and_then_left_alone() {
     let mut toy = Toy::new(3);
     for i in 0..9 {
@@ -291,6 +303,33 @@ fn a_leader_moves_to_a_node_with_at_least_three_fewer_leaders() {
     }
 }
 
+#[test]
+fn no_leader_moves_to_balance_groups_that_change_or_have_a_voter_behind() {
+    let mut toy = Toy::new(3);
+    for n in 0..9 {
+        toy.declare(&format!("s{n}"), 3);
+    }
+    toy.settle();
+    let mut o = toy.observe();
+    let leader = NodeId::new(1);
+    for observed in o.groups.values_mut() {
+        observed.leader = observed.hosts.iter().find(|(_, node)| **node == leader).map(|(r, _)| *r).unwrap();
+        observed.leader_node = leader;
+    }
+    let moves = |change: &dyn Fn(&mut ClusterObservation, GroupId)| {
+        let mut o = o.clone();
+        toy.c.groups.keys().for_each(|group| change(&mut o, *group));
+        plan(&toy.c, &o).actions.len()
+    };
+    assert_eq!(moves(&|_, _| {}), 1);
+    assert_eq!(moves(&|o, group| o.groups.get_mut(&group).unwrap().committed = 0), 0, "the groups change");
+    let behind = |o: &mut ClusterObservation, group: GroupId| {
+        let last = *o.groups[&group].hosts.keys().last().unwrap();
+        o.close_since_us.remove(&(group, last));
+    };
+    assert_eq!(moves(&behind), 0, "one voter of each group is behind");
+}
+
 fn leaders(toy: &Toy) -> Vec<usize> {
     let of = |n: &NodeId| toy.c.groups.keys().filter(|g| toy.groups[g].hosts[&toy.groups[g].leader] == *n).count();
     let mut counts: Vec<usize> = toy.c.members().map(|n| of(&n)).collect();
@@ -300,13 +339,18 @@ fn leaders(toy: &Toy) -> Vec<usize> {
 
 #[test]
 fn a_change_of_the_system_voters_that_was_left_half_done_is_finished() {
-    let mut toy = Toy::new(3);
+    let mut toy = Toy::new(4);
     let mut o = toy.observe();
     let system = o.groups.get_mut(&GroupId::SYSTEM).unwrap();
     let older = system.configs[0].clone();
     let newer: BTreeSet<ReplicaId> = older.iter().copied().take(2).collect();
+    assert_eq!((older.len(), system.hosts.len()), (3, 4));
     system.configs = vec![older, newer.clone()];
-    let finishes =
-        |a: &Action| matches!(a, Action::ChangeMembership { group: GroupId::SYSTEM, voters, .. } if *voters == newer);
+    // The node without a vote before and after the change remains a learner.
+    let rest = [(ReplicaId::new(4), NodeId::new(4))].into();
+    let finishes = |a: &Action| {
+        matches!(a, Action::ChangeMembership { group: GroupId::SYSTEM, voters, learners, .. }
+            if *voters == newer && *learners == rest)
+    };
     assert!(plan(&toy.c, &o).actions.iter().any(finishes));
 }

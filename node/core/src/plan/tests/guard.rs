@@ -41,6 +41,9 @@ fn the_guard_ignores_single_voters_and_refuses_the_unknown() {
     let o = toy.observe();
     assert!(guard(&toy.c, &o, NodeId::new(toy.voters("a")[0])).is_ok());
     assert_eq!(guard(&toy.c, &ClusterObservation::default(), NodeId::new(1)).unwrap_err().group, GroupId::SYSTEM);
+    let mut alone = Toy::new(1);
+    let o = alone.observe();
+    assert!(guard(&alone.c, &o, NodeId::new(1)).is_ok(), "the only voter of the system group");
     toy.declare("b", 3);
     toy.settle();
     let mut o = toy.observe();
@@ -56,6 +59,18 @@ fn a_store_of_one_replica_does_not_hold_its_node() {
     let mut o = toy.observe();
     o.groups.remove(&group);
     assert!(guard(&toy.c, &o, node).is_ok());
+}
+
+#[test]
+fn voters_that_are_behind_hold_the_nodes_of_voters_only() {
+    let mut toy = Toy::with_store(4, 3);
+    let mut o = toy.observe();
+    o.close_since_us.clear();
+    let system: Vec<u64> = o.groups[&GroupId::SYSTEM].voters().iter().map(|r| r.get()).collect();
+    assert_eq!((system, toy.voters("a")), (vec![1, 2, 3], vec![1, 2, 3]));
+    for n in 1..=4 {
+        assert_eq!(guard(&toy.c, &o, NodeId::new(n)).is_ok(), n == 4, "node {n}");
+    }
 }
 
 #[test]
