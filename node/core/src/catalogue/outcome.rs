@@ -130,3 +130,17 @@ pub enum Touched {
     /// Row of a removed store's id.
     RemovedStore(StoreId),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_name_says_whose_store_it_is_and_how_an_object_adopts_a_store_without_a_declarer() {
+        let sentence = |by: &str| Refused::NameTaken { by: by.into() }.to_string();
+        assert_eq!(sentence("u1"), "the store belongs to another declarer (UID u1)");
+        let created = "the store belongs to the API: it was created with `taffrail stores create`; set spec.storeId to \
+                       adopt the store";
+        assert_eq!(sentence(""), created);
+    }
+}

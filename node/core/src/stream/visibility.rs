@@ -56,7 +56,14 @@ pub fn recorded(block: Block, limits: StreamLimits, now_us: u64) -> impl Iterato
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        event::NewEvent,
+        ids::{Digest, EventId, StreamNo},
+        names::EventType,
+    };
+    use bytes::Bytes;
     use std::path::{Path, PathBuf};
+    use uuid::Uuid;
 
     fn limits(floor: u64, max_age_us: Option<u64>) -> StreamLimits {
         StreamLimits { floor: Revision::new(floor).unwrap(), max_age_us }
@@ -81,6 +88,40 @@ mod tests {
             let found = visible(limits, revision, recorded_at_us, now_us);
             assert_eq!(found, expected, "{limits:?} {revision} {recorded_at_us} {now_us}");
         }
+    }
+
+    #[test]
+    fn the_visible_events_of_a_block_have_consecutive_revisions_and_positions() {
+        let event = |id: u128| NewEvent {
+            id: EventId::new(Uuid::from_u128(id)),
+            event_type: EventType::new("T").unwrap(),
+            content_type: String::new(),
+            data: Bytes::new(),
+            metadata: Bytes::new(),
+            tags: vec![],
+            correlation_id: String::new(),
+            causation_id: String::new(),
+            occurred_at_us: None,
+        };
+        let block = Block {
+            event_digest: Digest::default(),
+            stream_no: StreamNo::new(9),
+            stream: StreamName::new("a").unwrap(),
+            first_revision: Revision::new(5).unwrap(),
+            first_position: Position::new(70).unwrap(),
+            recorded_at_us: 8,
+            stream_bytes_before: 0,
+            events: vec![event(1), event(2), event(3)],
+            removed: None,
+        };
+        let all = [(5, 70, event(1)), (6, 71, event(2)), (7, 72, event(3))];
+        for (floor, hidden) in [(0, 0), (5, 0), (6, 1), (7, 2), (8, 3)] {
+            let found: Vec<_> = recorded(block.clone(), limits(floor, None), 8).collect();
+            assert!(found.iter().all(|e| e.stream == block.stream && e.recorded_at_us == 8));
+            let found: Vec<_> = found.into_iter().map(|e| (e.revision.get(), e.position.get(), e.event)).collect();
+            assert_eq!(found, all[hidden..], "from revision {floor} on");
+        }
+        assert_eq!(recorded(block, limits(0, Some(10)), 18).count(), 0, "too old");
     }
 
     #[test]

@@ -373,6 +373,17 @@ fn one_grant_at_a_time_until_it_is_released_or_runs_out() {
 }
 
 #[test]
+fn only_the_holder_releases_a_grant_and_only_for_its_node() {
+    let mut c = cluster(2);
+    let (node, other) = (NodeId::new(1), NodeId::new(2));
+    run(&mut c, 1, Kind::AcquireGrant { node, holder: "a".into(), ttl_us: 100 });
+    for (node, holder, held) in [(other, "a", true), (node, "b", true), (node, "a", false), (node, "a", false)] {
+        let answer = run(&mut c, 2, Kind::ReleaseGrant { node, holder: holder.into() });
+        assert_eq!((answer, c.grant.is_some()), (CatalogueOutcome::Done, held), "{holder} {node}");
+    }
+}
+
+#[test]
 fn unknown_rules_stop_the_replica() {
     let mut c = cluster(1);
     let command = Command { rules: RULES + 1, stamp_us: 1, kind: Kind::Drain(NodeId::new(1)) };

@@ -18,6 +18,50 @@ fn the_system_group_grows_to_its_rule() {
     }
 }
 
+/// Returns the voters and the learners after the first planned change of a group.
+fn change(actions: Vec<Action>, group: GroupId) -> Option<(Vec<u64>, Vec<u64>)> {
+    let ids = |of: &mut dyn Iterator<Item = ReplicaId>| of.map(ReplicaId::get).collect();
+    actions.into_iter().find_map(|action| match action {
+        Action::ChangeMembership { group: g, voters, learners, .. } if g == group => {
+            Some((ids(&mut voters.into_iter()), ids(&mut learners.into_keys())))
+        }
+        Action::ChangeMembership { .. }
+        | Action::Propose(_)
+        | Action::Settings { .. }
+        | Action::RaiseRules { .. }
+        | Action::Transfer { .. } => None,
+    })
+}
+
+/// Drained nodes, nodes that do not answer, and the voters and the learner after the change, if any.
+type Votes = (&'static [u64], &'static [u64], Option<([u64; 3], u64)>);
+
+#[test]
+fn a_vote_of_the_system_group_moves_from_a_drained_node_to_a_learner_and_never_for_an_outage() {
+    let cases: [Votes; 7] = [
+        (&[], &[], None),
+        (&[], &[2], None),
+        (&[], &[4], None),
+        (&[2], &[], Some(([1, 3, 4], 2))),
+        (&[2], &[2], Some(([1, 3, 4], 2))),
+        (&[2], &[4], None),
+        (&[2, 3], &[2], Some(([1, 3, 4], 2))),
+    ];
+    for (drained, down, votes) in cases {
+        // Every node has data, so a drained node stays in the group.
+        let mut toy = Toy::with_store(4, 3);
+        toy.declare("b", 3);
+        toy.settle();
+        assert_eq!(toy.groups[&GroupId::SYSTEM].configs, [(1..=3).map(ReplicaId::new).collect()]);
+        drained.iter().for_each(|n| drop(toy.run(Kind::Drain(NodeId::new(*n)))));
+        toy.down = down.iter().copied().map(NodeId::new).collect();
+        let o = toy.observe();
+        let expected = votes.map(|(voters, learner)| (voters.to_vec(), vec![learner]));
+        let changed = change(plan(&toy.c, &o).actions, GroupId::SYSTEM);
+        assert_eq!(changed, expected, "drained: {drained:?}, down: {down:?}");
+    }
+}
+
 #[test]
 fn a_store_grows_and_shrinks_in_one_change_each() {
     let mut toy = Toy::with_store(3, 1);

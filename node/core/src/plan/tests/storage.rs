@@ -2,6 +2,7 @@
 
 use super::toy::Toy;
 use crate::{
+    catalogue::{CloseMode, Kind},
     ids::{GroupId, NodeId},
     plan::{Action, ClusterObservation, plan},
 };
@@ -46,6 +47,18 @@ fn the_leadership_of_a_store_moves_from_a_nearly_full_disk_to_the_roomiest_voter
     assert_eq!(transfers(&toy, &o), [(toy.group("a"), others[0])]);
     set(&mut o, &free(leader, 50, [500, 60]));
     assert_eq!(transfers(&toy, &o), [(toy.group("a"), others[0])], "never to another nearly full disk");
+}
+
+#[test]
+fn a_store_with_another_step_in_the_same_pass_keeps_its_leader() {
+    let mut toy = Toy::with_store(3, 3);
+    let mut o = toy.observe();
+    let (leader, _) = nodes(&toy, &o);
+    set(&mut o, &free(leader, 50, [500, 900]));
+    let store = toy.find("a").unwrap();
+    toy.run(Kind::Close { store, mode: CloseMode::Retain, declared_by: "u".into() });
+    let actions = plan(&toy.c, &o).actions;
+    assert!(matches!(actions[..], [Action::Settings { .. }]), "{actions:?}");
 }
 
 #[test]

@@ -101,11 +101,14 @@ const EXISTS: ExpectedRevision = ExpectedRevision::StreamExists;
 #[test]
 fn positions_start_at_one_and_revisions_at_zero() {
     let mut s = Store::default();
+    assert_eq!(s.meta.last_position().get(), 0, "no event");
     let a = s.append("a", NONE, &[1, 2], 10).unwrap();
     assert_eq!((a.first_revision.get(), a.last_revision.get()), (0, 1));
     assert_eq!((a.first_position.get(), a.last_position.get()), (1, 2));
+    assert_eq!(s.meta.last_position(), a.last_position);
     let b = s.append("b", ANY, &[3], 10).unwrap();
     assert_eq!((b.first_revision.get(), b.first_position.get()), (0, 3));
+    assert_eq!(s.meta.last_position(), b.last_position);
 }
 
 #[test]
@@ -332,6 +335,19 @@ fn digests_are_a_contract() {
     s.append("orders-1", NONE, &[3], 2_000).unwrap_err();
     assert_eq!(s.meta.event_digest.to_string(), include_str!("golden_event_digest.txt").trim());
     assert_eq!(s.meta.digest.to_string(), include_str!("golden_digest.txt").trim());
+}
+
+#[test]
+fn a_block_follows_only_the_history_before_its_append_and_only_unchanged() {
+    let mut s = Store::default();
+    s.append("a", NONE, &[1], 1).unwrap();
+    let before = s.meta.event_digest;
+    s.append("b", NONE, &[2], 2).unwrap();
+    let block = s.rows.blocks.values().find(|b| b.stream.as_str() == "b").unwrap();
+    assert!(block.follows(&before));
+    assert!(!block.follows(&Digest::default()) && !block.follows(&s.meta.event_digest), "another history");
+    let changed = Block { events: vec![event(3)], ..block.clone() };
+    assert!(!changed.follows(&before), "another event");
 }
 
 /// The digest compares the whole event between replicas, the time of the application included.
