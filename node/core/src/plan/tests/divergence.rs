@@ -8,6 +8,7 @@ use crate::{
         Action, ClusterObservation, Contradiction, Lineage, WaitReason,
         action::Plan,
         divergence::{self, frozen},
+        plan,
     },
 };
 use std::collections::BTreeSet;
@@ -139,6 +140,24 @@ fn voters_and_learners_do_not_delay_the_fences_of_each_other() {
         voters(&mut o, &[1, 2, 3, 5]);
         change(&mut c, &mut o);
         assert_eq!(fenced(&c, &o), [5], "learner 4 {how}, and voter 5 is divergent");
+    }
+}
+
+#[test]
+fn a_joint_change_ends_with_the_older_voters_if_these_alone_have_a_majority_that_is_right() {
+    let cases: [(&[u64], &[u64], &[u64]); 4] = [
+        (&[1, 2, 3], &[2, 3], &[2, 3]),
+        (&[1, 2, 3], &[4], &[1, 2, 3]),
+        (&[1, 2, 3], &[3, 4], &[1, 2, 3]),
+        (&[3, 4], &[4], &[4]),
+    ];
+    for (older, newer, last) in cases {
+        let set = |of: &[u64]| of.iter().copied().map(replica).collect::<BTreeSet<_>>();
+        let (c, mut o) = (members(4), digests(&[1, 1, 1, 2]));
+        o.groups.get_mut(&GROUP).unwrap().configs = vec![set(older), set(newer)];
+        let voters = |action| if let Action::ChangeMembership { voters, .. } = action { Some(voters) } else { None };
+        let changes: Vec<_> = plan(&c, &o).actions.into_iter().filter_map(voters).collect();
+        assert_eq!(changes, [set(last)], "{older:?} to {newer:?}");
     }
 }
 

@@ -79,6 +79,22 @@ fn a_store_grows_and_shrinks_in_one_change_each() {
 }
 
 #[test]
+fn a_store_that_shrinks_keeps_its_leader() {
+    for n in 0..3 {
+        let mut toy = Toy::with_store(3, 3);
+        let group = toy.group("a");
+        let m = toy.groups.get_mut(&group).unwrap();
+        m.leader = *m.configs[0].iter().nth(n).unwrap();
+        let leader = m.leader;
+        toy.pass();
+        toy.declare("a", 1);
+        let o = toy.observe();
+        let voters = change(plan(&toy.c, &o).actions, group).map(|(voters, _)| voters);
+        assert_eq!(voters, Some(vec![leader.get()]), "voter {n} leads");
+    }
+}
+
+#[test]
 fn a_change_that_was_left_half_done_is_finished() {
     for (from, to) in [(1, 3), (3, 1), (3, 5)] {
         let mut toy = Toy::with_store(5, from);

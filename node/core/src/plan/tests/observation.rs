@@ -5,7 +5,8 @@ use crate::{
     ids::{Digest, GroupId, NodeId, PartitionId, ReplicaId, StoreId},
     names::StoreName,
     plan::{
-        ClusterObservation, Fence, GroupObservation, NodeObservation, ReplicaObservation, WaitReason,
+        ClusterObservation, CommitMark, Fence, GroupObservation, NodeObservation, ReplicaObservation, WaitReason,
+        group_view::GroupView,
         guard::guard,
         observation::{CAUGHT_UP_US, CLOSE_US},
         plan, status,
@@ -202,4 +203,25 @@ fn a_replica_without_a_known_entry_is_not_close_even_if_nothing_is_committed() {
     let o = settled([look(0, 0, &[0, 0, 1])]);
     assert!(o.close(GROUP, replica(1)), "the leader");
     assert!(!o.close(GROUP, replica(2)) && o.close(GROUP, replica(3)));
+}
+
+#[test]
+fn half_of_the_replicas_is_no_majority_that_is_close() {
+    let (c, o) = (catalogue(4), settled([look(0, 100, &[100, 100, 0, 0])]));
+    let (record, observed) = (&c.groups[&GROUP], &o.groups[&GROUP]);
+    let view = GroupView { catalogue: &c, cluster: &o, by_load: &[], id: GROUP, record, observed };
+    for (replicas, majority) in [(vec![1, 2], true), (vec![1, 2, 3], true), (vec![1, 3], false), (vec![1, 3, 4], false)]
+    {
+        let of = replicas.iter().copied().map(replica).collect();
+        assert_eq!(view.majority_close(&of), majority, "{replicas:?}");
+    }
+    assert!(!view.majority_close(&observed.voters()), "two of four");
+}
+
+#[test]
+fn the_measure_for_close_replicas_moves_on_after_a_quarter_of_a_second() {
+    let mark = CommitMark { since_us: 5, committed: 100, before: 90 };
+    let moved = CommitMark { since_us: 5 + CLOSE_US, committed: 120, before: 100 };
+    assert_eq!(mark.next(5 + CLOSE_US - 1, 120), mark);
+    assert_eq!(mark.next(5 + CLOSE_US, 120), moved);
 }

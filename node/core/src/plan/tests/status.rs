@@ -131,6 +131,19 @@ fn the_status_of_a_node_counts_its_groups_and_leaders() {
 }
 
 #[test]
+fn a_node_is_named_by_the_groups_of_its_replicas_only() {
+    let mut toy = Toy::with_store(4, 3);
+    toy.declare("b", 1);
+    toy.settle();
+    assert_eq!((toy.voters("a"), toy.voters("b")), (vec![1, 2, 3], vec![4]));
+    let o = toy.observe();
+    for (n, store) in [(1, "a"), (2, "a"), (3, "a"), (4, "b")] {
+        let named = status::node(&toy.c, &o, &Plan::default(), NodeId::new(n)).named_by;
+        assert_eq!(named, [GroupId::SYSTEM, toy.group(store)], "node {n}");
+    }
+}
+
+#[test]
 fn the_system_group_may_name_present_nodes_only_while_its_membership_is_not_committed() {
     let mut toy = Toy::new(3);
     toy.settle();

@@ -7,7 +7,10 @@ use crate::{
 };
 use bytes::Bytes;
 use proptest::prelude::*;
-use std::{collections::BTreeMap, convert::Infallible};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
 use uuid::Uuid;
 
 /// Rows of a partition, in memory.
@@ -139,6 +142,11 @@ fn a_retry_gets_the_first_answer_at_any_age_for_exact_revisions() {
     assert_eq!(Appended { repeated: false, ..again }, second);
     assert!(s.append("a", NONE, &[1], 7).is_err(), "a part of a batch is not a repeat");
     assert!(s.append("a", exact(1), &[9], 7).is_err());
+    let now = s.open_buckets(LATER_BUCKETS + 1);
+    assert!(!s.append("a", ANY, &[4], now).unwrap().repeated, "the first id is no longer recognised");
+    for (expected, ids, was) in [(NONE, &[1, 2][..], first), (exact(1), &[3], second)] {
+        assert_eq!(s.append("a", expected, ids, now).unwrap(), Appended { repeated: true, ..was });
+    }
 }
 
 /// Buckets opened after the bucket of a row while the row counts, with the default window.
@@ -348,6 +356,69 @@ fn a_block_follows_only_the_history_before_its_append_and_only_unchanged() {
     assert!(!block.follows(&Digest::default()) && !block.follows(&s.meta.event_digest), "another history");
     let changed = Block { events: vec![event(3)], ..block.clone() };
     assert!(!changed.follows(&before), "another event");
+}
+
+/// The golden digests of an event with all fields, settings and rules.
+#[test]
+fn digests_of_all_fields_of_events_and_of_settings_and_rules_are_a_contract() {
+    let mut s = Store::default();
+    let full = NewEvent {
+        content_type: "application/json".into(),
+        metadata: Bytes::from_static(b"m"),
+        tags: vec!["a:1".into(), "b:2".into()],
+        correlation_id: "c".into(),
+        causation_id: "d".into(),
+        occurred_at_us: Some(-5),
+        ..event(1)
+    };
+    let mut append = stamped("orders-1", NONE, &[1, 2], 1_000);
+    append.append.events[0] = full;
+    s.command(Kind::Appends(vec![append])).remove(0).unwrap();
+    assert_eq!(s.meta.event_digest.to_string(), "308ea8b4903776045598bc5829d9d49a93b3a818d45709e9113825bc747a56cb");
+    s.set(REPEAT_WINDOW_US, true);
+    assert_eq!(s.meta.digest.to_string(), "d6992bf71961d908401d4dadc846fed89be85966e5df15e91f3bb79d3423ee1a");
+    s.command(Kind::RaiseRules(1));
+    assert_eq!(s.meta.digest.to_string(), "8576ceb103edaa914b66c39d07ee3844fd3d39b4af8379f8bea3bd9e4031ae51");
+}
+
+/// Replicas that answer differently, or have different settings or rules, have different digests from then on.
+#[test]
+fn different_outcomes_settings_and_rules_give_different_digests() {
+    let (a, b) = (StreamName::new("a").unwrap(), StreamName::new("b").unwrap());
+    let id = |n| EventId::new(Uuid::from_u128(n));
+    let wrong =
+        |stream: &StreamName, expected, actual| Rejected::WrongRevision { stream: stream.clone(), expected, actual };
+    let at = |n| Tail::At(Revision::new(n).unwrap());
+    let rejections = [
+        wrong(&a, ANY, Tail::Empty),
+        wrong(&b, ANY, Tail::Empty),
+        wrong(&b, NONE, Tail::Empty),
+        wrong(&b, EXISTS, Tail::Empty),
+        wrong(&b, exact(1), Tail::Empty),
+        wrong(&b, exact(2), Tail::Empty),
+        wrong(&b, exact(2), at(1)),
+        wrong(&b, exact(2), at(3)),
+        Rejected::StreamFull { stream: a.clone() },
+        Rejected::StreamFull { stream: b.clone() },
+        Rejected::IdReused { stream: a.clone(), id: id(1) },
+        Rejected::IdReused { stream: b.clone(), id: id(1) },
+        Rejected::IdReused { stream: b, id: id(2) },
+        Rejected::Closed,
+        Rejected::UpgradePending { rules: 2, in_force: 1 },
+        Rejected::UpgradePending { rules: 3, in_force: 1 },
+        Rejected::UpgradePending { rules: 3, in_force: 2 },
+    ];
+    let changes = [(1, 1, false), (2, 1, false), (2, 2, false), (2, 2, true)];
+    let mut digests = Vec::new();
+    for before in [Digest([1; 32]), Digest([2; 32])] {
+        digests.extend(rejections.iter().map(|why| digest::rejected(&before, why)));
+        digests.extend(changes.map(|(version, repeat_window_us, closed)| {
+            digest::settings(&before, &Settings { version, repeat_window_us, closed })
+        }));
+        digests.extend([1, 2].map(|rules| digest::rules(&before, rules)));
+    }
+    let different: BTreeSet<[u8; 32]> = digests.iter().map(|digest| digest.0).collect();
+    assert_eq!(different.len(), digests.len());
 }
 
 /// The digest compares the whole event between replicas, the time of the application included.
