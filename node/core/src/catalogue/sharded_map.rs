@@ -203,6 +203,7 @@ mod tests {
         let shared = map.shards.values().zip(changed.shards.values()).filter(|(a, b)| Arc::ptr_eq(a, b));
         assert_eq!(shared.count() + 1, map.shards.len());
         assert!(map.shards.values().all(|shard| shard.len() <= 64));
+        assert_eq!(map.shards.len(), 16, "the shards are not much smaller than 64 groups");
     }
 
     #[test]

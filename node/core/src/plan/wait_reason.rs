@@ -82,6 +82,7 @@ mod tests {
     fn every_reason_is_found_by_its_name() {
         for reason in WaitReason::ALL {
             assert_eq!(WaitReason::from_name(reason.name()), Some(*reason));
+            assert_eq!(reason.to_string(), reason.name());
         }
     }
 }

@@ -95,6 +95,11 @@ fn a_store_is_created_at_once_and_spread_by_load() {
     let again = run(&mut c, 1, Kind::Declare(declaration("a", 3, 99, "u")));
     assert_eq!(again, CatalogueOutcome::Store(store(10)), "declaring again changes nothing");
     assert_eq!(c.stores.len(), 2);
+    for node in [3, 4] {
+        run(&mut c, 1, Kind::Drain(NodeId::new(node)));
+    }
+    let again = run(&mut c, 1, Kind::Declare(declaration("a", 3, 99, "u")));
+    assert_eq!(again, CatalogueOutcome::Store(store(10)), "the present number of replicas is no new promise");
 }
 
 #[test]

@@ -147,3 +147,21 @@ fn a_store_whose_recorded_time_is_ahead_of_the_clocks_is_reported() {
     set(&mut o, &[100_000, 100_000, 100_000]);
     assert!(clocks::stores_ahead(&toy.c, &o).is_empty());
 }
+
+#[test]
+fn the_sentence_about_a_clock_names_bound_and_side_and_doubts_one_of_two_clocks() {
+    let (toy, mut o) = settled();
+    let sentences = |o: &ClusterObservation| -> Vec<String> {
+        clocks::problems(&toy.c, o).into_iter().map(|problem| problem.sentence).collect()
+    };
+    set(&mut o, &[0, 61_000, -6_000]);
+    let ahead = "the clock of node 2 (main-1) is at least 60 s ahead of the median clock of the voters; check the time \
+                 synchronisation of the machine";
+    let behind = "the clock of node 3 (main-2) is at least 5 s behind the median clock of the voters; check the time \
+                  synchronisation of the machine";
+    assert_eq!(sentences(&o), [ahead, behind]);
+    o.nodes.get_mut(&NodeId::new(3)).unwrap().clock = None;
+    let doubt = "the clock of node 2 (main-1) is at least 60 s ahead of the median clock of the voters; with two \
+                 clocks nobody can tell which one is wrong; check the time synchronisation of the machine";
+    assert_eq!(sentences(&o), [doubt]);
+}

@@ -27,7 +27,7 @@ fn digests(of: &[u8]) -> ClusterObservation {
 }
 
 /// Creates the catalogue of such a group, with a member for each replica.
-fn members(replicas: u64) -> Catalogue {
+pub(super) fn members(replicas: u64) -> Catalogue {
     let mut c = catalogue(replicas);
     for n in 1..=replicas {
         let disk = DiskId::new(Uuid::from_u128(n.into()));
@@ -223,6 +223,29 @@ fn an_observed_contradiction_is_forgotten_ten_seconds_after_its_last_observation
         let since_us = kept.map_or(9 + after_us, |kept| kept.since_us);
         assert_eq!(again.contradictions[&GROUP].since_us, since_us, "{after_us}");
     }
+}
+
+#[test]
+fn only_groups_with_changed_reports_are_compared_again() {
+    let agreed = digests(&[1, 1]);
+    assert_eq!(agreed.disagreeing, Some(BTreeSet::new()));
+    for (changed, disagrees) in [(Some(BTreeSet::new()), false), (Some([GROUP].into()), true), (None, true)] {
+        let mut o = digests(&[1, 2]);
+        o.changed = changed.clone();
+        o.settle(&Catalogue::default(), &agreed);
+        assert_eq!(o.disagreeing.unwrap().contains(&GROUP), disagrees, "{changed:?}");
+    }
+}
+
+#[test]
+fn a_contradiction_is_at_the_lowest_index_at_which_replicas_disagree() {
+    let mut o = look(0, INDEX, &[INDEX; 2]);
+    for (n, digest) in [(1, 1), (2, 2)] {
+        let report = report(&mut o, n);
+        report.marks = vec![(INDEX - 20, Digest([9; 32])), (INDEX - 10, Digest([digest; 32]))];
+        report.digest = Digest([digest; 32]);
+    }
+    assert_eq!(settled([o]).contradictions[&GROUP].index, INDEX - 10, "the replicas agree at the first index");
 }
 
 #[test]

@@ -1,12 +1,19 @@
 //! Growth, shrinking and forming of groups, one test per rule.
 
-use super::toy::{Carry, Toy};
+use super::{
+    observation::{GROUP, catalogue, look, replica, settled},
+    toy::{Carry, Toy},
+};
 use crate::{
-    catalogue::{CatalogueOutcome, GroupPhase, Kind, Replica, ReplicaState},
-    ids::{GroupId, NodeId, ReplicaId},
-    plan::{Action, ClusterObservation, WaitReason, guard::guard, plan},
+    catalogue::{Catalogue, CatalogueOutcome, GroupPhase, Kind, Node, NodeState, Replica, ReplicaState},
+    ids::{DiskId, GroupId, NodeId, ReplicaId},
+    plan::{
+        Action, ClusterObservation, NodeObservation, Plan, WaitReason, guard::guard, leadership::balance,
+        observation::CAUGHT_UP_US, plan,
+    },
 };
 use std::collections::BTreeSet;
+use uuid::Uuid;
 
 #[test]
 fn the_system_group_grows_to_its_rule() {
@@ -59,6 +66,21 @@ fn a_vote_of_the_system_group_moves_from_a_drained_node_to_a_learner_and_never_f
         let expected = votes.map(|(voters, learner)| (voters.to_vec(), vec![learner]));
         let changed = change(plan(&toy.c, &o).actions, GroupId::SYSTEM);
         assert_eq!(changed, expected, "drained: {drained:?}, down: {down:?}");
+    }
+}
+
+#[test]
+fn a_system_group_that_shrinks_keeps_its_leader_and_the_voters_that_answer() {
+    for (leader, down, voters) in [(1, None, [1, 2, 3]), (4, None, [1, 2, 4]), (1, Some(2), [1, 3, 4])] {
+        let mut toy = Toy::new(5);
+        toy.run(Kind::Drain(NodeId::new(5)));
+        toy.down = down.into_iter().map(NodeId::new).collect();
+        let mut o = toy.observe();
+        let system = o.groups.get_mut(&GroupId::SYSTEM).unwrap();
+        (system.leader, system.leader_node) = (ReplicaId::new(leader), NodeId::new(leader));
+        let changed = change(plan(&toy.c, &o).actions, GroupId::SYSTEM);
+        let expected = Some((voters.to_vec(), (1..=4).filter(|n| !voters.contains(n)).collect()));
+        assert_eq!(changed, expected, "node {leader} leads, {down:?} does not answer");
     }
 }
 
@@ -287,6 +309,20 @@ fn a_node_gets_no_new_replica_before_the_data_of_the_former_replica_is_gone() {
 }
 
 #[test]
+fn a_new_replica_goes_to_a_node_without_data_of_a_former_replica() {
+    let mut toy = Toy::with_store(5, 3);
+    assert_eq!(toy.voters("a"), [1, 2, 3]);
+    let group = toy.group("a");
+    let former = Replica { node: NodeId::new(4), state: ReplicaState::Leaving };
+    toy.c.groups.get_mut(&group).unwrap().replicas.insert(ReplicaId::new(2_000_000), former);
+    toy.run(Kind::Drain(NodeId::new(3)));
+    let o = toy.observe();
+    let actions = plan(&toy.c, &o).actions;
+    let added = |node| actions.contains(&Action::Propose(Kind::AddReplica { group, node: NodeId::new(node) }));
+    assert_eq!([added(4), added(5)], [false, true]);
+}
+
+#[test]
 fn a_node_gets_a_new_replica_while_another_node_removes_its_data() {
     let mut toy = Toy::with_store(4, 3);
     let (group, node) = (toy.group("a"), NodeId::new(3));
@@ -360,6 +396,41 @@ fn a_leader_moves_to_a_node_with_at_least_three_fewer_leaders() {
         assert_eq!(moved.len(), usize::from(moves), "{leaders:?}");
         let of = |node: NodeId| leaders[usize::try_from(node.get()).unwrap() - 1];
         assert!(moved.iter().all(|(from, to)| of(*to) + 2 < of(*from)), "{leaders:?}: {moved:?}");
+    }
+}
+
+#[test]
+fn a_leader_never_moves_between_nodes_with_a_smaller_difference_for_the_sake_of_another_node() {
+    // Leaders on the nodes 1 to 4. No group has a replica on node 4.
+    for (leaders, moved) in [([3, 1, 1, 0], None), ([3, 3, 1, 0], None), ([4, 1, 2, 0], Some((1, 2)))] {
+        let (mut c, mut o) = (Catalogue::default(), ClusterObservation::default());
+        for n in 1..=4 {
+            let (name, address, version) = (String::new(), String::new(), String::new());
+            let disk = DiskId::new(Uuid::from_u128(n.into()));
+            c.nodes.insert(NodeId::new(n), Node { disk, name, address, version, state: NodeState::Member });
+        }
+        let groups = (1..).map(GroupId::new);
+        let nodes = (1..).zip(leaders).flat_map(|(node, n)| std::iter::repeat_n(node, n));
+        for (group, leader) in groups.zip(nodes) {
+            let steps = [0, CAUGHT_UP_US].map(|now_us| look(now_us, 100, &[100, 100, 100]));
+            let calm = settled(steps);
+            let mut observed = calm.groups[&GROUP].clone();
+            (observed.leader, observed.leader_node) = (replica(leader), NodeId::new(leader));
+            c.groups.insert(group, catalogue(3).groups[&GROUP].clone());
+            o.groups.insert(group, observed);
+            o.close_since_us.extend(calm.close_since_us.iter().map(|((_, r), since)| ((group, *r), *since)));
+            (o.now_us, o.nodes) = (calm.now_us, calm.nodes);
+        }
+        o.nodes.insert(NodeId::new(4), NodeObservation { reachable: true, ..NodeObservation::default() });
+        let mut planned = Plan::default();
+        balance(&c, &o, &BTreeSet::new(), &mut planned);
+        let transfer = moved.map(|(from, to)| Action::Transfer {
+            group: GroupId::new(1),
+            leader_node: NodeId::new(from),
+            leader: replica(from),
+            to: replica(to),
+        });
+        assert_eq!(planned.actions, transfer.into_iter().collect::<Vec<_>>(), "{leaders:?}");
     }
 }
 

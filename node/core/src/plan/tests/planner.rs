@@ -1,10 +1,16 @@
 //! Groups that a planner leaves out. The toy cluster compares every plan of the changed groups with the plan of all groups.
 
-use super::toy::Toy;
+use super::{
+    divergence::members,
+    observation::{GROUP, look, settled},
+    toy::Toy,
+};
 use crate::{
     catalogue::{CloseMode, Kind},
     ids::NodeId,
+    plan::{ClusterObservation, Plan, Planner, observation::CAUGHT_UP_US},
 };
+use std::collections::BTreeSet;
 
 /// An idle cluster of three nodes with three settled stores.
 fn idle() -> Toy {
@@ -68,4 +74,18 @@ fn a_node_that_answers_again_with_the_same_reports_is_compared_again() {
     toy.down.remove(&node);
     let o = toy.observe();
     assert!(o.disagreeing.is_some_and(|groups| groups.contains(&group)));
+}
+
+#[test]
+fn a_group_is_left_out_only_if_its_replicas_are_known_to_agree() {
+    let c = members(3);
+    let mut calm = settled([0, CAUGHT_UP_US].map(|now_us| look(now_us, 100, &[100, 100, 100])));
+    calm.changed = Some(BTreeSet::new());
+    for (disagreeing, left_out) in [(Some(BTreeSet::new()), 1), (Some([GROUP].into()), 0), (None, 0)] {
+        let (mut planner, o) = (Planner::default(), ClusterObservation { disagreeing, ..calm.clone() });
+        for left_out in [0, left_out, left_out] {
+            assert_eq!(planner.plan(&c, &o), Plan::default());
+            assert_eq!(planner.left_out, left_out, "{:?}", o.disagreeing);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     catalogue::{Catalogue, GroupPhase, ReplicaState, Store, StoreState},
     ids::{GroupId, NodeId},
-    plan::{ClusterObservation, Plan, WaitReason, observation::CAUGHT_UP_US, plan, status},
+    plan::{ClusterObservation, Plan, WaitReason, Waiting, observation::CAUGHT_UP_US, plan, status},
 };
 
 #[test]
@@ -141,6 +141,18 @@ fn a_node_is_named_by_the_groups_of_its_replicas_only() {
         let named = status::node(&toy.c, &o, &Plan::default(), NodeId::new(n)).named_by;
         assert_eq!(named, [GroupId::SYSTEM, toy.group(store)], "node {n}");
     }
+}
+
+#[test]
+fn the_status_of_a_node_says_what_the_plan_waits_for_on_this_node() {
+    let (c, o) = calm();
+    let mut plan = Plan::default();
+    for n in [1, 2] {
+        let sentence = format!("on node {n}");
+        plan.waiting.push(Waiting { store: None, node: Some(NodeId::new(n)), reason: WaitReason::Draining, sentence });
+    }
+    let waits = |n| status::node(&c, &o, &plan, NodeId::new(n)).waiting_for;
+    assert_eq!([waits(1), waits(2), waits(3)], ["on node 1", "on node 2", ""]);
 }
 
 #[test]
