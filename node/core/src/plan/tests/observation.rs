@@ -192,10 +192,11 @@ fn a_node_is_named_by_the_membership_before_until_the_latest_is_committed() {
     seen.membership = Some((1, 1, 101));
     let mut leaving = c;
     leaving.groups.get_mut(&GROUP).unwrap().replicas.get_mut(&replica(3)).unwrap().state = ReplicaState::Leaving;
-    let named = |o: &ClusterObservation| status::node(&leaving, o, &plan(&leaving, o), NodeId::new(3)).named_by;
-    assert_eq!(named(&o), [GROUP]);
+    let named = |o: &ClusterObservation, n| status::node(&leaving, o, &plan(&leaving, o), NodeId::new(n)).named_by;
+    assert_eq!(named(&o, 3), [GROUP]);
+    assert_eq!(named(&o, 4), [], "a node without a part of the group");
     o.groups.get_mut(&GROUP).unwrap().committed = 101;
-    assert_eq!(named(&o), []);
+    assert_eq!(named(&o, 3), []);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use super::{
     divergence::members,
-    observation::{GROUP, look, settled},
+    observation::{GROUP, look, replica, settled},
     toy::Toy,
 };
 use crate::{
     catalogue::{CloseMode, Kind},
-    ids::NodeId,
-    plan::{ClusterObservation, Plan, Planner, observation::CAUGHT_UP_US},
+    ids::{GroupId, NodeId, ReplicaId},
+    plan::{ClusterObservation, NodeObservation, Plan, Planner, observation::CAUGHT_UP_US},
 };
 use std::collections::BTreeSet;
 
@@ -86,6 +86,26 @@ fn a_group_is_left_out_only_if_its_replicas_are_known_to_agree() {
         for left_out in [0, left_out, left_out] {
             assert_eq!(planner.plan(&c, &o), Plan::default());
             assert_eq!(planner.left_out, left_out, "{:?}", o.disagreeing);
+        }
+    }
+}
+
+/// A set of replicas in the report of a node.
+type Part = fn(&mut NodeObservation) -> &mut BTreeSet<(GroupId, ReplicaId)>;
+
+#[test]
+fn a_group_with_an_open_removal_fence_or_broken_replica_is_never_left_out() {
+    let (c, key) = (members(3), (GROUP, replica(9)));
+    let mut calm = settled([0, CAUGHT_UP_US].map(|now_us| look(now_us, 100, &[100, 100, 100])));
+    calm.changed = Some(BTreeSet::new());
+    let cases: [(&str, Part); 3] =
+        [("a removal", |n| &mut n.deleted), ("a fence", |n| &mut n.fenced), ("a broken replica", |n| &mut n.broken)];
+    for (case, of) in cases {
+        // A former replica of the group, so that the plan says nothing of the group.
+        let (mut planner, mut o) = (Planner::default(), calm.clone());
+        of(o.nodes.get_mut(&NodeId::new(1)).unwrap()).insert(key);
+        for _ in 0..3 {
+            assert_eq!((planner.plan(&c, &o), planner.left_out), (Plan::default(), 0), "{case}");
         }
     }
 }
