@@ -38,6 +38,12 @@ impl Diverged {
         *lock(&self.wanted) == Some(key)
     }
 
+    /// True while a replica is about to skip a command.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        lock(&self.wanted).is_some()
+    }
+
     /// Cancels the request of [`want`](Self::want); false when the replica has diverged already.
     pub fn cancel(&self) -> bool {
         lock(&self.wanted).take().is_some()

@@ -12,7 +12,7 @@ use super::{
 use crate::{planted_defect::PlantedDefect, trace, world::World};
 use std::sync::Arc;
 use taffrail_core::{
-    catalogue::NodeState,
+    catalogue::{Group, NodeState, ReplicaState},
     ids::{GroupId, NodeId, StoreId},
 };
 use taffrail_proto::admin::{self as pb, Lifecycle};
@@ -342,7 +342,7 @@ async fn known_to_peers(cluster: &Cluster, host: &Host, copied: Floor) -> bool {
 }
 
 /// A random node, and its host, whose disk can be lost: every group with a replica on the node has a settled membership of
-/// at least three voters.
+/// at least three voters, and no replica that joins or leaves.
 fn expendable(cluster: &Cluster) -> Option<(NodeId, Arc<Host>)> {
     let node = any_member(cluster)?;
     let host = cluster.world.network.host_of(node).and_then(|number| cluster.hosts.get(number))?;
@@ -364,6 +364,8 @@ fn is_expendable(cluster: &Cluster, node: NodeId) -> bool {
         statuses.filter(|s| s.leads).max_by_key(|s| s.term)
     };
     let here = catalogue.groups.iter().filter(|(_, g)| g.replicas.values().any(|r| r.node == node));
-    let safe = here.into_iter().all(|(id, _)| of_group(id).as_ref().is_some_and(settled));
+    // A joining replica may take the place of a lost replica.
+    let whole = |group: &Group| group.replicas.values().all(|r| r.state == ReplicaState::Active);
+    let safe = here.into_iter().all(|(id, group)| whole(group) && of_group(id).as_ref().is_some_and(settled));
     safe && settled(&coordinator.system.status())
 }

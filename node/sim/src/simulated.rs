@@ -49,12 +49,13 @@ impl Cluster {
         self.losing.store(losing, Ordering::Relaxed);
     }
 
-    /// True while another loss could be one too many: a disk is lost and not replaced, a log is damaged, or a replica has another
-    /// state than the group.
+    /// True while another loss could be one too many: a disk is lost and not replaced, a log is damaged, or a replica has or
+    /// is about to get another state than the group.
     #[must_use]
     pub fn is_endangered(&self) -> bool {
         self.losing.load(Ordering::Relaxed)
             || self.world.diverged.is_active()
+            || self.world.diverged.is_armed()
             || self.hosts.all().iter().any(|h| h.log_disk.damage.is_damaged())
     }
 
