@@ -255,6 +255,11 @@ fn a_planted_second_use_of_a_replica_id_is_found() {
 }
 
 #[test]
+fn a_planted_snapshot_beyond_the_applied_entries_is_found() {
+    assert_caught(PlantedDefect::UnclampedSnapshot, 36, 14);
+}
+
+#[test]
 fn a_planted_trust_in_a_disk_that_went_back_is_found() {
     assert_caught(PlantedDefect::TrustedDisks, 0, 40);
 }
