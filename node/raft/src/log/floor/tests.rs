@@ -77,6 +77,26 @@ fn many_raises_cost_few_writes() {
     assert!(file.last.number < 1000, "{} writes", file.last.number);
 }
 
+#[tokio::test]
+async fn two_writes_of_the_floor_are_at_least_a_tenth_of_a_second_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = FloorFile::open(dir.path()).unwrap();
+    let start = tokio::time::Instant::now();
+    let writer = FloorWriter::start(file, at(1), fatal()).unwrap();
+    let mut batch = 1;
+    while start.elapsed() < Duration::from_millis(500) {
+        batch += 1;
+        writer.raise(at(batch));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(writer);
+    let file = FloorFile::open(dir.path()).unwrap();
+    assert_eq!(file.floor(), at(batch));
+    // The first write and the last write, at the end, wait for nothing.
+    let most = 2 + start.elapsed().as_millis() / WRITE_EVERY.as_millis();
+    assert!(u128::from(file.last.number) <= most, "{} writes, and {most} are allowed", file.last.number);
+}
+
 #[test]
 fn a_floor_that_cannot_be_opened_or_read_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();

@@ -34,7 +34,7 @@ async fn what_was_purged_is_answered_with_a_hole_or_an_error_and_never_with_noth
     let mut log = LogStorage::open(Arc::clone(&disk) as Arc<dyn LogDisk>, key).await.unwrap();
     log.purge(id(6)).await.unwrap();
     for (start, end, answer) in
-        [(7, 9, vec![7, 8]), (3, 9, vec![7, 8]), (3, 7, vec![7]), (2, 5, vec![7]), (11, 12, vec![])]
+        [(7, 9, vec![7, 8]), (3, 9, vec![7, 8]), (3, 7, vec![7]), (2, 5, vec![7]), (7, 7, vec![]), (11, 12, vec![])]
     {
         let entries = log.limited_get_log_entries(start, end).await.unwrap();
         let indexes: Vec<u64> = entries.iter().map(|e| e.log_id.index).collect();
@@ -45,6 +45,7 @@ async fn what_was_purged_is_answered_with_a_hole_or_an_error_and_never_with_noth
     }
     log.purge(id(10)).await.unwrap();
     assert_eq!(log.limited_get_log_entries(3, 5).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(indexes(&log.limited_get_log_entries(11, 12).await.unwrap()), [0; 0], "not appended yet");
 }
 
 /// A disk whose syncs wait for [`sync`](Self::sync): writes are queued, and reads find only synced entries.
@@ -221,6 +222,20 @@ async fn a_restart_reads_ids_only_and_replays_in_bounded_pieces() {
     assert_eq!(next, 100);
     assert!(disk.largest_read.load(Ordering::SeqCst) <= READ_BYTES_MAX);
     assert_eq!(log.bytes().cached, 0, "a replay keeps nothing in memory");
+}
+
+#[tokio::test]
+async fn a_stream_from_memory_gives_one_piece_at_a_time() {
+    let disk = HeldDisk::with(0, 0);
+    let mut log = open(&disk).await;
+    // Two entries fit into a piece.
+    log.append((0..6).map(|index| entry(index, MIB / 5 * 2)), IOFlushed::noop()).await.unwrap();
+    let ready = log.entries_stream(0..6).await.ready_chunks(1024).map(|batch| {
+        let batch: Vec<Entry> = batch.into_iter().collect::<io::Result<_>>().unwrap();
+        indexes(&batch)
+    });
+    assert_eq!(ready.collect::<Vec<_>>().await, [[0, 1], [2, 3], [4, 5]]);
+    assert_eq!(disk.reads(), 0);
 }
 
 #[tokio::test]

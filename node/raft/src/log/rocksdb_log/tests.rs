@@ -239,9 +239,8 @@ async fn a_log_with_a_gap_or_with_an_entry_in_the_wrong_place_is_not_opened() {
     rt::blocking(move || log.close()).await.unwrap();
 }
 
-/// Writes that are queued during a sync share the next sync.
-#[tokio::test]
-async fn queued_writes_share_a_sync() {
+/// Carries out the first write, submits the others during the first sync, and returns the number of all syncs.
+async fn syncs_of(writes: Vec<(LogKey, LogOp)>) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let (begun, mut begins) = mpsc::channel(128);
     let (go_on, held) = mpsc::channel::<()>(1);
@@ -252,10 +251,9 @@ async fn queued_writes_share_a_sync() {
         assert_eq!(held.lock().unwrap().blocking_recv(), None);
     });
     let log = RocksdbLog::open(dir.path(), Arc::new(|e| panic!("{e}")), on_sync).unwrap();
-    let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
-    for replica in 0..100 {
-        log.submit(key(replica), LogOp::Created(PartitionId::new(1)), Box::new(|done| done.unwrap())).await;
-        if replica == 0 {
+    for (n, (key, op)) in writes.into_iter().enumerate() {
+        log.submit(key, op, Box::new(|done| done.unwrap())).await;
+        if n == 0 {
             begins.recv().await.unwrap();
         }
     }
@@ -265,7 +263,28 @@ async fn queued_writes_share_a_sync() {
     while begins.try_recv().is_ok() {
         syncs += 1;
     }
-    assert_eq!(syncs, 2, "99 writes were queued during the first sync");
+    syncs
+}
+
+#[tokio::test]
+async fn writes_that_are_queued_during_a_sync_share_the_next_sync() {
+    let key = |replica| LogKey { group: GroupId::new(1), replica: ReplicaId::new(replica) };
+    let writes = (0..100).map(|replica| (key(replica), LogOp::Created(PartitionId::new(1)))).collect();
+    assert_eq!(syncs_of(writes).await, 2, "99 writes were queued during the first sync");
+}
+
+#[tokio::test]
+async fn a_batch_of_the_full_size_is_written_before_the_next_write() {
+    let key = LogKey { group: GroupId::new(1), replica: ReplicaId::new(7) };
+    let append = |index, bytes| LogOp::Append(vec![(index, Bytes::from(vec![7; bytes]))]);
+    let half = BATCH_BYTES_MAX / 2;
+    let mut batch = WriteBatch::default();
+    stage(&mut batch, key, append(1, half));
+    let full = BATCH_BYTES_MAX - (batch.size_in_bytes() - half);
+    for (bytes, syncs) in [(full, 3), (full - 1, 2)] {
+        let writes = [(0, 1), (1, bytes), (2, 1)].map(|(index, bytes)| (key, append(index, bytes)));
+        assert_eq!(syncs_of(writes.into()).await, syncs, "an entry of {bytes} bytes");
+    }
 }
 
 #[test]
