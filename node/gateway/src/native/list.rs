@@ -8,13 +8,18 @@ use crate::{
     status::{Problem, Reason},
 };
 use prost::Message;
+use std::time::Duration;
 use taffrail_core::{ids::NodeId, names::StreamName};
 use taffrail_proto::v1;
+use taffrail_runtime as rt;
 use taffrail_store_api::{ResolveError, Route, StoreRef, StoreReplica, StreamSummary};
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// Path of the call at a peer.
 const LIST: &str = "/taffrail.v1.Streams/List";
+/// Mean pause before the next attempt to find a replica; the real pause is random, at least half of `PAUSE`.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Number of streams in a page for a request without `page_size`.
 const PAGE_SIZE_DEFAULT: usize = 1_000;
 /// Maximum number of streams in a page; a larger `page_size` is reduced to this value.
@@ -43,15 +48,26 @@ pub(super) async fn list(
     };
     let original = Original::of(&request);
     let mut permit = call.answers.permit(Some(PAGE_BYTES_MAX)).await?;
-    let store = shared.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
-    let response = match shared.node.route_read(&store) {
-        Route::Local(replica) => list_locally(shared, &call, &*replica, request.prefix, after, limit).await,
-        Route::Remote(_) if shared.origin == Origin::Peer => {
-            Err(Problem::from(ResolveError::NotServing("no replica of the store on this node".into())).into())
+    let response = loop {
+        let store = shared.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
+        let answer = match shared.node.route_read(&store) {
+            Route::Local(replica) => {
+                break list_locally(shared, &call, &*replica, request.prefix, after, limit).await?;
+            }
+            Route::Remote(_) if shared.origin == Origin::Peer => {
+                return Err(
+                    Problem::from(ResolveError::NotServing("no replica of the store on this node".into())).into()
+                );
+            }
+            Route::Remote(nodes) => list_on_peer(shared, &call, &store, &nodes, &original).await?,
+        };
+        // A new store is read only once the store is formed, and a lost replica is replaced.
+        match answer {
+            Ok(response) => break response,
+            Err(status) if Instant::now() >= call.deadline => return Err(status),
+            Err(_) => tokio::time::sleep(PAUSE / 2 + rt::jitter(PAUSE)).await,
         }
-        Route::Remote(nodes) => list_on_peer(shared, &call, &store, &nodes, &original).await,
     };
-    let response = response?;
     // A page of another node may be larger; the permit then stays at the usual size.
     let _fits = permit.fit(response.encoded_len());
     call.answers.encode(Some(permit));
@@ -91,25 +107,25 @@ fn cut_to_bytes(streams: &mut Vec<StreamSummary>, bytes_max: usize) -> bool {
     streams.len() < before
 }
 
-/// Asks the peers in order until a peer answers.
+/// Asks the peers in order until a peer answers. The inner error means that no peer has answered.
 async fn list_on_peer(
     shared: &Shared,
     call: &Call,
     store: &StoreRef,
     nodes: &[NodeId],
     original: &Original,
-) -> Result<v1::ListResponse, Status> {
+) -> Result<Result<v1::ListResponse, Status>, Status> {
     let mut last = Problem::new(Reason::NotServing, "no replica of the store can be reached").into();
     for node in nodes {
         let Some(channel) = shared.node.peer_channel(*node) else { continue };
         let request = forward::request(original.bytes(), &store.name, &call.request_id, Some(call.deadline));
         match forward::unary::<v1::ListResponse>(channel, LIST, request).await {
-            Ok(response) => return Ok(response.into_inner()),
+            Ok(response) => return Ok(Ok(response.into_inner())),
             Err(status) if peer_lost(&status) => last = status,
             Err(status) => return Err(status),
         }
     }
-    Err(last)
+    Ok(Err(last))
 }
 
 #[cfg(test)]
