@@ -38,7 +38,7 @@ fn hold(from: u64, seeds: u64, options: Options) -> BTreeMap<&'static str, u64> 
 
 #[test]
 fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
-    let counts = hold(51, 50, Options::default());
+    let counts = hold(151, 50, Options::default());
     let kinds = [
         "clusters formed",
         "crashes",
@@ -110,7 +110,7 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
 /// catalogue is often down for longer than the wait.
 #[test]
 fn stretched_clusters_hold_and_other_replicas_form_groups() {
-    let counts = hold(500, 6, Options { stretch: 16, ..Options::default() });
+    let counts = hold(506, 6, Options { stretch: 16, ..Options::default() });
     let formed = counts.get("groups formed by another replica");
     assert!(formed.is_some_and(|n| *n > 0), "each group is formed by the named replica: {counts:?}");
 }
