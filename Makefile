@@ -172,7 +172,7 @@ e2e-long: tools prometheus build ## test the local Kubernetes and run all scenar
 	@TAFFRAIL_PROMETHEUS=$$(scripts/prometheus.sh) TAFFRAIL_IMAGE=$(IMAGE) TAFFRAIL_IMAGE_ARCHIVE=$(ARCHIVE) $(CARGO) test --workspace --features taffrail-localkube/e2e,taffrail-scenarios/e2e --test localkube --test cluster --test survival --test membership --test bad_input --test metrics -- --test-threads=1 --nocapture
 
 .PHONY: test
-test: ## run check, integration and e2e, as CI does: 18 minutes after the first `up`, then 12
+test: ## run check, integration and e2e, as CI does: 16 minutes after the first `up`, then 8
 	@$(STEPS); \
 	step "check" "4 min" $(MAKE) --no-print-directory check; \
 	step "integration" "10 min after the first up, then 4" $(MAKE) --no-print-directory integration; \

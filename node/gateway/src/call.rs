@@ -9,11 +9,15 @@ use super::{
     resolve::{self, Addressee},
     status::{Problem, Proof, Reason, proof},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use taffrail_core::{ids::StoreId, names::StoreName};
+use taffrail_runtime as rt;
 use taffrail_store_api::{ReadError, RequestMemory, StoreRef};
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
+
+/// Mean pause before the next attempt to find a replica; the real pause is random, at least half of the mean.
+const REPLICA_PAUSE: Duration = Duration::from_millis(50);
 
 /// The `:authority` of a request, the source of the store name for [`resolve`]. A request extension.
 #[derive(Clone, Debug)]
@@ -100,6 +104,18 @@ pub(crate) fn replica_lost(e: &ReadError) -> bool {
         | ReadError::Corrupt(_)
         | ReadError::Storage(_) => false,
     }
+}
+
+/// Waits before the next attempt to find a replica that can answer.
+///
+/// # Errors
+/// When the deadline has passed.
+pub(crate) async fn replica_pause(deadline: Instant) -> Result<(), Problem> {
+    if Instant::now() >= deadline {
+        return Err(Problem::new(Reason::NotServing, "no replica of the store answered within the deadline"));
+    }
+    tokio::time::sleep(REPLICA_PAUSE / 2 + rt::jitter(REPLICA_PAUSE)).await;
+    Ok(())
 }
 
 /// True for a status of a peer after which another replica can answer: the peer stopped or the connection broke, as

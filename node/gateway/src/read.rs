@@ -3,7 +3,7 @@
 
 use super::{
     Origin, Shared,
-    call::{Call, peer_lost, replica_lost, same_store},
+    call::{Call, peer_lost, replica_lost, replica_pause, same_store},
     cursor::{AsOf, Cursor, PAGE},
     decode::Selection,
     encode,
@@ -13,18 +13,15 @@ use super::{
     status::{Problem, Reason},
 };
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use taffrail_core::ids::{NodeId, Position, StoreId};
 use taffrail_proto::v1::{self, read_response::Kind};
-use taffrail_runtime as rt;
 use taffrail_store_api::{Consistency, PageBounds, ReadError, Route, StoreRef, StoreReplica};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 
 /// Path of the call at a peer.
 const READ: &str = "/taffrail.v1.Streams/Read";
-/// Mean pause before the next attempt to find a replica; the real pause is random, at least half of `PAUSE`.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Number of positions without a delivered event before a checkpoint is sent.
 const CHECKPOINT_POSITIONS: u64 = 4_096;
 
@@ -386,12 +383,7 @@ impl Read {
     /// Counts a failed attempt and waits before the next attempt.
     async fn pause(&mut self) -> Result<(), Status> {
         self.failed += 1;
-        if Instant::now() >= self.call.deadline {
-            let why = "no replica of the store answered the read within the deadline";
-            return Err(Problem::new(Reason::NotServing, why).into());
-        }
-        tokio::time::sleep(PAUSE / 2 + rt::jitter(PAUSE)).await;
-        Ok(())
+        Ok(replica_pause(self.call.deadline).await?)
     }
 }
 

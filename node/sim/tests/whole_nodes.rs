@@ -99,6 +99,9 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
         "crashes right after a durable step",
         "groups stalled at a membership change",
         "appends stalled after an install",
+        "catch-ups cut short",
+        "crashes in a catch-up",
+        "fenced replicas",
         "stalled appends",
     ];
     for what in kinds {

@@ -4,10 +4,8 @@
 //! pure; settled groups without a changed report are left out), publishes the observation ([`view`]), and starts the fences
 //! and planned actions ([`act`]), which a pass does not wait for.
 //!
-//! Five timers survive a pass: since when each replica has been close to the leader of its group, since when each node
-//! has been silent, since when replicas contradict each other, and which replicas were fenced or found broken within the
-//! hour. The reports of the nodes, the actions in progress and the confirmed origins of copies survive as well. A new
-//! coordinator starts from zero.
+//! The timers of observations, the confirmed origins of copies ([`ClusterObservation::settle`]), the reports of the nodes and
+//! the actions in progress survive a pass. A new coordinator starts from zero.
 
 pub mod act;
 pub mod observe;

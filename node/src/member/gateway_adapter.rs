@@ -202,17 +202,12 @@ impl Node for GatewayAdapter {
     }
 
     fn route_read(&self, store: &StoreRef) -> Route {
-        let member = self.now();
-        match member.as_ref().and_then(|m| m.running(store.group)) {
-            Some(running) if member.as_ref().is_some_and(|m| is_formed(&m.applied(), store.group)) => {
-                Route::Local(running.replica)
-            }
+        let Some(member) = self.now() else { return Route::Remote(store.nodes.clone()) };
+        match member.running(store.group) {
+            Some(running) if is_formed(&member.applied(), store.group) => Route::Local(running.replica),
             // Another group may have taken the place of a group that is not recorded as formed, and have taken appends since.
             Some(_) => Route::Remote(Vec::new()),
-            None => {
-                let here = member.map(|m| m.node());
-                Route::Remote(store.nodes.iter().copied().filter(|n| Some(*n) != here).collect())
-            }
+            None => Route::Remote(store.nodes.iter().copied().filter(|n| *n != member.node()).collect()),
         }
     }
 

@@ -65,8 +65,9 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
     for running in member.all_not_ended() {
         let key = running.group.key();
         let _turn = member.turn.lock().await;
-        let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
-        if !named && let Err(error) = remove(member, key, running.partition).await {
+        if !names(catalogue, key)
+            && let Err(error) = remove(member, key, running.partition).await
+        {
             tracing::warn!(
                 group = %key.group, replica = %key.replica, %error,
                 "a replica that the catalogue does not name could not be removed; trying again"
@@ -75,12 +76,15 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
     }
     // A broken or fenced replica does not run, and its group may be gone: a group is formed again under another id.
     let stopped = member.recovery.replicas().into_iter().chain(member.fenced().into_keys());
-    let names = |key: LogKey| catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
-    if stopped.into_iter().any(|key| !names(key))
+    if stopped.into_iter().any(|key| !names(catalogue, key))
         && let Err(error) = remove_unnamed(member).await
     {
-        tracing::warn!(%error, "replicas that do not run and that the catalogue does not name could not be removed; trying again");
+        tracing::warn!(%error, "stopped replicas that the catalogue does not name could not be removed; trying again");
     }
+}
+
+fn names(catalogue: &Catalogue, key: LogKey) -> bool {
+    catalogue.groups.get(&key.group).is_some_and(|group| group.replicas.contains_key(&key.replica))
 }
 
 async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Result<()> {
@@ -260,8 +264,7 @@ pub async fn remove_unnamed(member: &Arc<Member>) -> io::Result<()> {
             LogState::Fenced(mark) => mark.partition,
             LogState::Deleted(_) => continue,
         };
-        let named = catalogue.groups.get(&key.group).is_some_and(|g| g.replicas.contains_key(&key.replica));
-        if key.group != GroupId::SYSTEM && !named {
+        if key.group != GroupId::SYSTEM && !names(&catalogue, key) {
             let _turn = member.turn.lock().await;
             remove(member, key, partition).await?;
         }

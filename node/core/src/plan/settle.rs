@@ -1,5 +1,6 @@
 //! Timers of observations. Six timers survive a pass: close to the leader since, silent since, contradicted since,
-//! fenced within the hour, broken within the hour, and granted since. Confirmed lineages survive as well. A new coordinator starts from zero.
+//! fenced within the hour, broken within the hour, and granted since. Confirmed lineages survive as well. A new
+//! coordinator starts from zero.
 
 use super::{
     divergence::{disagree, divergent, first_contradiction},

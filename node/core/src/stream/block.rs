@@ -91,7 +91,7 @@ impl Block {
     }
 
     /// Removes the first `count` of the events that the block still holds. Returns `None` if no event would be left, because
-    /// a gap stands for a block without events.
+    /// a gap stands for a block without events. Nothing removes events yet; the tests of stored rows do.
     #[must_use]
     pub fn without_start(mut self, count: u32) -> Option<Self> {
         let kept = self.events.get(usize::try_from(count).ok()?..).filter(|kept| !kept.is_empty())?.to_vec();

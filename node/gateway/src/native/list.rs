@@ -2,24 +2,19 @@
 
 use crate::{
     Origin, Shared,
-    call::{Call, call, peer_lost},
+    call::{Call, call, peer_lost, replica_pause},
     features,
     forward::{self, Original},
-    status::{Problem, Reason},
+    status::Problem,
 };
 use prost::Message;
-use std::time::Duration;
 use taffrail_core::{ids::NodeId, names::StreamName};
 use taffrail_proto::v1;
-use taffrail_runtime as rt;
 use taffrail_store_api::{ResolveError, Route, StoreRef, StoreReplica, StreamSummary};
-use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 /// Path of the call at a peer.
 const LIST: &str = "/taffrail.v1.Streams/List";
-/// Mean pause before the next attempt to find a replica; the real pause is random, at least half of `PAUSE`.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Number of streams in a page for a request without `page_size`.
 const PAGE_SIZE_DEFAULT: usize = 1_000;
 /// Maximum number of streams in a page; a larger `page_size` is reduced to this value.
@@ -47,42 +42,54 @@ pub(super) async fn list(
         token => Some(StreamName::new(token).map_err(|e| Problem::field("page_token", e.rule))?),
     };
     let original = Original::of(&request);
-    let mut permit = call.answers.permit(Some(PAGE_BYTES_MAX)).await?;
-    let response = loop {
-        let store = shared.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
-        let answer = match shared.node.route_read(&store) {
-            Route::Local(replica) => {
-                break list_locally(shared, &call, &*replica, request.prefix, after, limit).await?;
-            }
-            Route::Remote(_) if shared.origin == Origin::Peer => {
-                return Err(
-                    Problem::from(ResolveError::NotServing("no replica of the store on this node".into())).into()
-                );
-            }
-            Route::Remote(nodes) => list_on_peer(shared, &call, &store, &nodes, &original).await?,
-        };
-        // A new store is read only once the store is formed, and a lost replica is replaced.
-        match answer {
-            Ok(response) => break response,
-            Err(status) if Instant::now() >= call.deadline => return Err(status),
-            Err(_) => tokio::time::sleep(PAUSE / 2 + rt::jitter(PAUSE)).await,
+    let page = Page { prefix: request.prefix, after, limit };
+    // A new store is read only once its group is recorded as formed, and a lost replica is replaced. The wait takes no memory for
+    // the answer from other calls.
+    loop {
+        let mut permit = call.answers.permit(Some(PAGE_BYTES_MAX)).await?;
+        if let Some(response) = attempt(shared, &call, &page, &original).await? {
+            // A page of another node may be larger; the permit then stays at the usual size.
+            let _fits = permit.fit(response.encoded_len());
+            call.answers.encode(Some(permit));
+            return Ok(Response::new(response));
         }
-    };
-    // A page of another node may be larger; the permit then stays at the usual size.
-    let _fits = permit.fit(response.encoded_len());
-    call.answers.encode(Some(permit));
-    Ok(Response::new(response))
+        drop(permit);
+        replica_pause(call.deadline).await?;
+    }
+}
+
+/// The requested page.
+struct Page {
+    prefix: String,
+    after: Option<StreamName>,
+    limit: usize,
+}
+
+/// Lists from the replica of this node or through a peer; `None` if no replica can answer now.
+async fn attempt(
+    shared: &Shared,
+    call: &Call,
+    page: &Page,
+    original: &Original,
+) -> Result<Option<v1::ListResponse>, Status> {
+    let store = shared.node.resolve(&call.store, call.deadline).await.map_err(Problem::from)?;
+    match shared.node.route_read(&store) {
+        Route::Local(replica) => list_locally(shared, call, &*replica, page).await.map(Some),
+        Route::Remote(_) if shared.origin == Origin::Peer => {
+            Err(Problem::from(ResolveError::NotServing("no replica of the store on this node".into())).into())
+        }
+        Route::Remote(nodes) => list_on_peer(shared, call, &store, &nodes, original).await,
+    }
 }
 
 async fn list_locally(
     shared: &Shared,
     call: &Call,
     replica: &dyn StoreReplica,
-    prefix: String,
-    after: Option<StreamName>,
-    limit: usize,
+    page: &Page,
 ) -> Result<v1::ListResponse, Status> {
     replica.read_index(call.deadline).await.map_err(Problem::from)?;
+    let (prefix, after, limit) = (page.prefix.clone(), page.after.clone(), page.limit);
     let list = shared.readers.run(replica.reader(), move |r| r.list_streams(&prefix, after.as_ref(), limit));
     let mut streams = list.await.map_err(Problem::from)?;
     let full = streams.len() == limit;
@@ -107,25 +114,24 @@ fn cut_to_bytes(streams: &mut Vec<StreamSummary>, bytes_max: usize) -> bool {
     streams.len() < before
 }
 
-/// Asks the peers in order until a peer answers. The inner error means that no peer has answered.
+/// Asks the peers in order until a peer answers; `None` if no peer does.
 async fn list_on_peer(
     shared: &Shared,
     call: &Call,
     store: &StoreRef,
     nodes: &[NodeId],
     original: &Original,
-) -> Result<Result<v1::ListResponse, Status>, Status> {
-    let mut last = Problem::new(Reason::NotServing, "no replica of the store can be reached").into();
+) -> Result<Option<v1::ListResponse>, Status> {
     for node in nodes {
         let Some(channel) = shared.node.peer_channel(*node) else { continue };
         let request = forward::request(original.bytes(), &store.name, &call.request_id, Some(call.deadline));
         match forward::unary::<v1::ListResponse>(channel, LIST, request).await {
-            Ok(response) => return Ok(Ok(response.into_inner())),
-            Err(status) if peer_lost(&status) => last = status,
+            Ok(response) => return Ok(Some(response.into_inner())),
+            Err(status) if peer_lost(&status) => {}
             Err(status) => return Err(status),
         }
     }
-    Ok(Err(last))
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -87,6 +87,7 @@ async fn two_writes_of_the_floor_are_at_least_a_tenth_of_a_second_apart() {
     while start.elapsed() < Duration::from_millis(500) {
         batch += 1;
         writer.raise(at(batch));
+        // Far more raises than allowed writes, at any pace: nothing waits for the writer.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     drop(writer);
