@@ -28,7 +28,7 @@ fn rows(of: &Replica) -> Vec<DataRow> {
 }
 
 /// Replaces rows by a gap, as the removal of old events will do. Returns the gap.
-fn remove(of: &Replica, which: Range<usize>) -> Gap {
+pub(super) fn remove(of: &Replica, which: Range<usize>) -> Gap {
     let rows = &rows(of)[which];
     let (first, last) = (rows.first().unwrap(), rows.last().unwrap());
     let (first_position, next_position) = (first.first_position(), last.next_position());
@@ -54,7 +54,7 @@ fn outside(gap: Gap, events: &[RecordedEvent]) -> Vec<RecordedEvent> {
     events.iter().filter(|e| !inside.contains(&e.position.get())).cloned().collect()
 }
 
-fn sent(source: &Replica, target: &Replica) -> Result<Vec<CatchUpChunk>, Error> {
+pub(super) fn sent(source: &Replica, target: &Replica) -> Result<Vec<CatchUpChunk>, Error> {
     let point = target.machine.catch_up_point();
     let wanted =
         Wanted { group: GROUP, partition: PARTITION, next_position: point.next_position, digest: point.digest };

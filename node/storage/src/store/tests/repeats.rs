@@ -1,6 +1,6 @@
 //! Removal of repeat rows by compaction.
 
-use super::harness::*;
+use super::{gaps, harness::*};
 use crate::store::{
     catch_up::{self, Wanted},
     codec,
@@ -101,4 +101,34 @@ fn a_catch_up_sends_every_row_that_counts_in_its_view() {
     db.compact(Family::Dedup);
     let (rows, floor) = buckets(&source);
     assert_eq!(rows, (floor..=30).collect::<Vec<_>>());
+}
+
+/// The receiver has opened more buckets than the source, so the floor of the receiver is higher. The source has removed
+/// the events around the end of the receiver, so the receiver deletes its events from the gap on.
+#[test]
+fn a_receiver_that_deletes_its_last_events_keeps_every_row_of_the_source() {
+    let in_one_bucket = |n| {
+        let at = append(11).stamp_us + n;
+        entry(n, Kind::Appends(vec![stamped("orders", ExpectedRevision::Any, vec![event(n, 1)], at)]))
+    };
+    let other = |n| entry(n, Kind::Appends(vec![Stamped { stamp_us: append(n).stamp_us, ..append(100 + n) }]));
+    let source = Replica::with(&entries(0..12).into_iter().chain((12..30).map(in_one_bucket)).collect::<Vec<_>>());
+    let mut target = Replica::with(&entries(0..12).into_iter().chain((12..20).map(other)).collect::<Vec<_>>());
+    target.machine.flush().unwrap();
+    let (rows, floor) = buckets(&source);
+    assert!(floor > 1 && buckets(&target).1 > floor, "the floor of the receiver is higher");
+    let gap = gaps::remove(&source, 9..25);
+    assert!(gap.first_position.get() > 1 && gap.next_position > target.machine.catch_up_point().next_position);
+
+    let chunks = gaps::sent(&source, &target).unwrap();
+    let (last, before) = chunks.split_last().unwrap();
+    assert!(before.iter().any(|chunk| chunk.family == Family::Dedup as u32), "rows arrive before the counters");
+    target.machine.begin_install().unwrap();
+    before.iter().for_each(|chunk| target.machine.install(chunk.clone()).unwrap());
+    target.db.flush().unwrap();
+    target.db.compact(Family::Dedup);
+    target.machine.install(last.clone()).unwrap();
+    target.machine.finish_install().unwrap();
+    let counted = |rows: &[u64]| rows.iter().filter(|bucket| **bucket >= floor).copied().collect::<Vec<_>>();
+    assert_eq!(counted(&buckets(&target).0), counted(&rows));
 }
