@@ -31,14 +31,18 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Starts a program and restarts the program whenever it ends.
+    /// Starts a program and restarts the program whenever it ends. The program runs when the function returns, unless the start
+    /// failed.
     #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the tracker waits for this task")]
     pub(super) fn start(launch: Launch, layout: &Layout, tasks: &TaskTracker) -> Self {
-        let seen = ComponentStatus { name: launch.name.clone(), running: false, restarts: 0, last_exit: None };
+        let log = layout.log(&launch.name);
+        let first = spawn(&launch, &log);
+        let running = first.is_ok();
+        let seen = ComponentStatus { name: launch.name.clone(), running, restarts: 0, last_exit: None };
         let seen = Arc::new(Mutex::new(seen));
         let stop = CancellationToken::new();
-        let keeper = Keeper { log: layout.log(&launch.name), launch, seen: Arc::clone(&seen), stop: stop.clone() };
-        Self { seen, stop, task: tasks.spawn(keeper.run()) }
+        let keeper = Keeper { log, launch, seen: Arc::clone(&seen), stop: stop.clone() };
+        Self { seen, stop, task: tasks.spawn(keeper.run(first)) }
     }
 
     /// Kills the program and waits for its end.
@@ -65,11 +69,12 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn run(self) {
-        let mut pause = PAUSE_FIRST;
+    /// Keeps the program running, which `first` has started.
+    async fn run(self, first: io::Result<Child>) {
+        let (mut pause, mut start) = (PAUSE_FIRST, first);
         loop {
             let started = Instant::now();
-            let exit = match spawn(&self.launch, &self.log) {
+            let exit = match start {
                 Ok(child) => {
                     lock(&self.seen).running = true;
                     self.until_end(child).await
@@ -92,6 +97,7 @@ impl Keeper {
                 () = self.stop.cancelled() => return,
             }
             pause = (pause * 2).min(PAUSE_MAX);
+            start = spawn(&self.launch, &self.log);
         }
     }
 
@@ -169,12 +175,7 @@ mod tests {
         std::fs::create_dir_all(layout.logs()).unwrap();
         let tasks = TaskTracker::new();
         let component = Component::start(launch("long", "exec sleep 600"), &layout, &tasks);
-        wait::until("the start", Duration::from_secs(10), || {
-            let running = component.status().running;
-            async move { if running { Ok(()) } else { Err("not yet") } }
-        })
-        .await
-        .unwrap();
+        assert!(component.status().running, "a component runs once it is started");
         component.stop().await;
         tasks.close();
         tasks.wait().await;
