@@ -1,9 +1,8 @@
 //! Disk faults of pods. While the process using the disk is stopped, the disk is emptied, or replaced with a copy of
 //! another cluster's disk. Then the process is killed.
 
-use crate::{pods::node_process, scenario::Scenario};
-use anyhow::{Context, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use crate::{pods::node_process, scenario::Scenario, stopped_process::StoppedProcess};
+use anyhow::ensure;
 use std::{
     fs,
     os::unix::fs::{MetadataExt, chown},
@@ -13,29 +12,9 @@ use std::{
 /// The data directory inside a pod, relative to the root directory.
 const DATA: &str = "var/lib/taffrail/data";
 
-fn signal(process: i32, signal: Signal) -> anyhow::Result<()> {
-    Ok(kill_process(Pid::from_raw(process).context("no process")?, signal)?)
-}
-
 /// Returns the path of the data directory on the host: `/proc/PID/root` is the root directory of the process.
 fn data_directory(process: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{process}/root/{DATA}"))
-}
-
-/// A process stopped with SIGSTOP. Dropping the value sends SIGCONT.
-struct StoppedProcess(i32);
-
-impl StoppedProcess {
-    fn new(process: i32) -> anyhow::Result<Self> {
-        signal(process, Signal::STOP)?;
-        Ok(Self(process))
-    }
-}
-
-impl Drop for StoppedProcess {
-    fn drop(&mut self) {
-        let _gone = signal(self.0, Signal::CONT);
-    }
 }
 
 /// Empties the disk of a pod and kills the process, which then starts on an empty disk.
@@ -65,9 +44,8 @@ pub async fn replace_with_copy_of(scenario: &Scenario, pod: &str, other: &str) -
 
 async fn replace_data(scenario: &Scenario, pod: &str, other: Option<&str>) -> anyhow::Result<()> {
     scenario.local_kube()?;
-    let process = node_process(pod)?;
-    let data = data_directory(process);
-    let stopped = StoppedProcess::new(process)?;
+    let stopped = StoppedProcess::of(pod)?;
+    let data = data_directory(stopped.id());
     let mut removed = 0;
     for entry in fs::read_dir(&data)? {
         let path = entry?.path();
@@ -80,8 +58,8 @@ async fn replace_data(scenario: &Scenario, pod: &str, other: Option<&str>) -> an
     }
     ensure!(removed > 0, "the disk of {pod} was empty");
     if let Some(other) = other {
-        let other = StoppedProcess::new(node_process(other)?)?;
-        copy(&data_directory(other.0), &data)?;
+        let other = StoppedProcess::of(other)?;
+        copy(&data_directory(other.id()), &data)?;
     }
     scenario.kill(pod).await?;
     drop(stopped);

@@ -20,6 +20,7 @@ use taffrail_scenarios::{
     replicas::check_replicas_agree,
     run::run,
     scenario::{MINUTE, Scenario},
+    stopped_process::StoppedProcess,
     workload::Workload,
 };
 use tokio::time::Instant;
@@ -161,11 +162,11 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
     .unwrap();
 }
 
-/// Removals under way on a pod before the pod is killed. A single removal may end before the kill takes effect.
+/// Stores under removal on a pod before the pod is killed.
 const REMOVALS_MIN: usize = 3;
 
-/// Deletes stores and kills a pod during the removal of stores with a replica on the pod. Checks that the removal was
-/// incomplete when the pod was dead.
+/// Stops the process of a pod, deletes stores with a replica on the pod, and kills the pod as soon as the process goes on:
+/// in the middle of the removals, which wait for the pod. Checks that the removal was incomplete when the pod was dead.
 async fn killed_in_the_middle(
     s: &Scenario,
     endpoints: &BTreeMap<String, String>,
@@ -185,6 +186,7 @@ async fn killed_in_the_middle(
     };
     let before = being_removed().await?;
     ensure!(before.is_empty(), "{before:?} are being removed before the next are deleted");
+    let stopped = StoppedProcess::of(pod)?;
     s.kubectl.run([&["delete", "--wait=false"], deleted].concat()).await?;
     let end = Instant::now() + MINUTE;
     let begun = loop {
@@ -192,11 +194,9 @@ async fn killed_in_the_middle(
         if begun.len() >= REMOVALS_MIN {
             break begun;
         }
-        ensure!(
-            Instant::now() < end,
-            "fewer than {REMOVALS_MIN} stores with a replica on {pod} were being removed at once"
-        );
+        ensure!(Instant::now() < end, "{begun:?} are being removed, and have a replica on {pod}");
     };
+    drop(stopped);
     s.kill(pod).await?;
     let left = being_removed().await?;
     println!("e: {pod} was killed during the removal of {begun:?}; after its death {left:?} were still being removed");
