@@ -6,7 +6,8 @@
 //! - [`manifests`], [`members`], [`pods`] and [`replicas`] apply, await and compare the objects of a scenario.
 //! - [`workload`] appends and subscribes and checks every response; [`minority_probe`] checks a node
 //!   without a majority.
-//! - [`disk_faults`] damages disks, [`stopped_process`] stops the process of a pod; the other faults are methods of [`LocalKube`](taffrail_localkube::LocalKube).
+//! - [`disk_faults`] damages disks, and [`stopped_process`] stops the process of a pod; the other faults are methods of
+//!   [`LocalKube`](taffrail_localkube::LocalKube).
 //! - [`prometheus`] discovers and scrapes the pods with a real Prometheus.
 //!
 //! The scenarios need root, `scripts/deps.sh`, `scripts/k8s-tools.sh`, and the image archive

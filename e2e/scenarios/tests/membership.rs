@@ -165,8 +165,9 @@ async fn five_pods_keep_what_they_acknowledge_and_fifty_stores_are_deleted_throu
 /// Stores under removal on a pod before the pod is killed.
 const REMOVALS_MIN: usize = 3;
 
-/// Stops the process of a pod, deletes stores with a replica on the pod, and kills the pod as soon as the process goes on:
-/// in the middle of the removals, which wait for the pod. Checks that the removal was incomplete when the pod was dead.
+/// Stops the process of a pod, deletes stores with a replica on the pod, and kills the pod as soon as the process goes on,
+/// while the removals wait for the pod. Checks that the removal was incomplete when the pod was dead. The fault points of
+/// `node/tests` end a process between the steps of a removal on its own disk.
 async fn killed_in_the_middle(
     s: &Scenario,
     endpoints: &BTreeMap<String, String>,

@@ -106,7 +106,8 @@ pub(crate) fn replica_lost(e: &ReadError) -> bool {
     }
 }
 
-/// Waits before the next attempt to find a replica that can answer.
+/// Waits before the next attempt to find a replica that can answer. A pause, because no message tells this node when a
+/// replica on another node becomes readable.
 ///
 /// # Errors
 /// When the deadline has passed.

@@ -66,9 +66,6 @@ fn first_entry(cluster: &Cluster, key: LogKey, host: NodeId) {
 }
 
 fn removed(cluster: &Cluster, key: LogKey, host: NodeId) {
-    if is_fenced(cluster, key, host) {
-        cluster.give_up(key.replica);
-    }
     if !is_retired(cluster, key, host) {
         return;
     }
@@ -100,12 +97,7 @@ fn is_retired(cluster: &Cluster, key: LogKey, host: NodeId) -> bool {
     key.group != GroupId::SYSTEM
         && !damaged
         && store.is_some_and(|s| s.state == StoreState::Active)
-        && !is_fenced(cluster, key, host)
-}
-
-/// True for a replica whose state contradicts the majority.
-fn is_fenced(cluster: &Cluster, key: LogKey, host: NodeId) -> bool {
-    cluster.hosts.get(host).and_then(|h| h.member()).is_some_and(|member| member.fence_of(key).is_some())
+        && member.fence_of(key).is_none()
 }
 
 fn names(voters: &Voters, replica: ReplicaId) -> bool {

@@ -66,12 +66,6 @@ impl Cluster {
         host.lose_disk();
     }
 
-    /// Counts a fenced replica as lost, because the node removes the replica before the group has replaced the voter: the only
-    /// copies that a divergence may cost are those of the diverged replica.
-    pub fn give_up(&self, replica: ReplicaId) {
-        lock(&self.lost).insert(replica);
-    }
-
     /// Lets the disk of a node go back to an earlier copy. Entries that were synced after the copy are lost.
     pub fn roll_back(&self, host: &Host, node: NodeId, copy: DiskCopy) {
         let system = ReplicaId::new(node.get());
@@ -101,8 +95,7 @@ impl Cluster {
         self.is_lost(replica) || self.hosts.all().iter().any(holds)
     }
 
-    /// True for a replica whose disk was lost, and for a replica removed after a fence. An entry of the replica counted when
-    /// the entry was committed.
+    /// True for a replica whose disk was lost. An entry on the lost disk counted when the entry was committed.
     #[must_use]
     pub fn is_lost(&self, replica: ReplicaId) -> bool {
         lock(&self.lost).contains(&replica)
