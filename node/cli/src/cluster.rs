@@ -1,10 +1,11 @@
-//! `taffrail cluster`: the status of cluster and nodes, the bootstrap outside Kubernetes, and the end of an upgrade.
+//! `taffrail cluster`: the status of cluster and nodes, the bootstrap outside Kubernetes, the end of an upgrade, and the removal of
+//! the data of fenced replicas.
 
 use super::{
     args::GlobalArgs,
     bootstrap,
     failure::Failure,
-    finalize_upgrade,
+    finalize_upgrade, free_replica,
     output::{Printer, UNKNOWN, known, table},
 };
 use serde_json::json;
@@ -28,6 +29,12 @@ pub enum Command {
     /// upgrade.finalize is on-demand.
     #[command(after_help = finalize_upgrade::EXAMPLE)]
     FinalizeUpgrade(finalize_upgrade::Args),
+    /// Remove the data of a fenced replica for ever, after you have found the cause of the fence.
+    ///
+    /// A fenced replica reached a different state than the majority of its group (condition ReplicaInconsistent), and its
+    /// data is kept as evidence. A replica that is still part of its group is refused.
+    #[command(after_help = free_replica::EXAMPLE)]
+    FreeReplica(free_replica::Args),
 }
 
 /// Runs a command of `taffrail cluster`.
@@ -62,6 +69,7 @@ pub async fn run(command: &Command, globals: &GlobalArgs, printer: &mut Printer)
         }
         Command::Bootstrap(args) => bootstrap::run(args, globals, printer).await?,
         Command::FinalizeUpgrade(args) => finalize_upgrade::run(args, globals, printer).await?,
+        Command::FreeReplica(args) => free_replica::run(args, globals, printer).await?,
     }
     Ok(())
 }

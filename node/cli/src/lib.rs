@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod event_json;
 pub mod failure;
 pub mod finalize_upgrade;
+pub mod free_replica;
 pub mod json_text;
 pub mod load;
 pub mod output;

@@ -75,6 +75,7 @@ impl Group {
             | FrameKind::StoreCommand
             | FrameKind::Admin
             | FrameKind::Fence
+            | FrameKind::FreeReplica
             | FrameKind::Piece) => {
                 Err(bad_frame(format!("a frame of kind {} is meant for a node, not for a replica", kind.as_str_name())))
             }

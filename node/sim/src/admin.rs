@@ -8,6 +8,7 @@ use crate::trace;
 use std::{sync::Arc, time::Duration};
 use taffrail_core::ids::NodeId;
 use taffrail_proto::admin::{self as pb, admin_client::AdminClient};
+use taffrail_raft::log::LogKey;
 use taffrail_store_api::{PeerChannel, peer_channel};
 use tonic::{Request, Status};
 
@@ -78,6 +79,15 @@ impl AdminPort {
     pub async fn delete(&mut self, store_id: String, declared_by: String) -> Result<bool, Status> {
         let request = self.ask(pb::CloseStoreRequest { store_id, mode: pb::CloseMode::Delete.into(), declared_by });
         Ok(self.client.close_store(request).await?.into_inner().done)
+    }
+
+    /// Frees a fenced replica.
+    ///
+    /// # Errors
+    /// When the replica is not fenced or not retired, or no coordinator answers.
+    pub async fn free(&mut self, key: LogKey) -> Result<(), Status> {
+        let request = self.ask(pb::FreeReplicaRequest { group_id: key.group.get(), replica_id: key.replica.get() });
+        self.client.free_replica(request).await.map(drop)
     }
 
     /// Drains a node; true once the node has left the cluster.

@@ -13,7 +13,7 @@
 //!   the marker. [`machine`]: the state machine, observed.
 //! - [`network`], [`transport`], [`links`]: frames and verified connections between nodes. [`port`], [`peers`]: gRPC calls
 //!   between nodes and from outside.
-//! - [`clients`], [`reading`], [`gateway_client`]: appends and reads. [`operator`], [`admin`]: requests of the operator.
+//! - [`clients`], [`reading`], [`gateway_client`]: appends and reads. [`operator`], [`person`], [`admin`]: requests of the operator.
 //! - [`faults`]: all faults of a run, with [`media_faults`], [`disk_faults`], [`log_damage`], [`divergence`] and [`diverged`].
 //! - [`invariants`], [`replica_checks`]: conditions at every moment. [`checks`], [`leftovers`]: conditions at the end.
 //!
@@ -47,6 +47,7 @@ pub mod operator;
 pub mod options;
 pub mod panic_capture;
 pub mod peers;
+pub mod person;
 pub mod planted_defect;
 pub mod play;
 pub mod port;

@@ -43,8 +43,8 @@ pub fn fail_reads(cluster: &Cluster, host: NodeId) {
     host.log_disk.damage.fail_until(Instant::now() + during);
 }
 
-/// Damages an entry in the log of a voter for good, at most once per run: a node replaces a broken replica of a group only once
-/// an hour.
+/// Damages an entry in the log of a voter for good, at most once per run: a node replaces a broken replica of a group at
+/// most once within an hour.
 pub fn damage_log(cluster: &Cluster, host: NodeId) {
     let world = &cluster.world;
     if cluster.is_endangered() || world.counted("damaged log entries") > 0 {

@@ -6,7 +6,7 @@ use super::{
     faults,
     host::{Host, Hosts},
     layout::Layout,
-    leftovers, operator, reading, replica_checks,
+    leftovers, operator, person, reading, replica_checks,
     simulated::Cluster,
 };
 use crate::{lock::lock, trace, world::World};
@@ -51,6 +51,7 @@ pub async fn play(world: &Arc<World>) -> usize {
     let until = Instant::now() + world.ms(u64::from(world.options.fault_seconds) * 1000);
     let (stop, stopped) = watch::channel(false);
     let operating = world.spawn(operator::run(Arc::clone(&cluster), until));
+    let freeing = world.spawn(person::run(Arc::clone(&cluster)));
     let working = clients(&cluster, &stopped);
     faults::run(Arc::clone(&cluster), until, wishes).await;
 
@@ -67,6 +68,7 @@ pub async fn play(world: &Arc<World>) -> usize {
         end("a client", world, task, 30_000).await;
     }
     verdict(&cluster).await;
+    freeing.abort();
     cluster.hosts.end();
     cluster.ledger.all().values().map(|s| s.acknowledged.len()).sum()
 }

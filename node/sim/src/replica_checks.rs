@@ -2,6 +2,7 @@
 //!
 //! - A replica of a store is removed only after a membership without the replica is committed. Until then a new leader may
 //!   restore the membership before, and need the data of the replica.
+//! - A fenced replica of a store is removed only after a person has freed the replica.
 //! - A replica that installs the state of another replica answers no read.
 //!
 //! The module also counts the store groups that another replica forms than the replica named by the catalogue.
@@ -70,6 +71,13 @@ fn removed(cluster: &Cluster, key: LogKey, host: NodeId) {
         return;
     }
     cluster.world.count("replicas retired");
+    let fenced = cluster.hosts.get(host).and_then(|h| h.member()).is_some_and(|m| m.fence_of(key).is_some());
+    if fenced && !lock(&cluster.freed).contains(&key) {
+        let LogKey { group, replica } = key;
+        cluster
+            .world
+            .fail(format!("n{host} removes the fenced replica {replica} of group {group}, which nobody has freed"));
+    }
     let invariants = lock(&cluster.world.invariants);
     let applied = invariants.last_membership(key.group).map(|(index, voters)| (index, voters.clone()));
     let Some((index, voters)) = applied.filter(|(_, voters)| names(voters, key.replica)) else { return };
@@ -86,18 +94,13 @@ fn removed(cluster: &Cluster, key: LogKey, host: NodeId) {
     }
 }
 
-/// True for a replica of a lasting group that the catalogue has retired. The replicas of a deleted store, of a group that was
-/// never formed, and fenced replicas are removed without a change of the membership.
+/// True for a replica of a lasting group that the catalogue has retired. The replicas of a deleted store and of a group that was
+/// never formed are removed without a change of the membership.
 fn is_retired(cluster: &Cluster, key: LogKey, host: NodeId) -> bool {
     let Some(member) = cluster.hosts.get(host).and_then(|h| h.member()) else { return false };
     let catalogue = member.applied();
     let store = catalogue.groups.get(&key.group).and_then(|g| catalogue.stores.get(&g.store));
-    // A replica whose log cannot be read is removed before the successor votes, if no other node is free.
-    let damaged = cluster.hosts.get(host).is_some_and(|h| h.log_disk.damage.was_met());
-    key.group != GroupId::SYSTEM
-        && !damaged
-        && store.is_some_and(|s| s.state == StoreState::Active)
-        && member.fence_of(key).is_none()
+    key.group != GroupId::SYSTEM && store.is_some_and(|s| s.state == StoreState::Active)
 }
 
 fn names(voters: &Voters, replica: ReplicaId) -> bool {

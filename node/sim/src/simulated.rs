@@ -13,7 +13,7 @@ use std::{
     },
 };
 use taffrail_core::ids::{NodeId, ReplicaId};
-use taffrail_raft::types::LogId;
+use taffrail_raft::{log::LogKey, types::LogId};
 
 /// World, hosts and ledger of a run.
 pub struct Cluster {
@@ -25,6 +25,8 @@ pub struct Cluster {
     pub ledger: Ledger,
     /// Number of damaged blocks at the moment.
     pub damaged: Mutex<u64>,
+    /// Fenced replicas whose removal a person has requested.
+    pub freed: Mutex<BTreeSet<LogKey>>,
     lost: Mutex<BTreeSet<ReplicaId>>,
     /// True while the operator replaces a lost disk, or a disk that went back.
     losing: AtomicBool,
@@ -39,6 +41,7 @@ impl Cluster {
             hosts,
             ledger: Ledger::default(),
             damaged: Mutex::default(),
+            freed: Mutex::default(),
             lost: Mutex::default(),
             losing: AtomicBool::new(false),
         }

@@ -102,6 +102,7 @@ fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
         "catch-ups cut short",
         "crashes in a catch-up",
         "fenced replicas",
+        "freed replicas",
         "stalled appends",
     ];
     for what in kinds {

@@ -2,7 +2,7 @@
 //! order. No pass waits for an action, so a slow node delays neither observations nor decisions about other groups.
 
 use super::reports::Reports;
-use crate::member::{fence, member::Member, operations};
+use crate::member::{fence, free_replica, member::Member, operations};
 use prost::Message;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,10 @@ use taffrail_proto::{
     peer::{Divergence, Fence as FenceAsk, FrameKind, HandOver, fence::Why},
     storage as pb,
 };
-use taffrail_raft::{log::LogKey, peer::Request};
+use taffrail_raft::{
+    log::LogKey,
+    peer::{CallError, Request},
+};
 use taffrail_runtime::{self as rt, TaskKind, failpoint};
 use taffrail_storage::store::codec::encode_command;
 use tokio::{
@@ -35,6 +38,8 @@ const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit for a fence. A node completes a fence after the limit too, and a later pass observes the result.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time limit for the removal of the data of a fenced replica. A node completes a removal after the limit too.
+const FREE_TIMEOUT: Duration = Duration::from_secs(8);
 /// Maximum number of fences, membership changes and leadership transfers carried out at the same time.
 const PARALLEL_MAX: usize = 16;
 /// Maximum number of these for a single node, so that a node that does not answer cannot delay the other nodes.
@@ -280,6 +285,18 @@ async fn fence_one(member: &Arc<Member>, fence: &Fence) -> Result<(), String> {
     send(member, FrameKind::Fence, group, node, replica, ask.encode_to_vec(), FENCE_TIMEOUT).await
 }
 
+/// Asks the node of a fenced replica to remove the data.
+///
+/// # Errors
+/// [`CallError`] of the node, also if the node is this node.
+pub(crate) async fn free(member: &Arc<Member>, key: LogKey, node: NodeId) -> Result<(), CallError> {
+    if node == member.node() {
+        return free_replica::free(member, node, key).await.map_err(|e| CallError::Refused(e.into()));
+    }
+    let request = request(member, FrameKind::FreeReplica, key.group, key.replica, Vec::new());
+    member.parts.home.transport.call(node, request, FREE_TIMEOUT).await.map(drop)
+}
+
 async fn act_in_time(member: Arc<Member>, action: Action) {
     let what = format!("{action:?}");
     failpoint::reach("coordinator-change");
@@ -370,15 +387,15 @@ async fn send(
     payload: Vec<u8>,
     ttl: Duration,
 ) -> Result<(), String> {
-    let request = Request {
-        kind,
-        group,
-        from_replica: ReplicaId::new(member.node().get()),
-        to_replica: replica,
-        payload: payload.into(),
-    };
+    let request = request(member, kind, group, replica, payload);
     let answer = member.parts.home.transport.call(node, request, ttl).await;
     answer.map(drop).map_err(|e| e.to_string())
+}
+
+/// Creates a request of this node to a replica.
+fn request(member: &Member, kind: FrameKind, group: GroupId, replica: ReplicaId, payload: Vec<u8>) -> Request {
+    let from_replica = ReplicaId::new(member.node().get());
+    Request { kind, group, from_replica, to_replica: replica, payload: payload.into() }
 }
 
 /// Transfers every leadership of `node` to another caught-up voter. Returns the number of leaderships left on the node.

@@ -2,8 +2,8 @@
 //!
 //! A fence first writes a synced mark beside the tombstones of the disk, then stops the replica. From the mark on, also
 //! across a crash, the replica never votes, reads, relays or acknowledges again, and [`replicas`](super::replicas)
-//! never opens the replica. The data stays until the coordinator has found a replacement; the data is then removed
-//! under the usual tombstone.
+//! never opens the replica. The coordinator replaces the replica, and the data stays until a person frees the replica
+//! ([`free_replica`](super::free_replica)) or deletes the store.
 
 use super::{member::Member, stop_replicas};
 use std::{io, sync::Arc};

@@ -19,6 +19,7 @@ pub mod admin;
 pub mod clock_watch;
 pub mod deadline;
 pub mod fence;
+pub mod free_replica;
 pub mod gateway_adapter;
 pub mod lifecycle;
 #[expect(clippy::module_inception, reason = "the file holds the type that the folder is about")]

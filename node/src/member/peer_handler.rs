@@ -3,6 +3,7 @@
 use super::{
     admin::{cluster_view, nodes},
     fence::{self, FenceError},
+    free_replica,
     member::Member,
     operations::{self, OPERATION_TIMEOUT, divergence},
     propose::CatalogueError,
@@ -282,6 +283,11 @@ async fn answer(member: &Arc<Member>, from: NodeId, request: &Request) -> Result
             let key = LogKey { group: request.group, replica: request.to_replica };
             let mark = fence::fence(member, from, key, &ask).await.map_err(not_fenced)?;
             Ok(FenceResponse { divergence: Some(divergence(&mark)) }.encode_to_vec().into())
+        }
+        FrameKind::FreeReplica => {
+            let key = LogKey { group: request.group, replica: request.to_replica };
+            free_replica::free(member, from, key).await?;
+            Ok(Bytes::new())
         }
         FrameKind::Report => {
             let known = ReportRequest::decode(request.payload.clone()).map_err(bad)?.known_report_id;

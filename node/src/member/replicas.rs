@@ -10,7 +10,7 @@ use super::{
 };
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use taffrail_core::{
-    catalogue::{Catalogue, Group as Record, GroupPhase, ReplicaState},
+    catalogue::{Catalogue, Group as Record, GroupPhase, ReplicaState, StoreState},
     ids::{GroupId, NodeId, PartitionId, ReplicaId},
 };
 use taffrail_raft::{
@@ -55,6 +55,7 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
             let _turn = member.turn.lock().await;
             let done = match r.state {
                 ReplicaState::Joining | ReplicaState::Active => ensure(member, key, group).await,
+                ReplicaState::Leaving if kept_until_freed(member, catalogue, key) => fence::end(member, key).await,
                 ReplicaState::Leaving => remove(member, key, group.partition).await,
             };
             if let Err(error) = done {
@@ -81,6 +82,13 @@ pub async fn reconcile(member: &Arc<Member>, catalogue: &Catalogue) {
     {
         tracing::warn!(%error, "stopped replicas that the catalogue does not name could not be removed; trying again");
     }
+}
+
+/// True if the data of a leaving replica stays until a person frees the replica: the replica is fenced, so the data may
+/// be needed as evidence, or as the only right copy. The deletion of the store removes the data too.
+fn kept_until_freed(member: &Member, catalogue: &Catalogue, key: LogKey) -> bool {
+    let store = catalogue.groups.get(&key.group).and_then(|group| catalogue.stores.get(&group.store));
+    member.fence_of(key).is_some() && store.is_some_and(|store| store.state != StoreState::Removing)
 }
 
 fn names(catalogue: &Catalogue, key: LogKey) -> bool {
@@ -234,7 +242,7 @@ fn say_who_leads(member: &Member, group: &Group) {
     tracing::info!(group = %id, store, term = status.term, leader, leads = status.leads, "the leader changed");
 }
 
-async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io::Result<()> {
+pub(super) async fn remove(member: &Arc<Member>, key: LogKey, partition: PartitionId) -> io::Result<()> {
     if let Some(running) = member.not_ended(key.group).filter(|r| r.group.key() == key) {
         // The replica stays in the list until its tasks have ended, because a running replica may still write rows.
         stop_replicas::replica(&running.group).await?;

@@ -1,4 +1,5 @@
-//! The digest of a replica is changed on the disk of a stopped node; after the restart the replica is fenced and replaced.
+//! The digest of a replica is changed on the disk of a stopped node; after the restart the replica is fenced. The data stays
+//! until a person frees the replica with the command line; a new replica then takes the place.
 
 use super::disk;
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
         events::{Writer, client},
     },
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, process::Output};
 use taffrail_core::ids::ReplicaId;
 use taffrail_raft::log::{ReplicaState, Tombstone};
 use tokio::task::LocalSet;
@@ -40,6 +41,27 @@ async fn story() {
     assert_ne!(before, after, "the fault did not happen");
     cluster.slots[odd].start();
 
+    let (group, old_replica) = until("the fenced replica to leave its group", async || {
+        let view = cluster.view().await;
+        let store = view.stores.first().ok_or("no store")?;
+        let voters = store.store.iter().flat_map(|s| &s.members).filter(|m| m.voter()).count();
+        let kept = store.waiting_for.contains("its data stays until a person frees the replica");
+        let named = kept.then(|| ids(&store.waiting_for)).flatten().filter(|_| voters == 2);
+        named.ok_or_else(|| format!("{voters} voters, {}", store.waiting_for))
+    })
+    .await;
+    assert_eq!(old_replica, old[&victim]);
+    writer.goes_on().await;
+    let metrics = cluster.slots[odd].metrics().await;
+    assert!(metrics.contains("taffrail_replicas_fenced 1"), "the data of the fenced replica is kept");
+    let other = old.iter().find(|(node, _)| **node != victim).map(|(_, replica)| *replica).unwrap();
+    let admin = cluster.slots[odd].ports.admin;
+    let refused = free(admin, group, other).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(3) && said.contains("is still part of group"), "{refused:?}");
+    let freed = free(admin, group, old_replica).await;
+    assert!(freed.status.success(), "{freed:?}");
+
     let new = until("another replica on the node", async || {
         let now = members(&mut cluster).await;
         let new = now.get(&victim).copied().filter(|new| *new != old[&victim]);
@@ -70,6 +92,21 @@ async fn story() {
     let removed = matches!(state(old[&victim]), Some(ReplicaState::Deleted(Tombstone { cleared: true, .. })));
     assert!(removed, "the fenced replica has a tombstone and no rows");
     assert!(matches!(state(new), Some(ReplicaState::Live(_))));
+}
+
+/// Frees a replica with the command line.
+async fn free(admin: u16, group: u64, replica: u64) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_taffrail"));
+    command.args(["cluster", "free-replica", "--admin", &format!("127.0.0.1:{admin}")]);
+    command.args(["--group", &group.to_string(), "--replica", &replica.to_string()]);
+    command.output().await.unwrap()
+}
+
+/// Group and replica in the sentence of a condition: `replica 5 of group 3 on node 2 is fenced ...`.
+fn ids(sentence: &str) -> Option<(u64, u64)> {
+    let mut numbers = sentence.split(' ').filter_map(|word| word.parse().ok());
+    let (replica, group) = (numbers.next()?, numbers.next()?);
+    Some((group, replica))
 }
 
 /// The replica of the store on each node.

@@ -31,8 +31,8 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Starts a program, and restarts the program after each end. The program runs when the function returns, unless the
-    /// start failed.
+    /// Starts a program, and restarts the program after each end. The program runs when the function returns, unless
+    /// the first start has failed.
     #[expect(clippy::disallowed_methods, reason = "no part of a simulation; the tracker waits for this task")]
     pub(super) fn start(launch: Launch, layout: &Layout, tasks: &TaskTracker) -> Self {
         let log = layout.log(&launch.name);

@@ -1,6 +1,6 @@
 //! Departures: removal of drained and lost nodes from the catalogue.
 
-use super::{action::Plan, observation::ClusterObservation, wait_reason::WaitReason};
+use super::{action::Plan, group_view::kept_until_freed, observation::ClusterObservation, wait_reason::WaitReason};
 use crate::{
     catalogue::{Catalogue, Group, Kind, NodeState, Replica, ReplicaState},
     ids::{GroupId, NodeId},
@@ -26,11 +26,11 @@ pub(super) fn plan(c: &Catalogue, o: &ClusterObservation, plan: &mut Plan) {
             }
             NodeState::Replacing { .. } if unnamed(c, *id) && !named => plan.propose(Kind::Replaced(*id)),
             NodeState::Draining if !o.reachable(*id) => {
-                let sentence = format!("the node does not answer; {}", remaining(c, *id));
+                let sentence = format!("the node does not answer; {}", remaining(c, o, *id));
                 plan.wait(None, Some(*id), WaitReason::Draining, sentence);
             }
-            NodeState::Draining => plan.wait(None, Some(*id), WaitReason::Draining, remaining(c, *id)),
-            NodeState::Replacing { .. } => plan.wait(None, Some(*id), WaitReason::Replacing, remaining(c, *id)),
+            NodeState::Draining => plan.wait(None, Some(*id), WaitReason::Draining, remaining(c, o, *id)),
+            NodeState::Replacing { .. } => plan.wait(None, Some(*id), WaitReason::Replacing, remaining(c, o, *id)),
             NodeState::Member | NodeState::Removed { .. } => {}
         }
     }
@@ -53,7 +53,7 @@ pub(super) fn given_up(c: &Catalogue, o: &ClusterObservation, node: NodeId) -> b
 }
 
 /// Describes the store or group for which a departing node waits, as a sentence.
-fn remaining(c: &Catalogue, node: NodeId) -> String {
+fn remaining(c: &Catalogue, o: &ClusterObservation, node: NodeId) -> String {
     let on = |r: &&Replica| r.node == node;
     let named = |g: &&Group| g.replicas.values().filter(on).any(|r| r.state != ReplicaState::Leaving);
     let store =
@@ -63,8 +63,11 @@ fn remaining(c: &Catalogue, node: NodeId) -> String {
         let others = if naming > 1 { format!(" and {} others have", naming - 1) } else { " has".to_owned() };
         return format!("{}{others} a replica on the node", store(first));
     }
-    match c.groups.values().find(|g| g.replicas.values().any(|r| on(&r))) {
-        Some(group) => format!("the node removes its data of {}", store(group)),
+    match c.groups.iter().find(|(_, g)| g.replicas.values().any(|r| on(&r))) {
+        Some((id, group)) if group.replicas.iter().any(|(r, x)| x.node == node && kept_until_freed(o, *id, *r, x)) => {
+            format!("the node keeps the data of a fenced replica of {} until a person frees the replica", store(group))
+        }
+        Some((_, group)) => format!("the node removes its data of {}", store(group)),
         None => "the system group still names the node".to_owned(),
     }
 }

@@ -57,3 +57,9 @@ impl GroupView<'_> {
 pub(super) fn loss(o: &ClusterObservation, group: GroupId, replica: ReplicaId, record: &Replica) -> Option<Loss> {
     if record.state == ReplicaState::Leaving { None } else { o.loss(group, replica, record.node) }
 }
+
+/// True if the replica is fenced and no longer part of the group. The node of the replica keeps the data until a person
+/// frees the replica.
+pub(super) fn kept_until_freed(o: &ClusterObservation, group: GroupId, replica: ReplicaId, record: &Replica) -> bool {
+    record.state == ReplicaState::Leaving && o.fenced(group, replica, record.node)
+}

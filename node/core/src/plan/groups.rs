@@ -3,7 +3,7 @@
 use super::{
     action::Plan,
     divergence::frozen,
-    group_view::{GroupView, loss},
+    group_view::{GroupView, kept_until_freed, loss},
     membership::{approach, finish_joint},
     observation::ClusterObservation,
     placement::target,
@@ -42,6 +42,14 @@ pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
         return;
     }
     for (replica, r) in &group.replicas {
+        if kept_until_freed(o, id, *replica, r) {
+            let sentence = format!(
+                "replica {replica} of group {id} on node {} is fenced and has left the group; its data stays until a \
+                 person frees the replica",
+                r.node
+            );
+            plan.wait(Some(group.store), Some(r.node), WaitReason::ReplicaInconsistent, sentence);
+        }
         let Some(loss) = loss(o, id, *replica, r) else { continue };
         let sentence =
             format!("replica {replica} on node {} is {}; a new replica takes its place", r.node, loss.state());
@@ -178,9 +186,11 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     }
 }
 
-/// True if a voter of the group is fenced or broken, belongs to a node that is being replaced, or is not recorded as active.
+/// True if a voter of the group is fenced or broken, belongs to a node that is being replaced, or is not recorded as active,
+/// or if the group has an even number of voters.
 ///
-/// The voter is then lost, or its replacement votes already and the catalogue has not recorded the vote yet.
+/// In the first cases the voter is lost, or its replacement votes already and the catalogue has not recorded the vote yet.
+/// Stores declare odd numbers, so an even number shows that a lost voter has left before its replacement votes.
 fn lacks_a_voter(g: &GroupView) -> bool {
     let replaced = |n: NodeId| {
         let state = g.catalogue.nodes.get(&n).map(|n| n.state);
@@ -190,7 +200,8 @@ fn lacks_a_voter(g: &GroupView) -> bool {
         let r = g.record.replicas.get(replica).filter(|r| r.state == ReplicaState::Active);
         r.is_some_and(|r| !g.lost(*replica, r) && !replaced(r.node))
     };
-    !g.observed.voters().iter().all(runs)
+    let voters = g.observed.voters();
+    voters.len().is_multiple_of(2) || !voters.iter().all(runs)
 }
 
 /// Removes stores from the catalogue once their last replica is gone.

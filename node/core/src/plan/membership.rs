@@ -22,8 +22,9 @@ pub(super) fn approach(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan
         finish_joint(g, plan);
         return;
     }
-    let wanted = replicas_on(g, target, plan);
+    let (wanted, lost) = replicas_on(g, target, plan);
     record_voters(g, &wanted, plan);
+    retire_lost(g, &lost, plan);
     if wanted.len() < target.len() {
         g.wait(plan, WaitReason::Growing, "replicas are being added");
     } else if g.observed.voters() == wanted {
@@ -45,13 +46,18 @@ pub(super) fn finish_joint(g: &GroupView, plan: &mut Plan) {
     g.wait(plan, WaitReason::Changing, "a change of the voters is being finished");
 }
 
-/// Returns the usable replicas on the nodes of `target`, and plans a new replica for each node without a replica.
-fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTreeSet<ReplicaId> {
-    let mut found = BTreeSet::new();
+/// Returns the usable replicas on the nodes of `target`, and the lost replicas on these nodes with node and cause. Plans
+/// a new replica for each node without a replica.
+fn replicas_on(
+    g: &GroupView,
+    target: &BTreeSet<NodeId>,
+    plan: &mut Plan,
+) -> (BTreeSet<ReplicaId>, BTreeMap<ReplicaId, (NodeId, Loss)>) {
+    let (mut found, mut lost) = (BTreeSet::new(), BTreeMap::new());
     for node in target {
         match g.record.on(*node) {
             Some(replica) => match g.cluster.loss(g.id, replica, *node) {
-                Some(loss) => retire_lost(g, replica, *node, loss, plan),
+                Some(loss) => drop(lost.insert(replica, (*node, loss))),
                 None => drop(found.insert(replica)),
             },
             // The old and the new replica would share their keys, so the node must remove the old data first.
@@ -61,23 +67,41 @@ fn replicas_on(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> BTr
             None => plan.propose(Kind::AddReplica { group: g.id, node: *node }),
         }
     }
-    found
+    (found, lost)
 }
 
-/// Retires a fenced or broken replica whose own node must take the replacement, because no other node is available.
+/// Retires fenced and broken replicas whose own nodes must take the replacements, because no other nodes are available.
 ///
-/// Retiring removes the data of the replica, so the membership must be committed, and a majority of the voters must be
-/// close to the leader first. The majority does not include the replica: a replica that does not run is never close.
-fn retire_lost(g: &GroupView, replica: ReplicaId, node: NodeId, loss: Loss, plan: &mut Plan) {
+/// A lost voter first leaves the membership, and the catalogue retires the replica only after the commit of the smaller
+/// membership. Until then, the leader may count an entry in the log of the lost replica towards a majority, so the data
+/// must stay. A group whose lost voter has left tolerates as many further losses as before: three voters of which one
+/// is lost need two voters for a majority, and so do two voters.
+///
+/// A majority of the remaining voters must be close to the leader, because only these voters keep the data.
+fn retire_lost(g: &GroupView, lost: &BTreeMap<ReplicaId, (NodeId, Loss)>, plan: &mut Plan) {
+    let Some((node, loss)) = lost.values().next() else { return };
+    let voters = g.observed.voters();
+    let left: BTreeSet<ReplicaId> = voters.iter().copied().filter(|r| !lost.contains_key(r)).collect();
     if !g.observed.membership_committed() {
         g.wait(plan, WaitReason::Changing, UNCOMMITTED);
-    } else if g.majority_close(&g.observed.voters()) {
-        plan.propose(Kind::RetireReplica { group: g.id, replica });
-    } else {
+    } else if !g.majority_close(&left) || !left.contains(&g.observed.leader) {
         let state = loss.state();
         let sentence = format!("too few replicas are caught up to remove the {state} replica on node {node}");
         g.wait(plan, WaitReason::NoQuorum, sentence);
+    } else if left.len() < voters.len() {
+        plan.actions.push(g.change(left, usable_learners(g, lost)));
+        let sentence = format!("the {} replica on node {node} leaves the group", loss.state());
+        g.wait(plan, WaitReason::Changing, sentence);
+    } else {
+        lost.keys().for_each(|replica| plan.propose(Kind::RetireReplica { group: g.id, replica: *replica }));
     }
+}
+
+/// Returns the present learners that are not lost, each with its node.
+fn usable_learners(g: &GroupView, lost: &BTreeMap<ReplicaId, (NodeId, Loss)>) -> BTreeMap<ReplicaId, NodeId> {
+    let usable = |r: &ReplicaId| !lost.contains_key(r) && g.record.replicas.contains_key(r);
+    let learners = g.observed.learners().into_iter().filter(usable);
+    learners.filter_map(|r| g.observed.hosts.get(&r).map(|node| (r, *node))).collect()
 }
 
 /// Records in the catalogue that joining replicas have become voters, once the membership is committed.

@@ -3,12 +3,13 @@
 use super::{
     action::Plan,
     departures::unnamed,
+    group_view::kept_until_freed,
     guard::guard,
     observation::{ClusterObservation, GroupObservation},
     wait_reason::WaitReason,
 };
 use crate::{
-    catalogue::{Catalogue, GroupPhase, ReplicaState, StoreState},
+    catalogue::{Catalogue, GroupPhase, Replica, ReplicaState, StoreState},
     ids::{GroupId, NodeId, ReplicaId, StoreId},
 };
 
@@ -57,7 +58,10 @@ pub fn store(c: &Catalogue, o: &ClusterObservation, plan: &Plan, id: StoreId) ->
     let members = members(o, store.group);
     let mut voters = members.iter().filter(|m| m.voter);
     let full = voters.clone().count() == store.replicas as usize && voters.all(|m| m.caught_up);
-    let changing = group.replicas.values().any(|r| r.state != ReplicaState::Active)
+    // A fenced replica that has left the group changes nothing any more, whenever a person frees its data.
+    let unsettled =
+        |(id, r): (&ReplicaId, &Replica)| r.state != ReplicaState::Active && !kept_until_freed(o, store.group, *id, r);
+    let changing = group.replicas.iter().any(unsettled)
         || group.phase != GroupPhase::Formed
         || observed.is_none_or(|s| s.changing());
     let settled = full && !changing;

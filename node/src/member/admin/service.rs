@@ -3,7 +3,7 @@
 
 use super::{
     cluster_view::{self, Views},
-    grants, nodes,
+    fenced, grants, nodes,
     parse::node,
     propose::TIMEOUT,
     stores, upgrade,
@@ -191,6 +191,14 @@ impl Admin for Service {
     ) -> Result<Response<pb::ReleaseDisruptionResponse>, Status> {
         let member = local_or_forward!(self, request, release_disruption);
         grants::release(&member, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn free_replica(
+        &self,
+        request: Request<pb::FreeReplicaRequest>,
+    ) -> Result<Response<pb::FreeReplicaResponse>, Status> {
+        let member = local_or_forward!(self, request, free_replica);
+        fenced::free(&member, &request.into_inner()).await.map(Response::new)
     }
 
     async fn finalize_upgrade(

@@ -3,7 +3,10 @@ use crate::member::test_node::{HERE, Node, with_a_store};
 use bytes::Bytes;
 use prost::Message;
 use std::time::Duration;
-use taffrail_core::{catalogue::Kind, ids::ReplicaId};
+use taffrail_core::{
+    catalogue::{CloseMode, Kind},
+    ids::ReplicaId,
+};
 use taffrail_proto::peer::{FrameKind, RefusalKind};
 use taffrail_raft::log::{LogDisk, ReplicaState};
 
@@ -60,9 +63,56 @@ async fn a_fenced_replica_answers_nobody_and_is_never_opened_again() {
         node.log.replicas().await.unwrap().iter().find(|(k, _)| *k == key).unwrap().1,
         ReplicaState::Fenced(mark)
     );
+    node.end().await;
+}
+
+#[tokio::test]
+async fn the_data_of_a_fenced_replica_stays_until_the_coordinator_frees_the_retired_replica() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, key) = with_a_store(dir.path()).await;
+    let (index, own) = position(&node, key).await;
+    let (free, stranger) = (FrameKind::FreeReplica, NodeId::new(2));
+    assert_eq!(node.frame(free, HERE, key, Vec::new()).await, Err(RefusalKind::Rejected), "the replica is not fenced");
+    node.ask(HERE, key, index, own, Digest([9; 32])).await.unwrap();
+    assert_eq!(
+        node.frame(free, HERE, key, Vec::new()).await,
+        Err(RefusalKind::Rejected),
+        "the group needs the replica"
+    );
     node.propose(Kind::RetireReplica { group: key.group, replica: key.replica }).await;
     node.reconcile().await;
-    assert!(node.member.fenced().is_empty() && node.member.is_deleted(key), "the data is removed under a tombstone");
+    assert_eq!(node.frame(free, stranger, key, Vec::new()).await, Err(RefusalKind::Rejected), "not the coordinator");
+    node.end().await;
+
+    let node = Node::start(dir.path()).await;
+    let mut leader = node.member.system.watch();
+    while node.member.system.leader().is_none() {
+        assert!(node.member.system.changed(&mut leader).await);
+    }
+    node.propose(Kind::GroupFormed(key.group)).await;
+    node.reconcile().await;
+    let is_fenced = |states: Vec<(LogKey, ReplicaState)>| {
+        states.iter().any(|(k, state)| *k == key && matches!(state, ReplicaState::Fenced(_)))
+    };
+    assert!(is_fenced(node.log.replicas().await.unwrap()) && !node.member.is_deleted(key), "the data was removed");
+    for _ in 0..2 {
+        node.frame(free, HERE, key, Vec::new()).await.expect("a repeated request succeeds");
+        assert!(node.member.fenced().is_empty() && node.member.is_deleted(key));
+    }
+    assert!(!is_fenced(node.log.replicas().await.unwrap()));
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_deleted_store_removes_the_data_of_a_fenced_replica() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, key) = with_a_store(dir.path()).await;
+    let (index, own) = position(&node, key).await;
+    node.ask(HERE, key, index, own, Digest([9; 32])).await.unwrap();
+    let store = node.member.applied().groups[&key.group].store;
+    node.propose(Kind::Close { store, mode: CloseMode::Delete, declared_by: String::new() }).await;
+    node.reconcile().await;
+    assert!(node.member.fenced().is_empty() && node.member.is_deleted(key));
     node.end().await;
 }
 

@@ -2,10 +2,11 @@
 
 use super::toy::Toy;
 use crate::{
-    catalogue::{Catalogue, CatalogueOutcome, Kind, NodeState, ReplicaState},
+    catalogue::{Catalogue, CatalogueOutcome, CloseMode, Kind, NodeState, ReplicaState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
     plan::{
         Action, ClusterObservation, Lineage, NodeObservation, WaitReason, guard::guard, plan, settle::FENCE_AGAIN_US,
+        status,
     },
 };
 use std::collections::BTreeSet;
@@ -100,11 +101,84 @@ fn a_fenced_replica_keeps_its_data_while_too_few_others_are_caught_up() {
     let leader = toy.groups[&group].leader;
     let other = *toy.groups[&group].configs[0].iter().find(|r| **r != leader && **r != divergent).unwrap();
     let mut o = toy.observe();
-    let retired = Action::Propose(Kind::RetireReplica { group, replica: divergent });
-    assert!(plan(&toy.c, &o).actions.contains(&retired));
+    let leaves = |a: &Action| matches!(a, Action::ChangeMembership { voters, .. } if *voters == [leader, other].into());
+    assert!(plan(&toy.c, &o).actions.iter().any(leaves));
     o.close_since_us.remove(&(group, other));
     let plan = plan(&toy.c, &o);
     assert!(plan.actions.is_empty() && plan.waiting.iter().any(|w| w.reason == WaitReason::NoQuorum));
+}
+
+#[test]
+fn a_fenced_voter_leaves_the_group_before_the_catalogue_retires_the_replica() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
+    (toy.slow, toy.frees) = (true, false);
+    let mut seen = Vec::new();
+    for _ in 0..40 {
+        toy.pass();
+        let m = &toy.groups[&group];
+        let votes = m.configs.iter().flatten().any(|r| *r == divergent);
+        let state = toy.c.groups[&group].replicas[&divergent].state;
+        assert!(state != ReplicaState::Leaving || (!votes && m.membership_committed()), "retired as a voter");
+        let now = (votes, m.membership_committed(), state);
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    let steps = [
+        (true, true, ReplicaState::Active),
+        (false, false, ReplicaState::Active),
+        (false, true, ReplicaState::Leaving),
+    ];
+    assert_eq!(seen, steps, "the smaller membership is committed before the retirement");
+}
+
+#[test]
+fn the_data_of_a_fenced_replica_stays_until_a_person_frees_the_replica() {
+    for nodes in [3, 4] {
+        let (mut toy, group, divergent) = store_with_divergent_replica(nodes);
+        let node = toy.groups[&group].hosts[&divergent];
+        toy.frees = false;
+        for _ in 0..60 {
+            toy.pass();
+        }
+        assert!(toy.fenced.contains(&(group, divergent)) && !toy.deleted.contains(&(group, divergent)));
+        let full = nodes == 4;
+        assert_eq!(toy.voters("a").len(), if full { 3 } else { 2 }, "another node takes the replacement");
+        let sentence = toy.waiting(WaitReason::ReplicaInconsistent).unwrap().sentence;
+        assert!(sentence.contains(&format!("replica {divergent} of group {group} on node {node}")), "{sentence}");
+        let o = toy.observe();
+        let seen = status::store(&toy.c, &o, &plan(&toy.c, &o), toy.find("a").unwrap()).unwrap();
+        assert_eq!((seen.fully_replicated, seen.reason), (full, Some(WaitReason::ReplicaInconsistent)));
+        toy.run(Kind::Drain(node));
+        for _ in 0..60 {
+            toy.pass();
+        }
+        if full {
+            let o = toy.observe();
+            let waits = plan(&toy.c, &o).waiting;
+            assert!(waits.iter().any(|w| w.node == Some(node) && w.sentence.contains("until a person frees")));
+        }
+        assert_eq!(toy.c.nodes[&node].state, NodeState::Draining, "the drain waits for the data");
+        toy.run(Kind::CancelDrain(node));
+        toy.frees = true;
+        toy.settle();
+        assert!(toy.deleted.contains(&(group, divergent)) && toy.voters("a").len() == 3);
+        assert!(toy.waiting(WaitReason::ReplicaInconsistent).is_none());
+    }
+}
+
+#[test]
+fn a_deleted_store_removes_the_data_of_its_fenced_replicas() {
+    let (mut toy, group, divergent) = store_with_divergent_replica(3);
+    toy.frees = false;
+    for _ in 0..40 {
+        toy.pass();
+    }
+    assert!(toy.fenced.contains(&(group, divergent)) && !toy.deleted.contains(&(group, divergent)));
+    let store = toy.find("a").unwrap();
+    toy.run(Kind::Close { store, mode: CloseMode::Delete, declared_by: "u".into() });
+    toy.settle();
+    assert!(toy.deleted.contains(&(group, divergent)) && toy.find("a").is_none());
 }
 
 #[test]
@@ -228,8 +302,11 @@ fn a_fenced_replica_is_replaced_while_another_nodes_drain_is_blocked() {
     toy.run(Kind::Drain(drained));
     for _ in 0..60 {
         toy.pass();
-        assert_eq!(toy.groups[&group].configs[0].len(), 3, "the number of voters never falls");
+        let voters = &toy.groups[&group].configs[0];
+        let right = voters.iter().filter(|r| **r != divergent).count();
+        assert!(right >= 2, "only the fenced voter leaves without a successor");
     }
+    assert_eq!(toy.voters("a").len(), 3);
     assert!(
         toy.deleted.contains(&(group, divergent)) && toy.c.groups[&group].on(node).is_some_and(|new| new != divergent)
     );

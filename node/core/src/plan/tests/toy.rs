@@ -124,6 +124,8 @@ pub(super) struct Toy {
     pub(super) stalled: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) divergent: BTreeSet<(GroupId, ReplicaId)>,
     pub(super) fenced: BTreeSet<(GroupId, ReplicaId)>,
+    /// True if a person frees each fenced replica that has left the group.
+    pub(super) frees: bool,
     /// Replicas that fail at every start.
     pub(super) broken: BTreeSet<(GroupId, ReplicaId)>,
     /// Replicas that installed the state of another replica.
@@ -159,6 +161,7 @@ impl Toy {
             stalled: BTreeSet::new(),
             divergent: BTreeSet::new(),
             fenced: BTreeSet::new(),
+            frees: true,
             broken: BTreeSet::new(),
             copied: BTreeMap::new(),
             copying: false,
@@ -285,16 +288,18 @@ impl Toy {
                 self.heard.insert(node, self.c.clone());
             }
         }
+        let mut removing = Vec::new();
         for (node, heard) in self.heard.iter().filter(|(n, _)| !self.down.contains(n)) {
             for (id, group) in &heard.groups {
                 for (replica, _) in group.replicas.iter().filter(|(_, r)| r.node == *node) {
                     if group.replicas[replica].state == ReplicaState::Leaving {
-                        self.deleted.insert((*id, *replica));
+                        removing.push((*id, *replica));
                     }
                     // Another initial voter initialises the group while the initializer is down.
                     let away = |r: &ReplicaId| group.replicas.get(r).is_none_or(|r| self.down.contains(&r.node));
                     if let GroupPhase::Creating { initial, initializer } = &group.phase
                         && (initializer == replica || (away(initializer) && initial.contains(replica)))
+                        && group.replicas[replica].state != ReplicaState::Leaving
                         && !self.deleted.contains(&(*id, *replica))
                         && !self.groups.contains_key(id)
                         && self.c.groups.contains_key(id)
@@ -305,7 +310,25 @@ impl Toy {
                 }
             }
         }
+        removing.into_iter().for_each(|(group, replica)| self.remove(group, replica));
         self.groups.retain(|id, _| *id == GroupId::SYSTEM || self.c.groups.contains_key(id));
+    }
+
+    /// Removes the data of a leaving replica, and checks that no membership that may be in force has the replica as a voter.
+    /// The data of a fenced replica stays until a person frees the replica, or deletes the store.
+    fn remove(&mut self, group: GroupId, replica: ReplicaId) {
+        let store = self.c.groups.get(&group).and_then(|g| self.c.stores.get(&g.store));
+        let serves = store.is_some_and(|s| s.state != StoreState::Removing);
+        if serves && self.fenced.contains(&(group, replica)) && !self.frees {
+            return;
+        }
+        if self.deleted.insert((group, replica))
+            && serves
+            && let Some(m) = self.groups.get(&group)
+        {
+            let mut voters = m.configs.iter().chain(m.voters_in_force()).flatten();
+            assert!(voters.all(|v| *v != replica), "replica {replica} of group {group} is removed as a voter");
+        }
     }
 
     /// Lets groups make progress: a leader is elected, entries are committed, and replicas catch up.
@@ -508,7 +531,10 @@ impl Toy {
         } else if old != voters {
             assert!(voters.iter().filter(|v| !old.contains(v)).all(caught_up), "a new voter is not caught up");
             assert!(voters.iter().filter(close).count() * 2 > voters.len(), "no majority of the new voters is close");
-            assert!(voters.len() >= old.len().min(enough), "{} voters of group {group}, {enough} wanted", voters.len());
+            // A lost voter may leave without a successor, because the lost voter does not answer anyway.
+            let lost = |r: &&ReplicaId| self.fenced.contains(&(group, **r)) || self.broken.contains(&(group, **r));
+            let kept = old.iter().filter(|r| voters.contains(r) || !lost(r)).count();
+            assert!(voters.len() >= kept.min(enough), "{} voters of group {group}, {enough} wanted", voters.len());
         }
         m.version += 1;
         if carry == Carry::ToTheJointState && !joint && old != voters {

@@ -85,6 +85,7 @@ impl Admin for Coordinator {
         replace_node(ReplaceNodeRequest) -> pb::ReplaceNodeResponse;
         release_disruption(ReleaseDisruptionRequest) -> pb::ReleaseDisruptionResponse;
         finalize_upgrade(FinalizeUpgradeRequest) -> pb::FinalizeUpgradeResponse;
+        free_replica(FreeReplicaRequest) -> pb::FreeReplicaResponse;
     }
 
     async fn drain_node(
