@@ -6,6 +6,7 @@ use crate::{lock::lock, trace};
 use std::sync::Arc;
 use taffrail_core::catalogue::{ReplicaState, StoreState};
 use taffrail_raft::log::LogKey;
+use tonic::Code;
 
 /// Milliseconds between two looks at the fenced replicas.
 const LOOK_MS: u64 = 500;
@@ -26,7 +27,13 @@ pub async fn run(cluster: Arc<Cluster>) {
         lock(&cluster.freed).insert(key);
         match any(&cluster).free(key).await {
             Ok(()) => world.count("freed replicas"),
-            Err(e) => trace!(world, "replica {} is not freed: {}", key.replica, e.message()),
+            Err(e) => {
+                trace!(world, "replica {} is not freed: {}", key.replica, e.message());
+                // After any other failure, the node may have the request.
+                if matches!(e.code(), Code::FailedPrecondition | Code::NotFound) {
+                    lock(&cluster.freed).remove(&key);
+                }
+            }
         }
     }
 }

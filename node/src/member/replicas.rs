@@ -108,6 +108,12 @@ async fn ensure(member: &Arc<Member>, key: LogKey, record: &Record) -> io::Resul
         let why = format!("replica {} of group {} has not ended on this node", other.replica, other.group);
         return Err(io::Error::other(why));
     }
+    // The start of a new replica deletes the rows of earlier replicas.
+    if let Some(kept) = member.fenced().into_keys().find(|kept| kept.group == key.group) {
+        let why =
+            format!("the data of the fenced replica {} of group {} is kept on this node", kept.replica, kept.group);
+        return Err(io::Error::other(why));
+    }
     if let Some(running) = member.not_ended(key.group) {
         member.recovery.runs(key, running.since);
         let Some(why) = running.group.status().stopped else {

@@ -119,7 +119,9 @@ fn permitted(
         let leaves = record.replicas.get(r).is_none_or(|x| x.state == ReplicaState::Leaving);
         leaves || observed.hosts.get(r).is_none_or(|n| o.fenced(group, *r, *n) || o.tombstoned(group, *r, *n))
     };
-    let (voter_out, learner_out) = (voters.iter().any(out), observed.learners().iter().any(out));
+    // A fenced voter leaves the group before the replacement votes.
+    let missing = c.stores.get(&record.store).is_some_and(|s| voters.len() < s.replicas as usize);
+    let (voter_out, learner_out) = (missing || voters.iter().any(out), observed.learners().iter().any(out));
     let whole =
         |who: &BTreeSet<ReplicaId>| independent(o, group, who.intersection(&voters).filter(|r| o.close(group, **r)));
     let mut fences = Vec::new();

@@ -34,6 +34,11 @@ impl GroupView<'_> {
         self.record.replicas.values().any(|r| r.node == node && r.state == ReplicaState::Leaving)
     }
 
+    /// True if the node has a fenced replica of the group.
+    pub(super) fn has_fenced(&self, node: NodeId) -> bool {
+        self.record.replicas.iter().any(|(id, r)| r.node == node && self.cluster.fenced(self.id, *id, node))
+    }
+
     pub(super) fn caught_up(&self, replica: ReplicaId) -> bool {
         self.cluster.caught_up(self.id, replica)
     }

@@ -29,8 +29,25 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// Plans the next step of a store group.
+/// Plans the next step of a store group, and reports fenced replicas whose data waits for a person. The reports come last,
+/// because the status of a store names the first cause of a wait.
 pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
+    step(pass, id, group, plan);
+    let removing = pass.catalogue.stores.get(&group.store).is_none_or(|s| s.state == StoreState::Removing);
+    for (replica, r) in group.replicas.iter().filter(|_| !removing) {
+        if kept_until_freed(pass.cluster, id, *replica, r) {
+            let sentence = format!(
+                "replica {replica} of group {id} on node {} is fenced and has left the group; its data stays until a \
+                 person frees the replica",
+                r.node
+            );
+            plan.wait(Some(group.store), Some(r.node), WaitReason::ReplicaInconsistent, sentence);
+        }
+    }
+}
+
+/// Plans the next step of a store group.
+fn step(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
     let (c, o) = (pass.catalogue, pass.cluster);
     drop_leaving(c, o, id, group, plan);
     let Some(store) = c.stores.get(&group.store) else { return };
@@ -42,14 +59,6 @@ pub(super) fn plan(pass: &Pass, id: GroupId, group: &Group, plan: &mut Plan) {
         return;
     }
     for (replica, r) in &group.replicas {
-        if kept_until_freed(o, id, *replica, r) {
-            let sentence = format!(
-                "replica {replica} of group {id} on node {} is fenced and has left the group; its data stays until a \
-                 person frees the replica",
-                r.node
-            );
-            plan.wait(Some(group.store), Some(r.node), WaitReason::ReplicaInconsistent, sentence);
-        }
         let Some(loss) = loss(o, id, *replica, r) else { continue };
         let sentence =
             format!("replica {replica} on node {} is {}; a new replica takes its place", r.node, loss.state());
@@ -180,18 +189,18 @@ fn reach_target(g: &GroupView, replicas: u32, plan: &mut Plan) {
     // A lost voter is replaced even with too few nodes: draining nodes then keep their replicas until enough nodes
     // accept replicas.
     let keeps = |n: NodeId| stays(n) || state(n) == Some(NodeState::Draining);
-    match target(g, replicas as usize, &keeps).filter(|_| lacks_a_voter(g)) {
+    match target(g, replicas as usize, &keeps).filter(|_| lacks_a_voter(g, replicas)) {
         Some(to) => approach(g, &to, plan),
         None => finish_joint(g, plan),
     }
 }
 
 /// True if a voter of the group is fenced or broken, belongs to a node that is being replaced, or is not recorded as active,
-/// or if the group has an even number of voters.
+/// or if several voters are left of `replicas`.
 ///
-/// In the first cases the voter is lost, or its replacement votes already and the catalogue has not recorded the vote yet.
-/// Stores declare odd numbers, so an even number shows that a lost voter has left before its replacement votes.
-fn lacks_a_voter(g: &GroupView) -> bool {
+/// In the first cases the voter is lost, or its replacement votes already and the catalogue has not recorded the vote yet. In
+/// the last case a lost voter may have left before its replacement votes; a single voter never remains after a loss.
+fn lacks_a_voter(g: &GroupView, replicas: u32) -> bool {
     let replaced = |n: NodeId| {
         let state = g.catalogue.nodes.get(&n).map(|n| n.state);
         matches!(state, Some(NodeState::Replacing { .. } | NodeState::Removed { .. }) | None)
@@ -201,7 +210,7 @@ fn lacks_a_voter(g: &GroupView) -> bool {
         r.is_some_and(|r| !g.lost(*replica, r) && !replaced(r.node))
     };
     let voters = g.observed.voters();
-    voters.len().is_multiple_of(2) || !voters.iter().all(runs)
+    (2..replicas as usize).contains(&voters.len()) || !voters.iter().all(runs)
 }
 
 /// Removes stores from the catalogue once their last replica is gone.

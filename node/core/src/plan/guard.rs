@@ -66,7 +66,8 @@ pub(super) fn guard(catalogue: &Catalogue, observation: &ClusterObservation, nod
 ///
 /// Such a group has no majority while either voter is down, and with a refusal a cluster of two nodes could never be
 /// rolled. All other groups of two voters are temporary, and a disruption waits for their next change of voters: the
-/// system group of a larger cluster grows to three voters, and a store group never stays at two.
+/// system group of a larger cluster grows to three voters, and a store group stays at two only while the data of a fenced replica waits for a
+/// person.
 fn is_caught_up_pair(c: &Catalogue, o: &ClusterObservation, group: GroupId, voters: &BTreeSet<ReplicaId>) -> bool {
     group == GroupId::SYSTEM
         && voters.len() == 2

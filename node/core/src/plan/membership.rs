@@ -5,10 +5,10 @@
 
 use super::{
     action::Action, action::Plan, divergence::divergent_in, group_view::GroupView, leadership::successor,
-    observation::Loss, wait_reason::WaitReason,
+    wait_reason::WaitReason,
 };
 use crate::{
-    catalogue::{Kind, ReplicaState},
+    catalogue::{Kind, NodeState, ReplicaState},
     ids::{NodeId, ReplicaId},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,21 +17,73 @@ use std::collections::{BTreeMap, BTreeSet};
 const UNCOMMITTED: &str = "the latest change of the membership is not committed yet";
 
 /// Plans the next step towards voters on exactly the nodes of `target`.
+///
+/// Nodes that cannot take a replica yet hold nobody up: the step then goes to the places of [`available`].
 pub(super) fn approach(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) {
     if g.observed.joint() {
         finish_joint(g, plan);
         return;
     }
-    let (wanted, lost) = replicas_on(g, target, plan);
+    let Places { usable, clearing } = available(g, target, plan);
+    let wanted = replicas_on(g, &usable, plan);
     record_voters(g, &wanted, plan);
-    retire_lost(g, &lost, plan);
-    if wanted.len() < target.len() {
+    if wanted.len() < usable.len() + clearing {
         g.wait(plan, WaitReason::Growing, "replicas are being added");
     } else if g.observed.voters() == wanted {
         retire(g, &wanted, plan);
     } else {
         begin_to_learn(g, wanted, plan);
     }
+}
+
+/// Places of the voters of the next step.
+struct Places {
+    /// Nodes that have a usable replica or can take a new replica now.
+    usable: BTreeSet<NodeId>,
+    /// Number of nodes that still remove a former replica, and will then take a new replica.
+    clearing: usize,
+}
+
+/// Returns the places among the nodes of `target`, and in place of each node without a place a further node with a usable
+/// voter, if any.
+///
+/// A node whose replica is lost is no place, so a lost voter leaves the membership even without a successor. The catalogue
+/// retires the lost replica only after the commit of the smaller membership: until then, the leader may count an entry in
+/// the log of the lost replica towards a majority, so the data must stay. A group whose lost voter has left tolerates as many
+/// further losses as before: three voters of which one is lost need two voters for a majority, and so do two voters.
+fn available(g: &GroupView, target: &BTreeSet<NodeId>, plan: &mut Plan) -> Places {
+    let mut places = Places { usable: BTreeSet::new(), clearing: 0 };
+    for node in target {
+        match g.record.on(*node) {
+            Some(replica) if g.cluster.loss(g.id, replica, *node).is_some() => {}
+            // The old and the new replica would share their keys, so the node must remove the old data first.
+            None if g.has_fenced(*node) => {}
+            None if g.still_leaves(*node) => {
+                places.clearing += 1;
+                g.wait(plan, WaitReason::Growing, format!("node {node} still removes its former replica"));
+            }
+            Some(_) | None => drop(places.usable.insert(*node)),
+        }
+    }
+    let mut others = usable_voters(g, target);
+    others.sort_unstable_by_key(|n| !g.cluster.reachable(*n));
+    let missing = target.len() - places.usable.len() - places.clearing;
+    places.usable.extend(others.into_iter().take(missing));
+    places
+}
+
+/// Returns the nodes outside `target` with a voter that is not lost. A node that is being replaced has no such voter.
+fn usable_voters(g: &GroupView, target: &BTreeSet<NodeId>) -> Vec<NodeId> {
+    let voters = g.observed.voters();
+    let present = |n: NodeId| {
+        let state = g.catalogue.nodes.get(&n).map(|n| n.state);
+        matches!(state, Some(NodeState::Member | NodeState::Draining))
+    };
+    let usable = |replica: &ReplicaId| {
+        let r = g.record.replicas.get(replica).filter(|r| r.state != ReplicaState::Leaving)?;
+        (!g.lost(*replica, r) && present(r.node) && !target.contains(&r.node)).then_some(r.node)
+    };
+    voters.iter().filter_map(usable).collect()
 }
 
 /// Finishes a membership change that an earlier leader left joint. The newer voters win, because all newer voters are
@@ -46,62 +98,16 @@ pub(super) fn finish_joint(g: &GroupView, plan: &mut Plan) {
     g.wait(plan, WaitReason::Changing, "a change of the voters is being finished");
 }
 
-/// Returns the usable replicas on the nodes of `target`, and the lost replicas on these nodes with node and cause. Plans
-/// a new replica for each node without a replica.
-fn replicas_on(
-    g: &GroupView,
-    target: &BTreeSet<NodeId>,
-    plan: &mut Plan,
-) -> (BTreeSet<ReplicaId>, BTreeMap<ReplicaId, (NodeId, Loss)>) {
-    let (mut found, mut lost) = (BTreeSet::new(), BTreeMap::new());
-    for node in target {
+/// Returns the replicas on the nodes of `places`, and plans a new replica for each node without a replica.
+fn replicas_on(g: &GroupView, places: &BTreeSet<NodeId>, plan: &mut Plan) -> BTreeSet<ReplicaId> {
+    let mut found = BTreeSet::new();
+    for node in places {
         match g.record.on(*node) {
-            Some(replica) => match g.cluster.loss(g.id, replica, *node) {
-                Some(loss) => drop(lost.insert(replica, (*node, loss))),
-                None => drop(found.insert(replica)),
-            },
-            // The old and the new replica would share their keys, so the node must remove the old data first.
-            None if g.still_leaves(*node) => {
-                g.wait(plan, WaitReason::Growing, format!("node {node} still removes its former replica"));
-            }
+            Some(replica) => drop(found.insert(replica)),
             None => plan.propose(Kind::AddReplica { group: g.id, node: *node }),
         }
     }
-    (found, lost)
-}
-
-/// Retires fenced and broken replicas whose own nodes must take the replacements, because no other nodes are available.
-///
-/// A lost voter first leaves the membership, and the catalogue retires the replica only after the commit of the smaller
-/// membership. Until then, the leader may count an entry in the log of the lost replica towards a majority, so the data
-/// must stay. A group whose lost voter has left tolerates as many further losses as before: three voters of which one
-/// is lost need two voters for a majority, and so do two voters.
-///
-/// A majority of the remaining voters must be close to the leader, because only these voters keep the data.
-fn retire_lost(g: &GroupView, lost: &BTreeMap<ReplicaId, (NodeId, Loss)>, plan: &mut Plan) {
-    let Some((node, loss)) = lost.values().next() else { return };
-    let voters = g.observed.voters();
-    let left: BTreeSet<ReplicaId> = voters.iter().copied().filter(|r| !lost.contains_key(r)).collect();
-    if !g.observed.membership_committed() {
-        g.wait(plan, WaitReason::Changing, UNCOMMITTED);
-    } else if !g.majority_close(&left) || !left.contains(&g.observed.leader) {
-        let state = loss.state();
-        let sentence = format!("too few replicas are caught up to remove the {state} replica on node {node}");
-        g.wait(plan, WaitReason::NoQuorum, sentence);
-    } else if left.len() < voters.len() {
-        plan.actions.push(g.change(left, usable_learners(g, lost)));
-        let sentence = format!("the {} replica on node {node} leaves the group", loss.state());
-        g.wait(plan, WaitReason::Changing, sentence);
-    } else {
-        lost.keys().for_each(|replica| plan.propose(Kind::RetireReplica { group: g.id, replica: *replica }));
-    }
-}
-
-/// Returns the present learners that are not lost, each with its node.
-fn usable_learners(g: &GroupView, lost: &BTreeMap<ReplicaId, (NodeId, Loss)>) -> BTreeMap<ReplicaId, NodeId> {
-    let usable = |r: &ReplicaId| !lost.contains_key(r) && g.record.replicas.contains_key(r);
-    let learners = g.observed.learners().into_iter().filter(usable);
-    learners.filter_map(|r| g.observed.hosts.get(&r).map(|node| (r, *node))).collect()
+    found
 }
 
 /// Records in the catalogue that joining replicas have become voters, once the membership is committed.

@@ -27,8 +27,10 @@ enum Rank {
     Successor,
     /// Has no replica.
     Free,
-    /// Has a fenced, broken or leaving replica, whose data must be removed before a new replica can begin.
+    /// Has a broken or leaving replica, whose data must be removed before a new replica can begin.
     Occupied,
+    /// Has a fenced replica, whose data stays until a person frees the replica.
+    Kept,
     UnreachableLearner,
     /// Has no usable replica and does not answer. A new replica would never catch up, so the node is the last resort.
     Unreachable,
@@ -80,6 +82,8 @@ fn nodes_without_replica(g: &GroupView, taken: &BTreeSet<NodeId>) -> Vec<(Rank, 
     let rank = |n: NodeId| {
         if !g.cluster.reachable(n) {
             Rank::Unreachable
+        } else if g.has_fenced(n) {
+            Rank::Kept
         } else if g.still_leaves(n) || g.record.on(n).is_some() {
             Rank::Occupied
         } else if Some(n) == successor {

@@ -32,6 +32,7 @@ impl ClusterObservation {
     }
 
     /// Compares the digests of the groups that changed. Without a change the answer is the answer of the previous observation.
+    /// Groups without a leader are left out, because nothing is decided about these groups.
     fn settle_disagreement(&mut self, previous: &Self) {
         let answers = |o: &Self| o.nodes.iter().map(|(node, n)| (*node, n.reachable)).collect::<Vec<_>>();
         if previous.disagreeing.is_none() || answers(self) != answers(previous) {
@@ -40,7 +41,8 @@ impl ClusterObservation {
         let disagreeing: BTreeSet<GroupId> = match (&self.changed, &previous.disagreeing) {
             (Some(changed), Some(before)) => {
                 let kept = before.difference(changed).copied();
-                kept.chain(changed.iter().copied().filter(|group| disagree(self, *group))).collect()
+                let all = kept.chain(changed.iter().copied().filter(|group| disagree(self, *group)));
+                all.filter(|group| self.groups.contains_key(group)).collect()
             }
             _ => self.groups.keys().copied().filter(|group| disagree(self, *group)).collect(),
         };

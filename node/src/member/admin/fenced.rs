@@ -29,7 +29,9 @@ pub(super) async fn free(
     let catalogue = member.applied();
     let record = catalogue.groups.get(&group).and_then(|g| g.replicas.get(&replica));
     let Some(record) = record else {
-        return Err(Status::not_found(format!("group_id, replica_id: no group {group} with a replica {replica}")));
+        return Err(Status::not_found(format!(
+            "group_id, replica_id: group {group} has no replica {replica}, or its data is already removed"
+        )));
     };
     if record.state != ReplicaState::Leaving {
         return Err(Status::failed_precondition(format!(

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use std::time::Duration;
 use taffrail_core::{
-    catalogue::{CloseMode, Kind},
+    catalogue::{CatalogueOutcome, CloseMode, Kind},
     ids::ReplicaId,
 };
 use taffrail_proto::peer::{FrameKind, RefusalKind};
@@ -95,11 +95,18 @@ async fn the_data_of_a_fenced_replica_stays_until_the_coordinator_frees_the_reti
         states.iter().any(|(k, state)| *k == key && matches!(state, ReplicaState::Fenced(_)))
     };
     assert!(is_fenced(node.log.replicas().await.unwrap()) && !node.member.is_deleted(key), "the data was removed");
+    let CatalogueOutcome::Replica(_) = node.propose(Kind::AddReplica { group: key.group, node: HERE }).await else {
+        panic!("the catalogue takes no further replica of the group")
+    };
+    node.reconcile().await;
+    assert!(node.member.not_ended(key.group).is_none(), "another replica writes to the rows of the fenced replica");
     for _ in 0..2 {
         node.frame(free, HERE, key, Vec::new()).await.expect("a repeated request succeeds");
         assert!(node.member.fenced().is_empty() && node.member.is_deleted(key));
     }
     assert!(!is_fenced(node.log.replicas().await.unwrap()));
+    node.reconcile().await;
+    assert!(node.member.not_ended(key.group).is_some(), "the further replica starts");
     node.end().await;
 }
 

@@ -165,6 +165,8 @@ fn steps(
             let refused = outcome.declared.as_ref().filter(|result| !result.reason.is_empty());
             step(Step::DeclareStore, refused.map(|result| result.message.as_str()))
         }
+        // The data of a fenced replica waits for a person, and no step.
+        (Next::Nothing, Some(view)) if view.fully_replicated && is_inconsistent(view) => Vec::new(),
         (Next::Nothing, Some(view)) if !view.waiting_for.is_empty() || !view.fully_replicated => {
             let members = view.store.as_ref().map_or(0, |store| store.members.len());
             let more = members > usize::try_from(store.spec.replicas).unwrap_or(0);
@@ -306,10 +308,15 @@ fn health(store: &EventStore, view: &StoreView, outcome: &Outcome) -> Vec<Findin
     } else if in_change {
         all.push(Finding::yes(T::Reconciling, Reason::ChangingReplicas, waiting.clone()));
     }
-    if !view.fully_replicated && !creating {
+    if (!view.fully_replicated && !creating) || is_inconsistent(view) {
         all.push(Finding::yes(T::Degraded, Reason::named(&view.reason).unwrap_or(Reason::UnderReplicated), waiting));
     }
     all
+}
+
+/// True while a replica of the store contradicts others, or the data of a fenced replica waits for a person.
+fn is_inconsistent(view: &StoreView) -> bool {
+    Reason::named(&view.reason) == Some(Reason::ReplicaInconsistent)
 }
 
 fn error_finding(error: &Error) -> Finding {
@@ -321,3 +328,6 @@ fn error_finding(error: &Error) -> Finding {
 fn unpause(store: &EventStore) -> String {
     format!("spec.paused of Cluster {} is set to false", store.spec.cluster_ref.name.as_str())
 }
+
+#[cfg(test)]
+mod tests;

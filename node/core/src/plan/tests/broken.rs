@@ -114,6 +114,7 @@ fn a_broken_replica_keeps_its_data_without_a_majority_of_others() {
         toy.pass();
     }
     assert!(!toy.deleted.contains(&(group, broken)));
-    let waiting = toy.waiting(WaitReason::NoQuorum).unwrap();
+    assert!(toy.waiting(WaitReason::NoQuorum).is_some() && toy.groups[&group].configs[0].contains(&broken));
+    let waiting = toy.waiting(WaitReason::ReplicaBroken).unwrap();
     assert!(waiting.sentence.contains("broken"), "{}", waiting.sentence);
 }

@@ -126,6 +126,13 @@ fn a_voter_that_is_out_of_service_delays_the_fence_of_another_voter() {
 }
 
 #[test]
+fn a_voter_that_has_left_without_a_successor_delays_the_next_fence() {
+    let (c, mut o) = (members(5), digests(&[1, 1, 1, 1, 2]));
+    o.groups.get_mut(&GROUP).unwrap().configs = vec![[1, 2, 3, 5].map(replica).into()];
+    assert_eq!(fenced(&c, &o), []);
+}
+
+#[test]
 fn voters_and_learners_do_not_delay_the_fences_of_each_other() {
     let voters = |o: &mut ClusterObservation, of: &[u64]| {
         let voters: BTreeSet<_> = of.iter().map(|n| replica(*n)).collect();
@@ -138,6 +145,8 @@ fn voters_and_learners_do_not_delay_the_fences_of_each_other() {
         assert_eq!(fenced(&c, &o), [5], "voter 4 {how}, and learner 5 is divergent");
         let (mut c, mut o) = (members(5), digests(&[1, 1, 1, 1, 2]));
         voters(&mut o, &[1, 2, 3, 5]);
+        let (id, store) = c.stores.iter().next().map(|(id, store)| (*id, store.clone())).unwrap();
+        c.stores.insert(id, Store { replicas: 4, ..store });
         change(&mut c, &mut o);
         assert_eq!(fenced(&c, &o), [5], "learner 4 {how}, and voter 5 is divergent");
     }

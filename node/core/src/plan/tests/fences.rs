@@ -1,6 +1,6 @@
 //! Fences of replicas whose state differs from the majority's, one test per rule.
 
-use super::toy::Toy;
+use super::toy::{Toy, registration};
 use crate::{
     catalogue::{Catalogue, CatalogueOutcome, CloseMode, Kind, NodeState, ReplicaState},
     ids::{Digest, GroupId, NodeId, ReplicaId},
@@ -439,4 +439,116 @@ fn a_contradiction_is_not_forgotten_because_a_replica_is_away() {
         toy.pass();
     }
     assert!(toy.c.groups[&group].contradicted.is_some(), "the replica that is away may be right");
+}
+
+/// Fences a voter of store `a` that does not lead, on a cluster whose person frees nothing. Returns the replica and its node.
+fn fence_a_follower(toy: &mut Toy) -> (ReplicaId, NodeId) {
+    let group = toy.group("a");
+    let m = &toy.groups[&group];
+    let replica = *m.configs[0].iter().rfind(|r| **r != m.leader).unwrap();
+    let node = m.hosts[&replica];
+    (toy.frees, toy.writing) = (false, false);
+    toy.quiet_down();
+    toy.divergent.insert((group, replica));
+    for _ in 0..60 {
+        toy.pass();
+    }
+    assert!(toy.fenced.contains(&(group, replica)) && !toy.deleted.contains(&(group, replica)));
+    (replica, node)
+}
+
+#[test]
+fn a_replica_that_waits_for_a_person_does_not_hold_up_the_replacement_of_another_voter() {
+    // Another node takes the vote beside a draining node, which cannot leave yet.
+    let mut toy = Toy::with_store(4, 3);
+    let free = (1..=4).find(|n| !toy.voters("a").contains(n)).unwrap();
+    toy.down.insert(NodeId::new(free));
+    toy.be_silent();
+    let (_, node) = fence_a_follower(&mut toy);
+    let drained = NodeId::new(*toy.voters("a").last().unwrap());
+    assert_eq!(toy.voters("a").len(), 2);
+    toy.run(Kind::Drain(drained));
+    toy.down.clear();
+    for _ in 0..40 {
+        toy.pass();
+    }
+    let voters = toy.voters("a");
+    assert!(voters.contains(&free) && !voters.contains(&node.get()) && voters.len() == 3, "{voters:?}");
+    toy.frees = true;
+    toy.settle();
+    assert!(!toy.voters("a").contains(&drained.get()) && toy.voters("a").len() == 3);
+
+    // A lost node is replaced.
+    let mut toy = Toy::with_store(6, 5);
+    let free = (1..=6).find(|n| !toy.voters("a").contains(n)).unwrap();
+    toy.run(Kind::Drain(NodeId::new(free)));
+    toy.settle();
+    fence_a_follower(&mut toy);
+    assert_eq!(toy.voters("a").len(), 4);
+    toy.run(Kind::Register(registration(7)));
+    let lost = NodeId::new(*toy.voters("a").first().unwrap());
+    toy.down.insert(lost);
+    toy.run(Kind::Replace { old: lost, new: Some(NodeId::new(7)) });
+    for _ in 0..60 {
+        toy.pass();
+    }
+    let voters = toy.voters("a");
+    assert!(voters.contains(&7) && !voters.contains(&lost.get()) && voters.len() == 4, "{voters:?}");
+    assert!(matches!(toy.c.nodes[&lost].state, NodeState::Removed { .. }));
+}
+
+#[test]
+fn nobody_else_is_fenced_while_the_data_of_a_fenced_voter_takes_the_place_of_the_replacement() {
+    let mut toy = Toy::with_store(5, 5);
+    let (first, _) = fence_a_follower(&mut toy);
+    let group = toy.group("a");
+    let m = &toy.groups[&group];
+    let second = *m.configs[0].iter().find(|r| **r != m.leader).unwrap();
+    toy.divergent.insert((group, second));
+    for _ in 0..40 {
+        toy.pass();
+    }
+    assert_eq!(toy.fenced, [(group, first)].into());
+    toy.frees = true;
+    toy.settle();
+    assert_eq!(toy.fenced, [(group, first), (group, second)].into());
+    assert_eq!(toy.voters("a").len(), 5);
+}
+
+#[test]
+fn two_voters_that_have_left_are_replaced_while_a_drain_is_blocked() {
+    let mut toy = Toy::with_store(5, 5);
+    fence_a_follower(&mut toy);
+    let group = toy.group("a");
+    let m = &toy.groups[&group];
+    let broken = *m.configs[0].iter().rfind(|r| **r != m.leader).unwrap();
+    toy.broken.insert((group, broken));
+    let drained = toy.groups[&group].hosts[&toy.groups[&group].leader];
+    toy.run(Kind::Drain(drained));
+    toy.frees = true;
+    for _ in 0..80 {
+        toy.pass();
+    }
+    assert_eq!(toy.voters("a").len(), 5, "the drained node keeps its replica");
+    assert_eq!(toy.c.nodes[&drained].state, NodeState::Draining);
+}
+
+#[test]
+fn a_node_that_clears_itself_is_a_better_place_than_a_node_that_waits_for_a_person() {
+    let mut toy = Toy::with_store(4, 3);
+    let free = NodeId::new((1..=4).find(|n| !toy.voters("a").contains(n)).unwrap());
+    toy.down.insert(free);
+    toy.be_silent();
+    let (_, kept) = fence_a_follower(&mut toy);
+    assert_eq!(toy.voters("a").len(), 2);
+    toy.down.clear();
+    let group = toy.group("a");
+    while toy.c.groups[&group].on(free).is_none() {
+        assert!(toy.pass() > 0, "no replica is added");
+    }
+    let first = toy.c.groups[&group].on(free).unwrap();
+    toy.broken.insert((group, first));
+    toy.settle();
+    let voters = toy.voters("a");
+    assert!(voters.contains(&free.get()) && !voters.contains(&kept.get()) && voters.len() == 3, "{voters:?}");
 }

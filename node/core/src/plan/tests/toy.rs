@@ -532,7 +532,8 @@ impl Toy {
             assert!(voters.iter().filter(|v| !old.contains(v)).all(caught_up), "a new voter is not caught up");
             assert!(voters.iter().filter(close).count() * 2 > voters.len(), "no majority of the new voters is close");
             // A lost voter may leave without a successor, because the lost voter does not answer anyway.
-            let lost = |r: &&ReplicaId| self.fenced.contains(&(group, **r)) || self.broken.contains(&(group, **r));
+            let gone = [&self.fenced, &self.broken, &self.deleted];
+            let lost = |r: &&ReplicaId| gone.iter().any(|replicas| replicas.contains(&(group, **r)));
             let kept = old.iter().filter(|r| voters.contains(r) || !lost(r)).count();
             assert!(voters.len() >= kept.min(enough), "{} voters of group {group}, {enough} wanted", voters.len());
         }
@@ -674,11 +675,14 @@ fn changed(before: &ClusterObservation, now: &ClusterObservation) -> BTreeSet<Gr
         }
     }
     let groups = before.groups.keys().chain(now.groups.keys());
-    let answers = |o: &ClusterObservation| o.nodes.values().all(|n| n.reachable);
-    let leaders = answers(before) && answers(now);
+    let answers = |o: &ClusterObservation, node: NodeId| o.nodes.get(&node).is_some_and(|n| n.reachable);
     // A leader that appears or changes reports so. The disappearance of a leader shows only in the report of its node.
+    let reported = |id: &&GroupId| {
+        let last = before.groups.get(id).map(|g| g.leader_node);
+        now.groups.contains_key(id) || last.is_some_and(|node| answers(before, node) && answers(now, node))
+    };
     let differs = |id: &&GroupId| before.groups.get(id) != now.groups.get(id);
-    changed.extend(groups.filter(differs).filter(|id| leaders || now.groups.contains_key(id)));
+    changed.extend(groups.filter(differs).filter(reported));
     changed
 }
 
