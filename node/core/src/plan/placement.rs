@@ -23,6 +23,8 @@ enum Rank {
     RestartingVoter,
     ReachableLearner,
     LostVoter,
+    /// Does not answer and may merely restart. One missed poll must not cost the copy of the learner.
+    RestartingLearner,
     /// Has no replica, and is the named successor of a lost node that has a replica.
     Successor,
     /// Has no replica.
@@ -66,6 +68,7 @@ fn nodes_with_replica(g: &GroupView, stays: &dyn Fn(NodeId) -> bool) -> Vec<(Ran
             (false, true) => Rank::ReachableLearner,
             (true, false) if g.cluster.may_restart(g.catalogue, r.node) => Rank::RestartingVoter,
             (true, false) => Rank::LostVoter,
+            (false, false) if g.cluster.may_restart(g.catalogue, r.node) => Rank::RestartingLearner,
             (false, false) => Rank::UnreachableLearner,
         };
         (rank, r.node)

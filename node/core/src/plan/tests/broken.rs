@@ -118,3 +118,21 @@ fn a_broken_replica_keeps_its_data_without_a_majority_of_others() {
     let waiting = toy.waiting(WaitReason::ReplicaBroken).unwrap();
     assert!(waiting.sentence.contains("broken"), "{}", waiting.sentence);
 }
+
+#[test]
+fn a_single_voter_never_becomes_one_of_two_voters() {
+    let mut toy = Toy::with_store(3, 1);
+    toy.declare("a", 3);
+    let group = toy.group("a");
+    while toy.c.groups[&group].replicas.len() < 3 {
+        assert!(toy.pass() > 0, "no replicas are added");
+    }
+    let voter = *toy.groups[&group].configs[0].first().unwrap();
+    let broken = *toy.c.groups[&group].replicas.keys().rfind(|r| **r != voter).unwrap();
+    toy.broken.insert((group, broken));
+    for _ in 0..200 {
+        toy.pass();
+        assert_ne!(toy.voters("a").len(), 2);
+    }
+    assert_eq!(toy.voters("a").len(), 3, "a new replica takes the place of the broken learner");
+}

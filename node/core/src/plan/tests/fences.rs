@@ -552,3 +552,80 @@ fn a_node_that_clears_itself_is_a_better_place_than_a_node_that_waits_for_a_pers
     let voters = toy.voters("a");
     assert!(voters.contains(&free.get()) && !voters.contains(&kept.get()) && voters.len() == 3, "{voters:?}");
 }
+
+#[test]
+fn a_divergent_leader_is_fenced_while_the_store_grows() {
+    let mut toy = Toy::with_store(5, 3);
+    let (group, voters) = (toy.group("a"), toy.voters("a"));
+    let away = NodeId::new((1..=5).find(|n| !voters.contains(n)).unwrap());
+    toy.down.insert(away);
+    toy.be_silent();
+    toy.declare("a", 5);
+    for _ in 0..20 {
+        toy.pass();
+    }
+    assert_eq!(toy.voters("a"), voters, "the fifth replica is missing");
+    let leader = toy.groups[&group].leader;
+    toy.writing = false;
+    toy.quiet_down();
+    toy.divergent.insert((group, leader));
+    for _ in 0..20 {
+        toy.pass();
+    }
+    assert!(toy.fenced.contains(&(group, leader)));
+}
+
+#[test]
+fn the_replacement_of_a_fenced_voter_keeps_its_copy_while_its_node_is_away() {
+    for silent in [false, true] {
+        let mut toy = Toy::with_store(4, 3);
+        let group = toy.group("a");
+        let free = NodeId::new((1..=4).find(|n| !toy.voters("a").contains(n)).unwrap());
+        let m = &toy.groups[&group];
+        let divergent = *m.configs[0].iter().rfind(|r| **r != m.leader).unwrap();
+        (toy.frees, toy.writing) = (false, false);
+        toy.quiet_down();
+        toy.divergent.insert((group, divergent));
+        while !toy.groups[&group].hosts.values().any(|n| *n == free) {
+            assert!(toy.pass() > 0 || !toy.is_quiet(), "no learner is added");
+        }
+        let learner = toy.c.groups[&group].on(free).unwrap();
+        toy.down.insert(free);
+        if silent {
+            toy.be_silent();
+        }
+        for _ in 0..20 {
+            toy.pass();
+        }
+        assert_eq!(toy.c.groups[&group].on(free), Some(learner), "silent: {silent}");
+        assert!(toy.groups[&group].hosts.contains_key(&learner), "the learner stays in the membership");
+        toy.down.clear();
+        for _ in 0..20 {
+            toy.pass();
+        }
+        assert!(toy.groups[&group].configs[0].contains(&learner) && toy.voters("a").len() == 3);
+    }
+}
+
+#[test]
+fn a_drain_that_a_kept_replica_holds_up_names_the_cause_and_a_silent_node_leaves() {
+    let mut toy = Toy::with_store(4, 3);
+    let free = NodeId::new((1..=4).find(|n| !toy.voters("a").contains(n)).unwrap());
+    let (_, kept) = fence_a_follower(&mut toy);
+    assert!(toy.voters("a").contains(&free.get()), "the free node takes the replacement");
+    let drained = NodeId::new(toy.voters("a").into_iter().find(|n| *n != free.get()).unwrap());
+    toy.run(Kind::Drain(drained));
+    for _ in 0..20 {
+        toy.pass();
+    }
+    assert_eq!(toy.voters("a").len(), 3, "a draining node that answers keeps its replica");
+    let waits = toy.waiting(WaitReason::ScaleDownBlocked).expect("the cause");
+    assert!(waits.sentence.contains(&format!("node {kept} keeps the data")), "{}", waits.sentence);
+    toy.down.insert(drained);
+    toy.be_silent();
+    for _ in 0..40 {
+        toy.pass();
+    }
+    assert!(!toy.voters("a").contains(&drained.get()), "the drain does not wait for a silent node");
+    assert!(matches!(toy.c.nodes[&drained].state, NodeState::Removed { .. }));
+}

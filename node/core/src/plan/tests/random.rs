@@ -32,6 +32,8 @@ enum Disturb {
     Spoil(u8, u64),
     /// A replica fails at every start from now on.
     Break(u8, u64),
+    /// A person frees the fenced replicas from now on, or frees none.
+    Frees(bool),
     /// The operator acquires the disruption grant for the node.
     Grant(u64),
     /// Writes stop or resume. Without writes, replicas reach the same index and can be compared.
@@ -61,6 +63,7 @@ fn disturb() -> impl Strategy<Value = Disturb> {
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Forget(s, n)),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Spoil(s, n)),
         1 => (0u8..3, 1u64..8).prop_map(|(s, n)| Disturb::Break(s, n)),
+        1 => any::<bool>().prop_map(Disturb::Frees),
         1 => (1u64..8).prop_map(Disturb::Grant),
         1 => any::<bool>().prop_map(Disturb::Write),
         1 => any::<bool>().prop_map(Disturb::Slow),
@@ -111,6 +114,7 @@ impl Story {
             Disturb::Forget(s, n) => self.forget(s, NodeId::new(n)),
             Disturb::Spoil(s, n) => self.spoil(s, NodeId::new(n)),
             Disturb::Break(s, n) => self.break_replica(s, NodeId::new(n)),
+            Disturb::Frees(frees) => toy.frees = frees,
             Disturb::Grant(n) => self.grant(NodeId::new(n)),
             Disturb::Write(writing) => toy.writing = writing,
             Disturb::Slow(slow) => toy.slow = slow,
@@ -198,6 +202,8 @@ impl Story {
     fn repair(&mut self) {
         self.toy.down = self.toy.lost.clone();
         self.toy.writing = true;
+        self.toy.settle();
+        self.toy.frees = true;
         self.toy.settle();
         // A lost node does not answer for longer than any restart takes.
         self.toy.be_silent();

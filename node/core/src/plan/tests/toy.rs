@@ -533,8 +533,17 @@ impl Toy {
             assert!(voters.iter().filter(close).count() * 2 > voters.len(), "no majority of the new voters is close");
             // A lost voter may leave without a successor, because the lost voter does not answer anyway.
             let gone = [&self.fenced, &self.broken, &self.deleted];
-            let lost = |r: &&ReplicaId| gone.iter().any(|replicas| replicas.contains(&(group, **r)));
+            let left = |n: &NodeId| match self.c.nodes.get(n).map(|n| n.state) {
+                Some(NodeState::Replacing { .. }) => true,
+                Some(NodeState::Draining) => self.last.silent(*n),
+                _ => false,
+            };
+            let lost = |r: &&ReplicaId| {
+                gone.iter().any(|replicas| replicas.contains(&(group, **r))) || m.hosts.get(*r).is_some_and(left)
+            };
             let kept = old.iter().filter(|r| voters.contains(r) || !lost(r)).count();
+            let grows = group != GroupId::SYSTEM && voters.len() > old.len() && voters.len() <= enough;
+            assert!(!grows || !voters.len().is_multiple_of(2), "{} voters of group {group}", voters.len());
             assert!(voters.len() >= kept.min(enough), "{} voters of group {group}, {enough} wanted", voters.len());
         }
         m.version += 1;
