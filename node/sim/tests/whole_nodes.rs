@@ -38,7 +38,7 @@ fn hold(from: u64, seeds: u64, options: Options) -> BTreeMap<&'static str, u64> 
 
 #[test]
 fn fifty_clusters_hold_and_meet_every_fault_and_operation() {
-    let counts = hold(151, 50, Options::default());
+    let counts = hold(130_050, 50, Options::default());
     let kinds = [
         "clusters formed",
         "crashes",
