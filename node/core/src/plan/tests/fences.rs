@@ -1,4 +1,6 @@
 //! Fences of replicas whose state differs from the majority's, one test per rule.
+//!
+//! One file, although long: all rules share a store with a divergent replica, and each test follows a fence to its end.
 
 use super::toy::{Toy, registration};
 use crate::{
